@@ -1,0 +1,53 @@
+# Everything that is done with this project, by name.
+
+PYTHON ?= python3
+VENV := .venv
+UV ?= uv
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+    --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+export LABELWRIGHT_DATA ?= $(DATA)
+
+.PHONY: install demo check test format requirements clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+install: $(VENV)/.installed ## .venv/bin/labelwright
+
+demo: install ## train on the embedded brands, then serve on port 8000 and the MLflow UI on 5000
+	@$(BIN)/labelwright demo
+
+test: $(VENV)/.developing ## all fast tests
+	$(BIN)/pytest
+
+check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.developing ## rewrite the code in the house's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+requirements: ## pin the newest versions of all dependencies, with hashes (needs uv)
+	$(COMPILE) --extra train --group build --group dev -o requirements/dev.txt
+	$(COMPILE) --extra train --group build -c requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/serve.txt
+
+clean: ## remove what was installed and cached here
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.installed: requirements/train.txt pyproject.toml deploy/prerequisites.sh
+	@PYTHON=$(PYTHON) deploy/prerequisites.sh
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/train.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed requirements/dev.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@

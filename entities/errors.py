@@ -1,0 +1,50 @@
+"""Everything that can go wrong for a reason a user can act on.
+
+LabelwrightError
+├── DataError            what was given to be labelled or learned from cannot be used
+│   └── SchemaError      an entity schema is not valid, or is not known
+├── RequestError         a question the model cannot answer as asked (a policy it does not have)
+├── ModelError           a model cannot be used
+│   ├── ModelNotFoundError   nothing is there under that name
+│   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
+├── RegistryError        the tracking server or registry does not answer as it should
+└── StorageError         a disk or a store refused to take or give what was asked of it
+
+Messages name columns, files and limits. They never repeat a value of the caller's data.
+"""
+
+
+class LabelwrightError(Exception):
+    """Base of all errors that are explained to the user instead of shown as a traceback."""
+
+
+class DataError(LabelwrightError):
+    """Input that cannot be used: a missing column, a wrong type, an unreadable file."""
+
+
+class SchemaError(DataError):
+    """An entity schema that is not valid or not known."""
+
+
+class RequestError(LabelwrightError):
+    """A question that this model cannot answer as asked."""
+
+
+class ModelError(LabelwrightError):
+    """A model that cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """No model under that URI."""
+
+
+class BundleError(ModelError):
+    """A bundle that is corrupt, truncated, foreign or of a newer format."""
+
+
+class RegistryError(LabelwrightError):
+    """The tracking server or the model registry does not answer as it should."""
+
+
+class StorageError(LabelwrightError):
+    """A file system or store that is full, missing or not permitted."""

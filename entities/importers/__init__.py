@@ -1,0 +1,1 @@
+"""Importers: scripts that turn a published data set into a table of entities and labels."""

@@ -1,0 +1,177 @@
+"""Files of entities as Arrow tables: Parquet (a file or a folder), CSV, JSON Lines.
+
+The end of the name tells the format; CSV and JSON Lines may be compressed (`.gz`, `.zst`, ...).
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from entities.errors import DataError
+from entities.schema import EntitySchema
+from entities.tables import Entities, conform, from_records
+
+BATCH_ROWS = 16_384
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+LABEL_SEPARATOR = "|"
+"""What stands between labels in a CSV cell."""
+
+
+class Batch:
+    """Some consecutive rows of a file: the entities, and the labels that came with them.
+
+    `labels` is a list<string> array or None where the file has no such column.
+    """
+
+    def __init__(self, entities: Entities, labels: pa.ListArray | None) -> None:
+        self.entities = entities
+        self.labels = labels
+
+
+def read_batches(path: Path, schema: EntitySchema) -> Iterator[Batch]:
+    """The rows of a file or folder in order, a few thousand at a time; raises DataError."""
+    first_row = 0
+    for file in files_of(path):
+        try:
+            for batch in _READERS[format_of(file)](file, schema, first_row):
+                first_row += len(batch.entities)
+                yield batch
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file} cannot be read: {_first_line(error)}") from error
+
+
+def count_rows(path: Path) -> int | None:
+    """How many rows a path holds where that is known without reading it (Parquet), else None."""
+    files = files_of(path)
+    if any(format_of(file) != "parquet" for file in files):
+        return None
+    try:
+        rows: int = sum(pq.read_metadata(file).num_rows for file in files)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read: {_first_line(error)}") from error
+    return rows
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file itself, or the Parquet files of a folder in order of name; raises DataError."""
+    if path.is_dir():
+        files = sorted(path.glob("**/*.parquet"))
+        if not files:
+            raise DataError(f"folder {path} holds no .parquet file")
+        return files
+    if not path.exists():
+        raise DataError(f"no file {path}")
+    return [path]
+
+
+def format_of(path: Path) -> str:
+    """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in FORMATS:
+        raise DataError(f"{path}: a file must end in {', '.join(FORMATS)} (text may end in .gz)")
+    return FORMATS[suffixes[-1]]
+
+
+def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.ListArray:
+    """A column of labels as list<string>; nulls stay null. Raises DataError for another type."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_null(array.type):
+        return array.cast(pa.list_(pa.string()))
+    try:
+        lists = array.cast(pa.list_(pa.string()))
+        lists.validate(full=True)
+    except pa.ArrowException as error:
+        raise DataError(f"column {name!r} holds {array.type}; it must be lists of text") from error
+    if not pa.types.is_list(array.type) and not pa.types.is_large_list(array.type):
+        raise DataError(f"column {name!r} holds {array.type}; it must be lists of text")
+    return lists
+
+
+def _read_parquet(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
+    with pq.ParquetFile(file) as parquet:
+        for record_batch in parquet.iter_batches(BATCH_ROWS):
+            yield _batch(pa.table(record_batch), schema, first_row)
+            first_row += record_batch.num_rows
+        if parquet.metadata.num_rows == 0:
+            yield _batch(parquet.schema_arrow.empty_table(), schema, first_row)
+
+
+def _read_csv(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
+    with pa.input_stream(file, compression=_compression(file)) as stream:
+        header = pyarrow.csv.open_csv(
+            stream, parse_options=_CSV, read_options=pyarrow.csv.ReadOptions(block_size=1 << 24)
+        ).schema.names
+    text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    with pa.input_stream(file, compression=_compression(file)) as stream:
+        reader = pyarrow.csv.open_csv(
+            stream,
+            parse_options=_CSV,
+            convert_options=text,
+            read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
+        )
+        for record_batch in reader:
+            table = pa.table(record_batch)
+            if "labels" in header:
+                at = header.index("labels")
+                split = pc.split_pattern(pc.fill_null(table["labels"], ""), LABEL_SEPARATOR)
+                table = table.set_column(at, "labels", split)
+            yield _batch(table, schema, first_row)
+            first_row += table.num_rows
+
+
+_CSV = pyarrow.csv.ParseOptions(newlines_in_values=True)
+
+
+def _read_jsonl(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
+    with pa.input_stream(file, compression=_compression(file)) as stream:
+        lines = (line for line in stream if line.strip())
+        while chunk := list(itertools.islice(lines, BATCH_ROWS)):
+            records = [_parsed_line(line, first_row + i, file) for i, line in enumerate(chunk)]
+            entities = from_records(records, schema, first_row)
+            yield Batch(entities, _record_labels(records))
+            first_row += len(records)
+
+
+def _parsed_line(line: bytes, row: int, file: Path) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{file}: row {row} is not valid JSON") from error
+
+
+def _record_labels(records: Sequence[Any]) -> pa.ListArray | None:
+    given = [record.get("labels") if isinstance(record, dict) else None for record in records]
+    if all(labels is None for labels in given):
+        return None
+    try:
+        return label_lists(pa.array(given))
+    except pa.ArrowException as error:
+        raise DataError("'labels' must be lists of text") from error
+
+
+def _batch(table: pa.Table, schema: EntitySchema, first_row: int) -> Batch:
+    labels = label_lists(table["labels"]) if "labels" in table.column_names else None
+    return Batch(conform(table, schema, first_row), labels)
+
+
+def _compression(file: Path) -> str | None:
+    return COMPRESSIONS.get(file.suffix.lower())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:200]
+
+
+_READERS = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}

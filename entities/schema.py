@@ -1,0 +1,143 @@
+"""The entity schema: which columns an entity has, and how each is to be read."""
+
+import dataclasses
+import difflib
+import enum
+import functools
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from entities.errors import SchemaError
+
+BUILT_IN = ("places", "text", "words")
+RESERVED = ("id", "labels", "absent")
+"""Columns that any table may have beside those of its schema."""
+
+
+class Kind(enum.StrEnum):
+    """How a column is read."""
+
+    TEXT = "text"
+    WORDS = "words"
+    CATEGORY = "category"
+    WEB = "web"
+    PHONE = "phone"
+    NUMBER = "number"
+    POINT = "point"
+    TAGS = "tags"
+
+
+NUMERIC = frozenset({Kind.NUMBER, Kind.POINT})
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of an entity.
+
+    `grams` asks for runs of letters beside whole words, and is for text only: worth it in names,
+    too much in long texts. A point is one column with two fields: latitude and longitude in
+    degrees.
+    """
+
+    name: str
+    kind: Kind
+    about: str = ""
+    example: str | float | None = None
+    grams: bool = True
+    fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            object.__setattr__(self, "fields", (self.name,))
+
+
+@dataclasses.dataclass(frozen=True)
+class EntitySchema:
+    """The columns of one kind of entity, in a fixed order."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def from_mapping(cls, content: Mapping[str, Any]) -> Self:
+        """Build a schema from what its TOML or JSON form holds; raises SchemaError."""
+        try:
+            columns = tuple(_column(name, given) for name, given in content["columns"].items())
+            schema = cls(str(content["name"]), columns)
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise SchemaError(f"not a valid entity schema: {error}") from error
+        names = schema.fields
+        if not columns:
+            raise SchemaError("an entity schema needs at least one column")
+        if len(set(names)) < len(names) or set(names) & set(RESERVED):
+            raise SchemaError(
+                f"the columns of a schema must differ, and differ from {', '.join(RESERVED)}"
+            )
+        return schema
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The inverse of `from_mapping`, with values that JSON and TOML can hold."""
+        return {
+            "name": self.name,
+            "columns": {column.name: _options(column) for column in self.columns},
+        }
+
+    @functools.cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The names of all table columns, those of points included, in order."""
+        return tuple(field for column in self.columns for field in column.fields)
+
+    @functools.cached_property
+    def identity(self) -> str | None:
+        """The column that tells chains apart: the first that is text or words."""
+        named = (c.name for c in self.columns if c.kind in (Kind.TEXT, Kind.WORDS))
+        return next(named, None)
+
+    def warnings_for(self, names: Iterable[str]) -> list[str]:
+        """One sentence for each column name that this schema does not know."""
+        known = (*self.fields, *RESERVED)
+        warnings = []
+        for name in sorted(set(names) - set(known)):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            warnings.append(f"column {name[:100]!r} is not in schema {self.name!r}{hint}")
+        return warnings
+
+
+def load_schema(name_or_file: str) -> EntitySchema:
+    """A built-in schema by name, or one from a TOML file; raises SchemaError."""
+    try:
+        if name_or_file in BUILT_IN:
+            file = resources.files("entities") / "schemas" / f"{name_or_file}.toml"
+            return EntitySchema.from_mapping(tomllib.loads(file.read_text("utf-8")))
+        return EntitySchema.from_mapping(tomllib.loads(Path(name_or_file).read_text("utf-8")))
+    except FileNotFoundError:
+        built_in = ", ".join(BUILT_IN)
+        raise SchemaError(
+            f"no schema {name_or_file!r}: neither a file nor one of {built_in}"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SchemaError(f"schema {name_or_file!r} cannot be read: {error}") from error
+
+
+def _column(name: str, given: Mapping[str, Any]) -> Column:
+    known = {field.name for field in dataclasses.fields(Column)} - {"name"}
+    if unknown := set(given) - known:
+        raise ValueError(f"column {name!r} has unknown options {', '.join(sorted(unknown))}")
+    kind = Kind(given["kind"])
+    fields = tuple(given.get("fields", ()))
+    if (kind is Kind.POINT) != (len(fields) == 2):
+        raise ValueError(f"column {name!r}: a point, and only a point, has two fields")
+    return Column(name, **{**given, "kind": kind, "fields": fields})
+
+
+def _options(column: Column) -> dict[str, Any]:
+    options: dict[str, Any] = {"kind": column.kind.value}
+    for option in dataclasses.fields(Column)[2:]:
+        value = getattr(column, option.name)
+        if value != option.default and value != (column.name,):
+            options[option.name] = list(value) if isinstance(value, tuple) else value
+    return options

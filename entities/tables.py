@@ -1,0 +1,348 @@
+"""Canonical entities: an Arrow table checked against a schema, row by row.
+
+Whatever the source, a canonical table has `id` (string) and, in schema order, the columns that are
+present: strings for all kinds but numbers and points, which are float64. Lists and tag maps become
+one string with semicolons. A row that breaks a rule is blanked and its reason kept, so that one bad
+row never costs its neighbours.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from entities.errors import DataError
+from entities.schema import NUMERIC, Column, EntitySchema, Kind
+
+FIELD_LIMIT = 10_000
+"""The largest number of bytes in one text value."""
+POINT_LIMITS = (90.0, 180.0)
+"""Latitude and longitude lie between minus and plus these, in degrees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entities:
+    """Entities in canonical form.
+
+    `table` has one row for each row of the source; `rejected` maps the position of a rejected row
+    to the reason; `warnings` are about the whole table.
+    """
+
+    schema: EntitySchema
+    table: pa.Table
+    rejected: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @functools.cached_property
+    def ids(self) -> pa.StringArray:
+        """The ids, one for each row."""
+        return self.table["id"].combine_chunks()
+
+    def column(self, name: str) -> pa.Array | None:
+        """A column's values as one array, or None where the source has no such column."""
+        if name not in self.table.column_names:
+            return None
+        column = self.table[name]
+        return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+    @classmethod
+    def empty(cls, schema: EntitySchema, rows: int) -> Self:
+        """Entities of which nothing is known but that they are there."""
+        return cls(schema, pa.table({"id": pa.array(np.arange(rows)).cast(pa.string())}))
+
+    def slice(self, start: int, rows: int) -> "Entities":
+        """Consecutive rows, without copying; rejections and warnings are left behind."""
+        return Entities(self.schema, self.table.slice(start, rows))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Entities":
+        """The given rows, in the given order; rejections and warnings are left behind."""
+        return Entities(self.schema, self.table.take(pa.array(rows)))
+
+
+def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
+    """Check an Arrow table against a schema and bring it into canonical form.
+
+    `first_row` is the number of the table's first row in its source, for ids that are made.
+    Raises DataError for a column of a type that its kind cannot be, or no known column at all.
+    """
+    names = table.column_names
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise DataError(f"column {min(duplicates)[:100]!r} occurs more than once")
+    if not set(names) & set(schema.fields):
+        raise DataError(
+            f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
+        )
+    return _entities(table, schema, first_row, _Rejections(), schema.warnings_for(names))
+
+
+def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
+    """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
+    rejections = _Rejections()
+    for row, record in enumerate(records):
+        if not isinstance(record, dict):
+            rejections.add(row, "an entity must be an object")
+    present = {key for record in records if isinstance(record, dict) for key in record}
+    columns = {"id": _ID} | {field: column for column in schema.columns for field in column.fields}
+    arrays = {
+        field: pa.array(
+            _checked(records, field, column, rejections),
+            pa.float64() if column.kind in NUMERIC else pa.string(),
+        )
+        for field, column in columns.items()
+        if field in present or field == "id"
+    }
+    return _entities(pa.table(arrays), schema, first_row, rejections, schema.warnings_for(present))
+
+
+_ID = Column("id", Kind.CATEGORY)
+
+
+def _entities(
+    table: pa.Table,
+    schema: EntitySchema,
+    first_row: int,
+    rejections: "_Rejections",
+    warnings: Sequence[str],
+) -> Entities:
+    columns = {"id": _ids(table, first_row)}
+    for column in schema.columns:
+        for field in column.fields:
+            if field in table.column_names:
+                columns[field] = _canonical(table[field], column, field, rejections)
+        if column.kind is Kind.POINT:
+            _check_point(columns, column, rejections)
+    reasons = dict(sorted(rejections.reasons.items()))
+    if reasons:
+        columns = {name: _blank(array, reasons, name) for name, array in columns.items()}
+    return Entities(schema, pa.table(columns), reasons, warnings)
+
+
+class _Rejections:
+    """The first reason for each rejected row."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[int, str] = {}
+
+    def add(self, row: int, reason: str) -> None:
+        self.reasons.setdefault(row, reason)
+
+    def add_where(self, mask: Any, reason: str) -> None:
+        if pc.any(mask).as_py():
+            for row in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)):
+                self.add(int(row), reason)
+
+
+def _ids(table: pa.Table, first_row: int) -> pa.Array:
+    made = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
+    if "id" not in table.column_names:
+        return made
+    given = _flat(table["id"])
+    if not (_is_string(given.type) or pa.types.is_integer(given.type)):
+        raise DataError(f"column 'id' holds {given.type}; it must be text or whole numbers")
+    given = given.cast(pa.string())
+    _validate(given, "id", _Rejections())
+    return pc.coalesce(given, made)
+
+
+def _canonical(
+    source: pa.ChunkedArray, column: Column, field: str, rejections: _Rejections
+) -> pa.Array:
+    array = _flat(source)
+    if pa.types.is_null(array.type):
+        return array.cast(pa.float64() if column.kind in NUMERIC else pa.string())
+    if column.kind in NUMERIC:
+        return _numbers(array, field, rejections)
+    if column.kind is Kind.TAGS:
+        return _limited(_tag_text(array, field, rejections), field, rejections)
+    return _limited(_text(array, column, field, rejections), field, rejections)
+
+
+def _flat(source: pa.ChunkedArray) -> pa.Array:
+    array = source.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    return array
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _text(array: pa.Array, column: Column, field: str, rejections: _Rejections) -> pa.Array:
+    kind = array.type
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
+        _is_string(kind.value_type) or pa.types.is_null(kind.value_type)
+    ):
+        array = array.cast(pa.list_(pa.string()))
+        _validate(array.flatten(), field, rejections)
+        return pc.binary_join(array, ";")
+    if _is_string(kind):
+        return _validate(array.cast(pa.string()), field, rejections)
+    if column.kind in (Kind.CATEGORY, Kind.PHONE) and pa.types.is_integer(kind):
+        return array.cast(pa.string())
+    raise DataError(f"column {field!r} holds {kind}; its kind is {column.kind.value}")
+
+
+def _validate(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
+    """Reject the rows whose bytes are not UTF-8: Arrow trusts what a file says."""
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        values = []
+        for row, value in enumerate(array.cast(pa.binary())):
+            try:
+                values.append(None if value.as_py() is None else value.as_py().decode("utf-8"))
+            except UnicodeDecodeError:
+                values.append(None)
+                rejections.add(row, f"{field}: not valid UTF-8")
+        return pa.array(values, pa.string())
+    return array
+
+
+def _limited(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
+    too_long = pc.greater(pc.binary_length(array), FIELD_LIMIT)
+    rejections.add_where(too_long, f"{field}: longer than {FIELD_LIMIT:,} bytes")
+    return array
+
+
+def _numbers(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
+    kind = array.type
+    if _is_string(kind):
+        array = _parsed(array, field, rejections)
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise DataError(f"column {field!r} holds {kind}; it must be numbers")
+    array = array.cast(pa.float64())
+    rejections.add_where(pc.is_inf(array), f"{field}: must be finite")
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+
+
+def _parsed(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
+    values: list[float | None] = []
+    for row, text in enumerate(array.to_pylist()):
+        try:
+            values.append(float(text) if text and text.strip() else None)
+        except ValueError:
+            values.append(None)
+            rejections.add(row, f"{field}: not a number")
+    return pa.array(values, pa.float64())
+
+
+def _tag_text(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
+    """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
+    kind = array.type
+    is_text = _is_string(kind)
+    if not (is_text or pa.types.is_map(kind) or pa.types.is_struct(kind)):
+        raise DataError(f"column {field!r} holds {kind}; tags are a map, a struct or JSON text")
+    texts: list[str | None] = []
+    for row, given in enumerate(array.to_pylist()):
+        try:
+            value = orjson.loads(given) if is_text and given else given
+            texts.append(_joined_tags(value) if value else None)
+        except (ValueError, TypeError, AttributeError):
+            texts.append(None)
+            rejections.add(row, f"{field}: must map text to text")
+    return pa.array(texts, pa.string())
+
+
+def _joined_tags(tags: Any) -> str:
+    pairs = dict(tags).items()
+    return ";".join(
+        f"{key}={part.strip()}"
+        for key, value in sorted((str(k), v) for k, v in pairs if v is not None)
+        for part in _scalar(value).split(";")
+    )
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise TypeError("a tag must be text")
+
+
+def _check_point(columns: dict[str, Any], column: Column, rejections: _Rejections) -> None:
+    present = [field for field in column.fields if field in columns]
+    if len(present) == 1:
+        raise DataError(f"column {present[0]!r} needs {' and '.join(column.fields)} together")
+    if not present:
+        return
+    lat, lon = (columns[field] for field in present)
+    for field, array, limit in zip(present, (lat, lon), POINT_LIMITS, strict=True):
+        outside = pc.greater(pc.abs(array), limit)
+        rejections.add_where(outside, f"{field}: must lie between -{limit:g} and {limit:g}")
+    half = pc.xor(pc.is_null(lat), pc.is_null(lon))
+    rejections.add_where(half, f"{' and '.join(present)} must be given together")
+
+
+def _blank(array: pa.Array, reasons: Mapping[int, str], name: str) -> pa.Array:
+    if name == "id":
+        return array
+    keep = np.ones(len(array), bool)
+    keep[list(reasons)] = False
+    return pc.if_else(pa.array(keep), array, pa.scalar(None, array.type))
+
+
+def _checked(
+    records: Sequence[Any], field: str, column: Column, rejections: _Rejections
+) -> list[Any]:
+    """One column of parsed JSON, with what cannot be its kind rejected and left out."""
+    values: list[Any] = []
+    for row, record in enumerate(records):
+        value = record.get(field) if isinstance(record, dict) else None
+        if value is not None:
+            try:
+                value = _checked_value(value, column)
+            except (TypeError, ValueError, OverflowError):
+                rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
+                value = None
+        values.append(value)
+    return values
+
+
+_EXPECTED = {
+    Kind.TEXT: "text or a list of texts",
+    Kind.WORDS: "text or a list of texts",
+    Kind.CATEGORY: "text, a whole number, or a list of texts",
+    Kind.WEB: "text or a list of texts",
+    Kind.PHONE: "text, a whole number, or a list of texts",
+    Kind.NUMBER: "a number",
+    Kind.POINT: "a number",
+    Kind.TAGS: "an object of texts",
+}
+
+
+def _checked_value(value: Any, column: Column) -> Any:
+    kind = column.kind
+    if kind in NUMERIC:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError
+        return float(value)
+    if kind is Kind.TAGS:
+        if isinstance(value, str):
+            value = orjson.loads(value)
+        if not isinstance(value, dict):
+            raise TypeError
+        _joined_tags(value)
+        return orjson.dumps(value).decode()
+    if isinstance(value, list):
+        if not all(isinstance(item, str) for item in value):
+            raise TypeError
+        value = ";".join(value)
+    if kind in (Kind.CATEGORY, Kind.PHONE) and type(value) is int:
+        value = str(value)
+    if not isinstance(value, str):
+        raise TypeError
+    value.encode("utf-8")  # a lone surrogate is not text
+    return value

@@ -1,0 +1,93 @@
+"""The command line: parse, run one command, turn errors into words and exit codes."""
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from entities.errors import (
+    DataError,
+    LabelwrightError,
+    ModelError,
+    RegistryError,
+    RequestError,
+    StorageError,
+)
+from labelwright.commands import demo, evaluate, label, serve, train
+
+EXIT_CODES = {
+    DataError: 3,
+    RequestError: 3,
+    ModelError: 4,
+    RegistryError: 5,
+    StorageError: 6,
+    LabelwrightError: 1,
+}
+INTERRUPTED = 130
+
+_EPILOG = """\
+A model URI is a bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION.
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 unusable data or question, 4 unusable model,
+            5 tracking server or registry, 6 disk or store, 130 interrupted
+
+environment:
+  LABELWRIGHT_HOME     folder of all state: MLflow's database and artifacts, bundle cache
+  MLFLOW_TRACKING_URI  another tracking server or database than the one in LABELWRIGHT_HOME
+  LABELWRIGHT_MODEL    the model that `serve` serves without --model
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="labelwright",
+        description="Train, evaluate, apply and serve models that give places categorical labels.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = importlib.metadata.version("labelwright")
+    top.add_argument("--version", action="version", version=f"labelwright {version}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (train, evaluate, label, serve, demo):
+        summary = (module.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(
+            module.__name__.rsplit(".", 1)[-1], help=summary, description=module.__doc__
+        )
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    _quieten()
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except LabelwrightError as error:
+        print(f"labelwright: {error}", file=sys.stderr)
+        return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+    except KeyboardInterrupt:
+        print("labelwright: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _quieten() -> None:
+    """Leave standard error to our own words: libraries speak up only when something is wrong."""
+    warnings.filterwarnings("ignore", module="mlflow")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The Python API: `labelwright.load(uri).label(table)`."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from entities.schema import EntitySchema
+from entities.tables import Entities, conform, from_records
+from models.decisions import Question
+from models.registry import Model, load_model
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory. `name` and `version` are None where it does not come from a registry."""
+
+    model: Model
+
+    @property
+    def name(self) -> str | None:
+        """The registered name."""
+        return self.model.name
+
+    @property
+    def version(self) -> str | None:
+        """The registered version."""
+        return self.model.version
+
+    @property
+    def schema(self) -> EntitySchema:
+        """The schema of the entities it labels."""
+        return self.model.bundle.labeler.schema
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """All labels it can give."""
+        return self.model.bundle.labeler.labels.names
+
+    def label(
+        self,
+        entities: Any,
+        *,
+        top_k: int = 5,
+        policy: str = "balanced",
+        min_probability: float = 0.0,
+        only: Sequence[str] = (),
+    ) -> pa.Table:
+        """Label an Arrow table, a pandas frame, or a sequence of dicts.
+
+        Returns a table with one row for each entity, in order: `id` and `labels`, a
+        list<struct<label: string, probability: float, asserted: bool>> with the most probable
+        first, null where the schema rejects the row. Raises DataError or RequestError.
+        """
+        checked = self._checked(entities)
+        labeler = self.model.bundle.labeler
+        question = Question(top_k, policy, min_probability, tuple(only))
+        labels = labeler.label(checked, question).to_arrow(list(checked.rejected))
+        return pa.table({"id": checked.ids, "labels": labels})
+
+    def _checked(self, entities: Any) -> Entities:
+        if isinstance(entities, pa.Table):
+            return conform(entities, self.schema)
+        if isinstance(entities, Sequence):
+            return from_records(entities, self.schema)
+        return conform(pa.Table.from_pandas(entities, preserve_index=False), self.schema)
+
+
+def load(uri: str) -> LoadedModel:
+    """Load a model: a bundle folder, `runs:/...`, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    Raises ModelNotFoundError, BundleError, RegistryError or StorageError.
+    """
+    return LoadedModel(load_model(uri))

@@ -1,0 +1,1 @@
+"""The commands, one module each: `configure(parser)` states its options, `run(options)` does it."""

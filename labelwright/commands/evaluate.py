@@ -1,0 +1,63 @@
+"""Measure a model on labelled data: precision, F-measures, calibration, and every label.
+
+P@k is in percent; F-measures and the expected calibration error (ece) lie between 0 and 1.
+"""
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from labelwright.commands import options
+
+if TYPE_CHECKING:
+    from training.metrics import Evaluation
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """State the options."""
+    options.add_model(parser, required=True)
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PATH",
+        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
+    )
+    options.add_threads(parser)
+    options.add_json(parser)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Evaluate and print the tables."""
+    from models.registry import load_model
+    from training.data import read_labelled
+    from training.job import evaluate_labeler
+
+    labeler = load_model(given.model).bundle.labeler
+    data = read_labelled(options.paths(given.data), labeler.schema)
+    options.warn(data.warnings)
+    evaluation = evaluate_labeler(labeler, data, given.threads)
+    _print(evaluation)
+    if given.json:
+        print(json.dumps(dataclasses.asdict(evaluation.metrics)))
+
+
+def _print(evaluation: "Evaluation") -> None:
+    rows = sorted(evaluation.per_label.to_pylist(), key=lambda row: -row["entities"])
+    width = max([len(row["label"]) for row in rows] + [5])
+    print(f"{'label':{width}}  entities  asserted  precision  recall     f1")
+    for row in rows:
+        figures = (_figure(row[name]) for name in ("precision", "recall", "f1"))
+        print(
+            f"{row['label']:{width}}  {row['entities']:8,}  {row['asserted']:8,}  "
+            "{:>9}  {:>6}  {:>5}".format(*figures)
+        )
+    print()
+    for name, value in dataclasses.asdict(evaluation.metrics).items():
+        print(f"{name:9} {value:,}" if isinstance(value, int) else f"{name:9} {value:.4f}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

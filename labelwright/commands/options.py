@@ -1,0 +1,52 @@
+"""Options and output that several commands share."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def add_model(parser: argparse.ArgumentParser, required: bool) -> None:
+    """`--model URI`."""
+    text = "bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION"
+    parser.add_argument("--model", metavar="URI", required=required, help=text)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """`--threads N`; the default is what this process may use."""
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=THREADS,
+        metavar="N",
+        help=f"threads to compute with (default: {THREADS})",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument(
+        "--json", action="store_true", help="end with one line of JSON on standard output"
+    )
+
+
+def paths(given: Iterable[str] | None) -> list[Path]:
+    """Paths as given."""
+    return [Path(path) for path in given or ()]
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Say what the user should know, on standard error."""
+    for sentence in sentences:
+        print(f"labelwright: warning: {sentence}", file=sys.stderr)

@@ -1,0 +1,251 @@
+"""A model on disk: a folder of data that cannot run code.
+
+`manifest.json` states the format, what the model is and how it did, and the SHA-256 of every other
+file; `labels.json` the label set; `reranker.txt` the trees in LightGBM's own text; the arrays are
+NumPy files without objects, and are memory-mapped.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+
+from entities.errors import BundleError, ModelNotFoundError, SchemaError, StorageError
+from entities.schema import EntitySchema
+from models.decisions import Decisions
+from models.features import FeatureSpace
+from models.labeler import Labeler
+from models.labels import LabelSet
+from models.linear import LinearStage
+from models.reranker import Reranker
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_LABELS, _TREES = "labels.json", "reranker.txt"
+_ARRAYS = {
+    "features.keys": (np.uint64, 1),
+    "features.weights": (np.float32, 1),
+    "features.edges": (np.float64, 2),
+    "linear.bias": (np.float32, 1),
+    "linear.scales": (np.float32, 1),
+    "linear.dense": (np.int8, 2),
+    "linear.sparse_indptr": (np.int64, 1),
+    "linear.sparse_ids": (np.integer, 1),
+    "linear.sparse_weights": (np.int8, 1),
+    "reranker.rate": (np.float32, 1),
+    "reranker.company": (np.uint8, 2),
+    "reranker.knots": (np.float64, 2),
+    "decisions.thresholds": (np.float32, 2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    `content` is the SHA-256 over labels, arrays and trees: equal for equal models, whatever the
+    versions, times and number of threads. `details` is what training noted: metrics, data, seed.
+    """
+
+    format: int
+    labelwright: str
+    schema: Mapping[str, Any]
+    decisions: Mapping[str, Any]
+    content: str
+    files: Mapping[str, str]
+    details: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A model as read from disk, with its manifest."""
+
+    labeler: Labeler
+    manifest: Manifest
+
+
+def write_bundle(
+    labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
+) -> Manifest:
+    """Write a model to a new folder, whole or not at all; raises StorageError."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        manifest = _write_files(labeler, draft, version, details)
+        draft.chmod(0o755)
+        draft.rename(folder)
+    except OSError as error:
+        raise StorageError(f"the bundle was not written to {folder}: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return manifest
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check a bundle; raises BundleError, or ModelNotFoundError where there is none."""
+    manifest = read_manifest(folder)
+    for name, digest in manifest.files.items():
+        if _digest(folder / name) != digest:
+            raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
+    try:
+        return Bundle(_assemble(folder, manifest), manifest)
+    except (KeyError, TypeError, ValueError, OSError, SchemaError) as error:
+        raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
+    except lightgbm.basic.LightGBMError as error:
+        raise BundleError(f"bundle {folder}: {_TREES} is not a LightGBM model") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest alone; raises BundleError, or ModelNotFoundError where there is none."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelNotFoundError(f"no bundle at {folder}: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"bundle {folder}: {MANIFEST} cannot be read") from error
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise BundleError(f"{folder} is not a labelwright bundle")
+    if content["format"] > FORMAT:
+        raise BundleError(
+            f"bundle {folder} has format {content['format']}; this version of labelwright reads "
+            f"formats up to {FORMAT}, so it needs a newer one"
+        )
+    try:
+        manifest = Manifest(**content)
+    except TypeError as error:
+        raise BundleError(f"bundle {folder}: {MANIFEST} is incomplete") from error
+    expected = {_LABELS, _TREES, *(f"{name}.npy" for name in _ARRAYS)}
+    if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
+        raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")
+    return manifest
+
+
+def content_hash(labeler: Labeler) -> str:
+    """SHA-256 over labels, arrays and trees.
+
+    LightGBM's text repeats its parameters, the number of threads among them; they are left out.
+    """
+    digest = hashlib.sha256(json.dumps(labeler.labels.names).encode())
+    for name, array in _arrays(labeler).items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    trees = re.sub(r"\nparameters:.*?end of parameters\n", "\n", labeler.reranker.trees, flags=re.S)
+    digest.update(trees.encode())
+    return digest.hexdigest()
+
+
+def _write_files(
+    labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
+) -> Manifest:
+    for name, array in _arrays(labeler).items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+    (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
+    (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
+    decisions = labeler.decisions
+    manifest = Manifest(
+        format=FORMAT,
+        labelwright=version,
+        schema=labeler.schema.to_mapping(),
+        decisions={
+            "candidates": decisions.candidates,
+            "slope": decisions.slope,
+            "intercept": decisions.intercept,
+            "policies": list(decisions.policies),
+        },
+        content=content_hash(labeler),
+        files={path.name: _digest(path) for path in sorted(folder.iterdir())},
+        details=details,
+    )
+    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text, "utf-8")
+    return manifest
+
+
+def _arrays(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {
+        name: getattr(getattr(labeler, name.split(".")[0]), name.split(".")[1])
+        for name in _ARRAYS
+        if name != "decisions.thresholds"
+    }
+    arrays["decisions.thresholds"] = np.stack(list(labeler.decisions.policies.values()))
+    return arrays
+
+
+def _assemble(folder: Path, manifest: Manifest) -> Labeler:
+    names = json.loads((folder / _LABELS).read_bytes())
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{_LABELS} is not a list of labels")
+    arrays = {name: _load(folder, name) for name in _ARRAYS}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        room, field = name.split(".")
+        parts.setdefault(room, {})[field] = array
+    _check_shapes(parts, len(names))
+    decisions = dict(manifest.decisions)
+    policies = dict(zip(decisions.pop("policies"), parts["decisions"]["thresholds"], strict=True))
+    return Labeler(
+        labels=LabelSet(tuple(names)),
+        features=FeatureSpace(EntitySchema.from_mapping(manifest.schema), **parts["features"]),
+        linear=LinearStage(**parts["linear"]),
+        reranker=Reranker(trees=(folder / _TREES).read_text("utf-8"), **parts["reranker"]),
+        decisions=Decisions(policies=policies, **decisions),
+    )
+
+
+def _load(folder: Path, name: str) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    kind, dimensions = _ARRAYS[name]
+    if not np.issubdtype(array.dtype, kind) or array.ndim != dimensions:
+        raise ValueError(f"{name} has type {array.dtype} and {array.ndim} dimensions")
+    return array
+
+
+def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
+    """The kernels trust these: an index out of range would read foreign memory."""
+    linear, reranker = parts["linear"], parts["reranker"]
+    features = len(parts["features"]["keys"])
+    indptr, ids = linear["sparse_indptr"], linear["sparse_ids"]
+    agreements = {
+        "features.weights": len(parts["features"]["weights"]) == features,
+        "linear.bias": len(linear["bias"]) == labels,
+        "linear.scales": len(linear["scales"]) == features,
+        "linear.dense": linear["dense"].shape[1] == labels and len(linear["dense"]) <= features,
+        "linear.sparse_indptr": len(indptr) == features - len(linear["dense"]) + 1
+        and indptr[0] == 0
+        and indptr[-1] == len(ids)
+        and bool((np.diff(indptr) >= 0).all()),
+        "linear.sparse_ids": len(ids) == 0 or (ids.min() >= 0 and ids.max() < labels),
+        "linear.sparse_weights": len(linear["sparse_weights"]) == len(ids),
+        "reranker.rate": len(reranker["rate"]) == labels,
+        "reranker.company": reranker["company"].shape == (labels, labels),
+        "reranker.knots": reranker["knots"].shape[0] == 2 and reranker["knots"].shape[1] > 0,
+        "decisions.thresholds": parts["decisions"]["thresholds"].shape[1] == labels,
+    }
+    for name, agrees in agreements.items():
+        if not agrees:
+            raise ValueError(f"{name} does not fit the other arrays")
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"bundle {path.parent}: {path.name} cannot be read") from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "no space is left; free some and run again"
+    return os.strerror(error.errno) if error.errno else "the file system refused"

@@ -1,0 +1,224 @@
+"""From entities to sparse feature rows.
+
+A feature is a token (`models.tokens`) that occurred often enough in training. Rows hold the inverse
+document frequency of their features, scaled to unit length (the tf-idf of Salton & Buckley 1988
+with binary term frequency).
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from entities.schema import NUMERIC, Column, EntitySchema, Kind
+from entities.tables import Entities
+from entities.text import normalise
+from models import tokens
+from models.compiled import compiled
+from models.tokens import Scratch, TokenSource, row_tokens
+
+_TOKEN_KINDS = {
+    Kind.TEXT: tokens.TEXT,
+    Kind.WORDS: tokens.WORDS,
+    Kind.CATEGORY: tokens.VALUES,
+    Kind.TAGS: tokens.TAGS,
+    Kind.WEB: tokens.WEB,
+    Kind.PHONE: tokens.PHONE,
+}
+
+
+class FeatureRows(NamedTuple):
+    """A sparse matrix by rows: row r has `values[indptr[r]:indptr[r + 1]]` at `indices[...]`."""
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "FeatureRows":
+        """The given rows, in the given order."""
+        lengths = np.diff(self.indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+        at = within + np.repeat(self.indptr[rows], lengths)
+        return FeatureRows(indptr, self.indices[at], self.values[at])
+
+
+def stacked(parts: Sequence[FeatureRows]) -> FeatureRows:
+    """The rows of one part after another."""
+    lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+    return FeatureRows(
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSpace:
+    """The features a model knows, most frequent first.
+
+    `keys` (uint64) are their tokens and `weights` (float32) their inverse document frequencies;
+    `edges` (float64, one row for each number column) are the bounds of the bins of numbers.
+    """
+
+    schema: EntitySchema
+    keys: npt.NDArray[np.uint64]
+    weights: npt.NDArray[np.float32]
+    edges: npt.NDArray[np.float64]
+
+    @functools.cached_property
+    def _table(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
+        size = 1 << int(2 * len(self.keys)).bit_length()
+        table = np.zeros(size, np.uint64)
+        positions = np.zeros(size, np.int32)
+        _fill_table(np.asarray(self.keys), table, positions)
+        return table, positions
+
+    def transform(self, entities: Entities) -> FeatureRows:
+        """The feature rows of some entities; features never seen in training are left out."""
+        source = token_source(entities, self.edges)
+        table, positions = self._table
+        at_most = _tokens_at_most(source)
+        indices = np.empty(at_most, np.int32)
+        values = np.empty(at_most, np.float32)
+        indptr = np.zeros(len(entities) + 1, np.int64)
+        scratch = tokens.scratch(source)
+        used = _transform(source, scratch, table, positions, self.weights, indptr, indices, values)
+        return FeatureRows(indptr, indices[:used], values[:used])
+
+
+def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSource:
+    """Lay out entities for the kernels. `edges` are those of `FeatureSpace`."""
+    kinds, seeds, starts, data = [], [], [], []
+    base = 0
+    for column in entities.schema.columns:
+        array = None if column.kind in NUMERIC else entities.column(column.name)
+        if array is None or array.null_count == len(array):
+            continue
+        offsets, letters = _letters(array)
+        kinds.append(_token_kind(column))
+        seeds.append(_seed(column.name))
+        starts.append(offsets + base)
+        data.append(letters)
+        base += letters.size
+    n = len(entities)
+    laid_out = np.array(starts, np.int64).reshape(len(starts), n + 1)
+    longest = int(np.diff(laid_out, axis=1).max(initial=0))
+    return TokenSource(
+        np.array(kinds, np.int8),
+        np.array(seeds, np.uint64),
+        laid_out,
+        np.concatenate(data) if data else np.zeros(0, np.uint8),
+        _made_tokens(entities, edges),
+        tokens.character_classes(),
+        longest,
+    )
+
+
+def number_columns(schema: EntitySchema) -> list[Column]:
+    """The columns that have bin edges, in order."""
+    return [column for column in schema.columns if column.kind is Kind.NUMBER]
+
+
+def _token_kind(column: Column) -> int:
+    if column.kind is Kind.TEXT and column.grams:
+        return tokens.NAME
+    return _TOKEN_KINDS[column.kind]
+
+
+@functools.cache
+def _seed(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
+
+
+def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
+    """Offsets and bytes of a string column, normalised; a null is an empty value."""
+    array = pc.fill_null(normalise(array), "")
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+    return ends.astype(np.int64) - ends[0], letters[ends[0] : ends[-1]]
+
+
+def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.Hashes:
+    """Tokens made of numbers: the bin that each number lies in."""
+    made: list[tokens.Hashes] = []
+    for column, bounds in zip(number_columns(entities.schema), edges, strict=True):
+        array = entities.column(column.name)
+        if array is not None:
+            number = array.to_numpy(zero_copy_only=False)
+            bins = np.searchsorted(bounds, number).astype(np.uint64)
+            made.append(np.where(np.isnan(number), 0, _scramble(_seed(column.name), bins)))
+    return np.stack(made, axis=1) if made else np.zeros((len(entities), 0), np.uint64)
+
+
+def _scramble(seed: np.uint64, value: Any) -> Any:
+    """The hash step of `tokens.mix` for whole arrays, never 0 in practice."""
+    with np.errstate(over="ignore"):
+        state = (seed ^ value) * np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+        return state ^ (state >> np.uint64(32))
+
+
+def _tokens_at_most(source: TokenSource) -> int:
+    """An upper bound on the tokens of all rows; see `tokens.tokens_at_most`."""
+    values = source.kinds.size * len(source.made)
+    return 5 * source.data.size + tokens.tokens_at_most(0) * values + source.made.size
+
+
+@compiled
+def _fill_table(
+    keys: npt.NDArray[np.uint64],
+    table: npt.NDArray[np.uint64],
+    positions: npt.NDArray[np.int32],
+) -> None:
+    """Open addressing with linear probing; the table's size is a power of two."""
+    mask = np.uint64(table.size - 1)
+    for i in range(keys.size):
+        slot = keys[i] & mask
+        while table[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = keys[i]
+        positions[slot] = i
+
+
+@compiled
+def _transform(
+    source: TokenSource,
+    scratch: Scratch,
+    table: npt.NDArray[np.uint64],
+    positions: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    values: npt.NDArray[np.float32],
+) -> int:
+    mask = np.uint64(table.size - 1)
+    at = 0
+    for row in range(source.made.shape[0]):
+        n = row_tokens(row, source, scratch)
+        first = at
+        square = np.float32(0)
+        for i in range(n):
+            token = scratch.tokens[i]
+            slot = token & mask
+            while table[slot] != 0 and table[slot] != token:
+                slot = (slot + np.uint64(1)) & mask
+            if table[slot] != 0:
+                weight = weights[positions[slot]]
+                indices[at] = positions[slot]
+                values[at] = weight
+                square += weight * weight
+                at += 1
+        if square > 0:
+            scale = np.float32(1) / np.sqrt(square)
+            for i in range(first, at):
+                values[i] *= scale
+        indptr[row + 1] = at
+    return at

@@ -1,0 +1,24 @@
+"""Where state lies: one folder for the tracking database, the artifacts and the bundle cache."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def home() -> Path:
+    """`LABELWRIGHT_HOME`, else the user's data folder; it does not depend on the current folder."""
+    given = os.environ.get("LABELWRIGHT_HOME")
+    return Path(given).resolve() if given else platformdirs.user_data_path("labelwright")
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, else a SQLite database in `home()`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def artifact_root() -> str | None:
+    """Where artifacts go when no tracking server decides: a folder of `home()`, as a URI."""
+    if tracking_uri().partition(":")[0] in ("http", "https", "file", "databricks"):
+        return None
+    return (home() / "artifacts").as_uri()

@@ -1,0 +1,56 @@
+"""The one implementation of labelling: training, HTTP, files and MLflow all call it."""
+
+import dataclasses
+
+from entities.schema import EntitySchema
+from entities.tables import Entities
+from models.decisions import Answers, Decisions, Probabilities, Question, concatenated
+from models.features import FeatureRows, FeatureSpace
+from models.labels import LabelSet
+from models.linear import LabelIds, LinearStage, Scores, candidates
+from models.reranker import Reranker
+
+CHUNK = 1_024
+"""Entities whose scores are held at a time, so that memory does not grow with the request."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labeler:
+    """A model: immutable, and safe to use from many threads at once."""
+
+    labels: LabelSet
+    features: FeatureSpace
+    linear: LinearStage
+    reranker: Reranker
+    decisions: Decisions
+
+    @property
+    def schema(self) -> EntitySchema:
+        """The schema of the entities it labels."""
+        return self.features.schema
+
+    def label(self, entities: Entities, question: Question) -> Answers:
+        """The labels of each entity; a rejected row's answer is that of an empty entity.
+
+        Raises RequestError for a question that this model cannot answer.
+        """
+        self.decisions.thresholds(question.policy)
+        parts = [
+            self._label_chunk(entities.slice(start, CHUNK), question)
+            for start in range(0, len(entities), CHUNK)
+        ]
+        return parts[0] if len(parts) == 1 else concatenated(parts, self.labels)
+
+    def stages(self, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
+        """Scores of all labels, the candidates, and the probabilities of the candidates."""
+        scores = self.linear.scores(rows)
+        chosen = candidates(scores, self.decisions.candidates)
+        return scores, chosen, self.reranker.probabilities(rows, scores, chosen)
+
+    def _label_chunk(self, entities: Entities, question: Question) -> Answers:
+        stages = self.stages(self.features.transform(entities))
+        return self.decisions.answer(question, self.labels, *stages)
+
+    def warm_up(self) -> None:
+        """Compile or load all kernels and build all tables, by labelling one empty entity."""
+        self.label(Entities.empty(self.schema, 1), Question(top_k=len(self.labels)))

@@ -1,0 +1,183 @@
+"""Finding a model: URIs, aliases, and the one place in this room that knows MLflow.
+
+A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
+`models:/NAME/VERSION`.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from entities.errors import ModelError, ModelNotFoundError, RegistryError, StorageError
+from models.bundle import MANIFEST, Bundle, read_bundle
+from models.home import home, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+BUNDLE_FOLDER = "data/bundle"
+"""The folder of an MLflow model in which the bundle lies."""
+
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow's own defaults keep trying a server that is down for many minutes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A bundle and the name it goes by; name and version are None outside a registry."""
+
+    bundle: Bundle
+    uri: str
+    name: str | None = None
+    version: str | None = None
+    run_id: str | None = None
+
+
+def load_model(uri: str) -> Model:
+    """Find, fetch and read a model.
+
+    Raises ModelNotFoundError, BundleError, RegistryError, or StorageError.
+    """
+    if uri.startswith("models:/"):
+        name, version = _named(uri.removeprefix("models:/"))
+        folder = _bundle_folder(_fetch(_source(name, version)))
+        return Model(read_bundle(folder), uri, name, version.version, version.run_id)
+    if uri.startswith("runs:/"):
+        run_id = uri.removeprefix("runs:/").split("/")[0]
+        source = uri if uri.count("/") > 1 else f"{uri}/model"
+        return Model(read_bundle(_bundle_folder(_fetch(source))), uri, run_id=run_id)
+    return Model(read_bundle(_bundle_folder(Path(uri))), uri)
+
+
+def champions() -> list[str]:
+    """The names of all registered models that have a champion, in order; raises RegistryError."""
+    with reached() as client:
+        models = client.search_registered_models(max_results=1000)
+        return sorted(model.name for model in models if CHAMPION in model.aliases)
+
+
+def only_champion() -> str:
+    """The URI of the only champion there is; raises ModelError that lists the choices."""
+    names = champions()
+    if len(names) == 1:
+        return f"models:/{names[0]}@{CHAMPION}"
+    if not names:
+        raise ModelNotFoundError("no model has a champion yet: train one, or name a model URI")
+    choices = ", ".join(f"models:/{name}@{CHAMPION}" for name in names)
+    raise ModelError(f"several models have a champion; choose one of {choices}")
+
+
+@contextlib.contextmanager
+def reached() -> Iterator["MlflowClient"]:
+    """A client of the tracking server; what goes wrong with it becomes a RegistryError."""
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
+    uri = tracking_uri()
+    try:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        _make_room(uri)
+        _point_at(uri)
+    except OSError as error:
+        raise StorageError(f"{home()} cannot be used for state: {error.strerror}") from error
+    try:
+        yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise ModelNotFoundError(_brief(error)) from error
+        raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
+    except OSError as error:
+        raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
+
+
+def _point_at(uri: str) -> None:
+    """Let MLflow's own functions use this server, without leaving a trace in the environment.
+
+    MLflow writes the URI to MLFLOW_TRACKING_URI, where it would outlive a change of state folder.
+    """
+    import mlflow
+
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    if given is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def _make_room(uri: str) -> None:
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _named(rest: str) -> tuple[str, "ModelVersion"]:
+    name, at, alias = rest.partition("@")
+    if not at:
+        name, _, number = rest.partition("/")
+        if not number.isdigit():
+            raise ModelError("a model URI ends in @ALIAS or /VERSION, a number")
+    with reached() as client:
+        if at:
+            return name, client.get_model_version_by_alias(name, alias)
+        return name, client.get_model_version(name, number)
+
+
+def _source(name: str, version: "ModelVersion") -> str:
+    with reached() as client:
+        return client.get_model_version_download_uri(name, version.version)
+
+
+def _fetch(uri: str) -> Path:
+    """The artifact's folder: where it lies, or a copy in the cache if it lies elsewhere."""
+    parsed = urlparse(uri)
+    if parsed.scheme == "file":
+        return Path(url2pathname(parsed.path))
+    if parsed.scheme == "":
+        return Path(uri)
+    cached = home() / "cache" / hashlib.sha256(f"{tracking_uri()} {uri}".encode()).hexdigest()
+    if cached.exists():
+        return cached
+    with reached():
+        import mlflow
+
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(dir=cached.parent))
+        except OSError as error:
+            raise StorageError(f"no room for the model under {home()}: {error.strerror}") from error
+        try:
+            fetched = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(draft)))
+            with contextlib.suppress(OSError):  # another process was first
+                fetched.rename(cached)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return cached
+
+
+def _bundle_folder(folder: Path) -> Path:
+    """The bundle in a folder: the folder itself, or its place in an MLflow model."""
+    if not (folder / MANIFEST).exists() and (folder / BUNDLE_FOLDER / MANIFEST).exists():
+        return folder / BUNDLE_FOLDER
+    return folder
+
+
+def _public(uri: str) -> str:
+    """A URI without the user and password that it may hold."""
+    parsed = urlparse(uri)
+    if parsed.hostname is None:
+        return uri
+    return f"{parsed.scheme}://{parsed.hostname}:{parsed.port or ''}".rstrip(":")
+
+
+def _brief(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:300]

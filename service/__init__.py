@@ -1,0 +1,1 @@
+"""Serves a model: online over HTTP, offline over files."""

@@ -1,0 +1,81 @@
+"""`POST /v1/labels`: from the bytes of a request to the bytes of its answer."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+import pydantic
+from pydantic import Field
+
+from entities.tables import Entities, from_records
+from models.decisions import TOP_K_LIMIT, Answers, Question
+from models.registry import Model
+
+ENTITIES_LIMIT = 1_000
+PATTERNS_LIMIT = 100
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class LabelRequest(pydantic.BaseModel):
+    """Entities and what is asked about each of them."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    entities: list[Any] = Field(min_length=1, max_length=ENTITIES_LIMIT)
+    top_k: int = Field(5, ge=1, le=TOP_K_LIMIT)
+    min_probability: float = Field(0.0, ge=0, le=1)
+    only: list[Pattern] = Field(default=[], max_length=PATTERNS_LIMIT)
+    policy: str = Field("balanced", max_length=100)
+
+    @property
+    def question(self) -> Question:
+        """The part that is the same for all entities."""
+        return Question(self.top_k, self.policy, self.min_probability, tuple(self.only))
+
+
+def answer(body: bytes, model: Model) -> bytes:
+    """Label the entities of a JSON request.
+
+    Raises pydantic.ValidationError for a body that is no such request, and RequestError for a
+    question that the model cannot answer.
+    """
+    request = LabelRequest.model_validate_json(body)
+    labeler = model.bundle.labeler
+    entities = from_records(request.entities, labeler.schema)
+    answers = labeler.label(entities, request.question)
+    content: dict[str, Any] = {
+        "model": identity(model),
+        "results": results(entities, answers),
+    }
+    if entities.warnings:
+        content["warnings"] = entities.warnings
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def identity(model: Model) -> Mapping[str, Any]:
+    """Which model answered: its name and version, and the hash of its content."""
+    return {
+        "name": model.name,
+        "version": model.version,
+        "content": model.bundle.manifest.content[:12],
+    }
+
+
+def results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
+    """One object for each entity, in order: its labels, or why it was rejected."""
+    names = np.array(answers.labels.names, object)[answers.ids]
+    pairs = [
+        {"label": label, "probability": probability, "asserted": asserted}
+        for label, probability, asserted in zip(
+            names, answers.probabilities, answers.asserted.tolist(), strict=True
+        )
+    ]
+    bounds = answers.indptr.tolist()
+    found: list[dict[str, Any]] = []
+    for row, identifier in enumerate(entities.ids.to_pylist()):
+        if reason := entities.rejected.get(row):
+            found.append({"id": identifier, "error": {"detail": reason}})
+        else:
+            found.append({"id": identifier, "labels": pairs[bounds[row] : bounds[row + 1]]})
+    return found

@@ -1,0 +1,32 @@
+"""The engine behind every protocol: one model and the threads that compute with it."""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from models.registry import Model
+
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass
+class Engine:
+    """A model that answers from worker threads, so that the event loop never waits for it.
+
+    `ready` turns true when the kernels are compiled and all tables built.
+    """
+
+    model: Model
+    pool: ThreadPoolExecutor
+    ready: bool = False
+
+    async def compute(self, work: Callable[[Model], Result]) -> Result:
+        """Run `work` with the model on a compute thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, self.model)
+
+    async def warm_up(self) -> None:
+        """Make the first answer as quick as any other."""
+        await self.compute(lambda model: model.bundle.labeler.warm_up())
+        self.ready = True

@@ -1,0 +1,66 @@
+"""Running the service: a socket, one or several processes, and a clear word when it cannot."""
+
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import fastapi
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from entities.errors import LabelwrightError
+from models.registry import Model, load_model
+from service.app import create_app
+from service.engine import Engine
+
+MODEL_VARIABLE = "LABELWRIGHT_MODEL"
+COMPUTE_THREADS = 2
+
+
+def serve(model: Model, host: str, port: int, workers: int) -> None:
+    """Serve a model until a signal stops it; raises LabelwrightError for a port in use.
+
+    With several workers, each is a process of its own that loads the model itself.
+    """
+    listener = _listen(host, port)
+    with listener:
+        if workers == 1:
+            uvicorn.Server(_configuration(app_for(model))).run([listener])
+            return
+        os.environ[MODEL_VARIABLE] = model.uri
+        Multiprocess(_configuration("service.server:app", workers), [listener]).run()
+
+
+def app() -> fastapi.FastAPI:
+    """The application of a worker process, with the model that the environment names."""
+    return app_for(load_model(os.environ[MODEL_VARIABLE]))
+
+
+def app_for(model: Model) -> fastapi.FastAPI:
+    """The application for a model, with compute threads of its own."""
+    pool = ThreadPoolExecutor(COMPUTE_THREADS, thread_name_prefix="compute")
+    return create_app(Engine(model, pool))
+
+
+def _configuration(app: fastapi.FastAPI | str, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        access_log=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise LabelwrightError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.set_inheritable(True)
+    return listener

@@ -1,0 +1,1 @@
+"""Builds a model: split, fit, evaluate, track, promote."""

@@ -1,0 +1,126 @@
+"""What a model learns from: entities with their labels, split for training and test."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from entities.errors import DataError
+from entities.readers import read_batches
+from entities.schema import EntitySchema
+from entities.tables import Entities
+from entities.text import normalise
+
+TEST_SHARE = 0.1
+"""The share of names whose entities are held out for test."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledEntities:
+    """Entities and, row by row, the list of labels they have.
+
+    `warnings` tell what was left out on the way.
+    """
+
+    entities: Entities
+    labels: pa.ListArray
+    warnings: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.entities)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "LabelledEntities":
+        """The given rows, in the given order."""
+        return LabelledEntities(self.entities.take(rows), self.labels.take(pa.array(rows)))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, fields and labels, independent of the files they came in."""
+        digest = hashlib.sha256()
+        table = self.entities.table.append_column("labels", self.labels)
+        sink = _DigestSink(digest)
+        with pa.ipc.new_stream(pa.PythonFile(sink, "w"), table.schema) as writer:
+            writer.write_table(table.combine_chunks())
+        return digest.hexdigest()
+
+
+def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntities:
+    """Read all rows of some files that can be learned from; raises DataError.
+
+    Rows that the schema rejects, or whose labels are null, are left out and counted in `warnings`.
+    """
+    tables, labels, warnings = [], [], set[str]()
+    rejected = unlabelled = 0
+    reasons: list[str] = []
+    for path in paths:
+        for batch in read_batches(path, schema):
+            if batch.labels is None:
+                raise DataError(f"{path} has no 'labels' column to learn from")
+            keep = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
+            unlabelled += int((~keep).sum())
+            keep[list(batch.entities.rejected)] = False
+            rejected += len(batch.entities.rejected)
+            reasons += list(batch.entities.rejected.values())[:3]
+            warnings |= set(batch.entities.warnings)
+            rows = pa.array(np.flatnonzero(keep))
+            tables.append(batch.entities.table.take(rows))
+            labels.append(batch.labels.take(rows))
+    if not sum(len(part) for part in labels):
+        raise DataError("there is no row to learn from")
+    table = pa.concat_tables(tables, promote_options="default")
+    if rejected:
+        warnings.add(f"{rejected:,} rows left out: {'; '.join(sorted(set(reasons))[:3])}")
+    if unlabelled:
+        warnings.add(f"{unlabelled:,} rows left out: their labels are null")
+    if duplicates := len(table) - len(pc.unique(table["id"])):
+        warnings.add(f"{duplicates:,} rows repeat the id of another row")
+    return LabelledEntities(
+        Entities(schema, table.combine_chunks()), pa.concat_arrays(labels), sorted(warnings)
+    )
+
+
+def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
+    """Training and test rows; the same rows are held out for every model.
+
+    What decides is a hash of the normalised name, so that a chain never straddles the split; at
+    least one name is held out.
+    """
+    share = name_hashes(data.entities) / 2.0**64
+    test = share < max(TEST_SHARE, float(share.min()) * (1 + 1e-9) + 1e-18)
+    if test.all():
+        raise DataError("all rows have the same name: give test rows of their own with --test")
+    return data.take(np.flatnonzero(~test)), data.take(np.flatnonzero(test))
+
+
+def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each entity's normalised name, of its id where it has none."""
+    identity = entities.schema.identity
+    names = entities.column(identity) if identity else None
+    given = entities.ids if names is None else pc.coalesce(normalise(names), entities.ids)
+    hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in given.to_pylist()]
+    return np.frombuffer(b"".join(hashes), np.uint64)
+
+
+class _DigestSink:
+    """A file-like object that hashes what is written to it."""
+
+    closed = False
+
+    def __init__(self, digest: "hashlib._Hash") -> None:
+        self._digest = digest
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...

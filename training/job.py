@@ -1,0 +1,183 @@
+"""The training job: read, split, fit, evaluate, record, register, and promote or refuse."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from entities.errors import StorageError
+from entities.schema import EntitySchema
+from entities.tables import Entities
+from models import decisions
+from models.bundle import read_bundle, write_bundle
+from models.decisions import Answers, Question
+from models.labeler import Labeler
+from models.labels import label_matrix
+from models.registry import load_model
+from training import promotion, tracking
+from training.data import LabelledEntities, read_labelled, split
+from training.fit import Configuration, Progress, fit_labeler, silent
+from training.metrics import Evaluation, evaluate
+
+SLICE = 8_192
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to train on, and under which name to register it; no test files means a split."""
+
+    data: Sequence[Path]
+    test: Sequence[Path]
+    schema: EntitySchema
+    name: str
+    configuration: Configuration
+    promote: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a training. `seconds` is wall time from reading the data to the last step."""
+
+    registered: tracking.Registered
+    evaluation: Evaluation
+    verdict: promotion.Verdict
+    warnings: Sequence[str]
+    seconds: float
+
+
+def train(task: Task, progress: Progress = silent) -> Outcome:
+    """Run the whole job; raises DataError, RegistryError or StorageError."""
+    started = time.perf_counter()
+    tracking.check_name(task.name)
+    champion = tracking.current_champion(task.name)
+    data, test = _read(task)
+    progress("reading", 1.0)
+    labeler = fit_labeler(data, task.configuration, progress)
+    with _working_folder() as folder:
+        evaluation = evaluate_labeler(labeler, test, task.configuration.threads)
+        progress("evaluation", 1.0)
+        metrics = dataclasses.asdict(evaluation.metrics)
+        details = _details(task, data, test) | {"metrics": metrics}
+        bundle = Path(folder) / "bundle"
+        manifest = write_bundle(labeler, bundle, _version(), details)
+        read_bundle(bundle)  # what is registered has been read back once
+        record = tracking.Record(
+            name=task.name,
+            parameters=_parameters(task),
+            metrics=metrics | {"seconds": time.perf_counter() - started},
+            tags={
+                tracking.CONTENT: manifest.content,
+                tracking.DATA_FINGERPRINT: str(details["data"]),
+                "labelwright.version": _version(),
+                **_commit(),
+            },
+            texts={"environment.txt": _environment()},
+            per_label=evaluation.per_label,
+            schema=task.schema,
+            examples=_examples(task.schema),
+            bundle=bundle,
+        )
+        registered = tracking.write_run(record, Path(folder))
+    progress("record", 1.0)
+    verdict = _judge(task, labeler, champion, test)
+    if verdict.promoted:
+        tracking.promote(registered)
+    progress("promotion", 1.0)
+    seconds = time.perf_counter() - started
+    return Outcome(registered, evaluation, verdict, data.warnings, seconds)
+
+
+def evaluate_labeler(labeler: Labeler, data: LabelledEntities, threads: int) -> Evaluation:
+    """Metrics of a model on labelled entities, asked with the balanced policy."""
+    answers = label_all(labeler, data.entities, Question(), threads)
+    return evaluate(answers, label_matrix(data.labels, labeler.labels))
+
+
+def label_all(labeler: Labeler, entities: Entities, question: Question, threads: int) -> Answers:
+    """Answers for all entities, computed by several threads."""
+    slices = [entities.slice(start, SLICE) for start in range(0, len(entities), SLICE)]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(functools.partial(labeler.label, question=question), slices))
+    return decisions.concatenated(parts, labeler.labels)
+
+
+def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
+    data = read_labelled(task.data, task.schema)
+    if not task.test:
+        train_rows, test_rows = split(data)
+        return dataclasses.replace(train_rows, warnings=data.warnings), test_rows
+    return data, read_labelled(task.test, task.schema)
+
+
+def _judge(
+    task: Task, labeler: Labeler, champion: str | None, test: LabelledEntities
+) -> promotion.Verdict:
+    if not task.promote:
+        return promotion.Verdict(False, "--no-promote was given")
+    if champion is None:
+        return promotion.FIRST
+    current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
+    return promotion.compare(labeler, current, test, task.configuration.seed)
+
+
+def _details(task: Task, data: LabelledEntities, test: LabelledEntities) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "rows": len(data),
+        "test_rows": len(test),
+        "data": data.fingerprint,
+        "test_data": test.fingerprint,
+        "configuration": dataclasses.asdict(task.configuration),
+    }
+
+
+def _parameters(task: Task) -> Mapping[str, Any]:
+    return dataclasses.asdict(task.configuration) | {"schema": task.schema.name}
+
+
+def _examples(schema: EntitySchema) -> list[Mapping[str, Any]]:
+    given = {c.name: c.example for c in schema.columns if c.example is not None}
+    return [given or dict.fromkeys(schema.fields[:1], None)]
+
+
+def _version() -> str:
+    return importlib.metadata.version("labelwright")
+
+
+def _environment() -> str:
+    packages = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
+    return "\n".join([f"python {platform.python_version()}", platform.platform(), *packages, ""])
+
+
+def _commit() -> Mapping[str, str]:
+    """The commit of the checkout that is trained from, where there is one."""
+    try:
+        found = subprocess.run(
+            [
+                "git",  # noqa: S607 - whichever git the user has
+                "-C",
+                str(Path(__file__).parent),
+                "rev-parse",
+                "HEAD",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"mlflow.source.git.commit": found.stdout.strip()}
+
+
+def _working_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="labelwright-")
+    except OSError as error:
+        raise StorageError(f"no temporary folder can be made: {error.strerror}") from error

@@ -1,0 +1,181 @@
+"""Fitting the linear stage: dual coordinate descent for all labels at once.
+
+The objective is liblinear's L2-regularised squared hinge (Hsieh et al., ICML 2008) with one dual
+variable for each (entity, label) pair. Instead of one label after another, a pass walks the
+entities and treats a block of labels at each: the weights of a feature lie side by side, and most
+pairs need no update. Blocks are independent, so the result does not depend on how many threads
+share them.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.compiled import compiled
+from models.features import FeatureRows
+from models.labels import LabelMatrix
+from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage
+
+BLOCK = 128
+"""Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
+START = np.float32(-1)
+"""Scores before any weight is learned: on the margin of a label that is absent."""
+CONSTANT = np.float32(0.2)
+"""Value of the constant feature, whose weight is a label's bias."""
+SMALLEST_STEP = np.float32(0.01)
+"""Smaller changes of a dual variable are not carried out."""
+
+RowOrder = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def fit_linear(
+    rows: FeatureRows,
+    labels: LabelMatrix,
+    features: int,
+    acts: Sequence[Sequence[RowOrder]],
+    cost: float,
+    threads: int,
+    advance: Callable[[float], None] = lambda share: None,
+) -> list[LinearStage]:
+    """Fit one classifier for each label, and return the stage as it is after each act.
+
+    An act is a list of passes, a pass the order in which it walks the rows. Later acts go on where
+    earlier ones ended, so that a fit on some rows grows cheaply into one on all rows. `cost` is
+    liblinear's C; `advance` is told the share of the work just done.
+    """
+    firsts = range(0, labels.labels, BLOCK)
+    frequent = max(1, min(features, DENSE_BYTES // labels.labels))
+    share = 1 / (len(firsts) * sum(len(act) for act in acts))
+
+    def fit_block(first: int) -> list[_Block]:
+        width = min(BLOCK, labels.labels - first)
+        weights = np.zeros((features + 1, width), np.float32)
+        duals = np.zeros((len(labels), width), np.float32)
+        snapshots = []
+        for act in acts:
+            for order in act:
+                _descend(
+                    *rows, order, labels.indptr, labels.ids, first, np.float32(cost), weights, duals
+                )
+                advance(share)
+            snapshots.append(_snapshot(weights, frequent, first))
+        return snapshots
+
+    with ThreadPoolExecutor(threads) as pool:
+        blocks = list(pool.map(fit_block, firsts))
+    return [_assemble([block[act] for block in blocks], labels.labels) for act in range(len(acts))]
+
+
+class _Block(NamedTuple):
+    """Weights of one block of labels: dense rows, and triples of the sparse ones."""
+
+    bias: Floats
+    dense: Floats
+    rare: int
+    rows: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    values: Floats
+
+
+def _snapshot(weights: Floats, frequent: int, first: int) -> _Block:
+    rare = weights[frequent:-1]
+    rows, columns = np.nonzero(np.abs(rare) >= PRUNED_BELOW)
+    return _Block(
+        START + CONSTANT * weights[-1],
+        weights[:frequent].copy(),
+        len(rare),
+        rows,
+        columns + first,
+        rare[rows, columns],
+    )
+
+
+def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
+    """Put blocks side by side and round weights to 8 bits, with one scale for each feature."""
+    dense = np.concatenate([block.dense for block in blocks], axis=1)
+    rows = np.concatenate([block.rows for block in blocks])
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    ids = np.concatenate([block.ids for block in blocks])[order]
+    values = np.concatenate([block.values for block in blocks])[order]
+    rare = blocks[0].rare
+    largest = np.zeros(rare, np.float32)
+    np.maximum.at(largest, rows, np.abs(values))
+    peaks = np.concatenate([np.abs(dense).max(axis=1), largest])
+    scales = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
+    indptr = np.zeros(rare + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=rare), out=indptr[1:])
+    return LinearStage(
+        bias=np.concatenate([block.bias for block in blocks]),
+        scales=scales,
+        dense=np.rint(dense / scales[: len(dense), None]).astype(np.int8),
+        sparse_indptr=indptr,
+        sparse_ids=ids.astype(np.result_type(np.uint16, np.min_scalar_type(labels))),
+        sparse_weights=np.rint(values / scales[len(dense) + rows]).astype(np.int8),
+    )
+
+
+@compiled
+def _descend(
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    values: Floats,
+    order: RowOrder,
+    label_indptr: npt.NDArray[np.int64],
+    label_ids: npt.NDArray[np.int32],
+    first: int,
+    cost: np.float32,
+    weights: Floats,
+    duals: Floats,
+) -> None:
+    """One pass over the rows in `order` for the labels from `first` on.
+
+    For a pair with sign y, score s and dual a, the step of dual coordinate descent is
+    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); the weights move by (a' - a) y x.
+    """
+    width = weights.shape[1]
+    constant = weights[-1]
+    scores = np.empty(width, np.float32)
+    signs = np.empty(width, np.float32)
+    steps = np.empty(width, np.float32)
+    moved = np.empty(width, np.int32)
+    damping = np.float32(0.5) / cost
+    curvature = np.float32(1) + CONSTANT * CONSTANT + damping
+    for position in range(order.size):
+        row = order[position]
+        begin, end = indptr[row], indptr[row + 1]
+        for label in range(width):
+            scores[label] = START + CONSTANT * constant[label]
+            signs[label] = -1
+        for i in range(begin, end):
+            value, line = values[i], weights[indices[i]]
+            for label in range(width):
+                scores[label] += value * line[label]
+        for i in range(label_indptr[row], label_indptr[row + 1]):
+            label = label_ids[i] - first
+            if 0 <= label < width:
+                signs[label] = 1
+        dual = duals[row]
+        for label in range(width):
+            gradient = signs[label] * scores[label] - np.float32(1) + damping * dual[label]
+            step = max(dual[label] - gradient / curvature, np.float32(0)) - dual[label]
+            step = step if abs(step) >= SMALLEST_STEP else np.float32(0)
+            dual[label] += step
+            steps[label] = step * signs[label]
+        count = 0
+        for label in range(width):
+            if steps[label] != 0:
+                moved[count] = label
+                count += 1
+        if count == 0:
+            continue
+        for i in range(begin, end):
+            value, line = values[i], weights[indices[i]]
+            for j in range(count):
+                line[moved[j]] += value * steps[moved[j]]
+        for j in range(count):
+            constant[moved[j]] += CONSTANT * steps[moved[j]]

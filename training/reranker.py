@@ -1,0 +1,103 @@
+"""Fitting the reranker on entities that the linear stage has not seen."""
+
+import dataclasses
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+from sklearn.isotonic import IsotonicRegression
+
+from models.labels import LabelMatrix
+from models.reranker import LABEL_FEATURE, PAIR_FEATURES, Pairs
+
+HALVES = 2
+KNOTS = 64
+
+Flags = npt.NDArray[np.bool_]
+RawScores = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Boosting:
+    """How the trees are grown."""
+
+    trees: int
+    leaves: int
+    rate: float
+    seed: int
+    threads: int
+
+    def parameters(self) -> dict[str, object]:
+        """LightGBM's names for it; the same seed gives the same trees on any number of threads."""
+        return {
+            "objective": "binary",
+            "num_leaves": self.leaves,
+            "learning_rate": self.rate,
+            "min_data_in_leaf": 50,
+            "lambda_l2": 1.0,
+            "cat_smooth": 20.0,
+            "cat_l2": 20.0,
+            "max_cat_threshold": 64,
+            "seed": self.seed,
+            "num_threads": self.threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+
+
+def fit_trees(pairs: Pairs, present: Flags, boosting: Boosting) -> lightgbm.Booster:
+    """Trees that tell the (entity, label) pairs that hold from those that do not."""
+    data = lightgbm.Dataset(
+        pairs,
+        present.astype(np.float32),
+        feature_name=list(PAIR_FEATURES),
+        categorical_feature=[LABEL_FEATURE],
+        params={"verbosity": -1},
+    )
+    return lightgbm.train(boosting.parameters(), data, boosting.trees)
+
+
+def cross_fitted(pairs: Pairs, present: Flags, candidates: int, boosting: Boosting) -> RawScores:
+    """Raw scores of all pairs, each from trees that have not seen its entity."""
+    fold = np.repeat(np.arange(len(pairs) // candidates) % HALVES, candidates)
+    raw = np.empty(len(pairs))
+    for half in range(HALVES):
+        booster = fit_trees(pairs[fold != half], present[fold != half], boosting)
+        scores = booster.predict(pairs[fold == half], raw_score=True, num_threads=boosting.threads)
+        raw[fold == half] = scores
+    return raw
+
+
+def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]:
+    """Knots (2 x m) from raw scores to log-odds: isotonic regression over bins of equal mass.
+
+    The ends are extended by the slope of the identity, so that the map never loses order.
+    """
+    edges = np.unique(np.quantile(raw, np.linspace(0, 1, KNOTS + 1)))
+    bins = np.clip(np.searchsorted(edges, raw, side="right") - 1, 0, max(len(edges) - 2, 0))
+    weight = np.bincount(bins)
+    used = weight > 0
+    centre = np.bincount(bins, raw)[used] / weight[used]
+    rate = (np.bincount(bins, present)[used] + 0.5) / (weight[used] + 1)
+    smooth = IsotonicRegression().fit_transform(centre, rate, sample_weight=weight[used])
+    log_odds = np.log(smooth) - np.log1p(-smooth)
+    ends = np.array([[-1e3], [1e3]])
+    x = np.concatenate([centre[:1] + ends[0], centre, centre[-1:] + ends[1]])
+    y = np.concatenate([log_odds[:1] + ends[0], log_odds, log_odds[-1:] + ends[1]])
+    return np.stack([x, y + 1e-6 * x])
+
+
+def label_rates(labels: LabelMatrix) -> npt.NDArray[np.float32]:
+    """The share of entities with each label."""
+    return (labels.counts() / len(labels)).astype(np.float32)
+
+
+def company(labels: LabelMatrix) -> npt.NDArray[np.uint8]:
+    """255 times the share of entities with the row's label that also have the column's."""
+    ones = np.ones(len(labels.ids), np.float32)
+    shape = (len(labels), labels.labels)
+    matrix = scipy.sparse.csr_array((ones, labels.ids, labels.indptr), shape=shape)
+    together: npt.NDArray[np.float32] = (matrix.T @ matrix).toarray()
+    return np.rint(255 * together / np.maximum(labels.counts(), 1)[:, None]).astype(np.uint8)

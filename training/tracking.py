@@ -1,0 +1,167 @@
+"""Writing the record: a run in MLflow, a registered version, and the alias that makes it live."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from entities.errors import DataError
+from entities.schema import NUMERIC, EntitySchema, Kind
+from models.home import artifact_root
+from models.registry import CHAMPION, reached
+
+if TYPE_CHECKING:
+    from mlflow.models.model import ModelInfo
+
+LOADER = "labelwright.flavor"
+"""The module that MLflow loads a model through: part of the installed package."""
+DATA_FINGERPRINT = "labelwright.data"
+CONTENT = "labelwright.content"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What is written about one training."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    texts: Mapping[str, str]
+    per_label: pa.Table
+    schema: EntitySchema
+    examples: list[Mapping[str, Any]]
+    bundle: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """A run and the version it registered."""
+
+    run_id: str
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """The model URI of exactly this version."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def check_name(name: str) -> None:
+    """Raise DataError for a name that cannot be registered."""
+    if not name.strip() or set(name) & set("/:.@\"'%") or len(name) > 100:
+        raise DataError("a model's name must be short and without quotes or any of / : . @ %")
+
+
+def write_run(record: Record, folder: Path) -> Registered:
+    """Log a run with its model and register the model; `folder` is for files on their way.
+
+    Raises RegistryError. A run that fails half-way is marked as failed, and registers nothing.
+    """
+    with reached() as client:
+        import mlflow
+
+        experiment = _experiment(record.name)
+        with mlflow.start_run(experiment_id=experiment) as run:
+            mlflow.set_tags(dict(record.tags))
+            mlflow.log_params(dict(record.parameters))
+            mlflow.log_metrics({k: v for k, v in record.metrics.items() if math.isfinite(v)})
+            for name, text in record.texts.items():
+                mlflow.log_text(text, name)
+            table = folder / "per_label.csv"
+            pyarrow.csv.write_csv(record.per_label, table)
+            mlflow.log_artifact(str(table))
+            model = _log_model(record)
+        if not client.search_registered_models(_named(record.name)):
+            client.create_registered_model(record.name)
+        version = client.create_model_version(
+            record.name,
+            model.model_uri,
+            run.info.run_id,
+            tags={CONTENT: record.tags[CONTENT]},
+            model_id=model.model_id,
+        )
+        return Registered(run.info.run_id, record.name, str(version.version))
+
+
+def current_champion(name: str) -> str | None:
+    """The champion's version, or None; raises RegistryError."""
+    with reached() as client:
+        found = client.search_registered_models(_named(name))
+        return found[0].aliases.get(CHAMPION) if found else None
+
+
+def promote(registered: Registered) -> None:
+    """Let the alias name this version; raises RegistryError."""
+    with reached() as client:
+        client.set_registered_model_alias(registered.name, CHAMPION, registered.version)
+
+
+def _named(name: str) -> str:
+    return f"name = '{name}'"
+
+
+def _experiment(name: str) -> str:
+    import mlflow
+
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    return str(mlflow.create_experiment(name, artifact_location=artifact_root()))
+
+
+def _log_model(record: Record) -> "ModelInfo":
+    import mlflow
+    import pandas as pd
+
+    info: ModelInfo = mlflow.pyfunc.log_model(
+        name="model",
+        loader_module=LOADER,
+        data_path=str(record.bundle),
+        signature=signature(record.schema),
+        input_example=pd.DataFrame(record.examples),
+        pip_requirements=[f"labelwright=={record.tags['labelwright.version']}"],
+    )
+    return info
+
+
+def signature(schema: EntitySchema) -> Any:
+    """MLflow's signature: every field optional, one list of labels out, the question as params."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+    from mlflow.types.schema import Array, Map, Object, Property
+
+    label = Object(
+        [
+            Property("label", DataType.string),
+            Property("probability", DataType.double),
+            Property("asserted", DataType.boolean),
+        ]
+    )
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "id", required=False)]
+    for kind, field in _fields(schema):
+        spec: Any = DataType.double if kind in NUMERIC else DataType.string
+        spec = Map(DataType.string) if kind is Kind.TAGS else spec
+        inputs.append(ColSpec(spec, field, required=False))
+    return ModelSignature(
+        inputs=Schema(inputs),
+        outputs=Schema([ColSpec(DataType.string, "id"), ColSpec(Array(label), "labels")]),
+        params=ParamSchema(
+            [
+                ParamSpec("top_k", DataType.long, 5),
+                ParamSpec("policy", DataType.string, "balanced"),
+                ParamSpec("min_probability", DataType.double, 0.0),
+            ]
+        ),
+    )
+
+
+def _fields(schema: EntitySchema) -> Iterator[tuple[Kind, str]]:
+    for column in schema.columns:
+        for field in column.fields:
+            yield column.kind, field
