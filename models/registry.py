@@ -51,7 +51,7 @@ def load_model(uri: str) -> Model:
     if uri.startswith("models:/"):
         name, version = _named(uri.removeprefix("models:/"))
         folder = _bundle_folder(_fetch(_source(name, version)))
-        return Model(read_bundle(folder), uri, name, version.version, version.run_id)
+        return Model(read_bundle(folder), uri, name, str(version.version), version.run_id)
     if uri.startswith("runs:/"):
         run_id = uri.removeprefix("runs:/").split("/")[0]
         source = uri if uri.count("/") > 1 else f"{uri}/model"

@@ -1,0 +1,83 @@
+"""What all tests share: real data, a state folder of their own, and one small trained model."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from entities.schema import EntitySchema, load_schema
+from entities.tables import Entities, conform
+from models.labeler import Labeler
+from models.registry import load_model
+
+BRANDS = Path(__file__).parents[1] / "entities" / "data" / "brands.parquet"
+ROWS = 3_000
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """A state folder in which a model called `small` has been trained, registered and promoted."""
+
+    home: Path
+    data: Path
+    uri: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that lives in this world."""
+        return {**os.environ, "LABELWRIGHT_HOME": str(self.home)}
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One trained model for the whole test session; tests must not change it."""
+    from training.fit import Configuration
+    from training.job import Task, train
+
+    folder = tmp_path_factory.mktemp("world")
+    data = folder / "brands.parquet"
+    pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(folder / "home"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        task = Task([data], [], load_schema("places"), "small", Configuration())
+        outcome = train(task)
+        assert outcome.verdict.promoted
+        yield World(folder / "home", data, "models:/small@champion")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty world, as the environment of this process."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labeler(world: World) -> Labeler:
+    """The small model in memory."""
+    return load_model(world.uri).bundle.labeler
+
+
+@pytest.fixture(scope="session")
+def places() -> EntitySchema:
+    """The default schema."""
+    return load_schema("places")
+
+
+@pytest.fixture(scope="session")
+def brands(world: World, places: EntitySchema) -> Entities:
+    """The entities that the small model was trained and tested on."""
+    return conform(pq.read_table(world.data), places)
+
+
+@pytest.fixture(scope="session")
+def brand_labels(world: World) -> pa.ListArray:
+    """The labels of `brands`, row by row."""
+    return pq.read_table(world.data)["labels"].combine_chunks()
