@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
-.PHONY: install demo check test format requirements clean
+.PHONY: help install demo test test-integration check format requirements brands clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,9 @@ demo: install ## train on the embedded brands, then serve on port 8000 and the M
 
 test: $(VENV)/.developing ## all fast tests
 	$(BIN)/pytest
+
+test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
+	$(BIN)/pytest -m integration --timeout 1800
 
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
@@ -37,6 +40,11 @@ requirements: ## pin the newest versions of all dependencies, with hashes (needs
 	$(COMPILE) --extra train --group build --group dev -o requirements/dev.txt
 	$(COMPILE) --extra train --group build -c requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/serve.txt
+
+brands: install ## rebuild the embedded data set from its npm package (needs npm)
+	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918
+	$(BIN)/python -m entities.importers.brands $(VENV)/name-suggestion-index-8.0.20260918.tgz \
+	    entities/data/brands.parquet
 
 clean: ## remove what was installed and cached here
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

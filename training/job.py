@@ -160,13 +160,7 @@ def _commit() -> Mapping[str, str]:
     """The commit of the checkout that is trained from, where there is one."""
     try:
         found = subprocess.run(
-            [
-                "git",  # noqa: S607 - whichever git the user has
-                "-C",
-                str(Path(__file__).parent),
-                "rev-parse",
-                "HEAD",
-            ],
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
             check=True,
