@@ -16,7 +16,7 @@ from entities.errors import (
     RequestError,
     StorageError,
 )
-from labelwright.commands import demo, evaluate, label, serve, train
+from labelwright.commands import demo, evaluate, label, promote, prune, rollback, serve, train
 
 EXIT_CODES = {
     DataError: 3,
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("labelwright")
     top.add_argument("--version", action="version", version=f"labelwright {version}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (train, evaluate, label, serve, demo):
+    for module in (train, evaluate, label, serve, promote, rollback, prune, demo):
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(
             module.__name__.rsplit(".", 1)[-1], help=summary, description=module.__doc__

@@ -29,6 +29,7 @@ from models.labeler import Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage
 from models.reranker import Reranker
+from models.tokens import GROUPS
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -36,6 +37,7 @@ _LABELS, _TREES = "labels.json", "reranker.txt"
 _ARRAYS = {
     "features.keys": (np.uint64, 1),
     "features.weights": (np.float32, 1),
+    "features.shares": (np.float32, 1),
     "features.edges": (np.float64, 2),
     "linear.bias": (np.float32, 1),
     "linear.scales": (np.float32, 1),
@@ -218,6 +220,7 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     indptr, ids = linear["sparse_indptr"], linear["sparse_ids"]
     agreements = {
         "features.weights": len(parts["features"]["weights"]) == features,
+        "features.shares": len(parts["features"]["shares"]) == GROUPS,
         "linear.bias": len(linear["bias"]) == labels,
         "linear.scales": len(linear["scales"]) == features,
         "linear.dense": linear["dense"].shape[1] == labels and len(linear["dense"]) <= features,

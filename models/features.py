@@ -1,8 +1,9 @@
 """From entities to sparse feature rows.
 
-A feature is a token (`models.tokens`) that occurred often enough in training. Rows hold the inverse
-document frequency of their features, scaled to unit length (the tf-idf of Salton & Buckley 1988
-with binary term frequency).
+A feature is a token (`models.tokens`) that occurred often enough in training. Its value in a row is
+its inverse document frequency (the tf-idf of Salton & Buckley 1988 with binary term frequency),
+scaled so that each group of tokens has a fixed share in the length of the row, and rows have unit
+length: the many runs of letters in a name do not drown its few words.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from entities.tables import Entities
 from entities.text import normalise
 from models import tokens
 from models.compiled import compiled
-from models.tokens import Scratch, TokenSource, row_tokens
+from models.tokens import Scratch, TokenSource, group_of, row_tokens
 
 _TOKEN_KINDS = {
     Kind.TEXT: tokens.TEXT,
@@ -64,12 +65,14 @@ class FeatureSpace:
     """The features a model knows, most frequent first.
 
     `keys` (uint64) are their tokens and `weights` (float32) their inverse document frequencies;
+    `shares` (float32) the length of each group of tokens in a row before the row is scaled;
     `edges` (float64, one row for each number column) are the bounds of the bins of numbers.
     """
 
     schema: EntitySchema
     keys: npt.NDArray[np.uint64]
     weights: npt.NDArray[np.float32]
+    shares: npt.NDArray[np.float32]
     edges: npt.NDArray[np.float64]
 
     @functools.cached_property
@@ -89,7 +92,9 @@ class FeatureSpace:
         values = np.empty(at_most, np.float32)
         indptr = np.zeros(len(entities) + 1, np.int64)
         scratch = tokens.scratch(source)
-        used = _transform(source, scratch, table, positions, self.weights, indptr, indices, values)
+        used = _transform(
+            source, scratch, table, positions, self.weights, self.shares, indptr, indices, values
+        )
         return FeatureRows(indptr, indices[:used], values[:used])
 
 
@@ -159,7 +164,7 @@ def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.H
 
 
 def _scramble(seed: np.uint64, value: Any) -> Any:
-    """The hash step of `tokens.mix` for whole arrays, never 0 in practice."""
+    """A hash like that of `tokens.mix` for whole arrays, marked as by `tokens.whole`."""
     with np.errstate(over="ignore"):
         state = (seed ^ value) * np.uint64(0x9E3779B97F4A7C15)
         state = (state ^ (state >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -195,16 +200,18 @@ def _transform(
     table: npt.NDArray[np.uint64],
     positions: npt.NDArray[np.int32],
     weights: npt.NDArray[np.float32],
+    shares: npt.NDArray[np.float32],
     indptr: npt.NDArray[np.int64],
     indices: npt.NDArray[np.int32],
     values: npt.NDArray[np.float32],
 ) -> int:
     mask = np.uint64(table.size - 1)
+    squares = np.empty(shares.size, np.float32)
     at = 0
     for row in range(source.made.shape[0]):
         n = row_tokens(row, source, scratch)
         first = at
-        square = np.float32(0)
+        squares[:] = 0
         for i in range(n):
             token = scratch.tokens[i]
             slot = token & mask
@@ -212,13 +219,17 @@ def _transform(
                 slot = (slot + np.uint64(1)) & mask
             if table[slot] != 0:
                 weight = weights[positions[slot]]
+                scratch.tokens[at - first] = token
                 indices[at] = positions[slot]
                 values[at] = weight
-                square += weight * weight
+                squares[group_of(token)] += weight * weight
                 at += 1
-        if square > 0:
-            scale = np.float32(1) / np.sqrt(square)
-            for i in range(first, at):
-                values[i] *= scale
+        length = np.float32(0)
+        for group in range(shares.size):
+            if squares[group] > 0:
+                length += shares[group] * shares[group]
+        for i in range(first, at):
+            group = group_of(scratch.tokens[i - first])
+            values[i] *= shares[group] / np.sqrt(squares[group] * length)
         indptr[row + 1] = at
     return at

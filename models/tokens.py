@@ -17,6 +17,10 @@ from models.compiled import compiled
 TEXT, NAME, WORDS, VALUES, TAGS, WEB, PHONE = range(7)
 """How a column's text is read; `models.features` maps the kinds of an entity schema to these."""
 
+GROUPS = 3
+LETTERS, SPEECH, CONTEXT = range(GROUPS)
+"""Groups of tokens: letters and words of what an entity is called or says; all other columns."""
+
 _SEPARATOR, _SILENT, _LETTER, _IDEOGRAPH = range(4)
 _WORD, _PAIR, _GRAM, _VALUE, _PREFIX = (np.uint64(code) for code in range(1, 6))
 _EDGE = 32
@@ -98,6 +102,12 @@ def character_classes() -> Bytes:
 
 
 @compiled
+def group_of(token: np.uint64) -> int:
+    """The group of a token that `row_tokens` gave."""
+    return int(token >> np.uint64(62))
+
+
+@compiled
 def mix(state: np.uint64, value: np.uint64) -> np.uint64:
     """One step of a multiply-xorshift hash."""
     state = (state ^ value) * np.uint64(0x9E3779B97F4A7C15)
@@ -142,18 +152,17 @@ def text_tokens(
     n: int,
     classes: Bytes,
     seed: np.uint64,
-    grams: bool,
     padded: CodePoints,
     out: Hashes,
     at: int,
-) -> int:
-    """Words, pairs of neighbouring words, and with `grams` runs of 3 to 5 letters.
+) -> tuple[int, int]:
+    """Words and pairs of neighbouring words.
 
-    `padded` is scratch space of at least 2 * n + 2: the words with one edge mark around each.
+    In `padded`, of at least 2 * n + 2, it leaves the words with an edge mark around each for
+    `letter_tokens`; the second number returned is how many code points that are.
     """
     word_seed = mix(seed, _WORD)
     pair_seed = mix(seed, _PAIR)
-    gram_seed = mix(seed, _GRAM)
     padded[0] = _EDGE
     m = 1
     word = word_seed
@@ -191,17 +200,22 @@ def text_tokens(
                 out[at] = mix(mix(pair_seed, previous), single)
                 at += 1
             previous = single
-    if grams:
-        for i in range(m - _SHORTEST_GRAM + 1):
-            gram = gram_seed
-            last = min(i + _LONGEST_GRAM, m)
-            for j in range(i, last):
-                gram = mix(gram, np.uint64(padded[j]))
-                if j - i + 1 >= _SHORTEST_GRAM:
-                    out[at] = gram
-                    at += 1
-                if j > i and padded[j] == _EDGE:
-                    break
+    return at, m
+
+
+@compiled
+def letter_tokens(padded: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
+    """Runs of 3 to 5 letters within a word, where the edges of the word count as letters."""
+    gram_seed = mix(seed, _GRAM)
+    for i in range(n - _SHORTEST_GRAM + 1):
+        gram = gram_seed
+        for j in range(i, min(i + _LONGEST_GRAM, n)):
+            gram = mix(gram, np.uint64(padded[j]))
+            if j - i + 1 >= _SHORTEST_GRAM:
+                out[at] = gram
+                at += 1
+            if j > i and padded[j] == _EDGE:
+                break
     return at
 
 
@@ -327,9 +341,17 @@ def web_tokens(
                 out[at] = suffix
                 at += 1
                 last = dot
-            at = text_tokens(points[first:last], last - first, classes, seed, True, padded, out, at)
+            at, m = text_tokens(points[first:last], last - first, classes, seed, padded, out, at)
+            at = letter_tokens(padded, m, seed, out, at)
         start = i + 1
     return at
+
+
+@compiled
+def _assign(out: Hashes, first: int, end: int, group: int) -> None:
+    """Let the two highest bits of some tokens tell their group."""
+    for i in range(first, end):
+        out[i] = (out[i] >> np.uint64(2)) | (np.uint64(group) << np.uint64(62))
 
 
 @compiled
@@ -343,8 +365,14 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
             continue
         n = decode(source.data, start, end, points)
         kind, seed = source.kinds[c], source.seeds[c]
+        first = at
+        group = SPEECH if kind in (NAME, WORDS) else CONTEXT
         if kind in (TEXT, NAME):
-            at = text_tokens(points, n, source.classes, seed, kind == NAME, padded, out, at)
+            at, m = text_tokens(points, n, source.classes, seed, padded, out, at)
+            if kind == NAME:
+                _assign(out, first, at, SPEECH)
+                first, group = at, LETTERS
+                at = letter_tokens(padded, m, seed, out, at)
         elif kind == WORDS:
             at = word_tokens(points, n, seed, out, at)
         elif kind in (VALUES, TAGS):
@@ -353,10 +381,13 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
             at = web_tokens(points, n, source.classes, seed, padded, out, at)
         elif kind == PHONE:
             at = phone_tokens(points, n, seed, out, at)
+        _assign(out, first, at, group)
+    first = at
     for c in range(source.made.shape[1]):
         if source.made[row, c] != 0:
             out[at] = source.made[row, c]
             at += 1
+    _assign(out, first, at, CONTEXT)
     out[:at].sort()
     distinct = 0
     for i in range(at):

@@ -102,8 +102,22 @@ def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
     identity = entities.schema.identity
     names = entities.column(identity) if identity else None
     given = entities.ids if names is None else pc.coalesce(normalise(names), entities.ids)
-    hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in given.to_pylist()]
-    return np.frombuffer(b"".join(hashes), np.uint64)
+    return _hashes(given)
+
+
+def row_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of everything known of each entity but its id."""
+    fields = [entities.table[field].cast(pa.string()) for field in entities.table.column_names[1:]]
+    empty = pa.nulls(len(entities), pa.string())
+    joined = pc.binary_join_element_wise(
+        empty, *fields, "\x1f", null_handling="replace", null_replacement=""
+    )
+    return _hashes(joined)
+
+
+def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint64]:
+    digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts.to_pylist())
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 class _DigestSink:

@@ -15,6 +15,8 @@ FEATURES_AT_MOST = 1 << 19
 ENTITIES_AT_LEAST = 2
 """A token of a single entity cannot generalise."""
 BINS = 16
+SHARES = np.array([1.0, 1.0, 0.7], np.float32)
+"""Lengths of letters, of words, and of all other columns in a row."""
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int32]
@@ -33,7 +35,7 @@ def fit_features(batches: Iterable[Entities], sample: Entities) -> FeatureSpace:
     keys, counts = counter.frequent(ENTITIES_AT_LEAST)
     order = np.lexsort((keys, -counts))[:FEATURES_AT_MOST]
     weights = np.log((1 + counter.rows) / (1 + counts[order])) + 1
-    return FeatureSpace(sample.schema, keys[order], weights.astype(np.float32), edges)
+    return FeatureSpace(sample.schema, keys[order], weights.astype(np.float32), SHARES, edges)
 
 
 def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:

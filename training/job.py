@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from entities.errors import StorageError
 from entities.schema import EntitySchema
 from entities.tables import Entities
@@ -21,8 +23,8 @@ from models.decisions import Answers, Question
 from models.labeler import Labeler
 from models.labels import label_matrix
 from models.registry import load_model
-from training import promotion, tracking
-from training.data import LabelledEntities, read_labelled, split
+from training import promotion, tracking, versions
+from training.data import LabelledEntities, read_labelled, row_hashes, split
 from training.fit import Configuration, Progress, fit_labeler, silent
 from training.metrics import Evaluation, evaluate
 
@@ -56,7 +58,7 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
     """Run the whole job; raises DataError, RegistryError or StorageError."""
     started = time.perf_counter()
     tracking.check_name(task.name)
-    champion = tracking.current_champion(task.name)
+    versions.current_champion(task.name)  # a registry that is down is better known at once
     data, test = _read(task)
     progress("reading", 1.0)
     labeler = fit_labeler(data, task.configuration, progress)
@@ -83,12 +85,11 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
             schema=task.schema,
             examples=_examples(task.schema),
             bundle=bundle,
+            training_rows=row_hashes(data.entities),
         )
         registered = tracking.write_run(record, Path(folder))
     progress("record", 1.0)
-    verdict = _judge(task, labeler, champion, test)
-    if verdict.promoted:
-        tracking.promote(registered)
+    verdict = _decide(task, registered.version, labeler, test)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
     return Outcome(registered, evaluation, verdict, data.warnings, seconds)
@@ -116,15 +117,34 @@ def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
     return data, read_labelled(task.test, task.schema)
 
 
-def _judge(
-    task: Task, labeler: Labeler, champion: str | None, test: LabelledEntities
+def _decide(
+    task: Task, version: str, labeler: Labeler, test: LabelledEntities
 ) -> promotion.Verdict:
-    if not task.promote:
-        return promotion.Verdict(False, "--no-promote was given")
+    """Judge the new version against the champion of this moment, and act on it."""
+    with versions.deciding():
+        verdict = _judge(task, versions.current_champion(task.name), labeler, test)
+        versions.note_verdict(task.name, version, verdict)
+        if verdict.promoted and task.promote:
+            versions.make_champion(task.name, version)
+            return verdict
+    if task.promote:
+        return verdict
+    return promotion.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
+
+
+def _judge(
+    task: Task, champion: str | None, labeler: Labeler, test: LabelledEntities
+) -> promotion.Verdict:
     if champion is None:
         return promotion.FIRST
     current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
-    return promotion.compare(labeler, current, test, task.configuration.seed)
+    verdict = promotion.compare(labeler, current, test, task.configuration.seed)
+    with _working_folder() as folder:
+        seen = tracking.training_rows(task.name, champion, Path(folder))
+    if seen is None or not (share := np.isin(row_hashes(test.entities), seen).mean()):
+        return verdict
+    note = f"the champion was trained on {share:.1%} of these rows, which favours it"
+    return dataclasses.replace(verdict, reason=f"{verdict.reason}; {note}")
 
 
 def _details(task: Task, data: LabelledEntities, test: LabelledEntities) -> dict[str, Any]:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
 from entities.errors import DataError
 from entities.schema import NUMERIC, EntitySchema, Kind
 from models.home import artifact_root
-from models.registry import CHAMPION, reached
+from models.registry import reached
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -21,6 +23,8 @@ LOADER = "labelwright.flavor"
 """The module that MLflow loads a model through: part of the installed package."""
 DATA_FINGERPRINT = "labelwright.data"
 CONTENT = "labelwright.content"
+TRAINING_ROWS = "training_rows.npy"
+"""Artifact with a hash of every row that a model was trained on (`training.data.row_hashes`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Record:
     schema: EntitySchema
     examples: list[Mapping[str, Any]]
     bundle: Path
+    training_rows: npt.NDArray[np.uint64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +78,9 @@ def write_run(record: Record, folder: Path) -> Registered:
             mlflow.log_metrics({k: v for k, v in record.metrics.items() if math.isfinite(v)})
             for name, text in record.texts.items():
                 mlflow.log_text(text, name)
+            rows = folder / TRAINING_ROWS
+            np.save(rows, record.training_rows, allow_pickle=False)
+            mlflow.log_artifact(str(rows))
             table = folder / "per_label.csv"
             pyarrow.csv.write_csv(record.per_label, table)
             mlflow.log_artifact(str(table))
@@ -89,17 +97,15 @@ def write_run(record: Record, folder: Path) -> Registered:
         return Registered(run.info.run_id, record.name, str(version.version))
 
 
-def current_champion(name: str) -> str | None:
-    """The champion's version, or None; raises RegistryError."""
+def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint64] | None:
+    """Hashes of the rows that a version was trained on, where its run still has them."""
     with reached() as client:
-        found = client.search_registered_models(_named(name))
-        return found[0].aliases.get(CHAMPION) if found else None
-
-
-def promote(registered: Registered) -> None:
-    """Let the alias name this version; raises RegistryError."""
-    with reached() as client:
-        client.set_registered_model_alias(registered.name, CHAMPION, registered.version)
+        run_id = client.get_model_version(name, version).run_id
+        if not run_id or all(f.path != TRAINING_ROWS for f in client.list_artifacts(run_id)):
+            return None
+        path = client.download_artifacts(run_id, TRAINING_ROWS, str(folder))
+        rows: npt.NDArray[np.uint64] = np.load(path, allow_pickle=False)
+        return rows
 
 
 def _named(name: str) -> str:

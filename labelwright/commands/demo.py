@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Train if need be, start both servers, and wait for one to end."""
     from models.home import artifact_root, tracking_uri
-    from training.tracking import current_champion
+    from training.versions import current_champion
 
     for port in (given.port, given.ui_port):
         _check_free(port)
