@@ -85,6 +85,7 @@ def _quieten() -> None:
     """Leave standard error to our own words: libraries speak up only when something is wrong."""
     warnings.filterwarnings("ignore", module="mlflow")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     logging.getLogger("alembic").setLevel(logging.ERROR)
 

@@ -6,6 +6,7 @@ A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import shutil
@@ -116,8 +117,18 @@ def _point_at(uri: str) -> None:
 
 
 def _make_room(uri: str) -> None:
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    """Make a SQLite database with its tables, one process at a time, where there is none yet."""
+    import mlflow
+
+    if not uri.startswith("sqlite:///"):
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
 
 
 def _named(rest: str) -> tuple[str, "ModelVersion"]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.csv
 
 from entities.errors import StorageError
 from entities.schema import EntitySchema
@@ -80,14 +81,13 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
                 "labelwright.version": _version(),
                 **_commit(),
             },
-            texts={"environment.txt": _environment()},
-            per_label=evaluation.per_label,
+            datasets=_datasets(task, data, test),
+            artifacts=_artifacts(Path(folder) / "artifacts", data, evaluation),
             schema=task.schema,
-            examples=_examples(task.schema),
+            example=_example(task.schema),
             bundle=bundle,
-            training_rows=row_hashes(data.entities),
         )
-        registered = tracking.write_run(record, Path(folder))
+        registered = tracking.write_run(record)
     progress("record", 1.0)
     verdict = _decide(task, registered.version, labeler, test)
     progress("promotion", 1.0)
@@ -162,9 +162,27 @@ def _parameters(task: Task) -> Mapping[str, Any]:
     return dataclasses.asdict(task.configuration) | {"schema": task.schema.name}
 
 
-def _examples(schema: EntitySchema) -> list[Mapping[str, Any]]:
+def _example(schema: EntitySchema) -> Mapping[str, Any]:
     given = {c.name: c.example for c in schema.columns if c.example is not None}
-    return [given or dict.fromkeys(schema.fields[:1], None)]
+    return given or dict.fromkeys(schema.fields[:1], None)
+
+
+def _datasets(
+    task: Task, data: LabelledEntities, test: LabelledEntities
+) -> Sequence[tracking.Dataset]:
+    return [
+        tracking.Dataset("training", task.data, data.fingerprint),
+        tracking.Dataset("test", task.test or task.data, test.fingerprint),
+    ]
+
+
+def _artifacts(folder: Path, data: LabelledEntities, evaluation: Evaluation) -> Path:
+    """The files of a run beside the model."""
+    folder.mkdir()
+    (folder / "environment.txt").write_text(_environment(), "utf-8")
+    np.save(folder / tracking.TRAINING_ROWS, row_hashes(data.entities), allow_pickle=False)
+    pyarrow.csv.write_csv(evaluation.per_label, folder / "per_label.csv")
+    return folder
 
 
 def _version() -> str:

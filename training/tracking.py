@@ -1,15 +1,14 @@
 """Writing the record: a run in MLflow, a registered version, and the alias that makes it live."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv
 
 from entities.errors import DataError
 from entities.schema import NUMERIC, EntitySchema, Kind
@@ -28,19 +27,27 @@ TRAINING_ROWS = "training_rows.npy"
 
 
 @dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Rows that a run read: `context` is what for, `fingerprint` the hash of their content."""
+
+    context: str
+    paths: Sequence[Path]
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Record:
-    """What is written about one training."""
+    """What is written about one training; `artifacts` is a folder of files to log as they are."""
 
     name: str
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    texts: Mapping[str, str]
-    per_label: pa.Table
+    datasets: Sequence[Dataset]
+    artifacts: Path
     schema: EntitySchema
-    examples: list[Mapping[str, Any]]
+    example: Mapping[str, Any]
     bundle: Path
-    training_rows: npt.NDArray[np.uint64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +70,8 @@ def check_name(name: str) -> None:
         raise DataError("a model's name must be short and without quotes or any of / : . @ %")
 
 
-def write_run(record: Record, folder: Path) -> Registered:
-    """Log a run with its model and register the model; `folder` is for files on their way.
+def write_run(record: Record) -> Registered:
+    """Log a run with its model and register the model.
 
     Raises RegistryError. A run that fails half-way is marked as failed, and registers nothing.
     """
@@ -76,16 +83,11 @@ def write_run(record: Record, folder: Path) -> Registered:
             mlflow.set_tags(dict(record.tags))
             mlflow.log_params(dict(record.parameters))
             mlflow.log_metrics({k: v for k, v in record.metrics.items() if math.isfinite(v)})
-            for name, text in record.texts.items():
-                mlflow.log_text(text, name)
-            rows = folder / TRAINING_ROWS
-            np.save(rows, record.training_rows, allow_pickle=False)
-            mlflow.log_artifact(str(rows))
-            table = folder / "per_label.csv"
-            pyarrow.csv.write_csv(record.per_label, table)
-            mlflow.log_artifact(str(table))
+            for dataset in record.datasets:
+                _log_dataset(dataset)
+            mlflow.log_artifacts(str(record.artifacts))
             model = _log_model(record)
-        if not client.search_registered_models(_named(record.name)):
+        with _unless_there():
             client.create_registered_model(record.name)
         version = client.create_model_version(
             record.name,
@@ -108,17 +110,38 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
         return rows
 
 
-def _named(name: str) -> str:
-    return f"name = '{name}'"
-
-
 def _experiment(name: str) -> str:
     import mlflow
 
-    found = mlflow.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(mlflow.create_experiment(name, artifact_location=artifact_root()))
+    with _unless_there():
+        mlflow.create_experiment(name, artifact_location=artifact_root())
+    experiment = mlflow.set_experiment(name)
+    return str(experiment.experiment_id)
+
+
+@contextlib.contextmanager
+def _unless_there() -> Iterator[None]:
+    """Let something be made that another training may have made already."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _log_dataset(dataset: Dataset) -> None:
+    import mlflow
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
+
+    for path in dataset.paths:
+        source = LocalArtifactDatasetSource(str(path.resolve()))
+        note = MetaDataset(  # type: ignore[abstract] # MLflow makes it at run time
+            source, name=path.name[:500], digest=dataset.fingerprint[:36]
+        )
+        mlflow.log_input(note, context=dataset.context)
 
 
 def _log_model(record: Record) -> "ModelInfo":
@@ -130,7 +153,7 @@ def _log_model(record: Record) -> "ModelInfo":
         loader_module=LOADER,
         data_path=str(record.bundle),
         signature=signature(record.schema),
-        input_example=pd.DataFrame(record.examples),
+        input_example=pd.DataFrame([record.example]),
         pip_requirements=[f"labelwright=={record.tags['labelwright.version']}"],
     )
     return info
