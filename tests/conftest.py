@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,11 +12,20 @@ import pytest
 
 from entities.schema import EntitySchema, load_schema
 from entities.tables import Entities, conform
-from models.labeler import Labeler
-from models.registry import load_model
+
+if TYPE_CHECKING:
+    from models.labeler import Labeler
 
 BRANDS = Path(__file__).parents[1] / "entities" / "data" / "brands.parquet"
 ROWS = 3_000
+
+
+def pytest_configure() -> None:
+    """What the command line sets before it imports LightGBM and MLflow, tests set as well."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +70,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def labeler(world: World) -> Labeler:
+def labeler(world: World) -> "Labeler":
     """The small model in memory."""
+    from models.registry import load_model
+
     return load_model(world.uri).bundle.labeler
 
 

@@ -116,9 +116,10 @@ def prune(name: str, keep: int) -> list[str]:
         for version in doomed:
             found = client.get_model_version(name, version)
             client.delete_model_version(name, version)
-            if found.model_id:
-                location = client.get_logged_model(found.model_id).artifact_location
-                client.delete_logged_model(found.model_id)
+            model_id = (found.source or "").removeprefix("models:/")
+            if model_id.startswith("m-"):
+                location = client.get_logged_model(model_id).artifact_location
+                client.delete_logged_model(model_id)
                 _delete_artifacts(location)
             if found.run_id:
                 location = client.get_run(found.run_id).info.artifact_uri

@@ -1,0 +1,98 @@
+"""Reading what can be learned from, and splitting it."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from entities.errors import DataError
+from entities.schema import EntitySchema
+from entities.tables import conform
+from training.data import (
+    TEST_SHARE,
+    LabelledEntities,
+    name_hashes,
+    read_labelled,
+    row_hashes,
+    split,
+)
+
+LABELS = pa.list_(pa.string())
+
+
+def labelled(schema: EntitySchema, names: list[str]) -> LabelledEntities:
+    labels = pa.array([["a"]] * len(names), LABELS)
+    return LabelledEntities(conform(pa.table({"name": names}), schema), labels)
+
+
+def test_rows_that_cannot_be_learned_from_are_left_out_and_counted(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    file = tmp_path / "rows.parquet"
+    labels = pa.array([["x"], None, ["x"], []], LABELS)
+    table = {"id": ["1", "2", "3", "3"], "name": list("abcd"), "lat": [1.0, 1, 200, 1]}
+    pq.write_table(pa.table({**table, "lon": [1.0] * 4, "labels": labels}), file)
+    data = read_labelled([file], places)
+    assert data.entities.column("name").to_pylist() == ["a", "d"]
+    assert data.labels.to_pylist() == [["x"], []]
+    assert any("1 rows left out: lat" in warning for warning in data.warnings)
+    assert any("labels are null" in warning for warning in data.warnings)
+
+
+def test_a_file_without_labels_is_an_error(tmp_path: Path, places: EntitySchema) -> None:
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"name": ["a"]}), file)
+    with pytest.raises(DataError, match="no 'labels' column"):
+        read_labelled([file], places)
+
+
+def test_the_split_holds_out_a_tenth_of_the_names_and_never_parts_a_chain(
+    places: EntitySchema,
+) -> None:
+    names = [f"Name {i % 2_000}" for i in range(6_000)]
+    train, test = split(labelled(places, names))
+    inside = set(train.entities.column("name").to_pylist())
+    outside = set(test.entities.column("name").to_pylist())
+    assert not inside & outside
+    assert len(train) + len(test) == 6_000
+    assert len(outside) / 2_000 == pytest.approx(TEST_SHARE, abs=0.03)
+
+
+def test_the_same_names_are_held_out_whatever_else_is_in_the_data(places: EntitySchema) -> None:
+    names = [f"Name {i}" for i in range(1_000)]
+    _, test = split(labelled(places, names))
+    _, other = split(labelled(places, [*(f"Other {i}" for i in range(500)), *names]))
+    held = set(test.entities.column("name").to_pylist())
+    assert held == {n for n in other.entities.column("name").to_pylist() if n.startswith("Name")}
+
+
+def test_names_are_compared_in_normal_form(places: EntitySchema) -> None:
+    hashes = name_hashes(conform(pa.table({"name": ["ＣＡＦÉ", "café", "cafe"]}), places))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_at_least_one_name_is_held_out_even_of_a_few(places: EntitySchema) -> None:
+    for count in range(2, 12):
+        train, test = split(labelled(places, [f"n{i}" for i in range(count)]))
+        assert len(test) >= 1
+        assert len(train) >= 1
+
+
+def test_rows_with_one_name_only_cannot_be_split(places: EntitySchema) -> None:
+    with pytest.raises(DataError, match="--test"):
+        split(labelled(places, ["same"] * 20))
+
+
+def test_a_row_is_known_again_by_everything_but_its_id(places: EntitySchema) -> None:
+    table = {"name": ["a", "a", "a"], "city": ["x", "x", "y"], "lat": [1.0, 1, 1], "lon": [2.0] * 3}
+    hashes = row_hashes(conform(pa.table({"id": ["1", "2", "3"], **table}), places))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_fingerprint_depends_on_content_alone(places: EntitySchema) -> None:
+    data = labelled(places, ["a", "b"])
+    assert data.fingerprint == labelled(places, ["a", "b"]).fingerprint
+    assert data.fingerprint == data.take(np.array([0, 1])).fingerprint
+    assert data.fingerprint != data.take(np.array([1, 0])).fingerprint

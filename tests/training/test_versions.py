@@ -1,0 +1,94 @@
+"""Promotion, rollback and pruning on a real registry."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from entities.errors import ModelNotFoundError, RequestError
+from entities.schema import EntitySchema
+from models.registry import load_model
+from tests.conftest import World
+from training import versions
+from training.fit import Configuration
+from training.job import Outcome, Task, train
+from training.promotion import Verdict
+
+
+@pytest.fixture
+def trained(home: Path, world: World, places: EntitySchema) -> list[Outcome]:
+    """Three versions: a fair one, one of far too few rows, and the fair one again."""
+    rows = pq.read_table(world.data)
+    sizes = {"fair": 600, "poor": 40, "again": 600}
+    for name, size in sizes.items():
+        pq.write_table(rows.slice(0, size), home.parent / f"{name}.parquet")
+    test = home.parent / "test.parquet"
+    pq.write_table(rows.slice(600, 300), test)
+    return [
+        train(Task([home.parent / f"{name}.parquet"], [test], places, "m", Configuration(trees=10)))
+        for name in sizes
+    ]
+
+
+def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
+    fair, poor, again = (outcome.verdict for outcome in trained)
+    assert fair == Verdict(True, "it is the first version")
+    assert not poor.promoted
+    assert "nDCG@5 -" in poor.reason
+    assert again.promoted
+    assert versions.current_champion("m") == "3"
+    assert versions.former_champions("m") == ["1"]
+
+
+def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outcome]) -> None:
+    with pytest.raises(RequestError, match="--force"):
+        versions.promote("m", "2")
+    assert versions.current_champion("m") == "3"
+    versions.promote("m", "2", force=True)
+    assert versions.current_champion("m") == "2"
+    assert versions.former_champions("m") == ["3", "1"]
+    assert [versions.rollback("m"), versions.rollback("m")] == ["3", "1"]
+    with pytest.raises(ModelNotFoundError, match="no earlier champion"):
+        versions.rollback("m")
+
+
+def test_pruning_frees_space_and_spares_what_is_needed(trained: list[Outcome], home: Path) -> None:
+    before = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
+    assert versions.prune("m", keep=1) == ["2"]
+    after = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
+    assert before - after > 30_000  # the poor model is small
+    assert load_model("models:/m/1").version == "1"
+    assert load_model("models:/m@champion").version == "3"
+    with pytest.raises(ModelNotFoundError):
+        load_model("models:/m/2")
+
+
+def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(
+    trained: list[Outcome], world: World, places: EntitySchema, home: Path
+) -> None:
+    contents = {load_model(o.registered.uri).bundle.manifest.content for o in trained[::2]}
+    assert len(contents) == 1
+    data = home.parent / "fair.parquet"
+    test = home.parent / "test.parquet"
+    alone = train(Task([data], [test], places, "m", Configuration(trees=10, threads=1)))
+    assert load_model(alone.registered.uri).bundle.manifest.content in contents
+    other = train(Task([data], [test], places, "m", Configuration(trees=10, seed=1)))
+    assert load_model(other.registered.uri).bundle.manifest.content not in contents
+
+
+def test_a_champion_that_has_seen_the_test_rows_is_noticed(
+    trained: list[Outcome], places: EntitySchema, home: Path
+) -> None:
+    data = home.parent / "fair.parquet"
+    outcome = train(Task([home.parent / "poor.parquet"], [data], places, "m", Configuration()))
+    assert "the champion was trained on 100.0% of these rows" in outcome.verdict.reason
+
+
+def test_bounds_enclose_the_mean() -> None:
+    from training.promotion import bounds
+
+    gains = np.random.default_rng(0).normal(0.1, 1, 5_000)
+    lower, upper = bounds(gains, seed=0)
+    assert lower < gains.mean() < upper
+    assert upper - lower == pytest.approx(2 * 1.645 / np.sqrt(5_000), rel=0.15)
