@@ -27,6 +27,12 @@ def labelled(schema: EntitySchema, names: list[str]) -> LabelledEntities:
     return LabelledEntities(conform(pa.table({"name": names}), schema), labels)
 
 
+def names_of(data: LabelledEntities) -> list[str]:
+    names = data.entities.column("name")
+    assert names is not None
+    return list(names.to_pylist())
+
+
 def test_rows_that_cannot_be_learned_from_are_left_out_and_counted(
     tmp_path: Path, places: EntitySchema
 ) -> None:
@@ -35,7 +41,7 @@ def test_rows_that_cannot_be_learned_from_are_left_out_and_counted(
     table = {"id": ["1", "2", "3", "3"], "name": list("abcd"), "lat": [1.0, 1, 200, 1]}
     pq.write_table(pa.table({**table, "lon": [1.0] * 4, "labels": labels}), file)
     data = read_labelled([file], places)
-    assert data.entities.column("name").to_pylist() == ["a", "d"]
+    assert names_of(data) == ["a", "d"]
     assert data.labels.to_pylist() == [["x"], []]
     assert any("1 rows left out: lat" in warning for warning in data.warnings)
     assert any("labels are null" in warning for warning in data.warnings)
@@ -53,8 +59,8 @@ def test_the_split_holds_out_a_tenth_of_the_names_and_never_parts_a_chain(
 ) -> None:
     names = [f"Name {i % 2_000}" for i in range(6_000)]
     train, test = split(labelled(places, names))
-    inside = set(train.entities.column("name").to_pylist())
-    outside = set(test.entities.column("name").to_pylist())
+    inside = set(names_of(train))
+    outside = set(names_of(test))
     assert not inside & outside
     assert len(train) + len(test) == 6_000
     assert len(outside) / 2_000 == pytest.approx(TEST_SHARE, abs=0.03)
@@ -64,8 +70,8 @@ def test_the_same_names_are_held_out_whatever_else_is_in_the_data(places: Entity
     names = [f"Name {i}" for i in range(1_000)]
     _, test = split(labelled(places, names))
     _, other = split(labelled(places, [*(f"Other {i}" for i in range(500)), *names]))
-    held = set(test.entities.column("name").to_pylist())
-    assert held == {n for n in other.entities.column("name").to_pylist() if n.startswith("Name")}
+    held = set(names_of(test))
+    assert held == {n for n in names_of(other) if n.startswith("Name")}
 
 
 def test_names_are_compared_in_normal_form(places: EntitySchema) -> None:

@@ -53,7 +53,7 @@ def test_it_minimises_the_regularised_squared_hinge(rows: FeatureRows, labels: L
 
         def objective(w: Floats, y: Floats = y) -> tuple[float, Floats]:
             slack = np.maximum(1 - y * (START + x @ w), 0)
-            return 0.5 * w @ w + cost * slack @ slack, w - 2 * cost * x.T @ (y * slack)
+            return float(0.5 * w @ w + cost * slack @ slack), w - 2 * cost * x.T @ (y * slack)
 
         best = scipy.optimize.minimize(objective, np.zeros(F + 1), jac=True, method="L-BFGS-B")
         np.testing.assert_allclose(scores[:, label], START + x @ best.x, atol=0.06)

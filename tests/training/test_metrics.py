@@ -29,13 +29,19 @@ def answers_of(rows: list[list[tuple[str, float, bool]]]) -> Answers:
 def test_a_worked_example() -> None:
     answers = answers_of(
         [
-            [("a", 0.9, True), ("b", 0.6, True), ("c", 0.1, False), ("d", 0.1, False), ("e", 0, 0)],
+            [
+                ("a", 0.9, True),
+                ("b", 0.6, True),
+                ("c", 0.1, False),
+                ("d", 0.1, False),
+                ("e", 0, False),
+            ],
             [
                 ("b", 0.8, True),
                 ("a", 0.2, False),
                 ("c", 0.1, False),
                 ("d", 0.1, False),
-                ("e", 0, 0),
+                ("e", 0, False),
             ],
         ]
     )
