@@ -3,7 +3,9 @@
 The end of the name tells the format; CSV and JSON Lines may be compressed (`.gz`, `.zst`, ...).
 """
 
+import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 
 from entities.errors import DataError
 from entities.schema import EntitySchema
-from entities.tables import Entities, conform, from_records
+from entities.tables import Entities, conform, from_records, is_text
 
 BATCH_ROWS = 16_384
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -36,9 +38,11 @@ class Batch:
         self.labels = labels
 
 
-def read_batches(path: Path, schema: EntitySchema) -> Iterator[Batch]:
-    """The rows of a file or folder in order, a few thousand at a time; raises DataError."""
-    first_row = 0
+def read_batches(path: Path, schema: EntitySchema, first_row: int = 0) -> Iterator[Batch]:
+    """The rows of a file or folder in order, a few thousand at a time; raises DataError.
+
+    `first_row` is the number of the first row, for ids that are made.
+    """
     for file in files_of(path):
         try:
             for batch in _READERS[format_of(file)](file, schema, first_row):
@@ -63,7 +67,7 @@ def count_rows(path: Path) -> int | None:
 def files_of(path: Path) -> list[Path]:
     """The file itself, or the Parquet files of a folder in order of name; raises DataError."""
     if path.is_dir():
-        files = sorted(path.glob("**/*.parquet"))
+        files = sorted(file for file in path.glob("**/*.parquet") if file.is_file())
         if not files:
             raise DataError(f"folder {path} holds no .parquet file")
         return files
@@ -75,9 +79,10 @@ def files_of(path: Path) -> list[Path]:
 def format_of(path: Path) -> str:
     """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
+    compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    if compressed:
         suffixes.pop()
-    if not suffixes or suffixes[-1] not in FORMATS:
+    if not suffixes or suffixes[-1] not in FORMATS or (compressed and suffixes[-1] == ".parquet"):
         raise DataError(f"{path}: a file must end in {', '.join(FORMATS)} (text may end in .gz)")
     return FORMATS[suffixes[-1]]
 
@@ -85,15 +90,17 @@ def format_of(path: Path) -> str:
 def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.ListArray:
     """A column of labels as list<string>; nulls stay null. Raises DataError for another type."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_null(array.type):
+    kind = array.type
+    if pa.types.is_null(kind):
         return array.cast(pa.list_(pa.string()))
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_list or not (is_text(kind.value_type) or pa.types.is_null(kind.value_type)):
+        raise DataError(f"column {name!r} holds {kind}; it must be lists of text")
+    lists = array.cast(pa.list_(pa.string()))
     try:
-        lists = array.cast(pa.list_(pa.string()))
         lists.validate(full=True)
-    except pa.ArrowException as error:
-        raise DataError(f"column {name!r} holds {array.type}; it must be lists of text") from error
-    if not pa.types.is_list(array.type) and not pa.types.is_large_list(array.type):
-        raise DataError(f"column {name!r} holds {array.type}; it must be lists of text")
+    except pa.ArrowInvalid as error:
+        raise DataError(f"column {name!r} must be lists of text in valid UTF-8") from error
     return lists
 
 
@@ -123,10 +130,9 @@ def _read_csv(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batc
         )
         for record_batch in reader:
             table = pa.table(record_batch)
-            if "labels" in header:
-                at = header.index("labels")
-                split = pc.split_pattern(pc.fill_null(table["labels"], ""), LABEL_SEPARATOR)
-                table = table.set_column(at, "labels", split)
+            if header.count("labels") == 1:
+                split = _split_labels(table["labels"].combine_chunks())
+                table = table.set_column(header.index("labels"), "labels", split)
             yield _batch(table, schema, first_row)
             first_row += table.num_rows
 
@@ -134,9 +140,16 @@ def _read_csv(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batc
 _CSV = pyarrow.csv.ParseOptions(newlines_in_values=True)
 
 
+def _split_labels(cells: pa.StringArray) -> pa.ListArray:
+    """Labels of CSV cells; an empty cell is an empty list."""
+    lists = pc.split_pattern(pc.fill_null(cells, ""), LABEL_SEPARATOR)
+    empty = pc.equal(pc.binary_length(pc.fill_null(cells, "")), 0)
+    return pc.if_else(empty, pa.scalar([], lists.type), lists)
+
+
 def _read_jsonl(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
     with pa.input_stream(file, compression=_compression(file)) as stream:
-        lines = (line for line in stream if line.strip())
+        lines = (line for line in io.BufferedReader(stream) if line.strip())
         while chunk := list(itertools.islice(lines, BATCH_ROWS)):
             records = [_parsed_line(line, first_row + i, file) for i, line in enumerate(chunk)]
             entities = from_records(records, schema, first_row)
@@ -152,18 +165,19 @@ def _parsed_line(line: bytes, row: int, file: Path) -> Any:
 
 
 def _record_labels(records: Sequence[Any]) -> pa.ListArray | None:
-    given = [record.get("labels") if isinstance(record, dict) else None for record in records]
-    if all(labels is None for labels in given):
+    if not any(isinstance(record, dict) and "labels" in record for record in records):
         return None
+    given = [record.get("labels") if isinstance(record, dict) else None for record in records]
     try:
         return label_lists(pa.array(given))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise DataError("'labels' must be lists of text") from error
 
 
 def _batch(table: pa.Table, schema: EntitySchema, first_row: int) -> Batch:
+    entities = conform(table, schema, first_row)
     labels = label_lists(table["labels"]) if "labels" in table.column_names else None
-    return Batch(conform(table, schema, first_row), labels)
+    return Batch(entities, labels)
 
 
 def _compression(file: Path) -> str | None:
@@ -171,7 +185,9 @@ def _compression(file: Path) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0][:200]
+    """The first line of a message, without the row of a file that Arrow may quote at its end."""
+    line = str(error).split("\n", 1)[0]
+    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", line)[:200]
 
 
 _READERS = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}

@@ -119,7 +119,7 @@ def load_schema(name_or_file: str) -> EntitySchema:
         raise SchemaError(
             f"no schema {name_or_file!r}: neither a file nor one of {built_in}"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SchemaError(f"schema {name_or_file!r} cannot be read: {error}") from error
 
 
@@ -127,11 +127,36 @@ def _column(name: str, given: Mapping[str, Any]) -> Column:
     known = {field.name for field in dataclasses.fields(Column)} - {"name"}
     if unknown := set(given) - known:
         raise ValueError(f"column {name!r} has unknown options {', '.join(sorted(unknown))}")
+    if "kind" not in given:
+        raise ValueError(f"column {name!r} has no kind")
+    for option, value in given.items():
+        if not isinstance(value, _TYPES[option]) or (
+            isinstance(value, bool) != (option == "grams")
+        ):
+            raise ValueError(f"column {name!r}: option {option!r} has a wrong type")
     kind = Kind(given["kind"])
     fields = tuple(given.get("fields", ()))
-    if (kind is Kind.POINT) != (len(fields) == 2):
+    if len(fields) != (2 if kind is Kind.POINT else 0):
         raise ValueError(f"column {name!r}: a point, and only a point, has two fields")
+    for field in (name, *fields):
+        _check_field(name, field)
     return Column(name, **{**given, "kind": kind, "fields": fields})
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "about": str,
+    "example": (str, int, float),
+    "grams": bool,
+    "fields": (list, tuple),
+}
+
+
+def _check_field(name: str, field: Any) -> None:
+    """The name of a field is text that can be written down."""
+    if not isinstance(field, str) or not field:
+        raise ValueError(f"column {name!r}: the name of a field is text")
+    field.encode("utf-8")
 
 
 def _options(column: Column) -> dict[str, Any]:

@@ -9,7 +9,7 @@ row never costs its neighbours.
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ import pyarrow.compute as pc
 
 from entities.errors import DataError
 from entities.schema import NUMERIC, Column, EntitySchema, Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIELD_LIMIT = 10_000
 """The largest number of bytes in one text value."""
@@ -68,6 +71,15 @@ class Entities:
         return Entities(self.schema, self.table.take(pa.array(rows)))
 
 
+def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
+    """The same as `conform` for a pandas frame."""
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError("a column of the frame mixes types that do not go together") from error
+    return conform(table, schema)
+
+
 def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
     """Check an Arrow table against a schema and bring it into canonical form.
 
@@ -90,7 +102,10 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
     for row, record in enumerate(records):
         if not isinstance(record, dict):
             rejections.add(row, "an entity must be an object")
-    present = {key for record in records if isinstance(record, dict) for key in record}
+        elif not all(isinstance(key, str) for key in record):
+            rejections.add(row, "the names of fields must be text")
+    keys = {key for record in records if isinstance(record, dict) for key in record}
+    present = {key for key in keys if isinstance(key, str)}
     columns = {"id": _ID} | {field: column for column in schema.columns for field in column.fields}
     arrays = {
         field: pa.array(
@@ -98,7 +113,7 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
             pa.float64() if column.kind in NUMERIC else pa.string(),
         )
         for field, column in columns.items()
-        if field in present or field == "id"
+        if field == "id" or present.intersection(column.fields)
     }
     return _entities(pa.table(arrays), schema, first_row, rejections, schema.warnings_for(present))
 
@@ -113,7 +128,7 @@ def _entities(
     rejections: "_Rejections",
     warnings: Sequence[str],
 ) -> Entities:
-    columns = {"id": _ids(table, first_row)}
+    columns = {"id": _ids(table, first_row, rejections)}
     for column in schema.columns:
         for field in column.fields:
             if field in table.column_names:
@@ -141,22 +156,21 @@ class _Rejections:
                 self.add(int(row), reason)
 
 
-def _ids(table: pa.Table, first_row: int) -> pa.Array:
+def _ids(table: pa.Table, first_row: int, rejections: _Rejections) -> pa.Array:
     made = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
     if "id" not in table.column_names:
         return made
-    given = _flat(table["id"])
-    if not (_is_string(given.type) or pa.types.is_integer(given.type)):
-        raise DataError(f"column 'id' holds {given.type}; it must be text or whole numbers")
-    given = given.cast(pa.string())
-    _validate(given, "id", _Rejections())
-    return pc.coalesce(given, made)
+    given = _flat(table["id"], "id", rejections)
+    kind = given.type
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
+    return pc.coalesce(given.cast(pa.string()), made)
 
 
 def _canonical(
     source: pa.ChunkedArray, column: Column, field: str, rejections: _Rejections
 ) -> pa.Array:
-    array = _flat(source)
+    array = _flat(source, field, rejections)
     if pa.types.is_null(array.type):
         return array.cast(pa.float64() if column.kind in NUMERIC else pa.string())
     if column.kind in NUMERIC:
@@ -166,14 +180,27 @@ def _canonical(
     return _limited(_text(array, column, field, rejections), field, rejections)
 
 
-def _flat(source: pa.ChunkedArray) -> pa.Array:
+def _flat(source: pa.ChunkedArray, field: str, rejections: _Rejections) -> pa.Array:
+    """A column in one piece; a row whose text is not UTF-8 is rejected: Arrow trusts files."""
     array = source.combine_chunks()
     if pa.types.is_dictionary(array.type):
-        return array.dictionary_decode()
+        array = array.dictionary_decode()
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        values = []
+        for row in range(len(array)):
+            try:
+                values.append(array[row].as_py())
+            except UnicodeDecodeError:
+                values.append(None)
+                rejections.add(row, f"{field}: not valid UTF-8")
+        return pa.array(values, array.type)
     return array
 
 
-def _is_string(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds text."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -182,32 +209,19 @@ def _is_string(kind: pa.DataType) -> bool:
 def _text(array: pa.Array, column: Column, field: str, rejections: _Rejections) -> pa.Array:
     kind = array.type
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
-        _is_string(kind.value_type) or pa.types.is_null(kind.value_type)
+        is_text(kind.value_type) or pa.types.is_null(kind.value_type)
     ):
-        array = array.cast(pa.list_(pa.string()))
-        _validate(array.flatten(), field, rejections)
-        return pc.binary_join(array, ";")
-    if _is_string(kind):
-        return _validate(array.cast(pa.string()), field, rejections)
+        if array.flatten().null_count:
+            texts = [
+                None if v is None else [t for t in v if t is not None] for v in array.to_pylist()
+            ]
+            array = pa.array(texts, kind)
+        return pc.binary_join(array.cast(pa.list_(pa.string())), ";")
+    if is_text(kind):
+        return array.cast(pa.string())
     if column.kind in (Kind.CATEGORY, Kind.PHONE) and pa.types.is_integer(kind):
         return array.cast(pa.string())
     raise DataError(f"column {field!r} holds {kind}; its kind is {column.kind.value}")
-
-
-def _validate(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
-    """Reject the rows whose bytes are not UTF-8: Arrow trusts what a file says."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        values = []
-        for row, value in enumerate(array.cast(pa.binary())):
-            try:
-                values.append(None if value.as_py() is None else value.as_py().decode("utf-8"))
-            except UnicodeDecodeError:
-                values.append(None)
-                rejections.add(row, f"{field}: not valid UTF-8")
-        return pa.array(values, pa.string())
-    return array
 
 
 def _limited(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
@@ -218,11 +232,11 @@ def _limited(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
 
 def _numbers(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
     kind = array.type
-    if _is_string(kind):
+    if is_text(kind):
         array = _parsed(array, field, rejections)
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise DataError(f"column {field!r} holds {kind}; it must be numbers")
-    array = array.cast(pa.float64())
+    array = array.cast(pa.float64(), safe=False)
     rejections.add_where(pc.is_inf(array), f"{field}: must be finite")
     return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
 
@@ -241,26 +255,29 @@ def _parsed(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
 def _tag_text(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
     """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
     kind = array.type
-    is_text = _is_string(kind)
-    if not (is_text or pa.types.is_map(kind) or pa.types.is_struct(kind)):
+    if not (is_text(kind) or pa.types.is_map(kind) or pa.types.is_struct(kind)):
         raise DataError(f"column {field!r} holds {kind}; tags are a map, a struct or JSON text")
     texts: list[str | None] = []
     for row, given in enumerate(array.to_pylist()):
         try:
-            value = orjson.loads(given) if is_text and given else given
-            texts.append(_joined_tags(value) if value else None)
-        except (ValueError, TypeError, AttributeError):
+            texts.append(_joined_tags(dict(given) if isinstance(given, list) else given))
+        except (ValueError, TypeError):
             texts.append(None)
             rejections.add(row, f"{field}: must map text to text")
     return pa.array(texts, pa.string())
 
 
-def _joined_tags(tags: Any) -> str:
-    pairs = dict(tags).items()
+def _joined_tags(tags: Any) -> str | None:
+    """A map, or the JSON of one; nothing at all is None. Raises TypeError or ValueError."""
+    value = orjson.loads(tags) if isinstance(tags, str) and tags else tags
+    if value is None or value == "" or value == {}:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError("tags must map text to text")
     return ";".join(
         f"{key}={part.strip()}"
-        for key, value in sorted((str(k), v) for k, v in pairs if v is not None)
-        for part in _scalar(value).split(";")
+        for key, given in sorted((str(k), v) for k, v in value.items() if v is not None)
+        for part in _scalar(given).split(";")
     )
 
 
@@ -330,16 +347,11 @@ def _checked_value(value: Any, column: Column) -> Any:
             raise TypeError
         return float(value)
     if kind is Kind.TAGS:
-        if isinstance(value, str):
-            value = orjson.loads(value)
-        if not isinstance(value, dict):
-            raise TypeError
-        _joined_tags(value)
-        return orjson.dumps(value).decode()
+        if _joined_tags(value) is None:
+            return None
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
     if isinstance(value, list):
-        if not all(isinstance(item, str) for item in value):
-            raise TypeError
-        value = ";".join(value)
+        value = ";".join(item for item in value if item is not None)
     if kind in (Kind.CATEGORY, Kind.PHONE) and type(value) is int:
         value = str(value)
     if not isinstance(value, str):

@@ -46,8 +46,11 @@ def answer_file(path: Path) -> Iterator[Write]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = "no space is left" if full else os.strerror(error.errno or errno.EIO)
         raise StorageError(f"{path} was not written: {reason}") from error
+    except pa.ArrowException as error:
+        raise StorageError(f"{path} was not written: is the disk full?") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from entities.schema import EntitySchema
-from entities.tables import Entities, conform, from_records
+from entities.tables import Entities, conform, from_frame, from_records
 from models.decisions import Question
 from models.registry import Model, load_model
 
@@ -65,7 +65,7 @@ class LoadedModel:
             return conform(entities, self.schema)
         if isinstance(entities, Sequence):
             return from_records(entities, self.schema)
-        return conform(pa.Table.from_pandas(entities, preserve_index=False), self.schema)
+        return from_frame(entities, self.schema)
 
 
 def load(uri: str) -> LoadedModel:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from entities.errors import DataError
-from entities.tables import conform
+from entities.tables import from_frame
 from models.bundle import read_bundle
 from models.decisions import Question
 from models.labeler import Labeler
@@ -29,7 +28,7 @@ class PythonModel:
 
         Raises DataError for rows that the schema rejects: a frame has no place for their reasons.
         """
-        entities = conform(pa.Table.from_pandas(frame, preserve_index=False), self._labeler.schema)
+        entities = from_frame(frame, self._labeler.schema)
         if entities.rejected:
             row, reason = next(iter(entities.rejected.items()))
             raise DataError(f"row {row}: {reason} ({len(entities.rejected)} rows rejected)")

@@ -9,10 +9,12 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import numpy.typing as npt
 from entities.errors import BundleError, ModelNotFoundError, SchemaError, StorageError
 from entities.schema import EntitySchema
 from models.decisions import Decisions
-from models.features import FeatureSpace
+from models.features import FeatureSpace, number_columns
 from models.labeler import Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage
@@ -34,6 +36,18 @@ from models.tokens import GROUPS
 FORMAT = 1
 MANIFEST = "manifest.json"
 _LABELS, _TREES = "labels.json", "reranker.txt"
+_UNREADABLE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+    EOFError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    SchemaError,
+)
+"""What the readers of JSON and of NumPy files raise for content that is not theirs."""
 _ARRAYS = {
     "features.keys": (np.uint64, 1),
     "features.weights": (np.float32, 1),
@@ -43,7 +57,7 @@ _ARRAYS = {
     "linear.scales": (np.float32, 1),
     "linear.dense": (np.int8, 2),
     "linear.sparse_indptr": (np.int64, 1),
-    "linear.sparse_ids": (np.integer, 1),
+    "linear.sparse_ids": (np.unsignedinteger, 1),
     "linear.sparse_weights": (np.int8, 1),
     "reranker.rate": (np.float32, 1),
     "reranker.company": (np.uint8, 2),
@@ -81,8 +95,7 @@ def write_bundle(
     labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
 ) -> Manifest:
     """Write a model to a new folder, whole or not at all; raises StorageError."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    draft = _draft(folder)
     try:
         manifest = _write_files(labeler, draft, version, details)
         draft.chmod(0o755)
@@ -102,7 +115,7 @@ def read_bundle(folder: Path) -> Bundle:
             raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
     try:
         return Bundle(_assemble(folder, manifest), manifest)
-    except (KeyError, TypeError, ValueError, OSError, SchemaError) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
     except lightgbm.basic.LightGBMError as error:
         raise BundleError(f"bundle {folder}: {_TREES} is not a LightGBM model") from error
@@ -114,15 +127,19 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise ModelNotFoundError(f"no bundle at {folder}: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} cannot be read") from error
-    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise BundleError(f"{folder} is not a labelwright bundle")
+    if content["format"] < 1:
+        raise BundleError(f"bundle {folder} has a format that never was")
     if content["format"] > FORMAT:
         raise BundleError(
             f"bundle {folder} has format {content['format']}; this version of labelwright reads "
             f"formats up to {FORMAT}, so it needs a newer one"
         )
+    if content.pop("seal", None) != seal(content):
+        raise BundleError(f"bundle {folder}: {MANIFEST} is corrupt (its hash has changed)")
     try:
         manifest = Manifest(**content)
     except TypeError as error:
@@ -147,6 +164,14 @@ def content_hash(labeler: Labeler) -> str:
     return digest.hexdigest()
 
 
+def _draft(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}-", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(f"the bundle was not written to {folder}: {_reason(error)}") from error
+
+
 def _write_files(
     labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
 ) -> Manifest:
@@ -169,9 +194,15 @@ def _write_files(
         files={path.name: _digest(path) for path in sorted(folder.iterdir())},
         details=details,
     )
-    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+    content = dataclasses.asdict(manifest)
+    text = json.dumps({**content, "seal": seal(content)}, indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text, "utf-8")
     return manifest
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's content, which it states of itself: it tells damage, not forgery."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _arrays(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
@@ -194,21 +225,58 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
         room, field = name.split(".")
         parts.setdefault(room, {})[field] = array
     _check_shapes(parts, len(names))
-    decisions = dict(manifest.decisions)
-    policies = dict(zip(decisions.pop("policies"), parts["decisions"]["thresholds"], strict=True))
+    schema = EntitySchema.from_mapping(manifest.schema)
+    if len(parts["features"]["edges"]) != len(number_columns(schema)):
+        raise ValueError("features.edges does not fit the schema")
+    trees = (folder / _TREES).read_text("utf-8")
+    _check_trees(trees)
+    reranker = Reranker(trees=trees, **parts["reranker"])
+    reranker.parse()
     return Labeler(
         labels=LabelSet(tuple(names)),
-        features=FeatureSpace(EntitySchema.from_mapping(manifest.schema), **parts["features"]),
+        features=FeatureSpace(schema, **parts["features"]),
         linear=LinearStage(**parts["linear"]),
-        reranker=Reranker(trees=(folder / _TREES).read_text("utf-8"), **parts["reranker"]),
-        decisions=Decisions(policies=policies, **decisions),
+        reranker=reranker,
+        decisions=_decisions(manifest.decisions, parts["decisions"]["thresholds"]),
     )
 
 
+def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) -> Decisions:
+    if set(given) != {"candidates", "slope", "intercept", "policies"}:
+        raise ValueError("the decisions are not complete, or more than that")
+    candidates, slope, intercept = given["candidates"], given["slope"], given["intercept"]
+    policies = given["policies"]
+    if type(candidates) is not int or candidates < 1:
+        raise ValueError("the number of candidates must be a whole number of at least 1")
+    for number in (slope, intercept):
+        if not isinstance(number, float) or not math.isfinite(number):
+            raise ValueError("slope and intercept must be finite numbers")
+    if slope < 0:
+        raise ValueError("the slope must not be negative")
+    if not isinstance(policies, list) or not all(isinstance(name, str) for name in policies):
+        raise ValueError("policies must be a list of names")
+    return Decisions(candidates, slope, intercept, dict(zip(policies, thresholds, strict=True)))
+
+
+def _check_trees(text: str) -> None:
+    """Check LightGBM's text for completeness: its own parser may end the process over half a tree.
+
+    The head states the size in bytes of each tree, which follow one another after an empty line.
+    """
+    head, _, rest = text.partition("\n\n")
+    sizes = re.search(r"^tree_sizes=([\d ]*)$", head, re.MULTILINE)
+    if not text.startswith("tree\n") or sizes is None:
+        raise ValueError(f"{_TREES} is not LightGBM's text")
+    body, end, _ = rest.partition("end of trees\n")
+    if not end or len(body.encode()) != sum(map(int, sizes[1].split())):
+        raise ValueError(f"{_TREES} is incomplete")
+
+
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r")
     kind, dimensions = _ARRAYS[name]
-    if not np.issubdtype(array.dtype, kind) or array.ndim != dimensions:
+    right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
+    if not right or array.ndim != dimensions:
         raise ValueError(f"{name} has type {array.dtype} and {array.ndim} dimensions")
     return array
 
@@ -249,6 +317,7 @@ def _digest(path: Path) -> str:
 
 
 def _reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    # NumPy's own error for a write that was cut short has no number
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None):
         return "no space is left; free some and run again"
-    return os.strerror(error.errno) if error.errno else "the file system refused"
+    return os.strerror(error.errno)

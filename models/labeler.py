@@ -4,7 +4,14 @@ import dataclasses
 
 from entities.schema import EntitySchema
 from entities.tables import Entities
-from models.decisions import Answers, Decisions, Probabilities, Question, concatenated
+from models.decisions import (
+    TOP_K_LIMIT,
+    Answers,
+    Decisions,
+    Probabilities,
+    Question,
+    concatenated,
+)
 from models.features import FeatureRows, FeatureSpace
 from models.labels import LabelSet
 from models.linear import LabelIds, LinearStage, Scores, candidates
@@ -34,12 +41,17 @@ class Labeler:
 
         Raises RequestError for a question that this model cannot answer.
         """
-        self.decisions.thresholds(question.policy)
+        self.check(question)
         parts = [
             self._label_chunk(entities.slice(start, CHUNK), question)
             for start in range(0, len(entities), CHUNK)
         ]
         return parts[0] if len(parts) == 1 else concatenated(parts, self.labels)
+
+    def check(self, question: Question) -> None:
+        """Raise RequestError for a question that this model cannot answer."""
+        self.decisions.thresholds(question.policy)
+        self.labels.matching(question.only)
 
     def stages(self, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
         """Scores of all labels, the candidates, and the probabilities of the candidates."""
@@ -53,4 +65,6 @@ class Labeler:
 
     def warm_up(self) -> None:
         """Compile or load all kernels and build all tables, by labelling one empty entity."""
-        self.label(Entities.empty(self.schema, 1), Question(top_k=len(self.labels)))
+        self.label(
+            Entities.empty(self.schema, 1), Question(top_k=min(len(self.labels), TOP_K_LIMIT))
+        )

@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -37,7 +38,8 @@ class LabelSet:
         """
         mask = np.zeros(len(self), np.bool_)
         for pattern in patterns:
-            found = [fnmatch.fnmatchcase(name, pattern) for name in self.names]
+            matches = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
+            found = [matches(name) is not None for name in self.names]
             if not any(found):
                 raise RequestError("a pattern in 'only' matches no label of this model")
             mask |= np.array(found)
@@ -81,6 +83,7 @@ class LabelMatrix:
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
     """The labels that at least `min_count` entities have."""
+    lists = _without_nulls(lists)
     rows = pc.list_parent_indices(lists)
     given = (
         pa.table({"row": rows, "label": lists.flatten()}).group_by(["row", "label"]).aggregate([])
@@ -92,6 +95,7 @@ def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
 
 def label_matrix(lists: pa.ListArray, labels: LabelSet) -> LabelMatrix:
     """Look up lists of label names in a label set; a null list counts as an empty one."""
+    lists = _without_nulls(lists)
     names = lists.flatten()
     found = pc.index_in(names, labels.array)
     rows = pc.list_parent_indices(lists).to_numpy()
@@ -103,6 +107,13 @@ def label_matrix(lists: pa.ListArray, labels: LabelSet) -> LabelMatrix:
     np.cumsum(np.bincount(owners, minlength=len(lists)), out=indptr[1:])
     unknown = np.bincount(rows[~known], minlength=len(lists))
     return LabelMatrix(indptr, ids.astype(np.int32), len(labels), unknown)
+
+
+def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
+    """Null lists as empty ones: Arrow may keep values beneath a null."""
+    if not lists.null_count:
+        return lists
+    return pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))
 
 
 def concatenated(parts: Sequence[pa.ListArray]) -> pa.ListArray:

@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -95,7 +96,8 @@ def reached() -> Iterator["MlflowClient"]:
     try:
         yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        missing_alias = "alias" in str(error) and "not found" in str(error)
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" or missing_alias:
             raise ModelNotFoundError(_brief(error)) from error
         raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
     except OSError as error:
@@ -191,4 +193,5 @@ def _public(uri: str) -> str:
 
 
 def _brief(error: Exception) -> str:
-    return str(error).split("\n", 1)[0][:300]
+    """The first line of a message, without the user and password that a URI in it may hold."""
+    return re.sub(r"//[^/\s@]*@", "//", str(error).split("\n", 1)[0])[:300]

@@ -57,6 +57,10 @@ class Reranker:
     def _booster(self) -> lightgbm.Booster:
         return lightgbm.Booster(model_str=self.trees)
 
+    def parse(self) -> None:
+        """Parse the trees now rather than at the first answer; raises LightGBMError."""
+        _ = self._booster
+
     def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
         """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
         return pair_features(rows, scores, chosen, self.rate, self.company)

@@ -28,6 +28,7 @@ _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
 _PHONE_PREFIXES = (2, 4, 5, 6, 7, 8)
 _CLASSIFIED = 0x32000  # the planes in which Unicode has letters
 _SEMICOLON, _SLASH, _DOT, _COLON, _EQUALS = 0x3B, 0x2F, 0x2E, 0x3A, 0x3D
+_AFTER_DOMAIN = (_SLASH, _COLON, ord("?"), ord("#"))
 
 Hashes = npt.NDArray[np.uint64]
 CodePoints = npt.NDArray[np.int32]
@@ -311,7 +312,9 @@ def web_tokens(
         if i < n and points[i] != _SEMICOLON:
             continue
         first = start
-        for j in range(start, i - 2):
+        while first < i and points[first] <= 32:
+            first += 1
+        for j in range(first, i - 2):
             if points[j] == _COLON and points[j + 1] == _SLASH and points[j + 2] == _SLASH:
                 first = j + 3
                 break
@@ -324,7 +327,7 @@ def web_tokens(
             first += 4
         last = first
         dot = -1
-        while last < i and points[last] > 32 and points[last] != _SLASH and points[last] != _COLON:
+        while last < i and points[last] > 32 and points[last] not in _AFTER_DOMAIN:
             if points[last] == _DOT:
                 dot = last
             last += 1

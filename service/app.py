@@ -10,6 +10,7 @@ import pydantic
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from entities.errors import LabelwrightError
 from models.registry import Model
@@ -56,6 +57,7 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
     app.add_exception_handler(LabelwrightError, domain_problem)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
     app.add_exception_handler(Exception, unexpected_problem)
     return app
 
@@ -151,7 +153,10 @@ def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return problem(400, "the body is not valid JSON")
-    return _misfits([(e["loc"], e["msg"]) for e in found])
+    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
+    if len(misfits) < len(found):  # whose name is the caller's
+        misfits.append(((), "a member is not known"))
+    return _misfits(misfits)
 
 
 async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:
@@ -161,11 +166,16 @@ async def _invalid_parameters(request: Request, error: Exception) -> ProblemResp
 
 
 def _misfits(found: list[tuple[tuple[int | str, ...], str]]) -> ProblemResponse:
-    parts = [f"{'.'.join(str(step)[:50] for step in place)}: {rule}" for place, rule in found[:10]]
+    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in found[:10]]
     return problem(422, "; ".join(parts))
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    """A caller who has gone away reads no answer, and is no mistake of ours."""
+    return Response(status_code=499)
 
 
 async def _http_problem(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, error.detail)
+    return problem(error.status_code, error.detail, error.headers)

@@ -42,7 +42,7 @@ def label_file(
     A row that the schema rejects has null labels, and its reason goes to `TARGET.rejects.jsonl`.
     `advance` is told of rows as they are written. Raises DataError, RequestError, StorageError.
     """
-    labeler.decisions.thresholds(question.policy)
+    labeler.check(question)
     rows = 0
     warnings: set[str] = set()
     rejects: list[dict[str, object]] = []

@@ -37,7 +37,9 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
 
-def problem(status: int, detail: str | None = None) -> ProblemResponse:
+def problem(
+    status: int, detail: str | None = None, headers: Mapping[str, str] | None = None
+) -> ProblemResponse:
     """A problem document with the standard title of its status."""
     content: dict[str, Any] = {
         "type": "about:blank",
@@ -46,7 +48,7 @@ def problem(status: int, detail: str | None = None) -> ProblemResponse:
     }
     if detail:
         content["detail"] = detail
-    return ProblemResponse(content, status)
+    return ProblemResponse(content, status, headers)
 
 
 def domain_problem(request: Request, error: Exception) -> ProblemResponse:

@@ -57,8 +57,10 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
     tables, labels, warnings = [], [], set[str]()
     rejected = unlabelled = 0
     reasons: list[str] = []
+    read = 0
     for path in paths:
-        for batch in read_batches(path, schema):
+        for batch in read_batches(path, schema, read):
+            read += len(batch.entities)
             if batch.labels is None:
                 raise DataError(f"{path} has no 'labels' column to learn from")
             keep = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)

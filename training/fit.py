@@ -133,7 +133,7 @@ class _Fit:
         """
         configuration = self.configuration
         random = np.random.default_rng(configuration.seed)
-        folds = (name_hashes(self.entities) >> np.uint64(8)) % np.uint64(configuration.folds)
+        folds = self._folds()
         everything = np.arange(len(self.matrix))
         parts: list[_HeldOut] = []
         scored = 0
@@ -149,6 +149,14 @@ class _Fit:
                 break
         (final,) = self._stages(rows, features, [_orders(random, everything, passes)])
         return _merged(parts), final
+
+    def _folds(self) -> npt.NDArray[np.int64]:
+        """The fold of each row: by name, so that chains are not split, unless names are few."""
+        hashes = name_hashes(self.entities) >> np.uint64(8)
+        folds = (hashes % np.uint64(self.configuration.folds)).astype(np.int64)
+        if len(np.unique(folds)) == 1:
+            return np.arange(len(folds)) % self.configuration.folds
+        return folds
 
     def _stages(
         self, rows: FeatureRows, features: int, acts: Sequence[Sequence[RowOrder]]

@@ -17,6 +17,14 @@ def positive(text: str) -> int:
     return number
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
 def add_model(parser: argparse.ArgumentParser, required: bool) -> None:
     """`--model URI`."""
     text = "bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION"

@@ -6,6 +6,7 @@ Without --model it serves the one that LABELWRIGHT_MODEL names, else the only ch
 import argparse
 import contextlib
 import os
+import signal
 
 from labelwright.commands import options
 
@@ -26,5 +27,7 @@ def run(given: argparse.Namespace) -> None:
     from service.server import MODEL_VARIABLE, serve
 
     uri = given.model or os.environ.get(MODEL_VARIABLE) or only_champion()
-    with contextlib.suppress(KeyboardInterrupt):  # the usual way to stop it
+    # Uvicorn ends what is in flight, then raises the signal again for whoever handled it before.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
         serve(load_model(uri), given.host, given.port, given.workers)

@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="leave out labels of fewer rows (default: 1)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=options.whole, default=0, metavar="N", help="default: 0")
     options.add_threads(parser)
     parser.add_argument("--no-promote", action="store_true", help="register, but change no alias")
     options.add_json(parser)

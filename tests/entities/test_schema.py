@@ -1,0 +1,280 @@
+"""Entity schemas: the built-in ones, those of users, and those that are refused."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entities.errors import DataError, SchemaError
+from entities.schema import BUILT_IN, RESERVED, Column, EntitySchema, Kind, load_schema
+
+some = settings(max_examples=50, deadline=None)
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+NAMES = TEXTS.filter(lambda name: name != "" and name not in RESERVED)
+EXAMPLES = st.none() | TEXTS | st.floats(allow_nan=False)
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> EntitySchema:
+    """Any valid schema."""
+    names = iter(draw(st.lists(NAMES, min_size=12, max_size=12, unique=True)))
+    columns = []
+    for kind in draw(st.lists(st.sampled_from(Kind), min_size=1, max_size=4)):
+        name = next(names)
+        fields = (next(names), next(names)) if kind is Kind.POINT else ()
+        about, example, grams = draw(TEXTS), draw(EXAMPLES), draw(st.booleans())
+        columns.append(Column(name, kind, about, example, grams, fields))
+    return EntitySchema(draw(TEXTS), tuple(columns))
+
+
+def one_column(**options: Any) -> dict[str, Any]:
+    """The mapping of a schema with the column `a`."""
+    return {"name": "mine", "columns": {"a": options}}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_schema_goes_by_its_name(name: str) -> None:
+    schema = load_schema(name)
+    assert schema.name == name
+    assert schema.columns
+    assert all(column.about for column in schema.columns)
+
+
+def test_the_places_schema_has_a_column_of_every_kind_but_words_and_number() -> None:
+    kinds = {column.kind for column in load_schema("places").columns}
+    assert kinds == set(Kind) - {Kind.WORDS, Kind.NUMBER}
+
+
+def test_the_fields_of_a_point_stand_among_the_columns_in_its_place() -> None:
+    fields = load_schema("places").fields
+    assert fields[fields.index("website") :][:4] == ("website", "lat", "lon", "brand")
+    assert "position" not in fields
+
+
+@some
+@given(schemas())
+def test_a_schema_survives_the_way_to_a_mapping_and_back(schema: EntitySchema) -> None:
+    assert EntitySchema.from_mapping(schema.to_mapping()) == schema
+
+
+@some
+@given(schemas())
+def test_a_schema_survives_the_way_to_json_and_back(schema: EntitySchema) -> None:
+    mapping = json.loads(json.dumps(schema.to_mapping()))
+    assert EntitySchema.from_mapping(mapping) == schema
+
+
+@some
+@given(schemas())
+def test_the_columns_of_a_schema_keep_their_order(schema: EntitySchema) -> None:
+    assert list(schema.to_mapping()["columns"]) == [column.name for column in schema.columns]
+
+
+def test_a_mapping_leaves_out_what_is_usual() -> None:
+    schema = EntitySchema.from_mapping(one_column(kind="text", grams=True, about=""))
+    assert schema.to_mapping() == one_column(kind="text")
+
+
+def test_the_identity_is_the_first_column_of_text_or_words() -> None:
+    columns = {"c": {"kind": "category"}, "w": {"kind": "words"}, "t": {"kind": "text"}}
+    assert EntitySchema.from_mapping({"name": "x", "columns": columns}).identity == "w"
+
+
+def test_a_schema_without_text_has_no_identity() -> None:
+    assert EntitySchema.from_mapping(one_column(kind="number")).identity is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"columns": {"a": {"kind": "text"}}}, "name"),
+        ({"name": "mine"}, "columns"),
+        ({"name": "mine", "columns": {}}, "at least one column"),
+        ({"name": "mine", "columns": ["a"]}, "not a valid entity schema"),
+        ({"name": "mine", "columns": {"a": "text"}}, "column 'a'"),
+        ({"name": "mine", "columns": {"a": None}}, "not a valid entity schema"),
+        ({"name": "mine", "columns": {"a": {}}}, "kind"),
+        ([], "not a valid entity schema"),
+        (None, "not a valid entity schema"),
+        ("mine", "not a valid entity schema"),
+        (one_column(kind="txt"), "'txt' is not a valid Kind"),
+        (one_column(kind=7), "[kK]ind"),
+        (
+            one_column(kind="text", grammes=True, weight=1),
+            "'a' has unknown options grammes, weight",
+        ),
+        (one_column(kind="text", name="b"), "'a' has unknown options name"),
+        (one_column(kind="point"), "'a': a point, and only a point, has two fields"),
+        (one_column(kind="point", fields=["lat"]), "'a': a point"),
+        (one_column(kind="point", fields=["x", "y", "z"]), "'a': a point"),
+        (one_column(kind="text", fields=["x", "y"]), "'a': a point"),
+        (one_column(kind="point", fields=5), "not a valid entity schema"),
+        (one_column(kind="point", fields=["x", "x"]), "must differ"),
+        (
+            {
+                "name": "mine",
+                "columns": {"x": {"kind": "text"}, "p": {"kind": "point", "fields": ["x", "y"]}},
+            },
+            "must differ",
+        ),
+    ],
+)
+def test_a_bad_schema_is_refused_with_its_reason(content: Any, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        EntitySchema.from_mapping(content)
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_column_must_not_take_a_reserved_name(name: str) -> None:
+    with pytest.raises(SchemaError, match="differ from id, labels, absent"):
+        EntitySchema.from_mapping({"name": "mine", "columns": {name: {"kind": "text"}}})
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_the_field_of_a_point_must_not_take_a_reserved_name(name: str) -> None:
+    with pytest.raises(SchemaError, match="differ from id, labels, absent"):
+        EntitySchema.from_mapping(one_column(kind="point", fields=[name, "lon"]))
+
+
+@pytest.mark.parametrize("fields", [["x"], ["x", "y", "z"]])
+def test_only_a_point_has_fields(fields: list[str]) -> None:
+    with pytest.raises(SchemaError, match="column 'a'"):
+        EntitySchema.from_mapping(one_column(kind="text", fields=fields))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "point", "fields": "xy"},
+        {"kind": "point", "fields": [1, 2]},
+        {"kind": "point", "fields": [["x"], ["y"]]},
+        {"kind": "text", "grams": "no"},
+        {"kind": "text", "about": 3},
+        {"kind": "text", "example": ["x"]},
+    ],
+)
+def test_an_option_of_a_wrong_type_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError, match="column 'a'"):
+        EntitySchema.from_mapping(one_column(**options))
+
+
+@pytest.mark.parametrize("name", ["", "\ud800"])
+def test_a_column_needs_a_name_that_is_text(name: str) -> None:
+    with pytest.raises(SchemaError):
+        EntitySchema.from_mapping({"name": "mine", "columns": {name: {"kind": "text"}}})
+
+
+def test_a_missing_kind_is_reported_with_the_column_that_lacks_it() -> None:
+    with pytest.raises(SchemaError, match="column 'a'"):
+        EntitySchema.from_mapping(one_column(about="What it is."))
+
+
+def test_a_schema_error_is_a_data_error() -> None:
+    with pytest.raises(DataError):
+        EntitySchema.from_mapping({})
+
+
+def test_a_toml_file_is_a_schema(tmp_path: Path) -> None:
+    file = tmp_path / "shops.toml"
+    file.write_text(
+        'name = "shops"\n'
+        "[columns.title]\n"
+        'kind = "text"\n'
+        'about = "Name — 名前."\n'
+        "grams = false\n"
+        "[columns.area]\n"
+        'kind = "number"\n'
+        "example = 12.5\n"
+        "[columns.where]\n"
+        'kind = "point"\n'
+        'fields = ["y", "x"]\n',
+        "utf-8",
+    )
+    title = Column("title", Kind.TEXT, "Name — 名前.", None, False)
+    area = Column("area", Kind.NUMBER, example=12.5)
+    where = Column("where", Kind.POINT, fields=("y", "x"))
+    assert load_schema(str(file)) == EntitySchema("shops", (title, area, where))
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SchemaError, match="neither a file nor one of places, text, words"):
+        load_schema("place")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'name = "x', b"name = \xff", b'name = "x"\nname = "y"\n', b'{"name": "x"}'],
+    ids=["unfinished", "not UTF-8", "twice", "JSON"],
+)
+def test_a_file_that_is_not_toml_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(content)
+    with pytest.raises(SchemaError, match=r"mine\.toml' cannot be read"):
+        load_schema(str(file))
+
+
+def test_a_toml_file_that_is_no_schema_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[tool]\nx = 1\n")
+    with pytest.raises(SchemaError, match="not a valid entity schema"):
+        load_schema(str(file))
+
+
+@pytest.mark.parametrize("name", ["", ".", "x" * 5_000])
+def test_a_path_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(SchemaError):
+        load_schema(name)
+
+
+def test_a_path_with_a_nul_character_is_refused() -> None:
+    with pytest.raises(SchemaError):
+        load_schema("places\0.toml")
+
+
+def test_a_toml_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("a = " + "[" * 5_000)
+    with pytest.raises(SchemaError):
+        load_schema(str(file))
+
+
+def test_a_warning_names_the_closest_column() -> None:
+    (warning,) = load_schema("places").warnings_for(["name", "id", "labels", "absent", "webstie"])
+    assert warning == "column 'webstie' is not in schema 'places'; did you mean 'website'?"
+
+
+def test_a_warning_without_a_close_column_makes_no_guess() -> None:
+    (warning,) = load_schema("places").warnings_for(["qqq"])
+    assert warning == "column 'qqq' is not in schema 'places'"
+
+
+def test_warnings_come_once_for_each_column_and_in_order() -> None:
+    warnings = load_schema("places").warnings_for(["zzz", "qqq", "zzz"])
+    assert [warning.split("'")[1] for warning in warnings] == ["qqq", "zzz"]
+
+
+@some
+@given(st.lists(TEXTS | st.text(max_size=3), max_size=6))
+def test_every_unknown_column_and_no_other_is_warned_of(names: list[str]) -> None:
+    schema = load_schema("places")
+    unknown = set(names) - set(schema.fields) - set(RESERVED)
+    warnings = schema.warnings_for(names)
+    assert len(warnings) == len(unknown)
+    assert all(any(repr(name) in warning for warning in warnings) for name in unknown)
+
+
+def test_the_name_of_an_unknown_column_is_cut_to_a_readable_length() -> None:
+    (warning,) = load_schema("places").warnings_for(["x" * 1_000_000])
+    assert len(warning) < 200
+
+
+def test_the_example_of_a_column_may_be_a_number() -> None:
+    schema = EntitySchema.from_mapping(one_column(kind="number", example=0.0))
+    example = schema.to_mapping()["columns"]["a"]["example"]
+    assert isinstance(example, float)
+    assert math.isclose(example, 0.0)

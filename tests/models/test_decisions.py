@@ -1,0 +1,342 @@
+"""From probabilities to answers: which labels are listed, in what order, and which are asserted."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from entities.errors import RequestError
+from models.decisions import TOP_K_LIMIT, Answers, Decisions, Question, concatenated
+from models.labels import LabelSet
+from models.linear import candidates
+
+some = settings(max_examples=100, deadline=None)
+
+Row = list[tuple[str, float, bool]]
+"""What an entity is answered: label, probability, asserted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Stages of n entities, and the decisions to be made on them."""
+
+    labels: LabelSet
+    scores: npt.NDArray[np.float32]
+    chosen: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.float32]
+    decisions: Decisions
+
+    def answer(self, question: Question) -> Answers:
+        return self.decisions.answer(
+            question, self.labels, self.scores, self.chosen, self.probabilities
+        )
+
+    def take(self, rows: list[int]) -> "Case":
+        return dataclasses.replace(
+            self,
+            scores=self.scores[rows],
+            chosen=self.chosen[rows],
+            probabilities=self.probabilities[rows],
+        )
+
+
+def case_of(seed: int, labels: int = 8, count: int = 3, entities: int = 4) -> Case:
+    """Random stages with ties: scores and probabilities have few different values."""
+    random = np.random.default_rng(seed)
+    scores = (random.integers(-8, 4, (entities, labels)) / 4).astype(np.float32)
+    chosen = candidates(scores, count)
+    probabilities = (random.integers(0, 11, chosen.shape) / 10).astype(np.float32)
+    thresholds = (random.integers(0, 11, (2, labels)) / 10).astype(np.float32)
+    policies = {"balanced": thresholds[0], "bold": thresholds[1]}
+    names = tuple(f"{'ab'[n % 2]}{n}" for n in range(labels))
+    return Case(
+        LabelSet(names), scores, chosen, probabilities, Decisions(count, 1.5, -1.0, policies)
+    )
+
+
+def rows_of(answers: Answers) -> list[Row]:
+    names = answers.labels.names
+    rows = []
+    for start, end in zip(answers.indptr[:-1], answers.indptr[1:], strict=False):
+        part = slice(start, end)
+        ids = answers.ids[part].tolist()
+        told = answers.probabilities[part].tolist(), answers.asserted[part].tolist()
+        rows.append([(names[i], p, a) for i, p, a in zip(ids, *told, strict=False)])
+    return rows
+
+
+def by_hand(case: Case, question: Question) -> list[Row]:
+    """The answers as the documentation of Question and Decisions has them, in plain Python."""
+    named = case.labels.matching(question.only or ["*"])
+    allowed = [i for i in range(len(case.labels)) if named[i]]
+    thresholds = case.decisions.policies[question.policy]
+    rows = []
+    for scores, chosen, reranked in zip(case.scores, case.chosen, case.probabilities, strict=False):
+        probability = dict(zip(chosen.tolist(), reranked.tolist(), strict=False))
+        ranked = sorted((i for i in probability if i in allowed), key=lambda i: -probability[i])
+        row = [
+            (i, probability[i], bool(probability[i] >= thresholds[i]))
+            for place, i in enumerate(ranked)
+            if place < question.top_k or probability[i] >= thresholds[i]
+        ]
+        others = sorted((i for i in allowed if i not in probability), key=lambda i: -scores[i])
+        for i in others[: max(question.top_k - len(ranked), 0)]:
+            log_odds = case.decisions.slope * float(scores[i]) + case.decisions.intercept
+            row.append((i, min(1 / (1 + math.exp(-log_odds)), *reranked.tolist()), False))
+        floor = np.float32(question.min_probability)
+        rows.append([(case.labels.names[i], p, a) for i, p, a in row if p >= floor])
+    return rows
+
+
+def assert_same(found: list[Row], expected: list[Row]) -> None:
+    assert [[(name, a) for name, _, a in row] for row in found] == [
+        [(name, a) for name, _, a in row] for row in expected
+    ]
+    numbers = [[p for row in rows for _, p, _ in row] for rows in (found, expected)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=1e-6)
+
+
+QUESTIONS = st.builds(
+    Question,
+    top_k=st.integers(1, 12),
+    policy=st.sampled_from(["balanced", "bold"]),
+    min_probability=st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 0.9, 1.0]),
+    only=st.sampled_from([(), ("*",), ("a*",), ("a0", "b?"), ("b7",)]),
+)
+CASES = st.builds(
+    case_of,
+    seed=st.integers(0, 9_999),
+    labels=st.just(8),
+    count=st.integers(1, 8),
+    entities=st.integers(0, 4),
+)
+
+
+@some
+@example(case_of(0, count=1, entities=1), Question(top_k=12))
+@given(CASES, QUESTIONS)
+def test_answers_are_as_documented(case: Case, question: Question) -> None:
+    assert_same(rows_of(case.answer(question)), by_hand(case, question))
+
+
+@some
+@given(CASES, QUESTIONS)
+def test_the_most_probable_comes_first(case: Case, question: Question) -> None:
+    for row in rows_of(case.answer(question)):
+        probabilities = [probability for _, probability, _ in row]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert len({name for name, _, _ in row}) == len(row)
+
+
+@some
+@given(CASES, QUESTIONS)
+def test_no_answer_is_below_the_least_probability_or_beside_the_patterns(
+    case: Case, question: Question
+) -> None:
+    named = case.labels.matching(question.only or ["*"])
+    allowed = {name for name, is_named in zip(case.labels.names, named, strict=False) if is_named}
+    for row in rows_of(case.answer(question)):
+        assert all(p >= np.float32(question.min_probability) for _, p, _ in row)
+        assert {name for name, _, _ in row} <= allowed
+
+
+@some
+@given(CASES, QUESTIONS)
+def test_every_label_that_the_policy_asserts_is_listed(case: Case, question: Question) -> None:
+    question = dataclasses.replace(question, min_probability=0.0)
+    thresholds = case.decisions.policies[question.policy]
+    named = case.labels.matching(question.only or ["*"])
+    for r, row in enumerate(rows_of(case.answer(question))):
+        expected = {
+            case.labels.names[label]
+            for label, probability in zip(case.chosen[r], case.probabilities[r], strict=False)
+            if probability >= thresholds[label] and named[label]
+        }
+        assert {name for name, _, asserted in row if asserted} == expected
+
+
+@some
+@given(CASES, QUESTIONS)
+def test_an_answer_has_the_length_asked_for_beside_what_is_asserted(
+    case: Case, question: Question
+) -> None:
+    question = dataclasses.replace(question, min_probability=0.0)
+    allowed = int(case.labels.matching(question.only or ["*"]).sum())
+    for row in rows_of(case.answer(question)):
+        assert len(row) >= min(question.top_k, allowed)
+        assert all(asserted for _, _, asserted in row[question.top_k :])
+
+
+@some
+@given(CASES, QUESTIONS)
+def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
+    case: Case, question: Question
+) -> None:
+    for r, row in enumerate(rows_of(case.answer(question))):
+        chosen = {case.labels.names[label] for label in case.chosen[r]}
+        others = [(p, asserted) for name, p, asserted in row if name not in chosen]
+        assert all(p <= case.probabilities[r].min() for p, _ in others)
+        assert not any(asserted for _, asserted in others)
+
+
+@some
+@given(CASES, QUESTIONS, st.data())
+def test_answers_do_not_depend_on_the_batch(
+    case: Case, question: Question, data: st.DataObject
+) -> None:
+    whole = rows_of(case.answer(question))
+    order = data.draw(st.permutations(range(len(case.scores))))
+    assert rows_of(case.take(list(order)).answer(question)) == [whole[row] for row in order]
+    for row in range(len(case.scores)):
+        assert rows_of(case.take([row]).answer(question)) == [whole[row]]
+
+
+@some
+@given(CASES, QUESTIONS)
+def test_a_shorter_list_is_the_beginning_of_a_longer_one(case: Case, question: Question) -> None:
+    shorter = rows_of(case.answer(question))
+    longer = rows_of(case.answer(dataclasses.replace(question, top_k=question.top_k + 1)))
+    for short, long in zip(shorter, longer, strict=False):
+        assert short[: question.top_k] == long[: len(short[: question.top_k])]
+        assert {*short} <= {*long}
+
+
+def answer_one(
+    probabilities: list[float], question: Question, thresholds: list[float], scores: list[float]
+) -> Row:
+    """One entity whose candidates are the first labels `a`, `b`, ..."""
+    count = len(probabilities)
+    case = Case(
+        LabelSet(tuple("abcdefgh"[: len(scores)])),
+        np.array([scores], np.float32),
+        np.arange(count, dtype=np.int32)[None],
+        np.array([probabilities], np.float32),
+        Decisions(count, 1.0, 0.0, {"balanced": np.array(thresholds, np.float32)}),
+    )
+    (row,) = rows_of(case.answer(question))
+    return [(name, round(p, 3), asserted) for name, p, asserted in row]
+
+
+SCORES = [4.0, 3.0, 2.0, -3.0, -2.0]
+
+
+def test_asserted_labels_are_listed_beyond_top_k() -> None:
+    row = answer_one([0.9, 0.8, 0.7], Question(top_k=1), [0.9, 0.9, 0.7, 0, 0], SCORES)
+    assert row == [("a", 0.9, True), ("c", 0.7, True)]
+
+
+def test_a_probability_that_reaches_its_threshold_is_asserted() -> None:
+    row = answer_one([0.5, 0.5, 0.5], Question(), [0.5, 0.501, 0.499, 0, 0], SCORES)
+    assert [asserted for _, _, asserted in row] == [True, False, True, False, False]
+
+
+def test_a_label_below_the_least_probability_is_not_listed_even_if_asserted() -> None:
+    row = answer_one([0.9, 0.2], Question(min_probability=0.3), [0.1, 0.1, 0, 0, 0], SCORES)
+    assert row == [("a", 0.9, True)]
+
+
+def test_the_candidates_are_ordered_by_probability_and_ties_by_score() -> None:
+    row = answer_one([0.2, 0.7, 0.2], Question(top_k=3), [1, 1, 1, 1, 1], SCORES)
+    assert [name for name, _, _ in row] == ["b", "a", "c"]
+
+
+def test_a_long_list_goes_on_with_the_other_labels_by_score() -> None:
+    row = answer_one([0.9, 0.6, 0.5], Question(top_k=5), [1, 1, 1, 0, 0], SCORES)
+    logistic = [round(1 / (1 + math.exp(-score)), 3) for score in (-2, -3)]
+    assert row[3:] == [("e", logistic[0], False), ("d", logistic[1], False)]
+
+
+def test_no_other_label_exceeds_the_least_candidate() -> None:
+    row = answer_one([0.9, 0.01], Question(top_k=4), [1, 1, 1, 1], [4, 3, 2, -9])
+    assert row[2] == ("c", 0.01, False)
+    assert row[3][1] < 0.001
+
+
+def test_patterns_make_room_for_labels_that_are_no_candidates() -> None:
+    row = answer_one([0.9, 0.6, 0.5], Question(top_k=2, only=("b", "d", "e")), [1] * 5, SCORES)
+    assert [name for name, _, _ in row] == ["b", "e"]
+
+
+def test_the_threshold_is_that_of_the_policy() -> None:
+    case = case_of(0)
+    for policy, thresholds in case.decisions.policies.items():
+        assert case.decisions.thresholds(policy) is thresholds
+        expected = case.probabilities >= thresholds[case.chosen]
+        found = case.answer(Question(top_k=1_000, policy=policy)).asserted
+        assert found.sum() == expected.sum()
+
+
+def test_an_unknown_policy_is_a_request_error_with_those_there_are() -> None:
+    with pytest.raises(RequestError, match=r"unknown policy; this model has balanced, bold$"):
+        case_of(0).answer(Question(policy="xyzzy"))
+
+
+def test_patterns_without_a_label_are_a_request_error() -> None:
+    with pytest.raises(RequestError, match="matches no label"):
+        case_of(0).answer(Question(only=("a0", "nothing")))
+
+
+# Questions.
+
+
+@pytest.mark.parametrize("top_k", [0, -1, TOP_K_LIMIT + 1])
+def test_the_length_of_a_list_has_limits(top_k: int) -> None:
+    with pytest.raises(RequestError, match="top_k must lie between 1 and 1,000"):
+        Question(top_k=top_k)
+
+
+@pytest.mark.parametrize("least", [-0.001, 1.001, math.nan, math.inf])
+def test_the_least_probability_has_limits(least: float) -> None:
+    with pytest.raises(RequestError, match="min_probability must lie between 0 and 1"):
+        Question(min_probability=least)
+
+
+@pytest.mark.parametrize("options", [{"top_k": 1}, {"top_k": 1_000}, {"min_probability": 1.0}])
+def test_the_limits_of_a_question_are_allowed(options: dict[str, Any]) -> None:
+    assert dataclasses.asdict(Question(**options)).items() >= options.items()
+
+
+# Answers.
+
+
+@some
+@given(CASES, QUESTIONS, st.data())
+def test_answers_become_arrow(case: Case, question: Question, data: st.DataObject) -> None:
+    answers = case.answer(question)
+    rejected = data.draw(st.sets(st.sampled_from(range(len(case.scores) + 1))))
+    rejected -= {len(case.scores)}
+    lists = answers.to_arrow(sorted(rejected))
+    expected = [
+        None
+        if r in rejected
+        else [{"label": name, "probability": p, "asserted": a} for name, p, a in row]
+        for r, row in enumerate(rows_of(answers))
+    ]
+    lists.validate(full=True)
+    assert lists.to_pylist() == expected
+    assert str(lists.type) == (
+        "list<item: struct<label: string, probability: float, asserted: bool>>"
+    )
+
+
+@some
+@given(CASES, QUESTIONS, st.integers(0, 4))
+def test_concatenated_answers_come_one_after_another(
+    case: Case, question: Question, cut: int
+) -> None:
+    rows = list(range(len(case.scores)))
+    parts = [case.take(part).answer(question) for part in (rows[:cut], rows[cut:]) if part]
+    whole = concatenated(parts, case.labels)
+    assert rows_of(whole) == rows_of(case.answer(question))
+    assert whole.indptr.dtype == np.int64
+
+
+def test_no_answers_are_answers_too() -> None:
+    empty = concatenated([], LabelSet(("a",)))
+    assert rows_of(empty) == []
+    assert empty.to_arrow().to_pylist() == []

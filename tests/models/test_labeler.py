@@ -1,0 +1,168 @@
+"""The labeler as a whole: same answers in any batch, thread and order."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from entities.errors import RequestError
+from entities.tables import Entities, from_records
+from models.decisions import TOP_K_LIMIT, Answers, Question
+from models.features import FeatureRows
+from models.labeler import CHUNK, Labeler
+from models.labels import LabelSet
+from models.linear import LinearStage
+from models.reranker import Reranker
+
+
+def assert_same(left: Answers, right: Answers) -> None:
+    """To the last bit."""
+    assert np.array_equal(left.indptr, right.indptr)
+    assert np.array_equal(left.ids, right.ids)
+    assert np.array_equal(left.probabilities, right.probabilities)
+    assert np.array_equal(left.asserted, right.asserted)
+
+
+@pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
+def test_many_entities_are_answered_as_few(labeler: Labeler, brands: Entities, rows: int) -> None:
+    whole = labeler.label(brands.slice(0, rows), Question()).to_arrow()
+    assert len(whole) == rows
+    for start in (0, CHUNK - 3, rows - 2):
+        part = labeler.label(brands.slice(start, 2), Question()).to_arrow()
+        assert part.equals(whole.slice(start, 2)[: len(part)])
+
+
+def test_entities_in_another_order_are_answered_in_that_order(
+    labeler: Labeler, brands: Entities
+) -> None:
+    order = np.random.default_rng(0).permutation(60)
+    shuffled = labeler.label(brands.take(order), Question()).to_arrow()
+    whole = labeler.label(brands.slice(0, 60), Question()).to_arrow()
+    assert shuffled.equals(whole.take(pa.array(order)))
+
+
+def test_threads_side_by_side_give_the_same_answers(labeler: Labeler, brands: Entities) -> None:
+    questions = [Question(), Question(top_k=50), Question(only=("amenity=*",)), Question(top_k=1)]
+    expected = [labeler.label(brands.slice(0, 300), question) for question in questions]
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [
+            pool.submit(labeler.label, brands.slice(0, 300), questions[n % len(questions)])
+            for n in range(24)
+        ]
+        for n, task in enumerate(tasks):
+            assert_same(task.result(), expected[n % len(questions)])
+
+
+def test_a_labeler_finds_what_it_has_learned(
+    labeler: Labeler, brands: Entities, brand_labels: pa.ListArray
+) -> None:
+    answers = labeler.label(brands.slice(0, 500), Question(top_k=1)).to_arrow().to_pylist()
+    hits = [
+        row[0]["label"] in truth
+        for row, truth in zip(answers, brand_labels.to_pylist()[:500], strict=False)
+    ]
+    assert np.mean(hits) > 0.7
+
+
+def test_no_entities_have_no_answers(labeler: Labeler, brands: Entities) -> None:
+    answers = labeler.label(brands.slice(0, 0), Question())
+    assert answers.to_arrow().to_pylist() == []
+
+
+def test_a_rejected_row_is_answered_as_an_empty_entity(labeler: Labeler) -> None:
+    records = [{"name": "Shell"}, {"name": "Shell", "lat": 200, "lon": 0}, {}]
+    entities = from_records(records, labeler.schema)
+    lists = labeler.label(entities, Question()).to_arrow()
+    assert lists[1] == lists[2] != lists[0]
+    assert labeler.label(entities, Question()).to_arrow(list(entities.rejected))[1].as_py() is None
+
+
+@pytest.mark.parametrize("top_k", [1, 5, 1_000])
+def test_an_entity_of_which_nothing_is_known_is_answered(labeler: Labeler, top_k: int) -> None:
+    answers = labeler.label(Entities.empty(labeler.schema, 1), Question(top_k=top_k))
+    assert len(answers.ids) >= min(top_k, len(labeler.labels))
+    assert np.isfinite(answers.probabilities).all()
+
+
+def test_a_list_of_all_labels_has_each_once(labeler: Labeler, brands: Entities) -> None:
+    answers = labeler.label(brands.slice(0, 20), Question(top_k=TOP_K_LIMIT))
+    assert len(labeler.labels) <= TOP_K_LIMIT
+    for start, end in zip(answers.indptr[:-1], answers.indptr[1:], strict=False):
+        assert sorted(answers.ids[start:end]) == list(range(len(labeler.labels)))
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_an_unknown_policy_is_refused_before_any_work(
+    labeler: Labeler, brands: Entities, rows: int
+) -> None:
+    with pytest.raises(RequestError, match="unknown policy; this model has balanced"):
+        labeler.label(brands.slice(0, rows), Question(policy="bold"))
+
+
+def test_patterns_without_a_label_are_refused_before_any_work(
+    labeler: Labeler, brands: Entities
+) -> None:
+    with pytest.raises(RequestError, match="matches no label"):
+        labeler.label(brands.slice(0, 0), Question(only=("nothing",)))
+
+
+def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) -> None:
+    rows = labeler.features.transform(brands.slice(0, 7))
+    scores, chosen, probabilities = labeler.stages(rows)
+    count = labeler.decisions.candidates
+    assert scores.shape == (7, len(labeler.labels))
+    assert chosen.shape == probabilities.shape == (7, count)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+
+def test_no_rows_pass_all_stages(labeler: Labeler) -> None:
+    nothing = FeatureRows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    scores, chosen, probabilities = labeler.stages(nothing)
+    assert len(scores) == len(chosen) == len(probabilities) == 0
+
+
+def test_warming_up_changes_nothing(labeler: Labeler, brands: Entities) -> None:
+    before = labeler.label(brands.slice(0, 50), Question())
+    labeler.warm_up()
+    assert_same(labeler.label(brands.slice(0, 50), Question()), before)
+
+
+def grown(labeler: Labeler, labels: int) -> Labeler:
+    """The same labeler with labels that nothing has, until there are so many."""
+    more = labels - len(labeler.labels)
+    names = (*labeler.labels.names, *(f"zz{n}" for n in range(more)))
+    linear, reranker = labeler.linear, labeler.reranker
+    return Labeler(
+        LabelSet(names),
+        labeler.features,
+        LinearStage(
+            np.pad(linear.bias, (0, more), constant_values=-1),
+            linear.scales,
+            np.pad(linear.dense, ((0, 0), (0, more))),
+            linear.sparse_indptr,
+            linear.sparse_ids,
+            linear.sparse_weights,
+        ),
+        Reranker(
+            np.pad(reranker.rate, (0, more)),
+            np.pad(reranker.company, (0, more)),
+            reranker.knots,
+            reranker.trees,
+        ),
+        dataclasses.replace(
+            labeler.decisions,
+            policies={
+                policy: np.pad(thresholds, (0, more), constant_values=1)
+                for policy, thresholds in labeler.decisions.policies.items()
+            },
+        ),
+    )
+
+
+def test_a_model_with_more_labels_than_a_list_may_have_can_be_warmed_up(labeler: Labeler) -> None:
+    large = grown(labeler, TOP_K_LIMIT + 1)
+    large.warm_up()
+    answers = large.label(Entities.empty(large.schema, 1), Question(top_k=TOP_K_LIMIT))
+    assert len(answers.ids) == TOP_K_LIMIT

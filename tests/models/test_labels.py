@@ -1,0 +1,231 @@
+"""Label sets and matrices against the same in plain Python."""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from entities.errors import RequestError
+from models.labels import LabelMatrix, LabelSet, concatenated, label_matrix, label_set
+
+some = settings(max_examples=80, deadline=None)
+
+Lists = list[list[str | None] | None]
+
+NAMES = st.sampled_from(["amenity=cafe", "b", "B", "é", "", "寿司", "a;b"])
+LISTS: st.SearchStrategy[Lists] = st.lists(
+    st.none() | st.lists(st.none() | NAMES, max_size=5), max_size=6
+)
+ANY_NAME = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+
+
+def array_of(lists: Lists) -> pa.ListArray:
+    return pa.array(lists, pa.list_(pa.string()))
+
+
+def set_by_hand(lists: Lists, min_count: int) -> tuple[str, ...]:
+    counts = Counter(name for row in lists for name in set(row or []) if name)
+    return tuple(sorted(name for name, count in counts.items() if count >= min_count))
+
+
+def rows_of(matrix: LabelMatrix) -> list[list[int]]:
+    return [
+        matrix.ids[start:end].tolist()
+        for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=False)
+    ]
+
+
+# Label sets.
+
+
+@some
+@example([["a", "a"], ["a"]], 3)
+@example([None, [], [None], [""]], 1)
+@given(LISTS, st.integers(1, 3))
+def test_a_label_set_is_what_enough_entities_have(lists: Lists, min_count: int) -> None:
+    assert label_set(array_of(lists), min_count).names == set_by_hand(lists, min_count)
+
+
+@some
+@given(LISTS, st.integers(0, 6), st.integers(0, 6))
+def test_a_slice_has_the_label_set_of_its_own_rows(lists: Lists, start: int, rows: int) -> None:
+    part = array_of(lists).slice(min(start, len(lists)), rows)
+    assert label_set(part).names == set_by_hand(lists[start : start + rows], 1)
+
+
+def test_labels_come_in_the_order_of_their_code_points() -> None:
+    lists = array_of([["é", "b", "B", "a", "zz", "10", "9"]])
+    assert label_set(lists).names == ("10", "9", "B", "a", "b", "zz", "é")
+
+
+def test_nothing_has_an_empty_label_set() -> None:
+    assert len(label_set(array_of([]))) == 0
+    assert len(label_set(array_of([["a"]]), min_count=2)) == 0
+
+
+def test_a_label_set_is_also_an_arrow_array() -> None:
+    labels = LabelSet(("a", "b"))
+    assert labels.array.to_pylist() == ["a", "b"]
+    assert LabelSet(()).array.type == pa.string()
+
+
+# Patterns.
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["amenity=cafe"], ["amenity=cafe"]),
+        (["amenity=*"], ["amenity=bar", "amenity=cafe"]),
+        (["*=?a*"], ["amenity=bar", "amenity=cafe"]),
+        (["shop", "amenity=b*"], ["amenity=bar", "shop"]),
+        (["*"], ["Shop", "amenity=bar", "amenity=cafe", "shop"]),
+        (["S*"], ["Shop"]),
+        (["?hop"], ["Shop", "shop"]),
+        ([], []),
+    ],
+)
+def test_a_pattern_names_labels(patterns: list[str], expected: list[str]) -> None:
+    labels = LabelSet(("Shop", "amenity=bar", "amenity=cafe", "shop"))
+    mask = labels.matching(patterns)
+    assert mask.dtype == np.bool_
+    assert [name for name, named in zip(labels.names, mask, strict=False) if named] == expected
+
+
+@pytest.mark.parametrize("pattern", ["cafe", "SHOP", "shop ", "", "amenity", "???", "shop\n"])
+def test_a_pattern_that_names_no_label_is_a_request_error(pattern: str) -> None:
+    labels = LabelSet(("amenity=cafe", "shop"))
+    with pytest.raises(RequestError, match="matches no label"):
+        labels.matching(["shop", pattern])
+
+
+def test_an_empty_label_set_matches_nothing() -> None:
+    with pytest.raises(RequestError, match="matches no label"):
+        LabelSet(()).matching(["*"])
+
+
+@some
+@given(st.lists(ANY_NAME.filter(lambda name: "[" not in name), min_size=1, unique=True), st.data())
+def test_a_label_matches_its_own_name(names: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(names) - 1))
+    assert LabelSet(tuple(names)).matching([names[place]])[place]
+
+
+@pytest.mark.parametrize("name", ["shop[old]", "[ab]", "a[!b]"])
+def test_a_label_with_brackets_matches_its_own_name(name: str) -> None:
+    assert LabelSet((name,)).matching([name]).tolist() == [True]
+
+
+def test_a_message_about_patterns_does_not_repeat_them() -> None:
+    with pytest.raises(RequestError) as caught:
+        LabelSet(("a",)).matching(["xyzzy"])
+    assert "xyzzy" not in str(caught.value)
+
+
+# Matrices.
+
+
+@some
+@example([["b", "b", "amenity=cafe"], ["b"], None, []], ["amenity=cafe", "b"])
+@given(LISTS, st.lists(NAMES, unique=True))
+def test_a_matrix_is_what_a_look_up_gives(lists: Lists, names: list[str]) -> None:
+    labels = LabelSet(tuple(sorted(names)))
+    matrix = label_matrix(array_of(lists), labels)
+    places = {name: place for place, name in enumerate(labels.names)}
+    given_rows = [row or [] for row in lists]
+    known = [{places[name] for name in row if name in places} for row in given_rows]
+    assert rows_of(matrix) == [sorted(row) for row in known]
+    assert matrix.unknown.tolist() == [sum(n not in places for n in row) for row in given_rows]
+    assert len(matrix) == len(lists)
+    assert matrix.labels == len(labels)
+    assert matrix.indptr.dtype == np.int64
+    assert matrix.ids.dtype == np.int32
+
+
+@some
+@given(LISTS, st.integers(0, 6), st.integers(0, 6))
+def test_a_slice_has_the_matrix_of_its_own_rows(lists: Lists, start: int, rows: int) -> None:
+    labels = LabelSet(set_by_hand(lists, 1))
+    part = label_matrix(array_of(lists).slice(min(start, len(lists)), rows), labels)
+    whole = label_matrix(array_of(lists), labels)
+    assert rows_of(part) == rows_of(whole)[start : start + rows]
+    assert part.unknown.tolist() == whole.unknown.tolist()[start : start + rows]
+
+
+HIDING = pa.ListArray.from_arrays(
+    [0, 1, 2, 3], pa.array(["a", "hidden", "b"]), mask=pa.array([False, True, False])
+)
+"""Three rows, of which the second is null although there is something in its place."""
+
+
+def test_what_lies_beneath_a_null_list_is_in_no_label_set() -> None:
+    assert label_set(HIDING).names == ("a", "b")
+
+
+def test_what_lies_beneath_a_null_list_is_in_no_matrix() -> None:
+    matrix = label_matrix(HIDING, LabelSet(("a", "hidden")))
+    assert rows_of(matrix) == [[0], [], []]
+    assert matrix.unknown.tolist() == [0, 0, 1]
+
+
+def test_a_label_given_twice_counts_once() -> None:
+    matrix = label_matrix(array_of([["a", "b", "a"], ["a"]]), LabelSet(("a", "b")))
+    assert rows_of(matrix) == [[0, 1], [0]]
+    assert matrix.counts().tolist() == [2, 1]
+
+
+def test_unknown_labels_are_counted() -> None:
+    matrix = label_matrix(array_of([["x", "a", "y"], ["x"], None]), LabelSet(("a",)))
+    assert matrix.unknown.tolist() == [2, 1, 0]
+    assert rows_of(matrix) == [[0], [], []]
+
+
+def test_an_empty_label_set_knows_nothing() -> None:
+    matrix = label_matrix(array_of([["a", "b"], []]), LabelSet(()))
+    assert matrix.unknown.tolist() == [2, 0]
+    assert matrix.counts().tolist() == []
+
+
+@some
+@given(LISTS)
+def test_counts_are_of_entities(lists: Lists) -> None:
+    labels = LabelSet(set_by_hand(lists, 1))
+    counts = label_matrix(array_of(lists), labels).counts()
+    expected = Counter(name for row in lists for name in set(row or []))
+    assert counts.tolist() == [expected[name] for name in labels.names]
+
+
+@some
+@given(LISTS, st.data())
+def test_rows_are_taken_in_any_order(lists: Lists, data: st.DataObject) -> None:
+    matrix = label_matrix(array_of(lists), LabelSet(("b", "é")))
+    choice = st.lists(st.integers(0, len(lists) - 1), max_size=8) if lists else st.just([])
+    wanted = data.draw(choice)
+    taken = matrix.take(np.array(wanted, np.int64))
+    assert rows_of(taken) == [rows_of(matrix)[row] for row in wanted]
+    assert taken.unknown.tolist() == [matrix.unknown.tolist()[row] for row in wanted]
+    assert taken.labels == matrix.labels
+
+
+@some
+@given(LISTS, st.integers(0, 999))
+def test_a_matrix_knows_what_it_contains(lists: Lists, seed: int) -> None:
+    labels = LabelSet(("B", "amenity=cafe", "b", "é"))
+    matrix = label_matrix(array_of(lists), labels)
+    asked = np.random.default_rng(seed).integers(0, 4, (len(lists), 3)).astype(np.int32)
+    expected = [
+        [label in row for label in wanted]
+        for row, wanted in zip(rows_of(matrix), asked.tolist(), strict=False)
+    ]
+    assert matrix.contains(asked).tolist() == expected
+
+
+@some
+@given(st.lists(LISTS, max_size=3))
+def test_concatenated_lists_come_one_after_another(parts: list[Lists]) -> None:
+    whole = concatenated([array_of(part) for part in parts])
+    assert whole.type == pa.list_(pa.string())
+    assert whole.to_pylist() == [row for part in parts for row in part]

@@ -1,0 +1,166 @@
+"""The linear stage: scores by plain arithmetic, candidates by plain sorting."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entities.tables import Entities
+from models.features import FeatureRows
+from models.labeler import Labeler
+from models.linear import LinearStage, candidates
+
+some = settings(max_examples=60, deadline=None)
+
+SIZES = st.sampled_from([1, 2, 5, 63, 64, 65, 130])
+
+
+def stage_of(
+    random: np.random.Generator, labels: int, frequent: int, rare: int, ids: Any = np.uint16
+) -> LinearStage:
+    """A stage of random weights; rows of rare features hold about a third of the labels."""
+    held = random.random((rare, labels)) < 1 / 3
+    indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
+    sparse_ids: npt.NDArray[np.unsignedinteger[Any]] = np.nonzero(held)[1].astype(ids)
+    return LinearStage(
+        bias=random.normal(size=labels).astype(np.float32),
+        scales=random.uniform(0.001, 0.05, frequent + rare).astype(np.float32),
+        dense=random.integers(-127, 128, (frequent, labels)).astype(np.int8),
+        sparse_indptr=indptr,
+        sparse_ids=sparse_ids,
+        sparse_weights=random.integers(-127, 128, len(sparse_ids)).astype(np.int8),
+    )
+
+
+def rows_of(random: np.random.Generator, rows: int, features: int) -> FeatureRows:
+    held = random.random((rows, features)) < 0.4
+    indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
+    indices = np.nonzero(held)[1].astype(np.int32)
+    return FeatureRows(indptr, indices, random.random(len(indices)).astype(np.float32))
+
+
+def weights_of(stage: LinearStage) -> npt.NDArray[np.float64]:
+    """The weights as real numbers, features x labels."""
+    rare = len(stage.scales) - len(stage.dense)
+    sparse = np.zeros((rare, len(stage.bias)))
+    owners = np.repeat(np.arange(rare), np.diff(stage.sparse_indptr))
+    sparse[owners, stage.sparse_ids] = stage.sparse_weights
+    whole = np.concatenate([stage.dense.astype(np.float64), sparse])
+    return whole * stage.scales.astype(np.float64)[:, None]
+
+
+def by_hand(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
+    """The scores as a product of matrices."""
+    matrix = np.zeros((len(rows.indptr) - 1, len(stage.scales)))
+    owners = np.repeat(np.arange(len(matrix)), np.diff(rows.indptr))
+    matrix[owners, rows.indices] = rows.values
+    scores: npt.NDArray[np.float64] = matrix @ weights_of(stage) + stage.bias
+    return scores
+
+
+@some
+@given(
+    st.integers(0, 999),
+    SIZES,
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.integers(0, 5),
+    st.sampled_from([np.uint16, np.uint32]),
+)
+def test_scores_are_a_product_of_matrices(
+    seed: int, labels: int, frequent: int, rare: int, count: int, ids: Any
+) -> None:
+    random = np.random.default_rng(seed)
+    stage = stage_of(random, labels, frequent, rare, ids)
+    rows = rows_of(random, count, frequent + rare)
+    scores = stage.scores(rows)
+    assert scores.shape == (count, labels)
+    assert scores.dtype == np.float32
+    assert np.allclose(scores, by_hand(stage, rows), rtol=1e-4, atol=1e-4)
+
+
+def test_real_scores_are_a_product_of_matrices(labeler: Labeler, brands: Entities) -> None:
+    rows = labeler.features.transform(brands.slice(0, 50))
+    found, expected = labeler.linear.scores(rows), by_hand(labeler.linear, rows)
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_without_features_has_the_bias_for_its_scores() -> None:
+    stage = stage_of(np.random.default_rng(0), 7, 3, 3)
+    empty = FeatureRows(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    assert np.array_equal(stage.scores(empty), [stage.bias, stage.bias])
+
+
+@some
+@given(st.integers(0, 999), SIZES, st.integers(0, 5), st.integers(0, 5))
+def test_the_scores_of_a_row_do_not_depend_on_its_neighbours(
+    seed: int, labels: int, frequent: int, rare: int
+) -> None:
+    random = np.random.default_rng(seed)
+    stage = stage_of(random, labels, frequent, rare)
+    rows = rows_of(random, 6, frequent + rare)
+    order = random.permutation(6)
+    whole = stage.scores(rows)
+    assert np.array_equal(stage.scores(rows.take(order)), whole[order])
+    assert np.array_equal(stage.scores(rows.take(order[:1])), whole[order[:1]])
+
+
+def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
+    random = np.random.default_rng(0)
+    sparse = stage_of(random, 65, 0, 9)
+    dense = np.zeros((9, 65), np.int8)
+    dense[np.repeat(np.arange(9), np.diff(sparse.sparse_indptr)), sparse.sparse_ids] = (
+        sparse.sparse_weights
+    )
+    nothing = np.zeros(0, np.uint16)
+    stage = LinearStage(
+        sparse.bias, sparse.scales, dense, np.zeros(1, np.int64), nothing, nothing.astype(np.int8)
+    )
+    rows = rows_of(random, 20, 9)
+    assert np.array_equal(stage.scores(rows), sparse.scores(rows))
+
+
+@some
+@given(st.integers(0, 9_999), SIZES, st.integers(1, 20), st.booleans())
+def test_candidates_are_the_first_of_a_stable_sort(
+    seed: int, labels: int, count: int, many_ties: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.normal(size=(4, labels)).astype(np.float32)
+    if many_ties:
+        scores = np.round(scores)
+    chosen = candidates(scores, count)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    assert chosen.dtype == np.int32
+    assert np.array_equal(chosen, expected)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5, np.inf, -np.inf])
+def test_of_equal_labels_the_first_are_candidates(value: float) -> None:
+    scores = np.full((2, 200), value, np.float32)
+    assert np.array_equal(candidates(scores, 7), [range(7), range(7)])
+
+
+@pytest.mark.parametrize("place", [0, 1, 63, 64, 127, 128, 199])
+def test_the_best_label_is_found_wherever_it_stands(place: int) -> None:
+    scores = np.linspace(0, -1, 200, dtype=np.float32)[None]
+    scores[0, place] = 1
+    assert candidates(scores, 3)[0, 0] == place
+
+
+def test_there_are_no_more_candidates_than_labels() -> None:
+    scores = np.array([[1, 3, 2]], np.float32)
+    assert np.array_equal(candidates(scores, 10), [[1, 2, 0]])
+
+
+def test_no_entities_have_no_candidates() -> None:
+    assert candidates(np.zeros((0, 5), np.float32), 3).shape == (0, 3)
+
+
+def test_real_candidates_are_the_first_of_a_stable_sort(labeler: Labeler, brands: Entities) -> None:
+    scores = labeler.linear.scores(labeler.features.transform(brands.slice(0, 200)))
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :15]
+    assert np.array_equal(candidates(scores, 15), expected)
