@@ -73,11 +73,13 @@ class Entities:
 
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
     """The same as `conform` for a pandas frame."""
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DataError("a column of the frame mixes types that do not go together") from error
-    return conform(table, schema)
+    arrays = []
+    for name in frame.columns:
+        try:
+            arrays.append(pa.Array.from_pandas(frame[name]))
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise DataError(f"column {str(name)[:100]!r} mixes types of values") from error
+    return conform(pa.Table.from_arrays(arrays, names=list(map(str, frame.columns))), schema)
 
 
 def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
@@ -164,7 +166,7 @@ def _ids(table: pa.Table, first_row: int, rejections: _Rejections) -> pa.Array:
     kind = given.type
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
-    return pc.coalesce(given.cast(pa.string()), made)
+    return pc.coalesce(_limited(given.cast(pa.string()), "id", rejections), made)
 
 
 def _canonical(

@@ -16,7 +16,20 @@ from entities.errors import (
     RequestError,
     StorageError,
 )
-from labelwright.commands import demo, evaluate, label, promote, prune, rollback, serve, train
+from labelwright.commands import (
+    demo,
+    diff,
+    doctor,
+    evaluate,
+    label,
+    promote,
+    prune,
+    rollback,
+    serve,
+    study,
+    train,
+    tune,
+)
 
 EXIT_CODES = {
     DataError: 3,
@@ -41,6 +54,11 @@ environment:
 """
 
 
+_COMMANDS = (
+    train, evaluate, label, serve, promote, rollback, diff, prune, study, tune, doctor, demo,
+)  # fmt: skip
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = argparse.ArgumentParser(
@@ -52,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("labelwright")
     top.add_argument("--version", action="version", version=f"labelwright {version}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (train, evaluate, label, serve, promote, rollback, prune, demo):
+    for module in _COMMANDS:
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(
             module.__name__.rsplit(".", 1)[-1], help=summary, description=module.__doc__

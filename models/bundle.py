@@ -70,7 +70,7 @@ _ARRAYS = {
 class Manifest:
     """What a bundle says of itself.
 
-    `content` is the SHA-256 over labels, arrays and trees: equal for equal models, whatever the
+    `content` is that of `content_hash`: equal for models that answer alike, whatever the
     versions, times and number of threads. `details` is what training noted: metrics, data, seed.
     """
 
@@ -151,11 +151,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def content_hash(labeler: Labeler) -> str:
-    """SHA-256 over labels, arrays and trees.
+    """SHA-256 over labels, schema, decisions, arrays and trees: all that answers depend on.
 
     LightGBM's text repeats its parameters, the number of threads among them; they are left out.
     """
-    digest = hashlib.sha256(json.dumps(labeler.labels.names).encode())
+    stated = (labeler.labels.names, labeler.schema.to_mapping(), _stated(labeler.decisions))
+    digest = hashlib.sha256(json.dumps(stated).encode())
     for name, array in _arrays(labeler).items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -179,17 +180,11 @@ def _write_files(
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
     (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
-    decisions = labeler.decisions
     manifest = Manifest(
         format=FORMAT,
         labelwright=version,
         schema=labeler.schema.to_mapping(),
-        decisions={
-            "candidates": decisions.candidates,
-            "slope": decisions.slope,
-            "intercept": decisions.intercept,
-            "policies": list(decisions.policies),
-        },
+        decisions=_stated(labeler.decisions),
         content=content_hash(labeler),
         files={path.name: _digest(path) for path in sorted(folder.iterdir())},
         details=details,
@@ -198,6 +193,16 @@ def _write_files(
     text = json.dumps({**content, "seal": seal(content)}, indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text, "utf-8")
     return manifest
+
+
+def _stated(decisions: Decisions) -> dict[str, Any]:
+    """What the manifest states of the decisions; the thresholds are an array."""
+    return {
+        "candidates": decisions.candidates,
+        "slope": decisions.slope,
+        "intercept": decisions.intercept,
+        "policies": list(decisions.policies),
+    }
 
 
 def seal(content: Mapping[str, Any]) -> str:
@@ -219,6 +224,9 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
     names = json.loads((folder / _LABELS).read_bytes())
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{_LABELS} is not a list of labels")
+    if len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"{_LABELS} has a label twice, or an empty one")
+    "".join(names).encode("utf-8")  # a lone surrogate is not text
     arrays = {name: _load(folder, name) for name in _ARRAYS}
     parts: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():

@@ -13,9 +13,6 @@ import pyarrow.compute as pc
 
 from entities.errors import RequestError
 
-LABEL_LIMIT = 1_000
-"""The largest number of characters in a label."""
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelSet:

@@ -56,6 +56,8 @@ def load_model(uri: str) -> Model:
         return Model(read_bundle(folder), uri, name, str(version.version), version.run_id)
     if uri.startswith("runs:/"):
         run_id = uri.removeprefix("runs:/").split("/")[0]
+        if not run_id:
+            raise ModelNotFoundError("a model URI of a run is runs:/RUN_ID/model")
         source = uri if uri.count("/") > 1 else f"{uri}/model"
         return Model(read_bundle(_bundle_folder(_fetch(source))), uri, run_id=run_id)
     return Model(read_bundle(_bundle_folder(Path(uri))), uri)
@@ -92,7 +94,7 @@ def reached() -> Iterator["MlflowClient"]:
         _make_room(uri)
         _point_at(uri)
     except OSError as error:
-        raise StorageError(f"{home()} cannot be used for state: {error.strerror}") from error
+        raise StorageError(f"{_public(uri)} cannot be made: {error.strerror}") from error
     try:
         yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except MlflowException as error:
@@ -137,8 +139,10 @@ def _named(rest: str) -> tuple[str, "ModelVersion"]:
     name, at, alias = rest.partition("@")
     if not at:
         name, _, number = rest.partition("/")
-        if not number.isdigit():
-            raise ModelError("a model URI ends in @ALIAS or /VERSION, a number")
+        if not number.isdigit() or len(number) > 18:
+            raise ModelNotFoundError("a model URI ends in @ALIAS or /VERSION, a number")
+    if not name or (at and not alias):
+        raise ModelNotFoundError("a model URI is models:/NAME@ALIAS or models:/NAME/VERSION")
     with reached() as client:
         if at:
             return name, client.get_model_version_by_alias(name, alias)

@@ -58,8 +58,13 @@ class Reranker:
         return lightgbm.Booster(model_str=self.trees)
 
     def parse(self) -> None:
-        """Parse the trees now rather than at the first answer; raises LightGBMError."""
-        _ = self._booster
+        """Parse the trees now rather than at the first answer.
+
+        Raises LightGBMError for a text that is none of LightGBM's, ValueError for trees that look
+        at other features than PAIR_FEATURES.
+        """
+        if self._booster.num_feature() != len(PAIR_FEATURES):
+            raise ValueError("the trees look at other features")
 
     def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
         """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""

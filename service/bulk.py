@@ -10,6 +10,7 @@ from typing import TypeVar
 import orjson
 import pyarrow as pa
 
+from entities.errors import StorageError
 from entities.readers import Batch, read_batches
 from entities.tables import Entities
 from entities.writers import ANSWERS, answer_file
@@ -63,11 +64,18 @@ def label_file(
             warnings.update(entities.warnings)
             rows += len(entities)
             advance(len(entities))
-    rejects_path = target.with_name(f"{target.name}.rejects.jsonl")
-    rejects_path.unlink(missing_ok=True)
-    if rejects:
-        rejects_path.write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in rejects))
+    _write_rejects(target.with_name(f"{target.name}.rejects.jsonl"), rejects)
     return BulkReport(rows, len(rejects), sorted(warnings))
+
+
+def _write_rejects(path: Path, rejects: list[dict[str, object]]) -> None:
+    """Replace what an earlier run left; without rejects there is no file."""
+    try:
+        path.unlink(missing_ok=True)
+        if rejects:
+            path.write_bytes(b"".join(orjson.dumps(reject) + b"\n" for reject in rejects))
+    except OSError as error:
+        raise StorageError(f"{path} was not written: {error.strerror}") from error
 
 
 def _in_order(

@@ -74,7 +74,10 @@ def labeler(world: World) -> "Labeler":
     """The small model in memory."""
     from models.registry import load_model
 
-    return load_model(world.uri).bundle.labeler
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(world.home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return load_model(world.uri).bundle.labeler
 
 
 @pytest.fixture(scope="session")

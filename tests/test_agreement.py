@@ -1,10 +1,36 @@
 """The law: wherever a model answers, it answers the same."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from entities.tables import Entities
+import labelwright
+from entities.schema import EntitySchema
+from entities.tables import Entities, conform
+from models.bundle import content_hash, read_bundle, write_bundle
 from models.decisions import Question
 from models.labeler import Labeler
+from models.registry import load_model
+from tests.processes import Command
+from training.data import read_labelled, split
+from training.fit import Configuration, fit_labeler
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+pytest_plugins = ["tests.worlds"]
+
+ROWS = 300
+Answers = list[list[dict[str, Any]]]
+"""For each entity its labels: label, probability, asserted."""
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1_000])
@@ -18,3 +44,143 @@ def test_answers_do_not_depend_on_the_batch(labeler: Labeler, brands: Entities, 
         for answer in labeler.label(some.slice(start, batch), question).to_arrow().to_pylist()
     ]
     assert parts == whole
+
+
+@pytest.fixture(scope="module")
+def fitted(world: "World", places: EntitySchema) -> Labeler:
+    """The shared model, fitted once more and never written to disk."""
+    data, _ = split(read_labelled([world.data], places))
+    return fit_labeler(data, Configuration(threads=1))
+
+
+@pytest.fixture(scope="module")
+def table(world: "World") -> pa.Table:
+    """Rows with all kinds of values: empty, foreign, points, phones, tags."""
+    rows = pq.read_table(world.data).drop_columns(["labels"]).slice(0, ROWS)
+    extra = {
+        "id": ["x1", "x2", "x3", "x4"],
+        "name": [
+            "مطعم 🍕 البيتزا",
+            "",
+            None,
+            "\N{FULLWIDTH LATIN CAPITAL LETTER A}potheke zum Löwen",
+        ],
+        "alternative_names": ["Pizzeria;Trattoria", None, None, " ; "],
+        "country": ["AE", "??", None, "DE"],
+        "website": ["http://www.пицца.example/a?b=c", "nonsense", None, "löwen.example"],
+    }
+    rows = pa.concat_tables([rows, pa.table(extra)], promote_options="permissive")
+    number = np.arange(len(rows))
+    return (
+        rows.append_column("lat", pa.array(number % 90 - 45.5))
+        .append_column("lon", pa.array(number % 180 - 90.25))
+        .append_column("phone", pa.array([None if n % 3 else f"+49 30 {n:06}" for n in number]))
+        .append_column("tags", pa.array([{"fee": "no"} if n % 2 else None for n in number]))
+    )
+
+
+@pytest.fixture
+def expected(fitted: Labeler, table: pa.Table, places: EntitySchema) -> Answers:
+    """What the freshly fitted model says, in memory."""
+    return in_memory(fitted, table, places)
+
+
+def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Answers:
+    """Ask a labeler directly."""
+    answers: Answers = labeler.label(conform(table, schema), Question()).to_arrow().to_pylist()
+    return answers
+
+
+def agree(found: Sequence[Sequence[dict[str, Any]]], expected: Answers) -> None:
+    """The same labels in the same order, asserted alike, probabilities to a millionth."""
+    assert len(found) == len(expected)
+    names = [[label["label"] for label in labels] for labels in found]
+    assert names == [[label["label"] for label in labels] for labels in expected]
+    asserted = [[label["asserted"] for label in labels] for labels in found]
+    assert asserted == [[label["asserted"] for label in labels] for labels in expected]
+    difference = np.subtract(
+        [label["probability"] for labels in found for label in labels],
+        [label["probability"] for labels in expected for label in labels],
+    )
+    assert np.abs(difference).max() <= 1e-6
+
+
+def records(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as JSON would have them, without what is null."""
+    return [{k: v for k, v in row.items() if v is not None} for row in table.to_pylist()]
+
+
+def test_the_freshly_fitted_model_is_the_registered_one(
+    fitted: Labeler, trained_world: "World"
+) -> None:
+    manifest = load_model(trained_world.uri).bundle.manifest
+    assert content_hash(fitted) == manifest.content
+
+
+def test_a_bundle_answers_as_the_model_in_memory(
+    fitted: Labeler, table: pa.Table, places: EntitySchema, expected: Answers, tmp_path: Path
+) -> None:
+    write_bundle(fitted, tmp_path / "bundle", "0", {})
+    reloaded = read_bundle(tmp_path / "bundle").labeler
+    assert in_memory(reloaded, table, places) == expected
+
+
+def test_the_service_answers_as_the_model_in_memory(
+    client: httpx.Client, table: pa.Table, expected: Answers
+) -> None:
+    response = client.post("/v1/labels", json={"entities": records(table)})
+    results = response.json()["results"]
+    assert [result["id"] for result in results] == table["id"].to_pylist()
+    agree([result["labels"] for result in results], expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_file_is_answered_as_by_the_model_in_memory(
+    command: Command,
+    trained_world: "World",
+    table: pa.Table,
+    expected: Answers,
+    tmp_path: Path,
+    threads: int,
+) -> None:
+    source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(table, source)
+    said = command("label", source, output, "--model", trained_world.uri, "--threads", threads)
+    assert said.code == 0
+    answers = pq.read_table(output)
+    assert answers["id"].to_pylist() == table["id"].to_pylist()
+    agree(answers["labels"].to_pylist(), expected)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
+def test_mlflow_answers_as_the_model_in_memory(
+    trained_world: "World", table: pa.Table, expected: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained_world.home / 'mlflow.db'}")
+    load_model(trained_world.uri)  # points MLflow at this world
+    model = mlflow.pyfunc.load_model(trained_world.uri)
+    frame = model.predict(table.to_pandas())
+    assert frame["id"].tolist() == table["id"].to_pylist()
+    agree(frame["labels"].tolist(), expected)
+    fewer = model.predict(table.to_pandas(), params={"top_k": 1})
+    for labels, all_labels in zip(fewer["labels"], expected, strict=True):
+        agree([labels], [all_labels[:1] + [each for each in all_labels[1:] if each["asserted"]]])
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [
+        pytest.param(lambda table: table, id="Arrow table"),
+        pytest.param(pa.Table.to_pandas, id="pandas frame"),
+        pytest.param(records, id="records"),
+    ],
+)
+def test_python_is_answered_as_by_the_model_in_memory(
+    trained_world: "World",
+    table: pa.Table,
+    expected: Answers,
+    as_given: Callable[[pa.Table], pa.Table | pd.DataFrame | list[dict[str, Any]]],
+) -> None:
+    answers = labelwright.load(trained_world.uri).label(as_given(table))
+    assert answers["id"].to_pylist() == table["id"].to_pylist()
+    agree(answers["labels"].to_pylist(), expected)

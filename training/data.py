@@ -59,10 +59,13 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
     reasons: list[str] = []
     read = 0
     for path in paths:
+        labelled = False
         for batch in read_batches(path, schema, read):
             read += len(batch.entities)
-            if batch.labels is None:
-                raise DataError(f"{path} has no 'labels' column to learn from")
+            if batch.labels is None:  # in JSON Lines they may begin late
+                unlabelled += len(batch.entities)
+                continue
+            labelled = True
             keep = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
             unlabelled += int((~keep).sum())
             keep[list(batch.entities.rejected)] = False
@@ -72,6 +75,8 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
             rows = pa.array(np.flatnonzero(keep))
             tables.append(batch.entities.table.take(rows))
             labels.append(batch.labels.take(rows))
+        if read and not labelled:
+            raise DataError(f"{path} has no 'labels' column to learn from")
     if not sum(len(part) for part in labels):
         raise DataError("there is no row to learn from")
     table = pa.concat_tables(tables, promote_options="default")

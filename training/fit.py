@@ -1,9 +1,9 @@
 """Fitting a model: features, the linear stage, the reranker on held-out entities, the decisions."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,18 @@ class Configuration:
     trees: int = 100
     leaves: int = 15
     rate: float = 0.1
+
+    @classmethod
+    def from_mapping(cls, content: Mapping[str, Any]) -> Self:
+        """A configuration of which only some fields are given; raises DataError."""
+        kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        for name, value in content.items():
+            if name not in kinds:
+                raise DataError(f"a configuration has no {name!r}; it has {', '.join(kinds)}")
+            numeric = isinstance(value, (kinds[name], int)) and not isinstance(value, bool)
+            if not numeric or not value > (1 if name == "folds" else 0):
+                raise DataError(f"{name} of a configuration must be a larger number, or whole")
+        return cls(**content)
 
     @property
     def boosting(self) -> Boosting:

@@ -17,16 +17,22 @@ import urllib.request
 from importlib import resources
 
 from entities.errors import LabelwrightError
+from labelwright.commands import options
 
 NAME = "brands"
 HOST = "127.0.0.1"
 PATIENCE = 120.0
+_PYTHON = (sys.executable, "-P", "-m")  # -P: modules in the current folder are none of ours
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
-    parser.add_argument("--port", type=int, default=8000, help="the service (default: 8000)")
-    parser.add_argument("--ui-port", type=int, default=5000, help="the MLflow UI (default: 5000)")
+    parser.add_argument(
+        "--port", type=options.port, default=8000, help="the service (default: 8000)"
+    )
+    parser.add_argument(
+        "--ui-port", type=options.port, default=5000, help="the MLflow UI (default: 5000)"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -70,7 +76,7 @@ def _check_free(port: int) -> None:
 
 def _run(*arguments: str) -> None:
     """Run one of our commands in a process of its own, as a user would."""
-    if code := subprocess.call([sys.executable, "-m", "labelwright", *arguments]):
+    if code := subprocess.call([*_PYTHON, "labelwright", *arguments]):
         raise LabelwrightError(f"labelwright {arguments[0]} ended with exit code {code}")
 
 
@@ -78,7 +84,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own, so that Ctrl-C reaches it through us alone."""
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [*_PYTHON, *command],
         env=environment,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

@@ -25,6 +25,14 @@ def whole(text: str) -> int:
     return number
 
 
+def port(text: str) -> int:
+    """A TCP port, for argparse; 0 lets the system choose."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must lie between 0 and 65535")
+    return number
+
+
 def add_model(parser: argparse.ArgumentParser, required: bool) -> None:
     """`--model URI`."""
     text = "bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION"

@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
     options.add_model(parser, required=False)
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+    parser.add_argument("--port", type=options.port, default=8000, help="default: 8000")
     parser.add_argument(
         "--workers", type=options.positive, default=1, metavar="N", help="processes (default: 1)"
     )

@@ -7,15 +7,18 @@ tenth of the names is held out to measure the model with.
 import argparse
 import dataclasses
 import json
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.errors import LabelwrightError
+from entities.errors import DataError, LabelwrightError
 from entities.schema import load_schema
 from labelwright.commands import options
 
 if TYPE_CHECKING:
+    from training.fit import Configuration
     from training.job import Outcome, Task
 
 _SHARES = {
@@ -58,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave out labels of fewer rows (default: 1)",
     )
     parser.add_argument("--seed", type=options.whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--configuration", metavar="FILE", help="TOML as `labelwright tune` prints it"
+    )
     options.add_threads(parser)
     parser.add_argument("--no-promote", action="store_true", help="register, but change no alias")
     options.add_json(parser)
@@ -76,7 +82,7 @@ def run(given: argparse.Namespace) -> None:
 
         def progress(stage: str, share: float) -> None:
             bar.set_description(stage)
-            bar.update(share * _SHARES[stage])
+            bar.update(min(share * _SHARES[stage], 100 - bar.n))
 
         outcome = train(task, progress)
     options.warn(outcome.warnings)
@@ -89,7 +95,6 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
 
 
 def _task(given: argparse.Namespace) -> "Task":
-    from training.fit import Configuration
     from training.job import Task
 
     schema = load_schema(given.schema)
@@ -98,11 +103,25 @@ def _task(given: argparse.Namespace) -> "Task":
         test=options.paths(given.test),
         schema=schema,
         name=given.name or schema.name,
-        configuration=Configuration(
-            min_count=given.min_count, seed=given.seed, threads=given.threads
+        configuration=dataclasses.replace(
+            _configuration(given.configuration),
+            min_count=given.min_count,
+            seed=given.seed,
+            threads=given.threads,
         ),
         promote=not given.no_promote,
     )
+
+
+def _configuration(file: str | None) -> "Configuration":
+    from training.fit import Configuration
+
+    if file is None:
+        return Configuration()
+    try:
+        return Configuration.from_mapping(tomllib.loads(Path(file).read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(f"configuration {file!r} cannot be read: {error}") from error
 
 
 def _print(outcome: "Outcome") -> None:

@@ -477,7 +477,7 @@ def test_a_manifest_with_a_bad_schema_is_refused(copy: Path, schema: Any) -> Non
         {"policies": [["a"]]},
         {"policies": None},
         {"policies": 5},
-        pytest.param({"more": 1}, marks=pytest.mark.xfail(strict=True, reason="it is ignored")),
+        {"more": 1},
     ],
     ids=str,
 )
@@ -542,7 +542,6 @@ def test_labels_that_are_not_those_of_the_model_are_refused(copy: Path, content:
         read_bundle(copy)
 
 
-@pytest.mark.xfail(strict=True, reason="names are not compared, and not encoded before an answer")
 @pytest.mark.parametrize("bad", ["\ud800", "", None], ids=["surrogate", "empty", "twice"])
 def test_labels_that_cannot_be_told_are_refused(copy: Path, tiny: Labeler, bad: str | None) -> None:
     labels = [*tiny.labels.names[:-1], tiny.labels.names[0] if bad is None else bad]
@@ -769,7 +768,6 @@ def test_trees_that_are_none_are_refused(copy: Path, content: str) -> None:
         read_bundle(copy)
 
 
-@pytest.mark.xfail(strict=True, reason="how many features the trees look at is not compared")
 def test_trees_that_look_at_other_features_are_refused(copy: Path) -> None:
     random = np.random.default_rng(0)
     data = lightgbm.Dataset(random.random((100, 3)), random.random(100) > 0.5)
@@ -880,4 +878,4 @@ def test_a_full_disk_is_called_so_even_by_numpy(
     outcomes: dict[str, tuple[str, list[str]]],
 ) -> None:
     assert "no space is left" in outcomes["500000"][0]
-    assert "is the disk full?" in outcomes["500"][0]
+    assert "no space is left" in outcomes["500"][0]

@@ -1,0 +1,388 @@
+"""Whether this installation can do its work: one check for each thing that tends to be amiss.
+
+A check that breaks is a finding like any other, so that the rest are still made. Nothing is
+written but a nameless temporary file in each folder that must be writable.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import enum
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from entities.errors import LabelwrightError
+from labelwright.commands.options import THREADS
+
+if TYPE_CHECKING:
+    from models.labeler import Labeler
+
+PYTHONS = ((3, 11), (3, 13))
+"""The oldest and the newest interpreter supported."""
+ROOMS = ("entities", "models", "service", "training")
+LIBRARIES = ("numpy", "numba", "llvmlite", "lightgbm", "pyarrow", "mlflow", "fastapi", "uvicorn")
+FREE_AT_LEAST = 1 << 30
+"""Bytes free below which a full disk is near."""
+
+
+class Status(enum.StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Result(NamedTuple):
+    """What a check found, and what to do about it."""
+
+    status: Status
+    finding: str
+    remedy: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A result and what it is about."""
+
+    what: str
+    status: Status
+    finding: str
+    remedy: str
+
+    def __str__(self) -> str:
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.status.value:4}  {self.what}: {self.finding}{remedy}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What a model costs a worker: bytes on disk, and of memory that no other process shares."""
+
+    labels: int
+    size: int
+    seconds: float
+    memory: int
+
+
+def checkup(model: str | None = None) -> Iterator[Finding]:
+    """Make all checks one after another; `model` is checked instead of all champions."""
+    yield _survived("python", _python)
+    yield _survived("packages", _packages)
+    yield _survived("packages seen from this folder", _packages_from_here)
+    for name in LIBRARIES:
+        yield _survived(name, functools.partial(_library, name))
+    yield _survived("scikit-learn", functools.partial(_training_library, "sklearn"))
+    yield _survived("libgomp", _libgomp)
+    yield _survived("threads", _threads)
+    yield _survived("numba cache", _numba_cache)
+    yield _survived("state folder", _state_folder)
+    yield _survived("registry", _registry, _REACH)
+    uris = [model] if model else []
+    if not model:
+        yield _survived("champions", functools.partial(_champions, uris), _REACH)
+    for uri in uris:
+        yield _survived(
+            uri, functools.partial(_model, uri), "promote another version, or train one"
+        )
+
+
+_REACH = "start the server, or set MLFLOW_TRACKING_URI right"
+
+
+def _survived(what: str, check: Callable[[], Result], remedy: str = "report it") -> Finding:
+    """What a check finds, or how it broke, with the remedy for that."""
+    try:
+        return Finding(what, *check())
+    except LabelwrightError as error:
+        return Finding(what, Status.FAIL, str(error), remedy)
+    except Exception as error:  # noqa: BLE001 - one broken check must not cost the others
+        finding = f"the check broke ({type(error).__name__}: {error})"
+        return Finding(what, Status.FAIL, finding, remedy)
+
+
+def _python() -> Result:
+    oldest, newest = (".".join(map(str, version)) for version in PYTHONS)
+    found = f"{platform.python_version()} at {sys.executable}"
+    if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        return Result(Status.OK, found)
+    return Result(Status.FAIL, found, f"install with Python {oldest} to {newest}")
+
+
+def _packages() -> Result:
+    """Whether our rooms are what this process imports, and no other distribution's."""
+    ours = Path(__file__).resolve().parents[1]
+    foreign = {room: origin for room in ROOMS if (origin := _origin(room)) != ours}
+    if foreign:
+        return Result(
+            Status.FAIL,
+            f"{_places(foreign)} instead of {ours}",
+            "rename the foreign package, leave its folder, or take it out of PYTHONPATH",
+        )
+    owners = importlib.metadata.packages_distributions()
+    for room in ROOMS:
+        if others := sorted(set(owners.get(room, ())) - {"labelwright"}):
+            return Result(
+                Status.FAIL,
+                f"{', '.join(others)} also installs a package {room!r} here",
+                "install labelwright again, in an environment of its own",
+            )
+    return Result(Status.OK, f"labelwright {importlib.metadata.version('labelwright')} in {ours}")
+
+
+_PROBE = """
+import importlib.util, sys
+for name in sys.argv[1:]:
+    spec = importlib.util.find_spec(name)
+    print(list(spec.submodule_search_locations or [spec.origin])[0] if spec else "")
+"""
+
+
+def _packages_from_here() -> Result:
+    """What Python would import that puts the current folder before all others, as -m and -c do."""
+    names = ("labelwright", *ROOMS)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *names], capture_output=True, text=True, check=True
+    )
+    found = dict(zip(names, map(_holder, done.stdout.splitlines()), strict=True))
+    ours = found.pop("labelwright")
+    foreign = {room: place for room, place in found.items() if place != ours}
+    if foreign or ours is None:
+        return Result(
+            Status.WARN,
+            f"{_places(foreign)} for `python -m` and for programs that lie here",
+            "run the command `labelwright`, or Python with -P",
+        )
+    return Result(Status.OK, "ours")
+
+
+def _origin(package: str) -> Path | None:
+    """The folder that holds a package, as this process imports it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return None
+    return _holder(next(iter(spec.submodule_search_locations or [spec.origin or ""])))
+
+
+def _holder(place: str) -> Path | None:
+    return Path(place).resolve().parent if place else None
+
+
+def _places(origins: Mapping[str, Path | None]) -> str:
+    return ", ".join(
+        f"package {package!r} is {'missing' if place is None else f'in {place}'}"
+        for package, place in origins.items()
+    )
+
+
+def _library(name: str) -> Result:
+    try:
+        return Result(Status.OK, str(importlib.import_module(name).__version__))
+    except (ImportError, OSError) as error:
+        return Result(Status.FAIL, f"cannot be imported ({error})", "install labelwright again")
+
+
+def _training_library(module: str) -> Result:
+    if importlib.util.find_spec(module) is None:
+        remedy = "to train, install labelwright[train]"
+        return Result(Status.WARN, "not installed: models can be served, not trained", remedy)
+    return _library(module)
+
+
+def _libgomp() -> Result:
+    if sys.platform != "linux":
+        return Result(Status.OK, "not needed on this system")
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError as error:
+        remedy = "install it: apt-get install libgomp1, or the libgomp of your distribution"
+        return Result(Status.FAIL, f"cannot be loaded ({error})", remedy)
+    return Result(Status.OK, "loads")
+
+
+def _threads() -> Result:
+    allowed = THREADS
+    granted = granted_cpus()
+    if granted is None or granted >= allowed:
+        return Result(Status.OK, f"{allowed} available")
+    return Result(
+        Status.WARN,
+        f"{allowed} available, but the control group grants the time of {granted:g}",
+        f"give --threads {max(1, round(granted))}",
+    )
+
+
+def granted_cpus(
+    groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> float | None:
+    """How many processors' time the control groups (v1 or v2) of this process grant; None: all."""
+    quotas: list[float] = []
+    for line in _text(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = groups / "cpu" if controllers else groups
+        group = root / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(root):
+                quotas += _quota(folder)
+    return min(quotas, default=None)
+
+
+def _quota(group: Path) -> list[float]:
+    quota, _, period = _text(group / "cpu.max").strip().partition(" ")
+    if not quota:
+        quota = _text(group / "cpu.cfs_quota_us").strip()
+        period = _text(group / "cpu.cfs_period_us").strip()
+    return [int(quota) / int(period)] if quota.isdigit() and period.isdigit() else []
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def _numba_cache() -> Result:
+    remedy = "let NUMBA_CACHE_DIR name a folder that can be written to"
+    try:
+        from models.tokens import mix
+    except RuntimeError as error:  # Numba's word for no place at all
+        return Result(Status.FAIL, f"none ({error})", remedy)
+    stats = getattr(mix, "stats", None)
+    if stats is None:
+        return Result(Status.WARN, "not used", "unset NUMBA_DISABLE_JIT: it makes all work slow")
+    folder = Path(stats.cache_path)
+    if refusal := _refusal(folder):
+        return Result(Status.FAIL, f"{folder} {refusal}", remedy)
+    wanted = os.environ.get("NUMBA_CACHE_DIR")
+    if wanted and not folder.is_relative_to(wanted):
+        finding = f"{folder}, because NUMBA_CACHE_DIR {_refusal(Path(wanted)) or 'is not used'}"
+        return Result(Status.WARN, finding, remedy)
+    compiled = len(list(folder.glob("*.nbi")))
+    return Result(Status.OK, f"{folder}, {compiled} kernels compiled")
+
+
+def _state_folder() -> Result:
+    from models.home import home
+
+    folder = home()
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if refusal := _refusal(existing):
+        remedy = "let LABELWRIGHT_HOME name a folder that can be written to"
+        return Result(Status.FAIL, f"{folder}: {existing} {refusal}", remedy)
+    free = shutil.disk_usage(existing).free
+    finding = f"{folder}{'' if folder.exists() else ' (not made yet)'}, {_bytes(free)} free"
+    if free < FREE_AT_LEAST:
+        return Result(Status.WARN, finding, "free some, or `labelwright prune` old versions")
+    return Result(Status.OK, finding)
+
+
+def _refusal(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or None."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"cannot be written to ({error.strerror})"
+
+
+def _registry() -> Result:
+    from models.registry import reached
+
+    if not _has_database():
+        return Result(Status.OK, "no database yet; the first training makes one")
+    with reached() as client:
+        models = client.search_registered_models(max_results=1000)
+    kind = "database" if _database() else "server"
+    return Result(Status.OK, f"the {kind} answers; {len(models):,} registered models")
+
+
+def _database() -> Path | None:
+    from models.home import tracking_uri
+
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _has_database() -> bool:
+    file = _database()
+    return file is None or file.exists()
+
+
+def _champions(uris: list[str]) -> Result:
+    """Which models have a champion; their URIs are added to `uris`."""
+    from models.registry import CHAMPION, champions
+
+    names = champions() if _has_database() else []
+    uris += [f"models:/{name}@{CHAMPION}" for name in names]
+    if not names:
+        return Result(Status.WARN, "none", "train a model: `labelwright demo` shows how")
+    return Result(Status.OK, ", ".join(names))
+
+
+def _model(uri: str) -> Result:
+    """Load a model as a worker of the service does, in a process of its own."""
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned) as pool:
+        load = pool.submit(measured, uri).result()
+    return Result(
+        Status.OK,
+        f"{load.labels:,} labels, {_bytes(load.size)}, ready in {load.seconds:.1f} s, "
+        f"{_bytes(load.memory)} of memory for each worker",
+    )
+
+
+def measured(uri: str) -> Load:
+    """Make this process one that could serve a model; raises LabelwrightError."""
+    with contextlib.suppress(ImportError):  # which is a finding of its own
+        importlib.import_module("service.server")
+    from models.registry import load_model
+
+    started = time.perf_counter()
+    labeler = load_model(uri).bundle.labeler
+    size = _size(labeler)
+    labeler.warm_up()
+    seconds = time.perf_counter() - started
+    return Load(len(labeler.labels), size, seconds, _private_memory())
+
+
+def _size(labeler: "Labeler") -> int:
+    """Bytes of all arrays and trees."""
+    parts = (labeler.features, labeler.linear, labeler.reranker)
+    arrays = (getattr(value, "nbytes", 0) for part in parts for value in vars(part).values())
+    return sum(arrays) + len(labeler.reranker.trees)
+
+
+def _private_memory() -> int:
+    """Bytes that no other process can share; where the system does not tell, the most ever used."""
+    for line in _text(Path("/proc/self/smaps_rollup")).splitlines():
+        if line.startswith("Anonymous:"):
+            return 1024 * int(line.split()[1])
+    scale = 1 if sys.platform == "darwin" else 1024
+    return scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,165 @@
+"""Tell what a model's figures rest on: a learning curve, repeated seeds, and each column's worth.
+
+Fits on 10, 25, 50 and 100% of the training rows, with several seeds on all of them, and without
+each column in turn. Every fit is a run of the experiment NAME-study; no model is registered. The
+intervals tell what another seed may change, not what other test rows would. With Ctrl-C the study
+ends, and what it has found until then is printed.
+"""
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from entities.errors import LabelwrightError
+from entities.schema import load_schema
+from labelwright.commands import options
+
+if TYPE_CHECKING:
+    from training.study import Study
+
+_TITLES = {
+    "p_at_1": "P@1",
+    "p_at_3": "P@3",
+    "p_at_5": "P@5",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "ece": "ECE",
+}
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """State the options."""
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PATH",
+        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
+    )
+    parser.add_argument(
+        "--test", nargs="+", action="extend", metavar="PATH", help="files to measure models with"
+    )
+    parser.add_argument(
+        "--schema",
+        default="places",
+        metavar="NAME|FILE",
+        help="places (default), text, words, or a TOML file that describes the columns",
+    )
+    parser.add_argument("--name", help="what the experiment is named after (default: the schema)")
+    parser.add_argument(
+        "--seeds",
+        type=options.positive,
+        default=3,
+        metavar="N",
+        help="how many fits on all rows that differ by their seed alone (default: 3)",
+    )
+    options.add_threads(parser)
+    options.add_json(parser)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Study and print the tables."""
+    try:
+        from training.fit import Configuration
+        from training.job import Task
+        from training.study import study
+    except ModuleNotFoundError as error:
+        raise LabelwrightError(
+            f"studying needs {error.name}, which is not installed: install labelwright[train]"
+        ) from error
+    schema = load_schema(given.schema)
+    task = Task(
+        data=options.paths(given.data),
+        test=options.paths(given.test),
+        schema=schema,
+        name=given.name or schema.name,
+        configuration=Configuration(threads=given.threads),
+    )
+    with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
+
+        def progress(stage: str, share: float) -> None:
+            bar.set_description(stage)
+            bar.update(min(share, 1.0 - bar.n))
+
+        found = study(task, given.seeds, progress)
+    options.warn(found.warnings)
+    _print(found)
+    if given.json:
+        print(json.dumps(_summary(found)))
+    if found.interrupted:
+        raise KeyboardInterrupt
+
+
+def _print(found: "Study") -> None:
+    from training.study import ABLATION, CURVE, SEEDS, table
+
+    print(f"run     {found.run_id} in experiment {found.experiment}")
+    done = f"{len(found.results)} of {found.planned} fits" if found.interrupted else "all fits"
+    print(f"fits    {done}, measured on {found.test_rows:,} test rows\n")
+    rows = {row["name"]: row for row in table(found).to_pylist()}
+    width = max(len(name) for name in (*rows, "standard deviation"))
+    titles = "  ".join(f"{title:>8}" for title in _TITLES.values())
+    print(f"{'':{width}}  {'rows':>9}  {titles}  seconds")
+    for part in (CURVE, SEEDS, ABLATION):
+        for name in (result.variant.name for result in found.part(part)):
+            figures = _line([rows[name][measure] for measure in _TITLES])
+            print(
+                f"{name:{width}}  {rows[name]['training_rows']:9,}  {figures}"
+                f"  {rows[name]['seconds']:7.1f}"
+            )
+        if part == SEEDS:
+            _print_intervals(found, width)
+    _print_losses(found, width)
+
+
+def _print_intervals(found: "Study", width: int) -> None:
+    if intervals := found.intervals:
+        for title, figure in (
+            ("mean of the seeds", "mean"),
+            ("standard deviation", "deviation"),
+            ("95% interval: ±", "margin"),
+        ):
+            figures = _line([getattr(intervals[measure], figure) for measure in _TITLES])
+            print(f"{title:{width}}  {'':9}  {figures}")
+
+
+def _print_losses(found: "Study", width: int) -> None:
+    """How much is lost without each column, against the mean of the seeds."""
+    from training.study import ABLATION
+
+    intervals = found.intervals
+    if not intervals or not found.part(ABLATION):
+        return
+    print(f"\n{'change from the mean':{width}}  {'':9}  * more than another seed makes (95%)")
+    for result in found.part(ABLATION):
+        changes = []
+        for measure, interval in intervals.items():
+            change = getattr(result.metrics, measure) - interval.mean
+            star = "*" if abs(change) > interval.scatter else " "
+            changes.append(f"{f'{change:+.3f}{star}':>8}")
+        print(f"{result.variant.name:{width}}  {'':9}  {'  '.join(changes)}")
+
+
+def _line(values: list[float]) -> str:
+    return "  ".join(f"{value:8.3f}" for value in values)
+
+
+def _summary(found: "Study") -> dict[str, object]:
+    from training.study import table
+
+    return {
+        "run_id": found.run_id,
+        "experiment": found.experiment,
+        "interrupted": found.interrupted,
+        "test_rows": found.test_rows,
+        "intervals": {
+            name: dataclasses.asdict(interval) | {"margin": interval.margin}
+            for name, interval in found.intervals.items()
+        },
+        "fits": table(found).to_pylist(),
+    }

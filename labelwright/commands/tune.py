@@ -1,0 +1,124 @@
+"""Search for a better configuration for some minutes, without ever looking at the test rows.
+
+Every trial is a run of the experiment NAME-tune; no model is registered. What is printed is TOML
+for `labelwright train --configuration FILE`, with all that is not a setting in comments. With
+Ctrl-C the search ends, and its best until then is printed.
+"""
+
+import argparse
+import json
+import math
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from entities.errors import LabelwrightError
+from entities.schema import load_schema
+from labelwright.commands import options
+
+if TYPE_CHECKING:
+    from training.tune import Tuning
+
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """State the options."""
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PATH",
+        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
+    )
+    parser.add_argument(
+        "--schema",
+        default="places",
+        metavar="NAME|FILE",
+        help="places (default), text, words, or a TOML file that describes the columns",
+    )
+    parser.add_argument("--name", help="what the experiment is named after (default: the schema)")
+    parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        required=True,
+        metavar="M",
+        help="how long to search; the trial under way at the end is finished",
+    )
+    parser.add_argument("--seed", type=options.whole, default=0, metavar="N", help="default: 0")
+    options.add_threads(parser)
+    options.add_json(parser)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Search and print the best configuration."""
+    try:
+        from training.fit import Configuration
+        from training.job import Task
+        from training.tune import tune
+    except ModuleNotFoundError as error:
+        raise LabelwrightError(
+            f"tuning needs {error.name}, which is not installed: install labelwright[train]"
+        ) from error
+    schema = load_schema(given.schema)
+    task = Task(
+        data=options.paths(given.data),
+        test=(),
+        schema=schema,
+        name=given.name or schema.name,
+        configuration=Configuration(seed=given.seed, threads=given.threads),
+    )
+    with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
+
+        def progress(stage: str, share: float) -> None:
+            bar.set_description(stage)
+            bar.update(min(share, 1.0 - bar.n))
+
+        found = tune(task, 60 * given.minutes, progress)
+    options.warn(found.warnings)
+    _print(found)
+    if given.json:
+        print(json.dumps(_summary(found)))
+    if found.interrupted:
+        raise KeyboardInterrupt
+
+
+def _minutes(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number
+
+
+def _print(found: "Tuning") -> None:
+    from training.tune import to_options, to_toml
+
+    best, default = found.best, found.default
+    ended = ", then interrupted" if found.interrupted else ""
+    print(f"# run      {found.run_id} in experiment {found.experiment}")
+    print(f"# trials   {len(found.trials):,} in {found.seconds:.0f} s{ended}")
+    print(f"# nDCG@5   default {default.mean:.4f}, best {best.mean:.4f} (trial {best.number})")
+    print(f"# verdict  {found.verdict}")
+    print(f"# options  {to_options(best.configuration)}")
+    print(to_toml(best.configuration), end="")
+
+
+def _summary(found: "Tuning") -> dict[str, object]:
+    from training.tune import SPACE
+
+    return {
+        "run_id": found.run_id,
+        "experiment": found.experiment,
+        "interrupted": found.interrupted,
+        "trials": len(found.trials),
+        "best": {name: getattr(found.best.configuration, name) for name in SPACE},
+        "best_trial": found.best.number,
+        "ndcg_at_5": found.best.mean,
+        "default_ndcg_at_5": found.default.mean,
+        "gain": found.gain,
+        "noise": found.noise,
+        "better": found.better,
+        "verdict": found.verdict,
+        "seconds": round(found.seconds, 2),
+    }

@@ -1,0 +1,145 @@
+"""The demo: one command that serves the labels and the MLflow UI until it is stopped."""
+
+import contextlib
+import shlex
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.processes import (
+    HOST,
+    LABELWRIGHT,
+    PATIENCE,
+    Command,
+    await_answer,
+    environment,
+    free_port,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+pytest_plugins = ["tests.worlds"]
+
+
+@pytest.fixture
+def brands_world(empty_world: Path, world: "World", command: Command, tmp_path: Path) -> Path:
+    """A world whose model `brands` has a champion, so that the demo need not train one."""
+    source = tmp_path / "brands.parquet"
+    pq.write_table(pq.read_table(world.data).slice(0, 300), source)
+    assert command("train", "--threads", 1, "--data", source, "--name", "brands").code == 0
+    return empty_world
+
+
+@contextlib.contextmanager
+def demo(home: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """A demo that has been started in a folder: its process, its port, the UI's port."""
+    port, ui_port = free_port(), free_port()
+    process = subprocess.Popen(
+        [LABELWRIGHT, "demo", "--port", str(port), "--ui-port", str(ui_port)],
+        env=environment(home),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        try:
+            yield process, port, ui_port
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All processes that it has started, and those that these have started."""
+    if process.poll() is not None:
+        return []
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def test_the_demo_answers_what_it_invites_to_and_ctrl_c_ends_all_of_it(
+    brands_world: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with demo(brands_world, folder) as (process, port, ui_port):
+        assert process.stdout is not None
+        said: dict[str, str] = {}
+        while "stop" not in said:
+            line = process.stdout.readline()
+            assert line, "the demo has ended"
+            word, _, rest = line.strip().partition("  ")
+            said[word] = rest.strip()
+
+        assert said["labels"] == f"http://{HOST}:{port}/docs"
+        assert httpx.get(said["labels"]).status_code == 200
+        curl = shlex.split(said["try"])
+        assert curl[:2] == ["curl", "-s"]
+        header, body = curl[curl.index("-H") + 1], curl[curl.index("-d") + 1]
+        response = httpx.post(curl[2], content=body, headers=dict([header.split(": ")]), timeout=30)
+        assert response.status_code == 200
+        assert response.json()["model"]["name"] == "brands"
+        assert len(response.json()["results"][0]["labels"]) >= 3
+
+        assert said["MLflow UI"] == f"http://{HOST}:{ui_port}"
+        page = httpx.get(said["MLflow UI"])
+        assert page.status_code == 200
+        assert "<title>MLflow</title>" in page.text
+        known = httpx.get(
+            f"{said['MLflow UI']}/api/2.0/mlflow/registered-models/get", params={"name": "brands"}
+        )
+        assert known.json()["registered_model"]["aliases"][0]["alias"] == "champion"
+
+        servers = descendants(process)
+        assert len(servers) >= 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+        assert not psutil.wait_procs(servers, timeout=10)[1]
+    for each in (port, ui_port):
+        with socket.socket() as probe:
+            assert probe.connect_ex((HOST, each))
+    assert not list(folder.iterdir())
+
+
+def test_the_servers_of_the_demo_are_ours_beside_foreign_packages_of_the_same_names(
+    brands_world: Path, tmp_path: Path
+) -> None:
+    for name in ("models", "service"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
+    with demo(brands_world, tmp_path) as (process, port, _):
+        try:
+            await_answer(f"http://{HOST}:{port}/readyz", lambda: process.poll() is None)
+        finally:
+            for server in descendants(process):
+                server.kill()
+            process.kill()
+
+
+@pytest.mark.parametrize("option", ["--port", "--ui-port"])
+def test_a_port_in_use_is_told_before_anything_is_trained(
+    command: Command, home: Path, option: str
+) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        others = {"--port": free_port(), "--ui-port": free_port()} | {option: port}
+        said = command("demo", *(part for pair in others.items() for part in pair))
+    assert said.code == 1
+    assert said.err == f"labelwright: port {port} cannot be used: Address already in use\n"
+    assert not home.exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_port_that_cannot_be_is_a_clear_error(command: Command) -> None:
+    said = command("demo", "--port", 65_536)
+    assert said.code in (1, 2)
+    assert said.err

@@ -1,0 +1,272 @@
+"""The command `doctor`: what it finds in a sound installation, and in broken ones."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import labelwright
+from entities.errors import LabelwrightError
+from labelwright import checkup
+from labelwright.checkup import PYTHONS, Finding, Status, granted_cpus, measured
+from labelwright.commands import doctor
+from models.labeler import Labeler
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+ROOT = Path(labelwright.__file__).parents[1]
+BEFORE_MODELS = ("python", "packages", "numpy", "lightgbm", "scikit-learn", "libgomp", "threads")
+
+
+@pytest.fixture
+def here(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
+    """The shared world, as the environment of this process."""
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
+    return world
+
+
+def run(*arguments: str) -> None:
+    """The command as the command line runs it."""
+    parser = ArgumentParser()
+    doctor.configure(parser)
+    doctor.run(parser.parse_args(arguments))
+
+
+def found(model: str | None = None) -> dict[str, Finding]:
+    """All findings by what they are about."""
+    return {finding.what: finding for finding in checkup.checkup(model)}
+
+
+def without_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no process be started to load a model."""
+    load = checkup.Load(labels=3, size=2_000_000, seconds=1.0, memory=150_000_000)
+    monkeypatch.setattr(checkup, "_model", lambda uri: checkup.Result(Status.OK, str(load)))
+
+
+def test_a_sound_installation_passes(
+    here: "World", labeler: Labeler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--json")
+    *lines, last = capsys.readouterr().out.splitlines()
+    findings: list[dict[str, Any]] = json.loads(last)
+    assert len(lines) == len(findings)
+    assert all(line.split()[0] in ("ok", "warn") for line in lines)
+    by_name = {finding["what"]: finding for finding in findings}
+    for what in (*BEFORE_MODELS, "numba cache", "state folder", "registry", "champions"):
+        assert by_name[what]["status"] in ("ok", "warn"), by_name[what]
+    assert by_name["champions"]["finding"] == "small"
+    model = by_name["models:/small@champion"]["finding"]
+    assert f"{len(labeler.labels):,} labels" in model
+    memory = int(model.split(" MB of memory")[0].rsplit(" ", 1)[1])
+    assert 40 < memory < 2_000, "the libraries and a small model take some hundred MB"
+
+
+def test_a_broken_registry_and_folder_cost_the_other_checks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(file / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: 1 / 0)
+    with pytest.raises(LabelwrightError) as caught:
+        run("--model", str(tmp_path / "nothing"))
+    words = str(caught.value)
+    out = capsys.readouterr().out
+    failed = [line for line in out.splitlines() if line.startswith("fail")]
+    assert [line.split(": ")[0].split(maxsplit=1)[1] for line in failed] == [
+        *("packages", "state folder", "registry"),
+        str(tmp_path / "nothing"),
+    ]
+    assert all(what in words for what in ("packages", "state folder", "registry", "nothing"))
+    assert "ZeroDivisionError" in failed[0]
+    assert "LABELWRIGHT_HOME" in failed[1]
+    assert "http://127.0.0.1:9" in failed[2]
+    assert "MLFLOW_TRACKING_URI" in failed[2]
+    assert "no bundle at" in failed[3]
+    assert all("; " in line for line in failed), "every failure has a remedy"
+    assert "\nok    libgomp" in out
+
+
+def test_a_new_installation_has_no_state_and_gets_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = found()
+    assert all(finding.status is not Status.FAIL for finding in findings.values())
+    assert "not made yet" in findings["state folder"].finding
+    assert "no database yet" in findings["registry"].finding
+    assert findings["champions"].status is Status.WARN
+    assert "train" in findings["champions"].remedy
+    assert not home.exists()
+
+
+def test_a_damaged_bundle_fails(
+    here: "World", labeler: Labeler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.bundle import write_bundle
+
+    folder = tmp_path / "bundle"
+    write_bundle(labeler, folder, "0", {})
+    assert measured(str(folder)).labels == len(labeler.labels)
+    on_disk = sum(file.stat().st_size for file in folder.iterdir())
+    assert measured(str(folder)).size == pytest.approx(on_disk, rel=0.1)
+    with (folder / "reranker.txt").open("a") as trees:
+        trees.write(" ")
+    with pytest.raises(LabelwrightError, match=r"reranker\.txt is corrupt"):
+        measured(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("package", "regular"),
+    [("models", True), ("training", True), ("service", True), ("models", False)],
+)
+def test_a_foreign_package_in_the_way_is_found(package: str, regular: bool, tmp_path: Path) -> None:
+    foreign = tmp_path / package
+    foreign.mkdir()
+    if regular:
+        (foreign / "__init__.py").write_text("")
+    code = (
+        "import itertools, sys\n"
+        "from labelwright.checkup import checkup\n"
+        "print(*itertools.islice(checkup(), 3), sep='\\n')"
+    )
+    inside = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}
+    as_module = subprocess.run([sys.executable, "-c", code], **inside)  # type: ignore[call-overload]
+    as_command = subprocess.run([sys.executable, "-P", "-c", code], **inside)  # type: ignore[call-overload]
+    _, loaded, from_here = as_module.stdout.splitlines()
+    _, loaded_by_command, from_here_too = as_command.stdout.splitlines()
+    assert loaded_by_command.startswith("ok    packages: labelwright")
+    if not regular:  # a folder without __init__.py gives way to any package
+        assert loaded.startswith("ok")
+        assert from_here.startswith("ok")
+        return
+    assert loaded.startswith("fail")
+    assert f"{package!r} is in {tmp_path}" in loaded
+    assert "PYTHONPATH" in loaded
+    for line in (from_here, from_here_too):
+        assert line.startswith("warn")
+        assert f"{package!r} is in {tmp_path}" in line
+
+
+def test_another_distribution_with_our_packages_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"models": ["labelwright", "tf-models"], "service": ["labelwright"]}
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: owners)
+    _, packages = itertools.islice(checkup.checkup(), 2)
+    assert packages.status is Status.FAIL
+    assert "tf-models also installs a package 'models'" in packages.finding
+
+
+def test_supported_interpreters_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (oldest, newest) = PYTHONS
+    assert project["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
+    finding = next(iter(checkup.checkup()))
+    assert finding.status is Status.FAIL
+    assert finding.remedy == "install with Python 3.11 to 3.13"
+
+
+def test_missing_libraries_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_models(monkeypatch)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+
+    def no_sklearn(name: str, package: str | None = None) -> Any:
+        return None if name == "sklearn" else find_spec(name, package)
+
+    find_spec = checkup.importlib.util.find_spec  # type: ignore[attr-defined]
+    monkeypatch.setattr("importlib.util.find_spec", no_sklearn)
+
+    def no_library(name: str) -> Any:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("ctypes.CDLL", no_library)
+    findings = found()
+    assert findings["uvicorn"].status is Status.FAIL
+    assert findings["libgomp"].status is Status.FAIL
+    assert "libgomp1" in findings["libgomp"].remedy
+    assert findings["scikit-learn"].status is Status.WARN
+    assert "labelwright[train]" in findings["scikit-learn"].remedy
+    assert findings["numpy"].status is Status.OK
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write all")
+def test_folders_that_cannot_be_written_to(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0o555)
+    code = "from labelwright import checkup as c; print(c._refusal(c.Path({!r})))"
+    command = [sys.executable, "-c", code.format(str(closed))]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "cannot be written to (Permission denied)"
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "granted"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/a/b\n", {"a/cpu.max": "50000 100000\n", "a/b/cpu.max": "max 100000\n"}, 0.5),
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/not/seen\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        (
+            "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n0::/\n",
+            {"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            0.25,
+        ),
+        ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ("", {}, None),
+    ],
+)
+def test_the_time_that_control_groups_grant(
+    membership: str, files: dict[str, str], granted: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "membership").write_text(membership)
+    for name, text in files.items():
+        file = tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert granted_cpus(tmp_path / "groups", tmp_path / "membership") == granted
+
+
+def test_too_little_time_is_a_warning(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    without_models(monkeypatch)
+    monkeypatch.setattr(checkup, "granted_cpus", lambda: 0.5)
+    threads = found()["threads"]
+    assert threads.status is Status.WARN
+    assert "0.5" in threads.finding
+    assert threads.remedy == "give --threads 1"
+
+
+def test_a_numba_cache_that_is_not_where_it_should_be(
+    monkeypatch: pytest.MonkeyPatch, home: Path, tmp_path: Path
+) -> None:
+    without_models(monkeypatch)
+    assert "kernels compiled" in found()["numba cache"].finding
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "elsewhere"))
+    cache = found()["numba cache"]
+    assert cache.status is Status.WARN
+    assert "NUMBA_CACHE_DIR" in cache.finding
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    without_models(monkeypatch)
+    full = shutil.disk_usage(home.parent)._replace(free=5_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
+    state = found()["state folder"]
+    assert state.status is Status.WARN
+    assert "5 MB free" in state.finding
+    assert "prune" in state.remedy

@@ -1,0 +1,514 @@
+"""The service as its users meet it: one real process, asked over HTTP."""
+
+import dataclasses
+import json
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from tests.processes import HOST, Service, environment, serving
+
+if TYPE_CHECKING:
+    from entities.tables import Entities
+    from tests.conftest import World
+
+pytest_plugins = ["tests.worlds"]
+
+BODY_LIMIT = 16 << 20
+CANARY = "Kanarienvogel"
+PLACES = [
+    {"id": "a", "name": "Joe's Pizza", "country": "US"},
+    {"id": "b", "name": "Sparkasse Musterstadt", "country": "DE"},
+    {"id": "c", "name": "Kiosk"},
+]
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def bundle(world: "World") -> Path:
+    """The bundle folder of the shared world's model."""
+    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
+    return manifest.parent
+
+
+def ask(client: httpx.Client, entities: list[Any], **question: Any) -> Json:
+    """The answer to a request that is in order."""
+    response = client.post("/v1/labels", json={"entities": entities, **question})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/json"
+    answer: Json = response.json()
+    return answer
+
+
+def labels_of(answer: Json) -> list[list[Json]]:
+    """The labels of every entity."""
+    return [result["labels"] for result in answer["results"]]
+
+
+# labels of entities
+
+
+def test_every_entity_gets_one_result_in_order_and_the_model_is_named(
+    client: httpx.Client,
+) -> None:
+    answer = ask(client, PLACES, top_k=5, min_probability=0.0)
+    assert set(answer) == {"model", "results"}
+    assert {"name": "small", "version": "1"}.items() <= answer["model"].items()
+    assert [result["id"] for result in answer["results"]] == ["a", "b", "c"]
+    for result in answer["results"]:
+        assert set(result) == {"id", "labels"}
+        assert len(result["labels"]) >= 5
+        for label in result["labels"]:
+            assert set(label) == {"label", "probability", "asserted"}
+            assert isinstance(label["label"], str)
+            assert 0 <= label["probability"] <= 1
+            assert isinstance(label["asserted"], bool)
+
+
+def test_a_bad_entity_gets_its_error_in_its_own_place(client: httpx.Client) -> None:
+    bad = {"id": "bad", "name": "Bar", "lat": 200, "lon": 4}
+    answer = ask(client, [PLACES[0], bad, PLACES[1], None])
+    first, second, third, fourth = answer["results"]
+    assert second == {"id": "bad", "error": {"detail": "lat: must lie between -90 and 90"}}
+    assert fourth == {"id": "3", "error": {"detail": "an entity must be an object"}}
+    assert [first, third] == ask(client, PLACES[:2])["results"]
+
+
+def test_the_most_probable_are_listed_and_every_asserted_one(
+    client: httpx.Client, brands: "Entities"
+) -> None:
+    table = brands.table.select(["id", "name", "country", "website"]).slice(0, 200)
+    places = table.to_pylist()
+    everything = labels_of(ask(client, places, top_k=1000))
+    count = client.get("/v1/model").json()["labels"]
+    several = 0
+    for k in (1, 3):
+        for found, all_labels in zip(
+            labels_of(ask(client, places, top_k=k)), everything, strict=False
+        ):
+            probabilities = [label["probability"] for label in all_labels]
+            assert len({label["label"] for label in all_labels}) == count
+            assert probabilities == sorted(probabilities, reverse=True)
+            assert found == all_labels[:k] + [
+                label for label in all_labels[k:] if label["asserted"]
+            ]
+            several += len(found) > k
+    assert several
+    assert not all(label["asserted"] for (label, *_) in everything)
+
+
+def test_the_question_has_the_promised_defaults(client: httpx.Client) -> None:
+    stated = ask(client, PLACES, top_k=5, min_probability=0.0, only=[], policy="balanced")
+    assert ask(client, PLACES) == stated
+
+
+def test_improbable_labels_are_left_out_on_request(client: httpx.Client) -> None:
+    everything = labels_of(ask(client, PLACES, top_k=1000))
+    floor = everything[0][2]["probability"]
+    probable = labels_of(ask(client, PLACES, top_k=1000, min_probability=floor))
+    assert probable == [
+        [label for label in labels if label["probability"] >= floor] for labels in everything
+    ]
+    assert labels_of(ask(client, PLACES, min_probability=1)) == [[], [], []]
+
+
+def test_only_labels_that_match_a_pattern_are_listed_on_request(client: httpx.Client) -> None:
+    everything = labels_of(ask(client, PLACES, top_k=1000))
+    cuisines = labels_of(ask(client, PLACES, top_k=1000, only=["cuisine=*"]))
+    assert cuisines == [
+        [label for label in labels if label["label"].startswith("cuisine=")]
+        for labels in everything
+    ]
+    two = labels_of(ask(client, PLACES, top_k=2, only=["cuisine=*", "shop=*"]))
+    assert all(len(labels) >= 2 for labels in two)
+    assert all(re.match("cuisine=|shop=", label["label"]) for labels in two for label in labels)
+
+
+def test_a_thousand_entities_are_answered_and_one_more_is_refused(client: httpx.Client) -> None:
+    many = [{"id": str(number), "name": f"Place {number}"} for number in range(1000)]
+    results = ask(client, many, top_k=1)["results"]
+    assert [result["id"] for result in results] == [place["id"] for place in many]
+    response = client.post("/v1/labels", json={"entities": [*many, {}]})
+    assert problem_of(response)["status"] == 422
+
+
+def test_a_column_that_the_schema_does_not_know_is_warned_of(client: httpx.Client) -> None:
+    answer = ask(client, [{"nmae": "Joe's Pizza"}])
+    assert answer["warnings"] == ["column 'nmae' is not in schema 'places'; did you mean 'name'?"]
+
+
+def test_requests_at_the_same_time_do_not_disturb_each_other(client: httpx.Client) -> None:
+    places = [{"id": str(number), "name": f"Café {number} Pizza"} for number in range(40)]
+    expected = [ask(client, [place])["results"] for place in places]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda place: ask(client, [place])["results"], places))
+    assert found == expected
+
+
+# the model and its labels
+
+
+def test_the_model_describes_itself(client: httpx.Client) -> None:
+    model = client.get("/v1/model").json()
+    assert (model["name"], model["version"]) == ("small", "1")
+    assert model["policies"] == ["balanced"]
+    assert model["metrics"]["p_at_1"] > 0
+    assert "name" in model["schema"]["columns"]
+    assert re.fullmatch("[0-9a-f]{32}", model["run_id"])
+    assert ask(client, PLACES)["model"].items() <= model.items()
+
+
+def test_labels_are_searched_by_words_and_listed_in_pages(client: httpx.Client) -> None:
+    everything = client.get("/v1/labels", params={"limit": 1000}).json()
+    names = [label["label"] for label in everything["labels"]]
+    assert everything["total"] == len(names) == client.get("/v1/model").json()["labels"]
+    assert names == sorted(names)
+    assert all(0 < label["rate"] < 1 for label in everything["labels"])
+    assert all(0 < label["thresholds"]["balanced"] < 1 for label in everything["labels"])
+
+    found = client.get("/v1/labels", params={"search": "CUISINE pizza"}).json()
+    assert [label["label"] for label in found["labels"]] == ["cuisine=pizza"]
+    assert found["total"] == 1
+
+    page = client.get("/v1/labels", params={"offset": 3, "limit": 4}).json()
+    assert [label["label"] for label in page["labels"]] == names[3:7]
+    assert page["total"] == len(names)
+    assert client.get("/v1/labels", params={"search": "no such"}).json() == {
+        "total": 0,
+        "labels": [],
+    }
+
+
+@pytest.mark.parametrize(("path", "status"), [("/livez", "live"), ("/readyz", "ready")])
+def test_it_says_that_it_lives_and_is_ready(client: httpx.Client, path: str, status: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.json() == {"status": status}
+
+
+# OpenAPI
+
+
+@pytest.fixture
+def openapi(client: httpx.Client) -> Json:
+    """The description of the running service."""
+    document: Json = client.get("/openapi.json").json()
+    return document
+
+
+def operations(document: Json) -> Iterator[tuple[str, Json]]:
+    """Every method and path, with its operation."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield f"{method} {path}", operation
+
+
+def parts(document: Any) -> Iterator[Json]:
+    """Every object in a document."""
+    if isinstance(document, dict):
+        yield document
+    for part in document.values() if isinstance(document, dict) else document:
+        if isinstance(part, dict | list):
+            yield from parts(part)
+
+
+def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
+    OpenAPI.model_validate(openapi)
+    assert re.fullmatch(r"3\.1\.\d+", openapi["openapi"])
+    assert openapi["info"]["title"] == "labelwright"
+    assert {name for name, _ in operations(openapi)} == {
+        "post /v1/labels",
+        "get /v1/labels",
+        "get /v1/model",
+        "get /livez",
+        "get /readyz",
+    }
+    identifiers = [operation["operationId"] for _, operation in operations(openapi)]
+    assert len(set(identifiers)) == len(identifiers)
+    for name, operation in operations(openapi):
+        assert "200" in operation["responses"], name
+        assert all(response["description"] for response in operation["responses"].values())
+        assert "application/problem+json" in operation["responses"]["default"]["content"]
+        for parameter in operation.get("parameters", ()):
+            assert {"name", "in", "schema"} <= set(parameter)
+    for part in parts(openapi):
+        assert "nullable" not in part
+        if isinstance(part.get("$ref"), str):
+            target: Any = openapi
+            for step in part["$ref"].removeprefix("#/").split("/"):
+                target = target[step]
+
+
+TYPES: Mapping[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "null": type(None),
+    "integer": int,
+    "number": int | float,
+}
+
+
+def conforms(value: Any, schema: Json) -> bool:
+    """Whether a value is what a JSON schema asks for, by the keywords that ours use."""
+    kinds = schema.get("type", list(TYPES))
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if not any(isinstance(value, TYPES[kind]) for kind in kinds):
+        return False
+    if isinstance(value, bool | str | None):
+        return value in schema.get("enum", [value])
+    if isinstance(value, int | float):
+        return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
+    if isinstance(value, list):
+        fits = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+        return fits and all(conforms(item, schema.get("items", {})) for item in value)
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    return set(schema.get("required", ())) <= set(value) and all(
+        conforms(item, known[key]) if key in known else others and conforms(item, others)
+        for key, item in value.items()
+        if key in known or others != {}
+    )
+
+
+def test_the_example_of_the_description_is_what_the_model_really_answers(
+    client: httpx.Client, openapi: Json
+) -> None:
+    operation = openapi["paths"]["/v1/labels"]["post"]
+    asked = operation["requestBody"]["content"]["application/json"]
+    answered = operation["responses"]["200"]["content"]["application/json"]
+    response = client.post("/v1/labels", json=asked["example"])
+    assert response.json() == answered["example"]
+    assert conforms(asked["example"], asked["schema"])
+    assert conforms(answered["example"], answered["schema"])
+    assert not conforms({"entities": []}, asked["schema"])
+    assert not conforms(asked["example"] | {"top_k": 0}, asked["schema"])
+    entity = asked["schema"]["properties"]["entities"]["items"]
+    assert {"id", "name", "lat", "lon", "tags"} <= set(entity["properties"])
+
+
+# problems
+
+
+def problem_of(response: httpx.Response) -> Json:
+    """The problem document of a refused request, which never tells what the caller sent."""
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: Json = response.json()
+    assert {"type", "title", "status"} <= set(problem) <= {"type", "title", "status", "detail"}
+    assert problem["status"] == response.status_code
+    assert CANARY not in response.text
+    assert not re.search(r'Traceback|File \\?"|\.py', response.text)
+    return problem
+
+
+def body(**content: Any) -> bytes:
+    """A request that has everything it needs, with some of it replaced."""
+    return json.dumps({"entities": [{"name": CANARY}]} | content).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "content"),
+    [
+        (400, "POST", "/v1/labels", b""),
+        (400, "POST", "/v1/labels", CANARY.encode()),
+        (400, "POST", "/v1/labels", body()[:-1]),
+        (400, "POST", "/v1/labels", body().replace(b"vogel", b"vogel\xff")),
+        (400, "POST", "/v1/labels", b'{"entities": ' + b"[" * 100_000),
+        (400, "POST", "/v1/labels", b'{"entities": [{"id": 1' + b"0" * 5_000 + b"}]}"),
+        (404, "GET", f"/{CANARY}", None),
+        (404, "GET", f"/v1/labels/{CANARY}", None),
+        (404, "POST", f"/v1/{CANARY}?{CANARY}={CANARY}", body()),
+        (405, "DELETE", f"/v1/labels?{CANARY}", None),
+        (405, "PUT", "/v1/model", body()),
+        (422, "POST", "/v1/labels", b"[]"),
+        (422, "POST", "/v1/labels", json.dumps(CANARY).encode()),
+        (422, "POST", "/v1/labels", b"{}"),
+        (422, "POST", "/v1/labels", body(entities=CANARY)),
+        (422, "POST", "/v1/labels", body(entities={CANARY: CANARY})),
+        (422, "POST", "/v1/labels", body(entities=[])),
+        (422, "POST", "/v1/labels", body(top_k=0)),
+        (422, "POST", "/v1/labels", body(top_k=1001)),
+        (422, "POST", "/v1/labels", body(top_k=CANARY)),
+        (422, "POST", "/v1/labels", body(top_k=10**400)),
+        (422, "POST", "/v1/labels", body(top_k=True)),
+        (422, "POST", "/v1/labels", body(min_probability=1.5)),
+        (422, "POST", "/v1/labels", body(min_probability=float("nan"))),
+        (422, "POST", "/v1/labels", body(min_probability=[CANARY])),
+        (422, "POST", "/v1/labels", body(only=CANARY)),
+        (422, "POST", "/v1/labels", body(only=[CANARY])),
+        (422, "POST", "/v1/labels", body(only=[CANARY * 100])),
+        (422, "POST", "/v1/labels", body(only=[{CANARY: CANARY}])),
+        (422, "POST", "/v1/labels", body(policy=CANARY)),
+        (422, "POST", "/v1/labels", body(policy=CANARY * 100)),
+        (422, "GET", f"/v1/labels?limit={CANARY}", None),
+        (422, "GET", "/v1/labels?limit=0", None),
+        (422, "GET", f"/v1/labels?offset={CANARY}", None),
+        (422, "GET", f"/v1/labels?search={CANARY * 100}", None),
+    ],
+    ids=lambda value: value[:50].decode(errors="replace") if isinstance(value, bytes) else None,
+)
+def test_a_request_that_cannot_be_answered_gets_a_problem_document(
+    client: httpx.Client, status: int, method: str, path: str, content: bytes | None
+) -> None:
+    response = client.request(method, path, content=content)
+    assert problem_of(response)["status"] == status
+
+
+def test_an_unknown_member_of_a_request_is_refused_without_repeating_it(
+    client: httpx.Client,
+) -> None:
+    response = client.post("/v1/labels", content=body(**{CANARY: 1}))
+    assert problem_of(response)["status"] == 422
+
+
+def test_a_method_that_is_not_allowed_is_told_which_are(client: httpx.Client) -> None:
+    response = client.delete("/v1/model")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET"  # RFC 9110, 15.5.6
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        CANARY,
+        [CANARY],
+        {"name": {CANARY: CANARY}},
+        {"name": [CANARY, 5]},
+        {"name": CANARY * 1_000},
+        {"country": 0.5, "name": CANARY},
+        {"phone": [1], "name": CANARY},
+        {"lat": CANARY, "lon": 4},
+        {"lat": 200, "lon": 4, "name": CANARY},
+        {"tags": {CANARY: {CANARY: CANARY}}},
+        {"tags": CANARY},
+        {"id": [CANARY, 5]},
+        {"id": {CANARY: CANARY}},
+        {"id": True, "name": CANARY},
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_the_error_of_an_entity_never_repeats_its_values(client: httpx.Client, entity: Any) -> None:
+    answer = ask(client, [PLACES[0], entity])
+    assert set(answer["results"][1]) == {"id", "error"}
+    assert CANARY not in json.dumps(answer)
+
+
+def padded(size: int) -> bytes:
+    """A request of that many bytes."""
+    return body(top_k=1).ljust(size)
+
+
+def test_the_largest_body_is_answered(client: httpx.Client) -> None:
+    assert client.post("/v1/labels", content=padded(BODY_LIMIT)).status_code == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+def test_a_body_that_is_too_large_is_refused(client: httpx.Client, chunked: bool) -> None:
+    content = padded(BODY_LIMIT + 1)
+    pieces = (content[at : at + (1 << 20)] for at in range(0, len(content), 1 << 20))
+    response = client.post("/v1/labels", content=pieces if chunked else content)
+    assert ("transfer-encoding" in response.request.headers) is chunked
+    assert problem_of(response) == {
+        "type": "about:blank",
+        "title": response.reason_phrase,
+        "status": 413,
+        "detail": "a body may have 16,777,216 bytes",
+    }
+
+
+def test_a_caller_who_goes_away_leaves_no_trace_in_the_log(service: Service) -> None:
+    before = service.log.stat().st_size
+    with connected(service) as caller:
+        begin_request(caller, body())
+        caller.sendall(body()[:5])
+    time.sleep(0.5)
+    assert "Traceback" not in service.log.read_text()[before:]
+
+
+# how it stops
+
+
+def connected(service: Service) -> socket.socket:
+    """A connection to a service."""
+    return socket.create_connection((HOST, service.port), timeout=60)
+
+
+def begin_request(caller: socket.socket, content: bytes) -> None:
+    """Send the head of a request and wait until the service has begun to work on it."""
+    caller.sendall(
+        b"POST /v1/labels HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(content)
+    )
+    assert caller.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stopped:
+    """What a request got that was under way when the service was told to stop, and its end."""
+
+    response: bytes
+    code: int
+    seconds: float
+    log: str
+
+
+@pytest.fixture(scope="module")
+def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    """A service that was told to stop while it read a request."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with (
+        serving("--model", bundle, environment=environment(folder), folder=folder) as service,
+        connected(service) as caller,
+    ):
+        begin_request(caller, body())
+        service.process.send_signal(signal.SIGTERM)
+        while "Shutting down" not in service.log.read_text():
+            time.sleep(0.05)
+        caller.sendall(body())
+        response = b"".join(iter(lambda: caller.recv(1 << 16), b""))
+        started = time.monotonic()
+        code = service.process.wait(30)
+        return Stopped(response, code, time.monotonic() - started, service.log.read_text())
+
+
+def test_a_request_that_is_under_way_is_answered_before_the_service_stops(
+    stopped: Stopped,
+) -> None:
+    head, _, content = stopped.response.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert json.loads(content)["results"][0]["labels"]
+    assert stopped.seconds < 10
+    assert "Traceback" not in stopped.log
+
+
+def test_being_told_to_stop_is_no_failure(stopped: Stopped) -> None:
+    assert stopped.code == 0
+
+
+def test_several_workers_serve_and_stop_together(bundle: Path, tmp_path: Path) -> None:
+    for name in ("models", "service"):  # a worker must not take them for ours
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
+    settings = environment(tmp_path / "home")
+    with serving(
+        "--model", bundle, "--workers", 2, environment=settings, folder=tmp_path
+    ) as service:
+        children = psutil.Process(service.process.pid).children(recursive=True)
+        for _ in range(8):
+            with service.client() as client:
+                assert ask(client, PLACES, top_k=1)["model"]["name"] is None
+        assert len(children) >= 2
+        assert service.stop() == 0
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert "Traceback" not in service.log.read_text()

@@ -1,0 +1,73 @@
+"""What the end-to-end tests of several rooms share: worlds to work in, and one running service.
+
+A test module asks for it by `pytest_plugins = ["tests.worlds"]`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from labelwright.__main__ import main
+from tests.processes import Command, FirstVisit, Said, Service, environment, serving, spawn
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line without a process of its own; the tests' environment is the user's."""
+
+    def run(*arguments: object) -> Said:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def first_visit(tmp_path_factory: pytest.TempPathFactory) -> FirstVisit:
+    """A state folder without any model."""
+    home = tmp_path_factory.mktemp("nothing") / "not" / "yet"
+    said = spawn("serve", environment=environment(home))
+    return FirstVisit(said, home)
+
+
+@pytest.fixture
+def empty_world(home: Path, first_visit: FirstVisit, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`home` with a database made before, because making its tables takes seconds."""
+    home.mkdir()
+    shutil.copy(first_visit.home / "mlflow.db", home)
+    monkeypatch.delenv("LABELWRIGHT_MODEL", raising=False)
+    return home
+
+
+@pytest.fixture
+def trained_world(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
+    """The shared world, as the environment of this process; a test must not change it."""
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return world
+
+
+@pytest.fixture(scope="session")
+def service(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service of the shared world, started without `--model`, for the whole test session."""
+    settings = environment(world.home)
+    with serving(environment=settings, folder=tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    """A client of the shared service."""
+    with service.client() as client:
+        yield client

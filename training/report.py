@@ -1,0 +1,45 @@
+"""The report of a training: a model card with its tables and pictures, in one folder."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from entities.errors import StorageError
+from training.card import Findings, Subject, model_card
+from training.mistakes import confusions, mistakes
+from training.plots import write_plots
+from training.slices import metrics_by_slice
+
+__all__ = ["Subject", "write_report"]
+
+CONFUSED = 20
+"""So many confused pairs are shown."""
+
+
+def write_report(folder: Path, subject: Subject) -> None:
+    """Write the report into a folder, which is made where there is none; raises StorageError."""
+    answers, truth, entities = subject.answers, subject.truth, subject.test.entities
+    threads, seed = subject.configuration.threads, subject.configuration.seed
+    findings = Findings(
+        slices=metrics_by_slice(answers, truth, entities, subject.frequency, seed),
+        per_label=subject.evaluation.per_label.add_column(
+            1, "training_rows", pa.array(subject.frequency)
+        ),
+        confused=confusions(answers, truth, CONFUSED),
+    )
+    tables = {
+        "slices": findings.slices,
+        "per_label": findings.per_label,
+        "mistakes": mistakes(subject.labeler, entities, answers, truth, threads),
+    }
+    try:
+        plots = folder / "plots"
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            pyarrow.csv.write_csv(table, folder / f"{name}.csv")
+        write_plots(plots, answers, truth, findings.per_label, findings.confused)
+        (folder / "model_card.md").write_text(model_card(subject, findings), "utf-8")
+    except OSError as error:
+        reason = error.strerror or "the file system refused"
+        raise StorageError(f"the report was not written: {reason}") from error
