@@ -98,7 +98,8 @@ def label_matrix(lists: pa.ListArray, labels: LabelSet) -> LabelMatrix:
     rows = pc.list_parent_indices(lists).to_numpy()
     known = pc.is_valid(found).to_numpy(zero_copy_only=False)
     ids = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-    pairs = np.unique(rows[known] * max(len(labels), 1) + ids[known])
+    pairs = np.sort(rows[known] * max(len(labels), 1) + ids[known])
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     owners, ids = np.divmod(pairs, max(len(labels), 1))
     indptr = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(np.bincount(owners, minlength=len(lists)), out=indptr[1:])

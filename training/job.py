@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.csv
 
 from entities.errors import StorageError
 from entities.schema import EntitySchema
@@ -64,7 +63,8 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
     progress("reading", 1.0)
     labeler = fit_labeler(data, task.configuration, progress)
     with _working_folder() as folder:
-        evaluation = evaluate_labeler(labeler, test, task.configuration.threads)
+        answers = label_all(labeler, test.entities, Question(), task.configuration.threads)
+        evaluation = evaluate(answers, label_matrix(test.labels, labeler.labels))
         progress("evaluation", 1.0)
         metrics = dataclasses.asdict(evaluation.metrics)
         details = _details(task, data, test) | {"metrics": metrics}
@@ -82,7 +82,9 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
                 **_commit(),
             },
             datasets=_datasets(task, data, test),
-            artifacts=_artifacts(Path(folder) / "artifacts", data, evaluation),
+            artifacts=_artifacts(
+                Path(folder) / "artifacts", task, labeler, data, test, answers, evaluation
+            ),
             schema=task.schema,
             example=_example(task.schema),
             bundle=bundle,
@@ -176,12 +178,33 @@ def _datasets(
     ]
 
 
-def _artifacts(folder: Path, data: LabelledEntities, evaluation: Evaluation) -> Path:
-    """The files of a run beside the model."""
-    folder.mkdir()
+def _artifacts(
+    folder: Path,
+    task: Task,
+    labeler: Labeler,
+    data: LabelledEntities,
+    test: LabelledEntities,
+    answers: Answers,
+    evaluation: Evaluation,
+) -> Path:
+    """The files of a run beside the model: its report, its environment, the rows it has seen."""
+    from training.report import Subject, write_report  # drawing takes a second to import
+
+    subject = Subject(
+        name=task.name,
+        version=_version(),
+        labeler=labeler,
+        train=data,
+        test=test,
+        answers=answers,
+        evaluation=evaluation,
+        configuration=task.configuration,
+        warnings=data.warnings,
+        test_files=[path.name for path in task.test],
+    )
+    write_report(folder, subject)
     (folder / "environment.txt").write_text(_environment(), "utf-8")
     np.save(folder / tracking.TRAINING_ROWS, row_hashes(data.entities), allow_pickle=False)
-    pyarrow.csv.write_csv(evaluation.per_label, folder / "per_label.csv")
     return folder
 
 

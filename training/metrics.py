@@ -96,5 +96,6 @@ def correctness(
     rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
     position = np.arange(len(rows)) - answers.indptr[rows]
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
-    true = np.isin(rows * truth.labels + answers.ids, owners * truth.labels + truth.ids)
+    pairs = rows * truth.labels + answers.ids
+    true = np.isin(pairs, owners * truth.labels + truth.ids, assume_unique=True)
     return rows, position, true

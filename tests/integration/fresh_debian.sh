@@ -202,7 +202,7 @@ bare_machine_is_told() {
     for name in $told; do
         [[ " ${prerequisites[*]} " == *" $name "* ]] || fail "the README does not name $name"
     done
-    say "a bare machine is told: apt-get install$told"
+    say "a bare machine is told: apt-get install${told% }"
 }
 
 install_prerequisites() {
