@@ -90,6 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabelwrightError as error:
         print(f"labelwright: {error}", file=sys.stderr)
         return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+    except ModuleNotFoundError as error:
+        print(
+            f"labelwright: this command needs {error.name}, which is not installed: install "
+            "labelwright[train]",
+            file=sys.stderr,
+        )
+        return EXIT_CODES[LabelwrightError]
     except KeyboardInterrupt:
         print("labelwright: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from entities.errors import LabelwrightError
 from labelwright.commands import options
 
 if TYPE_CHECKING:
@@ -44,13 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Compare and print."""
-    try:
-        from training.difference import model_changes
-    except ModuleNotFoundError as error:
-        raise LabelwrightError(
-            f"comparing needs {error.name}, which is not installed: install labelwright[train]"
-        ) from error
     from models.registry import load_model
+    from training.difference import model_changes
 
     old, new = load_model(given.old).bundle, load_model(given.new).bundle
     changes = model_changes(old, new)

@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
     options.add_model(parser, required=True)
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
-    )
+    options.add_data(parser)
     options.add_threads(parser)
     options.add_json(parser)
 

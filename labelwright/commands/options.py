@@ -39,6 +39,35 @@ def add_model(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--model", metavar="URI", required=required, help=text)
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """`--data PATH...`, labelled."""
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PATH",
+        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
+    )
+
+
+def add_test(parser: argparse.ArgumentParser) -> None:
+    """`--test PATH...`."""
+    parser.add_argument(
+        "--test", nargs="+", action="extend", metavar="PATH", help="files to measure models with"
+    )
+
+
+def add_schema(parser: argparse.ArgumentParser) -> None:
+    """`--schema NAME|FILE`."""
+    parser.add_argument(
+        "--schema",
+        default="places",
+        metavar="NAME|FILE",
+        help="places (default), text, words, or a TOML file that describes the columns",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads N`; the default is what this process may use."""
     parser.add_argument(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.errors import LabelwrightError
 from entities.schema import load_schema
 from labelwright.commands import options
 
@@ -33,23 +32,9 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
-    )
-    parser.add_argument(
-        "--test", nargs="+", action="extend", metavar="PATH", help="files to measure models with"
-    )
-    parser.add_argument(
-        "--schema",
-        default="places",
-        metavar="NAME|FILE",
-        help="places (default), text, words, or a TOML file that describes the columns",
-    )
+    options.add_data(parser)
+    options.add_test(parser)
+    options.add_schema(parser)
     parser.add_argument("--name", help="what the experiment is named after (default: the schema)")
     parser.add_argument(
         "--seeds",
@@ -64,14 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Study and print the tables."""
-    try:
-        from training.fit import Configuration
-        from training.job import Task
-        from training.study import study
-    except ModuleNotFoundError as error:
-        raise LabelwrightError(
-            f"studying needs {error.name}, which is not installed: install labelwright[train]"
-        ) from error
+    from training.fit import Configuration
+    from training.job import Task
+    from training.study import study
+
     schema = load_schema(given.schema)
     task = Task(
         data=options.paths(given.data),

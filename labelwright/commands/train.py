@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.errors import DataError, LabelwrightError
+from entities.errors import DataError
 from entities.schema import load_schema
 from labelwright.commands import options
 
@@ -35,23 +35,9 @@ _SHARES = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
-    )
-    parser.add_argument(
-        "--test", nargs="+", action="extend", metavar="PATH", help="files to measure the model with"
-    )
-    parser.add_argument(
-        "--schema",
-        default="places",
-        metavar="NAME|FILE",
-        help="places (default), text, words, or a TOML file that describes the columns",
-    )
+    options.add_data(parser)
+    options.add_test(parser)
+    options.add_schema(parser)
     parser.add_argument("--name", help="registered name (default: the schema's)")
     parser.add_argument(
         "--min-count",
@@ -72,12 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Train and print what came of it."""
     task = _task(given)
-    try:
-        from training.job import train
-    except ModuleNotFoundError as error:
-        raise LabelwrightError(
-            f"training needs {error.name}, which is not installed: install labelwright[train]"
-        ) from error
+    from training.job import train
+
     with tqdm(total=100, unit="%", disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.errors import LabelwrightError
 from entities.schema import load_schema
 from labelwright.commands import options
 
@@ -24,20 +23,8 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
-    parser.add_argument(
-        "--data",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
-    )
-    parser.add_argument(
-        "--schema",
-        default="places",
-        metavar="NAME|FILE",
-        help="places (default), text, words, or a TOML file that describes the columns",
-    )
+    options.add_data(parser)
+    options.add_schema(parser)
     parser.add_argument("--name", help="what the experiment is named after (default: the schema)")
     parser.add_argument(
         "--minutes",
@@ -53,14 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Search and print the best configuration."""
-    try:
-        from training.fit import Configuration
-        from training.job import Task
-        from training.tune import tune
-    except ModuleNotFoundError as error:
-        raise LabelwrightError(
-            f"tuning needs {error.name}, which is not installed: install labelwright[train]"
-        ) from error
+    from training.fit import Configuration
+    from training.job import Task
+    from training.tune import tune
+
     schema = load_schema(given.schema)
     task = Task(
         data=options.paths(given.data),
