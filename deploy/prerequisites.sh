@@ -3,8 +3,7 @@
 set -u
 python="${PYTHON:-python3}"
 missing=""
-command -v "$python" >/dev/null 2>&1 || missing="$missing python3"
-if [ -z "$missing" ]; then
+if command -v "$python" >/dev/null 2>&1; then
     "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || {
         echo "labelwright needs Python 3.11 to 3.13; $python is $("$python" -V 2>&1)." >&2
         echo "Name another one with: make PYTHON=python3.12 ..." >&2
@@ -12,8 +11,12 @@ if [ -z "$missing" ]; then
     }
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     "$python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || missing="$missing libgomp1"
+else
+    missing=" python3 python3-venv libgomp1"
 fi
-command -v git >/dev/null 2>&1 || missing="$missing git"
+for command in make git; do
+    command -v $command >/dev/null 2>&1 || missing="$missing $command"
+done
 if [ -n "$missing" ]; then
     echo "missing on this machine:$missing" >&2
     echo "on Debian or Ubuntu: apt-get install$missing" >&2

@@ -92,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
     except ModuleNotFoundError as error:
         print(
-            f"labelwright: this command needs {error.name}, which is not installed: install "
-            "labelwright[train]",
+            f"labelwright: this command needs {error.name}, which is not installed: it is among "
+            "requirements/train.txt",
             file=sys.stderr,
         )
         return EXIT_CODES[LabelwrightError]

@@ -199,7 +199,7 @@ def _library(name: str) -> Result:
 
 def _training_library(module: str) -> Result:
     if importlib.util.find_spec(module) is None:
-        remedy = "to train, install labelwright[train]"
+        remedy = "to train, install requirements/train.txt"
         return Result(Status.WARN, "not installed: models can be served, not trained", remedy)
     return _library(module)
 

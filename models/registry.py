@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CHAMPION = "champion"
 BUNDLE_FOLDER = "data/bundle"
 """The folder of an MLflow model in which the bundle lies."""
@@ -87,6 +89,11 @@ def reached() -> Iterator["MlflowClient"]:
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
     uri = tracking_uri()
+    if uri.startswith(DATABASES) and importlib.util.find_spec("sqlalchemy") is None:
+        raise RegistryError(
+            f"the registry at {_public(uri)} is a database, which needs all of MLflow: "
+            "install requirements/train.txt, or name a tracking server in MLFLOW_TRACKING_URI"
+        )
     try:
         import mlflow
         from mlflow.exceptions import MlflowException

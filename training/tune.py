@@ -164,7 +164,7 @@ def load_optuna() -> Any:
         return importlib.import_module("optuna")
     except ModuleNotFoundError as error:
         raise LabelwrightError(
-            f"tuning needs {error.name}, which is not installed: install labelwright[train]"
+            f"tuning needs {error.name}, which is not installed: install requirements/train.txt"
         ) from error
 
 

@@ -195,7 +195,7 @@ def test_missing_libraries_are_named(home: Path, monkeypatch: pytest.MonkeyPatch
     assert findings["libgomp"].status is Status.FAIL
     assert "libgomp1" in findings["libgomp"].remedy
     assert findings["scikit-learn"].status is Status.WARN
-    assert "labelwright[train]" in findings["scikit-learn"].remedy
+    assert "requirements/train.txt" in findings["scikit-learn"].remedy
     assert findings["numpy"].status is Status.OK
 
 
