@@ -34,14 +34,16 @@ class Command(Protocol):
     def __call__(self, *arguments: object) -> Said: ...
 
 
-def spawn(*arguments: object, environment: Mapping[str, str], **more: Any) -> Said:
+def spawn(
+    *arguments: object, environment: Mapping[str, str], timeout: float = PATIENCE, **more: Any
+) -> Said:
     """Run a command in a process of its own."""
     done = subprocess.run(
         [LABELWRIGHT, *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=timeout,
         **more,
     )
     return Said(done.returncode, done.stdout, done.stderr)

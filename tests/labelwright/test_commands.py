@@ -605,7 +605,7 @@ def test_serve_lists_the_choices_when_there_are_two_champions(command: Command, 
     client = MlflowClient(tracking_uri(), tracking_uri())
     version = client.get_model_version_by_alias("cafés", "champion")
     client.create_registered_model("bars")
-    client.create_model_version("bars", f"models:/{version.model_id}", version.run_id)
+    client.create_model_version("bars", str(version.source), version.run_id)
     client.set_registered_model_alias("bars", "champion", "1")
     said = command("serve")
     assert said.code == 4
