@@ -59,7 +59,7 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
     reasons: list[str] = []
     read = 0
     for path in paths:
-        labelled = False
+        labelled, before = False, read
         for batch in read_batches(path, schema, read):
             read += len(batch.entities)
             if batch.labels is None:  # in JSON Lines they may begin late
@@ -75,7 +75,7 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
             rows = pa.array(np.flatnonzero(keep))
             tables.append(batch.entities.table.take(rows))
             labels.append(batch.labels.take(rows))
-        if read and not labelled:
+        if read > before and not labelled:
             raise DataError(f"{path} has no 'labels' column to learn from")
     if not sum(len(part) for part in labels):
         raise DataError("there is no row to learn from")

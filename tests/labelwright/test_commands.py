@@ -600,13 +600,14 @@ def test_serve_picks_the_only_champion(service: Service) -> None:
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_serve_lists_the_choices_when_there_are_two_champions(command: Command, data: Path) -> None:
-    train(command, "--data", data, "--name", "cafés")
+def test_serve_lists_the_choices_when_there_are_two_champions(
+    command: Command, bundle: Path
+) -> None:
     client = MlflowClient(tracking_uri(), tracking_uri())
-    version = client.get_model_version_by_alias("cafés", "champion")
-    client.create_registered_model("bars")
-    client.create_model_version("bars", str(version.source), version.run_id)
-    client.set_registered_model_alias("bars", "champion", "1")
+    for name in ("cafés", "bars"):
+        client.create_registered_model(name)
+        client.create_model_version(name, bundle.as_uri())
+        client.set_registered_model_alias(name, "champion", "1")
     said = command("serve")
     assert said.code == 4
     assert "models:/bars@champion, models:/cafés@champion" in said.err
