@@ -82,7 +82,11 @@ def _run(*arguments: str) -> None:
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own, so that Ctrl-C reaches it through us alone."""
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     return subprocess.Popen(
         [*_PYTHON, *command],
         env=environment,

@@ -146,7 +146,7 @@ def test_without_optuna_there_is_a_clear_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(LabelwrightError, match=r"needs optuna.*install labelwright\[train\]"):
+    with pytest.raises(LabelwrightError, match=r"needs optuna.*install requirements/train.txt"):
         run("--data", "missing.parquet", "--minutes", "1")
 
 
