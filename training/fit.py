@@ -141,7 +141,7 @@ class _Fit:
     def _linear(self, rows: FeatureRows, features: int) -> tuple["_HeldOut", LinearStage]:
         """The linear stage fitted on all rows, and what stages without some of them say of those.
 
-        With rows to spare one fold is enough, and its fit is the first part of the final one.
+        Folds are left out in turn until enough rows have been scored.
         """
         configuration = self.configuration
         random = np.random.default_rng(configuration.seed)
