@@ -3,6 +3,7 @@
 The end of the name tells the format; CSV and JSON Lines may be compressed (`.gz`, `.zst`, ...).
 """
 
+import dataclasses
 import io
 import itertools
 import re
@@ -23,19 +24,22 @@ from entities.tables import Entities, conform, from_records, is_text
 BATCH_ROWS = 16_384
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
 """What stands between labels in a CSV cell."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Batch:
     """Some consecutive rows of a file: the entities, and the labels that came with them.
 
-    `labels` is a list<string> array or None where the file has no such column.
+    `labels`, and those that are known to be `absent`, are list<string> arrays, or None where the
+    file has no such column.
     """
 
-    def __init__(self, entities: Entities, labels: pa.ListArray | None) -> None:
-        self.entities = entities
-        self.labels = labels
+    entities: Entities
+    labels: pa.ListArray | None
+    absent: pa.ListArray | None
 
 
 def read_batches(path: Path, schema: EntitySchema, first_row: int = 0) -> Iterator[Batch]:
@@ -130,9 +134,10 @@ def _read_csv(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batc
         )
         for record_batch in reader:
             table = pa.table(record_batch)
-            if header.count("labels") == 1:
-                split = _split_labels(table["labels"].combine_chunks())
-                table = table.set_column(header.index("labels"), "labels", split)
+            for name in LABEL_COLUMNS:
+                if header.count(name) == 1:
+                    split = _split_labels(table[name].combine_chunks())
+                    table = table.set_column(header.index(name), name, split)
             yield _batch(table, schema, first_row)
             first_row += table.num_rows
 
@@ -153,7 +158,8 @@ def _read_jsonl(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Ba
         while chunk := list(itertools.islice(lines, BATCH_ROWS)):
             records = [_parsed_line(line, first_row + i, file) for i, line in enumerate(chunk)]
             entities = from_records(records, schema, first_row)
-            yield Batch(entities, _record_labels(records))
+            lists = (_record_labels(records, name) for name in LABEL_COLUMNS)
+            yield Batch(entities, *lists)
             first_row += len(records)
 
 
@@ -164,20 +170,23 @@ def _parsed_line(line: bytes, row: int, file: Path) -> Any:
         raise DataError(f"{file}: row {row} is not valid JSON") from error
 
 
-def _record_labels(records: Sequence[Any]) -> pa.ListArray | None:
-    if not any(isinstance(record, dict) and "labels" in record for record in records):
+def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
+    if not any(isinstance(record, dict) and name in record for record in records):
         return None
-    given = [record.get("labels") if isinstance(record, dict) else None for record in records]
+    given = [record.get(name) if isinstance(record, dict) else None for record in records]
     try:
-        return label_lists(pa.array(given))
+        return label_lists(pa.array(given), name)
     except (pa.ArrowException, OverflowError) as error:
-        raise DataError("'labels' must be lists of text") from error
+        raise DataError(f"{name!r} must be lists of text") from error
 
 
 def _batch(table: pa.Table, schema: EntitySchema, first_row: int) -> Batch:
     entities = conform(table, schema, first_row)
-    labels = label_lists(table["labels"]) if "labels" in table.column_names else None
-    return Batch(entities, labels)
+    lists = (
+        label_lists(table[name], name) if name in table.column_names else None
+        for name in LABEL_COLUMNS
+    )
+    return Batch(entities, *lists)
 
 
 def _compression(file: Path) -> str | None:

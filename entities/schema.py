@@ -56,21 +56,37 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class EntitySchema:
-    """The columns of one kind of entity, in a fixed order."""
+    """The columns of one kind of entity, in a fixed order, and what holds of their labels.
+
+    Groups of labels in `open_world` (what stands before the equals sign) are told of some entities
+    only: where a group is not mentioned, its labels are unknown rather than absent. `implies` says
+    which labels an entity has that has a given one.
+    """
 
     name: str
     columns: tuple[Column, ...]
+    open_world: tuple[str, ...] = ()
+    implies: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
         """Build a schema from what its TOML or JSON form holds; raises SchemaError."""
         try:
-            columns = tuple(_column(name, given) for name, given in content["columns"].items())
-            schema = cls(str(content["name"]), columns)
+            if unknown := set(content) - {field.name for field in dataclasses.fields(cls)}:
+                raise ValueError(f"unknown entries {', '.join(sorted(map(str, unknown)))}")
+            schema = cls(
+                name=str(content["name"]),
+                columns=tuple(_column(name, given) for name, given in content["columns"].items()),
+                open_world=_texts("open_world", content.get("open_world", ())),
+                implies={
+                    label: _texts("implies", implied)
+                    for label, implied in content.get("implies", {}).items()
+                },
+            )
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise SchemaError(f"not a valid entity schema: {error}") from error
         names = schema.fields
-        if not columns:
+        if not schema.columns:
             raise SchemaError("an entity schema needs at least one column")
         if len(set(names)) < len(names) or set(names) & set(RESERVED):
             raise SchemaError(
@@ -80,10 +96,15 @@ class EntitySchema:
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of `from_mapping`, with values that JSON and TOML can hold."""
-        return {
+        content: dict[str, Any] = {
             "name": self.name,
             "columns": {column.name: _options(column) for column in self.columns},
         }
+        if self.open_world:
+            content["open_world"] = list(self.open_world)
+        if self.implies:
+            content["implies"] = {label: list(given) for label, given in self.implies.items()}
+        return content
 
     @functools.cached_property
     def fields(self) -> tuple[str, ...]:
@@ -150,6 +171,14 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "grams": bool,
     "fields": (list, tuple),
 }
+
+
+def _texts(name: str, given: Any) -> tuple[str, ...]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(text, str) for text in given):
+        raise ValueError(f"{name!r} must hold lists of text")
+    for text in given:
+        text.encode("utf-8")
+    return tuple(given)
 
 
 def _check_field(name: str, field: Any) -> None:

@@ -47,6 +47,7 @@ class LoadedModel:
         policy: str = "balanced",
         min_probability: float = 0.0,
         only: Sequence[str] = (),
+        min_precision: float = 0.0,
     ) -> pa.Table:
         """Label an Arrow table, a pandas frame, or a sequence of dicts.
 
@@ -56,7 +57,7 @@ class LoadedModel:
         """
         checked = self._checked(entities)
         labeler = self.model.bundle.labeler
-        question = Question(top_k, policy, min_probability, tuple(only))
+        question = Question(top_k, policy, min_probability, tuple(only), min_precision)
         labels = labeler.label(checked, question).to_arrow(list(checked.rejected))
         return pa.table({"id": checked.ids, "labels": labels})
 

@@ -25,15 +25,17 @@ import numpy.typing as npt
 
 from entities.errors import BundleError, ModelNotFoundError, SchemaError, StorageError
 from entities.schema import EntitySchema
-from models.decisions import Decisions
+from models.decisions import BALANCED, PRECISE, PRECISE_AT, Decisions
 from models.features import FeatureSpace, number_columns
+from models.implications import Implications
 from models.labeler import Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage
 from models.reranker import Reranker
 from models.tokens import GROUPS
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1, without implications and promises, was that of no released version."""
 MANIFEST = "manifest.json"
 _LABELS, _TREES = "labels.json", "reranker.txt"
 _UNREADABLE = (
@@ -59,6 +61,8 @@ _ARRAYS = {
     "linear.sparse_indptr": (np.int64, 1),
     "linear.sparse_ids": (np.unsignedinteger, 1),
     "linear.sparse_weights": (np.int8, 1),
+    "implications.indptr": (np.int64, 1),
+    "implications.ancestors": (np.int32, 1),
     "reranker.rate": (np.float32, 1),
     "reranker.company": (np.uint8, 2),
     "reranker.knots": (np.float64, 2),
@@ -131,8 +135,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"bundle {folder}: {MANIFEST} cannot be read") from error
     if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise BundleError(f"{folder} is not a labelwright bundle")
-    if content["format"] < 1:
-        raise BundleError(f"bundle {folder} has a format that never was")
+    if content["format"] < FORMAT:
+        raise BundleError(f"bundle {folder} is of no released format: train the model again")
     if content["format"] > FORMAT:
         raise BundleError(
             f"bundle {folder} has format {content['format']}; this version of labelwright reads "
@@ -202,6 +206,7 @@ def _stated(decisions: Decisions) -> dict[str, Any]:
         "slope": decisions.slope,
         "intercept": decisions.intercept,
         "policies": list(decisions.policies),
+        "precisions": list(decisions.promises),
     }
 
 
@@ -216,7 +221,10 @@ def _arrays(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
         for name in _ARRAYS
         if name != "decisions.thresholds"
     }
-    arrays["decisions.thresholds"] = np.stack(list(labeler.decisions.policies.values()))
+    decisions = labeler.decisions
+    arrays["decisions.thresholds"] = np.stack(
+        [*decisions.policies.values(), *decisions.promises.values()]
+    )
     return arrays
 
 
@@ -244,16 +252,17 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
         labels=LabelSet(tuple(names)),
         features=FeatureSpace(schema, **parts["features"]),
         linear=LinearStage(**parts["linear"]),
+        implications=Implications(**parts["implications"]),
         reranker=reranker,
         decisions=_decisions(manifest.decisions, parts["decisions"]["thresholds"]),
     )
 
 
 def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) -> Decisions:
-    if set(given) != {"candidates", "slope", "intercept", "policies"}:
+    if set(given) != {"candidates", "slope", "intercept", "policies", "precisions"}:
         raise ValueError("the decisions are not complete, or more than that")
     candidates, slope, intercept = given["candidates"], given["slope"], given["intercept"]
-    policies = given["policies"]
+    policies, precisions = given["policies"], given["precisions"]
     if type(candidates) is not int or candidates < 1:
         raise ValueError("the number of candidates must be a whole number of at least 1")
     for number in (slope, intercept):
@@ -263,7 +272,17 @@ def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) ->
         raise ValueError("the slope must not be negative")
     if not isinstance(policies, list) or not all(isinstance(name, str) for name in policies):
         raise ValueError("policies must be a list of names")
-    return Decisions(candidates, slope, intercept, dict(zip(policies, thresholds, strict=True)))
+    if BALANCED not in policies or PRECISE in policies:
+        raise ValueError(f"policies must hold {BALANCED!r}, and leave {PRECISE!r} to the promises")
+    if not isinstance(precisions, list) or not all(
+        isinstance(level, float) and 0 < level < 1 for level in precisions
+    ):
+        raise ValueError("precisions must be a list of numbers between 0 and 1")
+    if PRECISE_AT not in precisions or len(thresholds) != len(policies) + len(precisions):
+        raise ValueError("decisions.thresholds does not fit the policies and precisions")
+    named = dict(zip(policies, thresholds, strict=False))
+    promised = dict(zip(precisions, thresholds[len(policies) :], strict=True))
+    return Decisions(candidates, slope, intercept, named, promised)
 
 
 def _check_trees(text: str) -> None:
@@ -294,17 +313,18 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     linear, reranker = parts["linear"], parts["reranker"]
     features = len(parts["features"]["keys"])
     indptr, ids = linear["sparse_indptr"], linear["sparse_ids"]
+    implied, ancestors = parts["implications"]["indptr"], parts["implications"]["ancestors"]
     agreements = {
         "features.weights": len(parts["features"]["weights"]) == features,
         "features.shares": len(parts["features"]["shares"]) == GROUPS,
         "linear.bias": len(linear["bias"]) == labels,
         "linear.scales": len(linear["scales"]) == features,
         "linear.dense": linear["dense"].shape[1] == labels and len(linear["dense"]) <= features,
-        "linear.sparse_indptr": len(indptr) == features - len(linear["dense"]) + 1
-        and indptr[0] == 0
-        and indptr[-1] == len(ids)
-        and bool((np.diff(indptr) >= 0).all()),
-        "linear.sparse_ids": len(ids) == 0 or (ids.min() >= 0 and ids.max() < labels),
+        "linear.sparse_indptr": _offsets_fit(indptr, features - len(linear["dense"]), ids),
+        "linear.sparse_ids": _within(ids, labels),
+        "implications.indptr": _offsets_fit(implied, labels, ancestors),
+        "implications.ancestors": _within(ancestors, labels)
+        and _without_circles(implied, ancestors),
         "linear.sparse_weights": len(linear["sparse_weights"]) == len(ids),
         "reranker.rate": len(reranker["rate"]) == labels,
         "reranker.company": reranker["company"].shape == (labels, labels),
@@ -314,6 +334,24 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     for name, agrees in agreements.items():
         if not agrees:
             raise ValueError(f"{name} does not fit the other arrays")
+
+
+def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:
+    return (
+        len(offsets) == rows + 1
+        and offsets[0] == 0
+        and offsets[-1] == len(content)
+        and bool((np.diff(offsets) >= 0).all())
+    )
+
+
+def _within(ids: npt.NDArray[Any], count: int) -> bool:
+    return len(ids) == 0 or (ids.min() >= 0 and ids.max() < count)
+
+
+def _without_circles(offsets: npt.NDArray[Any], ancestors: npt.NDArray[Any]) -> bool:
+    counts = np.diff(offsets)
+    return bool((np.repeat(counts, counts) > counts[ancestors]).all())
 
 
 def _digest(path: Path) -> str:

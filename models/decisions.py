@@ -10,11 +10,19 @@ import pyarrow.compute as pc
 
 from entities.errors import RequestError
 from models.compiled import compiled
+from models.implications import Implications
 from models.labels import LabelSet
 from models.linear import LabelIds, Scores
 
 Probabilities = npt.NDArray[np.float32]
 TOP_K_LIMIT = 1_000
+BALANCED, BROAD, PRECISE = "balanced", "broad", "precise"
+"""Policies: the best F-measure; recall counts twice as much; the promise of PRECISE_AT."""
+PRECISE_AT = 0.95
+PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9, PRECISE_AT, 0.98, 0.99)
+"""The promises of precision that a model is trained to keep."""
+NEVER = np.float32(np.inf)
+"""The threshold of a label that is never asserted, for want of evidence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,19 +30,26 @@ class Question:
     """What is asked about each entity.
 
     The `top_k` most probable labels are listed, and beside them every label that the policy
-    asserts; of both only those that reach `min_probability` and match a pattern of `only`.
+    asserts; of both only those that reach `min_probability` and match a pattern of `only`. A
+    `min_precision` above 0 takes the place of a policy: of each label's assertions, at least that
+    share is right.
     """
 
     top_k: int = 5
-    policy: str = "balanced"
+    policy: str = BALANCED
     min_probability: float = 0.0
     only: tuple[str, ...] = ()
+    min_precision: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= TOP_K_LIMIT:
             raise RequestError(f"top_k must lie between 1 and {TOP_K_LIMIT:,}")
         if not 0 <= self.min_probability <= 1:
             raise RequestError("min_probability must lie between 0 and 1")
+        if not 0 <= self.min_precision <= PRECISIONS[-1]:
+            raise RequestError(f"min_precision must lie between 0 and {PRECISIONS[-1]}")
+        if self.min_precision and self.policy != BALANCED:
+            raise RequestError("give a policy or min_precision, not both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +64,16 @@ class Answers:
     ids: npt.NDArray[np.int32]
     probabilities: Probabilities
     asserted: npt.NDArray[np.bool_]
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Answers":
+        """Only the pairs that are kept (bool, one for each position)."""
+        return dataclasses.replace(
+            self,
+            indptr=np.concatenate([[0], np.cumsum(kept)])[self.indptr],
+            ids=self.ids[kept],
+            probabilities=self.probabilities[kept],
+            asserted=self.asserted[kept],
+        )
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
         """list<struct<label: string, probability: float, asserted: bool>>, null if rejected."""
@@ -75,24 +100,32 @@ class Decisions:
     `candidates` labels of each entity are reranked; `slope` and `intercept` turn the score of any
     other label into log-odds, but never above its entity's least probable candidate. Only
     candidates are asserted: those whose probability reaches their label's threshold under the
-    policy (`policies`: name -> float32[labels]).
+    policy (`policies`: name -> float32[labels]; `promises`: precision -> float32[labels]), and
+    what those imply.
     """
 
     candidates: int
     slope: float
     intercept: float
     policies: Mapping[str, Probabilities]
+    promises: Mapping[float, Probabilities]
+
+    @property
+    def policy_names(self) -> list[str]:
+        """The policies that can be asked for."""
+        return [*self.policies, PRECISE]
 
     def answer(
         self,
         question: Question,
         labels: LabelSet,
+        implications: Implications,
         scores: Scores,
         chosen: LabelIds,
         probabilities: Probabilities,
     ) -> Answers:
         """Answer for n entities from their scores (n x labels) and reranked candidates."""
-        thresholds = self.thresholds(question.policy)
+        thresholds = self.thresholds(question)
         allowed = (
             labels.matching(question.only) if question.only else np.ones(len(labels), np.bool_)
         )
@@ -106,18 +139,26 @@ class Decisions:
         floor = np.float32(question.min_probability)
         _answer(
             scores, chosen, probabilities, tail, thresholds, allowed, floor, listed,
-            counts, ids, shown, asserted,
+            implications.indptr, implications.ancestors, counts, ids, shown, asserted,
         )  # fmt: skip
         filled = np.arange(count + listed) < counts[:, None]
         indptr = np.zeros(n + 1, np.int64)
         np.cumsum(counts, out=indptr[1:])
         return Answers(labels, indptr, ids[filled], shown[filled], asserted[filled])
 
-    def thresholds(self, policy: str) -> Probabilities:
-        """The thresholds of a policy by label; raises RequestError."""
-        if policy not in self.policies:
-            raise RequestError(f"unknown policy; this model has {', '.join(self.policies)}")
-        return self.policies[policy]
+    def thresholds(self, question: Question) -> Probabilities:
+        """The thresholds that a question asks for, by label; raises RequestError."""
+        if question.policy not in self.policy_names:
+            raise RequestError(f"unknown policy; this model has {', '.join(self.policy_names)}")
+        if question.min_precision or question.policy == PRECISE:
+            least = question.min_precision or PRECISE_AT
+            levels = [level for level in self.promises if level >= least]
+            if not levels:
+                raise RequestError(
+                    f"this model promises a precision of {max(self.promises)} at most"
+                )
+            return self.promises[min(levels)]
+        return self.policies[question.policy]
 
 
 def concatenated(parts: list[Answers], labels: LabelSet) -> Answers:
@@ -143,6 +184,8 @@ def _answer(
     allowed: npt.NDArray[np.bool_],
     floor: np.float32,
     listed: int,
+    implied_indptr: npt.NDArray[np.int64],
+    implied: LabelIds,
     counts: npt.NDArray[np.int64],
     ids: LabelIds,
     shown: Probabilities,
@@ -150,8 +193,17 @@ def _answer(
 ) -> None:
     candidate = np.zeros(scores.shape[1], np.bool_)
     order = np.empty(chosen.shape[1], np.int64)
+    holds = np.empty(chosen.shape[1], np.bool_)
     for row in range(chosen.shape[0]):
         given = probabilities[row]
+        for i in range(order.size):
+            holds[i] = given[i] >= thresholds[chosen[row, i]]
+        for i in range(order.size):
+            if holds[i]:
+                label = chosen[row, i]
+                for j in range(implied_indptr[label], implied_indptr[label + 1]):
+                    for other in range(i):  # what is implied scores higher
+                        holds[other] |= chosen[row, other] == implied[j]
         for i in range(order.size):
             place = i
             while place > 0 and given[order[place - 1]] < given[i]:
@@ -165,11 +217,10 @@ def _answer(
             label, probability = chosen[row, i], given[i]
             if not allowed[label]:
                 continue
-            holds = probability >= thresholds[label]
-            if probability >= floor and (taken < listed or holds):
+            if probability >= floor and (taken < listed or holds[i]):
                 ids[row, n] = label
                 shown[row, n] = probability
-                asserted[row, n] = holds
+                asserted[row, n] = holds[i]
                 n += 1
             taken += 1
         if taken < listed:

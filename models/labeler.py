@@ -13,12 +13,22 @@ from models.decisions import (
     concatenated,
 )
 from models.features import FeatureRows, FeatureSpace
+from models.implications import Implications
 from models.labels import LabelSet
 from models.linear import LabelIds, LinearStage, Scores, candidates
 from models.reranker import Reranker
 
 CHUNK = 1_024
 """Entities whose scores are held at a time, so that memory does not grow with the request."""
+
+
+def proposed(
+    linear: LinearStage, implications: Implications, rows: FeatureRows, count: int
+) -> tuple[Scores, LabelIds]:
+    """What the first stage says: scores of all labels, and the `count` best as candidates."""
+    scores = linear.scores(rows)
+    implications.raise_scores(scores)
+    return scores, candidates(scores, count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Labeler:
     labels: LabelSet
     features: FeatureSpace
     linear: LinearStage
+    implications: Implications
     reranker: Reranker
     decisions: Decisions
 
@@ -50,18 +61,19 @@ class Labeler:
 
     def check(self, question: Question) -> None:
         """Raise RequestError for a question that this model cannot answer."""
-        self.decisions.thresholds(question.policy)
+        self.decisions.thresholds(question)
         self.labels.matching(question.only)
 
     def stages(self, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
         """Scores of all labels, the candidates, and the probabilities of the candidates."""
-        scores = self.linear.scores(rows)
-        chosen = candidates(scores, self.decisions.candidates)
-        return scores, chosen, self.reranker.probabilities(rows, scores, chosen)
+        scores, chosen = proposed(self.linear, self.implications, rows, self.decisions.candidates)
+        probabilities = self.reranker.probabilities(rows, scores, chosen)
+        self.implications.raise_probabilities(chosen, probabilities)
+        return scores, chosen, probabilities
 
     def _label_chunk(self, entities: Entities, question: Question) -> Answers:
         stages = self.stages(self.features.transform(entities))
-        return self.decisions.answer(question, self.labels, *stages)
+        return self.decisions.answer(question, self.labels, self.implications, *stages)
 
     def warm_up(self) -> None:
         """Compile or load all kernels and build all tables, by labelling one empty entity."""

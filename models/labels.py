@@ -45,15 +45,19 @@ class LabelSet:
 
 @dataclasses.dataclass(frozen=True)
 class LabelMatrix:
-    """The labels of n entities: row r has `ids[indptr[r]:indptr[r + 1]]`, ascending.
+    """Which labels n entities have: present, absent or unknown.
 
-    `unknown` counts, for each row, labels that are not in the label set.
+    Row r has `ids[indptr[r]:indptr[r + 1]]`, ascending. Of a label of an open world,
+    `open_ids[j]`, nothing is known in row r where `unknown[r, j]`. All other labels are absent.
+    `foreign` counts, for each row, labels that are not in the label set.
     """
 
     indptr: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int32]
     labels: int
-    unknown: npt.NDArray[np.int64]
+    foreign: npt.NDArray[np.int64]
+    open_ids: npt.NDArray[np.int32]
+    unknown: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -64,7 +68,9 @@ class LabelMatrix:
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
         ids = self.ids[np.repeat(self.indptr[rows], lengths) + within]
-        return LabelMatrix(indptr, ids, self.labels, self.unknown[rows])
+        return LabelMatrix(
+            indptr, ids, self.labels, self.foreign[rows], self.open_ids, self.unknown[rows]
+        )
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How many entities have each label."""
@@ -72,10 +78,24 @@ class LabelMatrix:
 
     def contains(self, candidates: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """For label ids by row (n x k): whether the row has them."""
-        rows = np.repeat(np.arange(len(self)), np.diff(self.indptr))
-        pairs = rows * self.labels + self.ids
+        pairs = self.owners() * self.labels + self.ids
         wanted = np.arange(len(self))[:, None] * self.labels + candidates
         return np.isin(wanted, pairs)
+
+    def owners(self) -> npt.NDArray[np.int64]:
+        """The row of each element of `ids`."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    def known(
+        self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.bool_]:
+        """For pairs of a row and a label: whether it is known if the row has the label."""
+        if not len(self.open_ids):
+            return np.ones(np.broadcast_shapes(rows.shape, ids.shape), np.bool_)
+        column = np.full(self.labels, -1)
+        column[self.open_ids] = np.arange(len(self.open_ids))
+        known: npt.NDArray[np.bool_] = (column[ids] < 0) | ~self.unknown[rows, column[ids]]
+        return known
 
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
@@ -90,21 +110,66 @@ def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
     return LabelSet(tuple(sorted(n for n in frequent.to_pylist() if n)))
 
 
-def label_matrix(lists: pa.ListArray, labels: LabelSet) -> LabelMatrix:
-    """Look up lists of label names in a label set; a null list counts as an empty one."""
+def label_matrix(
+    lists: pa.ListArray,
+    labels: LabelSet,
+    open_groups: Sequence[str] = (),
+    absent: pa.ListArray | None = None,
+) -> LabelMatrix:
+    """Look up lists of label names in a label set; a null list counts as an empty one.
+
+    `open_groups` names the groups (`group_of`) of an open world: a row knows such a group if it has
+    a label of it, which makes the group's others absent; else only what `absent` lists is absent.
+    """
     lists = _without_nulls(lists)
-    names = lists.flatten()
-    found = pc.index_in(names, labels.array)
-    rows = pc.list_parent_indices(lists).to_numpy()
-    known = pc.is_valid(found).to_numpy(zero_copy_only=False)
-    ids = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-    pairs = np.sort(rows[known] * max(len(labels), 1) + ids[known])
+    rows, ids = _looked_up(lists, labels)
+    native = ids >= 0
+    pairs = np.sort(rows[native] * max(len(labels), 1) + ids[native])
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-    owners, ids = np.divmod(pairs, max(len(labels), 1))
+    owners, present = np.divmod(pairs, max(len(labels), 1))
     indptr = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(np.bincount(owners, minlength=len(lists)), out=indptr[1:])
-    unknown = np.bincount(rows[~known], minlength=len(lists))
-    return LabelMatrix(indptr, ids.astype(np.int32), len(labels), unknown)
+    foreign = np.bincount(rows[~native], minlength=len(lists))
+    open_ids = np.flatnonzero([group_of(name) in open_groups for name in labels.names])
+    unknown = np.zeros((len(lists), len(open_ids)), np.bool_)
+    if len(open_ids):
+        _mark_unknown(unknown, open_ids, lists, labels)
+    if len(open_ids) and absent is not None:
+        rows, ids = _looked_up(_without_nulls(absent), labels)
+        told = np.isin(ids, open_ids)
+        unknown[rows[told], np.searchsorted(open_ids, ids[told])] = False
+    return LabelMatrix(
+        indptr, present.astype(np.int32), len(labels), foreign, open_ids.astype(np.int32), unknown
+    )
+
+
+def group_of(label: str) -> str:
+    """The group of a label: what stands before the equals sign, or all of it."""
+    return label.partition("=")[0]
+
+
+def _mark_unknown(
+    unknown: npt.NDArray[np.bool_],
+    open_ids: npt.NDArray[np.int64],
+    lists: pa.ListArray,
+    labels: LabelSet,
+) -> None:
+    """Mark the labels of each open group in all rows that have no label of it, foreign or not."""
+    rows = pc.list_parent_indices(lists).to_numpy()
+    given = pc.list_element(pc.split_pattern(lists.flatten(), "=", max_splits=1), 0)
+    groups = np.array([group_of(labels.names[i]) for i in open_ids])
+    for group in np.unique(groups):
+        mentioned = np.zeros(len(unknown), np.bool_)
+        mentioned[rows[pc.fill_null(pc.equal(given, group), False).to_numpy(False)]] = True
+        unknown[np.ix_(~mentioned, groups == group)] = True
+
+
+def _looked_up(
+    lists: pa.ListArray, labels: LabelSet
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The row of each listed name and its id, -1 for a name that is not in the label set."""
+    found = pc.fill_null(pc.index_in(lists.flatten(), labels.array), -1)
+    return pc.list_parent_indices(lists).to_numpy(), found.to_numpy().astype(np.int64)
 
 
 def _without_nulls(lists: pa.ListArray) -> pa.ListArray:

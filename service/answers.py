@@ -9,7 +9,7 @@ import pydantic
 from pydantic import Field
 
 from entities.tables import Entities, from_records
-from models.decisions import TOP_K_LIMIT, Answers, Question
+from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Answers, Question
 from models.registry import Model
 
 ENTITIES_LIMIT = 1_000
@@ -26,12 +26,15 @@ class LabelRequest(pydantic.BaseModel):
     top_k: int = Field(5, ge=1, le=TOP_K_LIMIT)
     min_probability: float = Field(0.0, ge=0, le=1)
     only: list[Pattern] = Field(default=[], max_length=PATTERNS_LIMIT)
-    policy: str = Field("balanced", max_length=100)
+    policy: str = Field(BALANCED, max_length=100)
+    min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
 
     @property
     def question(self) -> Question:
         """The part that is the same for all entities."""
-        return Question(self.top_k, self.policy, self.min_probability, tuple(self.only))
+        return Question(
+            self.top_k, self.policy, self.min_probability, tuple(self.only), self.min_precision
+        )
 
 
 def answer(body: bytes, model: Model) -> bytes:

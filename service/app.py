@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from entities.errors import LabelwrightError
+from models.decisions import NEVER, Question
 from models.registry import Model
 from service.answers import answer, identity
 from service.engine import Engine
@@ -82,6 +83,10 @@ def _model(model: Model) -> fastapi.APIRouter:
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
     labeler, manifest = model.bundle.labeler, model.bundle.manifest
     folded = [name.casefold() for name in labeler.labels.names]
+    thresholds = {
+        policy: labeler.decisions.thresholds(Question(policy=policy))
+        for policy in labeler.decisions.policy_names
+    }
 
     @router.get("/model")
     async def describe() -> dict[str, Any]:
@@ -91,7 +96,7 @@ def _model(model: Model) -> fastapi.APIRouter:
             "uri": model.uri,
             "run_id": model.run_id,
             "labels": len(labeler.labels),
-            "policies": list(labeler.decisions.policies),
+            "policies": labeler.decisions.policy_names,
             "metrics": manifest.details.get("metrics", {}),
             "schema": manifest.schema,
             "labelwright": manifest.labelwright,
@@ -103,7 +108,10 @@ def _model(model: Model) -> fastapi.APIRouter:
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> dict[str, Any]:
-        """The labels whose name contains the words searched for, with what decides about them."""
+        """The labels whose name contains the words searched for, with what decides about them.
+
+        A threshold of null says that the policy never asserts the label, for want of evidence.
+        """
         words = search.casefold().split()
         found = [i for i, name in enumerate(folded) if all(word in name for word in words)]
         labels = [
@@ -111,9 +119,10 @@ def _model(model: Model) -> fastapi.APIRouter:
                 "label": labeler.labels.names[i],
                 "rate": float(labeler.reranker.rate[i]),
                 "thresholds": {
-                    policy: float(thresholds[i])
-                    for policy, thresholds in labeler.decisions.policies.items()
+                    policy: None if given[i] == NEVER else float(given[i])
+                    for policy, given in thresholds.items()
                 },
+                "implies": [labeler.labels.names[a] for a in labeler.implications.ancestors_of(i)],
             }
             for i in found[offset : offset + limit]
         ]

@@ -58,7 +58,7 @@ def describe_labels(model: Model) -> dict[str, Any]:
     schema = model.bundle.labeler.schema
     request = LabelRequest.model_json_schema()
     request["properties"]["entities"]["items"] = entity_schema(schema)
-    request["properties"]["policy"]["enum"] = list(model.bundle.labeler.decisions.policies)
+    request["properties"]["policy"]["enum"] = model.bundle.labeler.decisions.policy_names
     example = {"entities": [example_entity(schema)], "top_k": 3}
     answered = json.loads(answer(json.dumps(example).encode(), model))
     return {

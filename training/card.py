@@ -14,7 +14,7 @@ from entities.tables import Entities
 from entities.text import normalise
 from models.decisions import Answers
 from models.labeler import Labeler
-from models.labels import LabelMatrix, label_matrix
+from models.labels import LabelMatrix
 from training.data import TEST_SHARE, LabelledEntities
 from training.fit import Configuration
 from training.metrics import DEPTH, Evaluation, correctness
@@ -62,7 +62,7 @@ class Subject:
     @functools.cached_property
     def truth(self) -> LabelMatrix:
         """The true labels of the test rows."""
-        return label_matrix(self.test.labels, self.labeler.labels)
+        return self.test.matrix(self.labeler.labels)
 
     @functools.cached_property
     def frequency(self) -> Counts:
@@ -256,7 +256,7 @@ def _decision_limits(subject: Subject) -> Iterator[str]:
     if silent := rows - len(np.unique(owners[answers.asserted])):
         yield f"On {silent:,} test rows ({silent / rows:.1%}) it asserts no label."
     limit = subject.labeler.decisions.candidates
-    per_row = np.diff(subject.truth.indptr) + subject.truth.unknown
+    per_row = np.diff(subject.truth.indptr) + subject.truth.foreign
     if over := int((per_row > limit).sum()):
         yield (
             f"It asserts at most {limit} labels of an entity; {over:,} test rows "
@@ -265,7 +265,7 @@ def _decision_limits(subject: Subject) -> Iterator[str]:
 
 
 def _label_limits(subject: Subject, findings: Findings) -> Iterator[str]:
-    labels, unknown = len(subject.labeler.labels), int(subject.truth.unknown.sum())
+    labels, unknown = len(subject.labeler.labels), int(subject.truth.foreign.sum())
     outside = f" {unknown:,} of {_tallies(subject)[2]:,} true labels on the test rows are others."
     yield f"It gives no labels but the {labels:,} it knows.{outside if unknown else ''}"
     if rare := int((subject.frequency < RARE).sum()):
@@ -367,7 +367,7 @@ def _tallies(subject: Subject) -> tuple[int, int, int]:
     """How many labels are asserted, asserted rightly, and true, on all test rows."""
     per_label = subject.evaluation.per_label
     given, right = (int(per_label[name].to_numpy().sum()) for name in ("asserted", "correct"))
-    return given, right, len(subject.truth.ids) + int(subject.truth.unknown.sum())
+    return given, right, len(subject.truth.ids) + int(subject.truth.foreign.sum())
 
 
 def _slice(name: str) -> str:

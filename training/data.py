@@ -15,6 +15,7 @@ from entities.readers import read_batches
 from entities.schema import EntitySchema
 from entities.tables import Entities
 from entities.text import normalise
+from models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
 """The share of names whose entities are held out for test."""
@@ -24,25 +25,37 @@ TEST_SHARE = 0.1
 class LabelledEntities:
     """Entities and, row by row, the list of labels they have.
 
-    `warnings` tell what was left out on the way.
+    `absent` lists labels of an open world that are known not to hold, where the source tells;
+    `warnings` say what was left out on the way.
     """
 
     entities: Entities
     labels: pa.ListArray
     warnings: Sequence[str] = ()
+    absent: pa.ListArray | None = None
 
     def __len__(self) -> int:
         return len(self.entities)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LabelledEntities":
         """The given rows, in the given order."""
-        return LabelledEntities(self.entities.take(rows), self.labels.take(pa.array(rows)))
+        positions = pa.array(rows)
+        absent = None if self.absent is None else self.absent.take(positions)
+        return LabelledEntities(
+            self.entities.take(rows), self.labels.take(positions), absent=absent
+        )
+
+    def matrix(self, labels: LabelSet) -> LabelMatrix:
+        """The labels as ids of a label set: present, absent, or unknown as the schema says."""
+        return label_matrix(self.labels, labels, self.entities.schema.open_world, self.absent)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over ids, fields and labels, independent of the files they came in."""
         digest = hashlib.sha256()
         table = self.entities.table.append_column("labels", self.labels)
+        if self.absent is not None:
+            table = table.append_column("absent", self.absent)
         sink = _DigestSink(digest)
         with pa.ipc.new_stream(pa.PythonFile(sink, "w"), table.schema) as writer:
             writer.write_table(table.combine_chunks())
@@ -54,7 +67,7 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
 
     Rows that the schema rejects, or whose labels are null, are left out and counted in `warnings`.
     """
-    tables, labels, warnings = [], [], set[str]()
+    tables, labels, absent, warnings = [], [], [], set[str]()
     rejected = unlabelled = 0
     reasons: list[str] = []
     read = 0
@@ -75,6 +88,9 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
             rows = pa.array(np.flatnonzero(keep))
             tables.append(batch.entities.table.take(rows))
             labels.append(batch.labels.take(rows))
+            absent.append(
+                _none_absent(len(rows)) if batch.absent is None else batch.absent.take(rows)
+            )
         if read > before and not labelled:
             raise DataError(f"{path} has no 'labels' column to learn from")
     if not sum(len(part) for part in labels):
@@ -86,9 +102,17 @@ def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntiti
         warnings.add(f"{unlabelled:,} rows left out: their labels are null")
     if duplicates := len(table) - len(pc.unique(table["id"])):
         warnings.add(f"{duplicates:,} rows repeat the id of another row")
+    told = pa.concat_arrays(absent)
     return LabelledEntities(
-        Entities(schema, table.combine_chunks()), pa.concat_arrays(labels), sorted(warnings)
+        Entities(schema, table.combine_chunks()),
+        pa.concat_arrays(labels),
+        sorted(warnings),
+        told if told.null_count < len(told) else None,
     )
+
+
+def _none_absent(rows: int) -> pa.ListArray:
+    return pa.nulls(rows, pa.list_(pa.string()))
 
 
 def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:

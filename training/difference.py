@@ -14,7 +14,7 @@ from entities.tables import Entities
 from models.bundle import Bundle
 from models.decisions import Answers, Question
 from models.labeler import Labeler
-from training.job import label_all
+from training.judging import label_all
 
 NOTABLE = 0.1
 """A probability that moves by no more than this has not changed."""
@@ -163,8 +163,8 @@ def _thresholds(old: Labeler, new: Labeler) -> dict[str, ThresholdChange]:
     found = {}
     for policy in old.decisions.policies:
         if policy in new.decisions.policies and shared:
-            before = old.decisions.thresholds(policy)[np.isin(old.labels.names, shared)]
-            after = new.decisions.thresholds(policy)[np.isin(new.labels.names, shared)]
+            before = old.decisions.policies[policy][np.isin(old.labels.names, shared)]
+            after = new.decisions.policies[policy][np.isin(new.labels.names, shared)]
             found[policy] = ThresholdChange(
                 (float(before.min()), float(before.max())),
                 (float(after.min()), float(after.max())),

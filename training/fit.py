@@ -3,25 +3,28 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from entities.errors import DataError
 from entities.tables import Entities
-from models.decisions import Decisions, Probabilities
+from models.decisions import BALANCED, BROAD, Decisions, Probabilities
 from models.features import FeatureRows, FeatureSpace, stacked
-from models.labeler import Labeler
-from models.labels import LabelMatrix, LabelSet, label_matrix, label_set
-from models.linear import LabelIds, LinearStage, candidates
+from models.implications import Implications
+from models.labeler import Labeler, proposed
+from models.labels import LabelMatrix, LabelSet, label_set
+from models.linear import LabelIds, LinearStage
 from models.reranker import Pairs, Reranker, calibrated, pair_features
 from training.data import LabelledEntities, name_hashes
+from training.decisions import best_threshold, logistic, precise_thresholds
 from training.features import fit_features
+from training.implications import learn_implications
 from training.linear import RowOrder, fit_linear
 from training.reranker import (
     Boosting,
+    as_bytes,
     calibration_knots,
     company,
     cross_fitted,
@@ -87,12 +90,16 @@ def silent(stage: str, share: float) -> None:
 class _HeldOut:
     """Pairs of entities whose stage-one scores come from a stage that has not seen them.
 
-    `positives` counts all true labels of these entities, candidates or not; the two histograms
-    count scores of labels that are no candidates (bin centres in `_BINS`).
+    `chosen` (n x candidates) are the candidates of each entity, whether they are `present`, and
+    whether that is `known`; `pairs` is what the trees look at. `positives` counts all true labels
+    of these entities, candidates or not; the two histograms count known pairs that are no
+    candidates by score (bin edges in `_BINS`).
     """
 
     pairs: Pairs
+    chosen: LabelIds
     present: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
     positives: int
     other_present: npt.NDArray[np.int64]
     other_absent: npt.NDArray[np.int64]
@@ -107,9 +114,20 @@ def fit_labeler(
         raise DataError(f"no label has at least {configuration.min_count} rows")
     if len(data) < LEAST_ROWS:
         raise DataError(f"{len(data)} rows are too few to learn from; it takes {LEAST_ROWS}")
-    matrix = label_matrix(data.labels, labels)
+    matrix = data.matrix(labels)
+    shares = company(matrix)
+    implications = learn_implications(labels, matrix.counts(), shares, data.entities.schema.implies)
+    relations = _Relations(label_rates(matrix), as_bytes(shares), implications)
     with ThreadPoolExecutor(configuration.threads) as pool:
-        return _Fit(data.entities, labels, matrix, configuration, progress, pool).run()
+        return _Fit(data.entities, labels, matrix, relations, configuration, progress, pool).run()
+
+
+class _Relations(NamedTuple):
+    """What is known of labels before any entity is looked at; see `Reranker`."""
+
+    rate: npt.NDArray[np.float32]
+    company: npt.NDArray[np.uint8]
+    implications: Implications
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +137,7 @@ class _Fit:
     entities: Entities
     labels: LabelSet
     matrix: LabelMatrix
+    relations: _Relations
     configuration: Configuration
     progress: Progress
     pool: ThreadPoolExecutor
@@ -127,7 +146,8 @@ class _Fit:
         features, rows = self._features()
         held_out, linear = self._linear(rows, len(features.keys))
         reranker, decisions = self._rerank(held_out)
-        return Labeler(self.labels, features, linear, reranker, decisions)
+        implications = self.relations.implications
+        return Labeler(self.labels, features, linear, implications, reranker, decisions)
 
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
         starts = range(0, len(self.entities), CHUNK)
@@ -154,13 +174,12 @@ class _Fit:
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if not len(inside) or not len(outside):
                 continue
-            (stage,) = self._stages(rows, features, [_orders(random, inside, passes)])
+            stage = self._stage(rows, features, _orders(random, inside, passes))
             parts.append(self._score_held_out(stage, rows.take(outside), self.matrix.take(outside)))
             scored += len(outside)
             if scored >= configuration.enough:
                 break
-        (final,) = self._stages(rows, features, [_orders(random, everything, passes)])
-        return _merged(parts), final
+        return _merged(parts), self._stage(rows, features, _orders(random, everything, passes))
 
     def _folds(self) -> npt.NDArray[np.int64]:
         """The fold of each row: by name, so that chains are not split, unless names are few."""
@@ -170,15 +189,13 @@ class _Fit:
             return np.arange(len(folds)) % self.configuration.folds
         return folds
 
-    def _stages(
-        self, rows: FeatureRows, features: int, acts: Sequence[Sequence[RowOrder]]
-    ) -> list[LinearStage]:
-        share = 1 / (self._fits(len(rows.indptr) - 1) * len(acts))
+    def _stage(self, rows: FeatureRows, features: int, passes: Sequence[RowOrder]) -> LinearStage:
+        share = 1 / self._fits(len(rows.indptr) - 1)
         return fit_linear(
             rows,
             self.matrix,
             features,
-            acts,
+            passes,
             self.configuration.cost,
             self.configuration.threads,
             lambda part: self.progress("linear stage", part * share),
@@ -192,49 +209,53 @@ class _Fit:
     def _score_held_out(
         self, stage: LinearStage, rows: FeatureRows, truth: LabelMatrix
     ) -> _HeldOut:
-        rate, company_ = label_rates(self.matrix), company(self.matrix)
+        rate, company, implications = self.relations
 
         def score(start: int) -> _HeldOut:
             span = np.arange(start, min(start + CHUNK, len(truth)))
             part, labels = rows.take(span), truth.take(span)
-            scores = stage.scores(part)
-            chosen = candidates(scores, self.configuration.candidates)
-            pairs = pair_features(part, scores, chosen, rate, company_)
-            present, absent = _others(scores, chosen, labels)
-            return _HeldOut(pairs, labels.contains(chosen), len(labels.ids), present, absent)
+            scores, chosen = proposed(stage, implications, part, self.configuration.candidates)
+            pairs = pair_features(part, scores, chosen, rate, company)
+            known = labels.known(np.arange(len(span))[:, None], chosen)
+            others = _others(scores, chosen, labels)
+            return _HeldOut(pairs, chosen, labels.contains(chosen), known, len(labels.ids), *others)
 
         return _merged(list(self.pool.map(score, range(0, len(truth), CHUNK))))
 
     def _rerank(self, held_out: _HeldOut) -> tuple[Reranker, Decisions]:
-        present = held_out.present.ravel()
+        rate, company, implications = self.relations
         boosting = self.configuration.boosting
-        count = held_out.present.shape[1]
-        raw = cross_fitted(held_out.pairs, present, count, boosting)
+        present, known = held_out.present.ravel(), held_out.known.ravel()
+        count = held_out.chosen.shape[1]
+        raw = cross_fitted(held_out.pairs, present, known, count, boosting)
         self.progress("reranker", 0.5)
-        knots = calibration_knots(raw, present)
-        booster = fit_trees(held_out.pairs, present, boosting)
+        knots = calibration_knots(raw[known], present[known])
+        booster = fit_trees(held_out.pairs[known], present[known], boosting)
         self.progress("reranker", 0.5)
-        reranker = Reranker(
-            label_rates(self.matrix), company(self.matrix), knots, booster.model_to_string()
+        probabilities = calibrated(raw, knots).reshape(held_out.chosen.shape)
+        implications.raise_probabilities(held_out.chosen, probabilities)
+        decisions = self._decisions(held_out, probabilities)
+        return Reranker(rate, company, knots, booster.model_to_string()), decisions
+
+    def _decisions(self, held_out: _HeldOut, probabilities: Probabilities) -> Decisions:
+        known = held_out.known
+        present, probabilities = held_out.present[known], probabilities[known]
+        ids = held_out.chosen[known].astype(np.int64)
+        count = len(self.labels)
+
+        def everywhere(beta: float) -> Probabilities:
+            threshold = best_threshold(probabilities, present, held_out.positives, beta)
+            return np.full(count, threshold, np.float32)
+
+        centres = (_BINS[1:] + _BINS[:-1]) / 2
+        slope, intercept = logistic(centres, held_out.other_present, held_out.other_absent)
+        return Decisions(
+            held_out.chosen.shape[1],
+            slope,
+            intercept,
+            {BALANCED: everywhere(1.0), BROAD: everywhere(2.0)},
+            precise_thresholds(ids, probabilities, present, count),
         )
-        threshold = best_threshold(calibrated(raw, knots), present, held_out.positives)
-        slope, intercept = _logistic(held_out.other_present, held_out.other_absent)
-        thresholds = np.full(len(self.labels), threshold, np.float32)
-        return reranker, Decisions(count, slope, intercept, {"balanced": thresholds})
-
-
-def best_threshold(
-    probabilities: Probabilities, present: npt.NDArray[np.bool_], positives: int
-) -> float:
-    """The threshold with the largest micro-F1, where `positives` pairs hold in all.
-
-    It lies halfway between the last probability asserted and the first that is not.
-    """
-    order = np.argsort(-probabilities, kind="stable")
-    f1 = 2 * np.cumsum(present[order]) / (np.arange(1, len(order) + 1) + positives)
-    last = int(np.argmax(f1))
-    following = probabilities[order[min(last + 1, len(order) - 1)]]
-    return float((probabilities[order[last]] + following) / 2)
 
 
 _BINS = np.linspace(-4, 2, 121)
@@ -243,33 +264,24 @@ _BINS = np.linspace(-4, 2, 121)
 def _others(
     scores: npt.NDArray[np.float32], chosen: LabelIds, truth: LabelMatrix
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Histograms of the scores of labels that are no candidates: present ones, absent ones."""
-    owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
+    """Histograms of the scores of known pairs that are no candidates: present ones, absent ones."""
     others = scores.copy()
     others[np.arange(len(scores))[:, None], chosen] = np.nan
-    true = others[owners, truth.ids]
+    rows, columns = np.nonzero(truth.unknown)
+    others[rows, truth.open_ids[columns]] = np.nan
+    true = others[truth.owners(), truth.ids]
     present, _ = np.histogram(np.clip(true[~np.isnan(true)], _BINS[0], _BINS[-1]), _BINS)
     known = others[~np.isnan(others)]
     everything, _ = np.histogram(np.clip(known, _BINS[0], _BINS[-1]), _BINS)
     return present, everything - present
 
 
-def _logistic(present: npt.NDArray[np.int64], absent: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Slope and intercept from score to log-odds (Platt 1999), from two histograms of scores."""
-    if not present.any() or not absent.any():
-        return 1.0, float(np.log((present.sum() + 0.5) / (absent.sum() + 0.5)))
-    centres = (_BINS[1:] + _BINS[:-1]) / 2
-    x = np.concatenate([centres, centres])[:, None]
-    y = np.repeat([1, 0], len(centres))
-    weights = np.concatenate([present, absent])
-    model = LogisticRegression(C=1e6).fit(x[weights > 0], y[weights > 0], weights[weights > 0])
-    return max(float(model.coef_[0, 0]), 0.0), float(model.intercept_[0])
-
-
 def _merged(parts: Sequence[_HeldOut]) -> _HeldOut:
     return _HeldOut(
         np.concatenate([part.pairs for part in parts]),
+        np.concatenate([part.chosen for part in parts]),
         np.concatenate([part.present for part in parts]),
+        np.concatenate([part.known for part in parts]),
         sum(part.positives for part in parts),
         np.sum([part.other_present for part in parts], axis=0),
         np.sum([part.other_absent for part in parts], axis=0),

@@ -1,14 +1,12 @@
 """The training job: read, split, fit, evaluate, record, register, and promote or refuse."""
 
 import dataclasses
-import functools
 import importlib.metadata
 import platform
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,15 @@ import numpy as np
 
 from entities.errors import StorageError
 from entities.schema import EntitySchema
-from entities.tables import Entities
-from models import decisions
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Answers, Question
 from models.labeler import Labeler
-from models.labels import label_matrix
 from models.registry import load_model
 from training import promotion, tracking, versions
 from training.data import LabelledEntities, read_labelled, row_hashes, split
 from training.fit import Configuration, Progress, fit_labeler, silent
+from training.judging import judged
 from training.metrics import Evaluation, evaluate
-
-SLICE = 8_192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +57,8 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
     progress("reading", 1.0)
     labeler = fit_labeler(data, task.configuration, progress)
     with _working_folder() as folder:
-        answers = label_all(labeler, test.entities, Question(), task.configuration.threads)
-        evaluation = evaluate(answers, label_matrix(test.labels, labeler.labels))
+        answers, truth = judged(labeler, test, Question(), task.configuration.threads)
+        evaluation = evaluate(answers, truth)
         progress("evaluation", 1.0)
         metrics = dataclasses.asdict(evaluation.metrics)
         details = _details(task, data, test) | {"metrics": metrics}
@@ -97,20 +91,6 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
     return Outcome(registered, evaluation, verdict, data.warnings, seconds)
 
 
-def evaluate_labeler(labeler: Labeler, data: LabelledEntities, threads: int) -> Evaluation:
-    """Metrics of a model on labelled entities, asked with the balanced policy."""
-    answers = label_all(labeler, data.entities, Question(), threads)
-    return evaluate(answers, label_matrix(data.labels, labeler.labels))
-
-
-def label_all(labeler: Labeler, entities: Entities, question: Question, threads: int) -> Answers:
-    """Answers for all entities, computed by several threads."""
-    slices = [entities.slice(start, SLICE) for start in range(0, len(entities), SLICE)]
-    with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(functools.partial(labeler.label, question=question), slices))
-    return decisions.concatenated(parts, labeler.labels)
-
-
 def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
     data = read_labelled(task.data, task.schema)
     if not task.test:
@@ -140,7 +120,8 @@ def _judge(
     if champion is None:
         return promotion.FIRST
     current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
-    verdict = promotion.compare(labeler, current, test, task.configuration.seed)
+    configuration = task.configuration
+    verdict = promotion.compare(labeler, current, test, configuration.seed, configuration.threads)
     with _working_folder() as folder:
         seen = tracking.training_rows(task.name, champion, Path(folder))
     if seen is None or not (share := np.isin(row_hashes(test.entities), seen).mean()):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.compiled import compiled
+from models.compiled import compiled, prefetch
 from models.features import FeatureRows
 from models.labels import LabelMatrix
 from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage
@@ -27,6 +27,8 @@ CONSTANT = np.float32(0.2)
 """Value of the constant feature, whose weight is a label's bias."""
 SMALLEST_STEP = np.float32(0.01)
 """Smaller changes of a dual variable are not carried out."""
+AHEAD = 8
+"""So many features before its own turn, the weights of a feature are fetched from memory."""
 
 RowOrder = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -36,38 +38,42 @@ def fit_linear(
     rows: FeatureRows,
     labels: LabelMatrix,
     features: int,
-    acts: Sequence[Sequence[RowOrder]],
+    passes: Sequence[RowOrder],
     cost: float,
     threads: int,
     advance: Callable[[float], None] = lambda share: None,
-) -> list[LinearStage]:
-    """Fit one classifier for each label, and return the stage as it is after each act.
+) -> LinearStage:
+    """Fit one classifier for each label.
 
-    An act is a list of passes, a pass the order in which it walks the rows. Later acts go on where
-    earlier ones ended, so that a fit on some rows grows cheaply into one on all rows. `cost` is
-    liblinear's C; `advance` is told the share of the work just done.
+    A pass is the order in which it walks the rows; rows that no pass names are left out, and so are
+    pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
+    done.
     """
     firsts = range(0, labels.labels, BLOCK)
     frequent = max(1, min(features, DENSE_BYTES // labels.labels))
-    share = 1 / (len(firsts) * sum(len(act) for act in acts))
 
-    def fit_block(first: int) -> list[_Block]:
+    def fit_block(first: int) -> _Block:
         width = min(BLOCK, labels.labels - first)
         weights = np.zeros((features + 1, width), np.float32)
         duals = np.zeros((len(labels), width), np.float32)
-        snapshots = []
-        for act in acts:
-            for order in act:
-                _descend(
-                    *rows, order, labels.indptr, labels.ids, first, np.float32(cost), weights, duals
-                )
-                advance(share)
-            snapshots.append(_snapshot(weights, frequent, first))
-        return snapshots
+        for order in passes:
+            _descend(
+                *rows,
+                order,
+                labels.indptr,
+                labels.ids,
+                labels.open_ids,
+                labels.unknown,
+                first,
+                np.float32(cost),
+                weights,
+                duals,
+            )
+            advance(1 / (len(firsts) * len(passes)))
+        return _snapshot(weights, frequent, first)
 
     with ThreadPoolExecutor(threads) as pool:
-        blocks = list(pool.map(fit_block, firsts))
-    return [_assemble([block[act] for block in blocks], labels.labels) for act in range(len(acts))]
+        return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
 
 
 class _Block(NamedTuple):
@@ -127,6 +133,8 @@ def _descend(
     order: RowOrder,
     label_indptr: npt.NDArray[np.int64],
     label_ids: npt.NDArray[np.int32],
+    open_ids: npt.NDArray[np.int32],
+    unknown: npt.NDArray[np.bool_],
     first: int,
     cost: np.float32,
     weights: Floats,
@@ -135,7 +143,8 @@ def _descend(
     """One pass over the rows in `order` for the labels from `first` on.
 
     For a pair with sign y, score s and dual a, the step of dual coordinate descent is
-    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); the weights move by (a' - a) y x.
+    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); the weights move by (a' - a) y x. The
+    sign of an unknown pair is 0, so nothing moves.
     """
     width = weights.shape[1]
     constant = weights[-1]
@@ -151,7 +160,11 @@ def _descend(
         for label in range(width):
             scores[label] = START + CONSTANT * constant[label]
             signs[label] = -1
+        for i in range(begin, min(begin + AHEAD, end)):
+            prefetch(weights, indices[i])
         for i in range(begin, end):
+            if i + AHEAD < end:
+                prefetch(weights, indices[i + AHEAD])
             value, line = values[i], weights[indices[i]]
             for label in range(width):
                 scores[label] += value * line[label]
@@ -159,6 +172,10 @@ def _descend(
             label = label_ids[i] - first
             if 0 <= label < width:
                 signs[label] = 1
+        for i in range(open_ids.size):
+            label = open_ids[i] - first
+            if 0 <= label < width and unknown[row, i]:
+                signs[label] = 0
         dual = duals[row]
         for label in range(width):
             gradient = signs[label] * scores[label] - np.float32(1) + damping * dual[label]

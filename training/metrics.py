@@ -16,17 +16,20 @@ BINS = 15
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """Precision among the first k (in percent), F-measures of what is asserted, calibration error.
+    """Precision among the first k (in percent), how good what is asserted is, calibration error.
 
-    A true label outside the model's label set counts as missed. Macro-F1 is the mean over labels
-    that some entity has. `ece` is the expected calibration error over the DEPTH most probable pairs
-    of each entity, in bins of equal mass (Naeini et al., AAAI 2015, with equal-mass bins).
+    `precision`, `recall` and `micro_f1` are over all pairs. A true label outside the model's label
+    set counts as missed. Macro-F1 is the mean over labels that some entity has. `ece` is the
+    expected calibration error over the DEPTH most probable pairs of each entity, in bins of equal
+    mass (Naeini et al., AAAI 2015, with equal-mass bins).
     """
 
     rows: int
     p_at_1: float
     p_at_3: float
     p_at_5: float
+    precision: float
+    recall: float
     micro_f1: float
     macro_f1: float
     ece: float
@@ -51,7 +54,7 @@ def evaluate(answers: Answers, truth: LabelMatrix) -> Evaluation:
     given = np.bincount(answers.ids[asserted], minlength=count)
     right = np.bincount(answers.ids[asserted & correct], minlength=count)
     true = truth.counts()
-    all_true = int(true.sum() + truth.unknown.sum())
+    all_true = int(true.sum() + truth.foreign.sum())
     f1 = 2 * right / np.maximum(given + true, 1)
     top = position < DEPTH
     metrics = Metrics(
@@ -59,6 +62,8 @@ def evaluate(answers: Answers, truth: LabelMatrix) -> Evaluation:
         p_at_1=precision[1],
         p_at_3=precision[3],
         p_at_5=precision[5],
+        precision=float(right.sum() / max(given.sum(), 1)),
+        recall=float(right.sum() / max(all_true, 1)),
         micro_f1=float(2 * right.sum() / max(given.sum() + all_true, 1)),
         macro_f1=float(f1[true > 0].mean()) if (true > 0).any() else 0.0,
         ece=calibration_error(answers.probabilities[top], correct[top]),

@@ -85,7 +85,7 @@ def precision_recall(answers: Answers, truth: LabelMatrix, frequency: Counts) ->
     _, _, correct = correctness(answers, truth)
     rare = frequency < RARE
     parts = [
-        ("all labels", OVERALL, np.ones(len(frequency), np.bool_), int(truth.unknown.sum())),
+        ("all labels", OVERALL, np.ones(len(frequency), np.bool_), int(truth.foreign.sum())),
         (f"common labels ({RARE} training rows or more)", COMMON, ~rare, 0),
         (f"rare labels (fewer than {RARE})", RARE_COLOUR, rare, 0),
     ]

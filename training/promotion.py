@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from models.decisions import Answers, Question
 from models.labeler import Labeler
-from models.labels import label_matrix
+from models.labels import LabelMatrix
 from training.data import LabelledEntities
+from training.judging import judged
 from training.metrics import DEPTH, correctness
 from training.slices import slices
 
@@ -39,7 +40,9 @@ class Verdict:
 FIRST = Verdict(True, "it is the first version")
 
 
-def compare(challenger: Labeler, champion: Labeler, test: LabelledEntities, seed: int) -> Verdict:
+def compare(
+    challenger: Labeler, champion: Labeler, test: LabelledEntities, seed: int, threads: int
+) -> Verdict:
     """Promote unless the challenger may be worse by more than TOLERANCE, or a slice collapses.
 
     The bound is that of a paired bootstrap over rows (one-sided, CONFIDENCE). A slice collapses
@@ -48,7 +51,7 @@ def compare(challenger: Labeler, champion: Labeler, test: LabelledEntities, seed
     shared = sorted(set(challenger.labels.names) & set(champion.labels.names))
     if not shared:
         return Verdict(False, "it shares no label with the champion")
-    gains = _quality(challenger, test, shared) - _quality(champion, test, shared)
+    gains = _quality(challenger, test, shared, threads) - _quality(champion, test, shared, threads)
     lower, _ = bounds(gains, seed)
     figures = (
         f"nDCG@{DEPTH} {100 * gains.mean():+.2f} points against the champion, at least "
@@ -82,32 +85,19 @@ def _collapsed(gains: Gains, test: LabelledEntities, seed: int) -> str | None:
     return f"slice {name!r} falls by {-100 * loss:.2f} points"
 
 
-def _quality(labeler: Labeler, test: LabelledEntities, shared: list[str]) -> Gains:
-    answers = _restricted(labeler.label(test.entities, _QUESTION), shared)
-    return ndcg(answers, test, shared)
+def _quality(labeler: Labeler, test: LabelledEntities, shared: list[str], threads: int) -> Gains:
+    answers, truth = judged(labeler, test, _QUESTION, threads)
+    wanted = np.isin(answers.labels.names, shared)
+    return ndcg(answers.where(wanted[answers.ids]), truth, wanted)
 
 
-def _restricted(answers: Answers, names: list[str]) -> Answers:
-    """Only the labels of those names."""
-    kept = np.isin(answers.ids, np.flatnonzero(np.isin(answers.labels.names, names)))
-    return dataclasses.replace(
-        answers,
-        indptr=np.concatenate([[0], np.cumsum(kept)])[answers.indptr],
-        ids=answers.ids[kept],
-        probabilities=answers.probabilities[kept],
-        asserted=answers.asserted[kept],
-    )
-
-
-def ndcg(answers: Answers, test: LabelledEntities, names: list[str]) -> Gains:
+def ndcg(answers: Answers, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]) -> Gains:
     """nDCG over the first DEPTH answers of each row (Järvelin & Kekäläinen 2002).
 
-    Only true labels among `names` count; a row that has none of them is judged 1.
+    Only true labels that are `wanted` (bool[labels]) count; a row that has none is judged 1.
     """
-    truth = label_matrix(test.labels, answers.labels)
-    wanted = np.isin(answers.labels.names, names)[truth.ids]
-    rows = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
-    possible = np.minimum(np.bincount(rows[wanted], minlength=len(truth)), DEPTH)
+    true = truth.owners()[wanted[truth.ids]]
+    possible = np.minimum(np.bincount(true, minlength=len(truth)), DEPTH)
     discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[possible]
     owners, position, correct = correctness(answers, truth)

@@ -16,6 +16,7 @@ KNOTS = 64
 
 Flags = npt.NDArray[np.bool_]
 RawScores = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +60,18 @@ def fit_trees(pairs: Pairs, present: Flags, boosting: Boosting) -> lightgbm.Boos
     return lightgbm.train(boosting.parameters(), data, boosting.trees)
 
 
-def cross_fitted(pairs: Pairs, present: Flags, candidates: int, boosting: Boosting) -> RawScores:
-    """Raw scores of all pairs, each from trees that have not seen its entity."""
+def cross_fitted(
+    pairs: Pairs, present: Flags, known: Flags, candidates: int, boosting: Boosting
+) -> RawScores:
+    """Raw scores of all pairs, each from trees that have not seen its entity.
+
+    They learn only from pairs that are known.
+    """
     fold = np.repeat(np.arange(len(pairs) // candidates) % HALVES, candidates)
     raw = np.empty(len(pairs))
     for half in range(HALVES):
-        booster = fit_trees(pairs[fold != half], present[fold != half], boosting)
+        others = (fold != half) & known
+        booster = fit_trees(pairs[others], present[others], boosting)
         scores = booster.predict(pairs[fold == half], raw_score=True, num_threads=boosting.threads)
         raw[fold == half] = scores
     return raw
@@ -89,15 +96,28 @@ def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]
     return np.stack([x, y + 1e-6 * x])
 
 
-def label_rates(labels: LabelMatrix) -> npt.NDArray[np.float32]:
-    """The share of entities with each label."""
-    return (labels.counts() / len(labels)).astype(np.float32)
+def label_rates(labels: LabelMatrix) -> Floats:
+    """The share of entities with each label, among those where it is known."""
+    known = np.full(labels.labels, max(len(labels), 1))
+    known[labels.open_ids] = np.maximum((~labels.unknown).sum(axis=0), 1)
+    rates: Floats = (labels.counts() / known).astype(np.float32)
+    return rates
 
 
-def company(labels: LabelMatrix) -> npt.NDArray[np.uint8]:
-    """255 times the share of entities with the row's label that also have the column's."""
+def company(labels: LabelMatrix) -> Floats:
+    """The share of entities with the row's label that also have the column's, labels x labels.
+
+    Only entities count of which the column's label is known.
+    """
     ones = np.ones(len(labels.ids), np.float32)
     shape = (len(labels), labels.labels)
     matrix = scipy.sparse.csr_array((ones, labels.ids, labels.indptr), shape=shape)
-    together: npt.NDArray[np.float32] = (matrix.T @ matrix).toarray()
-    return np.rint(255 * together / np.maximum(labels.counts(), 1)[:, None]).astype(np.uint8)
+    together: Floats = (matrix.T @ matrix).toarray()
+    known = np.repeat(labels.counts()[:, None].astype(np.float32), labels.labels, axis=1)
+    known[:, labels.open_ids] = matrix.T @ (~labels.unknown).astype(np.float32)
+    return (together / np.maximum(known, 1)).astype(np.float32, copy=False)
+
+
+def as_bytes(shares: Floats) -> npt.NDArray[np.uint8]:
+    """Shares between 0 and 1 as whole numbers from 0 to 255."""
+    return np.rint(255 * shares).astype(np.uint8)

@@ -124,11 +124,11 @@ def _label_metrics(
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))[wanted[truth.ids]]
     asked = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))[wanted[answers.ids]]
     here = _kept(answers, wanted[answers.ids], np.bincount(asked, minlength=len(truth)))
-    there = LabelMatrix(
-        _offsets(np.bincount(owners, minlength=len(truth))),
-        truth.ids[wanted[truth.ids]],
-        truth.labels,
-        np.zeros(len(truth), np.int64),
+    there = dataclasses.replace(
+        truth,
+        indptr=_offsets(np.bincount(owners, minlength=len(truth))),
+        ids=truth.ids[wanted[truth.ids]],
+        foreign=np.zeros(len(truth), np.int64),
     )
     metrics = evaluate(here, there).metrics
     return {
@@ -159,7 +159,7 @@ def _tallies(answers: Answers, truth: LabelMatrix) -> tuple[Counts, Counts]:
     rows, _, correct = correctness(answers, truth)
     right = np.bincount(rows[answers.asserted & correct], minlength=len(truth))
     given = np.bincount(rows[answers.asserted], minlength=len(truth))
-    return right, given + np.diff(truth.indptr) + truth.unknown
+    return right, given + np.diff(truth.indptr) + truth.foreign
 
 
 def _bounds(right: Counts, size: Counts, random: np.random.Generator) -> dict[str, float]:

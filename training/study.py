@@ -22,12 +22,14 @@ import scipy.special
 from entities.errors import DataError, RegistryError
 from entities.schema import Column
 from entities.tables import Entities
+from models.decisions import Question
 from models.home import artifact_root
 from models.registry import reached
 from training import tracking
 from training.data import LabelledEntities, read_labelled, split
 from training.fit import Configuration, Progress, fit_labeler, silent
-from training.job import Task, evaluate_labeler
+from training.job import Task
+from training.judging import evaluate_labeler
 from training.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -273,7 +275,7 @@ def _fitted(
     started = time.perf_counter()
     labeler = fit_labeler(rows, configuration)
     seconds = time.perf_counter() - started
-    metrics = evaluate_labeler(labeler, test, configuration.threads).metrics
+    metrics = evaluate_labeler(labeler, test, Question(), configuration.threads).metrics
     result = Result(variant, len(rows), len(labeler.labels), metrics, seconds)
     run.note(
         dataclasses.asdict(configuration) | _described(result),
@@ -291,7 +293,8 @@ def _sample(rows: int, share: float) -> npt.NDArray[np.int64]:
 def _without(data: LabelledEntities, column: Column) -> LabelledEntities:
     table = data.entities.table
     fields = [field for field in column.fields if field in table.column_names]
-    return LabelledEntities(Entities(data.entities.schema, table.drop_columns(fields)), data.labels)
+    fewer = Entities(data.entities.schema, table.drop_columns(fields))
+    return dataclasses.replace(data, entities=fewer)
 
 
 def _described(result: Result) -> dict[str, Any]:

@@ -21,11 +21,11 @@ import pyarrow.csv
 
 from entities.errors import DataError, LabelwrightError
 from models.decisions import Question
-from models.labels import label_matrix
 from training import tracking
 from training.data import LabelledEntities, name_hashes, read_labelled, split
 from training.fit import Configuration, Progress, fit_labeler, silent
-from training.job import Task, label_all
+from training.job import Task
+from training.judging import judged
 from training.metrics import DEPTH, evaluate
 from training.promotion import CONFIDENCE, RESAMPLES, Gains, ndcg
 from training.study import KILLED, Run, experiment, running
@@ -263,9 +263,9 @@ def _judged(
     started = time.perf_counter()
     labeler = fit_labeler(train, configuration)
     seconds = time.perf_counter() - started
-    answers = label_all(labeler, validation.entities, Question(), configuration.threads)
-    quality = ndcg(answers, validation, list(labeler.labels.names))
-    metrics = evaluate(answers, label_matrix(validation.labels, labeler.labels)).metrics
+    answers, truth = judged(labeler, validation, Question(), configuration.threads)
+    quality = ndcg(answers, truth, np.ones(len(labeler.labels), np.bool_))
+    metrics = evaluate(answers, truth).metrics
     figures = {f"ndcg_at_{DEPTH}": float(quality.mean()), "seconds": seconds}
     run.note(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)
     return quality

@@ -18,20 +18,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
     options.add_model(parser, required=True)
     options.add_data(parser)
+    options.add_policy(parser)
     options.add_threads(parser)
     options.add_json(parser)
 
 
 def run(given: argparse.Namespace) -> None:
     """Evaluate and print the tables."""
+    from models.decisions import Question
     from models.registry import load_model
     from training.data import read_labelled
-    from training.job import evaluate_labeler
+    from training.judging import evaluate_labeler
 
     labeler = load_model(given.model).bundle.labeler
     data = read_labelled(options.paths(given.data), labeler.schema)
     options.warn(data.warnings)
-    evaluation = evaluate_labeler(labeler, data, given.threads)
+    question = Question(policy=given.policy, min_precision=given.min_precision)
+    labeler.check(question)
+    evaluation = evaluate_labeler(labeler, data, question, given.threads)
     _print(evaluation)
     if given.json:
         print(json.dumps(dataclasses.asdict(evaluation.metrics)))

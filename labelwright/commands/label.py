@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="list the K most probable labels, beside every asserted one (default: 5)",
     )
-    parser.add_argument("--policy", default="balanced", metavar="NAME", help="default: balanced")
+    options.add_policy(parser)
     options.add_threads(parser)
 
 
@@ -37,7 +37,7 @@ def run(given: argparse.Namespace) -> None:
     from models.registry import load_model
     from service.bulk import label_file
 
-    question = Question(top_k=given.top_k, policy=given.policy)
+    question = Question(given.top_k, given.policy, min_precision=given.min_precision)
     total = count_rows(given.input)
     labeler = load_model(given.model).bundle.labeler
     with tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False) as bar:

@@ -68,6 +68,24 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """`--policy NAME` or `--min-precision P`."""
+    policy = parser.add_mutually_exclusive_group()
+    policy.add_argument(
+        "--policy",
+        default="balanced",
+        metavar="NAME",
+        help="which labels to assert: balanced (default), broad or precise",
+    )
+    policy.add_argument(
+        "--min-precision",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="assert only what is right in at least this share of cases, label by label",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """`--threads N`; the default is what this process may use."""
     parser.add_argument(

@@ -33,7 +33,7 @@ def here(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
 @pytest.fixture(scope="module")
 def shy(labeler: Labeler, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The shared model as a bundle in a folder, but it never asserts LABEL."""
-    thresholds = labeler.decisions.thresholds("balanced").copy()
+    thresholds = labeler.decisions.policies["balanced"].copy()
     thresholds[labeler.labels.names.index(LABEL)] = 2
     decisions = dataclasses.replace(labeler.decisions, policies={"balanced": thresholds})
     folder = tmp_path_factory.mktemp("diff") / "shy"
@@ -91,7 +91,7 @@ def test_with_data_it_counts_and_shows_what_is_asserted_no_more(
     assert len(examples) == 2
     assert [said["examples"][kind] for kind in KINDS if kind != "removed"] == [[], []]
     for example in examples:
-        assert example["old"] == example["new"] > labeler.decisions.thresholds("balanced").min()
+        assert example["old"] == example["new"] > labeler.decisions.policies["balanced"].min()
         assert example["id"] in out
         assert example["name"] in out.split("removed: the largest moves")[1]
     assert f"{label['removed']} of 400 rows have other labels" in out

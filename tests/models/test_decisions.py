@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from entities.errors import RequestError
 from models.decisions import TOP_K_LIMIT, Answers, Decisions, Question, concatenated
+from models.implications import Implications
 from models.labels import LabelSet
 from models.linear import candidates
 
@@ -33,8 +34,12 @@ class Case:
 
     def answer(self, question: Question) -> Answers:
         return self.decisions.answer(
-            question, self.labels, self.scores, self.chosen, self.probabilities
+            question, self.labels, self.implications, self.scores, self.chosen, self.probabilities
         )
+
+    @property
+    def implications(self) -> Implications:
+        return Implications.none(len(self.labels))
 
     def take(self, rows: list[int]) -> "Case":
         return dataclasses.replace(
@@ -55,7 +60,7 @@ def case_of(seed: int, labels: int = 8, count: int = 3, entities: int = 4) -> Ca
     policies = {"balanced": thresholds[0], "bold": thresholds[1]}
     names = tuple(f"{'ab'[n % 2]}{n}" for n in range(labels))
     return Case(
-        LabelSet(names), scores, chosen, probabilities, Decisions(count, 1.5, -1.0, policies)
+        LabelSet(names), scores, chosen, probabilities, Decisions(count, 1.5, -1.0, policies, {})
     )
 
 
@@ -216,7 +221,7 @@ def answer_one(
         np.array([scores], np.float32),
         np.arange(count, dtype=np.int32)[None],
         np.array([probabilities], np.float32),
-        Decisions(count, 1.0, 0.0, {"balanced": np.array(thresholds, np.float32)}),
+        Decisions(count, 1.0, 0.0, {"balanced": np.array(thresholds, np.float32)}, {}),
     )
     (row,) = rows_of(case.answer(question))
     return [(name, round(p, 3), asserted) for name, p, asserted in row]
@@ -265,14 +270,16 @@ def test_patterns_make_room_for_labels_that_are_no_candidates() -> None:
 def test_the_threshold_is_that_of_the_policy() -> None:
     case = case_of(0)
     for policy, thresholds in case.decisions.policies.items():
-        assert case.decisions.thresholds(policy) is thresholds
+        assert case.decisions.thresholds(Question(policy=policy)) is thresholds
         expected = case.probabilities >= thresholds[case.chosen]
         found = case.answer(Question(top_k=1_000, policy=policy)).asserted
         assert found.sum() == expected.sum()
 
 
 def test_an_unknown_policy_is_a_request_error_with_those_there_are() -> None:
-    with pytest.raises(RequestError, match=r"unknown policy; this model has balanced, bold$"):
+    with pytest.raises(
+        RequestError, match=r"unknown policy; this model has balanced, bold, precise$"
+    ):
         case_of(0).answer(Question(policy="xyzzy"))
 
 

@@ -11,6 +11,7 @@ from entities.errors import RequestError
 from entities.tables import Entities, from_records
 from models.decisions import TOP_K_LIMIT, Answers, Question
 from models.features import FeatureRows
+from models.implications import Implications
 from models.labeler import CHUNK, Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage
@@ -145,6 +146,10 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
             linear.sparse_ids,
             linear.sparse_weights,
         ),
+        Implications(
+            np.pad(labeler.implications.indptr, (0, more), mode="edge"),
+            labeler.implications.ancestors,
+        ),
         Reranker(
             np.pad(reranker.rate, (0, more)),
             np.pad(reranker.company, (0, more)),
@@ -156,6 +161,10 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
             policies={
                 policy: np.pad(thresholds, (0, more), constant_values=1)
                 for policy, thresholds in labeler.decisions.policies.items()
+            },
+            promises={
+                level: np.pad(thresholds, (0, more), constant_values=1)
+                for level, thresholds in labeler.decisions.promises.items()
             },
         ),
     )

@@ -138,7 +138,7 @@ def test_a_matrix_is_what_a_look_up_gives(lists: Lists, names: list[str]) -> Non
     given_rows = [row or [] for row in lists]
     known = [{places[name] for name in row if name in places} for row in given_rows]
     assert rows_of(matrix) == [sorted(row) for row in known]
-    assert matrix.unknown.tolist() == [sum(n not in places for n in row) for row in given_rows]
+    assert matrix.foreign.tolist() == [sum(n not in places for n in row) for row in given_rows]
     assert len(matrix) == len(lists)
     assert matrix.labels == len(labels)
     assert matrix.indptr.dtype == np.int64
@@ -152,7 +152,7 @@ def test_a_slice_has_the_matrix_of_its_own_rows(lists: Lists, start: int, rows: 
     part = label_matrix(array_of(lists).slice(min(start, len(lists)), rows), labels)
     whole = label_matrix(array_of(lists), labels)
     assert rows_of(part) == rows_of(whole)[start : start + rows]
-    assert part.unknown.tolist() == whole.unknown.tolist()[start : start + rows]
+    assert part.foreign.tolist() == whole.foreign.tolist()[start : start + rows]
 
 
 HIDING = pa.ListArray.from_arrays(
@@ -168,7 +168,7 @@ def test_what_lies_beneath_a_null_list_is_in_no_label_set() -> None:
 def test_what_lies_beneath_a_null_list_is_in_no_matrix() -> None:
     matrix = label_matrix(HIDING, LabelSet(("a", "hidden")))
     assert rows_of(matrix) == [[0], [], []]
-    assert matrix.unknown.tolist() == [0, 0, 1]
+    assert matrix.foreign.tolist() == [0, 0, 1]
 
 
 def test_a_label_given_twice_counts_once() -> None:
@@ -179,13 +179,13 @@ def test_a_label_given_twice_counts_once() -> None:
 
 def test_unknown_labels_are_counted() -> None:
     matrix = label_matrix(array_of([["x", "a", "y"], ["x"], None]), LabelSet(("a",)))
-    assert matrix.unknown.tolist() == [2, 1, 0]
+    assert matrix.foreign.tolist() == [2, 1, 0]
     assert rows_of(matrix) == [[0], [], []]
 
 
 def test_an_empty_label_set_knows_nothing() -> None:
     matrix = label_matrix(array_of([["a", "b"], []]), LabelSet(()))
-    assert matrix.unknown.tolist() == [2, 0]
+    assert matrix.foreign.tolist() == [2, 0]
     assert matrix.counts().tolist() == []
 
 
@@ -206,7 +206,7 @@ def test_rows_are_taken_in_any_order(lists: Lists, data: st.DataObject) -> None:
     wanted = data.draw(choice)
     taken = matrix.take(np.array(wanted, np.int64))
     assert rows_of(taken) == [rows_of(matrix)[row] for row in wanted]
-    assert taken.unknown.tolist() == [matrix.unknown.tolist()[row] for row in wanted]
+    assert taken.foreign.tolist() == [matrix.foreign.tolist()[row] for row in wanted]
     assert taken.labels == matrix.labels
 
 

@@ -162,7 +162,7 @@ def test_requests_at_the_same_time_do_not_disturb_each_other(client: httpx.Clien
 def test_the_model_describes_itself(client: httpx.Client) -> None:
     model = client.get("/v1/model").json()
     assert (model["name"], model["version"]) == ("small", "1")
-    assert model["policies"] == ["balanced"]
+    assert model["policies"] == ["balanced", "broad", "precise"]
     assert model["metrics"]["p_at_1"] > 0
     assert "name" in model["schema"]["columns"]
     assert re.fullmatch("[0-9a-f]{32}", model["run_id"])
@@ -176,6 +176,8 @@ def test_labels_are_searched_by_words_and_listed_in_pages(client: httpx.Client) 
     assert names == sorted(names)
     assert all(0 < label["rate"] < 1 for label in everything["labels"])
     assert all(0 < label["thresholds"]["balanced"] < 1 for label in everything["labels"])
+    assert any(label["thresholds"]["precise"] is None for label in everything["labels"])
+    assert all({*label["implies"]} < {*names} for label in everything["labels"])
 
     found = client.get("/v1/labels", params={"search": "CUISINE pizza"}).json()
     assert [label["label"] for label in found["labels"]] == ["cuisine=pizza"]

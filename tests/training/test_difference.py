@@ -223,7 +223,7 @@ def test_manifests_tell_label_sets_thresholds_and_metrics(world: "World", other:
     assert changes.schema == []
     thresholds = changes.thresholds["balanced"]
     assert thresholds.labels == changes.labels.shared
-    assert thresholds.new[0] == pytest.approx(other.decisions.thresholds("balanced")[0])
+    assert thresholds.new[0] == pytest.approx(other.decisions.policies["balanced"][0])
     assert model_changes(bundle, bundle).same_test
     assert model_changes(bundle, bundle).thresholds["balanced"].labels == 0
     assert label_changes(other, bundle.labeler).only_old == ["new"]

@@ -1,5 +1,7 @@
 """The linear stage minimises its objective, whatever the number of threads."""
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -44,7 +46,7 @@ def orders(passes: int, rows: int = N) -> list[npt.NDArray[np.int64]]:
 
 def test_it_minimises_the_regularised_squared_hinge(rows: FeatureRows, labels: LabelMatrix) -> None:
     cost = 1.0
-    (stage,) = fit_linear(rows, labels, F, [orders(60)], cost, 2)
+    stage = fit_linear(rows, labels, F, orders(60), cost, 2)
     scores = stage.scores(rows)
     x = scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(N, F)).toarray()
     x = np.hstack([x, np.full((N, 1), CONSTANT)]).astype(np.float64)
@@ -60,21 +62,28 @@ def test_it_minimises_the_regularised_squared_hinge(rows: FeatureRows, labels: L
 
 
 def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix) -> None:
-    (one,) = fit_linear(rows, labels, F, [orders(3)], 0.3, 1)
-    (three,) = fit_linear(rows, labels, F, [orders(3)], 0.3, 3)
+    one = fit_linear(rows, labels, F, orders(3), 0.3, 1)
+    three = fit_linear(rows, labels, F, orders(3), 0.3, 3)
     for name in ("bias", "scales", "dense", "sparse_indptr", "sparse_ids", "sparse_weights"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
-def test_acts_go_on_where_the_last_one_ended(rows: FeatureRows, labels: LabelMatrix) -> None:
-    passes = orders(4)
-    (whole,) = fit_linear(rows, labels, F, [passes], 0.3, 2)
-    half, rest = fit_linear(rows, labels, F, [passes[:2], passes[2:]], 0.3, 2)
-    np.testing.assert_array_equal(whole.dense, rest.dense)
-    assert (half.dense != rest.dense).any()
+def test_unknown_pairs_teach_nothing(rows: FeatureRows, labels: LabelMatrix) -> None:
+    """A label that is unknown in some rows is fitted as if these rows were not there."""
+    unknown = np.random.default_rng(3).random((N, 1)) < 0.4
+    told = dataclasses.replace(labels, open_ids=np.array([7], np.int32), unknown=unknown)
+    kept = np.flatnonzero(~unknown[:, 0])
+    partly = fit_linear(rows, told, F, orders(3), 0.3, 1)
+    without = fit_linear(
+        rows, labels, F, [order[np.isin(order, kept)] for order in orders(3)], 0.3, 1
+    )
+    whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
+    assert partly.bias[7] == without.bias[7] != whole.bias[7]
+    others = np.arange(L) != 7
+    np.testing.assert_array_equal(partly.bias[others], whole.bias[others])
 
 
 def test_progress_adds_up_to_one(rows: FeatureRows, labels: LabelMatrix) -> None:
     shares: list[float] = []
-    fit_linear(rows, labels, F, [orders(3)], 0.3, 1, shares.append)
+    fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append)
     assert sum(shares) == pytest.approx(1)

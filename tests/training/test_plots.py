@@ -123,7 +123,7 @@ def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
 def test_precision_and_recall_of_what_is_asserted(answers: Answers, truth: LabelMatrix) -> None:
     table = evaluate(answers, truth).per_label
     given, right = table["asserted"].to_numpy().sum(), table["correct"].to_numpy().sum()
-    true = len(truth.ids) + truth.unknown.sum()
+    true = len(truth.ids) + truth.foreign.sum()
     said = texts(precision_recall(answers, truth, np.full(len(answers.labels), 5)))
     assert f"precision {right / given:.1%}" in said
     assert f"recall {right / true:.1%}" in said

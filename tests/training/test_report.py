@@ -112,7 +112,7 @@ def test_limits_follow_from_the_figures(card: str, subject: Subject) -> None:
     assert f"{rare:,} of {labels:,} have fewer than {RARE} training rows" in card
     assert "Columns never filled in training tell it nothing: `address`, `city`" in card
     assert "`name`" not in card.split("Columns never filled")[1].splitlines()[0]
-    unknown = int(subject.truth.unknown.sum())
+    unknown = int(subject.truth.foreign.sum())
     assert f" {unknown:,} of {unknown + len(subject.truth.ids):,} true labels" in card
     answers = subject.answers
     asserted = np.add.reduceat(answers.asserted, answers.indptr[:-1])

@@ -17,6 +17,7 @@ import scipy.stats
 from entities.errors import DataError
 from entities.schema import EntitySchema
 from labelwright.commands import study as command
+from models.decisions import Question
 from models.home import tracking_uri
 from models.labeler import Labeler
 from training.data import LabelledEntities, read_labelled, split
@@ -115,12 +116,12 @@ def test_all_parts_are_fitted_on_the_training_rows(found: Study, task: Task) -> 
 def test_a_column_left_out_is_a_model_of_data_without_it(
     found: Study, task: Task, tmp_path: Path
 ) -> None:
-    from training.job import evaluate_labeler
+    from training.judging import evaluate_labeler
 
     file = tmp_path / "nameless.parquet"
     pq.write_table(pq.read_table(task.data[0]).drop_columns(["website"]), file)
     train, test = split(read_labelled([file], task.schema))
-    expected = evaluate_labeler(fit_labeler(train, QUICK), test, 1).metrics
+    expected = evaluate_labeler(fit_labeler(train, QUICK), test, Question(), 1).metrics
     (result,) = (r for r in found.results if r.variant.name == "without website")
     assert result.metrics == expected
     assert result.metrics != found.part(SEEDS)[0].metrics

@@ -18,14 +18,16 @@ import pytest
 
 from entities.errors import DataError, LabelwrightError
 from entities.schema import EntitySchema
-from entities.tables import Entities, conform
+from entities.tables import conform
 from labelwright.commands import tune as command
 from models.decisions import Answers, Question
 from models.home import tracking_uri
 from models.labeler import Labeler
+from models.labels import LabelMatrix
 from training.data import LabelledEntities, name_hashes, read_labelled, split
 from training.fit import Configuration, fit_labeler
-from training.job import Task, label_all
+from training.job import Task
+from training.judging import judged
 from training.promotion import Gains
 from training.tune import (
     SPACE,
@@ -230,24 +232,26 @@ def test_a_search_never_sees_the_test_rows(
     optuna: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[str]] = []
-    judged: list[set[str]] = []
+    asked: list[set[str]] = []
 
     def fit(data: LabelledEntities, configuration: Configuration) -> Labeler:
         fitted.append(set(data.entities.ids.to_pylist()))
         return fit_labeler(data, configuration)
 
-    def label(labeler: Labeler, entities: Entities, question: Question, threads: int) -> Answers:
-        judged.append(set(entities.ids.to_pylist()))
-        return label_all(labeler, entities, question, threads)
+    def judge(
+        labeler: Labeler, data: LabelledEntities, question: Question, threads: int
+    ) -> tuple[Answers, LabelMatrix]:
+        asked.append(set(data.entities.ids.to_pylist()))
+        return judged(labeler, data, question, threads)
 
     monkeypatch.setattr("training.tune.fit_labeler", fit)
-    monkeypatch.setattr("training.tune.label_all", label)
+    monkeypatch.setattr("training.tune.judged", judge)
     found = tune(task, 2.0)
     rest, test = split(read_labelled(task.data, task.schema))
     hidden = set(test.entities.ids.to_pylist())
     assert hidden
-    assert len(fitted) == len(judged) == len(found.trials)
-    for seen, other in zip(fitted, judged, strict=True):
+    assert len(fitted) == len(asked) == len(found.trials)
+    for seen, other in zip(fitted, asked, strict=True):
         assert not hidden & (seen | other)
         assert not seen & other
         assert seen | other == set(rest.entities.ids.to_pylist())
