@@ -1,0 +1,43 @@
+"""The model whose behaviour is looked at: trained on all embedded brands."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from entities.schema import EntitySchema
+from entities.tables import from_records
+from models.decisions import Question
+from models.labeler import Labeler
+from tests.conftest import BRANDS
+from training.data import read_labelled
+from training.fit import Configuration, fit_labeler
+
+Answer = dict[str, float]
+"""Probability by label."""
+Ask = Callable[..., list[Answer]]
+
+
+@pytest.fixture(scope="session")
+def whole(places: EntitySchema) -> Labeler:
+    """A model of all scripts and labels that the embedded data has."""
+    return fit_labeler(read_labelled([BRANDS], places), Configuration())
+
+
+@pytest.fixture(scope="session")
+def ask(whole: Labeler) -> Ask:
+    """The probabilities of all labels for some records; `asserted` keeps the asserted ones."""
+
+    def answer(*records: dict[str, Any], asserted: bool = False) -> list[Answer]:
+        question = Question(top_k=len(whole.labels))
+        answers = whole.label(from_records(records, whole.schema), question).to_arrow()
+        return [
+            {
+                pair["label"]: pair["probability"]
+                for pair in pairs
+                if pair["asserted"] or not asserted
+            }
+            for pairs in answers.to_pylist()
+        ]
+
+    return answer

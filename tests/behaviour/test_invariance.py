@@ -1,0 +1,81 @@
+"""What does not change what an entity is does not change its labels."""
+
+import random
+from typing import Any
+
+import pytest
+
+from entities.schema import EntitySchema
+from entities.tables import Entities
+from models.decisions import Question
+from models.labeler import Labeler
+from tests.behaviour.conftest import Ask
+
+PLACE: dict[str, Any] = {
+    "name": "Zum Goldenen Hirschen",
+    "alternative_names": "Hirschen; Gasthaus Hirsch",
+    "city": "Freiburg",
+    "country": "DE",
+    "website": "https://www.hirschen-hotel.example/zimmer",
+    "phone": "+49 761 123456",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        str.upper,
+        str.lower,
+        str.swapcase,
+        lambda text: f"  {text}\t",
+        lambda text: text.replace(" ", "   "),
+        lambda text: text.replace(" ", "\u00a0"),
+        lambda text: "".join(
+            chr(ord(c) + 0xFEE0) if c.isascii() and c.isalpha() else c for c in text
+        ),
+    ],
+    ids=["upper", "lower", "swapped", "around", "spaces", "no-break", "full-width"],
+)
+@pytest.mark.parametrize(
+    "name", ["Joe's Pizza", "Zum Goldenen Hirschen", "Caffè Nero", "Аптека Три"]
+)
+def test_writing_does_not_matter(ask: Ask, name: str, change: Any) -> None:
+    one, other = ask({"name": name, "country": "DE"}, {"name": change(name), "country": "DE"})
+    assert one == other
+
+
+def test_composed_and_decomposed_letters_are_the_same(ask: Ask) -> None:
+    one, other = ask({"name": "Caf\u00e9 Gr\u00fcn"}, {"name": "Cafe\u0301 Gru\u0308n"})
+    assert one == other
+
+
+def test_the_order_of_fields_does_not_matter(ask: Ask) -> None:
+    fields = list(PLACE.items())
+    random.Random(0).shuffle(fields)
+    one, other = ask(PLACE, dict(fields))
+    assert one == other
+
+
+def test_fields_that_say_nothing_do_not_matter(ask: Ask) -> None:
+    (one,) = ask(PLACE)
+    (other,) = ask({**PLACE, "brand": None, "description": "", "tags": {}, "id": "x"})
+    assert one == other
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_neighbours_and_batches_do_not_matter(
+    whole: Labeler, brands: Entities, places: EntitySchema, batch: int
+) -> None:
+    some = brands.slice(0, 192)
+    question = Question(top_k=20)
+    together = whole.label(some, question).to_arrow().to_pylist()
+    apart: list[Any] = []
+    for start in range(0, len(some), batch):
+        apart += whole.label(some.slice(start, batch), question).to_arrow().to_pylist()
+    assert apart == together
+
+
+def test_the_order_of_rows_does_not_matter(ask: Ask) -> None:
+    records = [{"name": name} for name in ("Hotel Post", "Sparkasse", "Pizza Hut", "", "書店")]
+    forward, backward = ask(*records), ask(*reversed(records))
+    assert forward == backward[::-1]
