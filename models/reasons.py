@@ -34,7 +34,7 @@ TEXT_LIMIT = 100
 ABOUT = {
     "field": "the part of the input that field, text, start and end name",
     "company": "the other labels that the entity may have; label names the one that says most",
-    "frequency": "how frequent the label is, whatever the entity",
+    "frequency": "where the label starts from, whatever the entity: how frequent it is",
     "competition": "how the label's score stands among those of all labels",
     "rest": "all reasons too small to be told",
 }
@@ -228,7 +228,8 @@ def _told(reasons: Reasons, labels: LabelSet) -> pa.ListArray:
 
 def _rounded(weights: Weights) -> Weights:
     """Weights as they are told, 0 for those that are not."""
-    return np.where(np.abs(weights) < NEGLIGIBLE, 0, np.round(weights, _DECIMALS))
+    rounded = np.round(weights, _DECIMALS)
+    return np.where(np.abs(rounded) < NEGLIGIBLE, 0, rounded)
 
 
 def _structs(
