@@ -80,8 +80,9 @@ Weights = npt.NDArray[np.float64]
 class Explanation:
     """Answers with the log-odds and the reasons of each label that they list.
 
-    `log_odds` (float64) are those before calibration; `reasons` is list<REASON>, the largest first
-    and the rest last. Both have one item for each item of `answers.ids`.
+    `log_odds` (float64) are those before calibration, and before a label that is no candidate is
+    held below the candidates; `reasons` is list<REASON>, the largest first and the rest last. Both
+    have one item for each item of `answers.ids`.
     """
 
     answers: Answers

@@ -39,7 +39,7 @@ LABEL_FEATURE = PAIR_FEATURES.index("label")
 Pairs = npt.NDArray[np.float32]
 
 _CONTRIBUTING = threading.Lock()
-"""LightGBM measures its trees anew for each question for contributions, where others may read."""
+"""Asked for contributions, LightGBM measures the depth of its trees in place, however many ask."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ LETTERS, SPEECH, CONTEXT = range(GROUPS)
 """Groups of tokens: letters and words of what an entity is called or says; all other columns."""
 
 SEPARATOR, SILENT, LETTER, IDEOGRAPH = range(4)
+"""Classes of characters; `character_classes` says which has which."""
+
 _WORD, _PAIR, _GRAM, _VALUE, _PREFIX = (np.uint64(code) for code in range(1, 6))
 _EDGE = 32
 _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
