@@ -21,6 +21,7 @@ from labelwright.commands import (
     diff,
     doctor,
     evaluate,
+    explain,
     label,
     promote,
     prune,
@@ -55,7 +56,8 @@ environment:
 
 
 _COMMANDS = (
-    train, evaluate, label, serve, promote, rollback, diff, prune, study, tune, doctor, demo,
+    train, evaluate, label, explain, serve, promote, rollback, diff, prune, study, tune, doctor,
+    demo,
 )  # fmt: skip
 
 

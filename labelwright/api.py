@@ -10,6 +10,7 @@ import pyarrow as pa
 from entities.schema import EntitySchema
 from entities.tables import Entities, conform, from_frame, from_records
 from models.decisions import Question
+from models.reasons import explain
 from models.registry import Model, load_model
 
 
@@ -60,6 +61,26 @@ class LoadedModel:
         question = Question(top_k, policy, min_probability, tuple(only), min_precision)
         labels = labeler.label(checked, question).to_arrow(list(checked.rejected))
         return pa.table({"id": checked.ids, "labels": labels})
+
+    def explain(
+        self,
+        entities: Any,
+        label: str | None = None,
+        *,
+        top_k: int = 5,
+        policy: str = "balanced",
+    ) -> pa.Table:
+        """Label entities and say why: the table of `label` with reasons.
+
+        Each struct of `labels` also has `log_odds`, before calibration, and `reasons`, a
+        list<models.reasons.REASON> whose weights sum to them. With `label`, a name or a pattern
+        with `*` and `?`, only labels that match are listed, however improbable. Raises DataError
+        or RequestError.
+        """
+        checked = self._checked(entities)
+        question = Question(top_k, policy, only=(label,) if label is not None else ())
+        explanation = explain(self.model.bundle.labeler, checked, question)
+        return pa.table({"id": checked.ids, "labels": explanation.to_arrow(list(checked.rejected))})
 
     def _checked(self, entities: Any) -> Entities:
         if isinstance(entities, pa.Table):

@@ -53,6 +53,24 @@ class LinearStage:
         )
         return out
 
+    def weights(self, features: npt.NDArray[np.int32], labels: LabelIds) -> npt.NDArray[np.float32]:
+        """The weights of some features for some distinct labels, features x labels."""
+        out = np.zeros((len(features), len(labels)), np.float32)
+        places = np.full(len(self.bias), -1, np.int64)
+        places[labels] = np.arange(len(labels))
+        _weigh(
+            features,
+            labels,
+            places,
+            self.scales,
+            self.dense,
+            self.sparse_indptr,
+            self.sparse_ids,
+            self.sparse_weights,
+            out,
+        )
+        return out
+
 
 def candidates(scores: Scores, count: int) -> LabelIds:
     """The ids of the `count` best labels of each row, best first, n x count; ties by id."""
@@ -91,6 +109,33 @@ def _score(
                 rare = feature - frequent
                 for j in range(sparse_indptr[rare], sparse_indptr[rare + 1]):
                     total[sparse_ids[j]] += value * np.float32(sparse_weights[j])
+
+
+@compiled
+def _weigh(
+    features: npt.NDArray[np.int32],
+    labels: LabelIds,
+    places: npt.NDArray[np.int64],
+    scales: npt.NDArray[np.float32],
+    dense: npt.NDArray[np.int8],
+    sparse_indptr: npt.NDArray[np.int64],
+    sparse_ids: npt.NDArray[np.unsignedinteger[Any]],
+    sparse_weights: npt.NDArray[np.int8],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """`places` holds the position of each label in `labels`, or -1."""
+    frequent = dense.shape[0]
+    for i in range(features.size):
+        scale = scales[features[i]]
+        if features[i] < frequent:
+            for j in range(labels.size):
+                out[i, j] = scale * np.float32(dense[features[i], labels[j]])
+        else:
+            rare = features[i] - frequent
+            for k in range(sparse_indptr[rare], sparse_indptr[rare + 1]):
+                place = places[sparse_ids[k]]
+                if place >= 0:
+                    out[i, place] = scale * np.float32(sparse_weights[k])
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import threading
 
 import lightgbm
 import numpy as np
@@ -36,6 +37,9 @@ _IMPLIES = np.float32(0.95)
 LABEL_FEATURE = PAIR_FEATURES.index("label")
 
 Pairs = npt.NDArray[np.float32]
+
+_CONTRIBUTING = threading.Lock()
+"""Asked for contributions, LightGBM measures the depth of its trees in place, however many ask."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +83,29 @@ class Reranker:
         pairs = self.pairs(rows, scores, chosen)
         raw = self._booster.predict(pairs, raw_score=True, num_threads=1)
         return calibrated(np.asarray(raw), self.knots).reshape(chosen.shape)
+
+    def contributions(self, pairs: Pairs) -> npt.NDArray[np.float64]:
+        """What each pair feature adds to the raw score of each pair, n x (features + 1).
+
+        The last column is the expected raw score; a row sums to the pair's raw score, the log-odds
+        before calibration (exact TreeSHAP: Lundberg et al. 2020, "From local explanations to global
+        understanding with explainable AI for trees").
+        """
+        if not len(pairs):
+            return np.zeros((0, len(PAIR_FEATURES) + 1))
+        with _CONTRIBUTING:
+            return np.asarray(self._booster.predict(pairs, pred_contrib=True, num_threads=1))
+
+    def lifts(self, scores: Scores, chosen: LabelIds, labels: LabelIds) -> npt.NDArray[np.float32]:
+        """What each candidate of one entity adds to the pair feature `lift` of some labels.
+
+        scores float32[labels of the model], chosen int32[candidates], labels int32[m] among them;
+        returns m x candidates, 0 where a label meets itself.
+        """
+        share = np.clip((scores[chosen] + 1) / 2, 0, 1)
+        brings = self.company[np.ix_(chosen, labels)].T.astype(np.float32) / 255
+        lifts = share * np.log((brings + _SMOOTH) / (self.rate[labels, None] + _SMOOTH))
+        return np.where(labels[:, None] == chosen, np.float32(0), lifts)
 
 
 def calibrated(

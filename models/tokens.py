@@ -21,7 +21,9 @@ GROUPS = 3
 LETTERS, SPEECH, CONTEXT = range(GROUPS)
 """Groups of tokens: letters and words of what an entity is called or says; all other columns."""
 
-_SEPARATOR, _SILENT, _LETTER, _IDEOGRAPH = range(4)
+SEPARATOR, SILENT, LETTER, IDEOGRAPH = range(4)
+"""Classes of characters; `character_classes` says which has which."""
+
 _WORD, _PAIR, _GRAM, _VALUE, _PREFIX = (np.uint64(code) for code in range(1, 6))
 _EDGE = 32
 _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
@@ -86,7 +88,7 @@ def character_classes() -> Bytes:
     classes = np.zeros(_CLASSIFIED, np.uint8)
     for point in range(_CLASSIFIED):
         if unicodedata.category(chr(point))[0] in "LMN":
-            classes[point] = _LETTER
+            classes[point] = LETTER
     for first, last in (
         (0x0E00, 0x0EFF),
         (0x1000, 0x109F),
@@ -97,8 +99,8 @@ def character_classes() -> Bytes:
         (0x20000, 0x31FFF),
     ):
         block = classes[first : last + 1]
-        block[block == _LETTER] = _IDEOGRAPH
-    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, 0x200C, 0x200D]] = _SILENT
+        block[block == LETTER] = IDEOGRAPH
+    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, 0x200C, 0x200D]] = SILENT
     return classes
 
 
@@ -170,14 +172,14 @@ def text_tokens(
     previous = np.uint64(0)
     length = 0
     for i in range(n + 1):
-        kind = _SEPARATOR
+        kind = SEPARATOR
         point = 0
         if i < n:
             point = points[i]
-            kind = classes[point] if point < classes.size else _SEPARATOR
-        if kind == _SILENT:
+            kind = classes[point] if point < classes.size else SEPARATOR
+        if kind == SILENT:
             continue
-        if kind != _LETTER and length > 0:
+        if kind != LETTER and length > 0:
             out[at] = word
             at += 1
             if previous != 0:
@@ -188,12 +190,12 @@ def text_tokens(
             length = 0
             padded[m] = _EDGE
             m += 1
-        if kind == _LETTER:
+        if kind == LETTER:
             word = mix(word, np.uint64(point))
             length += 1
             padded[m] = point
             m += 1
-        elif kind == _IDEOGRAPH:
+        elif kind == IDEOGRAPH:
             single = mix(word_seed, np.uint64(point))
             out[at] = single
             at += 1

@@ -8,11 +8,16 @@ import orjson
 import pydantic
 from pydantic import Field
 
+from entities.errors import RequestError
 from entities.tables import Entities, from_records
 from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Answers, Question
+from models.reasons import Explanation, explain
 from models.registry import Model
 
 ENTITIES_LIMIT = 1_000
+EXPLAINED_LIMIT = 100
+"""Entities of a request that asks for reasons: finding them takes many times as long as labels."""
+EXPLAINED_TOP_K_LIMIT = 20
 PATTERNS_LIMIT = 100
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -28,6 +33,11 @@ class LabelRequest(pydantic.BaseModel):
     only: list[Pattern] = Field(default=[], max_length=PATTERNS_LIMIT)
     policy: str = Field(BALANCED, max_length=100)
     min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
+    explain: bool = Field(
+        False,
+        description="Give each label its log-odds and reasons; then at most "
+        f"{EXPLAINED_LIMIT} entities and a top_k of {EXPLAINED_TOP_K_LIMIT}.",
+    )
 
     @property
     def question(self) -> Question:
@@ -45,12 +55,14 @@ def answer(body: bytes, model: Model) -> bytes:
     """
     request = LabelRequest.model_validate_json(body)
     labeler = model.bundle.labeler
+    if request.explain:
+        _check_limits(request)
     entities = from_records(request.entities, labeler.schema)
-    answers = labeler.label(entities, request.question)
-    content: dict[str, Any] = {
-        "model": identity(model),
-        "results": results(entities, answers),
-    }
+    if request.explain:
+        found = explained_results(entities, explain(labeler, entities, request.question))
+    else:
+        found = results(entities, labeler.label(entities, request.question))
+    content: dict[str, Any] = {"model": identity(model), "results": found}
     if entities.warnings:
         content["warnings"] = entities.warnings
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -67,13 +79,39 @@ def identity(model: Model) -> Mapping[str, Any]:
 
 def results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
     """One object for each entity, in order: its labels, or why it was rejected."""
+    return _by_entity(entities, answers, _pairs(answers))
+
+
+def explained_results(entities: Entities, explanation: Explanation) -> list[dict[str, Any]]:
+    """The same with the log-odds and the reasons of each label."""
+    pairs = _pairs(explanation.answers)
+    stated = zip(pairs, explanation.log_odds.tolist(), explanation.stated(), strict=True)
+    explained = [pair | {"log_odds": odds, "reasons": reasons} for pair, odds, reasons in stated]
+    return _by_entity(entities, explanation.answers, explained)
+
+
+def _check_limits(request: LabelRequest) -> None:
+    """Raise RequestError where explaining would take too long."""
+    if len(request.entities) > EXPLAINED_LIMIT or request.top_k > EXPLAINED_TOP_K_LIMIT:
+        raise RequestError(
+            f"with explain, at most {EXPLAINED_LIMIT} entities and a top_k of "
+            f"{EXPLAINED_TOP_K_LIMIT} can be asked for"
+        )
+
+
+def _pairs(answers: Answers) -> list[dict[str, Any]]:
     names = np.array(answers.labels.names, object)[answers.ids]
-    pairs = [
+    return [
         {"label": label, "probability": probability, "asserted": asserted}
         for label, probability, asserted in zip(
             names, answers.probabilities, answers.asserted.tolist(), strict=True
         )
     ]
+
+
+def _by_entity(
+    entities: Entities, answers: Answers, pairs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     bounds = answers.indptr.tolist()
     found: list[dict[str, Any]] = []
     for row, identifier in enumerate(entities.ids.to_pylist()):

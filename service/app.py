@@ -136,7 +136,10 @@ def _labels(engine: Engine) -> fastapi.APIRouter:
 
     @router.post("/labels", openapi_extra=describe_labels(engine.model), response_model=None)
     async def label(request: Request) -> Response:
-        """The labels of up to 1,000 entities; a bad entity gets its error in its own place."""
+        """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
+
+        With `explain`, up to 100 entities, and for each label why.
+        """
         body = await limited_body(request)
         try:
             content = await engine.compute(lambda model: answer(body, model))

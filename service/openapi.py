@@ -5,8 +5,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from entities.schema import NUMERIC, Column, EntitySchema, Kind
+from models.reasons import ABOUT
 from models.registry import Model
 from service.answers import LabelRequest, answer
+
+_REASON: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["about", "weight"],
+    "properties": {
+        "about": {
+            "type": "string",
+            "enum": list(ABOUT),
+            "description": "; ".join(f"{about}: {what}" for about, what in ABOUT.items()),
+        },
+        "field": {"type": "string"},
+        "text": {"type": "string", "description": "The words, shortened where they are long."},
+        "start": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Where the words begin in the field, in code points; in a list, in its "
+            "items joined by semicolons. Tags and numbers have none.",
+        },
+        "end": {"type": "integer", "minimum": 0},
+        "label": {"type": "string", "description": "The other label that says most."},
+        "weight": {"type": "number", "description": "What it adds to the log-odds."},
+    },
+}
 
 _ANSWER: Mapping[str, Any] = {
     "type": "object",
@@ -37,6 +61,16 @@ _ANSWER: Mapping[str, Any] = {
                                 "label": {"type": "string"},
                                 "probability": {"type": "number", "minimum": 0, "maximum": 1},
                                 "asserted": {"type": "boolean"},
+                                "log_odds": {
+                                    "type": "number",
+                                    "description": "With explain: before calibration.",
+                                },
+                                "reasons": {
+                                    "type": "array",
+                                    "items": _REASON,
+                                    "description": "With explain: their weights sum to log_odds, "
+                                    "to a thousandth; the largest first, the rest last.",
+                                },
                             },
                         },
                     },
@@ -59,19 +93,31 @@ def describe_labels(model: Model) -> dict[str, Any]:
     request = LabelRequest.model_json_schema()
     request["properties"]["entities"]["items"] = entity_schema(schema)
     request["properties"]["policy"]["enum"] = model.bundle.labeler.decisions.policy_names
-    example = {"entities": [example_entity(schema)], "top_k": 3}
-    answered = json.loads(answer(json.dumps(example).encode(), model))
+    asked = _questions(schema)
+    answered = {
+        name: {"value": json.loads(answer(json.dumps(example["value"]).encode(), model))}
+        for name, example in asked.items()
+    }
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": request, "example": example}},
+            "content": {"application/json": {"schema": request, "examples": asked}},
         },
         "responses": {
             "200": {
                 "description": "One result for each entity, in order.",
-                "content": {"application/json": {"schema": _ANSWER, "example": answered}},
+                "content": {"application/json": {"schema": _ANSWER, "examples": answered}},
             }
         },
+    }
+
+
+def _questions(schema: EntitySchema) -> dict[str, dict[str, Any]]:
+    """The examples of requests, by name."""
+    entities = [example_entity(schema)]
+    return {
+        "labels": {"value": {"entities": entities, "top_k": 3}},
+        "reasons": {"value": {"entities": entities, "top_k": 1, "explain": True}},
     }
 
 

@@ -1,5 +1,6 @@
 """The law: wherever a model answers, it answers the same."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ from entities.tables import Entities, conform
 from models.bundle import content_hash, read_bundle, write_bundle
 from models.decisions import Question
 from models.labeler import Labeler
+from models.reasons import explain
 from models.registry import load_model
+from service.answers import explained_results
 from tests.processes import Command
 from training.data import read_labelled, split
 from training.fit import Configuration, fit_labeler
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.worlds"]
 
 ROWS = 300
+QUESTION = Question()
 Answers = list[list[dict[str, Any]]]
 """For each entity its labels: label, probability, asserted."""
 
@@ -184,3 +188,40 @@ def test_python_is_answered_as_by_the_model_in_memory(
     answers = labelwright.load(trained_world.uri).label(as_given(table))
     assert answers["id"].to_pylist() == table["id"].to_pylist()
     agree(answers["labels"].to_pylist(), expected)
+
+
+def test_reasons_are_the_same_wherever_they_are_asked_for(
+    command: Command,
+    client: httpx.Client,
+    trained_world: "World",
+    fitted: Labeler,
+    table: pa.Table,
+    places: EntitySchema,
+    expected: Answers,
+    tmp_path: Path,
+) -> None:
+    some = table.slice(len(table) - 50)
+    source = tmp_path / "in.parquet"
+    pq.write_table(some, source)
+    here = explained_results(
+        conform(some, places), explain(fitted, conform(some, places), QUESTION)
+    )
+    there = client.post("/v1/labels", json={"entities": records(some), "explain": True}).json()
+    said = command("explain", source, "--rows", 50, "--model", trained_world.uri, "--json")
+    assert said.code == 0
+    loaded = labelwright.load(trained_world.uri).explain(some)["labels"].to_pylist()
+    for found in (there["results"], json.loads(said.out.splitlines()[-1])["results"]):
+        assert [result["id"] for result in found] == some["id"].to_pylist()
+        agree([result["labels"] for result in found], expected[-50:])
+        assert reasons_of(found) == reasons_of(here)
+    agree(loaded, expected[-50:])
+    assert [[label["log_odds"] for label in labels] for labels in loaded] == [
+        [label["log_odds"] for label in result["labels"]] for result in here
+    ]
+
+
+def reasons_of(results: list[dict[str, Any]]) -> list[Any]:
+    """The log-odds and reasons of all labels."""
+    return [
+        (label["log_odds"], label["reasons"]) for result in results for label in result["labels"]
+    ]

@@ -46,6 +46,7 @@ OPTIONS = {
     | {"json"},
     "evaluate": {"model", "data", "threads", "json"},
     "label": {"model", "top-k", "policy", "threads"},
+    "explain": {"entity", "model", "label", "top-k", "policy", "rows", "json"},
     "serve": {"model", "host", "port", "workers"},
     "promote": {"force"},
     "rollback": set(),
@@ -170,6 +171,9 @@ def test_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
         ("train", "--data", "in.csv", "--min-count", "many"),
         ("label", "in.csv", "out.csv", "--model", "m", "--top-k", "0"),
         ("serve", "--port", "eighty"),
+        ("explain", "--model", "m"),
+        ("explain", "in.csv", "--entity", "{}", "--model", "m"),
+        ("explain", "in.csv", "--model", "m", "--rows", "0"),
     ],
     ids=" ".join,
 )
@@ -197,6 +201,12 @@ def test_processes_end_with_the_exit_codes_of_their_errors(tmp_path: Path) -> No
         (3, ("label", "data", "out.txt", "--model", "model")),
         (3, ("label", "data", "out.csv", "--model", "model", "--policy", "reckless")),
         (3, ("label", "data", "out.csv", "--model", "model", "--top-k", "1001")),
+        (3, ("explain", "nowhere.csv", "--model", "model")),
+        (3, ("explain", "data", "--model", "model", "--label", "no such label")),
+        (3, ("explain", "--entity", "no JSON", "--model", "model")),
+        (3, ("explain", "--entity", "[1]", "--model", "model")),
+        (3, ("explain", "--entity", '{"name": "x", "lat": 200, "lon": 0}', "--model", "model")),
+        (4, ("explain", "data", "--model", "nowhere")),
         (4, ("label", "data", "out.csv", "--model", "nowhere")),
         (4, ("evaluate", "--data", "data", "--model", "models:/nobody@champion")),
         (6, ("label", "data", "nowhere/out.csv", "--model", "model")),
@@ -493,6 +503,52 @@ def test_every_row_gets_its_labels_in_order_and_rejects_their_reason(
         output.name,
         f"{output.name}.rejects.jsonl",
     ]
+
+
+# explaining
+
+
+def test_an_entity_is_explained_for_people_and_for_scripts(command: Command, bundle: Path) -> None:
+    entity = json.dumps({"id": "j\x9bj", "name": "Joe's Pizza\u202e", "country": "US"})
+    asked = ("explain", "--model", bundle, "--entity", entity, "--label", "cuisine=pizza")
+    said = command(*asked)
+    assert said.code == 0
+    assert said.err == ""
+    first, title, *lines = said.out.splitlines()
+    assert first == "j\\x9bj"
+    assert re.fullmatch(r"  cuisine=pizza  probability 0\.\d{3}(, asserted)?", title)
+    assert any(re.fullmatch(r' +\+\d+\.\d{3}  name "Pizza"', line) for line in lines)
+    weights = [float(line.split()[0]) for line in lines]
+    assert sum(weights[:-1]) == pytest.approx(weights[-1], abs=0.01)
+    assert lines[-1].endswith("  log-odds before calibration")
+
+    (result,) = last_line(command(*asked, "--json").out)["results"]
+    (label,) = result["labels"]
+    assert label["log_odds"] == pytest.approx(weights[-1], abs=1e-3)
+    assert [round(reason["weight"], 3) for reason in label["reasons"]] == weights[:-1]
+
+
+def test_the_first_rows_of_a_file_are_explained(
+    command: Command, places_file: Path, bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    rows = pq.read_table(places_file)
+    for start in (0, 2, 5):
+        pq.write_table(rows.slice(start, 3 if start else 2), folder / f"{start}.parquet")
+    for count, source in ((5, places_file), (4, places_file), (7, folder)):
+        said = command("explain", source, "--model", bundle, "--rows", count, "--json")
+        assert said.code == 0
+        results = last_line(said.out)["results"]
+        assert [result["id"] for result in results] == rows["id"].to_pylist()[:count]
+        assert [row for row, result in enumerate(results) if "error" in result] == [3]
+    assert "\n  rejected: lat: must lie between -90 and 90\n" in said.out
+
+
+def test_a_misspelt_field_of_an_entity_is_warned_of(command: Command, bundle: Path) -> None:
+    said = command("explain", "--model", bundle, "--entity", '{"nmae": "Joe"}')
+    assert said.code == 0
+    assert said.err.startswith("labelwright: warning: column 'nmae'")
 
 
 def test_answers_in_parquet_have_exactly_the_promised_schema(

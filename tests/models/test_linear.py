@@ -88,6 +88,20 @@ def test_real_scores_are_a_product_of_matrices(labeler: Labeler, brands: Entitie
     assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@some
+@given(st.integers(0, 9_999), SIZES, st.integers(0, 4), st.integers(0, 4))
+def test_weights_are_those_that_scores_are_made_of(
+    seed: int, labels: int, frequent: int, rare: int
+) -> None:
+    random = np.random.default_rng(seed)
+    stage = stage_of(random, labels, frequent, rare)
+    features = random.permutation(frequent + rare).astype(np.int32)
+    wanted = random.permutation(labels)[: random.integers(0, labels + 1)].astype(np.int32)
+    found = stage.weights(features, wanted)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(weights_of(stage)[np.ix_(features, wanted)], rel=1e-5)
+
+
 def test_a_row_without_features_has_the_bias_for_its_scores() -> None:
     stage = stage_of(np.random.default_rng(0), 7, 3, 3)
     empty = FeatureRows(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))

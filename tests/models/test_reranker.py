@@ -190,3 +190,26 @@ def test_a_probability_says_how_often_a_label_is_true(
     hits = truth.contains(chosen)
     assert hits[probabilities > 0.9].mean() > 0.8
     assert hits[probabilities < 0.1].mean() < 0.2
+
+
+# Contributions.
+
+
+def test_contributions_sum_to_raw_scores(labeler: Labeler, brands: Entities) -> None:
+    rows = labeler.features.transform(brands.slice(0, 5))
+    pairs = labeler.reranker.pairs(rows, *labeler.stages(rows)[:2])
+    trees = lightgbm.Booster(model_str=labeler.reranker.trees)
+    contributions = labeler.reranker.contributions(pairs)
+    assert contributions.shape == (len(pairs), len(PAIR_FEATURES) + 1)
+    assert contributions.sum(axis=1) == pytest.approx(trees.predict(pairs, raw_score=True))
+    assert labeler.reranker.contributions(pairs[:0]).shape == (0, len(PAIR_FEATURES) + 1)
+
+
+def test_lifts_sum_to_the_feature_of_that_name(labeler: Labeler, brands: Entities) -> None:
+    rows = labeler.features.transform(brands.slice(7, 1))
+    scores, chosen, _ = labeler.stages(rows)
+    pairs = labeler.reranker.pairs(rows, scores, chosen)
+    lifts = labeler.reranker.lifts(scores[0], chosen[0], chosen[0])
+    assert (np.diag(lifts) == 0).all()
+    sums = pairs[:, PAIR_FEATURES.index("lift")]
+    assert lifts.sum(axis=1) == pytest.approx(sums, rel=1e-4, abs=1e-4)

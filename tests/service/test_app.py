@@ -156,6 +156,56 @@ def test_requests_at_the_same_time_do_not_disturb_each_other(client: httpx.Clien
     assert found == expected
 
 
+# reasons
+
+
+def test_reasons_come_on_request_and_sum_to_the_log_odds(client: httpx.Client) -> None:
+    plain = labels_of(ask(client, PLACES, explain=False))
+    explained = labels_of(ask(client, PLACES, explain=True))
+    for labels, others in zip(explained, plain, strict=True):
+        for label, other in zip(labels, others, strict=True):
+            assert label == other | {"log_odds": label["log_odds"], "reasons": label["reasons"]}
+            weights = [reason["weight"] for reason in label["reasons"]]
+            assert sum(weights) == pytest.approx(label["log_odds"], abs=1e-3)
+    (first, *_) = explained[0]
+    name = PLACES[0]["name"]
+    spans = [reason for reason in first["reasons"] if reason.get("field") == "name"]
+    assert "Pizza" in [reason["text"] for reason in spans]
+    assert all(name[span["start"] : span["end"]] == span["text"] for span in spans)
+
+
+def test_without_reasons_an_answer_is_the_same_to_the_byte(client: httpx.Client) -> None:
+    bodies = [body(), body(explain=False)]
+    first, second = (client.post("/v1/labels", content=content).content for content in bodies)
+    assert first == second
+    assert b"reasons" not in first
+
+
+def test_any_label_is_explained_on_request(client: httpx.Client) -> None:
+    answer = ask(client, PLACES[1:2], explain=True, top_k=1, only=["cuisine=pizza"])
+    (label,) = labels_of(answer)[0]
+    assert label["label"] == "cuisine=pizza"
+    assert label["log_odds"] < 0
+
+
+def test_a_bad_entity_has_its_error_and_no_reasons(client: httpx.Client) -> None:
+    bad = {"id": "bad", "name": "Bar", "lat": 200, "lon": 4}
+    first, second = ask(client, [PLACES[0], bad], explain=True)["results"]
+    assert second == {"id": "bad", "error": {"detail": "lat: must lie between -90 and 90"}}
+    assert first["labels"][0]["reasons"]
+
+
+def test_a_hundred_entities_are_explained_and_more_are_refused(client: httpx.Client) -> None:
+    many = [{"name": f"Place {number}"} for number in range(101)]
+    assert len(ask(client, many[:100], explain=True, top_k=1)["results"]) == 100
+    for content in (body(explain=True, entities=many), body(explain=True, top_k=21)):
+        problem = problem_of(client.post("/v1/labels", content=content))
+        assert problem["status"] == 422
+        assert problem["detail"] == (
+            "with explain, at most 100 entities and a top_k of 20 can be asked for"
+        )
+
+
 # the model and its labels
 
 
@@ -284,20 +334,23 @@ def conforms(value: Any, schema: Json) -> bool:
     )
 
 
-def test_the_example_of_the_description_is_what_the_model_really_answers(
-    client: httpx.Client, openapi: Json
+@pytest.mark.parametrize("name", ["labels", "reasons"])
+def test_the_examples_of_the_description_are_what_the_model_really_answers(
+    client: httpx.Client, openapi: Json, name: str
 ) -> None:
     operation = openapi["paths"]["/v1/labels"]["post"]
     asked = operation["requestBody"]["content"]["application/json"]
     answered = operation["responses"]["200"]["content"]["application/json"]
-    response = client.post("/v1/labels", json=asked["example"])
-    assert response.json() == answered["example"]
-    assert conforms(asked["example"], asked["schema"])
-    assert conforms(answered["example"], answered["schema"])
+    question, answer = (content["examples"][name]["value"] for content in (asked, answered))
+    response = client.post("/v1/labels", json=question)
+    assert response.json() == answer
+    assert conforms(question, asked["schema"])
+    assert conforms(answer, answered["schema"])
     assert not conforms({"entities": []}, asked["schema"])
-    assert not conforms(asked["example"] | {"top_k": 0}, asked["schema"])
+    assert not conforms(question | {"top_k": 0}, asked["schema"])
     entity = asked["schema"]["properties"]["entities"]["items"]
     assert {"id", "name", "lat", "lon", "tags"} <= set(entity["properties"])
+    assert ("reasons" in answer["results"][0]["labels"][0]) == (name == "reasons")
 
 
 # problems
@@ -353,6 +406,8 @@ def body(**content: Any) -> bytes:
         (422, "POST", "/v1/labels", body(only=[{CANARY: CANARY}])),
         (422, "POST", "/v1/labels", body(policy=CANARY)),
         (422, "POST", "/v1/labels", body(policy=CANARY * 100)),
+        (422, "POST", "/v1/labels", body(explain=CANARY)),
+        (422, "POST", "/v1/labels", body(explain=1)),
         (422, "GET", f"/v1/labels?limit={CANARY}", None),
         (422, "GET", "/v1/labels?limit=0", None),
         (422, "GET", f"/v1/labels?offset={CANARY}", None),

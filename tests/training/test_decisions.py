@@ -39,7 +39,7 @@ def test_promises_are_kept_as_often_as_they_say() -> None:
 
     Outcomes follow the probabilities, so the precision above a threshold t is (1 + t) / 2.
     """
-    labels, pairs = 200, 4_000
+    labels, pairs = 100, 16_000
     probabilities, present = drawn(1, labels * pairs)
     ids = np.repeat(np.arange(labels), pairs)
     found = precise_thresholds(ids, probabilities, present, labels)
