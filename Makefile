@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
-.PHONY: help install demo test test-integration check format requirements brands clean
+.PHONY: help install demo test test-integration bench-open-world check format requirements brands clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,9 @@ test: $(VENV)/.developing ## all fast tests
 
 test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
 	$(BIN)/pytest -m integration --timeout 1800
+
+bench-open-world: $(VENV)/.installed ## what it changes that unknown is not absent
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.open_world
 
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .

@@ -278,3 +278,41 @@ def test_the_example_of_a_column_may_be_a_number() -> None:
     example = schema.to_mapping()["columns"]["a"]["example"]
     assert isinstance(example, float)
     assert math.isclose(example, 0.0)
+
+
+def test_what_holds_of_labels_survives(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(
+        """
+        name = "own"
+        open_world = ["wheelchair", "diet:vegan"]
+        [columns.name]
+        kind = "text"
+        [implies]
+        "cuisine=sushi" = ["cuisine=japanese", "amenity=restaurant"]
+        """
+    )
+    schema = load_schema(str(file))
+    assert schema.open_world == ("wheelchair", "diet:vegan")
+    assert schema.implies == {"cuisine=sushi": ("cuisine=japanese", "amenity=restaurant")}
+    again = EntitySchema.from_mapping(json.loads(json.dumps(schema.to_mapping())))
+    assert again == schema
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"open_world": "wheelchair"},
+        {"open_world": [1]},
+        {"open_world": None},
+        {"implies": ["a"]},
+        {"implies": {"a": "b"}},
+        {"implies": {"a": [None]}},
+        {"implies": {"a": ["\ud800"]}},
+        {"open_word": ["wheelchair"]},
+    ],
+    ids=str,
+)
+def test_what_cannot_hold_of_labels_is_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError, match="not a valid entity schema"):
+        EntitySchema.from_mapping({"name": "x", "columns": {"a": {"kind": "text"}}, **more})

@@ -1,0 +1,136 @@
+"""What it changes that unknown is not absent: a model of OpenStreetMap's places, trained both ways.
+
+Mappers note `wheelchair=*` of few places, so a place without it is not one without access. Trained
+with a closed world, a model learns how rarely the tag is written; with an open world, how often it
+is true where somebody looked. Both are judged on held-out places of which the tag is known.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import average_precision_score
+
+from entities.schema import EntitySchema, load_schema
+from entities.tables import conform
+from models.decisions import Question
+from models.labeler import Labeler
+from models.labels import group_of
+from training.data import LabelledEntities, split
+from training.fit import Configuration, fit_labeler
+from training.judging import judged
+from training.metrics import calibration_error, correctness
+
+OPEN = ("wheelchair", "internet_access", "outdoor_seating", "diet:vegan", "diet:vegetarian")
+KINDS = ("amenity", "shop", "tourism", "leisure", "office", "cuisine", *OPEN)
+"""Tags that become labels; of those in OPEN, a missing one is unknown."""
+MIN_COUNT = 20
+RESULTS = Path(__file__).parent / "results" / "open_world.md"
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Pairs of known truth: how probable, whether the label is asserted, whether it holds."""
+
+    probabilities: npt.NDArray[np.float32]
+    asserted: npt.NDArray[np.bool_]
+    present: npt.NDArray[np.bool_]
+
+    @property
+    def f1(self) -> float:
+        """F1 of what is asserted."""
+        right = (self.asserted & self.present).sum()
+        return float(2 * right / max(self.asserted.sum() + self.present.sum(), 1))
+
+    @property
+    def average_precision(self) -> float:
+        """Area under the precision-recall curve: how well the pairs are ordered."""
+        return float(average_precision_score(self.present, self.probabilities))
+
+
+def read_places(path: Path, schema: EntitySchema) -> LabelledEntities:
+    """OpenStreetMap's places: names and addresses as the entity, tags in KINDS as labels."""
+    table = pq.read_table(path)
+    tags = [json.loads(text) for text in table["tags"].to_pylist()]
+    columns = {
+        "id": table["id"],
+        "name": table["name"],
+        "city": [given.get("addr:city") for given in tags],
+        "address": [given.get("addr:street") for given in tags],
+        "country": [given.get("addr:country") for given in tags],
+        "website": [given.get("website") or given.get("contact:website") for given in tags],
+    }
+    labels = pa.array([list(_labels(given)) for given in tags], pa.list_(pa.string()))
+    return LabelledEntities(conform(pa.table(columns), schema), labels)
+
+
+def _labels(tags: dict[str, str]) -> Iterator[str]:
+    for kind in KINDS:
+        for value in tags.get(kind, "").split(";"):
+            if value.strip():
+                yield f"{kind}={value.strip().lower()}"
+
+
+def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int) -> Judged | None:
+    """The pairs of a group whose truth is known, as a model answers them; None without any."""
+    names = [name for name in labeler.labels.names if group_of(name) == group]
+    if not names:
+        return None
+    answers, truth = judged(labeler, test, Question(only=tuple(names)), threads)
+    _, _, present = correctness(answers, truth)
+    return Judged(answers.probabilities, answers.asserted, present)
+
+
+def table_of(data: Path, threads: int) -> str:
+    """Train both ways and describe what each says of the groups in OPEN, in Markdown."""
+    closed = load_schema("places")
+    train, test = split(read_places(data, dataclasses.replace(closed, open_world=OPEN)))
+    unaware = dataclasses.replace(
+        train, entities=dataclasses.replace(train.entities, schema=closed)
+    )
+    configuration = Configuration(min_count=MIN_COUNT, threads=threads)
+    labelers = {
+        "closed": fit_labeler(unaware, configuration),
+        "open": fit_labeler(train, configuration),
+    }
+    lines = [
+        "| Labels | Known pairs | of these true | World | Mean probability | ECE | "
+        "Average precision | F1 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for group in OPEN:
+        for world, labeler in labelers.items():
+            if (pairs := pairs_of(labeler, test, group, threads)) is not None:
+                lines.append(
+                    f"| {group} | {len(pairs.present):,} | {pairs.present.mean():.3f} | {world} | "
+                    f"{pairs.probabilities.mean():.3f} | "
+                    f"{calibration_error(pairs.probabilities, pairs.present):.3f} | "
+                    f"{pairs.average_precision:.3f} | {pairs.f1:.3f} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the table and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    default = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=default / "osm" / "places.parquet")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    if not given.data.exists():
+        parser.exit(2, f"no file {given.data}: set LABELWRIGHT_DATA to the folder of the data\n")
+    table = table_of(given.data, given.threads)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(f"# Unknown is not absent\n\n{__doc__}\n{table}", "utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Unknown is not absent: what is not told of an open world is neither learned nor judged."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from entities.schema import EntitySchema, load_schema
+from entities.tables import from_records
+from models.decisions import Question
+from models.labeler import Labeler
+from models.labels import label_set
+from training.data import LabelledEntities, read_labelled
+from training.fit import Configuration, fit_labeler
+from training.judging import evaluate_labeler, judged
+
+ROWS = 1_200
+TOLD = 0.1
+QUICK = Configuration(trees=20, threads=1)
+
+
+@pytest.fixture(scope="module")
+def schema() -> EntitySchema:
+    return dataclasses.replace(load_schema("text"), open_world=("step",))
+
+
+@pytest.fixture(scope="module")
+def data(schema: EntitySchema) -> LabelledEntities:
+    """Of a tenth of the rows it is told whether they have a step; three in four of those do."""
+    random = np.random.default_rng(0)
+    words = [f"{kind} {random.integers(300)}" for kind in random.choice(["cafe", "shop"], ROWS)]
+    told, step = random.random(ROWS) < TOLD, random.random(ROWS) < 0.75
+    labels = [
+        [text.split()[0], *([f"step={'yes' if s else 'no'}"] if t else [])]
+        for text, t, s in zip(words, told, step, strict=True)
+    ]
+    entities = from_records([{"text": text} for text in words], schema)
+    return LabelledEntities(entities, pa.array(labels, pa.list_(pa.string())))
+
+
+def mean_probability(labeler: Labeler, data: LabelledEntities) -> float:
+    answers = labeler.label(data.entities, Question(only=("step=yes",)))
+    return float(answers.probabilities.mean())
+
+
+def test_probabilities_are_those_of_the_rows_where_it_is_told(
+    data: LabelledEntities, schema: EntitySchema
+) -> None:
+    aware = fit_labeler(data, QUICK)
+    closed = dataclasses.replace(data.entities, schema=load_schema("text"))
+    unaware = fit_labeler(dataclasses.replace(data, entities=closed), QUICK)
+    assert mean_probability(aware, data) == pytest.approx(0.75, abs=0.1)
+    assert mean_probability(unaware, data) == pytest.approx(0.75 * TOLD, abs=0.05)
+    assert aware.reranker.rate[aware.labels.names.index("step=yes")] > 0.6
+
+
+def test_what_is_unknown_is_not_judged(data: LabelledEntities) -> None:
+    labeler = fit_labeler(data, QUICK)
+    answers, truth = judged(labeler, data, Question(), 1)
+    rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
+    steps = np.char.startswith(np.array(answers.labels.names)[answers.ids], "step=")
+    told = np.array(
+        [any(n.startswith("step=") for n in names) for names in data.labels.to_pylist()]
+    )
+    assert (told[rows[steps]]).all()
+    assert steps.sum() == 2 * told.sum()
+    per_label = evaluate_labeler(labeler, data, Question(), 1).per_label
+    asserted = dict(
+        zip(per_label["label"].to_pylist(), per_label["asserted"].to_pylist(), strict=True)
+    )
+    assert asserted["step=yes"] <= told.sum()
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_what_is_told_to_be_absent_is_known(
+    schema: EntitySchema, tmp_path: Path, form: str
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": "a", "labels": ["step=yes"], "absent": []},
+        {"text": "b", "labels": ["x"], "absent": ["step=yes"]},
+        {"text": "c", "labels": ["x", "step=no"], "absent": None},
+        {"text": "d", "labels": ["x"], "absent": None},
+        {"text": "e", "labels": [], "absent": ["step=yes", "x"]},
+    ]
+    file = tmp_path / f"rows.{form}"
+    table = pa.Table.from_pylist(rows)
+    if form == "parquet":
+        pq.write_table(table, file)
+    elif form == "jsonl":
+        table.to_pandas().to_json(file, orient="records", lines=True)
+    else:
+        joined = [
+            {k: "|".join(v) if isinstance(v, list) else v for k, v in r.items()} for r in rows
+        ]
+        pyarrow.csv.write_csv(pa.Table.from_pylist(joined), file)
+    data = read_labelled([file], schema)
+    assert not data.warnings
+    labels = label_set(data.labels)
+    matrix = data.matrix(labels)
+    yes, no = (labels.names.index(f"step={value}") for value in ("yes", "no"))
+    every = np.arange(5)
+    assert matrix.known(every, np.full(5, yes, np.int32)).tolist() == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert matrix.known(every, np.full(5, no, np.int32)).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert matrix.known(every, np.full(5, labels.names.index("x"), np.int32)).all()
+    assert data.fingerprint != dataclasses.replace(data, absent=None).fingerprint
+    assert data.take(np.array([1, 4])).matrix(labels).unknown.tolist() == [
+        [True, False],
+        [True, False],
+    ]
