@@ -1,9 +1,11 @@
-"""Delete old versions of a model, with their runs and artifacts.
+"""Delete old versions of a model, and what trainings have left that made none, with all artifacts.
 
-The versions that an alias names, the former champions and the newest N are never deleted.
+The versions that an alias names, the former champions and the newest N are never deleted. Runs that
+failed or were cut short before they had registered a version are deleted, those under way are not.
 """
 
 import argparse
+from collections.abc import Sequence
 
 from labelwright.commands import options
 
@@ -24,5 +26,11 @@ def run(given: argparse.Namespace) -> None:
     """Delete them and name them."""
     from training.versions import prune
 
-    deleted = prune(given.name, given.keep)
-    print(f"{len(deleted)} versions deleted{': ' if deleted else ''}{', '.join(deleted)}")
+    pruned = prune(given.name, given.keep)
+    _print("versions", pruned.versions)
+    if pruned.runs:
+        _print("runs without a version", pruned.runs)
+
+
+def _print(what: str, names: Sequence[str]) -> None:
+    print(f"{len(names)} {what} deleted{': ' if names else ''}{', '.join(names)}")

@@ -55,7 +55,7 @@ def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outc
 
 def test_pruning_frees_space_and_spares_what_is_needed(trained: list[Outcome], home: Path) -> None:
     before = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
-    assert versions.prune("m", keep=1) == ["2"]
+    assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
     after = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
     assert before - after > 30_000  # the poor model is small
     assert load_model("models:/m/1").version == "1"
