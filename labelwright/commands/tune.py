@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.schema import load_schema
 from labelwright.commands import options
 
 if TYPE_CHECKING:
@@ -41,17 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Search and print the best configuration."""
     from training.fit import Configuration
-    from training.job import Task
     from training.tune import tune
 
-    schema = load_schema(given.schema)
-    task = Task(
-        data=options.paths(given.data),
-        test=(),
-        schema=schema,
-        name=given.name or schema.name,
-        configuration=Configuration(seed=given.seed, threads=given.threads),
-    )
+    task = options.task(given, Configuration(seed=given.seed, threads=given.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
