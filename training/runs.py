@@ -1,8 +1,8 @@
 """Runs of experiments, from their start to whatever ends them.
 
-While a run is under way, its process holds a lock on a file of the state folder. The system gives
-the lock back when the process ends, however it ends: a file that nobody holds stands for a run that
-was cut short, by a killed process or a machine that stopped.
+While a run is under way, its process holds a lock on a file of the state folder, which a tag of the
+run names. The system takes the lock back when the process ends, however it ends: where nobody holds
+it, the run was cut short, by a killed process or a machine that stopped.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import fcntl
 import getpass
 import importlib.metadata
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from models.registry import reached
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 VERSION = "labelwright.version"
 """The tag that all runs have, with the version of this program."""
-_UNDER_WAY = "underway"
+_UNDER_WAY, _MARK = "underway", "labelwright.underway"
+"""The folder of the locks, and the tag that names a run's."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Lets MLflow's UI open an experiment at its runs, and not at traces of language models."""
 
@@ -94,12 +96,12 @@ def running(
     `since` is when its work began, in seconds of `time.time()`; 0 is now. MLflow's own functions
     use the run as well. Raises RegistryError or StorageError.
     """
-    with reached() as client:
-        tags = {VERSION: importlib.metadata.version("labelwright")} | _origin()
-        tags |= {} if parent is None else {"mlflow.parentRunId": parent.id}
-        started = int(1000 * (since or time.time()))
-        run = Run(client.create_run(experiment_id, started, tags, name).info.run_id)
-    with _under_way(run.id):
+    with _under_way() as mark:
+        with reached() as client:
+            tags = {VERSION: importlib.metadata.version("labelwright"), _MARK: mark} | _origin()
+            tags |= {} if parent is None else {"mlflow.parentRunId": parent.id}
+            started = int(1000 * (since or time.time()))
+            run = Run(client.create_run(experiment_id, started, tags, name).info.run_id)
         try:
             with reached():
                 import mlflow
@@ -116,29 +118,25 @@ def running(
 
 def cut_short() -> list[CutShort]:
     """All runs that this state folder stands for and that were cut short; raises RegistryError."""
-    found = []
-    for file in sorted(_folder().glob("[!.]*")):
-        if _held(file):
-            continue
-        with reached() as client:
-            from mlflow.exceptions import MlflowException
-
-            try:
-                run = client.get_run(file.name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                continue  # a run of another tracking server
-            if run.info.status == RUNNING:
-                name = client.get_experiment(run.info.experiment_id).name
-                found.append(CutShort(file.name, name))
-    return found
+    marks = [file.name for file in sorted(_folder().glob("*")) if not _held(file)]
+    if not marks:
+        return []
+    with reached() as client:
+        names = {each.experiment_id: each.name for each in client.search_experiments()}
+        return [
+            CutShort(run.info.run_id, names[run.info.experiment_id])
+            for mark in marks
+            for run in client.search_runs(list(names), f"tags.`{_MARK}` = '{mark}'")
+            if run.info.status == RUNNING
+        ]
 
 
 def end(run: CutShort, status: str) -> None:
     """End a run that was cut short; raises RegistryError."""
+    with reached() as client:
+        mark = client.get_run(run.run_id).data.tags[_MARK]
     _end(Run(run.run_id, status))
-    (_folder() / run.run_id).unlink(missing_ok=True)
+    (_folder() / mark).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -172,25 +170,24 @@ def _folder() -> Path:
 
 
 @contextlib.contextmanager
-def _under_way(run_id: str) -> Iterator[None]:
-    file = _folder() / run_id
-    draft = file.with_name(f".{run_id}")
+def _under_way() -> Iterator[str]:
+    """The name of a file that this process holds a lock on."""
+    file = _folder() / uuid.uuid4().hex
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = draft.open("w")
+        lock = file.open("w")
     except OSError as error:
         raise StorageError(f"{file.parent} cannot be written to: {reason(error)}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        draft.rename(file)  # whoever sees it finds it locked
         try:
-            yield
+            yield file.name
         finally:
             file.unlink(missing_ok=True)
 
 
 def _held(file: Path) -> bool:
-    """Whether a process holds the lock of a file, or has just ended its run."""
+    """Whether a process holds the lock of a file, or has just let go of both."""
     try:
         with file.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,7 +5,6 @@ failed or were cut short before they had registered a version are deleted, those
 """
 
 import argparse
-from collections.abc import Sequence
 
 from labelwright.commands import options
 
@@ -27,10 +26,7 @@ def run(given: argparse.Namespace) -> None:
     from training.versions import prune
 
     pruned = prune(given.name, given.keep)
-    _print("versions", pruned.versions)
+    names = pruned.versions
+    print(f"{len(names)} versions deleted{': ' if names else ''}{', '.join(names)}")
     if pruned.runs:
-        _print("runs without a version", pruned.runs)
-
-
-def _print(what: str, names: Sequence[str]) -> None:
-    print(f"{len(names)} {what} deleted{': ' if names else ''}{', '.join(names)}")
+        print(f"runs without a version deleted: {', '.join(pruned.runs)}")
