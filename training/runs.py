@@ -25,8 +25,6 @@ VERSION = "labelwright.version"
 """The tag that all runs have, with the version of this program."""
 _UNDER_WAY, _MARK = "underway", "labelwright.underway"
 """The folder of the locks, and the tag that names a run's."""
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Lets MLflow's UI open an experiment at its runs, and not at traces of language models."""
 
 
 @dataclasses.dataclass
@@ -79,7 +77,7 @@ def experiment(name: str) -> str:
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         try:
-            return client.create_experiment(name, artifact_root(), _KIND)
+            return client.create_experiment(name, artifact_root())
         except MlflowException as error:
             made = client.get_experiment_by_name(name)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or made is None:
