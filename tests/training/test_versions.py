@@ -1,5 +1,6 @@
 """Promotion, rollback and pruning on a real registry."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
     assert fair == Verdict(True, "it is the first version")
     assert not poor.promoted
     assert "nDCG@5 -" in poor.reason
+    assert re.search(r"; it lacks \d+ of the champion's labels", poor.reason)
     assert again.promoted
     assert versions.current_champion("m") == "3"
     assert versions.former_champions("m") == ["1"]
