@@ -252,11 +252,6 @@ def to_toml(configuration: Configuration) -> str:
     return "".join(f"{name} = {getattr(configuration, name)!r}\n" for name in SPACE)
 
 
-def to_options(configuration: Configuration) -> str:
-    """The searched fields as options of a command line."""
-    return " ".join(f"--{name} {getattr(configuration, name)!r}" for name in SPACE)
-
-
 def _judged(
     run: Run, configuration: Configuration, train: LabelledEntities, validation: LabelledEntities
 ) -> Gains:

@@ -66,7 +66,7 @@ def _minutes(text: str) -> float:
 
 
 def _print(found: "Tuning") -> None:
-    from training.tune import to_options, to_toml
+    from training.tune import to_toml
 
     best, default = found.best, found.default
     ended = ", then interrupted" if found.interrupted else ""
@@ -74,7 +74,6 @@ def _print(found: "Tuning") -> None:
     print(f"# trials   {len(found.trials):,} in {found.seconds:.0f} s{ended}")
     print(f"# nDCG@5   default {default.mean:.4f}, best {best.mean:.4f} (trial {best.number})")
     print(f"# verdict  {found.verdict}")
-    print(f"# options  {to_options(best.configuration)}")
     print(to_toml(best.configuration), end="")
 
 
