@@ -97,13 +97,12 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
             progress("record", 1.0)
             with versions.deciding():
                 verdict = _judge(task, versions.current_champion(task.name), labeler, test)
-                description = describe(subject, findings, verdict, experiment_id, run.id)
+                decided = verdict if task.promote else _unused(verdict)
+                description = describe(subject, findings, decided, experiment_id, run.id)
                 registered = _register(task, run, model, record, description, verdict)
     progress("promotion", 1.0)
-    if not task.promote:
-        verdict = promotion.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
     seconds = time.perf_counter() - started
-    return Outcome(registered, evaluation, verdict, warnings, seconds)
+    return Outcome(registered, evaluation, decided, warnings, seconds)
 
 
 def _register(
@@ -126,6 +125,10 @@ def _register(
     if verdict.promoted and task.promote:
         versions.make_champion(task.name, registered.version)
     return registered
+
+
+def _unused(verdict: promotion.Verdict) -> promotion.Verdict:
+    return promotion.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
 
 
 def _left_behind(name: str) -> list[str]:

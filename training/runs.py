@@ -96,7 +96,8 @@ def running(
     """
     with _under_way() as mark:
         with reached() as client:
-            tags = {VERSION: importlib.metadata.version("labelwright"), _MARK: mark} | _origin()
+            version = importlib.metadata.version("labelwright")
+            tags = {VERSION: version, _MARK: mark.name} | _origin()
             tags |= {} if parent is None else {"mlflow.parentRunId": parent.id}
             started = int(1000 * (since or time.time()))
             run = Run(client.create_run(experiment_id, started, tags, name).info.run_id)
@@ -110,8 +111,10 @@ def running(
             run.status = KILLED if isinstance(error, KeyboardInterrupt) else FAILED
             with contextlib.suppress(RegistryError):
                 _end(run)
+                mark.unlink()
             raise
         _end(run)
+        mark.unlink()
 
 
 def cut_short() -> list[CutShort]:
@@ -168,8 +171,8 @@ def _folder() -> Path:
 
 
 @contextlib.contextmanager
-def _under_way() -> Iterator[str]:
-    """The name of a file that this process holds a lock on."""
+def _under_way() -> Iterator[Path]:
+    """A new file that this process holds a lock on; it stays, for whoever ends its run."""
     file = _folder() / uuid.uuid4().hex
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -178,10 +181,7 @@ def _under_way() -> Iterator[str]:
         raise StorageError(f"{file.parent} cannot be written to: {reason(error)}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield file.name
-        finally:
-            file.unlink(missing_ok=True)
+        yield file
 
 
 def _held(file: Path) -> bool:
