@@ -59,7 +59,7 @@ class FirstVisit:
 
 def environment(home: Path) -> dict[str, str]:
     """The environment of a process with that state folder, and no other settings of ours."""
-    ours = ("MLFLOW_TRACKING_URI", "LABELWRIGHT_HOME", "LABELWRIGHT_MODEL")
+    ours = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LABELWRIGHT_HOME", "LABELWRIGHT_MODEL")
     given = {name: value for name, value in os.environ.items() if name not in ours}
     return {**given, "LABELWRIGHT_HOME": str(home)}
 

@@ -133,9 +133,9 @@ def test_a_run_that_was_cut_short_is_a_warning(
 ) -> None:
     without_models(monkeypatch)
     assert found()["runs"].status is Status.OK
-    begin = "from training import runs; runs.running(runs.experiment('m')).__enter__(); os._exit(1)"
+    die = "run = runs.running(runs.experiment('m')); run.__enter__(); os._exit(1)"
     subprocess.run(
-        [sys.executable, "-c", f"import os; {begin}"],
+        [sys.executable, "-c", f"import os; from training import runs; {die}"],
         env={**os.environ, "LABELWRIGHT_HOME": str(empty_world)},
     )
     finding = found()["runs"]
