@@ -105,6 +105,7 @@ def running(
             with reached():
                 import mlflow
 
+                mlflow.set_experiment(experiment_id=experiment_id)  # this process may have another
                 mlflow.start_run(run.id, nested=True)
             yield run
         except BaseException as error:

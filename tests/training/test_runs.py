@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -88,6 +89,13 @@ def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
     with runs.running(runs.experiment("m")):
         assert runs.cut_short() == []
         assert versions.prune("m", keep=1) == versions.Pruned([], [])
+        assert states() == [runs.RUNNING]
+    assert states() == [runs.FINISHED]
+
+
+def test_a_run_can_begin_where_mlflow_is_in_use_for_another_experiment(empty_world: Path) -> None:
+    mlflow.set_experiment(experiment_id=runs.experiment("elsewhere"))
+    with runs.running(runs.experiment("m")):
         assert states() == [runs.RUNNING]
     assert states() == [runs.FINISHED]
 
