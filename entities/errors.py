@@ -13,6 +13,9 @@ LabelwrightError
 Messages name columns, files and limits. They never repeat a value of the caller's data.
 """
 
+import errno
+import os
+
 
 class LabelwrightError(Exception):
     """Base of all errors that are explained to the user instead of shown as a traceback."""
@@ -48,3 +51,10 @@ class RegistryError(LabelwrightError):
 
 class StorageError(LabelwrightError):
     """A file system or store that is full, missing or not permitted."""
+
+
+def reason(error: OSError) -> str:
+    """Why a file system refused, in words a user can act on."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "no space is left"
+    return os.strerror(error.errno or errno.EIO)

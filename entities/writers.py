@@ -1,7 +1,6 @@
 """Files of answers: `id` and `labels`, as Parquet, CSV or JSON Lines, whole or not at all."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from entities.errors import StorageError
+from entities.errors import StorageError, reason
 from entities.readers import COMPRESSIONS, format_of
 
 LABELS = pa.list_(
@@ -43,9 +42,7 @@ def answer_file(path: Path) -> Iterator[Write]:
             yield write
         draft.replace(path)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        reason = "no space is left" if full else os.strerror(error.errno or errno.EIO)
-        raise StorageError(f"{path} was not written: {reason}") from error
+        raise StorageError(f"{path} was not written: {reason(error)}") from error
     except pa.ArrowException as error:
         raise StorageError(f"{path} was not written: is the disk full?") from error
     finally:

@@ -4,6 +4,7 @@ import argparse
 import importlib.metadata
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -40,13 +41,12 @@ EXIT_CODES = {
     StorageError: 6,
     LabelwrightError: 1,
 }
-INTERRUPTED = 130
 
 _EPILOG = """\
 A model URI is a bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION.
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 3 unusable data or question, 4 unusable model,
-            5 tracking server or registry, 6 disk or store, 130 interrupted
+            5 tracking server or registry, 6 disk or store, 130 interrupted, 143 terminated
 
 environment:
   LABELWRIGHT_HOME     folder of all state: MLflow's database and artifacts, bundle cache
@@ -86,6 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = parser().parse_args(arguments)
     _prepare()
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         options.run(options)
         sys.stdout.flush()
@@ -101,10 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_CODES[LabelwrightError]
     except KeyboardInterrupt:
         print("labelwright: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + next(iter(interrupts), signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

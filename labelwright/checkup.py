@@ -93,6 +93,7 @@ def checkup(model: str | None = None) -> Iterator[Finding]:
     yield _survived("numba cache", _numba_cache)
     yield _survived("state folder", _state_folder)
     yield _survived("registry", _registry, _REACH)
+    yield _survived("runs", _runs, _REACH)
     uris = [model] if model else []
     if not model:
         yield _survived("champions", functools.partial(_champions, uris), _REACH)
@@ -312,6 +313,19 @@ def _registry() -> Result:
         models = client.search_registered_models(max_results=1000)
     kind = "database" if _database() else "server"
     return Result(Status.OK, f"the {kind} answers; {len(models):,} registered models")
+
+
+def _runs() -> Result:
+    """Whether a process of this state folder has been killed in the middle of a run."""
+    from training.runs import cut_short
+
+    found = cut_short() if _has_database() else []
+    if not found:
+        return Result(Status.OK, "none was cut short")
+    named = ", ".join(f"{run.run_id} of {run.experiment!r}" for run in found)
+    return Result(
+        Status.WARN, f"{named}: cut short", "`labelwright prune NAME` clears away what they left"
+    )
 
 
 def _database() -> Path | None:

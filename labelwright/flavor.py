@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
-from entities.errors import DataError
+from entities.errors import DataError, RequestError
 from entities.tables import from_frame
 from models.bundle import read_bundle
 from models.decisions import Question
@@ -26,13 +27,21 @@ class PythonModel:
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """`id` and `labels` (a list of label, probability, asserted) for each row of a frame.
 
-        Raises DataError for rows that the schema rejects: a frame has no place for their reasons.
+        Raises MlflowException, which MLflow's own server answers with the words it has, for rows
+        that the schema rejects (a frame has no place for their reasons) and for a question that
+        the model cannot answer.
         """
+        try:
+            return self._predict(frame, Question(**(params or {})))
+        except (DataError, RequestError) as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _predict(self, frame: pd.DataFrame, question: Question) -> pd.DataFrame:
         entities = from_frame(frame, self._labeler.schema)
         if entities.rejected:
             row, reason = next(iter(entities.rejected.items()))
             raise DataError(f"row {row}: {reason} ({len(entities.rejected)} rows rejected)")
-        answers = self._labeler.label(entities, Question(**(params or {})))
+        answers = self._labeler.label(entities, question)
         return pd.DataFrame(
             {"id": entities.ids.to_pylist(), "labels": answers.to_arrow().to_pylist()}
         )

@@ -59,7 +59,7 @@ class FirstVisit:
 
 def environment(home: Path) -> dict[str, str]:
     """The environment of a process with that state folder, and no other settings of ours."""
-    ours = ("MLFLOW_TRACKING_URI", "LABELWRIGHT_HOME", "LABELWRIGHT_MODEL")
+    ours = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LABELWRIGHT_HOME", "LABELWRIGHT_MODEL")
     given = {name: value for name, value in os.environ.items() if name not in ours}
     return {**given, "LABELWRIGHT_HOME": str(home)}
 
@@ -132,3 +132,52 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+_STRUCK = """
+import importlib, os, sys
+
+place, moment, number, *arguments = sys.argv[1:]
+module, _, name = place.partition(":")
+owner = importlib.import_module(module)
+*owners, function = name.split(".")
+for each in owners:
+    owner = getattr(owner, each)
+whole = getattr(owner, function)
+
+
+def struck(*given, **named):
+    if moment == "after":
+        whole(*given, **named)
+    os.kill(os.getpid(), int(number))
+    return whole(*given, **named)
+
+
+setattr(owner, function, struck)
+from labelwright.__main__ import main
+
+sys.exit(main(arguments))
+"""
+
+
+def struck(
+    place: str,
+    moment: str,
+    by: signal.Signals,
+    *arguments: object,
+    environment: Mapping[str, str],
+    timeout: float = PATIENCE,
+) -> Said:
+    """Run a command that gets a signal right before or `after` its first call of a function.
+
+    `place` is `module:function` or `module:Class.method`, of a library: nothing else can tell when
+    a process is between two steps.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _STRUCK, place, moment, str(by.value), *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)

@@ -8,21 +8,27 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entities.errors import StorageError
+from entities.errors import StorageError, reason
 from entities.schema import EntitySchema
 from models.bundle import read_bundle, write_bundle
-from models.decisions import Answers, Question
+from models.decisions import Question
 from models.labeler import Labeler
-from models.registry import load_model
-from training import promotion, tracking, versions
+from models.registry import CHAMPION, load_model
+from training import promotion, runs, tracking, versions
 from training.data import LabelledEntities, read_labelled, row_hashes, split
+from training.description import describe
 from training.fit import Configuration, Progress, fit_labeler, silent
 from training.judging import judged
+from training.markdown import code
 from training.metrics import Evaluation, evaluate
+from training.subject import Findings, Subject
+
+if TYPE_CHECKING:
+    from mlflow.models.model import ModelInfo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,46 +55,84 @@ class Outcome:
 
 
 def train(task: Task, progress: Progress = silent) -> Outcome:
-    """Run the whole job; raises DataError, RegistryError or StorageError."""
-    started = time.perf_counter()
+    """Run the whole job; raises DataError, RegistryError or StorageError.
+
+    The run in MLflow begins when there is something to record. A version is made when all that
+    belongs to it has been stored and judged, so that none is ever there by half.
+    """
+    started, since = time.perf_counter(), time.time()
     tracking.check_name(task.name)
     versions.current_champion(task.name)  # a registry that is down is better known at once
     data, test = _read(task)
+    warnings = [*data.warnings, *_left_behind(task.name)]
     progress("reading", 1.0)
     labeler = fit_labeler(data, task.configuration, progress)
+    answers, truth = judged(labeler, test, Question(), task.configuration.threads)
+    evaluation = evaluate(answers, truth)
+    progress("evaluation", 1.0)
+    subject = Subject(
+        name=task.name,
+        version=importlib.metadata.version("labelwright"),
+        labeler=labeler,
+        train=data,
+        test=test,
+        answers=answers,
+        evaluation=evaluation,
+        configuration=task.configuration,
+        warnings=data.warnings,
+        test_files=[path.name for path in task.test],
+    )
     with _working_folder() as folder:
-        answers, truth = judged(labeler, test, Question(), task.configuration.threads)
-        evaluation = evaluate(answers, truth)
-        progress("evaluation", 1.0)
-        metrics = dataclasses.asdict(evaluation.metrics)
-        details = _details(task, data, test) | {"metrics": metrics}
-        bundle = Path(folder) / "bundle"
-        manifest = write_bundle(labeler, bundle, _version(), details)
-        read_bundle(bundle)  # what is registered has been read back once
-        record = tracking.Record(
-            name=task.name,
-            parameters=_parameters(task),
-            metrics=metrics | {"seconds": time.perf_counter() - started},
-            tags={
-                tracking.CONTENT: manifest.content,
-                tracking.DATA_FINGERPRINT: str(details["data"]),
-                "labelwright.version": _version(),
-                **_commit(),
-            },
-            datasets=_datasets(task, data, test),
-            artifacts=_artifacts(
-                Path(folder) / "artifacts", task, labeler, data, test, answers, evaluation
-            ),
-            schema=task.schema,
-            example=_example(task.schema),
-            bundle=bundle,
-        )
-        registered = tracking.write_run(record)
-    progress("record", 1.0)
-    verdict = _decide(task, registered.version, labeler, test)
+        findings, record = _record(task, subject, Path(folder))
+        experiment_id = runs.experiment(task.name)
+        with runs.running(experiment_id, since=since) as run:
+            run.note(metrics={"seconds": time.perf_counter() - started})
+            model = tracking.write_run(run, record)
+            progress("record", 1.0)
+            with versions.deciding():
+                verdict = _judge(task, versions.current_champion(task.name), labeler, test)
+                decided = verdict if task.promote else _unused(verdict)
+                description = describe(subject, findings, decided, experiment_id, run.id)
+                registered = _register(task, run, model, record, description, verdict)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
-    return Outcome(registered, evaluation, verdict, data.warnings, seconds)
+    return Outcome(registered, evaluation, decided, warnings, seconds)
+
+
+def _register(
+    task: Task,
+    run: runs.Run,
+    model: "ModelInfo",
+    record: tracking.Record,
+    description: str,
+    verdict: promotion.Verdict,
+) -> tracking.Registered:
+    """Make the version, and the champion of it if it is to be."""
+    run.note(tags={tracking.DESCRIPTION: description})
+    version = tracking.Version(
+        description,
+        {tracking.CONTENT: record.tags[tracking.CONTENT]} | versions.tags_of(verdict),
+        f"Gives labels to entities of the schema {code(task.schema.name)}. The alias "
+        f"{code(CHAMPION)} names the version in use; each version says how it was judged.",
+    )
+    registered = tracking.register(run, task.name, model, version)
+    if verdict.promoted and task.promote:
+        versions.make_champion(task.name, registered.version)
+    return registered
+
+
+def _unused(verdict: promotion.Verdict) -> promotion.Verdict:
+    return promotion.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
+
+
+def _left_behind(name: str) -> list[str]:
+    """What earlier trainings have left that did not come to their end."""
+    lost = [run.run_id for run in runs.cut_short() if run.experiment == name]
+    return [
+        f"run {run_id} of an earlier training was cut short: `labelwright prune {name}` clears it "
+        "away"
+        for run_id in lost
+    ]
 
 
 def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
@@ -97,21 +141,6 @@ def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
         train_rows, test_rows = split(data)
         return dataclasses.replace(train_rows, warnings=data.warnings), test_rows
     return data, read_labelled(task.test, task.schema)
-
-
-def _decide(
-    task: Task, version: str, labeler: Labeler, test: LabelledEntities
-) -> promotion.Verdict:
-    """Judge the new version against the champion of this moment, and act on it."""
-    with versions.deciding():
-        verdict = _judge(task, versions.current_champion(task.name), labeler, test)
-        versions.note_verdict(task.name, version, verdict)
-        if verdict.promoted and task.promote:
-            versions.make_champion(task.name, version)
-            return verdict
-    if task.promote:
-        return verdict
-    return promotion.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
 
 
 def _judge(
@@ -130,15 +159,52 @@ def _judge(
     return dataclasses.replace(verdict, reason=f"{verdict.reason}; {note}")
 
 
-def _details(task: Task, data: LabelledEntities, test: LabelledEntities) -> dict[str, Any]:
-    return {
+def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, tracking.Record]:
+    """Write all files of a run into a folder: the bundle, and what is stored beside it.
+
+    That is the report, the environment, and which rows the model has seen.
+    """
+    from training.report import write_report  # drawing takes a second to import
+
+    train, test = subject.train, subject.test
+    metrics = dataclasses.asdict(subject.evaluation.metrics)
+    details = {
         "name": task.name,
-        "rows": len(data),
+        "rows": len(train),
         "test_rows": len(test),
-        "data": data.fingerprint,
+        "data": train.fingerprint,
         "test_data": test.fingerprint,
         "configuration": dataclasses.asdict(task.configuration),
+        "metrics": metrics,
     }
+    bundle, artifacts = folder / "bundle", folder / "artifacts"
+    manifest = write_bundle(subject.labeler, bundle, subject.version, details)
+    read_bundle(bundle)  # what is registered has been read back once
+    findings = write_report(artifacts, subject)
+    try:
+        (artifacts / "environment.txt").write_text(_environment(), "utf-8")
+        rows = row_hashes(train.entities)
+        np.save(artifacts / tracking.TRAINING_ROWS, rows, allow_pickle=False)
+    except OSError as error:
+        raise StorageError(f"{artifacts} cannot be written to: {reason(error)}") from error
+    record = tracking.Record(
+        parameters=_parameters(task),
+        metrics=metrics,
+        tags={
+            tracking.CONTENT: manifest.content,
+            tracking.DATA_FINGERPRINT: train.fingerprint,
+            **_commit(),
+        },
+        datasets=[
+            tracking.Dataset("training", task.data, len(train), train.fingerprint),
+            tracking.Dataset("test", task.test or task.data, len(test), test.fingerprint),
+        ],
+        artifacts=artifacts,
+        schema=task.schema,
+        example=_example(task.schema),
+        bundle=bundle,
+    )
+    return findings, record
 
 
 def _parameters(task: Task) -> Mapping[str, Any]:
@@ -148,49 +214,6 @@ def _parameters(task: Task) -> Mapping[str, Any]:
 def _example(schema: EntitySchema) -> Mapping[str, Any]:
     given = {c.name: c.example for c in schema.columns if c.example is not None}
     return given or dict.fromkeys(schema.fields[:1], None)
-
-
-def _datasets(
-    task: Task, data: LabelledEntities, test: LabelledEntities
-) -> Sequence[tracking.Dataset]:
-    return [
-        tracking.Dataset("training", task.data, data.fingerprint),
-        tracking.Dataset("test", task.test or task.data, test.fingerprint),
-    ]
-
-
-def _artifacts(
-    folder: Path,
-    task: Task,
-    labeler: Labeler,
-    data: LabelledEntities,
-    test: LabelledEntities,
-    answers: Answers,
-    evaluation: Evaluation,
-) -> Path:
-    """The files of a run beside the model: its report, its environment, the rows it has seen."""
-    from training.report import Subject, write_report  # drawing takes a second to import
-
-    subject = Subject(
-        name=task.name,
-        version=_version(),
-        labeler=labeler,
-        train=data,
-        test=test,
-        answers=answers,
-        evaluation=evaluation,
-        configuration=task.configuration,
-        warnings=data.warnings,
-        test_files=[path.name for path in task.test],
-    )
-    write_report(folder, subject)
-    (folder / "environment.txt").write_text(_environment(), "utf-8")
-    np.save(folder / tracking.TRAINING_ROWS, row_hashes(data.entities), allow_pickle=False)
-    return folder
-
-
-def _version() -> str:
-    return importlib.metadata.version("labelwright")
 
 
 def _environment() -> str:
@@ -216,4 +239,4 @@ def _working_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="labelwright-")
     except OSError as error:
-        raise StorageError(f"no temporary folder can be made: {error.strerror}") from error
+        raise StorageError(f"no temporary folder can be made: {reason(error)}") from error

@@ -2,7 +2,7 @@
 
 The measure is nDCG over the first DEPTH labels, on the labels that both models know: a label that
 only one of them has says nothing about which of them is better, so it neither helps nor hurts. A
-challenger that lost labels is judged on what it kept; `labelwright diff` shows what it lost.
+challenger that lost labels is judged on what it kept, and the verdict says how many it lost.
 """
 
 import dataclasses
@@ -57,10 +57,18 @@ def compare(
         f"nDCG@{DEPTH} {100 * gains.mean():+.2f} points against the champion, at least "
         f"{100 * lower:+.2f} with {CONFIDENCE:.0%} confidence, on {len(gains):,} test rows and "
         f"{len(shared):,} shared labels; tolerated are {-100 * TOLERANCE:+.2f}"
+        f"{_other_labels(challenger, champion, len(shared))}"
     )
     if collapsed := _collapsed(gains, test, seed):
         return Verdict(False, f"{collapsed}; overall {figures}")
     return Verdict(lower >= -TOLERANCE, figures)
+
+
+def _other_labels(challenger: Labeler, champion: Labeler, shared: int) -> str:
+    """What the label sets do not share, in words."""
+    lost, new = len(champion.labels) - shared, len(challenger.labels) - shared
+    parts = ((lost, "it lacks {:,} of the champion's labels"), (new, "it adds {:,} labels"))
+    return "".join(f"; {words.format(count)}" for count, words in parts if count)
 
 
 def bounds(gains: Gains, seed: int) -> tuple[float, float]:

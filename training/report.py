@@ -5,19 +5,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from entities.errors import StorageError
-from training.card import Findings, Subject, model_card
+from entities.errors import StorageError, reason
+from training.card import model_card
 from training.mistakes import confusions, mistakes
 from training.plots import write_plots
 from training.slices import metrics_by_slice
-
-__all__ = ["Subject", "write_report"]
+from training.subject import Findings, Subject
 
 CONFUSED = 20
 """So many confused pairs are shown."""
 
 
-def write_report(folder: Path, subject: Subject) -> None:
+def write_report(folder: Path, subject: Subject) -> Findings:
     """Write the report into a folder, which is made where there is none; raises StorageError."""
     answers, truth, entities = subject.answers, subject.truth, subject.test.entities
     threads, seed = subject.configuration.threads, subject.configuration.seed
@@ -41,5 +40,5 @@ def write_report(folder: Path, subject: Subject) -> None:
         write_plots(plots, answers, truth, findings.per_label, findings.confused)
         (folder / "model_card.md").write_text(model_card(subject, findings), "utf-8")
     except OSError as error:
-        reason = error.strerror or "the file system refused"
-        raise StorageError(f"the report was not written: {reason}") from error
+        raise StorageError(f"the report was not written: {reason(error)}") from error
+    return findings

@@ -3,13 +3,11 @@
 A study fits many models of which none is registered. Each is a run nested in the run of the study.
 """
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +17,17 @@ import pyarrow as pa
 import pyarrow.csv
 import scipy.special
 
-from entities.errors import DataError, RegistryError
+from entities.errors import DataError
 from entities.schema import Column
 from entities.tables import Entities
 from models.decisions import Question
-from models.home import artifact_root
-from models.registry import reached
 from training import tracking
 from training.data import LabelledEntities, read_labelled, split
 from training.fit import Configuration, Progress, fit_labeler, silent
 from training.job import Task
 from training.judging import evaluate_labeler
 from training.metrics import Metrics
+from training.runs import KILLED, Run, experiment, running
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,75 +39,6 @@ SEEDS, CURVE, ABLATION = "seeds", "curve", "ablation"
 MEASURES = ("p_at_1", "p_at_3", "p_at_5", "micro_f1", "macro_f1", "ece")
 """The fields of `Metrics` that tell how good a model is."""
 CONFIDENCE = 0.95
-FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
-
-
-@dataclasses.dataclass
-class Run:
-    """A run of an experiment while it is under way; `status` is what it is to end with."""
-
-    id: str
-    status: str = FINISHED
-
-    def note(
-        self,
-        parameters: Mapping[str, Any] | None = None,
-        metrics: Mapping[str, float] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Log all of these at once; raises RegistryError."""
-        with reached() as client:
-            from mlflow.entities import Metric, Param, RunTag
-
-            now = int(1000 * time.time())
-            client.log_batch(
-                self.id,
-                [Metric(name, value, now, 0) for name, value in (metrics or {}).items()],
-                [Param(name, str(value)) for name, value in (parameters or {}).items()],
-                [RunTag(name, value) for name, value in (tags or {}).items()],
-            )
-
-    def keep(self, file: Path) -> None:
-        """Store a file with the run; raises RegistryError."""
-        with reached() as client:
-            client.log_artifact(self.id, str(file))
-
-
-def experiment(name: str) -> str:
-    """The id of the experiment of that name, made if need be; raises RegistryError."""
-    with reached() as client:
-        from mlflow.exceptions import MlflowException
-
-        if found := client.get_experiment_by_name(name):
-            return str(found.experiment_id)
-        try:
-            return client.create_experiment(name, artifact_root())
-        except MlflowException as error:
-            made = client.get_experiment_by_name(name)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or made is None:
-                raise
-            return str(made.experiment_id)
-
-
-@contextlib.contextmanager
-def running(experiment_id: str, name: str, parent: Run | None = None) -> Iterator[Run]:
-    """A run that ends with the block: killed by Ctrl-C, failed by any other exception."""
-    with reached() as client:
-        tags = {} if parent is None else {"mlflow.parentRunId": parent.id}
-        run = Run(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
-    try:
-        yield run
-    except BaseException as error:
-        run.status = KILLED if isinstance(error, KeyboardInterrupt) else FAILED
-        with contextlib.suppress(RegistryError):
-            _end(run)
-        raise
-    _end(run)
-
-
-def _end(run: Run) -> None:
-    with reached() as client:
-        client.set_terminated(run.id, run.status)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,7 +245,6 @@ def _tags(train: LabelledEntities, test: LabelledEntities) -> dict[str, str]:
     return {
         tracking.DATA_FINGERPRINT: train.fingerprint,
         "labelwright.test_data": test.fingerprint,
-        "labelwright.version": importlib.metadata.version("labelwright"),
     }
 
 

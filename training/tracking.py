@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import importlib.metadata
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,16 +14,19 @@ import numpy.typing as npt
 
 from entities.errors import DataError
 from entities.schema import NUMERIC, EntitySchema, Kind
-from models.home import artifact_root
 from models.registry import reached
+from training.runs import Run, storing
 
 if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
     from mlflow.models.model import ModelInfo
 
 LOADER = "labelwright.flavor"
 """The module that MLflow loads a model through: part of the installed package."""
 DATA_FINGERPRINT = "labelwright.data"
 CONTENT = "labelwright.content"
+DESCRIPTION = "mlflow.note.content"
+"""The tag that MLflow's UI shows as the description of a run."""
 TRAINING_ROWS = "training_rows.npy"
 """Artifact with a hash of every row that a model was trained on (`training.data.row_hashes`)."""
 
@@ -32,6 +37,7 @@ class Dataset:
 
     context: str
     paths: Sequence[Path]
+    rows: int
     fingerprint: str
 
 
@@ -39,7 +45,6 @@ class Dataset:
 class Record:
     """What is written about one training; `artifacts` is a folder of files to log as they are."""
 
-    name: str
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
@@ -48,6 +53,15 @@ class Record:
     schema: EntitySchema
     example: Mapping[str, Any]
     bundle: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """What a version says of itself, and its `model` of all its versions, in MLflow's pages."""
+
+    description: str
+    tags: Mapping[str, str]
+    model: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,33 +84,35 @@ def check_name(name: str) -> None:
         raise DataError("a model's name must be short and without quotes or any of / : . @ %")
 
 
-def write_run(record: Record) -> Registered:
-    """Log a run with its model and register the model.
+def write_run(run: Run, record: Record) -> "ModelInfo":
+    """Log a training and its model; raises RegistryError or StorageError."""
+    finite = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
+    run.note(record.parameters, finite, record.tags)
+    with reached() as client:
+        inputs = [_input(dataset, record.schema) for dataset in record.datasets]
+        client.log_inputs(run.id, [each for group in inputs for each in group])
+    run.keep(record.artifacts)
+    with reached(), storing():
+        return _log_model(record)
 
-    Raises RegistryError. A run that fails half-way is marked as failed, and registers nothing.
+
+def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Registered:
+    """Make a version of a model that has been logged, complete from the first.
+
+    Raises RegistryError.
     """
     with reached() as client:
-        import mlflow
-
-        experiment = _experiment(record.name)
-        with mlflow.start_run(experiment_id=experiment) as run:
-            mlflow.set_tags(dict(record.tags))
-            mlflow.log_params(dict(record.parameters))
-            mlflow.log_metrics({k: v for k, v in record.metrics.items() if math.isfinite(v)})
-            for dataset in record.datasets:
-                _log_dataset(dataset)
-            mlflow.log_artifacts(str(record.artifacts))
-            model = _log_model(record)
         with _unless_there():
-            client.create_registered_model(record.name)
-        version = client.create_model_version(
-            record.name,
+            client.create_registered_model(name, description=version.model)
+        made = client.create_model_version(
+            name,
             model.model_uri,
-            run.info.run_id,
-            tags={CONTENT: record.tags[CONTENT]},
+            run.id,
+            tags=dict(version.tags),
+            description=version.description,
             model_id=model.model_id,
         )
-        return Registered(run.info.run_id, record.name, str(version.version))
+        return Registered(run.id, name, str(made.version))
 
 
 def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint64] | None:
@@ -108,15 +124,6 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
         path = client.download_artifacts(run_id, TRAINING_ROWS, str(folder))
         rows: npt.NDArray[np.uint64] = np.load(path, allow_pickle=False)
         return rows
-
-
-def _experiment(name: str) -> str:
-    import mlflow
-
-    with _unless_there():
-        mlflow.create_experiment(name, artifact_location=artifact_root())
-    experiment = mlflow.set_experiment(name)
-    return str(experiment.experiment_id)
 
 
 @contextlib.contextmanager
@@ -131,17 +138,18 @@ def _unless_there() -> Iterator[None]:
             raise
 
 
-def _log_dataset(dataset: Dataset) -> None:
-    import mlflow
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
+def _input(dataset: Dataset, schema: EntitySchema) -> "Iterator[DatasetInput]":
+    """What MLflow keeps of each file of a data set."""
+    from mlflow.entities import Dataset as Noted
+    from mlflow.entities import DatasetInput, InputTag
 
+    columns = json.dumps({"mlflow_colspec": signature(schema).inputs.to_dict()})
+    profile = json.dumps({"num_rows": dataset.rows, "fingerprint": dataset.fingerprint})
     for path in dataset.paths:
-        source = LocalArtifactDatasetSource(str(path.resolve()))
-        note = MetaDataset(  # type: ignore[abstract] # MLflow makes it at run time
-            source, name=path.name[:500], digest=dataset.fingerprint[:36]
-        )
-        mlflow.log_input(note, context=dataset.context)
+        source = json.dumps({"uri": str(path.resolve())})
+        digest = dataset.fingerprint[:36]
+        noted = Noted(path.name[:500], digest, "local", source, columns, profile)
+        yield DatasetInput(noted, [InputTag("mlflow.data.context", dataset.context)])
 
 
 def _log_model(record: Record) -> "ModelInfo":
@@ -154,7 +162,7 @@ def _log_model(record: Record) -> "ModelInfo":
         data_path=str(record.bundle),
         signature=signature(record.schema),
         input_example=pd.DataFrame([record.example]),
-        pip_requirements=[f"labelwright=={record.tags['labelwright.version']}"],
+        pip_requirements=[f"labelwright=={importlib.metadata.version('labelwright')}"],
     )
     return info
 

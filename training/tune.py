@@ -7,7 +7,6 @@ of many trials looks better than it is; `noise` tells by how much.
 
 import dataclasses
 import importlib
-import importlib.metadata
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from training.job import Task
 from training.judging import judged
 from training.metrics import DEPTH, evaluate
 from training.promotion import CONFIDENCE, RESAMPLES, Gains, ndcg
-from training.study import KILLED, Run, experiment, running
+from training.runs import KILLED, Run, experiment, running
 
 SPACE: dict[str, tuple[float, float, bool]] = {
     "cost": (0.05, 2.0, True),
@@ -127,7 +126,8 @@ def tune(task: Task, seconds: float, progress: Progress = silent) -> Tuning:
     started = time.perf_counter()
     with running(experiment_id, "tune") as parent:
         parent.note(
-            _parameters(task, train, validation) | {"minutes": seconds / 60}, tags=_tags(rest)
+            _parameters(task, train, validation) | {"minutes": seconds / 60},
+            tags={tracking.DATA_FINGERPRINT: rest.fingerprint},
         )
 
         def judge(number: int, configuration: Configuration) -> Gains:
@@ -252,11 +252,6 @@ def to_toml(configuration: Configuration) -> str:
     return "".join(f"{name} = {getattr(configuration, name)!r}\n" for name in SPACE)
 
 
-def to_options(configuration: Configuration) -> str:
-    """The searched fields as options of a command line."""
-    return " ".join(f"--{name} {getattr(configuration, name)!r}" for name in SPACE)
-
-
 def _judged(
     run: Run, configuration: Configuration, train: LabelledEntities, validation: LabelledEntities
 ) -> Gains:
@@ -280,13 +275,6 @@ def _parameters(
         "threads": task.configuration.threads,
         "training_rows": len(train),
         "validation_rows": len(validation),
-    }
-
-
-def _tags(data: LabelledEntities) -> dict[str, str]:
-    return {
-        tracking.DATA_FINGERPRINT: data.fingerprint,
-        "labelwright.version": importlib.metadata.version("labelwright"),
     }
 
 

@@ -5,19 +5,26 @@ were live before, newest first; tags of each version keep the verdict of its tra
 """
 
 import contextlib
+import dataclasses
 import fcntl
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from entities.errors import ModelNotFoundError, RequestError, StorageError
+from entities.errors import ModelNotFoundError, RequestError, StorageError, reason
 from models.home import home
-from models.registry import CHAMPION, reached
+from models.registry import CHAMPION, load_model, reached
+from training import runs
 from training.promotion import Verdict
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 FORMER = "labelwright.former_champions"
 VERDICT = "labelwright.verdict"
 REASON = "labelwright.reason"
 PROMOTED, REFUSED = "promoted", "refused"
+LONGEST = 5_000
+"""MLflow's databases keep so many characters of a version's tag."""
 
 
 def current_champion(name: str) -> str | None:
@@ -42,18 +49,15 @@ def deciding() -> Iterator[None]:
         home().mkdir(parents=True, exist_ok=True)
         lock = (home() / "promotion.lock").open("w")
     except OSError as error:
-        raise StorageError(f"{home()} cannot be written to: {error.strerror}") from error
+        raise StorageError(f"{home()} cannot be written to: {reason(error)}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def note_verdict(name: str, version: str, verdict: Verdict) -> None:
-    """Keep a training's verdict with its version; raises RegistryError."""
-    with reached() as client:
-        kept = PROMOTED if verdict.promoted else REFUSED
-        client.set_model_version_tag(name, version, VERDICT, kept)
-        client.set_model_version_tag(name, version, REASON, verdict.reason)
+def tags_of(verdict: Verdict) -> dict[str, str]:
+    """A training's verdict, as it is kept with its version."""
+    return {VERDICT: PROMOTED if verdict.promoted else REFUSED, REASON: verdict.reason[:LONGEST]}
 
 
 def make_champion(name: str, version: str) -> None:
@@ -72,7 +76,7 @@ def promote(name: str, version: str, force: bool = False) -> None:
     """Make a version the champion.
 
     Raises RequestError where its training refused it, unless forced; ModelNotFoundError where there
-    is no such version.
+    is no such version, and BundleError or StorageError where its bundle cannot be read.
     """
     with deciding():
         with reached() as client:
@@ -82,6 +86,7 @@ def promote(name: str, version: str, force: bool = False) -> None:
                 f"version {version} was not promoted when it was trained: {tags.get(REASON)}; "
                 "--force promotes it all the same"
             )
+        load_model(f"models:/{name}/{version}")
         make_champion(name, version)
 
 
@@ -89,43 +94,92 @@ def rollback(name: str) -> str:
     """Make the previous champion live again and return its version.
 
     The version that is given up does not come back by another rollback. Raises ModelNotFoundError
-    where no earlier champion is left.
+    where no earlier champion is left, and BundleError or StorageError where its bundle cannot be
+    read.
     """
     with deciding():
-        kept = set(_versions(name))
+        kept = {*_versions(name)} - {current_champion(name)}
         earlier = [version for version in former_champions(name) if version in kept]
         if not earlier:
             raise ModelNotFoundError(f"{name!r} has no earlier champion to go back to")
+        load_model(f"models:/{name}/{earlier[0]}")
         with reached() as client:
             client.set_registered_model_tag(name, FORMER, ",".join(earlier[1:]))
             client.set_registered_model_alias(name, CHAMPION, earlier[0])
         return earlier[0]
 
 
-def prune(name: str, keep: int) -> list[str]:
-    """Delete old versions with their runs and models; returns the versions deleted.
+@dataclasses.dataclass(frozen=True)
+class Pruned:
+    """What was cleared away: versions, and runs that ended without one."""
 
-    What stays: every version that an alias names, the former champions, and the newest `keep`.
+    versions: Sequence[str]
+    runs: Sequence[str]
+
+
+def prune(name: str, keep: int) -> Pruned:
+    """Delete old versions with their runs and models, and runs that ended without a version.
+
+    What stays: every version that an alias names, the former champions, the newest `keep`, and all
+    runs under way. Raises ModelNotFoundError where there is neither model nor experiment.
     """
     with deciding(), reached() as client:
-        model = client.get_registered_model(name)
-        versions = _versions(name)
-        protected = {str(version) for version in model.aliases.values()}
-        protected |= {*former_champions(name), *versions[:keep]}
-        doomed = [version for version in versions if version not in protected]
-        for version in doomed:
+        experiment = client.get_experiment_by_name(name)
+        registered = client.search_registered_models(f"name = '{name}'")
+        if not registered and experiment is None:
+            raise ModelNotFoundError(f"there is no model {name!r}, and no run of one")
+        old = _old_versions(name, keep) if registered else []
+        for version in old:
             found = client.get_model_version(name, version)
             client.delete_model_version(name, version)
             model_id = (found.source or "").removeprefix("models:/")
             if model_id.startswith("m-"):
-                location = client.get_logged_model(model_id).artifact_location
-                client.delete_logged_model(model_id)
-                _delete_artifacts(location)
+                _delete_model(client, model_id)
             if found.run_id:
-                location = client.get_run(found.run_id).info.artifact_uri
-                client.delete_run(found.run_id)
-                _delete_artifacts(location)
-        return doomed
+                _delete_run(client, found.run_id)
+        _end_cut_short(client, name)
+        lost = [] if experiment is None else _without_version(client, experiment.experiment_id)
+        for run_id in lost:
+            _delete_run(client, run_id)
+        return Pruned(old, lost)
+
+
+def _old_versions(name: str, keep: int) -> list[str]:
+    with reached() as client:
+        aliases = client.get_registered_model(name).aliases.values()
+    versions = _versions(name)
+    protected = {*map(str, aliases), *former_champions(name), *versions[:keep]}
+    return [version for version in versions if version not in protected]
+
+
+def _end_cut_short(client: "MlflowClient", name: str) -> None:
+    """End what a killed process has left: as finished where its version was made all the same."""
+    for run in runs.cut_short():
+        if run.experiment in (name, f"{name}-study", f"{name}-tune"):
+            made = client.search_model_versions(f"run_id = '{run.run_id}'")
+            runs.end(run, runs.FINISHED if made else runs.KILLED)
+
+
+def _without_version(client: "MlflowClient", experiment_id: str) -> list[str]:
+    """Our runs that failed or were killed before they had registered anything."""
+    ours = client.search_runs([experiment_id], f"tags.`{runs.VERSION}` LIKE '%'", max_results=1_000)
+    ended = [r.info.run_id for r in ours if r.info.status in (runs.FAILED, runs.KILLED)]
+    return [i for i in ended if not client.search_model_versions(f"run_id = '{i}'")]
+
+
+def _delete_run(client: "MlflowClient", run_id: str) -> None:
+    run = client.get_run(run_id)
+    of_run = f"source_run_id = '{run_id}'"
+    for model in client.search_logged_models([run.info.experiment_id], filter_string=of_run):
+        _delete_model(client, model.model_id)
+    client.delete_run(run_id)
+    _delete_artifacts(run.info.artifact_uri)
+
+
+def _delete_model(client: "MlflowClient", model_id: str) -> None:
+    location = client.get_logged_model(model_id).artifact_location
+    client.delete_logged_model(model_id)
+    _delete_artifacts(location)
 
 
 def _delete_artifacts(location: str) -> None:

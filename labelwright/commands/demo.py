@@ -75,8 +75,19 @@ def _check_free(port: int) -> None:
 
 
 def _run(*arguments: str) -> None:
-    """Run one of our commands in a process of its own, as a user would."""
-    if code := subprocess.call([*_PYTHON, "labelwright", *arguments]):
+    """Run one of our commands in a process of its own, as a user would.
+
+    It has a session of its own, so that one interrupt reaches it, and it ends its run in peace.
+    """
+    command = [*_PYTHON, "labelwright", *arguments]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait(PATIENCE)
+            raise
+    if code:
         raise LabelwrightError(f"labelwright {arguments[0]} ended with exit code {code}")
 
 

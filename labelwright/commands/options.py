@@ -5,6 +5,13 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from entities.schema import load_schema
+
+if TYPE_CHECKING:
+    from training.fit import Configuration
+    from training.job import Task
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -101,6 +108,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument(
         "--json", action="store_true", help="end with one line of JSON on standard output"
+    )
+
+
+def task(given: argparse.Namespace, configuration: "Configuration", promote: bool = True) -> "Task":
+    """What to train on, from `--data`, `--test` where there is one, `--schema` and `--name`."""
+    from training.job import Task
+
+    schema = load_schema(given.schema)
+    return Task(
+        data=paths(given.data),
+        test=paths(vars(given).get("test")),
+        schema=schema,
+        name=given.name or schema.name,
+        configuration=configuration,
+        promote=promote,
     )
 
 

@@ -1,6 +1,7 @@
-"""Delete old versions of a model, with their runs and artifacts.
+"""Delete old versions of a model, and what trainings have left that made none, with all artifacts.
 
-The versions that an alias names, the former champions and the newest N are never deleted.
+The versions that an alias names, the former champions and the newest N are never deleted. Runs that
+failed or were cut short before they had registered a version are deleted, those under way are not.
 """
 
 import argparse
@@ -24,5 +25,8 @@ def run(given: argparse.Namespace) -> None:
     """Delete them and name them."""
     from training.versions import prune
 
-    deleted = prune(given.name, given.keep)
-    print(f"{len(deleted)} versions deleted{': ' if deleted else ''}{', '.join(deleted)}")
+    pruned = prune(given.name, given.keep)
+    names = pruned.versions
+    print(f"{len(names)} versions deleted{': ' if names else ''}{', '.join(names)}")
+    if pruned.runs:
+        print(f"runs without a version deleted: {', '.join(pruned.runs)}")

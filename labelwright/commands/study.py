@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.schema import load_schema
 from labelwright.commands import options
 
 if TYPE_CHECKING:
@@ -50,17 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Study and print the tables."""
     from training.fit import Configuration
-    from training.job import Task
     from training.study import study
 
-    schema = load_schema(given.schema)
-    task = Task(
-        data=options.paths(given.data),
-        test=options.paths(given.test),
-        schema=schema,
-        name=given.name or schema.name,
-        configuration=Configuration(threads=given.threads),
-    )
+    task = options.task(given, Configuration(threads=given.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:

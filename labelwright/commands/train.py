@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from entities.errors import DataError
-from entities.schema import load_schema
 from labelwright.commands import options
 
 if TYPE_CHECKING:
     from training.fit import Configuration
-    from training.job import Outcome, Task
+    from training.job import Outcome
 
 _SHARES = {
     "reading": 5,
@@ -57,9 +56,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Train and print what came of it."""
-    task = _task(given)
     from training.job import train
 
+    configuration = dataclasses.replace(
+        _configuration(given.configuration),
+        min_count=given.min_count,
+        seed=given.seed,
+        threads=given.threads,
+    )
+    task = options.task(given, configuration, promote=not given.no_promote)
     with tqdm(total=100, unit="%", disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
@@ -74,25 +79,6 @@ def run(given: argparse.Namespace) -> None:
 
 
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
-
-
-def _task(given: argparse.Namespace) -> "Task":
-    from training.job import Task
-
-    schema = load_schema(given.schema)
-    return Task(
-        data=options.paths(given.data),
-        test=options.paths(given.test),
-        schema=schema,
-        name=given.name or schema.name,
-        configuration=dataclasses.replace(
-            _configuration(given.configuration),
-            min_count=given.min_count,
-            seed=given.seed,
-            threads=given.threads,
-        ),
-        promote=not given.no_promote,
-    )
 
 
 def _configuration(file: str | None) -> "Configuration":

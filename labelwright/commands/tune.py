@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.schema import load_schema
 from labelwright.commands import options
 
 if TYPE_CHECKING:
@@ -41,17 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Search and print the best configuration."""
     from training.fit import Configuration
-    from training.job import Task
     from training.tune import tune
 
-    schema = load_schema(given.schema)
-    task = Task(
-        data=options.paths(given.data),
-        test=(),
-        schema=schema,
-        name=given.name or schema.name,
-        configuration=Configuration(seed=given.seed, threads=given.threads),
-    )
+    task = options.task(given, Configuration(seed=given.seed, threads=given.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
@@ -75,7 +66,7 @@ def _minutes(text: str) -> float:
 
 
 def _print(found: "Tuning") -> None:
-    from training.tune import to_options, to_toml
+    from training.tune import to_toml
 
     best, default = found.best, found.default
     ended = ", then interrupted" if found.interrupted else ""
@@ -83,7 +74,6 @@ def _print(found: "Tuning") -> None:
     print(f"# trials   {len(found.trials):,} in {found.seconds:.0f} s{ended}")
     print(f"# nDCG@5   default {default.mean:.4f}, best {best.mean:.4f} (trial {best.number})")
     print(f"# verdict  {found.verdict}")
-    print(f"# options  {to_options(best.configuration)}")
     print(to_toml(best.configuration), end="")
 
 

@@ -634,7 +634,7 @@ def test_artifacts_that_find_no_room_register_nothing(
 ) -> None:
     text(empty_world / "artifacts", "a file where a folder should be")
     said = command("train", "--threads", 1, "--data", parquet(tmp_path / "in.parquet", rows))
-    refused(said, 5, "failed: .*")
+    refused(said, 6, f"nothing was registered, because {empty_world / 'artifacts'}")
     assert nothing_is_registered()
     client = MlflowClient(tracking_uri(), tracking_uri())
     (experiment,) = [e for e in client.search_experiments() if e.name == "places"]

@@ -149,7 +149,14 @@ def test_help_of_a_command_lists_every_option(command: Command, name: str) -> No
 def test_help_lists_every_command_every_exit_code_and_the_environment(tmp_path: Path) -> None:
     said = spawn("--help", environment=environment(tmp_path))
     assert said.code == 0
-    for word in (*COMMANDS, "LABELWRIGHT_HOME", "MLFLOW_TRACKING_URI", "LABELWRIGHT_MODEL", "130"):
+    for word in (
+        *COMMANDS,
+        "LABELWRIGHT_HOME",
+        "MLFLOW_TRACKING_URI",
+        "LABELWRIGHT_MODEL",
+        "130",
+        "143",
+    ):
         assert word in said.out
     assert set(OPTIONS) <= set(COMMANDS)
     assert not list(tmp_path.iterdir())
@@ -240,8 +247,11 @@ def test_a_registry_that_is_none_has_exit_code_5(
     assert "nonsense://nowhere" in said.err
 
 
-def test_ctrl_c_during_a_training_ends_it_quietly_and_registers_nothing(
-    empty_world: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"]
+)
+def test_an_interrupt_during_a_training_ends_it_quietly_and_registers_nothing(
+    empty_world: Path, tmp_path: Path, by: signal.Signals, code: int
 ) -> None:
     terminal, its_end = pty.openpty()
     termios.tcsetwinsize(its_end, (24, 80))
@@ -257,10 +267,10 @@ def test_ctrl_c_during_a_training_ends_it_quietly_and_registers_nothing(
         for part in iter(lambda: _read(terminal), b""):
             said += part
             if not sent and b"linear stage" in said:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(by)
                 sent = time.monotonic()
     os.close(terminal)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert time.monotonic() - sent < 15
     assert said.rstrip().endswith(b"labelwright: interrupted")
     assert b"Traceback" not in said

@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,6 +108,23 @@ def test_the_demo_answers_what_it_invites_to_and_ctrl_c_ends_all_of_it(
         with socket.socket() as probe:
             assert probe.connect_ex((HOST, each))
     assert {path.name for path in folder.iterdir()} == {"models", "service"}
+
+
+@pytest.mark.parametrize(
+    ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"]
+)
+def test_an_interrupt_ends_the_training_of_a_demo_as_well(
+    empty_world: Path, tmp_path: Path, by: signal.Signals, code: int
+) -> None:
+    with demo(empty_world, tmp_path) as (process, _, _):
+        deadline = time.monotonic() + PATIENCE
+        while not (started := descendants(process)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (training,) = started
+        assert "train" in training.cmdline()
+        process.send_signal(by)
+        assert process.wait(PATIENCE) == code
+        assert not training.is_running()
 
 
 @pytest.mark.parametrize("option", ["--port", "--ui-port"])

@@ -23,6 +23,8 @@ from models.labeler import Labeler
 if TYPE_CHECKING:
     from tests.conftest import World
 
+pytest_plugins = ["tests.worlds"]
+
 ROOT = Path(labelwright.__file__).parents[1]
 BEFORE_MODELS = ("python", "packages", "numpy", "lightgbm", "scikit-learn", "libgomp", "threads")
 
@@ -124,6 +126,22 @@ def test_a_damaged_bundle_fails(
         trees.write(" ")
     with pytest.raises(LabelwrightError, match=r"reranker\.txt is corrupt"):
         measured(str(folder))
+
+
+def test_a_run_that_was_cut_short_is_a_warning(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_models(monkeypatch)
+    assert found()["runs"].status is Status.OK
+    die = "run = runs.running(runs.experiment('m')); run.__enter__(); os._exit(1)"
+    subprocess.run(
+        [sys.executable, "-c", f"import os; from training import runs; {die}"],
+        env={**os.environ, "LABELWRIGHT_HOME": str(empty_world)},
+    )
+    finding = found()["runs"]
+    assert finding.status is Status.WARN
+    assert finding.finding.endswith(" of 'm': cut short")
+    assert "`labelwright prune NAME`" in finding.remedy
 
 
 @pytest.mark.parametrize(

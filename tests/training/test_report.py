@@ -17,10 +17,13 @@ from models.decisions import Question
 from models.labeler import Labeler
 from models.labels import label_matrix
 from training.data import LabelledEntities, split
+from training.description import LIMIT, describe
 from training.fit import Configuration, fit_labeler
 from training.metrics import evaluate
-from training.report import Subject, write_report
+from training.promotion import Verdict
+from training.report import write_report
 from training.slices import RARE
+from training.subject import Subject
 
 FILES = ("mistakes.csv", "model_card.md", "per_label.csv", "plots", "slices.csv")
 SMALL = Configuration(candidates=3, trees=5, folds=2)
@@ -193,11 +196,11 @@ def test_best_labels_come_before_worst(card: str, subject: Subject) -> None:
     assert len({row[1] for row in rows}) == len(rows) == min(len(known), 20)
 
 
-def test_links_lead_to_files_of_the_report(report: Path, card: str) -> None:
-    links = re.findall(r"\]\(([^)]*)\)", card)
-    assert len(links) == 7
-    for link in links:
-        assert (report / link).is_file(), link
+def test_files_that_the_card_names_are_beside_it(report: Path, card: str) -> None:
+    named = set(re.findall(r"`([\w/]+\.(?:csv|png))`", card))
+    written = {str(file.relative_to(report)) for file in report.rglob("*.*")}
+    assert named == written - {"model_card.md"}
+    assert "](" not in card, "MLflow's UI resolves no relative links"
     assert not re.search(r"<\w", card)
 
 
@@ -276,6 +279,35 @@ def test_words_of_others_cannot_break_the_card(places: EntitySchema, tmp_path: P
     assert cells(card, "`a\\|b`")[1] == "20"
     assert "`'code' <b>`" in card
     assert "x" * 100 not in card
+
+
+def test_the_description_is_the_gist_of_the_card(
+    subject: Subject, card: str, tmp_path: Path
+) -> None:
+    findings = write_report(tmp_path, subject)
+    refused = Verdict(False, "slice 'country=*' falls by 7.00 points")
+    said = describe(subject, findings, refused, "7", "abc")
+    assert said.startswith("Not promoted: slice 'country=\\*' falls by 7.00 points.\n")
+    assert f"P@1 **{cells(card, 'P@1')[1]}**" in said
+    limits = card.split("known limits\n\n")[1].split("\n\n")[0]
+    assert limits in said
+    links = re.findall(r"\]\(#/experiments/7/runs/abc/artifacts/([^)]*)\)", said)
+    written = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*")}
+    assert set(links) == written
+
+
+def test_a_description_always_fits_into_mlflows_database(subject: Subject, tmp_path: Path) -> None:
+    findings = write_report(tmp_path, subject)
+    names = [f"country={letter * 3_000}" for letter in "abcdefghij"]
+    line = findings.slices.slice(0, 1).to_pylist()[0] | {"micro_f1_high": 0.1, "difference": -0.3}
+    lines = [line | {"slice": name, "micro_f1": 0.05} for name in names]
+    more = pa.Table.from_pylist(lines, findings.slices.schema)
+    weak = pa.concat_tables([findings.slices, more])
+    long = Verdict(False, "*" * 9_000)
+    said = describe(subject, dataclasses.replace(findings, slices=weak), long, "7", "a" * 32)
+    assert len(said) <= LIMIT
+    assert "### How good it is" in said
+    assert "a" * 100 not in said
 
 
 def test_a_folder_that_cannot_be_written(subject: Subject, tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ from training.tune import (
     Tuning,
     noise,
     search,
-    to_options,
     to_toml,
     tune,
     validation_split,
@@ -218,14 +217,9 @@ def test_more_trials_need_a_larger_gain() -> None:
     assert "allow more minutes" in tuning(quality[:1]).verdict
 
 
-def test_toml_and_options_give_the_configuration_back() -> None:
+def test_toml_gives_the_configuration_back() -> None:
     best = Configuration(cost=0.0512, passes=5, candidates=11, trees=77, leaves=63, rate=0.2)
     assert dataclasses.replace(Configuration(), **tomllib.loads(to_toml(best))) == best
-    parser = ArgumentParser()
-    for name in SPACE:
-        parser.add_argument(f"--{name}", type=type(getattr(best, name)))
-    given = vars(parser.parse_args(to_options(best).split()))
-    assert dataclasses.replace(Configuration(), **given) == best
 
 
 def test_a_search_never_sees_the_test_rows(

@@ -1,5 +1,6 @@
 """Promotion, rollback and pruning on a real registry."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
     assert fair == Verdict(True, "it is the first version")
     assert not poor.promoted
     assert "nDCG@5 -" in poor.reason
+    assert re.search(r"; it lacks \d+ of the champion's labels", poor.reason)
     assert again.promoted
     assert versions.current_champion("m") == "3"
     assert versions.former_champions("m") == ["1"]
@@ -55,7 +57,7 @@ def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outc
 
 def test_pruning_frees_space_and_spares_what_is_needed(trained: list[Outcome], home: Path) -> None:
     before = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
-    assert versions.prune("m", keep=1) == ["2"]
+    assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
     after = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
     assert before - after > 30_000  # the poor model is small
     assert load_model("models:/m/1").version == "1"

@@ -1,0 +1,170 @@
+"""Whatever a training dies of, and whenever, the registry is sound and the next training works."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from models.home import tracking_uri
+from models.registry import load_model
+from tests.conftest import BRANDS
+from tests.processes import Command, Said, environment, spawn, struck
+from training import runs, versions
+
+pytest_plugins = ["tests.worlds"]
+pytestmark = pytest.mark.integration
+
+STORE = "mlflow.store.model_registry.sqlalchemy_store:SqlAlchemyStore."
+TRACKING = "mlflow.store.tracking.sqlalchemy_store:SqlAlchemyStore."
+POINTS = [
+    (f"{TRACKING}create_run", "after"),
+    ("shutil:copy2", "after"),
+    (f"{TRACKING}create_logged_model", "after"),
+    (f"{TRACKING}finalize_logged_model", "before"),
+    (f"{STORE}create_model_version", "before"),
+    (f"{STORE}create_model_version", "after"),
+    (f"{STORE}set_registered_model_alias", "before"),
+    (f"{STORE}set_registered_model_alias", "after"),
+]
+"""The steps of recording and registering, in their order."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pq.read_table(BRANDS).slice(0, 200), path)
+    return path
+
+
+def arguments(data: Path) -> tuple[object, ...]:
+    return ("train", "--data", data, "--name", "m", "--threads", 1)
+
+
+def registered() -> list[str]:
+    """All versions; every one has a verdict and a bundle that can be read."""
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    found = client.search_model_versions("name = 'm'")
+    for version in found:
+        assert versions.VERDICT in version.tags
+        assert version.description
+        assert load_model(f"models:/m/{version.version}").bundle.labeler
+    return sorted(str(version.version) for version in found)
+
+
+def files(home: Path) -> set[str]:
+    """The folders of artifacts that hold any."""
+    kept = (path for path in (home / "artifacts").rglob("*") if path.is_file())
+    return {path.relative_to(home / "artifacts").parts[0] for path in kept}
+
+
+@pytest.mark.parametrize(("place", "moment"), POINTS, ids=lambda value: value.split(".")[-1])
+def test_a_killed_training_leaves_a_sound_registry(
+    empty_world: Path, data: Path, command: Command, place: str, moment: str
+) -> None:
+    settings = environment(empty_world)
+    assert command(*arguments(data)).code == 0
+    said = struck(place, moment, signal.SIGKILL, *arguments(data), environment=settings)
+    assert said.code == -signal.SIGKILL
+    champion = load_model("models:/m@champion").version
+    assert champion in registered()
+
+    lost = runs.cut_short()
+    assert len(lost) == 1
+    doctor = command("doctor", "--model", "models:/m@champion")
+    assert doctor.code == 0
+    assert all(f"{run.run_id} of 'm'" in doctor.out for run in lost)
+
+    again = command(*arguments(data))
+    assert again.code == 0
+    assert again.err.count("was cut short: `labelwright prune m` clears it away") == len(lost)
+    newest = registered()[-1]
+    assert load_model("models:/m@champion").version == newest
+
+    assert command("prune", "m", "--keep", 9).code == 0
+    assert runs.cut_short() == []
+    assert registered()[-1] == load_model("models:/m@champion").version == newest
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    experiment = client.get_experiment_by_name("m")
+    assert experiment is not None
+    left = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in left} == {runs.FINISHED}
+    assert len(files(empty_world)) <= 1 + len(registered())  # one of them holds all models
+
+
+def test_a_model_without_versions_is_no_hindrance(
+    empty_world: Path, data: Path, command: Command
+) -> None:
+    made = f"{STORE}create_registered_model"
+    settings = environment(empty_world)
+    said = struck(made, "after", signal.SIGKILL, *arguments(data), environment=settings)
+    assert said.code == -signal.SIGKILL
+    assert registered() == []
+    assert command("serve", "--model", "models:/m@champion").code == 4
+    assert command("prune", "m").code == 0
+    assert not files(empty_world)
+    assert command(*arguments(data)).code == 0
+    assert load_model("models:/m@champion").version == "1"
+
+
+@pytest.fixture
+def store(empty_world: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An artifact store of its own, as small as the test asks for."""
+    folder = empty_world / "artifacts"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "none", str(folder)]
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small disk needs root")
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine lets nothing be mounted")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def nothing_is_registered(said: Said, reason: str, store: Path) -> None:
+    assert said.code == 6
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"labelwright: nothing was registered, because {store}")
+    assert f"cannot be written: {reason}; give the artifact store room" in line
+    assert registered() == []
+
+
+@pytest.mark.parametrize("store", ["100k", "500k"], indirect=True)
+def test_a_full_store_registers_nothing(
+    store: Path, empty_world: Path, data: Path, command: Command
+) -> None:
+    said = spawn(*arguments(data), environment=environment(empty_world))
+    nothing_is_registered(said, "no space is left", store)
+    assert command("prune", "m").code == 0
+    assert not files(empty_world)
+    subprocess.run(["mount", "-o", "remount,size=50m", str(store)], check=True)
+    assert spawn(*arguments(data), environment=environment(empty_world)).code == 0
+    assert registered() == ["1"]
+
+
+@pytest.mark.parametrize("store", ["1m"], indirect=True)
+def test_a_store_that_only_reads_registers_nothing(
+    store: Path, empty_world: Path, data: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
+    said = spawn(*arguments(data), environment=environment(empty_world))
+    nothing_is_registered(said, "Read-only file system", store)
+
+
+def test_trainings_at_the_same_time_all_register(empty_world: Path, data: Path) -> None:
+    settings = environment(empty_world)
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(lambda _: spawn(*arguments(data), environment=settings), range(3)))
+    assert [each.code for each in said] == [0, 0, 0], [each.err for each in said]
+    assert registered() == ["1", "2", "3"]
+    assert sum("it is the first version" in each.out for each in said) == 1
+    champion = load_model("models:/m@champion").version
+    assert {champion, *versions.former_champions("m")} <= {"1", "2", "3"}

@@ -1,0 +1,170 @@
+"""MLflow's own server and evaluation give the answers of our service."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from models.home import tracking_uri
+from tests.conftest import BRANDS
+from tests.processes import HOST, PATIENCE, await_answer, environment, free_port, serving, spawn
+
+pytest_plugins = ["tests.worlds"]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
+
+URI = "models:/m@champion"
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A world of its own, because an evaluation writes runs."""
+    folder = tmp_path_factory.mktemp("tools")
+    pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), folder / "rows.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        data = ("--data", folder / "rows.parquet", "--name", "m")
+        said = spawn("train", *data, environment=environment(folder))
+        assert said.code == 0, said.err
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def frame(home: Path) -> pd.DataFrame:
+    """Rows as pandas holds them, with points and tags."""
+    rows: pd.DataFrame = pq.read_table(home / "rows.parquet").slice(0, 100).to_pandas()
+    number = np.arange(len(rows))
+    points = {"lat": number % 90 - 45.5, "lon": number % 180 - 90.25}
+    tags: list[Any] = [{"fee": "no"} if n % 2 else {} for n in number]
+    return rows.assign(**points, tags=tags)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON."""
+    found: list[dict[str, Any]] = json.loads(frame.drop(columns="labels").to_json(orient="records"))
+    return [{k: v for k, v in row.items() if v is not None} for row in found]
+
+
+Answers = list[list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def expected(home: Path, frame: pd.DataFrame) -> Answers:
+    """What the HTTP service answers."""
+    settings = environment(home)
+    with (
+        serving("--model", URI, environment=settings, folder=home) as service,
+        service.client() as client,
+    ):
+        response = client.post("/v1/labels", json={"entities": records(frame)})
+    return [result["labels"] for result in response.json()["results"]]
+
+
+def agree(found: Answers, expected: Answers) -> None:
+    """The same labels in the same order, asserted alike, probabilities to a millionth."""
+    assert len(found) == len(expected)
+    for labels, others in zip(found, expected, strict=True):
+        assert [(a["label"], a["asserted"]) for a in labels] == [
+            (b["label"], b["asserted"]) for b in others
+        ]
+        for mine, other in zip(labels, others, strict=True):
+            assert mine["probability"] == pytest.approx(other["probability"], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(home: Path) -> Iterator[str]:
+    """`mlflow models serve`, from the moment it answers."""
+    port, log = free_port(), home / "mlflow_serve.log"
+    settings = {**environment(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
+    settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{settings['PATH']}"
+    options = ("-m", URI, "--env-manager", "local", "--host", HOST, "--port", str(port))
+    with log.open("wb") as words:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "models", "serve", *options],
+            env=settings,
+            cwd=home,
+            stdout=words,
+            stderr=words,
+            start_new_session=True,
+        )
+    try:
+        await_answer(f"http://{HOST}:{port}/ping", lambda: process.poll() is None)
+        yield f"http://{HOST}:{port}/invocations"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def test_mlflows_server_answers_as_ours(
+    mlflow_server: str, frame: pd.DataFrame, expected: Answers
+) -> None:
+    asked = {"dataframe_records": records(frame)}
+    answered = httpx.post(mlflow_server, json=asked, timeout=60).json()["predictions"]
+    assert [row["id"] for row in answered] == frame["id"].tolist()
+    agree([row["labels"] for row in answered], expected)
+    fewer = httpx.post(mlflow_server, json=asked | {"params": {"top_k": 1}}, timeout=60).json()
+    for row, labels in zip(fewer["predictions"], expected, strict=True):
+        agree([row["labels"]], [labels[:1] + [each for each in labels[1:] if each["asserted"]]])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"dataframe_records": [{"name": 5}]}, "column 'name' holds int64"),
+        ({"dataframe_records": [{"name": "Bar", "lat": "x", "lon": 1}]}, "Failed to convert"),
+        ({"dataframe_records": [{"name": "Bar", "lat": 200, "lon": 1}]}, "lat: must lie between"),
+        ({"dataframe_records": [{"name": "Bar"}], "params": {"top_k": "1"}}, "top_k"),
+        ({"dataframe_records": [{"name": "Bar"}], "params": {"policy": "x"}}, "unknown policy"),
+        ({"rows": [{"name": "Bar"}]}, "The input must be a JSON dictionary"),
+    ],
+    ids=str,
+)
+def test_mlflows_server_refuses_what_is_wrong_and_says_why(
+    mlflow_server: str, asked: dict[str, Any], words: str
+) -> None:
+    refused = httpx.post(mlflow_server, json=asked, timeout=60)
+    assert refused.status_code == 400
+    assert words in refused.json()["message"]
+    assert "stack_trace" not in refused.json()
+
+
+def test_mlflows_evaluation_judges_the_answers_of_our_service(
+    home: Path, frame: pd.DataFrame, expected: Answers
+) -> None:
+    judged: list[Answers] = []
+
+    def hits(predictions: "pd.Series[Any]", targets: "pd.Series[Any]") -> float:
+        judged.append(predictions.tolist())
+        first = (labels[0]["label"] for labels in predictions)
+        return float(np.mean([a in b for a, b in zip(first, targets, strict=True)]))
+
+    mlflow.set_tracking_uri(tracking_uri())
+    mlflow.set_registry_uri(tracking_uri())
+    mlflow.create_experiment("evaluations", (home / "evaluations").as_uri())
+    mlflow.set_experiment("evaluations")
+    tools: Any = mlflow.models  # of which these functions have no types
+    metric = tools.make_metric(eval_fn=hits, greater_is_better=True, name="p_at_1")
+    data = frame.rename(columns={"labels": "truth"})
+    found = tools.evaluate(URI, data, targets="truth", predictions="labels", extra_metrics=[metric])
+    agree(judged[-1], expected)
+    truth = zip(expected, frame["labels"], strict=True)
+    p_at_1 = np.mean([answers[0]["label"] in labels for answers, labels in truth])
+    assert found.metrics["p_at_1"] == pytest.approx(p_at_1)

@@ -1,0 +1,265 @@
+"""What a person sees of a training in MLflow's own pages, in a real browser.
+
+Pictures of the pages are kept in LABELWRIGHT_SCREENSHOTS, by default build/screenshots.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from models.home import artifact_root, tracking_uri
+from tests.conftest import BRANDS
+from tests.processes import HOST, await_answer, environment, free_port
+from training import versions
+from training.fit import Configuration
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+    from entities.schema import EntitySchema
+    from training.job import Outcome
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = Path(os.environ.get("LABELWRIGHT_SCREENSHOTS", ROOT / "build" / "screenshots"))
+NEEDED = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+"""Programs, and the Debian packages they come in."""
+SIZE = (1400, 1700)
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("ui")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trained(home: Path, places: "EntitySchema") -> list["Outcome"]:
+    """A champion, and a challenger that was refused."""
+    from training.job import Task, train
+
+    rows = pq.read_table(BRANDS)
+    for name, size in {"fair": 2_000, "poor": 60}.items():
+        pq.write_table(rows.slice(0, size), home / f"{name}.parquet")
+    pq.write_table(rows.slice(2_000, 600), home / "test.parquet")
+    return [
+        train(Task([home / f"{name}.parquet"], [home / "test.parquet"], places, "shops", given))
+        for name, given in (("fair", Configuration()), ("poor", Configuration(trees=10)))
+    ]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Chrome"]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
+    if missing:
+        stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        stop(f"no browser: apt-get install {' '.join(missing)}")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+        f"--window-size={SIZE[0]},{SIZE[1]}",
+    ):
+        options.add_argument(argument)
+    chrome = webdriver.Chrome(options, Service(str(shutil.which("chromedriver"))))
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def server(trained: list["Outcome"], home: Path) -> Iterator[str]:
+    """MLflow's UI on the world of `trained`."""
+    port, log = free_port(), home / "ui.log"
+    command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", tracking_uri(), "--default-artifact-root", str(artifact_root())]
+    settings = {**environment(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with log.open("wb") as words:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, *store], env=settings, stdout=words, stderr=words
+        )
+    try:
+        await_answer(f"http://{HOST}:{port}/health", lambda: process.poll() is None)
+        yield f"http://{HOST}:{port}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+class Pages:
+    """The pages of the UI: what is seen on them, as text, and kept as pictures."""
+
+    def __init__(self, browser: "Chrome", server: str) -> None:
+        self.browser = browser
+        self.server = server
+
+    def open(self, route: str, *expected: str) -> str:
+        """Go to a page, and wait until it shows what is expected."""
+        self.browser.get("about:blank")
+        self.browser.get(f"{self.server}/#/{route}")
+        return self.wait_for(*expected)
+
+    def wait_for(self, *expected: str) -> str:
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        wait: Any = WebDriverWait(self.browser, PATIENCE)
+        wait.until(
+            lambda _: all(words in self.text() for words in expected),
+            f"the page does not show {expected}",
+        )
+        return self.text()
+
+    def text(self) -> str:
+        """The visible text, on one line."""
+        body: str = self.browser.execute_script("return document.body.innerText")
+        return " ".join(body.split())
+
+    def elements(self, selector: str) -> list[str]:
+        """The visible texts of elements."""
+        found = self.browser.find_elements("css selector", selector)
+        return [" ".join(element.text.split()) for element in found if element.text.strip()]
+
+    def click(self, words: str) -> None:
+        self.browser.find_element("xpath", f"//*[normalize-space(text())='{words}']").click()
+
+    def keep(self, name: str) -> None:
+        """Keep a picture of the page as it is."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        assert self.browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def pages(browser: "Chrome", server: str) -> Pages:
+    return Pages(browser, server)
+
+
+@pytest.fixture(scope="module")
+def run(trained: list["Outcome"]) -> str:
+    """The route of the champion's run."""
+    from mlflow import MlflowClient
+
+    run_id = trained[0].registered.run_id
+    info = MlflowClient(tracking_uri()).get_run(run_id).info
+    return f"experiments/{info.experiment_id}/runs/{run_id}"
+
+
+def test_an_experiment_lists_its_runs_with_their_data(pages: Pages, run: str) -> None:
+    pages.open(run.rpartition("/")[0], "2 matching runs", "fair.parquet", "poor.parquet")
+    pages.keep("experiment")
+
+
+def test_a_run_tells_what_it_is(pages: Pages, run: str, trained: list["Outcome"]) -> None:
+    text = pages.open(run, "Promoted: it is the first version.", "Registered models", "shops v1")
+    pages.click("Show more")
+    pages.wait_for("Known limits")
+    pages.keep("run")
+    headings = pages.elements("h3")
+    assert {"How good it is", "Known limits"} <= set(headings)
+    text = pages.text()
+    assert "###" not in text
+    assert "**" not in text
+    metrics = trained[0].evaluation.metrics
+    assert f"P@1 {metrics.p_at_1:.2f}%: rows whose most probable label is true" in text
+    assert f"ECE {metrics.ece:.4f}" in text
+    assert "fair.parquet" in text
+    assert "Finished" in text
+    assert re.search(r"Source labelwright [0-9a-f]{7}\b", text), "the commit"
+    assert "labelwright.version" in text
+
+
+def test_links_of_a_description_lead_to_the_artifacts(pages: Pages, run: str) -> None:
+    pages.open(run, "the whole card")
+    link = pages.browser.find_element("link text", "the whole card").get_attribute("href")
+    assert link == f"{pages.server}/#/{run}/artifacts/model_card.md"
+    pages.open(link.partition("#/")[2], "Model card: shops")
+
+
+def test_a_data_set_tells_its_columns_and_rows(pages: Pages, run: str) -> None:
+    pages.open(run, "fair.parquet")
+    pages.browser.find_element("xpath", "//*[contains(text(),'fair.parquet')]").click()
+    text = pages.wait_for("2 datasets used", "alternative_names")
+    pages.keep("dataset")
+    assert "2,000" in text or '"num_rows": 2000' in text
+    assert "No schema available" not in text
+
+
+def test_the_card_is_rendered(pages: Pages, run: str) -> None:
+    pages.open(f"{run}/artifacts/model_card.md", "Model card: shops", "How good it is")
+    pages.keep("card")
+    assert "Model card: shops" in pages.elements("h1")
+    assert {"How good it is", "Where it is weak", "What it confuses"} <= set(pages.elements("h2"))
+    assert pages.elements("[role=table]")
+    text = pages.text()
+    assert not re.search(r"#{2,}|\]\(|\|\s*-{3}", text), "raw Markdown"
+
+
+def test_every_label_is_in_a_table(pages: Pages, run: str) -> None:
+    text = pages.open(f"{run}/artifacts/per_label.csv", "training_rows", "amenity=bank")
+    pages.keep("per_label")
+    assert "Previewing the first" in text
+
+
+@pytest.mark.parametrize("name", ["precision_recall", "reliability", "frequency_f1", "confusions"])
+def test_a_plot_is_shown(pages: Pages, run: str, name: str) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    pages.open(f"{run}/artifacts/plots/{name}.png", f"plots/{name}.png")
+    drawn = "return [...document.images].some(i => i.naturalWidth > 800)"
+    wait: Any = WebDriverWait(pages.browser, PATIENCE)
+    wait.until(lambda browser: browser.execute_script(drawn), "the picture is not drawn")
+    pages.keep(name)
+
+
+def test_the_environment_is_kept(pages: Pages, run: str) -> None:
+    text = pages.open(f"{run}/artifacts/environment.txt", "lightgbm==")
+    pages.keep("environment")
+    assert re.search(r"python 3\.\d+\.\d+", text)
+
+
+def test_a_model_tells_its_versions_and_which_is_live(pages: Pages) -> None:
+    text = pages.open("models/shops", "Version 2", "@ champion")
+    pages.keep("model")
+    assert "Gives labels to entities of the schema places." in text
+    assert text.count("@ champion") == 1
+    assert "Promoted: " in text
+    assert "Not promoted: " in text
+
+
+def test_a_version_tells_how_it_was_judged(pages: Pages, trained: list["Outcome"]) -> None:
+    refused = trained[1].verdict
+    assert not refused.promoted
+    text = pages.open("models/shops/versions/2", f"Not promoted: {refused.reason}")
+    pages.keep("refused_version")
+    assert {"How good it is", "Known limits"} <= set(pages.elements("h3"))
+    assert "###" not in text
+    assert "@ champion" not in text
+    assert f"{versions.VERDICT}" in text
+    text = pages.open("models/shops/versions/1", "Promoted: it is the first version.")
+    pages.keep("champion_version")
+    assert "@ champion" in text

@@ -1,0 +1,103 @@
+"""The registered model as MLflow's own tools see it: what they take, what they refuse, and how."""
+
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from models.registry import load_model
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
+
+    from tests.conftest import World
+
+pytest_plugins = ["tests.worlds"]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
+
+
+@pytest.fixture
+def model(trained_world: "World", monkeypatch: pytest.MonkeyPatch) -> "PyFuncModel":
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained_world.home / 'mlflow.db'}")
+    load_model(trained_world.uri)  # points MLflow at this world
+    model: PyFuncModel = mlflow.pyfunc.load_model(trained_world.uri)
+    return model
+
+
+def labels(model: "PyFuncModel", frame: pd.DataFrame, params: Any = None) -> list[Any]:
+    answers: Any = model.predict(frame, params=params)
+    return list(answers["labels"])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("name", 5, "column name. Can not safely convert int64"),
+        ("name", 5.5, "column name. Can not safely convert float64"),
+        ("name", True, "column name. Can not safely convert bool"),
+        ("name", pd.Series([5], dtype=object), "column 'name' holds int64; its kind is text"),
+        ("lat", "north", "column lat. Can not safely convert"),
+        ("lat", "48.1", "column lat. Can not safely convert"),
+        ("lat", 48, "column lat. Can not safely convert int64 to float64"),
+        ("lat", 200.0, "row 0: lat: must lie between -90 and 90"),
+        ("tags", "fee=no", "tags"),
+        ("tags", pd.Series([{"fee": 1}]), "`1` with dtype `string`"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_an_error(
+    model: "PyFuncModel", column: str, value: Any, words: str
+) -> None:
+    frame = pd.DataFrame({"name": ["Bar"], "lat": [1.0], "lon": [1.0]}).assign(**{column: value})
+    with pytest.raises(MlflowException) as caught:
+        model.predict(frame)
+    assert words in str(caught.value)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"top_k": "3"}, "Can not safely convert"),
+        ({"top_k": 3.5}, "Can not safely convert"),
+        ({"top_k": 0}, "top_k must lie between 1 and 1,000"),
+        ({"policy": 3}, "Can not safely convert"),
+        ({"policy": "reckless"}, "unknown policy; this model has balanced"),
+        ({"min_probability": "half"}, "Can not safely convert"),
+        ({"min_probability": 2.0}, "min_probability must lie between 0 and 1"),
+        (["top_k"], "Parameters must be a dictionary"),
+    ],
+    ids=str,
+)
+def test_a_parameter_of_the_wrong_type_or_size_is_an_error(
+    model: "PyFuncModel", params: Any, words: str
+) -> None:
+    with pytest.raises(MlflowException) as caught:
+        model.predict(pd.DataFrame({"name": ["Bar"]}), params=params)
+    assert words in str(caught.value)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_unknown_columns_and_parameters_are_left_out_with_a_warning_of_mlflows(
+    model: "PyFuncModel", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow takes them away before a model sees them; the service and Python refuse parameters."""
+    said: list[str] = []
+    monkeypatch.setattr("mlflow.models.utils._logger.warning", said.append)
+    frame = pd.DataFrame({"name": ["Bar"]})
+    expected = labels(model, frame)
+    assert labels(model, frame.assign(nmae="Bank")) == expected
+    assert labels(model, frame, {"topk": 1}) == expected
+    assert "Found extra inputs" in said[0]
+    assert "['nmae']" in said[0]
+    assert "Unrecognized params ['topk'] are ignored" in said[1]
+    with pytest.raises(MlflowException, match="no column is known to schema 'places'"):
+        model.predict(pd.DataFrame({"nmae": ["Bar"]}))
+
+
+def test_the_registered_artifact_is_data_alone(trained_world: "World") -> None:
+    artifacts = list(trained_world.home.glob("artifacts/models/*/artifacts/**/*.*"))
+    assert {path.suffix for path in artifacts} <= {"", ".json", ".npy", ".txt", ".yaml"}
+    assert not list(trained_world.home.glob("artifacts/**/*.p[ky]*"))
+    assert any(path.name == "manifest.json" for path in artifacts)

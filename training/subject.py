@@ -1,0 +1,62 @@
+"""What a report is about, and what was found out about it."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from models.decisions import Answers
+from models.labeler import Labeler
+from models.labels import LabelMatrix
+from training.data import LabelledEntities
+from training.fit import Configuration
+from training.metrics import Evaluation
+from training.slices import Counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model that has just been trained, and all that a report about it is made of.
+
+    The labeler was fitted on `train`; `answers` and `evaluation` are its own on `test`, asked with
+    the default question. `test_files` names the files the test rows were read from, where they
+    were not split off by name.
+    """
+
+    name: str
+    version: str
+    labeler: Labeler
+    train: LabelledEntities
+    test: LabelledEntities
+    answers: Answers
+    evaluation: Evaluation
+    configuration: Configuration
+    warnings: Sequence[str] = ()
+    test_files: Sequence[str] = ()
+
+    @functools.cached_property
+    def truth(self) -> LabelMatrix:
+        """The true labels of the test rows."""
+        return self.test.matrix(self.labeler.labels)
+
+    @functools.cached_property
+    def tallies(self) -> tuple[int, int, int]:
+        """How many labels are asserted, asserted rightly, and true, on all test rows."""
+        per_label = self.evaluation.per_label
+        given, right = (int(per_label[name].to_numpy().sum()) for name in ("asserted", "correct"))
+        return given, right, len(self.truth.ids) + int(self.truth.foreign.sum())
+
+    @functools.cached_property
+    def frequency(self) -> Counts:
+        """How many training rows have each label."""
+        return self.train.matrix(self.labeler.labels).counts()
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The tables beside the card: by slice, by label (with `training_rows`), confused pairs."""
+
+    slices: pa.Table
+    per_label: pa.Table
+    confused: pa.Table
