@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -24,8 +25,25 @@ def need(commands: Mapping[str, str]) -> None:
     if os.geteuid() != 0:
         missing.append("root: run pytest with sudo")
     if missing:
-        stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        stop(f"this test needs {', '.join(missing)}")
+        _stop(f"this test needs {', '.join(missing)}")
+
+
+def postgresql() -> Path:
+    """The folder of the newest PostgreSQL server's programs; skips or fails as `need` does."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_major)
+    if not found:
+        _stop("this test needs a PostgreSQL server: apt-get install postgresql")
+    return found[-1].parent
+
+
+def _major(program: Path) -> int:
+    return int(program.parts[-3])
+
+
+def _stop(word: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(word)
+    pytest.skip(word)
 
 
 def prove(
