@@ -9,6 +9,8 @@
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS base
+# A new volume takes its owner from the folder that it is mounted over; compose.yaml has one at
+# /secrets.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
