@@ -9,12 +9,14 @@
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS base
+# A new volume takes its owner from the folder that it is mounted over; compose.yaml has one at
+# /secrets.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 labelwright \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/labelwright labelwright \
-    && install --directory --owner 10001 --group 10001 /var/lib/labelwright
+    && install --directory --owner 10001 --group 10001 /var/lib/labelwright /secrets
 # Numba refuses a cache that it cannot write, so the cache lies with the state. What the build has
 # compiled fills a new named volume; with a mounted folder, or another kind of processor than the
 # build's, the first start compiles it (half a minute instead of seconds).

@@ -7,6 +7,7 @@ A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import os
@@ -32,7 +33,11 @@ CHAMPION = "champion"
 BUNDLE_FOLDER = "data/bundle"
 """The folder of an MLflow model in which the bundle lies."""
 
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "PGCONNECT_TIMEOUT": "20",
+}
 """MLflow's own defaults keep trying a server that is down for many minutes."""
 
 
@@ -103,6 +108,7 @@ def reached() -> Iterator["MlflowClient"]:
     except OSError as error:
         raise StorageError(f"{_public(uri)} cannot be made: {error.strerror}") from error
     try:
+        _make_tables(uri)
         yield mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     except MlflowException as error:
         missing_alias = "alias" in str(error) and "not found" in str(error)
@@ -138,6 +144,29 @@ def _make_room(uri: str) -> None:
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
+
+
+@functools.cache
+def _make_tables(uri: str) -> None:
+    """Do the same in the database of a server; raises RegistryError at once if it is down.
+
+    MLflow would try for minutes to connect, and two processes would make the same tables.
+    """
+    if not uri.startswith(DATABASES) or uri.startswith("sqlite"):
+        return
+    import mlflow
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+    except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
+    home().mkdir(parents=True, exist_ok=True)
+    with (home() / "registry.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
 

@@ -5,87 +5,29 @@
 #
 # It makes a Debian 12 in a temporary folder, checks that deploy/prerequisites.sh says what a bare
 # one lacks, installs what the README's `apt-get install` names, clones the HEAD of this checkout as
-# a new user, and runs `make demo` twice: from nothing within the budget, and again. What the host
-# says about package mirrors and certificates is carried over; else nothing of the host is visible
-# inside. Mounts and processes live in namespaces of their own, and end however this script ends.
-#
-# environment:
-#   LABELWRIGHT_DEBS    a folder that keeps downloaded .deb files for the next time
-#   LABELWRIGHT_MIRROR  a Debian mirror, if the host's own apt configuration has no bookworm
-#   TMPDIR              where the root is made: 3 GB, on a file system that allows devices
-#
-# exit codes: 0 proven, 1 not, 2 this machine cannot run it
+# a new user, and runs `make demo` twice: from nothing within the budget, and again. The root takes
+# 3 GB; debian.sh says what can be set and what the exit codes mean.
 set -euo pipefail
+# shellcheck source=tests/integration/debian.sh
+source "$(dirname "$0")/debian.sh"
 
-readonly RELEASE=bookworm
 readonly SERVICE=8000 UI=5000
 readonly BUDGET=240   # seconds from `make demo` to the first answer, nothing installed
 readonly PATIENCE=900 # seconds after which there will be no answer
-readonly CARRIED=(
-    http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY
-    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO
-    PIP_CONFIG_FILE PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX PIP_FIND_LINKS PIP_TRUSTED_HOST
-    PIP_PROXY PIP_CERT PIP_CLIENT_CERT PIP_DEFAULT_TIMEOUT PIP_RETRIES
-)
-readonly SYSTEM_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 readonly USER_PATH=/usr/local/bin:/usr/bin:/bin
 readonly STRANGER=stranger
 
-self=$(readlink -f "$0")
-checkout=$(dirname "$self")/../..
-
-say() { printf 'fresh_debian: %s\n' "$*"; }
-
-fail() {
-    say "$@" >&2
-    exit 1
-}
-
-unusable() {
-    say "$@" >&2
-    exit 2
-}
-
-# ------------------------------------------------------------------------------ on the host
-
 main() {
-    [[ $EUID -eq 0 ]] || unusable "needs root: sudo $0"
-    command -v debootstrap >/dev/null || unusable "needs debootstrap: apt-get install debootstrap"
-    unshare --mount --pid --fork true 2>/dev/null ||
-        unusable "needs namespaces of its own, which this machine refuses (unshare --mount --pid)"
     for port in $SERVICE $UI; do
         ! listening "$port" || unusable "the demo needs port $port, and it is in use here"
     done
-
-    work=$(mktemp -d --tmpdir fresh-debian.XXXXXX)
-    trap clean EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    # In the background, so that a signal to this script ends it at once; and with it in any case.
-    setpriv --pdeathsig KILL \
-        unshare --mount --pid --fork --mount-proc --kill-child "$self" --inside "$work" </dev/null &
-    inside=$!
-    wait "$inside"
-}
-
-clean() {
-    kill -KILL "$inside" 2>/dev/null || true
-    wait "$inside" 2>/dev/null || true
-    rm -rf --one-file-system "$work"
+    contain
 }
 
 listening() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# ----------------------------------------------------------------- in namespaces of its own
-
 inside() {
-    work=$1 root=$1/root log=$1/log
-    trap '(($? == 0)) || show_log' EXIT
-    environment=(PATH="$SYSTEM_PATH" HOME=/root DEBIAN_FRONTEND=noninteractive)
-    for name in "${CARRIED[@]}"; do
-        [[ -z ${!name-} ]] || environment+=("$name=${!name}")
-    done
-
+    begin "$1"
     read_prerequisites
     say "making a fresh Debian ($RELEASE)"
     make_root
@@ -110,84 +52,11 @@ inside() {
     say "proven"
 }
 
-show_log() {
-    [[ ! -s $log ]] || { echo "--- what was printed meanwhile" && tail -n 40 "$log"; } >&2
-}
-
 read_prerequisites() {
     local line
     line=$(committed README.md | grep -m 1 -oP 'apt-get install \K[a-z0-9 .+-]+') ||
         fail "the README has no 'apt-get install' line"
     read -ra prerequisites <<<"$line"
-}
-
-make_root() {
-    local sources mirror debs=${LABELWRIGHT_DEBS-} options=()
-    sources=$(host_sources)
-    mirror=$(awk -v release=$RELEASE '$3 == release { print $2; exit }' <<<"$sources")
-    [[ $mirror ]] || unusable "apt here knows no $RELEASE: set LABELWRIGHT_MIRROR to a mirror of it"
-    if [[ $debs ]]; then
-        mkdir -p "$debs/partial"
-        debs=$(readlink -f "$debs")
-        options=(--cache-dir="$debs")
-    fi
-    env -i "${environment[@]}" \
-        debootstrap --variant=minbase "${options[@]}" $RELEASE "$root" "$mirror" >>"$log" 2>&1 ||
-        fail "debootstrap failed"
-    mount -t proc proc "$root/proc"
-    mount -t sysfs -o ro sysfs "$root/sys"
-    mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-    [[ -z $debs ]] || mount --bind "$debs" "$root/var/cache/apt/archives"
-    echo "127.0.0.1 localhost" >"$root/etc/hosts"
-    echo "$sources" >"$root/etc/apt/sources.list"
-    apt-config dump | grep -E '^Acquire::(https?|Check|Retries|ForceIPv)' \
-        >"$root/etc/apt/apt.conf.d/00host" || true
-}
-
-# One-line sources of the release, as the host's own apt is configured.
-host_sources() {
-    if [[ ${LABELWRIGHT_MIRROR-} ]]; then
-        echo "deb $LABELWRIGHT_MIRROR $RELEASE main"
-        return
-    fi
-    # shellcheck disable=SC2016 # apt expands these
-    local found format='deb $(REPO_URI) $(RELEASE) $(COMPONENT)'
-    found=$(apt-get indextargets --format "$format" "Created-By: Packages" "Origin: Debian")
-    # Before the first `apt-get update`, apt does not know who publishes a source.
-    [[ $found ]] || found=$(apt-get indextargets --format "$format" "Created-By: Packages")
-    grep -E " $RELEASE(-updates|-security)? main\$" <<<"$found" | sort -u || true
-}
-
-# pip's configuration, certificates, and the files and folders that these speak of.
-carry_over() {
-    local file path places
-    mkdir -p "$root/usr/local/share/ca-certificates" "$root/etc/ssl/certs"
-    if [[ -d /usr/local/share/ca-certificates ]]; then
-        cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
-    fi
-    for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf /etc/xdg/pip/pip.conf; do
-        [[ ! -e $file ]] || install -D -m 644 "$file" "$root$file"
-    done
-    # New users get what lies in skel.
-    for file in .config/pip/pip.conf .pip/pip.conf; do
-        [[ ! -e $HOME/$file ]] || install -D -m 644 "$HOME/$file" "$root/etc/skel/$file"
-    done
-
-    places=$({
-        printf '%s\n' "${environment[@]:3}"
-        cat "$root"/etc/{,xdg/pip/}pip.conf "$root"/etc/skel/.{config/pip,pip}/pip.conf || true
-    } 2>/dev/null | tr -s '= \t' '\n' | sed -n 's,^file://,,; s,/simple/*$,,; /^\//p' | sort -u)
-    while read -r path; do
-        if [[ -e $root$path ]]; then
-            continue
-        elif [[ -d $path ]]; then
-            mkdir -p "$root$path"
-            mount --bind "$path" "$root$path"
-            mount -o remount,bind,ro "$root$path"
-        elif [[ -f $path ]]; then
-            install -D -m 644 "$path" "$root$path"
-        fi
-    done <<<"$places"
 }
 
 bare_machine_is_told() {
@@ -287,8 +156,6 @@ interrupt() {
     done
     ! grep -q Traceback "$log" || fail "make demo printed a traceback"
 }
-
-in_root() { chroot "$root" env -i "${environment[@]}" "$@"; }
 
 as_stranger() {
     chroot --userspec="$uid:$uid" --groups="$uid" "$root" \

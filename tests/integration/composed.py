@@ -1,0 +1,207 @@
+"""What compose.yaml describes, as processes of this machine instead of containers.
+
+They share a network of their own in which its host names resolve, so that all ports and addresses
+are those of the file. Its volumes are folders; its users are those of this machine.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pwd
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.processes import LABELWRIGHT, Said
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 120.0
+POSTGRES = "postgres"
+
+Service = Mapping[str, Any]
+"""A service of compose.yaml."""
+
+
+def services() -> dict[str, Service]:
+    """All services of compose.yaml."""
+    described: dict[str, Service] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))[
+        "services"
+    ]
+    return described
+
+
+def settings(service: Service) -> dict[str, str]:
+    """The environment that a service is given; variables have their defaults."""
+    given = service.get("environment", {})
+    return {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in given.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stand:
+    """A network of processes and their folder."""
+
+    holder: "subprocess.Popen[str]"
+    folder: Path
+
+    def inside(self, *command: object) -> list[str]:
+        """A command, to be run in the network."""
+        enter = ("nsenter", f"--target={self.holder.pid}", "--mount", "--net")
+        return [*enter, *map(str, command)]
+
+    def volume(self, name: str) -> Path:
+        """The folder that stands for a volume."""
+        return self.folder / name
+
+    def settled(self, service: Service, text: str) -> str:
+        """A text of a service, in which the places of its volumes are the folders instead."""
+        places = {}
+        for mounted in service["volumes"]:
+            source, target = mounted.split(":")[:2]
+            is_file = source.startswith("./")
+            places[target] = str(ROOT / source if is_file else self.volume(source))
+        targets = "|".join(map(re.escape, places))
+        return re.sub(rf"(?<![\w/])({targets})\b", lambda found: places[found[1]], text)
+
+    def environment(self, service: Service, **more: str) -> dict[str, str]:
+        """The environment of a service's processes, and no other settings of ours."""
+        foreign = ("MLFLOW_", "LABELWRIGHT_", "PG")
+        given = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        asked = {name: self.settled(service, value) for name, value in settings(service).items()}
+        return {**given, **asked, **more}
+
+    def run(
+        self, environment: Mapping[str, str], *command: object, timeout: float = PATIENCE
+    ) -> Said:
+        """Run a command to its end."""
+        done = subprocess.run(
+            self.inside(*command), env=environment, capture_output=True, text=True, timeout=timeout
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(
+        self, environment: Mapping[str, str], log: Path, *command: object
+    ) -> "subprocess.Popen[bytes]":
+        """Start a command whose words go to a file."""
+        with log.open("wb") as words:
+            return subprocess.Popen(
+                self.inside(*command), env=environment, stdout=words, stderr=words
+            )
+
+    def labelwright(self, *arguments: object, **environment: str) -> Said:
+        """A command of ours as the service `train` runs it; its volume is the state folder."""
+        train = services()["train"]
+        home = {"LABELWRIGHT_HOME": str(self.volume("train"))}
+        settings = self.environment(train, **{**home, **environment})
+        return self.run(settings, LABELWRIGHT, *arguments, timeout=300)
+
+    def await_health(self, test: Sequence[str], process: "subprocess.Popen[bytes]") -> None:
+        """Wait until a health check passes, which is given as Docker has it."""
+        assert test[0] == "CMD"
+        command = [sys.executable if word == "python" else word for word in test[1:]]
+        await_health(self.inside(*command), dict(os.environ), process)
+
+
+@contextlib.contextmanager
+def network(folder: Path) -> Iterator[Stand]:
+    """A network in which all services have the address of this machine."""
+    hosts = folder / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {' '.join(services())}\n")
+    make = 'mount --bind "$1" /etc/hosts && ip link set lo up && echo ready && exec sleep infinity'
+    apart = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--net"]
+    holder = subprocess.Popen(
+        [*apart, "sh", "-c", make, "sh", hosts], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "ready\n"
+            yield Stand(holder, folder)
+        finally:
+            holder.kill()
+
+
+def await_health(
+    check: Sequence[str], environment: Mapping[str, str], process: "subprocess.Popen[bytes]"
+) -> None:
+    """Wait until a command passes that looks whether a process is healthy."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert process.poll() is None, f"it has ended with {process.returncode}"
+        done = subprocess.run(check, env=environment, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, f"the health check does not pass: {done.stderr}"
+        time.sleep(0.2)
+
+
+def make_secrets(stand: Stand) -> None:
+    """Do what the service `secrets` does."""
+    service = services()["secrets"]
+    user, _, group = service["user"].partition(":")
+    volume = stand.volume("secrets")
+    if not volume.exists():
+        volume.mkdir()
+        os.chown(volume, int(user), int(group))
+    command = [stand.settled(service, word) for word in service["command"]]
+    privileges = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+    subprocess.run([*privileges, *command], check=True)
+
+
+@contextlib.contextmanager
+def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
+    """PostgreSQL, made as its image makes it; yields the environment of its superuser."""
+    service = services()["database"]
+    settings = stand.environment(service)
+    name, user = settings["POSTGRES_DB"], settings["POSTGRES_USER"]
+    password = Path(settings["POSTGRES_PASSWORD_FILE"]).read_text("utf-8").strip()
+    owner = pwd.getpwnam(POSTGRES)
+    data = stand.volume("database")
+    data.mkdir()
+    os.chown(data, owner.pw_uid, owner.pw_gid)
+    given = data / "given"
+    given.write_text(password)
+    os.chown(given, owner.pw_uid, owner.pw_gid)
+    as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+    initdb = [programs / "initdb", f"--pgdata={data / 'data'}", f"--username={user}"]
+    more = [f"--pwfile={given}", "--auth=scram-sha-256", settings["POSTGRES_INITDB_ARGS"]]
+    said = stand.run(settings, *as_owner, *initdb, *more)
+    assert said.code == 0, said.err
+    options = ["-c", "fsync=off", "-c", f"unix_socket_directories={data}"]
+    postgres = [*as_owner, programs / "postgres", "-D", data / "data", *options]
+    process = stand.start(settings, stand.folder / "database.log", *postgres)
+    try:
+        isready, *arguments = service["healthcheck"]["test"][1:]
+        stand.await_health(["CMD", str(programs / isready), *arguments], process)
+        superuser = {**settings, "PGHOST": "database", "PGUSER": user, "PGPASSWORD": password}
+        said = stand.run(superuser, programs / "createdb", name)
+        assert said.code == 0, said.err
+        yield superuser
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def tracking(stand: Stand) -> Iterator["subprocess.Popen[bytes]"]:
+    """The MLflow server, by the command of compose.yaml; yields its first process."""
+    service = services()["tracking"]
+    program, *arguments = (stand.settled(service, word) for word in service["command"])
+    stand.volume("tracking").mkdir()
+    process = stand.start(
+        stand.environment(service),
+        stand.folder / "tracking.log",
+        Path(sys.executable).with_name(program),
+        *arguments,
+    )
+    try:
+        stand.await_health(service["healthcheck"]["test"], process)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)

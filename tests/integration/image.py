@@ -1,0 +1,209 @@
+"""Builds both targets of the Dockerfile and runs with them what compose.yaml describes.
+
+usage: python -m tests.integration.image BASE WORK POSTGRESQL
+
+BASE is a root that stands for the base image; WORK gets the stages, the volumes and a log;
+POSTGRESQL is the folder of a database server's programs, which stands for the database's image. The
+others run as compose.yaml has them: as its user, without capabilities, on roots that are mounted
+read-only, in a network of their own without a way out.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.integration import composed
+from tests.integration.composed import ROOT, Stand, services
+from tests.integration.dockerfile import Builder, Image, inside, mount
+
+PATIENCE = 300.0
+ONLY_FOR_TRAINING = {"matplotlib", "mlflow", "optuna", "psycopg", "scikit-learn", "sqlalchemy"}
+TRAIN = ("labelwright", "train", "--data", "/data/few.parquet", "--name", "few")
+
+PACKAGES = (
+    "from importlib import metadata\nfor d in metadata.distributions(): print(d.name.lower())"
+)
+QUESTION = {"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3}
+ASK = """
+import sys
+from urllib import request
+url, kind = "http://service:8000/v1/labels", {"Content-Type": "application/json"}
+print(request.urlopen(request.Request(url, sys.argv[1].encode(), kind), timeout=10).read().decode())
+"""
+
+
+def main(base: Path, work: Path, postgresql: Path) -> None:
+    """Build, look, and run everything once."""
+    given = {name: value for name, value in os.environ.items() if name != "PATH"}
+    with (work / "log").open("a") as log:
+        builder = Builder(ROOT, base, work / "stages", given, log)
+        started = time.monotonic()
+        images = {target: builder.build(target) for target in ("serve", "train")}
+    say(f"both targets are built, in {time.monotonic() - started:.0f} s")
+    for name, image in images.items():
+        above = sum(_megabytes(layer) for layer in image.layers[:-1])
+        say(f"target {name}: {_megabytes(image.root):,} MB, {above:,} MB of them above the base")
+    _look_for_packages(images)
+
+    (work / "composed").mkdir()
+    data = builder.build("kernels").root / "tmp"
+    with composed.network(work / "composed") as stand:
+        containers = {
+            name: _container(stand, name, images[service["build"]["target"]], data)
+            for name, service in services().items()
+            if "build" in service
+        }
+        _run(stand, containers["secrets"])
+        with (
+            composed.database(stand, postgresql),
+            _running(stand, "tracking", containers["tracking"]),
+        ):
+            started = time.monotonic()
+            _run(stand, dataclasses.replace(containers["train"], command=TRAIN))
+            say(f"a training against the tracking server took {time.monotonic() - started:.0f} s")
+            container = containers["service"]
+            with _running(stand, "service", container) as process:
+                _check_rights(process, container)
+                body = json.dumps(QUESTION)
+                ask = dataclasses.replace(container, command=("python", "-c", ASK, body))
+                (result,) = json.loads(_run(stand, ask))["results"]
+                assert len(result["labels"]) >= 3, result
+                say(f"it answers: {json.dumps(result['labels'][0])}")
+
+
+def say(words: str) -> None:
+    """Print a line."""
+    print(f"image: {words}", flush=True)
+
+
+def _megabytes(root: Path) -> int:
+    measure = ["du", "--summarize", "--one-file-system", "--block-size=1000000", str(root)]
+    return int(subprocess.run(measure, capture_output=True, check=True).stdout.split()[0])
+
+
+def _look_for_packages(images: dict[str, Image]) -> None:
+    look = ["python", "-c", PACKAGES]
+    found = {name: set(_said(_clean(image) + look).split()) for name, image in images.items()}
+    superfluous = found["serve"] & ONLY_FOR_TRAINING
+    assert not superfluous, f"the target serve holds {superfluous}"
+    missing = ONLY_FOR_TRAINING - found["train"]
+    assert not missing, f"the target train lacks {missing}"
+    say(f"packages: {len(found['serve'])} in serve, {len(found['train'])} in train")
+
+
+def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
+    """The image as an engine would mount it for a service; `data` stands for the user's."""
+    service = services()[name]
+    mounts = []
+    for mounted in service["volumes"]:
+        source, _, target = mounted.removesuffix(":ro").rpartition(":")
+        place = image.root / target.lstrip("/")
+        if source.startswith("./"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+            mounts.append((ROOT / source, target, "ro"))
+        elif source.startswith("$"):
+            place.mkdir(parents=True, exist_ok=True)
+            mounts.append((data, target, "ro"))
+        else:
+            if not stand.volume(source).exists():  # a new volume begins as what the image has there
+                subprocess.run(["cp", "--archive", place, stand.volume(source)], check=True)
+            mounts.append((stand.volume(source), target, "ro" if mounted.endswith(":ro") else "rw"))
+    root = stand.folder / f"{name}.root"
+    root.mkdir()
+    mount("--bind", image.root, root)
+    mount("-o", "remount,bind,ro", root)
+    mount("-t", "proc", "proc", root / "proc")
+    mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / "dev/shm")
+    for place in service["tmpfs"]:
+        options = "mode=1777,nosuid,nodev,noexec"
+        mount("-t", "tmpfs", "-o", options, "tmpfs", root / place.lstrip("/"))
+    for source, target, mode in [(stand.folder / "hosts", "/etc/hosts", "ro"), *mounts]:
+        mount("--bind", source, root / target.lstrip("/"))
+        mount("-o", f"remount,bind,{mode}", root / target.lstrip("/"))
+    return dataclasses.replace(
+        image,
+        root=root,
+        user=service["user"],
+        command=service.get("command", image.command),
+        healthcheck=service.get("healthcheck", {"test": ["CMD", *image.healthcheck]})["test"][1:],
+        environment={
+            **image.environment,
+            "HOME": _home(image, service["user"]),
+            **composed.settings(service),
+        },
+    )
+
+
+def _home(image: Image, user: str) -> str:
+    lines = (image.root / "etc/passwd").read_text("utf-8").splitlines()
+    return {line.split(":")[2]: line.split(":")[5] for line in lines}[user.partition(":")[0]]
+
+
+def _clean(image: Image) -> list[str]:
+    """The beginning of a command in a container, with the container's environment alone."""
+    settings = [f"{name}={value}" for name, value in image.environment.items()]
+    return [*inside(image), "--ignore-environment", *settings]
+
+
+def _beside(stand: Stand, container: Image) -> list[str]:
+    return ["nsenter", f"--target={stand.holder.pid}", "--net", *_clean(container)]
+
+
+def _run(stand: Stand, container: Image) -> str:
+    """Run a container to its end; what it says on standard output."""
+    return _said([*_beside(stand, container), *container.command])
+
+
+@contextlib.contextmanager
+def _running(stand: Stand, name: str, container: Image) -> Iterator["subprocess.Popen[bytes]"]:
+    """A container from the moment it is healthy until it has ended as it should."""
+    started = time.monotonic()
+    log = stand.folder / f"{name}.log"
+    with log.open("wb") as words:
+        command = [*_beside(stand, container), *container.command]
+        process = subprocess.Popen(command, stdout=words, stderr=words)
+    try:
+        check = [*_beside(stand, container), *container.healthcheck]
+        composed.await_health(check, os.environ, process)
+        say(f"{name} is healthy {time.monotonic() - started:.1f} s after its start")
+        yield process
+        process.terminate()
+        code = process.wait(PATIENCE)
+        assert code in (0, -15), f"{name} ended with {code} when it was asked to stop"
+    except BaseException:
+        print(log.read_text("utf-8")[-4_000:], file=sys.stderr)
+        raise
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _check_rights(process: "subprocess.Popen[bytes]", container: Image) -> None:
+    lines = Path(f"/proc/{process.pid}/status").read_text("utf-8").splitlines()
+    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    user, _, group = container.user.partition(":")
+    assert int(user) > 0
+    assert set(status["Uid"]) == {user}
+    assert set(status["Gid"]) == {group}
+    assert status["NoNewPrivs"] == ["1"]
+    assert {int(status[kind][0], 16) for kind in ("CapPrm", "CapEff", "CapBnd")} == {0}
+    touched = subprocess.run(["touch", container.root / "written"], capture_output=True)
+    assert b"Read-only file system" in touched.stderr
+    say(f"it runs as {container.user} without capabilities on a root that is read-only")
+
+
+def _said(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,239 @@
+"""Trainings against the tracking server and the database that compose.yaml describes."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import BRANDS
+from tests.integration import composed
+from tests.integration.composed import Stand, services
+from tests.integration.machines import need, postgresql
+from tests.processes import LABELWRIGHT, Said
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+COMMANDS = {
+    "ip": "ip: apt-get install iproute2",
+    "nsenter": "nsenter: apt-get install util-linux",
+    "unshare": "unshare: apt-get install util-linux",
+}
+DIRECT = "postgresql+psycopg://mlflow@database:5432"
+
+
+@pytest.fixture(scope="module")
+def stand() -> Iterator[Stand]:
+    """The network with its secrets; the database's user must reach the folder."""
+    need(COMMANDS)
+    folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
+    folder.chmod(0o755)
+    try:
+        with composed.network(folder) as made:
+            composed.make_secrets(made)
+            yield made
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def superuser(stand: Stand) -> Iterator[Mapping[str, str]]:
+    """A database that runs, as the environment of its superuser."""
+    with composed.database(stand, postgresql()) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def server(stand: Stand, superuser: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """The MLflow server, on the database."""
+    with composed.tracking(stand) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def data(stand: Stand) -> Path:
+    """Few rows, so that a training takes seconds."""
+    path = stand.folder / "brands.parquet"
+    pq.write_table(pq.read_table(BRANDS).slice(0, 600), path)
+    return path
+
+
+def trained(said: Said) -> dict[str, Any]:
+    """What a training says of itself in JSON."""
+    assert said.code == 0, said.err
+    outcome: dict[str, Any] = json.loads(said.out.splitlines()[-1])
+    return outcome
+
+
+def stored(stand: Stand) -> list[Path]:
+    """The files of all artifacts that the server keeps."""
+    return [path for path in stand.volume("tracking").rglob("*") if path.is_file()]
+
+
+def test_the_password_is_made_once_and_for_its_readers_only(stand: Stand) -> None:
+    folder = stand.volume("secrets")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(before) == {"password", "pgpass"}
+    password = before["password"].strip()
+    assert len(password) == 64
+    assert before["pgpass"].strip() == b"database:*:mlflow:mlflow:" + password
+    readers = {services()[name]["user"] for name in ("database", "tracking")}
+    for path in folder.iterdir():
+        status = path.stat()
+        assert stat.S_IMODE(status.st_mode) == 0o400
+        assert {f"{status.st_uid}:{status.st_gid}"} == readers
+    composed.make_secrets(stand)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_models_live_on_a_server_from_training_to_pruning(
+    stand: Stand, server: "subprocess.Popen[bytes]", data: Path, tmp_path: Path
+) -> None:
+    train = ("train", "--data", data, "--name", "small", "--threads", 1, "--json")
+    first = trained(stand.labelwright(*train))
+    second = trained(stand.labelwright(*train, "--seed", 1, "--no-promote"))
+    third = trained(stand.labelwright(*train, "--seed", 2, "--no-promote"))
+    assert [each["version"] for each in (first, second, third)] == ["1", "2", "3"]
+    assert [each["promoted"] for each in (first, second, third)] == [True, False, False]
+    assert not (stand.volume("train") / "artifacts").exists()
+    assert any("bundle" in path.parts for path in stored(stand))
+
+    said = stand.labelwright("promote", "small", 2, "--force")
+    assert said.code == 0, said.err
+    assert _champion(stand) == "2"
+    said = stand.labelwright("rollback", "small")
+    assert said.code == 0, said.err
+    assert _champion(stand) == "1"
+
+    labelled = tmp_path / "labelled.parquet"
+    elsewhere = str(tmp_path / "home")  # another machine, which must fetch the model
+    said = stand.labelwright(
+        *("label", data, labelled, "--model", "models:/small@champion"), LABELWRIGHT_HOME=elsewhere
+    )
+    assert said.code == 0, said.err
+    assert pq.read_table(labelled)["id"].equals(pq.read_table(data)["id"])
+
+    before = sum(path.stat().st_size for path in stored(stand))
+    said = stand.labelwright("prune", "small", "--keep", 1)
+    assert said.code == 0, said.err
+    after = sum(path.stat().st_size for path in stored(stand))
+    assert 0.5 * before < after < 0.8 * before  # one of three is gone
+    gone = stand.labelwright("label", data, labelled, "--model", "models:/small/2")
+    assert gone.code == 4, gone.err
+    kept = stand.labelwright("label", data, labelled, "--model", "models:/small/3")
+    assert kept.code == 0, kept.err
+
+    environment = stand.environment(services()["service"], LABELWRIGHT_HOME=elsewhere)
+    log = tmp_path / "service.log"
+    service = stand.start(environment, log, LABELWRIGHT, "serve")
+    try:
+        look = "from urllib import request; request.urlopen('http://service:8000/readyz')"
+        stand.await_health(["CMD", "python", "-c", look], service)
+    finally:
+        service.terminate()
+    assert service.wait(60) == 0, log.read_text("utf-8")
+
+
+def _champion(stand: Stand) -> str:
+    ask = "from training.versions import current_champion; print(current_champion('small'))"
+    environment = stand.environment(services()["train"])
+    return stand.run(environment, sys.executable, "-P", "-c", ask).out.strip()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("tracking:5000", 200),
+        ("localhost:5000", 200),
+        ("127.0.0.1:5000", 200),
+        ("tracking", 403),
+        ("tracking.example:5000", 403),
+        ("attacker.example", 403),
+    ],
+)
+def test_the_server_answers_to_its_own_names_only(
+    stand: Stand, server: "subprocess.Popen[bytes]", host: str, status: int
+) -> None:
+    ask = (
+        "import httpx, sys; print(httpx.get('http://tracking:5000/api/2.0/mlflow/experiments/get'"
+        "'?experiment_id=0', headers={'Host': sys.argv[1]}, trust_env=False).status_code)"
+    )
+    said = stand.run(dict(os.environ), sys.executable, "-c", ask, host)
+    assert said.out.strip() == str(status), said.err
+
+
+def test_nobody_can_read_the_password_off_the_server(
+    stand: Stand, server: "subprocess.Popen[bytes]"
+) -> None:
+    password = (stand.volume("secrets") / "password").read_text("utf-8").strip()
+    first = psutil.Process(server.pid)
+    processes = [first, *first.children(recursive=True)]
+    assert len(processes) > 2
+    for process in processes:
+        assert password not in " ".join(process.cmdline())
+        assert password not in " ".join(process.environ().values())
+    assert password not in (stand.folder / "tracking.log").read_text("utf-8")
+    assert password not in (stand.folder / "database.log").read_text("utf-8")
+
+
+def test_the_database_is_upgraded_by_the_documented_command(
+    stand: Stand, server: "subprocess.Popen[bytes]"
+) -> None:
+    service = services()["tracking"]
+    program = Path(sys.executable).with_name("mlflow")
+    said = stand.run(stand.environment(service), program, "db", "upgrade", f"{DIRECT}/mlflow")
+    assert said.code == 0, said.err
+
+
+@pytest.mark.parametrize("way", ["server", "database"])
+def test_trainings_at_once_both_register(
+    stand: Stand,
+    superuser: Mapping[str, str],
+    server: "subprocess.Popen[bytes]",
+    data: Path,
+    way: str,
+) -> None:
+    settings = {}
+    if way == "database":  # one without tables, which both will want to make
+        said = stand.run(superuser, postgresql() / "createdb", "bare")
+        assert said.code == 0, said.err
+        password = superuser["PGPASSWORD"]
+        settings = {"MLFLOW_TRACKING_URI": f"{DIRECT}/bare", "PGPASSWORD": password}
+
+    def train(seed: int) -> dict[str, Any]:
+        question = ("--data", data, "--name", "both", "--seed", seed, "--threads", 1, "--json")
+        return trained(stand.labelwright("train", *question, **settings))
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(train, (0, 1)))
+    assert {outcome["version"] for outcome in outcomes} == {"1", "2"}
+    said = stand.labelwright("doctor", "--json", **settings)
+    assert said.code == 0, said.out
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("postgresql+psycopg://mlflow:hunter2@database:1/none", "Connection refused"),
+        ("postgresql+psycopg://mlflow:hunter2@database:5432/mlflow", "password"),
+        ("mysql+mysqldb://mlflow:hunter2@database/none", "MySQLdb"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_a_clear_error_without_its_password(
+    stand: Stand, superuser: Mapping[str, str], address: str, word: str
+) -> None:
+    said = stand.labelwright("prune", "small", MLFLOW_TRACKING_URI=address)
+    assert said.code == 5, said.err
+    assert word in said.err
+    assert len(said.err.splitlines()) == 1
+    assert "hunter2" not in said.out + said.err
