@@ -37,6 +37,7 @@ def model_card(subject: Subject, findings: Findings) -> str:
     sections = (
         ("", _summary(subject)),
         ("How good it is", _quality(subject)),
+        ("What it promises", _promises(subject, findings)),
         ("Where it is weak", _weakness(findings.slices)),
         ("Best and worst labels", _labels(findings.per_label)),
         ("What it confuses", _confusions(findings.confused)),
@@ -81,6 +82,41 @@ def _quality(subject: Subject) -> Lines:
         f"they are {abs(surplus):.2f} points too {'high' if surplus > 0 else 'low'}."
     )
     yield "Stated against true: `plots/reliability.png`."
+
+
+def _promises(subject: Subject, findings: Findings) -> Lines:
+    """What `min_precision` and the policy `precise` promised, and what came of it."""
+    lines = findings.promises.to_pylist()
+    if not any(line["labels"] for line in lines):
+        yield "No label has the evidence for a promise of precision."
+        return
+    yield (
+        "Asked for a least precision, it asserts a label only above the threshold that keeps the "
+        "promise for this label, with 95% confidence on held-out training rows; a label without "
+        "the evidence is never asserted. On the test rows (with 95% intervals):"
+    )
+    yield table(
+        ("Promised", "Labels", "Asserted", "Precision", "Recall", "Labels that fall short"),
+        [
+            (
+                f"{line['promise']:.0%}",
+                f"{line['labels']:,} of {len(subject.labeler.labels):,}",
+                f"{line['asserted']:,}",
+                _interval(line),
+                f"{line['recall']:.1%}",
+                f"{line['broken']:,}",
+            )
+            for line in lines
+        ],
+        "rrrlrr",
+    )
+    yield "The threshold of each label at 95% (`precise`) is in `per_label.csv`, empty for never."
+
+
+def _interval(line: Mapping[str, Any]) -> str:
+    if line["precision"] is None:
+        return "nothing asserted"
+    return f"{line['precision']:.1%} ({line['low']:.1%} to {line['high']:.1%})"
 
 
 def measures(subject: Subject) -> list[tuple[str, str, str]]:

@@ -29,12 +29,12 @@ def judged(
 ) -> tuple[Answers, LabelMatrix]:
     """What a model answers to labelled entities, and the truth.
 
-    Pairs of which the truth is unknown are left out of the answers; to make up for them, more
-    labels are listed than the question asks for.
+    All candidates are listed, even if the question asks for fewer labels. Pairs of which the truth
+    is unknown are left out of the answers; more labels are listed to make up for them.
     """
     truth = data.matrix(labeler.labels)
-    listed = min(question.top_k + len(truth.open_ids), TOP_K_LIMIT)
-    question = dataclasses.replace(question, top_k=listed)
+    listed = max(question.top_k, labeler.decisions.candidates) + len(truth.open_ids)
+    question = dataclasses.replace(question, top_k=min(listed, TOP_K_LIMIT))
     answers = label_all(labeler, data.entities, question, threads)
     rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
     return answers.where(truth.known(rows, answers.ids)), truth

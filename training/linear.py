@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 
 from models.compiled import compiled, prefetch
 from models.features import FeatureRows
@@ -70,58 +71,42 @@ def fit_linear(
                 duals,
             )
             advance(1 / (len(firsts) * len(passes)))
-        return _snapshot(weights, frequent, first)
+        return _snapshot(weights, frequent)
 
     with ThreadPoolExecutor(threads) as pool:
         return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
 
 
 class _Block(NamedTuple):
-    """Weights of one block of labels: dense rows, and triples of the sparse ones."""
+    """Weights of one block of labels: dense rows of frequent features, sparse ones of the rest."""
 
     bias: Floats
     dense: Floats
-    rare: int
-    rows: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int64]
-    values: Floats
+    rare: scipy.sparse.csr_array
 
 
-def _snapshot(weights: Floats, frequent: int, first: int) -> _Block:
+def _snapshot(weights: Floats, frequent: int) -> _Block:
     rare = weights[frequent:-1]
-    rows, columns = np.nonzero(np.abs(rare) >= PRUNED_BELOW)
-    return _Block(
-        START + CONSTANT * weights[-1],
-        weights[:frequent].copy(),
-        len(rare),
-        rows,
-        columns + first,
-        rare[rows, columns],
-    )
+    kept = scipy.sparse.csr_array(np.where(np.abs(rare) >= PRUNED_BELOW, rare, np.float32(0)))
+    return _Block(START + CONSTANT * weights[-1], weights[:frequent].copy(), kept)
 
 
 def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
     """Put blocks side by side and round weights to 8 bits, with one scale for each feature."""
     dense = np.concatenate([block.dense for block in blocks], axis=1)
-    rows = np.concatenate([block.rows for block in blocks])
-    order = np.argsort(rows, kind="stable")
-    rows = rows[order]
-    ids = np.concatenate([block.ids for block in blocks])[order]
-    values = np.concatenate([block.values for block in blocks])[order]
-    rare = blocks[0].rare
-    largest = np.zeros(rare, np.float32)
-    np.maximum.at(largest, rows, np.abs(values))
+    rare = scipy.sparse.hstack([block.rare for block in blocks], format="csr")
+    largest = np.zeros(rare.shape[0], np.float32)
+    owners = np.repeat(np.arange(rare.shape[0]), np.diff(rare.indptr))
+    np.maximum.at(largest, owners, np.abs(rare.data))
     peaks = np.concatenate([np.abs(dense).max(axis=1), largest])
     scales = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
-    indptr = np.zeros(rare + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=rare), out=indptr[1:])
     return LinearStage(
         bias=np.concatenate([block.bias for block in blocks]),
         scales=scales,
         dense=np.rint(dense / scales[: len(dense), None]).astype(np.int8),
-        sparse_indptr=indptr,
-        sparse_ids=ids.astype(np.result_type(np.uint16, np.min_scalar_type(labels))),
-        sparse_weights=np.rint(values / scales[len(dense) + rows]).astype(np.int8),
+        sparse_indptr=rare.indptr.astype(np.int64),
+        sparse_ids=rare.indices.astype(np.result_type(np.uint16, np.min_scalar_type(labels))),
+        sparse_weights=np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8),
     )
 
 

@@ -6,9 +6,11 @@ import pyarrow as pa
 import pyarrow.csv
 
 from entities.errors import StorageError, reason
+from models.decisions import NEVER, PRECISE, Question
 from training.card import model_card
 from training.mistakes import confusions, mistakes
 from training.plots import write_plots
+from training.promises import kept_promises
 from training.slices import metrics_by_slice
 from training.subject import Findings, Subject
 
@@ -22,12 +24,12 @@ def write_report(folder: Path, subject: Subject) -> Findings:
     threads, seed = subject.configuration.threads, subject.configuration.seed
     findings = Findings(
         slices=metrics_by_slice(answers, truth, entities, subject.frequency, seed),
-        per_label=subject.evaluation.per_label.add_column(
-            1, "training_rows", pa.array(subject.frequency)
-        ),
+        per_label=_per_label(subject),
         confused=confusions(answers, truth, CONFUSED),
+        promises=kept_promises(answers, truth, subject.labeler.decisions),
     )
     tables = {
+        "promises": findings.promises,
         "slices": findings.slices,
         "per_label": findings.per_label,
         "mistakes": mistakes(subject.labeler, entities, answers, truth, threads),
@@ -42,3 +44,9 @@ def write_report(folder: Path, subject: Subject) -> Findings:
     except OSError as error:
         raise StorageError(f"the report was not written: {reason(error)}") from error
     return findings
+
+
+def _per_label(subject: Subject) -> pa.Table:
+    precise = subject.labeler.decisions.thresholds(Question(policy=PRECISE))
+    table = subject.evaluation.per_label.add_column(1, "training_rows", pa.array(subject.frequency))
+    return table.append_column(PRECISE, pa.array(precise, mask=precise == NEVER))

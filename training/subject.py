@@ -55,8 +55,13 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """The tables beside the card: by slice, by label (with `training_rows`), confused pairs."""
+    """The tables beside the card: by slice, by label, confused pairs, kept promises.
+
+    `per_label` has the `training_rows` of each label and its `precise` threshold, null where the
+    policy never asserts it.
+    """
 
     slices: pa.Table
     per_label: pa.Table
     confused: pa.Table
+    promises: pa.Table

@@ -1,6 +1,7 @@
 """Measure a model on labelled data: precision, F-measures, calibration, and every label.
 
-P@k is in percent; F-measures and the expected calibration error (ece) lie between 0 and 1.
+P@k is in percent; F-measures and the expected calibration error (ece) lie between 0 and 1. At the
+end it says for each promise of precision what was achieved.
 """
 
 import argparse
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from labelwright.commands import options
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from training.metrics import Evaluation
 
 
@@ -28,15 +31,19 @@ def run(given: argparse.Namespace) -> None:
     from models.decisions import Question
     from models.registry import load_model
     from training.data import read_labelled
-    from training.judging import evaluate_labeler
+    from training.judging import judged
+    from training.metrics import evaluate
+    from training.promises import kept_promises
 
     labeler = load_model(given.model).bundle.labeler
     data = read_labelled(options.paths(given.data), labeler.schema)
     options.warn(data.warnings)
     question = Question(policy=given.policy, min_precision=given.min_precision)
     labeler.check(question)
-    evaluation = evaluate_labeler(labeler, data, question, given.threads)
+    answers, truth = judged(labeler, data, question, given.threads)
+    evaluation = evaluate(answers, truth)
     _print(evaluation)
+    _print_promises(kept_promises(answers, truth, labeler.decisions))
     if given.json:
         print(json.dumps(dataclasses.asdict(evaluation.metrics)))
 
@@ -54,6 +61,18 @@ def _print(evaluation: "Evaluation") -> None:
     print()
     for name, value in dataclasses.asdict(evaluation.metrics).items():
         print(f"{name:9} {value:,}" if isinstance(value, int) else f"{name:9} {value:.4f}")
+
+
+def _print_promises(promises: "pa.Table") -> None:
+    print(
+        "\npromise  labels  asserted  precision  from     to       recall  labels that fall short"
+    )
+    for line in promises.to_pylist():
+        precision, low, high = (_figure(line[name]) for name in ("precision", "low", "high"))
+        print(
+            f"{line['promise']:7.2f}  {line['labels']:6,}  {line['asserted']:8,}  {precision:9}  "
+            f"{low:7}  {high:7}  {line['recall']:6.3f}  {line['broken']:,}"
+        )
 
 
 def _figure(value: float | None) -> str:
