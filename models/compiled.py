@@ -75,3 +75,23 @@ def prefetch(table: npt.NDArray[np.generic], row: int) -> None:
     """
     for column in range(0, table.shape[1], max(_CACHE_LINE // table.itemsize, 1)):
         _prefetch(table, np.intp(row), np.intp(column))
+
+
+def _generate_widen(typing: Any, half: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return numba.float32(half), generate
+
+
+def _generate_narrow(typing: Any, single: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
+
+    return numba.uint16(single), generate
+
+
+widened: Any = numba.extending.intrinsic(_generate_widen)
+"""In kernels: the float32 of a half-precision number, which Numba only knows as its uint16 bits."""
+narrowed: Any = numba.extending.intrinsic(_generate_narrow)
+"""In kernels: the bits (uint16) of the half-precision number next to a float32."""
