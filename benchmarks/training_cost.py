@@ -1,7 +1,7 @@
 """How the cost of training grows with rows and with labels, stage by stage, on real places.
 
-Trains on some of the rows with all labels, and on all rows with the most frequent labels; fits the
-exponents of rows and of labels. The table is written anew after every training.
+Trains on some of the rows with all labels, and on all rows with the most frequent labels;
+fits the exponents of rows and of labels. The table is written anew after every training.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
     return float(np.polyfit(given[:, 0], given[:, 1], 1)[0])
 
 
-def document(trainings: Sequence[Training], facts: Mapping[str, str]) -> str:
+def document(data_set: str, trainings: Sequence[Training], facts: Mapping[str, str]) -> str:
     """The whole page: seconds and memory of each training, and exponents."""
     done = [training for training in trainings if not training.note]
     most_rows = max((t.rows for t in done), default=0)
@@ -73,7 +73,7 @@ def document(trainings: Sequence[Training], facts: Mapping[str, str]) -> str:
     return "\n".join(
         [
             "# The cost of training\n",
-            "Written by `make bench-training`: real places, the default configuration.\n",
+            f"Written by `make bench-training`: the set {data_set}, the default configuration.\n",
             tables.listed(facts),
             "## Seconds\n",
             tables.markdown(("rows", "labels"), columns, seconds),
@@ -155,13 +155,19 @@ def carry_out(data_set: DataSet, given: argparse.Namespace) -> None:
     for rows, count in plan(given.rows, given.labels, len(table), labels):
         print(f"{rows:,} rows, {count:,} labels", flush=True)
         trainings.append(trained(rows, count))
-        _write(given.output, trainings, facts)
+        _write(given.output, data_set.name, trainings, facts)
 
 
-def _write(file: Path, trainings: Sequence[Training], facts: Mapping[str, str]) -> None:
+def _write(
+    file: Path, data_set: str, trainings: Sequence[Training], facts: Mapping[str, str]
+) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(document(trainings, facts), "utf-8")
-    content = {"facts": facts, "trainings": [dataclasses.asdict(t) for t in trainings]}
+    file.write_text(document(data_set, trainings, facts), "utf-8")
+    content = {
+        "set": data_set,
+        "facts": facts,
+        "trainings": [dataclasses.asdict(t) for t in trainings],
+    }
     file.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
