@@ -128,7 +128,7 @@ class Work:
 
     @contextlib.contextmanager
     def predicting(self, part: str) -> Iterator[None]:
-        """Time the prediction of a test part."""
+        """Time the prediction of a test part; several times add up."""
         with self._timed(part):
             yield
 
@@ -140,7 +140,7 @@ class Work:
     def _timed(self, what: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[what] = time.perf_counter() - started
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
 
 
 def ranked(

@@ -162,11 +162,15 @@ class Run:
     def _settings(self) -> list[str]:
         lines = []
         for peer in self.peers:
-            outcomes = [c.outcome for (_, n), c in self.cells.items() if n == peer.name]
-            given = next((o["settings"] for o in outcomes if o.get("settings")), None)
-            if given:
-                listed = ", ".join(f"{name}={value}" for name, value in given.items())
-                lines.append(f"- {peer.title}: {listed}\n")
+            settings = {
+                data_set: ", ".join(f"{k}={v}" for k, v in cell.outcome["settings"].items())
+                for (data_set, name), cell in self.cells.items()
+                if name == peer.name and cell.outcome
+            }
+            for listed in dict.fromkeys(settings.values()):
+                sets = [data_set for data_set in settings if settings[data_set] == listed]
+                where = "" if len(sets) == len(settings) else f" ({', '.join(sets)})"
+                lines.append(f"- {peer.title}{where}: {listed}\n")
         return lines
 
     def _versions(self) -> str:

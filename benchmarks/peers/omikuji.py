@@ -1,7 +1,7 @@
 """omikuji: Parabel (its defaults) and Bonsai (as its README sets it)."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import omikuji
 
 from benchmarks import contract
 
+Pairs = list[tuple[int, float]]
+BATCH = 1_024
 SETTINGS: dict[str, dict[str, Any]] = {
     "parabel": {"n_trees": 3},
     "bonsai": {"n_trees": 3, "cluster_balanced": False, "cluster_k": 100, "max_depth": 3},
@@ -28,18 +30,23 @@ def run(work: contract.Work) -> None:
     model.init_prediction_thread_pool(work.threads)
     model.densify_weights(0.05)
 
-    def predict(rows: list[list[tuple[int, float]]]) -> list[list[tuple[int, float]]]:
-        return [model.predict(row, top_k=contract.DEPTH) for row in rows]
+    def predict(pairs: Iterable[Pairs]) -> list[Pairs]:
+        return [model.predict(row, top_k=contract.DEPTH) for row in pairs]
 
+    predict([[(0, 1.0)]])
     for part in work.tests:
-        rows = [list(row) for row in _pairs(work.features(part))]
-        work.answer(part, contract.ranked_pairs(work.predict(part, rows, predict)))
+        rows, best = _pairs(work.features(part)), []
+        while batch := list(itertools.islice(rows, BATCH)):  # all at once would fill the memory
+            with work.predicting(part):
+                best += predict(batch)
+        work.answer(part, contract.ranked_pairs(best))
 
 
-def _pairs(features: Any) -> Iterator[Iterator[tuple[int, float]]]:
+def _pairs(features: Any) -> Iterator[Pairs]:
     for start, end in itertools.pairwise(features.indptr):
         span = slice(start, end)
-        yield zip(features.indices[span].tolist(), features.data[span].tolist(), strict=True)
+        indices, values = features.indices[span].tolist(), features.data[span].tolist()
+        yield list(zip(indices, values, strict=True))
 
 
 def _write(file: Path, work: contract.Work) -> None:

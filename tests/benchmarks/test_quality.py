@@ -40,6 +40,7 @@ def test_a_runner_answers_every_test_row(prepared: Path, tmp_path: Path) -> None
     assert set(cell.outcome["versions"]) == {"scikit-learn"}
 
 
+@pytest.mark.integration
 def test_this_project_is_a_peer(prepared: Path, tmp_path: Path) -> None:
     ours = next(peer for peer in PEERS if peer.name == "labelwright")
     cell = measure("tiny", ours, prepared, tmp_path / "environments", 5, 1)

@@ -32,6 +32,7 @@ def test_the_page_tells_what_grew_and_what_failed() -> None:
     assert "| 200 | 40 | 90 |" in page
 
 
+@pytest.mark.integration
 def test_a_training_is_measured_stage_by_stage(data: Path, tmp_path: Path) -> None:
     table = pq.read_table(data / "train.parquet")
     found = measure(table, data / "test.parquet", "text", 3, tmp_path / "work", 5, 1)
