@@ -32,7 +32,7 @@ def interpreter(environment: str | None, folder: Path) -> str:
     shutil.rmtree(home, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     install = (
-        *(str(python), "-m", "pip", "install", "--no-deps", "--require-hashes"),
+        *(str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
         *("--only-binary", ":all:", "-r", str(requirements)),
     )
     for command in ((sys.executable, "-m", "venv", str(home)), install):

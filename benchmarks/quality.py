@@ -29,6 +29,8 @@ from models.labels import LabelMatrix, LabelSet
 from training.metrics import evaluate
 
 INTERRUPTED = 130
+BUSY = 0.7
+"""A load average at the start, over the last minute, from which on the machine was not idle."""
 COLUMNS = (
     tables.Column("P@1", 2, max),
     tables.Column("P@3", 2, max),
@@ -46,9 +48,12 @@ prediction) is given {minutes:g} minutes and {threads} threads.
   that tell which labels hold: margins above 0 (scikit-learn), probabilities of at least 0.5
   (napkinXC, fastText), the policy `balanced` (labelwright). The others only rank.
 - train s: of labelwright the whole command `labelwright train`, with start of the process, reading,
-  features, calibration, evaluation, report and registration (in brackets below: without the start).
-  Of peers the library's training call alone. Those that take a matrix are given it: making it is
-  not in their seconds (see the features below); omikuji reads it from a file, fastText its text.
+  features, calibration, evaluation, report and registration; what the job itself says that it took
+  stands below. Of peers the library's training call alone. Those that take a matrix are given it:
+  making it is not in their seconds but below; omikuji reads it from a file, fastText its text.
+- The matrix: tf-idf with logarithmic counts, rows of unit norm. Of texts words, pairs of words and
+  runs of 3 to 5 letters; of `words` sets the tokens; of places runs of letters of the name, and the
+  words of name, address, city, region, postcode, country, first digits of phone, domain of website.
 - predict us/row: wall microseconds of a batch of all test rows, the model in memory. Of labelwright
   and fastText features included, of the others not. omikuji's Python binding takes one row a call.
 - peak MB: the largest sum of resident memory of the cell's processes (10^6 bytes), input included.
@@ -91,6 +96,7 @@ class Run:
     threads: int
     rows: int | None
     facts: Mapping[str, str]
+    load: float
     prepared: dict[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     cells: dict[tuple[str, str], Cell] = dataclasses.field(default_factory=dict)
 
@@ -103,6 +109,7 @@ class Run:
             "minutes": self.minutes,
             "threads": self.threads,
             "rows": self.rows,
+            "load": self.load,
             "sets": self.prepared,
             "cells": [dataclasses.asdict(cell) for cell in self.cells.values()],
         }
@@ -118,6 +125,11 @@ class Run:
             table,
             NOTES.format(minutes=self.minutes, threads=self.threads),
         ]
+        absent = [s.name for s in SETS if s.name not in {chosen.name for chosen in self.sets}]
+        if absent:
+            parts.insert(2, f"Not part of this run: {', '.join(absent)}.\n")
+        if self.load > BUSY:
+            parts.insert(2, "**Other work ran beside this: seconds are not for quoting.**\n")
         if self.rows is not None:
             parts.insert(2, f"**Only {self.rows:,} training rows of each set: not for quoting.**\n")
         if self.prepared:
@@ -332,6 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.threads,
         given.rows,
         tables.machine(),
+        os.getloadavg()[0],
     )
     work = given.work.resolve()
     try:

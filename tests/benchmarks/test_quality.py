@@ -107,6 +107,16 @@ def test_a_set_that_is_not_there_is_said(tmp_path: Path, tiny: DataSet) -> None:
     assert "not run: train.parquet is not below the data folder" in output.read_text("utf-8")
 
 
+def test_a_busy_machine_and_sets_left_out_are_told(tmp_path: Path, tiny: DataSet) -> None:
+    output = tmp_path / "quality.md"
+    _run([tiny], load=3.0).write(output)
+    text = output.read_text("utf-8")
+    assert "not for quoting" in text
+    assert "Not part of this run: bibtex, stackoverflow-titles, goemotions, places." in text
+    _run([tiny]).write(output)
+    assert "not for quoting" not in output.read_text("utf-8")
+
+
 def test_every_peer_has_a_runner_and_pins() -> None:
     folder = Path(quality.__file__).parent
     for peer in PEERS:
@@ -129,6 +139,6 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert option in said
 
 
-def _run(sets: list[DataSet]) -> Run:
+def _run(sets: list[DataSet], load: float = 0.1) -> Run:
     facts: Mapping[str, str] = {"date": "today"}
-    return Run(sets, [HERE, ABSENT], 5, 1, None, facts)
+    return Run(sets, [HERE, ABSENT], 5, 1, None, facts, load)
