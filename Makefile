@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 UV ?= uv
-COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --upgrade \
+COMPILE = $(UV) pip compile --universal --python-version 3.11 --upgrade \
     --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
-.PHONY: help install demo test test-integration bench-open-world check format requirements brands clean
+.PHONY: help install demo test test-integration bench-quality bench-training bench-open-world check \
+    format requirements brands clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,8 +27,14 @@ test: $(VENV)/.developing ## all fast tests
 test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
 	$(BIN)/pytest -m integration --timeout 1800
 
-bench-open-world: $(VENV)/.installed ## what it changes that unknown is not absent
+bench-open-world: $(VENV)/.developing ## what it changes that unknown is not absent
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.open_world
+
+bench-quality: $(VENV)/.developing ## quality, time and memory beside the peers: hours (ARGS="--sets bibtex")
+	$(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
+	$(BIN)/python -m benchmarks.training_cost $(ARGS)
 
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
@@ -40,9 +47,12 @@ format: $(VENV)/.developing ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 
 requirements: ## pin the newest versions of all dependencies, with hashes (needs uv)
-	$(COMPILE) --extra train --group build --group dev -o requirements/dev.txt
-	$(COMPILE) --extra train --group build -c requirements/dev.txt -o requirements/train.txt
-	$(COMPILE) --group build -c requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) pyproject.toml --extra train --group build --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train --group build -c requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/serve.txt
+	for peer in $(basename $(wildcard benchmarks/requirements/*.in)); do \
+	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
+	done
 
 brands: install ## rebuild the embedded data set from its npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918
@@ -50,7 +60,7 @@ brands: install ## rebuild the embedded data set from its npm package (needs npm
 	    entities/data/brands.parquet
 
 clean: ## remove what was installed and cached here
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: requirements/train.txt pyproject.toml deploy/prerequisites.sh
 	@PYTHON=$(PYTHON) deploy/prerequisites.sh

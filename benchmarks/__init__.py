@@ -1,1 +1,1 @@
-"""Benchmarks: this project and its peers on the same work."""
+"""This project and its peers side by side on the same work."""

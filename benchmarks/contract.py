@@ -1,0 +1,219 @@
+"""What a runner of a peer is given and what it leaves: NumPy only, so that it works in any venv.
+
+The prepared folder of a set holds, for `train` and for each test part, NAME.features.npz (rows of
+unit norm), NAME.labels.npz (ids by row) and NAME.txt (a line of text for each row), and set.json.
+The runner leaves PART.answers.npz for each test part, and outcome.json.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+DEPTH = 5
+"""How many labels of each row are listed at least."""
+TRAIN = "train"
+FEW = 10
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Label ids by row: row r has `ids[indptr[r]:indptr[r + 1]]`."""
+
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+
+    def rows(self) -> list[list[int]]:
+        """The ids as one list for each row."""
+        parts = np.split(self.ids, self.indptr[1:-1])
+        return [[int(label) for label in part] for part in parts]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """Labels of each row, the best first: the DEPTH best, and all that are asserted."""
+
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    asserted: npt.NDArray[np.bool_]
+
+    def save(self, file: Path) -> None:
+        """Write them."""
+        np.savez(file, **dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, file: Path) -> "Answers":
+        """Read them."""
+        with np.load(file) as arrays:
+            return cls(*(arrays[field.name] for field in dataclasses.fields(cls)))
+
+
+@dataclasses.dataclass
+class Work:
+    """One cell: the prepared set in `folder`, and where a runner leaves what it finds."""
+
+    folder: Path
+    output: Path
+    variant: str
+    threads: int
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """set.json."""
+        content: dict[str, Any] = json.loads((self.folder / "set.json").read_text("utf-8"))
+        return content
+
+    @property
+    def tests(self) -> list[str]:
+        """The names of the test parts."""
+        return list(self.description["tests"])
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for files of the peer's own."""
+        folder = self.output / "scratch"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def features(self, part: str) -> Any:
+        """CSR rows (float32) of unit norm."""
+        import scipy.sparse  # not every peer needs it
+
+        return scipy.sparse.load_npz(self.folder / f"{part}.features.npz")
+
+    def labels(self) -> Ragged:
+        """The labels of the training rows."""
+        with np.load(self.folder / "train.labels.npz") as arrays:
+            return Ragged(arrays["indptr"], arrays["ids"])
+
+    def label_matrix(self) -> Any:
+        """The same as CSR rows of ones (float32)."""
+        import scipy.sparse
+
+        labels = self.labels()
+        shape = (len(labels.indptr) - 1, self.description["labels"])
+        ones = np.ones(len(labels.ids), np.float32)
+        return scipy.sparse.csr_matrix((ones, labels.ids, labels.indptr), shape)
+
+    def texts(self, part: str) -> list[str]:
+        """A line of text for each row."""
+        return (self.folder / f"{part}.txt").read_text("utf-8").split("\n")[:-1]
+
+    @contextlib.contextmanager
+    def training(self, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Time the training; `settings` go into the notes of the table."""
+        self.settings = dict(settings)
+        with self._timed(TRAIN):
+            yield
+
+    def predict(self, part: str, rows: Any, predict: Callable[[Any], T]) -> T:
+        """Time `predict` on all rows of a test part, after a first call on a few of them."""
+        predict(rows[:FEW])
+        with self.predicting(part):
+            return predict(rows)
+
+    @contextlib.contextmanager
+    def predicting(self, part: str) -> Iterator[None]:
+        """Time the prediction of a test part; several times add up."""
+        with self._timed(part):
+            yield
+
+    def answer(self, part: str, answers: Answers) -> None:
+        """Leave the answers for a test part."""
+        answers.save(self.output / f"{part}.answers.npz")
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+
+
+def ranked(
+    indptr: npt.ArrayLike,
+    ids: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    threshold: float | None = None,
+) -> Answers:
+    """Order each row's labels by score; what exceeds `threshold` is asserted, None asserts nothing.
+
+    Keeps the DEPTH best of each row and what is asserted.
+    """
+    bounds = np.asarray(indptr, np.int64)
+    labels, values = np.asarray(ids, np.int32), np.asarray(scores, np.float32)
+    rows = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    order = np.lexsort((-values, rows))
+    position = np.arange(len(rows)) - bounds[rows]
+    labels, values = labels[order], values[order]
+    asserted = np.zeros(len(rows), np.bool_) if threshold is None else values > threshold
+    kept = (position < DEPTH) | asserted
+    counts = np.bincount(rows[kept], minlength=len(bounds) - 1)
+    return Answers(
+        np.concatenate([[0], np.cumsum(counts)]), labels[kept], values[kept], asserted[kept]
+    )
+
+
+def ranked_dense(scores: npt.NDArray[Any], threshold: float | None = None) -> Answers:
+    """The same for the scores of all labels (rows x labels)."""
+    depth = min(DEPTH, scores.shape[1])
+    best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+    listed = np.zeros(scores.shape, np.bool_) if threshold is None else scores > threshold
+    listed[np.arange(len(scores))[:, None], best] = True
+    rows, ids = np.nonzero(listed)
+    counts = np.bincount(rows, minlength=len(scores))
+    return ranked(np.concatenate([[0], np.cumsum(counts)]), ids, scores[rows, ids], threshold)
+
+
+def ranked_pairs(
+    rows: Sequence[Sequence[tuple[int, float]]], threshold: float | None = None
+) -> Answers:
+    """The same for one list of (label id, score) for each row."""
+    flat = [pair for row in rows for pair in row]
+    ids, scores = [pair[0] for pair in flat], [pair[1] for pair in flat]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    return ranked(indptr, ids, scores, threshold)
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The answers of one group of rows after another."""
+    counts = np.concatenate([np.diff(part.indptr) for part in parts])
+    return Answers(
+        np.concatenate([[0], np.cumsum(counts)]),
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.asserted for part in parts]),
+    )
+
+
+def main(run: Callable[[Work], None], *distributions: str) -> None:
+    """The command line of a runner; the versions of `distributions` go into its outcome."""
+    parser = argparse.ArgumentParser(description=run.__doc__)
+    parser.add_argument("folder", type=Path, help="a prepared set")
+    parser.add_argument("output", type=Path, help="folder for answers and outcome.json")
+    parser.add_argument("--variant", default="")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    work = Work(given.folder, given.output, given.variant, given.threads)
+    run(work)
+    outcome = {
+        "seconds": work.seconds,
+        "settings": work.settings,
+        "notes": work.notes,
+        "versions": {name: importlib.metadata.version(name) for name in distributions},
+        "python": platform.python_version(),
+    }
+    (given.output / "outcome.json").write_text(json.dumps(outcome), "utf-8")

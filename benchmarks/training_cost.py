@@ -1,0 +1,230 @@
+"""How the cost of training grows with rows and with labels, stage by stage, on real places.
+
+Trains on some of the rows with all labels, and on all rows with the most frequent labels;
+fits the exponents of rows and of labels. The table is written anew after every training.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from benchmarks import tables
+from benchmarks.environments import ROOT
+from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
+from benchmarks.sets import SETS, DataSet, sample, with_frequent_labels
+
+INTERRUPTED = 130
+ROWS = (50_000, 100_000, 200_000, 400_000)
+LABELS = (100, 400, 800)
+STAGES = ("reading", "features", "linear stage", "reranker", "evaluation", "record", "promotion")
+WARM_UP_ROWS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training: its size, seconds of the job, and by stage seconds and peak bytes."""
+
+    rows: int
+    labels: int
+    seconds: float = 0.0
+    stages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    peak_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
+    """The x of cost ~ size^x that fits best in logarithms; None for fewer than two sizes."""
+    positive = [(s, c) for s, c in zip(sizes, costs, strict=True) if s > 0 and c > 0]
+    if len({size for size, _ in positive}) < 2:
+        return None
+    given = np.log(np.array(positive))
+    return float(np.polyfit(given[:, 0], given[:, 1], 1)[0])
+
+
+def document(data_set: str, trainings: Sequence[Training], facts: Mapping[str, str]) -> str:
+    """The whole page: seconds and memory of each training, and exponents."""
+    done = [training for training in trainings if not training.note]
+    most_rows = max((t.rows for t in done), default=0)
+    most_labels = max((t.labels for t in done), default=0)
+    by_rows = [t for t in done if t.labels == most_labels]
+    by_labels = [t for t in done if t.rows == most_rows]
+    columns = [tables.Column("whole job", 1), *(tables.Column(stage, 1) for stage in STAGES)]
+    seconds = [_line(t, {"whole job": t.seconds, **t.stages}) for t in trainings]
+    largest = [tables.Column("largest", 0), *(tables.Column(stage, 0) for stage in STAGES)]
+    memory = [
+        _line(t, {name: size / 1e6 for name, size in _with_largest(t).items()}) for t in trainings
+    ]
+    growth = [tables.Column(column.title, 2) for column in columns]
+    exponents = [
+        tables.Line("rows", f"{len(by_rows)} sizes", _exponents(by_rows, "rows")),
+        tables.Line("labels", f"{len(by_labels)} sizes", _exponents(by_labels, "labels")),
+    ]
+    return "\n".join(
+        [
+            "# The cost of training\n",
+            f"Written by `make bench-training`: the set {data_set}, the default configuration.\n",
+            tables.listed(facts),
+            "## Seconds\n",
+            tables.markdown(("rows", "labels"), columns, seconds),
+            "## Peak memory, MB (10^6 bytes)\n",
+            tables.markdown(("rows", "labels"), largest, memory),
+            "## Exponents\n",
+            "Seconds grow as size^x: x by least squares of logarithms, over the trainings with all "
+            "labels,\nand over those with all rows.\n",
+            tables.markdown(("of", "from"), growth, exponents),
+        ]
+    )
+
+
+def _line(training: Training, figures: Mapping[str, float]) -> tables.Line:
+    shown = {} if training.note else figures
+    return tables.Line(f"{training.rows:,}", f"{training.labels:,}", shown, training.note)
+
+
+def _with_largest(training: Training) -> dict[str, float]:
+    return {"largest": max(training.peak_bytes.values(), default=0), **training.peak_bytes}
+
+
+def _exponents(trainings: Sequence[Training], size: str) -> dict[str, tables.Figure]:
+    sizes = [float(getattr(training, size)) for training in trainings]
+    costs = {"whole job": [training.seconds for training in trainings]}
+    costs |= {stage: [t.stages.get(stage, 0.0) for t in trainings] for stage in STAGES}
+    return {name: exponent(sizes, spent) for name, spent in costs.items()}
+
+
+def plan(
+    rows: Sequence[int], labels: Sequence[int], all_rows: int, all_labels: int
+) -> list[tuple[int, int]]:
+    """The sizes (rows, labels) to train on: first the smaller ones, each once, all of both last."""
+    sizes = [(n, all_labels) for n in rows if n < all_rows]
+    sizes += [(all_rows, n) for n in labels if n < all_labels]
+    return [*dict.fromkeys(sizes), (all_rows, all_labels)]
+
+
+def measure(
+    table: pa.Table, test: Path, schema: str, labels: int, work: Path, minutes: float, threads: int
+) -> Training:
+    """Train once on a table, in a process and a state folder of its own."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    data, output, log = work / "train.parquet", work / "outcome.json", work / "log.txt"
+    pq.write_table(table, data)
+    command = [
+        *(sys.executable, "-m", f"{__package__}.stages", str(data), str(test), str(output)),
+        *("--schema", schema, "--threads", str(threads)),
+    ]
+    environment = {name: v for name, v in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment["LABELWRIGHT_HOME"] = str(work / "home")
+    try:
+        run_measured(command, 60 * minutes, log, environment, ROOT)
+    except OutOfTimeError as error:
+        return Training(len(table), labels, note=str(error))
+    except ProcessError as error:
+        return Training(len(table), labels, note=f"failed: {error}")
+    found: dict[str, Any] = json.loads(output.read_text("utf-8"))
+    shutil.rmtree(work)
+    return Training(len(table), labels, found["seconds"], found["stages"], found["peak_bytes"])
+
+
+def carry_out(data_set: DataSet, given: argparse.Namespace) -> None:
+    """Train on every size and write the page after each."""
+    facts = tables.machine()
+    table = pq.read_table(given.data / data_set.train)
+    test = (given.data / next(iter(data_set.tests.values()))).resolve()
+    labels = len(pc.unique(table["labels"].combine_chunks().flatten()))
+    work = given.work.resolve() / "training_cost"
+
+    def trained(rows: int, count: int) -> Training:
+        some = sample(with_frequent_labels(table, count) if count < labels else table, rows)
+        minutes, threads = given.minutes, given.threads
+        return measure(some, test, data_set.schema, count, work, minutes, threads)
+
+    trained(WARM_UP_ROWS, labels)  # compiles the kernels
+    trainings: list[Training] = []
+    for rows, count in plan(given.rows, given.labels, len(table), labels):
+        print(f"{rows:,} rows, {count:,} labels", flush=True)
+        trainings.append(trained(rows, count))
+        _write(given.output, data_set.name, trainings, facts)
+
+
+def _write(
+    file: Path, data_set: str, trainings: Sequence[Training], facts: Mapping[str, str]
+) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(document(data_set, trainings, facts), "utf-8")
+    content = {
+        "set": data_set,
+        "facts": facts,
+        "trainings": [dataclasses.asdict(t) for t in trainings],
+    }
+    file.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    names, cores = [s.name for s in SETS], len(os.sched_getaffinity(0))
+    top = argparse.ArgumentParser(prog="python -m benchmarks.training_cost", description=__doc__)
+    top.add_argument("--set", choices=names, default="places", help="default: places")
+    top.add_argument(
+        "--rows", type=int, nargs="*", default=ROWS, metavar="N", help=f"beside all: {ROWS}"
+    )
+    top.add_argument(
+        "--labels", type=int, nargs="*", default=LABELS, metavar="N", help=f"beside all: {LABELS}"
+    )
+    top.add_argument(
+        "--minutes", type=float, default=30.0, metavar="M", help="for one training (default: 30)"
+    )
+    top.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")),
+        metavar="DIR",
+        help="the shared data (default: LABELWRIGHT_DATA, else ../shared/data)",
+    )
+    top.add_argument(
+        "--output",
+        type=Path,
+        default=ROOT / "benchmarks" / "results" / "training_cost.md",
+        metavar="FILE",
+        help="the page; all figures go to a .json beside it (default: results/training_cost.md)",
+    )
+    top.add_argument("--threads", type=int, default=cores, metavar="N", help=f"default: {cores}")
+    top.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "build",
+        metavar="DIR",
+        help="for files of the run (default: build/)",
+    )
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what was asked for; returns the exit code."""
+    given = parser().parse_args(arguments)
+    data_set = next(s for s in SETS if s.name == given.set)
+    if missing := data_set.missing(given.data):
+        print(f"{missing[0]} is not there: set LABELWRIGHT_DATA", file=sys.stderr)
+        return 1
+    try:
+        carry_out(data_set, given)
+    except KeyboardInterrupt:
+        print(f"interrupted: {given.output} holds what was done", file=sys.stderr)
+        return INTERRUPTED
+    print(given.output.read_text("utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""What runners leave is ordered, and has all that is asserted."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import contract
+
+
+def test_the_best_labels_come_first_and_all_asserted_ones_are_kept() -> None:
+    scores = np.array([[0.1, 0.9, 0.8, 0.7, 0.6, 0.95, 0.55], [0.7, 0.1, 0.2, 0.3, 0.4, 0.0, 0.05]])
+    dense = contract.ranked_dense(scores, 0.5)
+    pairs = contract.ranked_pairs([list(enumerate(row)) for row in scores], 0.5)
+    for answers in (dense, pairs):
+        assert answers.indptr.tolist() == [0, 6, 11]
+        assert answers.ids.tolist() == [5, 1, 2, 3, 4, 6, 0, 4, 3, 2, 1]
+        assert answers.asserted.tolist() == [True] * 7 + [False] * 4
+
+
+def test_nothing_is_asserted_without_a_threshold() -> None:
+    answers = contract.ranked_dense(np.array([[3.0, 1.0]]))
+    assert answers.ids.tolist() == [0, 1]
+    assert not answers.asserted.any()
+
+
+def test_rows_without_labels_stay_rows(tmp_path: Path) -> None:
+    answers = contract.ranked_pairs([[], [(3, 0.5)], []])
+    answers.save(tmp_path / "answers.npz")
+    assert contract.Answers.load(tmp_path / "answers.npz").indptr.tolist() == [0, 0, 1, 1]
+    both = contract.joined([answers, answers])
+    assert both.indptr.tolist() == [0, 0, 1, 1, 1, 2, 2]
+
+
+def test_ragged_labels_by_row() -> None:
+    ragged = contract.Ragged(np.array([0, 2, 2, 3]), np.array([4, 7, 1], np.int32))
+    assert ragged.rows() == [[4, 7], [], [1]]

@@ -1,0 +1,52 @@
+"""Processes are watched, and none outlives its deadline."""
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
+
+SLEEPS = "import time; time.sleep(60)"
+
+
+def _python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_memory_of_the_whole_tree_is_counted(tmp_path: Path) -> None:
+    inner = "b = bytearray(b'x' * 80_000_000); import time; time.sleep(0.5)"
+    outer = (
+        "b = bytearray(b'x' * 60_000_000); import subprocess, sys;"
+        f"subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+    )
+    ran = run_measured(_python(outer), 60, tmp_path / "log")
+    assert 140_000_000 < ran.peak_bytes < 400_000_000
+    assert 0.5 < ran.seconds < 60
+
+
+def test_a_process_is_ended_at_its_deadline_with_all_it_started(tmp_path: Path) -> None:
+    file = tmp_path / "child"
+    code = (
+        "import pathlib, subprocess, sys;"
+        f"child = subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]);"
+        f"pathlib.Path({str(file)!r}).write_text(str(child.pid)); child.wait()"
+    )
+    started = time.monotonic()
+    with pytest.raises(OutOfTimeError, match="not finished in"):
+        run_measured(_python(code), 3, tmp_path / "log")
+    assert time.monotonic() - started < 30
+    child = int(file.read_text("utf-8"))
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_failed_process_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="ValueError: no luck"):
+        run_measured(_python("raise ValueError('no luck')"), 60, tmp_path / "log")
+    with pytest.raises(ProcessError, match="code 3"):
+        run_measured(_python("raise SystemExit(3)"), 60, tmp_path / "log")
