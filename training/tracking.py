@@ -18,6 +18,7 @@ from models.registry import reached
 from training.runs import Run, storing
 
 if TYPE_CHECKING:
+    from mlflow.client import MlflowClient
     from mlflow.entities import DatasetInput
     from mlflow.models.model import ModelInfo
 
@@ -90,7 +91,7 @@ def write_run(run: Run, record: Record) -> "ModelInfo":
     run.note(record.parameters, finite, record.tags)
     with reached() as client:
         inputs = [_input(dataset, record.schema) for dataset in record.datasets]
-        client.log_inputs(run.id, [each for group in inputs for each in group])
+        _note(client, run.id, [each for group in inputs for each in group])
     run.keep(record.artifacts)
     with reached(), storing():
         return _log_model(record)
@@ -124,6 +125,20 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
         path = client.download_artifacts(run_id, TRAINING_ROWS, str(folder))
         rows: npt.NDArray[np.uint64] = np.load(path, allow_pickle=False)
         return rows
+
+
+def _note(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:
+    """Note the data sets of a run.
+
+    MLflow looks for a data set before it makes one, so of two trainings on the same data at once
+    one may fail to make it; the second time, it finds it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:
+        client.log_inputs(run_id, inputs)
 
 
 @contextlib.contextmanager
