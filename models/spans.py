@@ -19,13 +19,13 @@ from entities.schema import NUMERIC, Column, Kind
 from entities.tables import Entities
 from entities.text import normalise_one
 from models.features import FeatureSpace
-from models.tokens import IDEOGRAPH, LETTER, SEPARATOR, SILENT, character_classes
+from models.tokens import IDEOGRAPH, LETTER, SEPARATOR, SILENT, SYMBOL, character_classes
 
 WORDS_LIMIT = 250
 """Words of one value that are told apart; what comes after them belongs to the whole value."""
 
 _CONTINUES = -1  # joins the character before it, as an accent does
-_WORD, _PAIR, _VALUE = range(3)
+_WORD, _PAIR, _APART, _VALUE = range(4)
 
 Classifier = Callable[[str], int]
 
@@ -55,8 +55,9 @@ class Origins(NamedTuple):
 def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]) -> Origins:
     """Find where the `features` (int32[k], distinct) of one entity come from.
 
-    A feature belongs to the words that have it, else to the pairs that have it, else to the whole
-    value; where there are several, they share it equally.
+    A feature belongs to the words and symbols that have it, else to the neighbours, else to the two
+    words that only symbols part, else to the whole value; where there are several, they share it
+    equally.
     """
     cuts = list(_cuts(entity)) if len(features) else []
     if not cuts:
@@ -100,7 +101,7 @@ def cut_points(text: str, kind: Kind) -> list[tuple[int, int]]:
             break
         else:
             found.append((at, at + 1))
-            open_kind = IDEOGRAPH if kind_of == IDEOGRAPH else LETTER
+            open_kind = kind_of if kind_of in (IDEOGRAPH, SYMBOL) else LETTER
     return found
 
 
@@ -119,6 +120,9 @@ def _cuts(entity: Entities) -> Iterator[tuple[Span, int]]:
         if column.kind is Kind.TEXT:
             for (start, _), (_, end) in itertools.pairwise(words):
                 yield Span(column, text[start:end], start, end), _PAIR
+            spelt = [cut for cut in words if _letter_class(text[cut[0]]) != SYMBOL]
+            for (start, _), (_, end) in itertools.pairwise(spelt):
+                yield Span(column, text[start:end], start, end), _APART
 
 
 def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:

@@ -21,7 +21,7 @@ GROUPS = 3
 LETTERS, SPEECH, CONTEXT = range(GROUPS)
 """Groups of tokens: letters and words of what an entity is called or says; all other columns."""
 
-SEPARATOR, SILENT, LETTER, IDEOGRAPH = range(4)
+SEPARATOR, SILENT, LETTER, IDEOGRAPH, SYMBOL = range(5)
 """Classes of characters; `character_classes` says which has which."""
 
 _WORD, _PAIR, _GRAM, _VALUE, _PREFIX = (np.uint64(code) for code in range(1, 6))
@@ -83,12 +83,17 @@ def character_classes() -> Bytes:
     """For each code point: separator, silent (joins what it stands between), letter, ideograph.
 
     Ideographs are the letters of scripts written without spaces; each counts as a word. Letters
-    include digits and the marks that scripts such as Devanagari are written with.
+    include digits and the marks that scripts such as Devanagari are written with. Symbols are all
+    marks that are seen, from the hash in C# to emoji, but for those that stand between values.
     """
     classes = np.zeros(_CLASSIFIED, np.uint8)
     for point in range(_CLASSIFIED):
-        if unicodedata.category(chr(point))[0] in "LMN":
+        category = unicodedata.category(chr(point))[0]
+        if category in "LMN":
             classes[point] = LETTER
+        elif category in "PS":
+            classes[point] = SYMBOL
+    classes[_SEMICOLON] = SEPARATOR
     for first, last in (
         (0x0E00, 0x0EFF),
         (0x1000, 0x109F),
@@ -100,7 +105,8 @@ def character_classes() -> Bytes:
     ):
         block = classes[first : last + 1]
         block[block == LETTER] = IDEOGRAPH
-    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, 0x200C, 0x200D]] = SILENT
+    joiners = (0x200C, 0x200D, 0xFE0E, 0xFE0F)
+    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, *joiners]] = SILENT
     return classes
 
 
@@ -159,7 +165,7 @@ def text_tokens(
     out: Hashes,
     at: int,
 ) -> tuple[int, int]:
-    """Words and pairs of neighbouring words.
+    """Words and pairs of neighbouring words, symbols and pairs of a symbol with the word it touches.
 
     In `padded`, of at least 2 * n + 2, it leaves the words with an edge mark around each for
     `letter_tokens`; the second number returned is how many code points that are.
@@ -170,6 +176,7 @@ def text_tokens(
     m = 1
     word = word_seed
     previous = np.uint64(0)
+    symbol = np.uint64(0)
     length = 0
     for i in range(n + 1):
         kind = SEPARATOR
@@ -185,11 +192,26 @@ def text_tokens(
             if previous != 0:
                 out[at] = mix(mix(pair_seed, previous), word)
                 at += 1
+            if symbol != 0:
+                out[at] = mix(mix(pair_seed, symbol), word)
+                at += 1
+                symbol = np.uint64(0)
             previous = word
             word = word_seed
-            length = 0
             padded[m] = _EDGE
             m += 1
+        if kind == SYMBOL:
+            mark = mix(word_seed, np.uint64(point))
+            out[at] = mark
+            at += 1
+            if length > 0:
+                out[at] = mix(mix(pair_seed, previous), mark)
+                at += 1
+            symbol = mark
+        elif kind != LETTER:
+            symbol = np.uint64(0)
+        if kind != LETTER:
+            length = 0
         if kind == LETTER:
             word = mix(word, np.uint64(point))
             length += 1
