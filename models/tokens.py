@@ -165,7 +165,7 @@ def text_tokens(
     out: Hashes,
     at: int,
 ) -> tuple[int, int]:
-    """Words and pairs of neighbouring words, symbols and pairs of a symbol with the word it touches.
+    """Words and pairs of neighbouring words; symbols, and pairs of a symbol and a word it touches.
 
     In `padded`, of at least 2 * n + 2, it leaves the words with an edge mark around each for
     `letter_tokens`; the second number returned is how many code points that are.

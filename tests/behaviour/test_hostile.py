@@ -33,7 +33,7 @@ def test_hostile_names_are_answered(ask: Ask, name: str) -> None:
     assert probabilities == sorted(probabilities, reverse=True)
 
 
-@pytest.mark.parametrize("name", ["", " ", "😀", "\u200b", "?!"])
+@pytest.mark.parametrize("name", ["", " ", "😀", "\u200b", ";;"])
 def test_nothing_is_asserted_of_what_says_nothing(ask: Ask, name: str) -> None:
     assert ask({"name": name}, asserted=True) == [{}]
     assert ask({"name": name}) == ask({})
