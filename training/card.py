@@ -88,7 +88,7 @@ def _promises(subject: Subject, findings: Findings) -> Lines:
     """What `min_precision` and the policy `precise` promised, and what came of it."""
     lines = findings.promises.to_pylist()
     if not any(line["labels"] for line in lines):
-        yield "No label has the evidence for a promise of precision."
+        yield "No label has the evidence for a promise of precision (`promises.csv`)."
         return
     yield (
         "Asked for a least precision, it asserts a label only above the threshold that keeps the "
@@ -110,7 +110,10 @@ def _promises(subject: Subject, findings: Findings) -> Lines:
         ],
         "rrrlrr",
     )
-    yield "The threshold of each label at 95% (`precise`) is in `per_label.csv`, empty for never."
+    yield (
+        "These figures are in `promises.csv`; the threshold of each label at 95% (`precise`) is in "
+        "`per_label.csv`, empty for never."
+    )
 
 
 def _interval(line: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ FILES = {
     "plots/confusions.png": "confused pairs",
     "per_label.csv": "every label",
     "slices.csv": "every slice",
+    "promises.csv": "every promise of precision",
     "mistakes.csv": "the most confident mistakes",
 }
 

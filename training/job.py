@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entities.errors import StorageError, reason
+from entities.errors import BundleError, StorageError, reason
 from entities.schema import EntitySchema
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Question
@@ -148,7 +148,10 @@ def _judge(
 ) -> promotion.Verdict:
     if champion is None:
         return promotion.FIRST
-    current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
+    try:
+        current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
+    except BundleError as error:
+        return promotion.Verdict(True, f"the champion is of no use any more: {error}")
     configuration = task.configuration
     verdict = promotion.compare(labeler, current, test, configuration.seed, configuration.threads)
     with _working_folder() as folder:

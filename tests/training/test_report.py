@@ -25,7 +25,7 @@ from training.report import write_report
 from training.slices import RARE
 from training.subject import Subject
 
-FILES = ("mistakes.csv", "model_card.md", "per_label.csv", "plots", "slices.csv")
+FILES = ("mistakes.csv", "model_card.md", "per_label.csv", "plots", "promises.csv", "slices.csv")
 SMALL = Configuration(candidates=3, trees=5, folds=2)
 
 

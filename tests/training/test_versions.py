@@ -87,6 +87,18 @@ def test_a_champion_that_has_seen_the_test_rows_is_noticed(
     assert "the champion was trained on 100.0% of these rows" in outcome.verdict.reason
 
 
+def test_a_champion_that_cannot_be_read_gives_way(
+    trained: list[Outcome], places: EntitySchema, home: Path
+) -> None:
+    for manifest in home.rglob("manifest.json"):
+        manifest.write_bytes(b"{}")
+    data, test = home.parent / "poor.parquet", home.parent / "test.parquet"
+    verdict = train(Task([data], [test], places, "m", Configuration(trees=10))).verdict
+    assert verdict.promoted
+    assert "the champion is of no use any more" in verdict.reason
+    assert versions.current_champion("m") == "4"
+
+
 def test_bounds_enclose_the_mean() -> None:
     from training.promotion import bounds
 
