@@ -8,7 +8,6 @@ is true where somebody looked. Both are judged on held-out places of which the t
 import argparse
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
+from benchmarks import options
 from entities.schema import EntitySchema, load_schema
 from entities.tables import conform
 from models.decisions import Question
@@ -120,13 +120,13 @@ def table_of(data: Path, threads: int) -> str:
 def main() -> None:
     """Print the table and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    default = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data"))
-    parser.add_argument("--data", type=Path, default=default / "osm" / "places.parquet")
-    parser.add_argument("--threads", type=int, default=2)
+    options.add_data(parser)
+    options.add_threads(parser)
     given = parser.parse_args()
-    if not given.data.exists():
-        parser.exit(2, f"no file {given.data}: set LABELWRIGHT_DATA to the folder of the data\n")
-    table = table_of(given.data, given.threads)
+    places = given.data / "osm" / "places.parquet"
+    if not places.exists():
+        parser.exit(2, f"no file {places}: set LABELWRIGHT_DATA to the folder of the data\n")
+    table = table_of(places, given.threads)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(f"# Unknown is not absent\n\n{__doc__}\n{table}", "utf-8")
     print(table)

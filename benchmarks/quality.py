@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import tables
+from benchmarks import options, tables
 from benchmarks.contract import TRAIN, Answers
 from benchmarks.environments import ROOT, NotInstalledError, interpreter
 from benchmarks.peers import PEERS, Peer
@@ -306,31 +306,11 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=15.0, metavar="M", help="given to one cell (default: 15)"
     )
     top.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")),
-        metavar="DIR",
-        help="the shared data (default: LABELWRIGHT_DATA, else ../shared/data)",
-    )
-    top.add_argument(
-        "--output",
-        type=Path,
-        default=ROOT / "benchmarks" / "results" / "quality.md",
-        metavar="FILE",
-        help="the table; all figures go to a .json beside it (default: results/quality.md)",
-    )
-    cores = len(os.sched_getaffinity(0))
-    top.add_argument("--threads", type=int, default=cores, metavar="N", help=f"default: {cores}")
-    top.add_argument(
         "--rows", type=int, metavar="N", help="train on N rows only, to try things out"
     )
-    top.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / "build",
-        metavar="DIR",
-        help="for environments and files of the run (default: build/)",
-    )
+    options.add_data(top)
+    options.add_threads(top)
+    options.add_output(top, "quality.md")
     return top
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks import tables
+from benchmarks import options, tables
 from benchmarks.environments import ROOT
 from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
 from benchmarks.sets import SETS, DataSet, sample, with_frequent_labels
@@ -173,7 +173,7 @@ def _write(
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    names, cores = [s.name for s in SETS], len(os.sched_getaffinity(0))
+    names = [s.name for s in SETS]
     top = argparse.ArgumentParser(prog="python -m benchmarks.training_cost", description=__doc__)
     top.add_argument("--set", choices=names, default="places", help="default: places")
     top.add_argument(
@@ -185,28 +185,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--minutes", type=float, default=30.0, metavar="M", help="for one training (default: 30)"
     )
-    top.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")),
-        metavar="DIR",
-        help="the shared data (default: LABELWRIGHT_DATA, else ../shared/data)",
-    )
-    top.add_argument(
-        "--output",
-        type=Path,
-        default=ROOT / "benchmarks" / "results" / "training_cost.md",
-        metavar="FILE",
-        help="the page; all figures go to a .json beside it (default: results/training_cost.md)",
-    )
-    top.add_argument("--threads", type=int, default=cores, metavar="N", help=f"default: {cores}")
-    top.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / "build",
-        metavar="DIR",
-        help="for files of the run (default: build/)",
-    )
+    options.add_data(top)
+    options.add_threads(top)
+    options.add_output(top, "training_cost.md")
     return top
 
 
