@@ -208,6 +208,7 @@ def signature(schema: EntitySchema) -> Any:
                 ParamSpec("top_k", DataType.long, 5),
                 ParamSpec("policy", DataType.string, "balanced"),
                 ParamSpec("min_probability", DataType.double, 0.0),
+                ParamSpec("min_precision", DataType.double, 0.0),
             ]
         ),
     )
