@@ -7,6 +7,7 @@ LabelwrightError
 ├── ModelError           a model cannot be used
 │   ├── ModelNotFoundError   nothing is there under that name
 │   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
+│       └── OutdatedBundleError  a bundle of a format that is read no more
 ├── RegistryError        the tracking server or registry does not answer as it should
 └── StorageError         a disk or a store refused to take or give what was asked of it
 
@@ -43,6 +44,10 @@ class ModelNotFoundError(ModelError):
 
 class BundleError(ModelError):
     """A bundle that is corrupt, truncated, foreign or of a newer format."""
+
+
+class OutdatedBundleError(BundleError):
+    """A bundle of a format that is read no more."""
 
 
 class RegistryError(LabelwrightError):

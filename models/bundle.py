@@ -23,7 +23,13 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from entities.errors import BundleError, ModelNotFoundError, SchemaError, StorageError
+from entities.errors import (
+    BundleError,
+    ModelNotFoundError,
+    OutdatedBundleError,
+    SchemaError,
+    StorageError,
+)
 from entities.schema import EntitySchema
 from models.decisions import BALANCED, PRECISE, PRECISE_AT, Decisions
 from models.features import FeatureSpace, number_columns
@@ -44,6 +50,8 @@ _UNREADABLE = (
     ValueError,
     OSError,
     EOFError,
+    IndexError,
+    MemoryError,
     RecursionError,
     SyntaxError,
     tokenize.TokenError,
@@ -136,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise BundleError(f"{folder} is not a labelwright bundle")
     if content["format"] < FORMAT:
-        raise BundleError(f"bundle {folder} is of no released format: train the model again")
+        raise OutdatedBundleError(f"bundle {folder} is of no released format: train it again")
     if content["format"] > FORMAT:
         raise BundleError(
             f"bundle {folder} has format {content['format']}; this version of labelwright reads "
@@ -324,6 +332,7 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
         "linear.sparse_ids": _within(ids, labels),
         "implications.indptr": _offsets_fit(implied, labels, ancestors),
         "implications.ancestors": _within(ancestors, labels)
+        and _offsets_fit(implied, labels, ancestors)
         and _without_circles(implied, ancestors),
         "linear.sparse_weights": len(linear["sparse_weights"]) == len(ids),
         "reranker.rate": len(reranker["rate"]) == labels,
@@ -338,7 +347,7 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
 
 def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:
     return (
-        len(offsets) == rows + 1
+        len(offsets) == rows + 1 > 0
         and offsets[0] == 0
         and offsets[-1] == len(content)
         and bool((np.diff(offsets) >= 0).all())

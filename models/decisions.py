@@ -22,7 +22,7 @@ PRECISE_AT = 0.95
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9, PRECISE_AT, 0.98, 0.99)
 """The promises of precision that a model is trained to keep."""
 NEVER = np.float32(np.inf)
-"""The threshold of a label that is never asserted, for want of evidence."""
+"""The threshold of a label without evidence: asserted only where another label implies it."""
 
 
 @dataclasses.dataclass(frozen=True)

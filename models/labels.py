@@ -49,7 +49,8 @@ class LabelMatrix:
 
     Row r has `ids[indptr[r]:indptr[r + 1]]`, ascending. Of a label of an open world,
     `open_ids[j]`, nothing is known in row r where `unknown[r, j]`. All other labels are absent.
-    `foreign` counts, for each row, labels that are not in the label set.
+    `foreign` counts, for each row, labels that are not in the label set; nulls and empty text are
+    no labels.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -129,7 +130,8 @@ def label_matrix(
     owners, present = np.divmod(pairs, max(len(labels), 1))
     indptr = np.zeros(len(lists) + 1, np.int64)
     np.cumsum(np.bincount(owners, minlength=len(lists)), out=indptr[1:])
-    foreign = np.bincount(rows[~native], minlength=len(lists))
+    said = pc.fill_null(pc.greater(pc.binary_length(lists.flatten()), 0), False).to_numpy(False)
+    foreign = np.bincount(rows[~native & said], minlength=len(lists))
     open_ids = np.flatnonzero([group_of(name) in open_groups for name in labels.names])
     unknown = np.zeros((len(lists), len(open_ids)), np.bool_)
     if len(open_ids):

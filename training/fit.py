@@ -91,15 +91,16 @@ class _HeldOut:
     """Pairs of entities whose stage-one scores come from a stage that has not seen them.
 
     `chosen` (n x candidates) are the candidates of each entity, whether they are `present`, and
-    whether that is `known`; `pairs` is what the trees look at. `positives` counts all true labels
-    of these entities, candidates or not; the two histograms count known pairs that are no
-    candidates by score (bin edges in `_BINS`).
+    whether that is `known`; `names` (n) are hashes of what the entities are called; `pairs` is what
+    the trees look at. `positives` counts all true labels of these entities, candidates or not; the
+    two histograms count known pairs that are no candidates by score (bin edges in `_BINS`).
     """
 
     pairs: Pairs
     chosen: LabelIds
     present: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]
+    names: npt.NDArray[np.uint64]
     positives: int
     other_present: npt.NDArray[np.int64]
     other_absent: npt.NDArray[np.int64]
@@ -115,8 +116,10 @@ def fit_labeler(
     if len(data) < LEAST_ROWS:
         raise DataError(f"{len(data)} rows are too few to learn from; it takes {LEAST_ROWS}")
     matrix = data.matrix(labels)
-    shares = company(matrix)
-    implications = learn_implications(labels, matrix.counts(), shares, data.entities.schema.implies)
+    shares, evidence = company(matrix)
+    implications = learn_implications(
+        labels, matrix.counts(), shares, evidence, data.entities.schema.implies
+    )
     relations = _Relations(label_rates(matrix), as_bytes(shares), implications)
     with ThreadPoolExecutor(configuration.threads) as pool:
         return _Fit(data.entities, labels, matrix, relations, configuration, progress, pool).run()
@@ -165,7 +168,8 @@ class _Fit:
         """
         configuration = self.configuration
         random = np.random.default_rng(configuration.seed)
-        folds = self._folds()
+        names = name_hashes(self.entities)
+        folds = self._folds(names)
         everything = np.arange(len(self.matrix))
         parts: list[_HeldOut] = []
         scored = 0
@@ -175,16 +179,16 @@ class _Fit:
             if not len(inside) or not len(outside):
                 continue
             stage = self._stage(rows, features, _orders(random, inside, passes))
-            parts.append(self._score_held_out(stage, rows.take(outside), self.matrix.take(outside)))
+            held_out = rows.take(outside), self.matrix.take(outside), names[outside]
+            parts.append(self._score_held_out(stage, *held_out))
             scored += len(outside)
             if scored >= configuration.enough:
                 break
         return _merged(parts), self._stage(rows, features, _orders(random, everything, passes))
 
-    def _folds(self) -> npt.NDArray[np.int64]:
+    def _folds(self, names: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The fold of each row: by name, so that chains are not split, unless names are few."""
-        hashes = name_hashes(self.entities) >> np.uint64(8)
-        folds = (hashes % np.uint64(self.configuration.folds)).astype(np.int64)
+        folds = ((names >> np.uint64(8)) % np.uint64(self.configuration.folds)).astype(np.int64)
         if len(np.unique(folds)) == 1:
             return np.arange(len(folds)) % self.configuration.folds
         return folds
@@ -207,7 +211,11 @@ class _Fit:
         return 1 + min(folds, -(-self.configuration.enough * folds // rows))
 
     def _score_held_out(
-        self, stage: LinearStage, rows: FeatureRows, truth: LabelMatrix
+        self,
+        stage: LinearStage,
+        rows: FeatureRows,
+        truth: LabelMatrix,
+        names: npt.NDArray[np.uint64],
     ) -> _HeldOut:
         rate, company, implications = self.relations
 
@@ -218,7 +226,9 @@ class _Fit:
             pairs = pair_features(part, scores, chosen, rate, company)
             known = labels.known(np.arange(len(span))[:, None], chosen)
             others = _others(scores, chosen, labels)
-            return _HeldOut(pairs, chosen, labels.contains(chosen), known, len(labels.ids), *others)
+            return _HeldOut(
+                pairs, chosen, labels.contains(chosen), known, names[span], len(labels.ids), *others
+            )
 
         return _merged(list(self.pool.map(score, range(0, len(truth), CHUNK))))
 
@@ -226,8 +236,8 @@ class _Fit:
         rate, company, implications = self.relations
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
-        count = held_out.chosen.shape[1]
-        raw = cross_fitted(held_out.pairs, present, known, count, boosting)
+        names = np.repeat(held_out.names, held_out.chosen.shape[1])
+        raw = cross_fitted(held_out.pairs, present, known, names, boosting)
         self.progress("reranker", 0.5)
         knots = calibration_knots(raw[known], present[known])
         booster = fit_trees(held_out.pairs[known], present[known], boosting)
@@ -241,6 +251,7 @@ class _Fit:
         known = held_out.known
         present, probabilities = held_out.present[known], probabilities[known]
         ids = held_out.chosen[known].astype(np.int64)
+        names = np.broadcast_to(held_out.names[:, None], known.shape)[known]
         count = len(self.labels)
 
         def everywhere(beta: float) -> Probabilities:
@@ -254,7 +265,7 @@ class _Fit:
             slope,
             intercept,
             {BALANCED: everywhere(1.0), BROAD: everywhere(2.0)},
-            precise_thresholds(ids, probabilities, present, count),
+            precise_thresholds(ids, names, probabilities, present, count),
         )
 
 
@@ -282,6 +293,7 @@ def _merged(parts: Sequence[_HeldOut]) -> _HeldOut:
         np.concatenate([part.chosen for part in parts]),
         np.concatenate([part.present for part in parts]),
         np.concatenate([part.known for part in parts]),
+        np.concatenate([part.names for part in parts]),
         sum(part.positives for part in parts),
         np.sum([part.other_present for part in parts], axis=0),
         np.sum([part.other_absent for part in parts], axis=0),

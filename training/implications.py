@@ -10,7 +10,7 @@ from models.implications import Implications
 from models.labels import LabelSet
 
 SUPPORT = 150
-"""A label of fewer training rows teaches implications only between paths (`_continues`)."""
+"""Fewer training rows teach an implication only between paths (`_continues`)."""
 EXCEPTIONS = 0.002
 """The share of a label's rows that may lack what it implies: data has errors."""
 
@@ -19,13 +19,17 @@ Counts = npt.NDArray[np.int64]
 
 
 def learn_implications(
-    labels: LabelSet, counts: Counts, shares: Shares, declared: Mapping[str, Sequence[str]]
+    labels: LabelSet,
+    counts: Counts,
+    shares: Shares,
+    evidence: Shares,
+    declared: Mapping[str, Sequence[str]],
 ) -> Implications:
     """What is declared, and what holds for all but EXCEPTIONS of a label's training rows.
 
     `counts` are the rows of each label, `shares[a, b]` the share of those with label a that also
-    have b. Of two labels that imply each other, only the rarer implies the other. Raises DataError
-    for declarations that go in a circle.
+    have b, which rests on `evidence[a, b]` rows. Of two labels that imply each other, only the
+    rarer implies the other. Raises DataError for declarations that go in a circle.
     """
     ids = {name: i for i, name in enumerate(labels.names)}
     ancestors: list[set[int]] = [set() for _ in labels.names]
@@ -37,7 +41,8 @@ def learn_implications(
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))  # the commonest is first
     holds = (shares >= 1 - EXCEPTIONS) & (rank[:, None] > rank)
     for label, ancestor in np.argwhere(holds):
-        if counts[label] >= SUPPORT or _continues(labels.names[label], labels.names[ancestor]):
+        names = labels.names[label], labels.names[ancestor]
+        if evidence[label, ancestor] >= (1 if _continues(*names) else SUPPORT):
             _add(ancestors, int(label), int(ancestor))
     indptr = np.cumsum([0, *(len(given) for given in ancestors)])
     flat = [ancestor for given in ancestors for ancestor in sorted(given)]
@@ -46,7 +51,8 @@ def learn_implications(
 
 def _continues(label: str, ancestor: str) -> bool:
     """Whether a label's value is a path below that of another: `sub=a/b/c` below `top=a/b`."""
-    return label.partition("=")[2].startswith(f"{ancestor.partition('=')[2]}/")
+    value, above = (name.partition("=")[2] or name for name in (label, ancestor))
+    return value.startswith(f"{above}/")
 
 
 def _add(ancestors: list[set[int]], label: int, ancestor: int) -> bool:

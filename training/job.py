@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entities.errors import BundleError, StorageError, reason
+from entities.errors import OutdatedBundleError, StorageError, reason
 from entities.schema import EntitySchema
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Question
@@ -150,8 +150,14 @@ def _judge(
         return promotion.FIRST
     try:
         current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
-    except BundleError as error:
-        return promotion.Verdict(True, f"the champion is of no use any more: {error}")
+    except OutdatedBundleError as error:
+        return promotion.Verdict(True, f"the champion cannot serve any more: {error}")
+    if current.schema.columns != labeler.schema.columns:
+        return promotion.Verdict(
+            False,
+            "the champion reads other columns, so the same rows do not compare them: see "
+            "`labelwright diff`, and promote it with --force",
+        )
     configuration = task.configuration
     verdict = promotion.compare(labeler, current, test, configuration.seed, configuration.threads)
     with _working_folder() as folder:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import scipy.sparse
 from sklearn.isotonic import IsotonicRegression
 
+from entities.errors import DataError
 from models.labels import LabelMatrix
 from models.reranker import LABEL_FEATURE, PAIR_FEATURES, Pairs
 
@@ -17,6 +18,7 @@ KNOTS = 64
 Flags = npt.NDArray[np.bool_]
 RawScores = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +63,14 @@ def fit_trees(pairs: Pairs, present: Flags, boosting: Boosting) -> lightgbm.Boos
 
 
 def cross_fitted(
-    pairs: Pairs, present: Flags, known: Flags, candidates: int, boosting: Boosting
+    pairs: Pairs, present: Flags, known: Flags, names: Hashes, boosting: Boosting
 ) -> RawScores:
-    """Raw scores of all pairs, each from trees that have not seen its entity.
+    """Raw scores of all pairs, each from trees that have not seen its name.
 
-    They learn only from pairs that are known.
+    `names` (uint64, one for each pair) are hashes. The trees learn only from pairs that are known;
+    raises DataError where these are too few for two halves.
     """
-    fold = np.repeat(np.arange(len(pairs) // candidates) % HALVES, candidates)
+    fold = _halves(names, known)
     raw = np.empty(len(pairs))
     for half in range(HALVES):
         others = (fold != half) & known
@@ -75,6 +78,16 @@ def cross_fitted(
         scores = booster.predict(pairs[fold == half], raw_score=True, num_threads=boosting.threads)
         raw[fold == half] = scores
     return raw
+
+
+def _halves(names: Hashes, known: Flags) -> npt.NDArray[np.int64]:
+    """The half of each pair: by name, unless the known pairs are of too few names for that."""
+    by_name = (names >> np.uint64(20)) % np.uint64(HALVES)
+    by_pair = np.arange(len(names)) % HALVES
+    for fold in (by_name.astype(np.int64), by_pair):
+        if len(np.unique(fold[known])) == HALVES:
+            return fold
+    raise DataError("too few rows say whether they have a label or not")
 
 
 def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]:
@@ -104,10 +117,10 @@ def label_rates(labels: LabelMatrix) -> Floats:
     return rates
 
 
-def company(labels: LabelMatrix) -> Floats:
+def company(labels: LabelMatrix) -> tuple[Floats, Floats]:
     """The share of entities with the row's label that also have the column's, labels x labels.
 
-    Only entities count of which the column's label is known.
+    Only entities count of which the column's label is known; the second matrix says how many.
     """
     ones = np.ones(len(labels.ids), np.float32)
     shape = (len(labels), labels.labels)
@@ -115,7 +128,7 @@ def company(labels: LabelMatrix) -> Floats:
     together: Floats = (matrix.T @ matrix).toarray()
     known = np.repeat(labels.counts()[:, None].astype(np.float32), labels.labels, axis=1)
     known[:, labels.open_ids] = matrix.T @ (~labels.unknown).astype(np.float32)
-    return (together / np.maximum(known, 1)).astype(np.float32, copy=False)
+    return (together / np.maximum(known, 1)).astype(np.float32, copy=False), known
 
 
 def as_bytes(shares: Floats) -> npt.NDArray[np.uint8]:

@@ -66,6 +66,7 @@ def test_a_value_of_the_wrong_type_is_an_error(
         ({"policy": "reckless"}, "unknown policy; this model has balanced"),
         ({"min_probability": "half"}, "Can not safely convert"),
         ({"min_probability": 2.0}, "min_probability must lie between 0 and 1"),
+        ({"min_precision": 0.995}, "min_precision must lie between 0 and 0.99"),
         (["top_k"], "Parameters must be a dictionary"),
     ],
     ids=str,

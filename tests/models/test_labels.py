@@ -138,7 +138,9 @@ def test_a_matrix_is_what_a_look_up_gives(lists: Lists, names: list[str]) -> Non
     given_rows = [row or [] for row in lists]
     known = [{places[name] for name in row if name in places} for row in given_rows]
     assert rows_of(matrix) == [sorted(row) for row in known]
-    assert matrix.foreign.tolist() == [sum(n not in places for n in row) for row in given_rows]
+    assert matrix.foreign.tolist() == [
+        sum(bool(n) and n not in places for n in row) for row in given_rows
+    ]
     assert len(matrix) == len(lists)
     assert matrix.labels == len(labels)
     assert matrix.indptr.dtype == np.int64

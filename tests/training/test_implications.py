@@ -16,7 +16,7 @@ def learned(
     array = pa.array(lists, pa.list_(pa.string()))
     labels = label_set(array)
     matrix = label_matrix(array, labels)
-    found = learn_implications(labels, matrix.counts(), company(matrix), declared or {})
+    found = learn_implications(labels, matrix.counts(), *company(matrix), declared or {})
     return named(labels, found)
 
 
@@ -37,6 +37,8 @@ def test_few_rows_prove_nothing_but_between_paths() -> None:
     rows = [paths, paths[1:], paths[1:], paths[2:], paths[2:], paths[2:]]
     assert learned(rows) == {paths[0]: set(paths[1:]), paths[1]: {paths[2]}}
     assert learned([["kind=food/bars", "group=food/bar"], ["group=food/bar"]]) == {}
+    assert learned([["kind=/a", "popular"], ["popular"]]) == {}
+    assert learned([["food/bar", "food"], ["food"]]) == {"food/bar": {"food"}}
 
 
 def test_some_errors_in_the_data_are_forgiven() -> None:
@@ -71,5 +73,13 @@ def test_rows_where_a_label_is_unknown_say_nothing_about_it() -> None:
     lists = pa.array([["a", "b=1"]] * SUPPORT + [["a"]] * SUPPORT + [["b=1"], ["b=2"]])
     labels = label_set(lists)
     a, b = labels.names.index("a"), labels.names.index("b=1")
-    assert company(label_matrix(lists, labels, ["b"]))[a, b] == 1
-    assert company(label_matrix(lists, labels))[a, b] == pytest.approx(0.5)
+    assert company(label_matrix(lists, labels, ["b"]))[0][a, b] == 1
+    assert company(label_matrix(lists, labels))[0][a, b] == pytest.approx(0.5)
+
+
+def test_few_rows_that_know_a_label_prove_nothing() -> None:
+    lists = pa.array([["a"]] * 2 * SUPPORT + [["a", "b=1"]] + [["b=1"]] * 3 * SUPPORT)
+    labels = label_set(lists)
+    matrix = label_matrix(lists, labels, ["b"])
+    found = learn_implications(labels, matrix.counts(), *company(matrix), {})
+    assert named(labels, found) == {}

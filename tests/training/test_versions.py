@@ -1,5 +1,7 @@
 """Promotion, rollback and pruning on a real registry."""
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from entities.errors import ModelNotFoundError, RequestError
 from entities.schema import EntitySchema
+from models.bundle import FORMAT
 from models.registry import load_model
 from tests.conftest import World
 from training import versions
@@ -87,15 +90,28 @@ def test_a_champion_that_has_seen_the_test_rows_is_noticed(
     assert "the champion was trained on 100.0% of these rows" in outcome.verdict.reason
 
 
-def test_a_champion_that_cannot_be_read_gives_way(
+def test_a_champion_of_an_old_format_gives_way(
     trained: list[Outcome], places: EntitySchema, home: Path
 ) -> None:
-    for manifest in home.rglob("manifest.json"):
-        manifest.write_bytes(b"{}")
+    for file in home.rglob("manifest.json"):
+        content = json.loads(file.read_text("utf-8"))
+        file.write_text(json.dumps(content | {"format": FORMAT - 1}), "utf-8")
     data, test = home.parent / "poor.parquet", home.parent / "test.parquet"
     verdict = train(Task([data], [test], places, "m", Configuration(trees=10))).verdict
     assert verdict.promoted
-    assert "the champion is of no use any more" in verdict.reason
+    assert "the champion cannot serve any more" in verdict.reason
+    assert versions.current_champion("m") == "4"
+
+
+def test_a_champion_that_reads_other_columns_is_not_compared(
+    trained: list[Outcome], places: EntitySchema, home: Path
+) -> None:
+    fewer = dataclasses.replace(places, columns=places.columns[:3])
+    data, test = home.parent / "fair.parquet", home.parent / "test.parquet"
+    verdict = train(Task([data], [test], fewer, "m", Configuration(trees=10))).verdict
+    assert not verdict.promoted
+    assert "the champion reads other columns" in verdict.reason
+    versions.promote("m", "4", force=True)
     assert versions.current_champion("m") == "4"
 
 
