@@ -271,9 +271,11 @@ def _measuring(subject: Subject) -> Lines:
         source = f"were held out: those of about {TEST_SHARE:.0%} of all names, by a hash of them"
     yield f"The {len(test):,} test rows {source}. {_overlap(subject)}"
     yield f"Data fingerprint: {code(test.fingerprint)}."
+    if groups := subject.test.entities.schema.open_world:
+        yield f"Where a row has no label of these groups, they are not judged: {codes(groups)}."
     yield (
-        "A label that a row lacks counts as absent, so labels missing in the data make the model "
-        "look worse than it is."
+        "Any other label that a row lacks counts as absent, so labels missing in the data make the "
+        "model look worse than it is."
     )
 
 
