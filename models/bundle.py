@@ -37,11 +37,12 @@ from models.implications import Implications
 from models.labeler import Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage
+from models.namesakes import Namesakes
 from models.reranker import Reranker
 from models.tokens import GROUPS
 
-FORMAT = 2
-"""Format 1, without implications and promises, was that of no released version."""
+FORMAT = 3
+"""Earlier formats were those of no released version."""
 MANIFEST = "manifest.json"
 _LABELS, _TREES = "labels.json", "reranker.txt"
 _UNREADABLE = (
@@ -71,6 +72,11 @@ _ARRAYS = {
     "linear.sparse_weights": (np.int8, 1),
     "implications.indptr": (np.int64, 1),
     "implications.ancestors": (np.int32, 1),
+    "namesakes.keys": (np.uint64, 1),
+    "namesakes.counts": (np.uint8, 1),
+    "namesakes.indptr": (np.int64, 1),
+    "namesakes.ids": (np.unsignedinteger, 1),
+    "namesakes.shares": (np.uint8, 1),
     "reranker.rate": (np.float32, 1),
     "reranker.company": (np.uint8, 2),
     "reranker.knots": (np.float64, 2),
@@ -261,6 +267,7 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
         features=FeatureSpace(schema, **parts["features"]),
         linear=LinearStage(**parts["linear"]),
         implications=Implications(**parts["implications"]),
+        namesakes=Namesakes(**parts["namesakes"]),
         reranker=reranker,
         decisions=_decisions(manifest.decisions, parts["decisions"]["thresholds"]),
     )
@@ -318,7 +325,7 @@ def _load(folder: Path, name: str) -> npt.NDArray[Any]:
 
 def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     """The kernels trust these: an index out of range would read foreign memory."""
-    linear, reranker = parts["linear"], parts["reranker"]
+    linear, namesakes, reranker = parts["linear"], parts["namesakes"], parts["reranker"]
     features = len(parts["features"]["keys"])
     indptr, ids = linear["sparse_indptr"], linear["sparse_ids"]
     implied, ancestors = parts["implications"]["indptr"], parts["implications"]["ancestors"]
@@ -335,6 +342,12 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
         and _offsets_fit(implied, labels, ancestors)
         and _without_circles(implied, ancestors),
         "linear.sparse_weights": len(linear["sparse_weights"]) == len(ids),
+        "namesakes.counts": len(namesakes["counts"]) == len(namesakes["keys"]),
+        "namesakes.indptr": _offsets_fit(
+            namesakes["indptr"], len(namesakes["keys"]), namesakes["ids"]
+        ),
+        "namesakes.ids": _within(namesakes["ids"], labels),
+        "namesakes.shares": len(namesakes["shares"]) == len(namesakes["ids"]),
         "reranker.rate": len(reranker["rate"]) == labels,
         "reranker.company": reranker["company"].shape == (labels, labels),
         "reranker.knots": reranker["knots"].shape[0] == 2 and reranker["knots"].shape[1] > 0,

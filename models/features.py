@@ -22,6 +22,7 @@ from entities.tables import Entities
 from entities.text import normalise
 from models import tokens
 from models.compiled import compiled
+from models.lookup import LookupTable, find, lookup_table
 from models.tokens import Scratch, TokenSource, group_of, row_tokens
 
 _TOKEN_KINDS = {
@@ -35,11 +36,16 @@ _TOKEN_KINDS = {
 
 
 class FeatureRows(NamedTuple):
-    """A sparse matrix by rows: row r has `values[indptr[r]:indptr[r + 1]]` at `indices[...]`."""
+    """A sparse matrix by rows: row r has `values[indptr[r]:indptr[r + 1]]` at `indices[...]`.
+
+    `names` (uint64[rows]) is a hash of what each entity is called, whatever the spacing; 0 where
+    that is nothing.
+    """
 
     indptr: npt.NDArray[np.int64]
     indices: npt.NDArray[np.int32]
     values: npt.NDArray[np.float32]
+    names: npt.NDArray[np.uint64]
 
     def take(self, rows: npt.NDArray[np.int64]) -> "FeatureRows":
         """The given rows, in the given order."""
@@ -47,7 +53,7 @@ class FeatureRows(NamedTuple):
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
         at = within + np.repeat(self.indptr[rows], lengths)
-        return FeatureRows(indptr, self.indices[at], self.values[at])
+        return FeatureRows(indptr, self.indices[at], self.values[at], self.names[rows])
 
 
 def stacked(parts: Sequence[FeatureRows]) -> FeatureRows:
@@ -57,6 +63,7 @@ def stacked(parts: Sequence[FeatureRows]) -> FeatureRows:
         np.concatenate([[0], np.cumsum(lengths)]),
         np.concatenate([part.indices for part in parts]),
         np.concatenate([part.values for part in parts]),
+        np.concatenate([part.names for part in parts]),
     )
 
 
@@ -76,37 +83,35 @@ class FeatureSpace:
     edges: npt.NDArray[np.float64]
 
     @functools.cached_property
-    def _table(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-        size = 1 << int(2 * len(self.keys)).bit_length()
-        table = np.zeros(size, np.uint64)
-        positions = np.zeros(size, np.int32)
-        _fill_table(np.asarray(self.keys), table, positions)
-        return table, positions
+    def _table(self) -> LookupTable:
+        return lookup_table(self.keys)
 
     def transform(self, entities: Entities) -> FeatureRows:
         """The feature rows of some entities; features never seen in training are left out."""
         source = token_source(entities, self.edges)
-        table, positions = self._table
         at_most = _tokens_at_most(source)
         indices = np.empty(at_most, np.int32)
         values = np.empty(at_most, np.float32)
+        names = np.empty(len(entities), np.uint64)
         indptr = np.zeros(len(entities) + 1, np.int64)
         scratch = tokens.scratch(source)
-        used = _transform(
-            source, scratch, table, positions, self.weights, self.shares, indptr, indices, values
-        )
-        return FeatureRows(indptr, indices[:used], values[:used])
+        rows = FeatureRows(indptr, indices, values, names)
+        used = _transform(source, scratch, self._table, self.weights, self.shares, rows)
+        return FeatureRows(indptr, indices[:used], values[:used], names)
 
 
 def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSource:
     """Lay out entities for the kernels. `edges` are those of `FeatureSpace`."""
-    kinds, seeds, starts, data = [], [], [], []
-    base = 0
+    kinds: list[int] = []
+    seeds, starts, data = [], [], []
+    base, identity = 0, -1
     for column in entities.schema.columns:
         array = None if column.kind in NUMERIC else entities.column(column.name)
         if array is None or array.null_count == len(array):
             continue
         offsets, letters = _letters(array)
+        if column.name == entities.schema.identity:
+            identity = len(kinds)
         kinds.append(_token_kind(column))
         seeds.append(_seed(column.name))
         starts.append(offsets + base)
@@ -122,6 +127,7 @@ def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSou
         np.concatenate(data) if data else np.zeros(0, np.uint8),
         _made_tokens(entities, edges),
         tokens.character_classes(),
+        identity,
         longest,
     )
 
@@ -178,49 +184,30 @@ def _tokens_at_most(source: TokenSource) -> int:
 
 
 @compiled
-def _fill_table(
-    keys: npt.NDArray[np.uint64],
-    table: npt.NDArray[np.uint64],
-    positions: npt.NDArray[np.int32],
-) -> None:
-    """Open addressing with linear probing; the table's size is a power of two."""
-    mask = np.uint64(table.size - 1)
-    for i in range(keys.size):
-        slot = keys[i] & mask
-        while table[slot] != 0:
-            slot = (slot + np.uint64(1)) & mask
-        table[slot] = keys[i]
-        positions[slot] = i
-
-
-@compiled
 def _transform(
     source: TokenSource,
     scratch: Scratch,
-    table: npt.NDArray[np.uint64],
-    positions: npt.NDArray[np.int32],
+    table: LookupTable,
     weights: npt.NDArray[np.float32],
     shares: npt.NDArray[np.float32],
-    indptr: npt.NDArray[np.int64],
-    indices: npt.NDArray[np.int32],
-    values: npt.NDArray[np.float32],
+    rows: FeatureRows,
 ) -> int:
-    mask = np.uint64(table.size - 1)
+    """Write the rows; returns how many indices and values they take."""
+    indptr, indices, values, names = rows
     squares = np.empty(shares.size, np.float32)
     at = 0
     for row in range(source.made.shape[0]):
         n = row_tokens(row, source, scratch)
+        names[row] = scratch.name[0]
         first = at
         squares[:] = 0
         for i in range(n):
             token = scratch.tokens[i]
-            slot = token & mask
-            while table[slot] != 0 and table[slot] != token:
-                slot = (slot + np.uint64(1)) & mask
-            if table[slot] != 0:
-                weight = weights[positions[slot]]
+            feature = find(table, token)
+            if feature >= 0:
+                weight = weights[feature]
                 scratch.tokens[at - first] = token
-                indices[at] = positions[slot]
+                indices[at] = feature
                 values[at] = weight
                 squares[group_of(token)] += weight * weight
                 at += 1

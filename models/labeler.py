@@ -16,7 +16,8 @@ from models.features import FeatureRows, FeatureSpace
 from models.implications import Implications
 from models.labels import LabelSet
 from models.linear import LabelIds, LinearStage, Scores, candidates
-from models.reranker import Reranker
+from models.namesakes import Namesakes
+from models.reranker import Pairs, Reranker
 
 CHUNK = 1_024
 """Entities whose scores are held at a time, so that memory does not grow with the request."""
@@ -39,6 +40,7 @@ class Labeler:
     features: FeatureSpace
     linear: LinearStage
     implications: Implications
+    namesakes: Namesakes
     reranker: Reranker
     decisions: Decisions
 
@@ -67,9 +69,15 @@ class Labeler:
     def stages(self, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
         """Scores of all labels, the candidates, and the probabilities of the candidates."""
         scores, chosen = proposed(self.linear, self.implications, rows, self.decisions.candidates)
-        probabilities = self.reranker.probabilities(rows, scores, chosen)
+        pairs = self.pairs(rows, scores, chosen)
+        probabilities = self.reranker.probabilities(pairs).reshape(chosen.shape)
         self.implications.raise_probabilities(chosen, probabilities)
         return scores, chosen, probabilities
+
+    def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
+        """What the reranker looks at: (n * candidates) x features."""
+        recalled = self.namesakes.recall(rows.names, chosen)
+        return self.reranker.pairs(rows, scores, chosen, recalled)
 
     def _label_chunk(self, entities: Entities, question: Question) -> Answers:
         stages = self.stages(self.features.transform(entities))

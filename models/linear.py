@@ -42,7 +42,9 @@ class LinearStage:
         """Scores of all labels, n x labels: signed distances where 1 is the margin of a label."""
         out = np.empty((len(rows.indptr) - 1, len(self.bias)), np.float32)
         _score(
-            *rows,
+            rows.indptr,
+            rows.indices,
+            rows.values,
             self.bias,
             self.scales,
             self.dense,

@@ -34,6 +34,7 @@ TEXT_LIMIT = 100
 ABOUT = {
     "field": "the part of the input that field, text, start and end name",
     "company": "the other labels that the entity may have; label names the one that says most",
+    "namesakes": "the training entities that are called the same, and whether they have the label",
     "frequency": "where the label starts from, whatever the entity: how frequent it is",
     "competition": "how the label's score stands among those of all labels, and what implies it",
     "rest": "all reasons too small to be told",
@@ -69,8 +70,9 @@ _COMPANY = [
         "specialisation",
     )
 ]
+_NAMESAKES = [PAIR_FEATURES.index(name) for name in ("namesakes", "namesakes_with_label")]
 _FREQUENCY = [LABEL_FEATURE, len(PAIR_FEATURES)]
-_SCORES = [i for i in range(len(PAIR_FEATURES)) if i not in (*_COMPANY, LABEL_FEATURE)]
+_SCORES = sorted({*range(len(PAIR_FEATURES))} - {*_COMPANY, *_NAMESAKES, LABEL_FEATURE})
 _DECIMALS = 4
 
 Weights = npt.NDArray[np.float64]
@@ -122,6 +124,7 @@ class Reasons(NamedTuple):
     spans: list[Span]
     words: Weights
     company: Weights
+    namesakes: Weights
     frequency: Weights
     competition: Weights
     companions: LabelIds
@@ -129,8 +132,13 @@ class Reasons(NamedTuple):
     @property
     def log_odds(self) -> Weights:
         """The log-odds before calibration: the sum of all reasons."""
-        total: Weights = self.words.sum(axis=1) + self.company + self.frequency + self.competition
+        total: Weights = self.words.sum(axis=1) + np.sum(self.others, axis=0)
         return total
+
+    @property
+    def others(self) -> tuple[Weights, Weights, Weights, Weights]:
+        """The reasons that are not about words, in the order of ABOUT."""
+        return self.company, self.namesakes, self.frequency, self.competition
 
 
 def explain(labeler: Labeler, entities: Entities, question: Question) -> Explanation:
@@ -155,9 +163,7 @@ def all_reasons(labeler: Labeler, entities: Entities, answers: Answers) -> Itera
         scores, chosen = proposed(
             labeler.linear, labeler.implications, rows, labeler.decisions.candidates
         )
-        pairs = labeler.reranker.pairs(rows, scores, chosen).reshape(
-            *chosen.shape, len(PAIR_FEATURES)
-        )
+        pairs = labeler.pairs(rows, scores, chosen).reshape(*chosen.shape, len(PAIR_FEATURES))
         for row in range(len(part)):
             first, end = answers.indptr[start + row : start + row + 2]
             labels = answers.ids[first:end]
@@ -193,18 +199,19 @@ def _reasons(
     other label. What its score adds beyond that and its own words is the competition.
     """
     slope, intercept = labeler.decisions.slope, labeler.decisions.intercept
-    company = np.zeros(len(labels))
+    company, namesakes = np.zeros(len(labels)), np.zeros(len(labels))
     frequency = slope * labeler.linear.bias[labels].astype(np.float64) + intercept
     competition = slope * scores[labels] + intercept - frequency - words.sum(axis=1)
     companions = np.full(len(labels), -1, np.int32)
     among, places = np.nonzero(labels[:, None] == chosen)
     contributions = labeler.reranker.contributions(pairs[places])
     company[among] = contributions[:, _COMPANY].sum(axis=1)
+    namesakes[among] = contributions[:, _NAMESAKES].sum(axis=1)
     frequency[among] = contributions[:, _FREQUENCY].sum(axis=1)
     competition[among] = contributions[:, _SCORES].sum(axis=1) - words[among].sum(axis=1)
     lifts = labeler.reranker.lifts(scores, chosen, labels[among])
     companions[among] = _companions(lifts, company[among], chosen)
-    return Reasons(spans, words, company, frequency, competition, companions)
+    return Reasons(spans, words, company, namesakes, frequency, competition, companions)
 
 
 def _companions(lifts: Scores, company: Weights, chosen: LabelIds) -> LabelIds:
@@ -216,8 +223,7 @@ def _companions(lifts: Scores, company: Weights, chosen: LabelIds) -> LabelIds:
 
 def _told(reasons: Reasons, labels: LabelSet) -> pa.ListArray:
     """The largest reasons of each label and one for the rest, as list<REASON>."""
-    others = (reasons.company, reasons.frequency, reasons.competition)
-    weights = np.column_stack([reasons.words, *others])
+    weights = np.column_stack([reasons.words, *reasons.others])
     largest = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :LARGEST]
     told = _rounded(np.take_along_axis(weights, largest, axis=1))
     rest = _rounded(np.round(reasons.log_odds, _DECIMALS) - told.sum(axis=1))

@@ -11,8 +11,10 @@ import numpy.typing as npt
 from models.compiled import compiled
 from models.features import FeatureRows
 from models.linear import LabelIds, Scores
+from models.namesakes import Recalled
 
 # A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
+# What the trees are told of an entity's namesakes stands in `models.namesakes`.
 PAIR_FEATURES = (
     "score",
     "rank",
@@ -29,6 +31,8 @@ PAIR_FEATURES = (
     "specialisation",
     "total",
     "known_features",
+    "namesakes",
+    "namesakes_with_label",
     "label",
 )
 _SMOOTH = np.float32(1e-3)
@@ -70,19 +74,18 @@ class Reranker:
         if self._booster.num_feature() != len(PAIR_FEATURES):
             raise ValueError("the trees look at other features")
 
-    def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
+    def pairs(
+        self, rows: FeatureRows, scores: Scores, chosen: LabelIds, recalled: Recalled
+    ) -> Pairs:
         """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
-        return pair_features(rows, scores, chosen, self.rate, self.company)
+        return pair_features(rows, scores, chosen, recalled, self.rate, self.company)
 
-    def probabilities(
-        self, rows: FeatureRows, scores: Scores, chosen: LabelIds
-    ) -> npt.NDArray[np.float32]:
-        """Calibrated probabilities of the chosen labels, n x candidates."""
-        if not chosen.size:
-            return np.zeros(chosen.shape, np.float32)
-        pairs = self.pairs(rows, scores, chosen)
+    def probabilities(self, pairs: Pairs) -> npt.NDArray[np.float32]:
+        """The calibrated probability of each pair."""
+        if not len(pairs):
+            return np.zeros(0, np.float32)
         raw = self._booster.predict(pairs, raw_score=True, num_threads=1)
-        return calibrated(np.asarray(raw), self.knots).reshape(chosen.shape)
+        return calibrated(np.asarray(raw), self.knots)
 
     def contributions(self, pairs: Pairs) -> npt.NDArray[np.float64]:
         """What each pair feature adds to the raw score of each pair, n x (features + 1).
@@ -120,12 +123,13 @@ def pair_features(
     rows: FeatureRows,
     scores: Scores,
     chosen: LabelIds,
+    recalled: Recalled,
     rate: npt.NDArray[np.float32],
     company: npt.NDArray[np.uint8],
 ) -> Pairs:
     """One row of PAIR_FEATURES for each (entity, candidate)."""
     out = np.empty((chosen.size, len(PAIR_FEATURES)), np.float32)
-    _pair_features(rows.indptr, scores, chosen, rate, company, out)
+    _pair_features(rows.indptr, scores, chosen, recalled, rate, company, out)
     return out
 
 
@@ -134,6 +138,7 @@ def _pair_features(
     indptr: npt.NDArray[np.int64],
     scores: Scores,
     chosen: LabelIds,
+    recalled: Recalled,
     rate: npt.NDArray[np.float32],
     company: npt.NDArray[np.uint8],
     out: Pairs,
@@ -179,4 +184,6 @@ def _pair_features(
             pair[12] = specialisation
             pair[13] = total
             pair[14] = indptr[row + 1] - indptr[row]
-            pair[15] = label
+            pair[15] = recalled[row, i, 0]
+            pair[16] = recalled[row, i, 1]
+            pair[17] = label

@@ -42,7 +42,8 @@ class TokenSource(NamedTuple):
 
     Column c of row r is `data[starts[c, r]:starts[c, r + 1]]`, normalised UTF-8 of at most
     `longest` bytes, read as `kinds[c]` says and hashed with `seeds[c]`. `made` (rows x m) holds
-    tokens made of numbers, 0 where there is none.
+    tokens made of numbers, 0 where there is none. What entities are called stands in column
+    `identity`, -1 if nowhere.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -51,15 +52,21 @@ class TokenSource(NamedTuple):
     data: Bytes
     made: Hashes
     classes: Bytes
+    identity: int
     longest: int
 
 
 class Scratch(NamedTuple):
-    """Working memory for the tokens of one row: `tokens` is also where they are left."""
+    """Working memory for the tokens of one row.
+
+    `tokens` is also where they are left, and `name` (of one element) a hash of what the entity is
+    called.
+    """
 
     points: CodePoints
     padded: CodePoints
     tokens: Hashes
+    name: Hashes
 
 
 def scratch(source: TokenSource) -> Scratch:
@@ -69,6 +76,7 @@ def scratch(source: TokenSource) -> Scratch:
         np.empty(source.longest, np.int32),
         np.empty(2 * source.longest + 2, np.int32),
         np.empty(columns * tokens_at_most(source.longest) + made, np.uint64),
+        np.zeros(1, np.uint64),
     )
 
 
@@ -383,8 +391,13 @@ def _assign(out: Hashes, first: int, end: int, group: int) -> None:
 
 @compiled
 def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
-    """All distinct tokens of one row in `scratch.tokens`, ascending; returns how many."""
-    points, padded, out = scratch
+    """All distinct tokens of one row in `scratch.tokens`, ascending; returns how many.
+
+    What is called the same has the same words and the same pairs of them, so their sum is a hash of
+    the name.
+    """
+    points, padded, out, name = scratch
+    name[0] = 0
     at = 0
     for c in range(source.kinds.size):
         start, end = source.starts[c, row], source.starts[c, row + 1]
@@ -396,12 +409,16 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
         group = SPEECH if kind in (NAME, WORDS) else CONTEXT
         if kind in (TEXT, NAME):
             at, m = text_tokens(points, n, source.classes, seed, padded, out, at)
+            if c == source.identity:
+                name[0] = out[first:at].sum()
             if kind == NAME:
                 _assign(out, first, at, SPEECH)
                 first, group = at, LETTERS
                 at = letter_tokens(padded, m, seed, out, at)
         elif kind == WORDS:
             at = word_tokens(points, n, seed, out, at)
+            if c == source.identity:
+                name[0] = out[first:at].sum()
         elif kind in (VALUES, TAGS):
             at = value_tokens(points, n, seed, kind == TAGS, out, at)
         elif kind == WEB:

@@ -16,12 +16,14 @@ from models.implications import Implications
 from models.labeler import Labeler, proposed
 from models.labels import LabelMatrix, LabelSet, label_set
 from models.linear import LabelIds, LinearStage
+from models.namesakes import Namesakes
 from models.reranker import Pairs, Reranker, calibrated, pair_features
 from training.data import LabelledEntities, name_hashes
 from training.decisions import best_threshold, logistic, precise_thresholds
 from training.features import fit_features
 from training.implications import learn_implications
 from training.linear import RowOrder, fit_linear
+from training.namesakes import learn_namesakes
 from training.reranker import (
     Boosting,
     as_bytes,
@@ -34,15 +36,17 @@ from training.reranker import (
 
 CHUNK = 4_096
 LEAST_ROWS = 10
+VISITS = 30_000
+"""Rows that a fit of the linear stage visits at least: few rows need more passes to settle."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
     """Everything that decides what is learned from given rows, but for `threads`.
 
-    The linear stage is fitted with liblinear's C `cost` in `passes` passes. For the reranker it is
-    also fitted without each of `folds` parts of the rows in turn, until `enough` rows have been
-    scored by a stage that has not seen them.
+    The linear stage is fitted with liblinear's C `cost` in `passes` passes or more. For the
+    reranker it is also fitted without each of `folds` parts of the rows in turn, until `enough`
+    rows have been scored by a stage that has not seen them.
     """
 
     min_count: int = 1
@@ -150,7 +154,8 @@ class _Fit:
         held_out, linear = self._linear(rows, len(features.keys))
         reranker, decisions = self._rerank(held_out)
         implications = self.relations.implications
-        return Labeler(self.labels, features, linear, implications, reranker, decisions)
+        namesakes = learn_namesakes(rows.names, self.matrix)
+        return Labeler(self.labels, features, linear, implications, namesakes, reranker, decisions)
 
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
         starts = range(0, len(self.entities), CHUNK)
@@ -169,29 +174,21 @@ class _Fit:
         configuration = self.configuration
         random = np.random.default_rng(configuration.seed)
         names = name_hashes(self.entities)
-        folds = self._folds(names)
         everything = np.arange(len(self.matrix))
+        folds = random.permutation(everything) % configuration.folds
         parts: list[_HeldOut] = []
         scored = 0
-        passes = configuration.passes
+        passes = max(configuration.passes, -(-VISITS // len(everything)))
         for fold in range(configuration.folds):
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            if not len(inside) or not len(outside):
-                continue
             stage = self._stage(rows, features, _orders(random, inside, passes))
+            namesakes = learn_namesakes(rows.names[inside], self.matrix.take(inside))
             held_out = rows.take(outside), self.matrix.take(outside), names[outside]
-            parts.append(self._score_held_out(stage, *held_out))
+            parts.append(self._score_held_out(stage, namesakes, *held_out))
             scored += len(outside)
             if scored >= configuration.enough:
                 break
         return _merged(parts), self._stage(rows, features, _orders(random, everything, passes))
-
-    def _folds(self, names: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """The fold of each row: by name, so that chains are not split, unless names are few."""
-        folds = ((names >> np.uint64(8)) % np.uint64(self.configuration.folds)).astype(np.int64)
-        if len(np.unique(folds)) == 1:
-            return np.arange(len(folds)) % self.configuration.folds
-        return folds
 
     def _stage(self, rows: FeatureRows, features: int, passes: Sequence[RowOrder]) -> LinearStage:
         share = 1 / self._fits(len(rows.indptr) - 1)
@@ -213,6 +210,7 @@ class _Fit:
     def _score_held_out(
         self,
         stage: LinearStage,
+        namesakes: Namesakes,
         rows: FeatureRows,
         truth: LabelMatrix,
         names: npt.NDArray[np.uint64],
@@ -223,7 +221,8 @@ class _Fit:
             span = np.arange(start, min(start + CHUNK, len(truth)))
             part, labels = rows.take(span), truth.take(span)
             scores, chosen = proposed(stage, implications, part, self.configuration.candidates)
-            pairs = pair_features(part, scores, chosen, rate, company)
+            recalled = namesakes.recall(part.names, chosen)
+            pairs = pair_features(part, scores, chosen, recalled, rate, company)
             known = labels.known(np.arange(len(span))[:, None], chosen)
             others = _others(scores, chosen, labels)
             return _HeldOut(

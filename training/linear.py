@@ -62,7 +62,9 @@ def fit_linear(
         duals = np.zeros((len(labels), width), np.float32)
         for order in passes:
             _descend(
-                *rows,
+                rows.indptr,
+                rows.indices,
+                rows.values,
                 order,
                 labels.indptr,
                 labels.ids,

@@ -370,12 +370,14 @@ def random_rows(random: np.random.Generator, rows: int) -> FeatureRows:
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     used = int(indptr[-1])
     values: npt.NDArray[np.float32] = random.random(used).astype(np.float32)
-    return FeatureRows(indptr, random.integers(0, 9, used).astype(np.int32), values)
+    names = random.integers(0, 9, rows).astype(np.uint64)
+    return FeatureRows(indptr, random.integers(0, 9, used).astype(np.int32), values, names)
 
 
 def rows_as_lists(rows: FeatureRows) -> list[list[tuple[int, float]]]:
     pairs = list(zip(rows.indices.tolist(), rows.values.tolist(), strict=False))
-    return [pairs[a:b] for a, b in zip(rows.indptr[:-1], rows.indptr[1:], strict=False)]
+    bounds = zip(rows.indptr[:-1], rows.indptr[1:], rows.names.tolist(), strict=True)
+    return [[(-1, name), *pairs[first:end]] for first, end, name in bounds]
 
 
 @some
@@ -395,4 +397,4 @@ def test_stacked_rows_come_one_after_another(parts: list[tuple[int, int]]) -> No
     given = [random_rows(np.random.default_rng(seed), count) for seed, count in parts]
     whole = stacked(given)
     assert rows_as_lists(whole) == [row for part in given for row in rows_as_lists(part)]
-    assert [part.dtype for part in whole] == [np.int64, np.int32, np.float32]
+    assert [part.dtype for part in whole] == [np.int64, np.int32, np.float32, np.uint64]

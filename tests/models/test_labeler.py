@@ -10,7 +10,6 @@ import pytest
 from entities.errors import RequestError
 from entities.tables import Entities, from_records
 from models.decisions import TOP_K_LIMIT, Answers, Question
-from models.features import FeatureRows
 from models.implications import Implications
 from models.labeler import CHUNK, Labeler
 from models.labels import LabelSet
@@ -119,8 +118,8 @@ def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) ->
 
 
 def test_no_rows_pass_all_stages(labeler: Labeler) -> None:
-    nothing = FeatureRows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    scores, chosen, probabilities = labeler.stages(nothing)
+    rows = labeler.features.transform(Entities.empty(labeler.schema, 0))
+    scores, chosen, probabilities = labeler.stages(rows)
     assert len(scores) == len(chosen) == len(probabilities) == 0
 
 
@@ -150,6 +149,7 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
             np.pad(labeler.implications.indptr, (0, more), mode="edge"),
             labeler.implications.ancestors,
         ),
+        labeler.namesakes,
         Reranker(
             np.pad(reranker.rate, (0, more)),
             np.pad(reranker.company, (0, more)),

@@ -39,7 +39,8 @@ def rows_of(random: np.random.Generator, rows: int, features: int) -> FeatureRow
     held = random.random((rows, features)) < 0.4
     indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
     indices = np.nonzero(held)[1].astype(np.int32)
-    return FeatureRows(indptr, indices, random.random(len(indices)).astype(np.float32))
+    values = random.random(len(indices)).astype(np.float32)
+    return FeatureRows(indptr, indices, values, np.zeros(rows, np.uint64))
 
 
 def weights_of(stage: LinearStage) -> npt.NDArray[np.float64]:
@@ -104,7 +105,8 @@ def test_weights_are_those_that_scores_are_made_of(
 
 def test_a_row_without_features_has_the_bias_for_its_scores() -> None:
     stage = stage_of(np.random.default_rng(0), 7, 3, 3)
-    empty = FeatureRows(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    none = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    empty = FeatureRows(np.zeros(3, np.int64), *none, np.zeros(2, np.uint64))
     assert np.array_equal(stage.scores(empty), [stage.bias, stage.bias])
 
 

@@ -46,7 +46,7 @@ def raw_log_odds(labeler: Labeler, entities: Entities, answers: Answers) -> npt.
     rows = labeler.features.transform(entities)
     scores, chosen, _ = labeler.stages(rows)
     trees = lightgbm.Booster(model_str=labeler.reranker.trees)
-    pairs = labeler.reranker.pairs(rows, scores, chosen)
+    pairs = labeler.pairs(rows, scores, chosen)
     raw = np.asarray(trees.predict(pairs, raw_score=True)).reshape(chosen.shape)
     decisions = labeler.decisions
     found = []

@@ -15,6 +15,7 @@ from models.features import FeatureRows
 from models.labeler import Labeler
 from models.labels import label_matrix
 from models.linear import LabelIds, Scores, candidates
+from models.namesakes import Recalled
 from models.reranker import LABEL_FEATURE, PAIR_FEATURES, calibrated, pair_features
 
 some = settings(max_examples=60, deadline=None)
@@ -23,13 +24,15 @@ some = settings(max_examples=60, deadline=None)
 def rows_of(lengths: list[int]) -> FeatureRows:
     """Feature rows of which only the lengths matter."""
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return FeatureRows(indptr, np.zeros(indptr[-1], np.int32), np.ones(indptr[-1], np.float32))
+    features = np.zeros(indptr[-1], np.int32), np.ones(indptr[-1], np.float32)
+    return FeatureRows(indptr, *features, np.zeros(len(lengths), np.uint64))
 
 
 def by_hand(
     length: int,
     scores: list[float],
     chosen: list[int],
+    recalled: list[list[float]],
     rate: list[float],
     company: list[list[int]],
 ) -> list[dict[str, float]]:
@@ -63,6 +66,8 @@ def by_hand(
                 "specialisation": max([-3, *implying]),
                 "total": sum(share.values()),
                 "known_features": length,
+                "namesakes": recalled[rank][0],
+                "namesakes_with_label": recalled[rank][1],
                 "label": label,
             }
         )
@@ -73,22 +78,28 @@ def assert_as_by_hand(
     rows: FeatureRows,
     scores: Scores,
     chosen: LabelIds,
+    recalled: Recalled,
     rate: npt.NDArray[np.float32],
     company: npt.NDArray[np.uint8],
 ) -> None:
-    found = pair_features(rows, scores, chosen, rate, company)
+    found = pair_features(rows, scores, chosen, recalled, rate, company)
     expected = [
         pair
         for row, length in enumerate(np.diff(rows.indptr))
         for pair in by_hand(
-            int(length), scores[row].tolist(), chosen[row].tolist(), rate.tolist(), company.tolist()
+            int(length),
+            scores[row].tolist(),
+            chosen[row].tolist(),
+            recalled[row].tolist(),
+            rate.tolist(),
+            company.tolist(),
         )
     ]
     assert found.shape == (chosen.size, len(PAIR_FEATURES))
     assert found.dtype == np.float32
     for values, pair in zip(found.tolist(), expected, strict=False):
         named = dict(zip(PAIR_FEATURES, values, strict=False))
-        assert named == pytest.approx(pair, rel=1e-4, abs=1e-4)
+        assert named == pytest.approx(pair, rel=1e-4, abs=1e-4, nan_ok=True)
 
 
 @some
@@ -99,20 +110,23 @@ def test_pairs_are_as_in_plain_python(seed: int, labels: int, count: int, entiti
     company = random.choice(np.array([0, 1, 128, 240, 243, 255], np.uint8), (labels, labels))
     rate = random.random(labels).astype(np.float32)
     rows = rows_of(random.integers(0, 9, entities).tolist())
-    assert_as_by_hand(rows, scores, candidates(scores, count), rate, company)
+    chosen = candidates(scores, count)
+    recalled = random.choice(np.array([np.nan, 0, 0.4, 3], np.float32), (*chosen.shape, 2))
+    assert_as_by_hand(rows, scores, chosen, recalled, rate, company)
 
 
 def test_real_pairs_are_as_in_plain_python(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(100, 5))
     scores, chosen, _ = labeler.stages(rows)
     reranker = labeler.reranker
-    assert_as_by_hand(rows, scores, chosen, reranker.rate, reranker.company)
-    pairs = reranker.pairs(rows, scores, chosen)
+    recalled = labeler.namesakes.recall(rows.names, chosen)
+    assert_as_by_hand(rows, scores, chosen, recalled, reranker.rate, reranker.company)
+    pairs = labeler.pairs(rows, scores, chosen)
     assert np.array_equal(pairs[:, LABEL_FEATURE].reshape(chosen.shape), chosen)
 
 
 def test_every_feature_is_named_once() -> None:
-    assert len(set(PAIR_FEATURES)) == len(PAIR_FEATURES) == 16
+    assert len(set(PAIR_FEATURES)) == len(PAIR_FEATURES) == 18
     assert PAIR_FEATURES[LABEL_FEATURE] == "label"
 
 
@@ -155,7 +169,7 @@ def test_probabilities_are_calibrated_scores_of_the_trees(
     scores, chosen, probabilities = labeler.stages(rows)
     reranker = labeler.reranker
     trees = lightgbm.Booster(model_str=reranker.trees)
-    raw = np.asarray(trees.predict(reranker.pairs(rows, scores, chosen), raw_score=True))
+    raw = np.asarray(trees.predict(labeler.pairs(rows, scores, chosen), raw_score=True))
     expected = calibrated(raw, reranker.knots).reshape(chosen.shape)
     assert probabilities.dtype == np.float32
     assert np.array_equal(probabilities, expected)
@@ -174,12 +188,9 @@ def test_the_probabilities_of_a_row_do_not_depend_on_its_neighbours(
         assert np.array_equal(alone, together[row : row + 1])
 
 
-@pytest.mark.parametrize("shape", [(0, 15), (3, 0), (0, 0)])
-def test_no_candidates_have_no_probabilities(labeler: Labeler, shape: tuple[int, int]) -> None:
-    rows = rows_of([0] * shape[0])
-    scores = np.zeros((shape[0], len(labeler.labels)), np.float32)
-    found = labeler.reranker.probabilities(rows, scores, np.zeros(shape, np.int32))
-    assert found.shape == shape
+def test_no_pairs_have_no_probabilities(labeler: Labeler) -> None:
+    nothing = np.zeros((0, len(PAIR_FEATURES)), np.float32)
+    assert labeler.reranker.probabilities(nothing).shape == (0,)
 
 
 def test_a_probability_says_how_often_a_label_is_true(
@@ -197,7 +208,7 @@ def test_a_probability_says_how_often_a_label_is_true(
 
 def test_contributions_sum_to_raw_scores(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 5))
-    pairs = labeler.reranker.pairs(rows, *labeler.stages(rows)[:2])
+    pairs = labeler.pairs(rows, *labeler.stages(rows)[:2])
     trees = lightgbm.Booster(model_str=labeler.reranker.trees)
     contributions = labeler.reranker.contributions(pairs)
     assert contributions.shape == (len(pairs), len(PAIR_FEATURES) + 1)
@@ -208,7 +219,7 @@ def test_contributions_sum_to_raw_scores(labeler: Labeler, brands: Entities) -> 
 def test_lifts_sum_to_the_feature_of_that_name(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(7, 1))
     scores, chosen, _ = labeler.stages(rows)
-    pairs = labeler.reranker.pairs(rows, scores, chosen)
+    pairs = labeler.pairs(rows, scores, chosen)
     lifts = labeler.reranker.lifts(scores[0], chosen[0], chosen[0])
     assert (np.diag(lifts) == 0).all()
     sums = pairs[:, PAIR_FEATURES.index("lift")]

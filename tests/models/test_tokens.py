@@ -64,6 +64,7 @@ def laid_out(name: str, text: str) -> TokenSource:
         data,
         np.zeros((1, 0), np.uint64),
         tokens.character_classes(),
+        0,
         data.size,
     )
 

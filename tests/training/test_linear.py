@@ -24,7 +24,9 @@ def rows() -> FeatureRows:
     dense[:, 0] += 0.1
     dense /= np.linalg.norm(dense, axis=1, keepdims=True)
     matrix = scipy.sparse.csr_array(dense.astype(np.float32))
-    return FeatureRows(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
+    return FeatureRows(
+        matrix.indptr.astype(np.int64), matrix.indices, matrix.data, np.zeros(N, np.uint64)
+    )
 
 
 @pytest.fixture(scope="module")

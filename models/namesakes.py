@@ -1,0 +1,76 @@
+"""Namesakes: the training entities that are called the same, and the labels they have.
+
+A chain has the same labels at every address. The linear stage has seen its name too, but only as
+one row of letters among many; what its namesakes are is told to the reranker as it stands.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.compiled import compiled
+from models.linear import LabelIds
+from models.lookup import LookupTable, find, lookup_table
+
+COUNTED_AT_MOST = 255
+"""Namesakes beyond this number are not counted."""
+
+Hashes = npt.NDArray[np.uint64]
+Recalled = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Namesakes:
+    """The labels of the training entities of each name.
+
+    `keys` (uint64) are names as `FeatureRows.names` has them, and `counts` (uint8) how many
+    entities are called so. The entities of name k have the labels `ids[indptr[k]:indptr[k + 1]]`,
+    each of them 1/255 of `shares` (uint8) of these entities.
+    """
+
+    keys: Hashes
+    counts: npt.NDArray[np.uint8]
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.unsignedinteger[Any]]
+    shares: npt.NDArray[np.uint8]
+
+    @functools.cached_property
+    def _table(self) -> LookupTable:
+        return lookup_table(self.keys)
+
+    def recall(self, names: Hashes, chosen: LabelIds) -> Recalled:
+        """How many namesakes each entity has and what share of them has each candidate.
+
+        Returns n x candidates x 2: the number, and the share, NaN for a name that nobody has.
+        """
+        recalled = np.empty((*chosen.shape, 2), np.float32)
+        _recall(
+            names, chosen, self._table, self.counts, self.indptr, self.ids, self.shares, recalled
+        )
+        return recalled
+
+
+@compiled
+def _recall(
+    names: Hashes,
+    chosen: LabelIds,
+    table: LookupTable,
+    counts: npt.NDArray[np.uint8],
+    indptr: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.unsignedinteger[Any]],
+    shares: npt.NDArray[np.uint8],
+    recalled: Recalled,
+) -> None:
+    for row in range(names.size):
+        place = find(table, names[row])
+        recalled[row, :, 0] = counts[place] if place >= 0 else 0
+        recalled[row, :, 1] = 0 if place >= 0 else np.nan
+        if place < 0:
+            continue
+        for i in range(indptr[place], indptr[place + 1]):
+            for candidate in range(chosen.shape[1]):
+                if chosen[row, candidate] == ids[i]:
+                    recalled[row, candidate, 1] = np.float32(shares[i]) / 255

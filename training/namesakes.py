@@ -1,0 +1,66 @@
+"""Learning what the entities of each name are."""
+
+import numpy as np
+import numpy.typing as npt
+
+from models.compiled import compiled
+from models.labels import LabelMatrix
+from models.namesakes import COUNTED_AT_MOST, Hashes, Namesakes
+
+Floats = npt.NDArray[np.float32]
+
+
+def learn_namesakes(names: Hashes, labels: LabelMatrix) -> Namesakes:
+    """Count the labels of the rows of each name; rows without a name (0) are nobody's namesakes."""
+    order = np.argsort(names, kind="stable")
+    keys, firsts, counts = np.unique(names[order], return_index=True, return_counts=True)
+    nameless = int(len(keys) > 0 and keys[0] == 0)
+    keys, firsts, counts = keys[nameless:], firsts[nameless:], counts[nameless:]
+    indptr = np.zeros(len(keys) + 1, np.int64)
+    ids = np.empty(len(labels.ids), np.int32)
+    shares = np.empty(len(labels.ids), np.uint8)
+    _gather(order, firsts, counts, labels.indptr, labels.ids, labels.labels, indptr, ids, shares)
+    kind = np.result_type(np.uint16, np.min_scalar_type(labels.labels))
+    return Namesakes(
+        keys,
+        np.minimum(counts, COUNTED_AT_MOST).astype(np.uint8),
+        indptr,
+        ids[: indptr[-1]].astype(kind),
+        shares[: indptr[-1]],
+    )
+
+
+@compiled
+def _gather(
+    order: npt.NDArray[np.int64],
+    firsts: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    label_indptr: npt.NDArray[np.int64],
+    label_ids: npt.NDArray[np.int32],
+    labels: int,
+    indptr: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int32],
+    shares: npt.NDArray[np.uint8],
+) -> None:
+    """Labels of a name in the order in which they turn up; shares that round to 0 are left out."""
+    found = np.zeros(labels, np.int64)
+    at = 0
+    for name in range(firsts.size):
+        first = at
+        for row in order[firsts[name] : firsts[name] + counts[name]]:
+            for i in range(label_indptr[row], label_indptr[row + 1]):
+                label = label_ids[i]
+                if found[label] == 0:
+                    ids[at] = label
+                    at += 1
+                found[label] += 1
+        end, at = at, first
+        for i in range(first, end):
+            label = ids[i]
+            share = np.rint(np.float64(255) * found[label] / counts[name])
+            found[label] = 0
+            if share > 0:
+                ids[at] = label
+                shares[at] = share
+                at += 1
+        indptr[name + 1] = at
