@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
@@ -36,7 +35,7 @@ from models.features import FeatureSpace, number_columns
 from models.implications import Implications
 from models.labeler import Labeler
 from models.labels import LabelSet
-from models.linear import LinearStage
+from models.linear import LinearStage, padded
 from models.namesakes import Namesakes
 from models.reranker import Reranker
 from models.tokens import GROUPS
@@ -82,6 +81,15 @@ _ARRAYS = {
     "reranker.knots": (np.float64, 2),
     "decisions.thresholds": (np.float32, 2),
 }
+_FINITE = (
+    "features.weights",
+    "features.shares",
+    "linear.bias",
+    "linear.scales",
+    "reranker.rate",
+    "reranker.knots",
+)
+_LARGEST = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +143,6 @@ def read_bundle(folder: Path) -> Bundle:
         return Bundle(_assemble(folder, manifest), manifest)
     except _UNREADABLE as error:
         raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
-    except lightgbm.basic.LightGBMError as error:
-        raise BundleError(f"bundle {folder}: {_TREES} is not a LightGBM model") from error
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -255,13 +261,13 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
         room, field = name.split(".")
         parts.setdefault(room, {})[field] = array
     _check_shapes(parts, len(names))
+    _check_numbers(parts)
     schema = EntitySchema.from_mapping(manifest.schema)
     if len(parts["features"]["edges"]) != len(number_columns(schema)):
         raise ValueError("features.edges does not fit the schema")
     trees = (folder / _TREES).read_text("utf-8")
-    _check_trees(trees)
     reranker = Reranker(trees=trees, **parts["reranker"])
-    reranker.parse()
+    _ = reranker.forest  # is read now rather than at the first answer
     return Labeler(
         labels=LabelSet(tuple(names)),
         features=FeatureSpace(schema, **parts["features"]),
@@ -300,20 +306,6 @@ def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) ->
     return Decisions(candidates, slope, intercept, named, promised)
 
 
-def _check_trees(text: str) -> None:
-    """Check LightGBM's text for completeness: its own parser may end the process over half a tree.
-
-    The head states the size in bytes of each tree, which follow one another after an empty line.
-    """
-    head, _, rest = text.partition("\n\n")
-    sizes = re.search(r"^tree_sizes=([\d ]*)$", head, re.MULTILINE)
-    if not text.startswith("tree\n") or sizes is None:
-        raise ValueError(f"{_TREES} is not LightGBM's text")
-    body, end, _ = rest.partition("end of trees\n")
-    if not end or len(body.encode()) != sum(map(int, sizes[1].split())):
-        raise ValueError(f"{_TREES} is incomplete")
-
-
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
     array: npt.NDArray[Any] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r")
     kind, dimensions = _ARRAYS[name]
@@ -334,7 +326,8 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
         "features.shares": len(parts["features"]["shares"]) == GROUPS,
         "linear.bias": len(linear["bias"]) == labels,
         "linear.scales": len(linear["scales"]) == features,
-        "linear.dense": linear["dense"].shape[1] == labels and len(linear["dense"]) <= features,
+        "linear.dense": linear["dense"].shape[1] == padded(labels)
+        and len(linear["dense"]) <= features,
         "linear.sparse_indptr": _offsets_fit(indptr, features - len(linear["dense"]), ids),
         "linear.sparse_ids": _within(ids, labels),
         "implications.indptr": _offsets_fit(implied, labels, ancestors),
@@ -356,6 +349,18 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     for name, agrees in agreements.items():
         if not agrees:
             raise ValueError(f"{name} does not fit the other arrays")
+
+
+def _check_numbers(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """So that no sum of them is infinite, or not a number, which has no place in any order."""
+    for name in _FINITE:
+        room, field = name.split(".")
+        if not (np.abs(parts[room][field]) <= _LARGEST).all():
+            raise ValueError(f"{name} holds numbers that are not finite, or too large")
+    if np.isnan(parts["decisions"]["thresholds"]).any():
+        raise ValueError("decisions.thresholds holds what is not a number")
+    if (parts["reranker"]["rate"] < 0).any():
+        raise ValueError("reranker.rate holds negative shares")
 
 
 def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:

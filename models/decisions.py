@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +11,12 @@ import pyarrow.compute as pc
 
 from entities.errors import RequestError
 from models.compiled import compiled
-from models.implications import Implications
+from models.implications import Implications, lift_all
 from models.labels import LabelSet
-from models.linear import LabelIds, Scores
+from models.linear import LabelIds, Line, Scores, fill_line, new_line
 
 Probabilities = npt.NDArray[np.float32]
+Offsets = npt.NDArray[np.int64]
 TOP_K_LIMIT = 1_000
 BALANCED, BROAD, PRECISE = "balanced", "broad", "precise"
 """Policies: the best F-measure; recall counts twice as much; the promise of PRECISE_AT."""
@@ -93,6 +95,49 @@ class Answers:
         return pc.if_else(pa.array(keep), lists, pa.scalar(None, lists.type))
 
 
+class Asked(NamedTuple):
+    """A question as the kernels read it.
+
+    `thresholds` (float32[labels]) by which labels are asserted; which are `allowed` (bool[labels]);
+    the least probability; how many labels are listed; and the log-odds of labels that are no
+    candidates, `slope` times the score plus `intercept`.
+    """
+
+    thresholds: Probabilities
+    allowed: npt.NDArray[np.bool_]
+    floor: np.float32
+    listed: int
+    slope: np.float32
+    intercept: np.float32
+
+
+class Lists(NamedTuple):
+    """Where kernels write answers: entity r from position `indptr[r]` to `indptr[r + 1]`."""
+
+    indptr: Offsets
+    ids: LabelIds
+    probabilities: Probabilities
+    asserted: npt.NDArray[np.bool_]
+
+    def answers(self, labels: LabelSet) -> Answers:
+        """What has been written."""
+        end = self.indptr[-1]
+        return Answers(
+            labels, self.indptr, self.ids[:end], self.probabilities[:end], self.asserted[:end]
+        )
+
+
+def new_lists(entities: int, candidates: int, asked: Asked) -> Lists:
+    """Room for the longest answers to a question: all candidates asserted, and others listed."""
+    room = entities * (candidates + asked.listed)
+    return Lists(
+        np.zeros(entities + 1, np.int64),
+        np.empty(room, np.int32),
+        np.empty(room, np.float32),
+        np.empty(room, np.bool_),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Decisions:
     """How scores become answers.
@@ -115,6 +160,18 @@ class Decisions:
         """The policies that can be asked for."""
         return [*self.policies, PRECISE]
 
+    def asked(self, question: Question, labels: LabelSet) -> "Asked":
+        """A question as the kernels read it; raises RequestError where it cannot be answered."""
+        every = np.ones(len(labels), np.bool_)
+        return Asked(
+            self.thresholds(question),
+            labels.matching(question.only) if question.only else every,
+            np.float32(question.min_probability),
+            min(question.top_k, len(labels)),
+            np.float32(self.slope),
+            np.float32(self.intercept),
+        )
+
     def answer(
         self,
         question: Question,
@@ -125,26 +182,10 @@ class Decisions:
         probabilities: Probabilities,
     ) -> Answers:
         """Answer for n entities from their scores (n x labels) and reranked candidates."""
-        thresholds = self.thresholds(question)
-        allowed = (
-            labels.matching(question.only) if question.only else np.ones(len(labels), np.bool_)
-        )
-        n, count = chosen.shape
-        listed = min(question.top_k, len(labels))
-        counts = np.zeros(n, np.int64)
-        ids = np.empty((n, count + listed), np.int32)
-        shown = np.empty((n, count + listed), np.float32)
-        asserted = np.empty((n, count + listed), np.bool_)
-        tail = np.array([self.slope, self.intercept], np.float32)
-        floor = np.float32(question.min_probability)
-        _answer(
-            scores, chosen, probabilities, tail, thresholds, allowed, floor, listed,
-            implications.indptr, implications.ancestors, counts, ids, shown, asserted,
-        )  # fmt: skip
-        filled = np.arange(count + listed) < counts[:, None]
-        indptr = np.zeros(n + 1, np.int64)
-        np.cumsum(counts, out=indptr[1:])
-        return Answers(labels, indptr, ids[filled], shown[filled], asserted[filled])
+        asked = self.asked(question, labels)
+        lists = new_lists(len(chosen), chosen.shape[1], asked)
+        _answer(asked, implications, scores, chosen, probabilities, lists)
+        return lists.answers(labels)
 
     def thresholds(self, question: Question) -> Probabilities:
         """The thresholds that a question asks for, by label; raises RequestError."""
@@ -175,81 +216,111 @@ def concatenated(parts: list[Answers], labels: LabelSet) -> Answers:
 
 
 @compiled
+def answer_row(
+    asked: Asked,
+    implications: Implications,
+    line: Line,
+    chosen: LabelIds,
+    probabilities: Probabilities,
+    lists: Lists,
+    row: int,
+) -> None:
+    """Answer for one entity; rows come in order."""
+    order = np.empty(chosen.size, np.int64)
+    holds = np.empty(chosen.size, np.bool_)
+    _decide(asked, implications, chosen, probabilities, order, holds)
+    n = lists.indptr[row]
+    taken = 0
+    for i in order:
+        label, probability = chosen[i], probabilities[i]
+        if not asked.allowed[label]:
+            continue
+        if probability >= asked.floor and (taken < asked.listed or holds[i]):
+            lists.ids[n] = label
+            lists.probabilities[n] = probability
+            lists.asserted[n] = holds[i]
+            n += 1
+        taken += 1
+    if taken < asked.listed:
+        lift_all(implications, line)
+        n = _list_others(asked, line, chosen, probabilities.min(), asked.listed - taken, lists, n)
+    lists.indptr[row + 1] = n
+
+
+@compiled
+def _decide(
+    asked: Asked,
+    implications: Implications,
+    chosen: LabelIds,
+    probabilities: Probabilities,
+    order: Offsets,
+    holds: npt.NDArray[np.bool_],
+) -> None:
+    """The order of the candidates by probability, and which of them are asserted."""
+    for i in range(chosen.size):
+        holds[i] = probabilities[i] >= asked.thresholds[chosen[i]]
+    for i in range(chosen.size):
+        if holds[i]:
+            for j in range(implications.indptr[chosen[i]], implications.indptr[chosen[i] + 1]):
+                for other in range(i):  # what is implied scores higher
+                    holds[other] |= chosen[other] == implications.ancestors[j]
+    for i in range(chosen.size):
+        place = i
+        while place > 0 and probabilities[order[place - 1]] < probabilities[i]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
+
+
+@compiled
+def _list_others(
+    asked: Asked,
+    line: Line,
+    chosen: LabelIds,
+    ceiling: np.float32,
+    room: int,
+    lists: Lists,
+    first: int,
+) -> int:
+    """List the best labels that are no candidates from `first` on; returns the new end."""
+    candidate = np.zeros(asked.allowed.size, np.bool_)
+    for label in chosen:
+        candidate[label] = True
+    scores = line.scores
+    last = first
+    for label in range(candidate.size):
+        if candidate[label] or not asked.allowed[label]:
+            continue
+        if last - first == room and scores[label] <= scores[lists.ids[last - 1]]:
+            continue
+        place = last if last - first < room else last - 1
+        last = place + 1
+        while place > first and scores[lists.ids[place - 1]] < scores[label]:
+            lists.ids[place] = lists.ids[place - 1]
+            place -= 1
+        lists.ids[place] = label
+    n = first
+    for i in range(first, last):
+        log_odds = asked.slope * scores[lists.ids[i]] + asked.intercept
+        probability = min(np.float32(1) / (np.float32(1) + np.exp(-log_odds)), ceiling)
+        if probability >= asked.floor:
+            lists.ids[n] = lists.ids[i]
+            lists.probabilities[n] = probability
+            lists.asserted[n] = False
+            n += 1
+    return n
+
+
+@compiled
 def _answer(
+    asked: Asked,
+    implications: Implications,
     scores: Scores,
     chosen: LabelIds,
     probabilities: Probabilities,
-    tail: npt.NDArray[np.float32],
-    thresholds: Probabilities,
-    allowed: npt.NDArray[np.bool_],
-    floor: np.float32,
-    listed: int,
-    implied_indptr: npt.NDArray[np.int64],
-    implied: LabelIds,
-    counts: npt.NDArray[np.int64],
-    ids: LabelIds,
-    shown: Probabilities,
-    asserted: npt.NDArray[np.bool_],
+    lists: Lists,
 ) -> None:
-    candidate = np.zeros(scores.shape[1], np.bool_)
-    order = np.empty(chosen.shape[1], np.int64)
-    holds = np.empty(chosen.shape[1], np.bool_)
+    line = new_line(scores.shape[1])
     for row in range(chosen.shape[0]):
-        given = probabilities[row]
-        for i in range(order.size):
-            holds[i] = given[i] >= thresholds[chosen[row, i]]
-        for i in range(order.size):
-            if holds[i]:
-                label = chosen[row, i]
-                for j in range(implied_indptr[label], implied_indptr[label + 1]):
-                    for other in range(i):  # what is implied scores higher
-                        holds[other] |= chosen[row, other] == implied[j]
-        for i in range(order.size):
-            place = i
-            while place > 0 and given[order[place - 1]] < given[i]:
-                order[place] = order[place - 1]
-                place -= 1
-            order[place] = i
-        n = 0
-        taken = 0
-        for rank in range(order.size):
-            i = order[rank]
-            label, probability = chosen[row, i], given[i]
-            if not allowed[label]:
-                continue
-            if probability >= floor and (taken < listed or holds[i]):
-                ids[row, n] = label
-                shown[row, n] = probability
-                asserted[row, n] = holds[i]
-                n += 1
-            taken += 1
-        if taken < listed:
-            for i in range(order.size):
-                candidate[chosen[row, i]] = True
-            room = listed - taken
-            first = n
-            line = scores[row]
-            for label in range(line.size):
-                if candidate[label] or not allowed[label]:
-                    continue
-                if n - first == room and line[label] <= line[ids[row, n - 1]]:
-                    continue
-                place = n if n - first < room else n - 1
-                n = place + 1
-                while place > first and line[ids[row, place - 1]] < line[label]:
-                    ids[row, place] = ids[row, place - 1]
-                    place -= 1
-                ids[row, place] = label
-            ceiling = given[order[-1]] if order.size else np.float32(1)
-            last = n
-            n = first
-            for i in range(first, last):
-                log_odds = tail[0] * line[ids[row, i]] + tail[1]
-                probability = min(np.float32(1) / (np.float32(1) + np.exp(-log_odds)), ceiling)
-                if probability >= floor:
-                    shown[row, n] = probability
-                    asserted[row, n] = False
-                    n += 1
-            for i in range(order.size):
-                candidate[chosen[row, i]] = False
-        counts[row] = n
+        fill_line(scores[row], line)
+        answer_row(asked, implications, line, chosen[row], probabilities[row], lists, row)

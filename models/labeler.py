@@ -1,23 +1,33 @@
 """The one implementation of labelling: training, HTTP, files and MLflow all call it."""
 
 import dataclasses
+import functools
+from typing import Any, NamedTuple, cast
+
+import numpy as np
 
 from entities.schema import EntitySchema
 from entities.tables import Entities
+from models.compiled import compiled
 from models.decisions import (
     TOP_K_LIMIT,
     Answers,
+    Asked,
     Decisions,
+    Lists,
     Probabilities,
     Question,
+    answer_row,
     concatenated,
+    new_lists,
 )
 from models.features import FeatureRows, FeatureSpace
-from models.implications import Implications
+from models.implications import Implications, choose_implied, raise_row
 from models.labels import LabelSet
-from models.linear import LabelIds, LinearStage, Scores, candidates
-from models.namesakes import Namesakes
-from models.reranker import Pairs, Reranker
+from models.linear import LabelIds, LinearStage, Scores, candidates, new_ahead, new_line, score_row
+from models.namesakes import Memory, Namesakes, recall_row
+from models.reranker import Knots, Pairs, Relations, Reranker, calibrate, describe
+from models.trees import Forest, new_room, walk
 
 CHUNK = 1_024
 """Entities whose scores are held at a time, so that memory does not grow with the request."""
@@ -54,17 +64,16 @@ class Labeler:
 
         Raises RequestError for a question that this model cannot answer.
         """
-        self.check(question)
+        asked = self.decisions.asked(question, self.labels)
         parts = [
-            self._label_chunk(entities.slice(start, CHUNK), question)
+            self._label_chunk(entities.slice(start, CHUNK), asked)
             for start in range(0, len(entities), CHUNK)
         ]
         return parts[0] if len(parts) == 1 else concatenated(parts, self.labels)
 
     def check(self, question: Question) -> None:
         """Raise RequestError for a question that this model cannot answer."""
-        self.decisions.thresholds(question)
-        self.labels.matching(question.only)
+        self.decisions.asked(question, self.labels)
 
     def stages(self, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
         """Scores of all labels, the candidates, and the probabilities of the candidates."""
@@ -79,12 +88,72 @@ class Labeler:
         recalled = self.namesakes.recall(rows.names, chosen)
         return self.reranker.pairs(rows, scores, chosen, recalled)
 
-    def _label_chunk(self, entities: Entities, question: Question) -> Answers:
-        stages = self.stages(self.features.transform(entities))
-        return self.decisions.answer(question, self.labels, self.implications, *stages)
+    def _label_chunk(self, entities: Entities, asked: Asked) -> Answers:
+        rows = self.features.transform(entities)
+        count = min(self.decisions.candidates, len(self.labels))
+        lists = new_lists(len(entities), count, asked)
+        _label(self._stages, rows, asked, count, lists)
+        return lists.answers(self.labels)
+
+    @functools.cached_property
+    def _stages(self) -> "_Stages":
+        reranker = self.reranker
+        stages = _Stages(
+            self.linear,
+            self.implications,
+            self.namesakes.memory,
+            reranker.relations,
+            reranker.forest,
+            reranker.knots,
+        )
+        return cast(_Stages, _read_only(stages))
 
     def warm_up(self) -> None:
         """Compile or load all kernels and build all tables, by labelling one empty entity."""
         self.label(
             Entities.empty(self.schema, 1), Question(top_k=min(len(self.labels), TOP_K_LIMIT))
         )
+
+
+class _Stages(NamedTuple):
+    """All that the kernel looks at."""
+
+    linear: LinearStage
+    implications: Implications
+    memory: Memory
+    relations: Relations
+    forest: Forest
+    knots: Knots
+
+
+def _read_only(part: Any) -> Any:
+    """A part with arrays like those of a bundle on disk: kernels are compiled for no others."""
+    if isinstance(part, tuple):
+        return type(part)(*(_read_only(field) for field in part))
+    if not isinstance(part, np.ndarray):
+        return part
+    array = part.view(np.ndarray)
+    array.flags.writeable = False
+    return array
+
+
+@compiled
+def _label(stages: _Stages, rows: FeatureRows, asked: Asked, count: int, lists: Lists) -> None:
+    """All stages for one entity after another, so that what is known of one stays in the cache."""
+    linear, implications, memory, relations, forest, knots = stages
+    ahead, line, room = new_ahead(rows), new_line(linear.bias.size), new_room(forest)
+    chosen = np.empty(count, np.int32)
+    recalled = np.empty((count, 2), np.float32)
+    pairs = np.empty((forest.features, count), np.float32)
+    raw = np.empty(count, np.float64)
+    probabilities = np.empty(count, np.float32)
+    for row in range(rows.names.size):
+        score_row(linear, rows, row, ahead, line)
+        choose_implied(implications, line, chosen)
+        recall_row(memory, rows.names[row], chosen, recalled)
+        known = rows.indptr[row + 1] - rows.indptr[row]
+        describe(known, line.scores, chosen, recalled, relations, pairs)
+        walk(forest, pairs, room, raw)
+        calibrate(raw, knots, probabilities)
+        raise_row(implications, chosen, probabilities)
+        answer_row(asked, implications, line, chosen, probabilities, lists, row)

@@ -5,14 +5,14 @@ row of weights, where nearly all of the work is; the others, whose rows are near
 one.
 """
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
 from models.features import FeatureRows
+from models.instructions import BLOCK, add_rows, at_least, trailing_zeros
 
 DENSE_BYTES = 96 << 20
 """How much the dense rows may take."""
@@ -21,18 +21,19 @@ PRUNED_BELOW = 0.02
 
 Scores = npt.NDArray[np.float32]
 LabelIds = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
-class LinearStage:
+class LinearStage(NamedTuple):
     """One linear classifier for each label.
 
-    bias float32[labels]; scales float32[features]; dense int8[dense features, labels];
-    sparse rows: indptr int64[features - dense features + 1], ids uint16 or uint32, weights int8.
+    bias float32[labels]; scales float32[features]; dense int8[dense features, `padded(labels)`],
+    of which the columns beyond the labels are 0; sparse rows: indptr int64[features - dense
+    features + 1], ids uint16 or uint32, weights int8.
     """
 
-    bias: npt.NDArray[np.float32]
-    scales: npt.NDArray[np.float32]
+    bias: Floats
+    scales: Floats
     dense: npt.NDArray[np.int8]
     sparse_indptr: npt.NDArray[np.int64]
     sparse_ids: npt.NDArray[np.unsignedinteger[Any]]
@@ -41,18 +42,7 @@ class LinearStage:
     def scores(self, rows: FeatureRows) -> Scores:
         """Scores of all labels, n x labels: signed distances where 1 is the margin of a label."""
         out = np.empty((len(rows.indptr) - 1, len(self.bias)), np.float32)
-        _score(
-            rows.indptr,
-            rows.indices,
-            rows.values,
-            self.bias,
-            self.scales,
-            self.dense,
-            self.sparse_indptr,
-            self.sparse_ids,
-            self.sparse_weights,
-            out,
-        )
+        _score(self, rows, out)
         return out
 
     def weights(self, features: npt.NDArray[np.int32], labels: LabelIds) -> npt.NDArray[np.float32]:
@@ -60,112 +50,190 @@ class LinearStage:
         out = np.zeros((len(features), len(labels)), np.float32)
         places = np.full(len(self.bias), -1, np.int64)
         places[labels] = np.arange(len(labels))
-        _weigh(
-            features,
-            labels,
-            places,
-            self.scales,
-            self.dense,
-            self.sparse_indptr,
-            self.sparse_ids,
-            self.sparse_weights,
-            out,
-        )
+        _weigh(self, features, labels, places, out)
         return out
+
+
+class Line(NamedTuple):
+    """The scores of one entity: `scores` (float32[padded(labels)]) and the largest of each block.
+
+    What is beyond the labels is minus infinity.
+    """
+
+    scores: Scores
+    peaks: Floats
+
+
+class Ahead(NamedTuple):
+    """Dense features of an entity and of the next one, of which `counts` (int64[2]) are in use.
+
+    `features` (int32) and `factors` (float32) are 2 x as many as any entity has.
+    """
+
+    features: npt.NDArray[np.int32]
+    factors: Floats
+    counts: npt.NDArray[np.int64]
+
+
+def padded(labels: int) -> int:
+    """The number of columns of dense rows: whole blocks."""
+    return -(-labels // BLOCK) * BLOCK
 
 
 def candidates(scores: Scores, count: int) -> LabelIds:
     """The ids of the `count` best labels of each row, best first, n x count; ties by id."""
     out = np.empty((scores.shape[0], min(count, scores.shape[1])), np.int32)
-    _top(scores, out)
+    _candidates(scores, out)
     return out
 
 
 @compiled
-def _score(
-    indptr: npt.NDArray[np.int64],
-    indices: npt.NDArray[np.int32],
-    values: npt.NDArray[np.float32],
-    bias: npt.NDArray[np.float32],
-    scales: npt.NDArray[np.float32],
-    dense: npt.NDArray[np.int8],
-    sparse_indptr: npt.NDArray[np.int64],
-    sparse_ids: npt.NDArray[np.unsignedinteger[Any]],
-    sparse_weights: npt.NDArray[np.int8],
-    out: Scores,
-) -> None:
-    labels = bias.size
-    frequent = dense.shape[0]
-    for row in range(indptr.size - 1):
-        total = out[row]
-        for label in range(labels):
-            total[label] = bias[label]
-        for i in range(indptr[row], indptr[row + 1]):
-            feature = indices[i]
-            value = values[i] * scales[feature]
-            if feature < frequent:
-                weights = dense[feature]
-                for label in range(labels):
-                    total[label] += value * np.float32(weights[label])
-            else:
-                rare = feature - frequent
-                for j in range(sparse_indptr[rare], sparse_indptr[rare + 1]):
-                    total[sparse_ids[j]] += value * np.float32(sparse_weights[j])
+def new_line(labels: int) -> Line:
+    """Room for the scores of one entity."""
+    blocks = (labels + BLOCK - 1) // BLOCK
+    scores = np.full(blocks * BLOCK, -np.inf, np.float32)
+    return Line(scores, np.empty(blocks, np.float32))
+
+
+@compiled
+def new_ahead(rows: FeatureRows) -> Ahead:
+    """Room for the features of any two of some entities, the first of which is looked at next."""
+    longest = 0
+    for row in range(rows.indptr.size - 1):
+        longest = max(longest, rows.indptr[row + 1] - rows.indptr[row])
+    return Ahead(
+        np.empty((2, longest), np.int32),
+        np.empty((2, longest), np.float32),
+        np.zeros(2, np.int64),
+    )
+
+
+@compiled
+def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> None:
+    """Note the dense features of a row; of no row where that is past the last."""
+    place, count = row & 1, 0
+    if row < rows.indptr.size - 1:
+        for i in range(rows.indptr[row], rows.indptr[row + 1]):
+            feature = rows.indices[i]
+            if feature < stage.dense.shape[0]:
+                ahead.features[place, count] = feature
+                ahead.factors[place, count] = rows.values[i] * stage.scales[feature]
+                count += 1
+    ahead.counts[place] = count
+
+
+@compiled
+def score_row(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead, line: Line) -> None:
+    """The scores of one row. Rows come in order: each fetches the weights of the next one."""
+    if row == 0:
+        _look_at(stage, rows, 0, ahead)
+    _look_at(stage, rows, row + 1, ahead)
+    labels, frequent = stage.bias.size, stage.dense.shape[0]
+    for label in range(labels):
+        line.scores[label] = stage.bias[label]
+    for i in range(rows.indptr[row], rows.indptr[row + 1]):
+        rare = rows.indices[i] - frequent
+        if rare >= 0:
+            factor = rows.values[i] * stage.scales[rows.indices[i]]
+            for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
+                line.scores[stage.sparse_ids[j]] += factor * np.float32(stage.sparse_weights[j])
+    here, there = row & 1, 1 - (row & 1)
+    features, factors, count = ahead.features[here], ahead.factors[here], ahead.counts[here]
+    later, more = ahead.features[there], ahead.counts[there]
+    for block in range(line.peaks.size):
+        line.peaks[block] = add_rows(
+            stage.dense, features, factors, count, later, more, block, line.scores
+        )
+
+
+@compiled
+def choose(line: Line, chosen: LabelIds) -> None:
+    """The best labels of one row, best first, ties by id; `chosen` says how many.
+
+    Only labels that reach the peaks of as many blocks as labels are wanted can be among the best:
+    they are inserted into a short sorted list.
+    """
+    count, held = chosen.size, 0
+    best = np.empty(count, np.float32)
+    least = _peak_of_rank(line.peaks, count, best)
+    for block in range(line.peaks.size):
+        if line.peaks[block] < least:
+            continue
+        found = at_least(line.scores, block, least)
+        while found != 0:
+            label = block * BLOCK + trailing_zeros(found)
+            found &= found - np.uint64(1)
+            score = line.scores[label]
+            if held == count and score <= best[count - 1]:
+                continue
+            place = held if held < count else count - 1
+            held = min(held + 1, count)
+            while place > 0 and best[place - 1] < score:
+                best[place] = best[place - 1]
+                chosen[place] = chosen[place - 1]
+                place -= 1
+            best[place] = score
+            chosen[place] = label
+
+
+@compiled
+def _peak_of_rank(peaks: Floats, rank: int, best: Floats) -> np.float32:
+    """The peak that is reached by `rank` peaks, minus infinity if there are fewer."""
+    held = 0
+    for peak in peaks:
+        if held == rank and peak <= best[rank - 1]:
+            continue
+        place = held if held < rank else rank - 1
+        held = min(held + 1, rank)
+        while place > 0 and best[place - 1] < peak:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = peak
+    return best[rank - 1] if held == rank else np.float32(-np.inf)
+
+
+@compiled
+def _score(stage: LinearStage, rows: FeatureRows, out: Scores) -> None:
+    ahead, line = new_ahead(rows), new_line(stage.bias.size)
+    for row in range(out.shape[0]):
+        score_row(stage, rows, row, ahead, line)
+        out[row] = line.scores[: out.shape[1]]
+
+
+@compiled
+def _candidates(scores: Scores, out: LabelIds) -> None:
+    line = new_line(scores.shape[1])
+    for row in range(scores.shape[0]):
+        fill_line(scores[row], line)
+        choose(line, out[row])
+
+
+@compiled
+def fill_line(scores: Scores, line: Line) -> None:
+    """Take over the scores of one entity."""
+    line.scores[: scores.size] = scores
+    for block in range(line.peaks.size):
+        line.peaks[block] = line.scores[block * BLOCK : (block + 1) * BLOCK].max()
 
 
 @compiled
 def _weigh(
+    stage: LinearStage,
     features: npt.NDArray[np.int32],
     labels: LabelIds,
     places: npt.NDArray[np.int64],
-    scales: npt.NDArray[np.float32],
-    dense: npt.NDArray[np.int8],
-    sparse_indptr: npt.NDArray[np.int64],
-    sparse_ids: npt.NDArray[np.unsignedinteger[Any]],
-    sparse_weights: npt.NDArray[np.int8],
-    out: npt.NDArray[np.float32],
+    out: Floats,
 ) -> None:
     """`places` holds the position of each label in `labels`, or -1."""
-    frequent = dense.shape[0]
+    frequent = stage.dense.shape[0]
     for i in range(features.size):
-        scale = scales[features[i]]
+        scale = stage.scales[features[i]]
         if features[i] < frequent:
             for j in range(labels.size):
-                out[i, j] = scale * np.float32(dense[features[i], labels[j]])
+                out[i, j] = scale * np.float32(stage.dense[features[i], labels[j]])
         else:
             rare = features[i] - frequent
-            for k in range(sparse_indptr[rare], sparse_indptr[rare + 1]):
-                place = places[sparse_ids[k]]
+            for k in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
+                place = places[stage.sparse_ids[k]]
                 if place >= 0:
-                    out[i, place] = scale * np.float32(sparse_weights[k])
-
-
-@compiled
-def _top(scores: Scores, out: LabelIds) -> None:
-    """Insertion into a short sorted list; blocks whose maximum is too small are skipped."""
-    labels = scores.shape[1]
-    count = out.shape[1]
-    best = np.empty(count, np.float32)
-    for row in range(scores.shape[0]):
-        line = scores[row]
-        held = 0
-        for start in range(0, labels, 64):
-            end = min(start + 64, labels)
-            if held == count:
-                peak = line[start]
-                for label in range(start, end):
-                    peak = max(peak, line[label])
-                if peak <= best[count - 1]:
-                    continue
-            for label in range(start, end):
-                score = line[label]
-                if held == count and score <= best[count - 1]:
-                    continue
-                place = held if held < count else count - 1
-                held = min(held + 1, count)
-                while place > 0 and best[place - 1] < score:
-                    best[place] = best[place - 1]
-                    out[row, place] = out[row, place - 1]
-                    place -= 1
-                best[place] = score
-                out[row, place] = label
+                    out[i, place] = scale * np.float32(stage.sparse_weights[k])

@@ -6,7 +6,7 @@ one row of letters among many; what its namesakes are is told to the reranker as
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,10 @@ class Namesakes:
     shares: npt.NDArray[np.uint8]
 
     @functools.cached_property
-    def _table(self) -> LookupTable:
-        return lookup_table(self.keys)
+    def memory(self) -> "Memory":
+        """The same with a table to look names up in, for kernels."""
+        table = lookup_table(self.keys)
+        return Memory(table, self.counts, self.indptr, self.ids, self.shares)
 
     def recall(self, names: Hashes, chosen: LabelIds) -> Recalled:
         """How many namesakes each entity has and what share of them has each candidate.
@@ -47,30 +49,35 @@ class Namesakes:
         Returns n x candidates x 2: the number, and the share, NaN for a name that nobody has.
         """
         recalled = np.empty((*chosen.shape, 2), np.float32)
-        _recall(
-            names, chosen, self._table, self.counts, self.indptr, self.ids, self.shares, recalled
-        )
+        _recall(self.memory, names, chosen, recalled)
         return recalled
 
 
+class Memory(NamedTuple):
+    """See `Namesakes`."""
+
+    table: LookupTable
+    counts: npt.NDArray[np.uint8]
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.unsignedinteger[Any]]
+    shares: npt.NDArray[np.uint8]
+
+
 @compiled
-def _recall(
-    names: Hashes,
-    chosen: LabelIds,
-    table: LookupTable,
-    counts: npt.NDArray[np.uint8],
-    indptr: npt.NDArray[np.int64],
-    ids: npt.NDArray[np.unsignedinteger[Any]],
-    shares: npt.NDArray[np.uint8],
-    recalled: Recalled,
-) -> None:
+def recall_row(memory: Memory, name: np.uint64, chosen: LabelIds, recalled: Recalled) -> None:
+    """What is recalled of the candidates of one entity, candidates x 2."""
+    place = find(memory.table, name)
+    recalled[:, 0] = memory.counts[place] if place >= 0 else 0
+    recalled[:, 1] = 0 if place >= 0 else np.nan
+    if place < 0:
+        return
+    for i in range(memory.indptr[place], memory.indptr[place + 1]):
+        for candidate in range(chosen.size):
+            if chosen[candidate] == memory.ids[i]:
+                recalled[candidate, 1] = np.float32(memory.shares[i]) / 255
+
+
+@compiled
+def _recall(memory: Memory, names: Hashes, chosen: LabelIds, recalled: Recalled) -> None:
     for row in range(names.size):
-        place = find(table, names[row])
-        recalled[row, :, 0] = counts[place] if place >= 0 else 0
-        recalled[row, :, 1] = 0 if place >= 0 else np.nan
-        if place < 0:
-            continue
-        for i in range(indptr[place], indptr[place + 1]):
-            for candidate in range(chosen.shape[1]):
-                if chosen[row, candidate] == ids[i]:
-                    recalled[row, candidate, 1] = np.float32(shares[i]) / 255
+        recall_row(memory, names[row], chosen[row], recalled[row])

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import threading
+from typing import NamedTuple
 
 import lightgbm
 import numpy as np
@@ -12,6 +13,7 @@ from models.compiled import compiled
 from models.features import FeatureRows
 from models.linear import LabelIds, Scores
 from models.namesakes import Recalled
+from models.trees import Forest, new_room, read_forest, walk
 
 # A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
 # What the trees are told of an entity's namesakes stands in `models.namesakes`.
@@ -40,52 +42,73 @@ _IMPLIES = np.float32(0.95)
 
 LABEL_FEATURE = PAIR_FEATURES.index("label")
 
+Floats = npt.NDArray[np.float32]
 Pairs = npt.NDArray[np.float32]
+Knots = npt.NDArray[np.float64]
 
 _CONTRIBUTING = threading.Lock()
 """Asked for contributions, LightGBM measures the depth of its trees in place, however many ask."""
+
+
+class Relations(NamedTuple):
+    """What labels have to do with each other, and the logarithms that pairs are described with.
+
+    `rate` (float32[labels]) is the share of training entities with each label; `company`
+    (uint8[labels, labels]) is 255 times the share of entities with the row's label that also have
+    the column's; `shares` (float32[256]) are what its numbers mean, and `logs` the logarithms of
+    that, smoothed.
+    """
+
+    rate: Floats
+    company: npt.NDArray[np.uint8]
+    shares: Floats
+    logs: Floats
+
+
+def relations(rate: Floats, company: npt.NDArray[np.uint8]) -> Relations:
+    """Relations with their logarithms; see there for the arguments."""
+    shares = (np.arange(256) / 255).astype(np.float32)
+    return Relations(rate, company, shares, np.log(shares + _SMOOTH))
 
 
 @dataclasses.dataclass(frozen=True)
 class Reranker:
     """Probabilities for candidates.
 
-    `rate` (float32[labels]) is the share of training entities with each label; `company`
-    (uint8[labels, labels]) is 255 times the share of entities with the row's label that also have
-    the column's; `trees` is LightGBM's text; `knots` (float64, 2 x m) maps raw scores to calibrated
-    log-odds, piecewise linear.
+    `rate` and `company` are those of `Relations`; `trees` is LightGBM's text; `knots` (float64,
+    2 x m) maps raw scores to calibrated log-odds, piecewise linear.
     """
 
-    rate: npt.NDArray[np.float32]
+    rate: Floats
     company: npt.NDArray[np.uint8]
-    knots: npt.NDArray[np.float64]
+    knots: Knots
     trees: str
+
+    @functools.cached_property
+    def relations(self) -> Relations:
+        """What pairs are described with."""
+        return relations(self.rate, self.company)
+
+    @functools.cached_property
+    def forest(self) -> Forest:
+        """The trees, to be walked; raises ValueError for a text that holds no trees like ours."""
+        return read_forest(self.trees, len(PAIR_FEATURES), len(self.rate))
 
     @functools.cached_property
     def _booster(self) -> lightgbm.Booster:
         return lightgbm.Booster(model_str=self.trees)
 
-    def parse(self) -> None:
-        """Parse the trees now rather than at the first answer.
-
-        Raises LightGBMError for a text that is none of LightGBM's, ValueError for trees that look
-        at other features than PAIR_FEATURES.
-        """
-        if self._booster.num_feature() != len(PAIR_FEATURES):
-            raise ValueError("the trees look at other features")
-
     def pairs(
         self, rows: FeatureRows, scores: Scores, chosen: LabelIds, recalled: Recalled
     ) -> Pairs:
         """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
-        return pair_features(rows, scores, chosen, recalled, self.rate, self.company)
+        return pair_features(rows, scores, chosen, recalled, self.relations)
 
-    def probabilities(self, pairs: Pairs) -> npt.NDArray[np.float32]:
+    def probabilities(self, pairs: Pairs) -> Floats:
         """The calibrated probability of each pair."""
-        if not len(pairs):
-            return np.zeros(0, np.float32)
-        raw = self._booster.predict(pairs, raw_score=True, num_threads=1)
-        return calibrated(np.asarray(raw), self.knots)
+        raw = np.empty(len(pairs))
+        _walk_all(self.forest, pairs, raw)
+        return calibrated(raw, self.knots)
 
     def contributions(self, pairs: Pairs) -> npt.NDArray[np.float64]:
         """What each pair feature adds to the raw score of each pair, n x (features + 1).
@@ -106,17 +129,16 @@ class Reranker:
         returns m x candidates, 0 where a label meets itself.
         """
         share = np.clip((scores[chosen] + 1) / 2, 0, 1)
-        brings = self.company[np.ix_(chosen, labels)].T.astype(np.float32) / 255
-        lifts = share * np.log((brings + _SMOOTH) / (self.rate[labels, None] + _SMOOTH))
+        brings = self.relations.logs[self.company[np.ix_(chosen, labels)].T]
+        lifts = share * (brings - np.log(self.rate[labels, None] + _SMOOTH))
         return np.where(labels[:, None] == chosen, np.float32(0), lifts)
 
 
-def calibrated(
-    raw: npt.NDArray[np.float64], knots: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float32]:
+def calibrated(raw: npt.NDArray[np.float64], knots: Knots) -> Floats:
     """Probabilities of raw scores: log-odds by linear interpolation between the knots."""
-    log_odds: npt.NDArray[np.float64] = np.interp(raw, knots[0], knots[1])
-    return (1 / (1 + np.exp(-log_odds))).astype(np.float32)
+    probabilities = np.empty(len(raw), np.float32)
+    calibrate(raw, np.asarray(knots), probabilities)
+    return probabilities
 
 
 def pair_features(
@@ -124,66 +146,107 @@ def pair_features(
     scores: Scores,
     chosen: LabelIds,
     recalled: Recalled,
-    rate: npt.NDArray[np.float32],
-    company: npt.NDArray[np.uint8],
+    known: Relations,
 ) -> Pairs:
     """One row of PAIR_FEATURES for each (entity, candidate)."""
     out = np.empty((chosen.size, len(PAIR_FEATURES)), np.float32)
-    _pair_features(rows.indptr, scores, chosen, recalled, rate, company, out)
+    _describe_all(np.diff(rows.indptr), scores, chosen, recalled, known, out)
     return out
 
 
 @compiled
-def _pair_features(
-    indptr: npt.NDArray[np.int64],
+def calibrate(raw: npt.NDArray[np.float64], knots: Knots, probabilities: Floats) -> None:
+    """The same for working memory: writes the probabilities."""
+    last = knots.shape[1] - 1
+    for i in range(raw.size):
+        above = 0
+        below = last + 1
+        while above < below:
+            middle = (above + below) // 2
+            if knots[0, middle] <= raw[i]:
+                above = middle + 1
+            else:
+                below = middle
+        left, right = max(above - 1, 0), min(above, last)
+        log_odds = knots[1, left]
+        if left < right and above > 0:
+            share = (raw[i] - knots[0, left]) / (knots[0, right] - knots[0, left])
+            log_odds += share * (knots[1, right] - knots[1, left])
+        probabilities[i] = 1 / (1 + np.exp(-log_odds))
+
+
+@compiled
+def describe(
+    features: int,
     scores: Scores,
     chosen: LabelIds,
     recalled: Recalled,
-    rate: npt.NDArray[np.float32],
-    company: npt.NDArray[np.uint8],
+    known: Relations,
+    out: Pairs,
+) -> None:
+    """The pairs of one entity, PAIR_FEATURES x candidates; `features` are those it has."""
+    rate, company, shares, logs = known
+    count = chosen.size
+    first, second = chosen[0], chosen[1 if count > 1 else 0]
+    best, total = scores[first], np.float32(0)
+    for i in range(count):
+        label, score = chosen[i], scores[chosen[i]]
+        other = second if i == 0 else first
+        total += _share(score)
+        out[0, i] = score
+        out[1, i] = i
+        out[2, i] = best - score
+        out[3, i] = scores[chosen[i - 1]] - score if i > 0 else np.float32(0)
+        out[4, i] = best
+        out[5, i] = scores[second] if count > 1 else np.float32(-3)
+        out[6:10, i] = 0
+        out[10, i] = shares[company[other, label]]
+        out[11, i] = shares[company[label, other]]
+        out[12, i] = -3
+        out[14, i] = features
+        out[15, i] = recalled[i, 0]
+        out[16, i] = recalled[i, 1]
+        out[17, i] = label
+    for j in range(count):
+        score = scores[chosen[j]]
+        share = _share(score)
+        missing = np.float32(0)
+        for i in range(count):
+            if i == j:
+                continue
+            brought = company[chosen[j], chosen[i]]
+            brings = shares[brought]
+            out[6, i] += share * brings
+            out[7, i] = max(out[7, i], share * brings)
+            out[8, i] += share * logs[brought]
+            missing += (1 - _share(scores[chosen[i]])) * brings
+            if brings > _IMPLIES:
+                out[12, i] = max(out[12, i], score)
+        out[8, j] -= (total - share) * np.log(rate[chosen[j]] + _SMOOTH)
+        out[9, j] = missing
+        out[13, j] = total
+
+
+@compiled
+def _share(score: np.float32) -> np.float32:
+    return min(max((score + 1) / 2, np.float32(0)), np.float32(1))
+
+
+@compiled
+def _describe_all(
+    features: npt.NDArray[np.int64],
+    scores: Scores,
+    chosen: LabelIds,
+    recalled: Recalled,
+    known: Relations,
     out: Pairs,
 ) -> None:
     count = chosen.shape[1]
-    share = np.empty(count, np.float32)
     for row in range(chosen.shape[0]):
-        line, ids = scores[row], chosen[row]
-        best = line[ids[0]]
-        total = np.float32(0)
-        for i in range(count):
-            share[i] = min(max((line[ids[i]] + 1) / 2, np.float32(0)), np.float32(1))
-            total += share[i]
-        for i in range(count):
-            label = ids[i]
-            score = line[label]
-            support = strongest = lift = missing = np.float32(0)
-            specialisation = np.float32(-3)
-            for j in range(count):
-                if j == i:
-                    continue
-                brings = np.float32(company[ids[j], label]) / 255
-                support += share[j] * brings
-                strongest = max(strongest, share[j] * brings)
-                lift += share[j] * np.log((brings + _SMOOTH) / (rate[label] + _SMOOTH))
-                missing += (1 - share[j]) * np.float32(company[label, ids[j]]) / 255
-                if brings > _IMPLIES:
-                    specialisation = max(specialisation, line[ids[j]])
-            other = ids[1 if i == 0 and count > 1 else 0]
-            pair = out[row * count + i]
-            pair[0] = score
-            pair[1] = i
-            pair[2] = best - score
-            pair[3] = line[ids[i - 1]] - score if i > 0 else np.float32(0)
-            pair[4] = best
-            pair[5] = line[ids[1]] if count > 1 else np.float32(-3)
-            pair[6] = support
-            pair[7] = strongest
-            pair[8] = lift
-            pair[9] = missing
-            pair[10] = np.float32(company[other, label]) / 255
-            pair[11] = np.float32(company[label, other]) / 255
-            pair[12] = specialisation
-            pair[13] = total
-            pair[14] = indptr[row + 1] - indptr[row]
-            pair[15] = recalled[row, i, 0]
-            pair[16] = recalled[row, i, 1]
-            pair[17] = label
+        pairs = out[row * count : (row + 1) * count].T
+        describe(features[row], scores[row], chosen[row], recalled[row], known, pairs)
+
+
+@compiled
+def _walk_all(forest: Forest, pairs: Pairs, raw: npt.NDArray[np.float64]) -> None:
+    walk(forest, pairs.T, new_room(forest), raw)

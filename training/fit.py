@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,15 @@ from models.labeler import Labeler, proposed
 from models.labels import LabelMatrix, LabelSet, label_set
 from models.linear import LabelIds, LinearStage
 from models.namesakes import Namesakes
-from models.reranker import Pairs, Reranker, calibrated, pair_features
+from models.reranker import (
+    Pairs,
+    Relations,
+    Reranker,
+    calibrated,
+    pair_features,
+    relations,
+)
+from models.trees import LEAVES_AT_MOST
 from training.data import LabelledEntities, name_hashes
 from training.decisions import best_threshold, logistic, precise_thresholds
 from training.features import fit_features
@@ -71,6 +79,8 @@ class Configuration:
             numeric = isinstance(value, (kinds[name], int)) and not isinstance(value, bool)
             if not numeric or not value > (1 if name == "folds" else 0):
                 raise DataError(f"{name} of a configuration must be a larger number, or whole")
+        if not 2 <= content.get("leaves", cls.leaves) <= LEAVES_AT_MOST:
+            raise DataError(f"leaves of a configuration must lie between 2 and {LEAVES_AT_MOST}")
         return cls(**content)
 
     @property
@@ -124,17 +134,11 @@ def fit_labeler(
     implications = learn_implications(
         labels, matrix.counts(), shares, evidence, data.entities.schema.implies
     )
-    relations = _Relations(label_rates(matrix), as_bytes(shares), implications)
+    known = relations(label_rates(matrix), as_bytes(shares))
     with ThreadPoolExecutor(configuration.threads) as pool:
-        return _Fit(data.entities, labels, matrix, relations, configuration, progress, pool).run()
-
-
-class _Relations(NamedTuple):
-    """What is known of labels before any entity is looked at; see `Reranker`."""
-
-    rate: npt.NDArray[np.float32]
-    company: npt.NDArray[np.uint8]
-    implications: Implications
+        return _Fit(
+            data.entities, labels, matrix, known, implications, configuration, progress, pool
+        ).run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +148,8 @@ class _Fit:
     entities: Entities
     labels: LabelSet
     matrix: LabelMatrix
-    relations: _Relations
+    relations: Relations
+    implications: Implications
     configuration: Configuration
     progress: Progress
     pool: ThreadPoolExecutor
@@ -153,9 +158,10 @@ class _Fit:
         features, rows = self._features()
         held_out, linear = self._linear(rows, len(features.keys))
         reranker, decisions = self._rerank(held_out)
-        implications = self.relations.implications
         namesakes = learn_namesakes(rows.names, self.matrix)
-        return Labeler(self.labels, features, linear, implications, namesakes, reranker, decisions)
+        return Labeler(
+            self.labels, features, linear, self.implications, namesakes, reranker, decisions
+        )
 
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
         starts = range(0, len(self.entities), CHUNK)
@@ -215,14 +221,12 @@ class _Fit:
         truth: LabelMatrix,
         names: npt.NDArray[np.uint64],
     ) -> _HeldOut:
-        rate, company, implications = self.relations
-
         def score(start: int) -> _HeldOut:
             span = np.arange(start, min(start + CHUNK, len(truth)))
             part, labels = rows.take(span), truth.take(span)
-            scores, chosen = proposed(stage, implications, part, self.configuration.candidates)
+            scores, chosen = proposed(stage, self.implications, part, self.configuration.candidates)
             recalled = namesakes.recall(part.names, chosen)
-            pairs = pair_features(part, scores, chosen, recalled, rate, company)
+            pairs = pair_features(part, scores, chosen, recalled, self.relations)
             known = labels.known(np.arange(len(span))[:, None], chosen)
             others = _others(scores, chosen, labels)
             return _HeldOut(
@@ -232,7 +236,7 @@ class _Fit:
         return _merged(list(self.pool.map(score, range(0, len(truth), CHUNK))))
 
     def _rerank(self, held_out: _HeldOut) -> tuple[Reranker, Decisions]:
-        rate, company, implications = self.relations
+        rate, company = self.relations.rate, self.relations.company
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])
@@ -242,7 +246,7 @@ class _Fit:
         booster = fit_trees(held_out.pairs[known], present[known], boosting)
         self.progress("reranker", 0.5)
         probabilities = calibrated(raw, knots).reshape(held_out.chosen.shape)
-        implications.raise_probabilities(held_out.chosen, probabilities)
+        self.implications.raise_probabilities(held_out.chosen, probabilities)
         decisions = self._decisions(held_out, probabilities)
         return Reranker(rate, company, knots, booster.model_to_string()), decisions
 

@@ -45,7 +45,8 @@ def learn_implications(
         if evidence[label, ancestor] >= (1 if _continues(*names) else SUPPORT):
             _add(ancestors, int(label), int(ancestor))
     indptr = np.cumsum([0, *(len(given) for given in ancestors)])
-    flat = [ancestor for given in ancestors for ancestor in sorted(given)]
+    depth = [len(above) for above in ancestors]
+    flat = [a for given in ancestors for a in sorted(given, key=lambda a: (-depth[a], a))]
     return Implications(indptr.astype(np.int64), np.array(flat, np.int32))
 
 

@@ -4,8 +4,8 @@ The objective is liblinear's L2-regularised squared hinge (Hsieh et al., ICML 20
 variable for each (entity, label) pair. Instead of one label after another, a pass walks the
 entities and treats a block of labels at each: the weights of a feature lie side by side, and most
 pairs need no update. Blocks are independent, so the result does not depend on how many threads
-share them. Weights are kept in half precision (as bits, which `models.compiled` converts): waiting
-for them is most of the work, and the rounding costs nothing that could be measured.
+share them. Weights are kept in half precision (as bits, which `models.instructions` converts):
+waiting for them is most of the work, and the rounding costs nothing that could be measured.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from models.compiled import compiled, narrowed, prefetch, widened
+from models.compiled import compiled
 from models.features import FeatureRows
+from models.instructions import narrowed, prefetch, widened
 from models.labels import LabelMatrix
-from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage
+from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, padded
 
 BLOCK = 128
 """Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
@@ -53,7 +54,7 @@ def fit_linear(
     done.
     """
     firsts = range(0, labels.labels, BLOCK)
-    frequent = max(1, min(features, DENSE_BYTES // labels.labels))
+    frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
 
     def fit_block(first: int) -> _Block:
         width = min(BLOCK, labels.labels - first)
@@ -134,10 +135,11 @@ def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
     np.maximum.at(largest, owners, np.abs(rare.data))
     peaks = np.concatenate([np.abs(dense).max(axis=1), largest])
     scales = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
+    rounded = np.rint(dense / scales[: len(dense), None]).astype(np.int8)
     return LinearStage(
         bias=np.concatenate([block.bias for block in blocks]),
         scales=scales,
-        dense=np.rint(dense / scales[: len(dense), None]).astype(np.int8),
+        dense=np.pad(rounded, ((0, 0), (0, padded(labels) - labels))),
         sparse_indptr=rare.indptr.astype(np.int64),
         sparse_ids=rare.indices.astype(np.result_type(np.uint16, np.min_scalar_type(labels))),
         sparse_weights=np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8),

@@ -198,7 +198,8 @@ def test_the_content_hash_is_that_of_the_model_alone(
 ARRAYS = [
     *("features.keys", "features.weights", "features.shares", "linear.bias", "linear.scales"),
     *("linear.dense", "linear.sparse_indptr", "linear.sparse_ids", "linear.sparse_weights"),
-    *("reranker.rate", "reranker.company", "reranker.knots"),
+    *("namesakes.keys", "namesakes.counts", "namesakes.indptr", "namesakes.ids"),
+    *("namesakes.shares", "reranker.rate", "reranker.company", "reranker.knots"),
 ]
 
 
@@ -208,7 +209,11 @@ def test_a_change_of_any_array_changes_the_content_hash(tiny: Labeler, name: str
     part = getattr(tiny, room)
     array = getattr(part, field).copy()
     array.flat[-1] = 0 if array.flat[-1] else 1
-    changed = dataclasses.replace(tiny, **{room: dataclasses.replace(part, **{field: array})})
+    if isinstance(part, LinearStage):
+        changed = dataclasses.replace(tiny, linear=part._replace(**{field: array}))
+    else:
+        other = dataclasses.replace(part, **{field: array})
+        changed = dataclasses.replace(tiny, **{room: other})
     assert content_hash(changed) != content_hash(tiny)
 
 
@@ -757,6 +762,29 @@ def test_a_header_with_any_byte_changed_is_read_or_refused(copy: Path) -> None:
     assert outcomes == {"read", "refused"}
 
 
+@pytest.mark.parametrize(
+    "name", ["features.weights", "linear.bias", "linear.scales", "reranker.knots"]
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_numbers_that_make_scores_infinite_are_refused(copy: Path, name: str, value: float) -> None:
+    def change(array: Any) -> Any:
+        array.flat[-1] = value
+        return array
+
+    reshape(copy, name, change)
+    with pytest.raises(BundleError, match=f"{name} holds numbers"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("decisions.thresholds", np.nan), ("reranker.rate", -1)]
+)
+def test_numbers_that_compare_with_nothing_are_refused(copy: Path, name: str, value: float) -> None:
+    reshape(copy, name, lambda array: np.full_like(array, value))
+    with pytest.raises(BundleError, match=f"{name} holds"):
+        read_bundle(copy)
+
+
 def test_trees_that_are_no_text_are_refused(copy: Path) -> None:
     (copy / "reranker.txt").write_bytes(b"tree\n\xff")
     sign(copy)
@@ -768,7 +796,7 @@ def test_trees_that_are_no_text_are_refused(copy: Path) -> None:
 def test_trees_that_are_none_are_refused(copy: Path, content: str) -> None:
     (copy / "reranker.txt").write_text(content)
     sign(copy)
-    with pytest.raises(BundleError, match=r"reranker\.txt is not"):
+    with pytest.raises(BundleError, match="not LightGBM's"):
         read_bundle(copy)
 
 

@@ -6,12 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 import entities
 import models
-from models.compiled import compiled, prefetch
 
 COUNT = """
 from entities.schema import load_schema
@@ -63,16 +59,3 @@ def counted(folder: Path) -> int:
     )
     assert said.returncode == 0, said.stderr
     return int(said.stdout)
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.int8, np.float64])
-def test_asking_for_a_row_changes_nothing(kind: type[np.generic]) -> None:
-    @compiled
-    def fetch_all(table: np.ndarray[tuple[int, int], np.dtype[np.generic]]) -> None:
-        for row in range(table.shape[0]):
-            prefetch(table, row)
-
-    table = np.arange(300).reshape(3, 100).astype(kind)
-    before = table.copy()
-    fetch_all(table)
-    np.testing.assert_array_equal(table, before)

@@ -19,9 +19,9 @@ some = settings(max_examples=100, deadline=None)
 
 def implications_of(ancestors: list[set[int]]) -> Implications:
     indptr = np.cumsum([0, *map(len, ancestors)]).astype(np.int64)
-    return Implications(
-        indptr, np.array([a for above in ancestors for a in sorted(above)], np.int32)
-    )
+    depth = [len(above) for above in ancestors]
+    flat = [a for above in ancestors for a in sorted(above, key=lambda a: -depth[a])]
+    return Implications(indptr, np.array(flat, np.int32))
 
 
 @st.composite

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entities.tables import Entities
 from models.features import FeatureRows
 from models.labeler import Labeler
-from models.linear import LinearStage, candidates
+from models.linear import LinearStage, candidates, padded
 
 some = settings(max_examples=60, deadline=None)
 
@@ -28,11 +28,15 @@ def stage_of(
     return LinearStage(
         bias=random.normal(size=labels).astype(np.float32),
         scales=random.uniform(0.001, 0.05, frequent + rare).astype(np.float32),
-        dense=random.integers(-127, 128, (frequent, labels)).astype(np.int8),
+        dense=whole_blocks(random.integers(-127, 128, (frequent, labels)).astype(np.int8)),
         sparse_indptr=indptr,
         sparse_ids=sparse_ids,
         sparse_weights=random.integers(-127, 128, len(sparse_ids)).astype(np.int8),
     )
+
+
+def whole_blocks(dense: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    return np.pad(dense, ((0, 0), (0, padded(dense.shape[1]) - dense.shape[1])))
 
 
 def rows_of(random: np.random.Generator, rows: int, features: int) -> FeatureRows:
@@ -49,7 +53,8 @@ def weights_of(stage: LinearStage) -> npt.NDArray[np.float64]:
     sparse = np.zeros((rare, len(stage.bias)))
     owners = np.repeat(np.arange(rare), np.diff(stage.sparse_indptr))
     sparse[owners, stage.sparse_ids] = stage.sparse_weights
-    whole = np.concatenate([stage.dense.astype(np.float64), sparse])
+    dense = stage.dense[:, : len(stage.bias)].astype(np.float64)
+    whole = np.concatenate([dense, sparse])
     return whole * stage.scales.astype(np.float64)[:, None]
 
 
@@ -133,10 +138,15 @@ def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
     )
     nothing = np.zeros(0, np.uint16)
     stage = LinearStage(
-        sparse.bias, sparse.scales, dense, np.zeros(1, np.int64), nothing, nothing.astype(np.int8)
+        sparse.bias,
+        sparse.scales,
+        whole_blocks(dense),
+        np.zeros(1, np.int64),
+        nothing,
+        nothing.astype(np.int8),
     )
     rows = rows_of(random, 20, 9)
-    assert np.array_equal(stage.scores(rows), sparse.scores(rows))
+    assert stage.scores(rows) == pytest.approx(sparse.scores(rows), rel=1e-5, abs=1e-5)
 
 
 @some

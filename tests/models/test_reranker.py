@@ -16,7 +16,7 @@ from models.labeler import Labeler
 from models.labels import label_matrix
 from models.linear import LabelIds, Scores, candidates
 from models.namesakes import Recalled
-from models.reranker import LABEL_FEATURE, PAIR_FEATURES, calibrated, pair_features
+from models.reranker import LABEL_FEATURE, PAIR_FEATURES, calibrated, pair_features, relations
 
 some = settings(max_examples=60, deadline=None)
 
@@ -82,7 +82,7 @@ def assert_as_by_hand(
     rate: npt.NDArray[np.float32],
     company: npt.NDArray[np.uint8],
 ) -> None:
-    found = pair_features(rows, scores, chosen, recalled, rate, company)
+    found = pair_features(rows, scores, chosen, recalled, relations(rate, company))
     expected = [
         pair
         for row, length in enumerate(np.diff(rows.indptr))

@@ -218,7 +218,7 @@ def test_more_trials_need_a_larger_gain() -> None:
 
 
 def test_toml_gives_the_configuration_back() -> None:
-    best = Configuration(cost=0.0512, passes=5, candidates=11, trees=77, leaves=63, rate=0.2)
+    best = Configuration(cost=0.0512, passes=5, candidates=11, trees=77, leaves=16, rate=0.2)
     assert dataclasses.replace(Configuration(), **tomllib.loads(to_toml(best))) == best
 
 

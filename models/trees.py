@@ -1,0 +1,247 @@
+"""Trees that LightGBM has grown, walked for many pairs at once.
+
+A tree is not descended. Each of its nodes strikes out the leaves on its left wherever a pair would
+go right, and the first leaf that is left is the one the pair reaches (QuickScorer: Lucchese et al.,
+SIGIR 2015). So nothing depends on a branch, and a few instructions treat one node for LANES pairs.
+What nodes say of the label is known before any pair is: it is struck out once for each label.
+LightGBM's own prediction is the judge of it: the raw scores are the same to the last bit.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from models.compiled import compiled
+from models.instructions import LANES, keep_leaves, trailing_zeros
+
+LEAVES_AT_MOST = 16
+"""Of one tree."""
+_CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 12  # bits of LightGBM's decision_type
+_MISSING_NONE, _MISSING_NAN = 0, 8
+_EVERY_LEAF = 0xFFFF
+_ZERO = np.float32(1e-35)  # LightGBM takes smaller values for 0
+
+Floats = npt.NDArray[np.float32]
+Leaves = npt.NDArray[np.uint16]
+Number = TypeVar("Number", bound=np.generic)
+
+
+class Forest(NamedTuple):
+    """Trees over `features` features of (entity, label) pairs, of which the last is the label.
+
+    Node n belongs to tree `trees[n]` and strikes out all leaves but `right[n]` (one bit each) where
+    feature `columns[n]` exceeds `thresholds[n]`; columns from `features` on are the same features
+    once more, for the nodes where what is not known goes left. `by_label` (uint16[labels, trees])
+    has the leaves that a label can reach, `values` (float64[trees, LEAVES_AT_MOST]) what they add.
+    """
+
+    features: int
+    trees: npt.NDArray[np.int16]
+    columns: npt.NDArray[np.int16]
+    thresholds: Floats
+    right: Leaves
+    by_label: Leaves
+    values: npt.NDArray[np.float64]
+
+
+class Room(NamedTuple):
+    """Working memory for LANES pairs: their values, and the leaves they can still reach."""
+
+    pairs: Floats
+    reached: Leaves
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """A tree as LightGBM's text has it; a child below 0 is leaf -child - 1."""
+
+    features: npt.NDArray[np.int64]
+    thresholds: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    bounds: npt.NDArray[np.int64]
+    categories: npt.NDArray[np.uint32]
+
+
+def read_forest(text: str, features: int, labels: int) -> Forest:
+    """Read trees from LightGBM's text; raises ValueError for any that could not be walked."""
+    trees = list(_read_trees(text, features))
+    by_label = np.full((labels, len(trees)), _EVERY_LEAF, np.uint16)
+    values = np.zeros((len(trees), LEAVES_AT_MOST))
+    nodes: list[tuple[int, int, np.float32, int]] = []
+    for number, tree in enumerate(trees):
+        order, right = _leaves(tree)
+        values[number, : len(order)] = tree.values[order]
+        for node, remaining in enumerate(right):
+            feature = int(tree.features[node])
+            if tree.decisions[node] & _CATEGORICAL:
+                goes_right = ~_in_category(tree, node, labels)
+                by_label[goes_right, number] &= np.uint16(remaining)
+            else:
+                column = feature + (features if _unknown_goes_left(tree, node) else 0)
+                nodes.append((number, column, _at_most(tree.thresholds[node]), remaining))
+    # one feature after another, so that its values stay in a register
+    nodes.sort(key=lambda node: (node[1], node[0]))
+    return Forest(
+        features,
+        np.array([node[0] for node in nodes], np.int16),
+        np.array([node[1] for node in nodes], np.int16),
+        np.array([node[2] for node in nodes], np.float32),
+        np.array([node[3] for node in nodes], np.uint16),
+        by_label,
+        values,
+    )
+
+
+def _read_trees(text: str, features: int) -> Iterator[_Tree]:
+    head, *parts = text.partition("end of trees\n")[0].split("\nTree=")
+    stated = _entries(head)
+    if not head.startswith("tree\n") or stated.get("num_tree_per_iteration") != "1":
+        raise ValueError("the trees are not LightGBM's, or are of several classes")
+    if len(stated.get("tree_sizes", "").split()) != len(parts) or not parts:
+        raise ValueError("the trees are incomplete")
+    if stated.get("max_feature_idx") != str(features - 1) or "average_output" in head:
+        raise ValueError("the trees look at other features")
+    for part in parts:
+        entries = _entries(part)
+        leaves = int(entries["num_leaves"])
+        if not 1 <= leaves <= LEAVES_AT_MOST or entries.get("is_linear", "0") != "0":
+            raise ValueError(f"a tree has {leaves} leaves, or leaves that are not constant")
+        tree = _Tree(
+            _numbers(entries, "split_feature", np.int64),
+            _numbers(entries, "threshold", np.float64),
+            _numbers(entries, "decision_type", np.int64),
+            _numbers(entries, "left_child", np.int64),
+            _numbers(entries, "right_child", np.int64),
+            _numbers(entries, "leaf_value", np.float64),
+            _numbers(entries, "cat_boundaries", np.int64),
+            _numbers(entries, "cat_threshold", np.uint32),
+        )
+        _check(tree, leaves, features)
+        yield tree
+
+
+def _entries(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.split("\n") if "=" in line)
+
+
+def _numbers(entries: Mapping[str, str], name: str, kind: type[Number]) -> npt.NDArray[Number]:
+    return np.array(entries.get(name, "").split(), kind)
+
+
+def _check(tree: _Tree, leaves: int, features: int) -> None:
+    """Raise ValueError unless the nodes make one tree, and every number can be looked up."""
+    per_node = (tree.features, tree.thresholds, tree.decisions, tree.left, tree.right)
+    if any(len(given) != leaves - 1 for given in per_node) or len(tree.values) != leaves:
+        raise ValueError("a tree lacks nodes or leaves")
+    children = np.concatenate([tree.left, tree.right])
+    parents = np.tile(np.arange(leaves - 1), 2)
+    expected = [*range(-leaves, 0), *range(1, leaves - 1)] if leaves > 1 else []
+    if sorted(children.tolist()) != expected:
+        raise ValueError("the nodes of a tree do not make a tree")
+    if (children[children > 0] <= parents[children > 0]).any():
+        raise ValueError("the nodes of a tree go in a circle")
+    if not (np.isfinite(tree.values).all() and np.isfinite(tree.thresholds).all()):
+        raise ValueError("a tree holds numbers that are not finite")
+    for node, feature in enumerate(tree.features.tolist()):
+        categorical = bool(tree.decisions[node] & _CATEGORICAL)
+        if not 0 <= feature < features or categorical != (feature == features - 1):
+            raise ValueError("a node looks at a feature that it cannot look at")
+        if not categorical and tree.decisions[node] & _MISSING not in (_MISSING_NONE, _MISSING_NAN):
+            raise ValueError("a node treats zero as missing")
+        if categorical:
+            place = tree.thresholds[node]
+            if place != int(place) or not 0 <= place < len(tree.bounds) - 1:
+                raise ValueError("a node has no categories")
+    if len(tree.bounds) and not (
+        tree.bounds[0] == 0
+        and (np.diff(tree.bounds) >= 0).all()
+        and tree.bounds[-1] == len(tree.categories)
+    ):
+        raise ValueError("the categories of a tree are incomplete")
+
+
+def _leaves(tree: _Tree) -> tuple[list[int], list[int]]:
+    """The leaves from left to right, and for each node the leaves that are not on its left."""
+    order: list[int] = []
+    right = [_EVERY_LEAF] * len(tree.left)
+
+    def visit(child: int) -> int:
+        """Number the leaves below a child; returns them as bits."""
+        if child < 0:
+            order.append(-child - 1)
+            return 1 << (len(order) - 1)
+        left = visit(int(tree.left[child]))
+        right[child] = _EVERY_LEAF & ~left
+        return left | visit(int(tree.right[child]))
+
+    visit(0 if len(tree.left) else -1)
+    return order, right
+
+
+def _in_category(tree: _Tree, node: int, labels: int) -> npt.NDArray[np.bool_]:
+    """Which labels a node sends left."""
+    place = int(tree.thresholds[node])
+    words = tree.categories[tree.bounds[place] : tree.bounds[place + 1]]
+    bits = np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little").astype(np.bool_)
+    return np.resize(np.concatenate([bits, np.zeros(labels, np.bool_)]), labels)
+
+
+def _unknown_goes_left(tree: _Tree, node: int) -> bool:
+    """Where NaN goes; to a tree that has met none it is 0."""
+    if tree.decisions[node] & _MISSING == _MISSING_NAN:
+        return bool(tree.decisions[node] & _DEFAULT_LEFT)
+    return bool(tree.thresholds[node] >= 0)
+
+
+def _at_most(threshold: np.float64) -> np.float32:
+    """The largest float32 up to a threshold: float32 values compare with both alike."""
+    single = np.float32(threshold)
+    return np.nextafter(single, np.float32(-np.inf)) if single > threshold else single
+
+
+@compiled
+def new_room(forest: Forest) -> Room:
+    """Working memory for `walk`."""
+    return Room(
+        np.empty((2 * forest.features, LANES), np.float32),
+        np.empty((forest.values.shape[0], LANES), np.uint16),
+    )
+
+
+@compiled
+def walk(forest: Forest, pairs: Floats, room: Room, raw: npt.NDArray[np.float64]) -> None:
+    """The sums of what the leaves add, for each of some pairs (float32[features, pairs])."""
+    features, trees = forest.features, forest.values.shape[0]
+    for first in range(0, pairs.shape[1], LANES):
+        count = min(LANES, pairs.shape[1] - first)
+        for lane in range(LANES):
+            pair = first + min(lane, count - 1)
+            for feature in range(features):
+                value = pairs[feature, pair]
+                value = np.float32(0) if abs(value) <= _ZERO else value
+                unknown = np.isnan(value)
+                room.pairs[feature, lane] = np.float32(np.inf) if unknown else value
+                room.pairs[features + feature, lane] = np.float32(-np.inf) if unknown else value
+            label = int(pairs[features - 1, pair])
+            for tree in range(trees):
+                room.reached[tree, lane] = forest.by_label[label, tree]
+        for node in range(forest.trees.size):
+            keep_leaves(
+                room.reached,
+                forest.trees[node],
+                room.pairs,
+                forest.columns[node],
+                forest.thresholds[node],
+                forest.right[node],
+            )
+        for lane in range(count):
+            total = 0.0
+            for tree in range(trees):
+                total += forest.values[tree, trailing_zeros(room.reached[tree, lane])]
+            raw[first + lane] = total
