@@ -25,6 +25,7 @@ BATCH_ROWS = 16_384
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 LABEL_COLUMNS = ("labels", "absent")
+Labels = Sequence[str]
 LABEL_SEPARATOR = "|"
 """What stands between labels in a CSV cell."""
 
@@ -38,18 +39,22 @@ class Batch:
     """
 
     entities: Entities
-    labels: pa.ListArray | None
-    absent: pa.ListArray | None
+    labels: pa.ListArray | None = None
+    absent: pa.ListArray | None = None
 
 
-def read_batches(path: Path, schema: EntitySchema, first_row: int = 0) -> Iterator[Batch]:
+def read_batches(
+    path: Path, schema: EntitySchema, first_row: int = 0, labelled: bool = True
+) -> Iterator[Batch]:
     """The rows of a file or folder in order, a few thousand at a time; raises DataError.
 
-    `first_row` is the number of the first row, for ids that are made.
+    `first_row` is the number of the first row, for ids that are made. What labels they have is read
+    only if they are to come `labelled`.
     """
+    labels = LABEL_COLUMNS if labelled else ()
     for file in files_of(path):
         try:
-            for batch in _READERS[format_of(file)](file, schema, first_row):
+            for batch in _READERS[format_of(file)](file, schema, first_row, labels):
                 first_row += len(batch.entities)
                 yield batch
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -108,16 +113,21 @@ def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.
     return lists
 
 
-def _read_parquet(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
+def _read_parquet(
+    file: Path, schema: EntitySchema, first_row: int, labels: Labels
+) -> Iterator[Batch]:
     with pq.ParquetFile(file) as parquet:
-        for record_batch in parquet.iter_batches(BATCH_ROWS):
-            yield _batch(pa.table(record_batch), schema, first_row)
+        names = parquet.schema_arrow.names
+        wanted = [name for name in names if name in {"id", *schema.fields, *labels}]
+        for record_batch in parquet.iter_batches(BATCH_ROWS, columns=wanted):
+            yield _batch(pa.table(record_batch), schema, first_row, labels, names)
             first_row += record_batch.num_rows
         if parquet.metadata.num_rows == 0:
-            yield _batch(parquet.schema_arrow.empty_table(), schema, first_row)
+            nothing = parquet.schema_arrow.empty_table()
+            yield _batch(nothing, schema, first_row, labels, names)
 
 
-def _read_csv(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
+def _read_csv(file: Path, schema: EntitySchema, first_row: int, labels: Labels) -> Iterator[Batch]:
     with pa.input_stream(file, compression=_compression(file)) as stream:
         header = pyarrow.csv.open_csv(
             stream, parse_options=_CSV, read_options=pyarrow.csv.ReadOptions(block_size=1 << 24)
@@ -134,11 +144,11 @@ def _read_csv(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batc
         )
         for record_batch in reader:
             table = pa.table(record_batch)
-            for name in LABEL_COLUMNS:
+            for name in labels:
                 if header.count(name) == 1:
                     split = _split_labels(table[name].combine_chunks())
                     table = table.set_column(header.index(name), name, split)
-            yield _batch(table, schema, first_row)
+            yield _batch(table, schema, first_row, labels, header)
             first_row += table.num_rows
 
 
@@ -152,14 +162,16 @@ def _split_labels(cells: pa.StringArray) -> pa.ListArray:
     return pc.if_else(empty, pa.scalar([], lists.type), lists)
 
 
-def _read_jsonl(file: Path, schema: EntitySchema, first_row: int) -> Iterator[Batch]:
+def _read_jsonl(
+    file: Path, schema: EntitySchema, first_row: int, labels: Labels
+) -> Iterator[Batch]:
     with pa.input_stream(file, compression=_compression(file)) as stream:
         lines = (line for line in io.BufferedReader(stream) if line.strip())
         while chunk := list(itertools.islice(lines, BATCH_ROWS)):
             records = [_parsed_line(line, first_row + i, file) for i, line in enumerate(chunk)]
             entities = from_records(records, schema, first_row)
-            lists = (_record_labels(records, name) for name in LABEL_COLUMNS)
-            yield Batch(entities, *lists)
+            lists = {name: _record_labels(records, name) for name in labels}
+            yield Batch(entities, **lists)
             first_row += len(records)
 
 
@@ -180,13 +192,14 @@ def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
         raise DataError(f"{name!r} must be lists of text") from error
 
 
-def _batch(table: pa.Table, schema: EntitySchema, first_row: int) -> Batch:
+def _batch(
+    table: pa.Table, schema: EntitySchema, first_row: int, labels: Labels, names: Sequence[str]
+) -> Batch:
+    """A batch from a table that has only some of the columns (`names`) of its source."""
     entities = conform(table, schema, first_row)
-    lists = (
-        label_lists(table[name], name) if name in table.column_names else None
-        for name in LABEL_COLUMNS
-    )
-    return Batch(entities, *lists)
+    entities = dataclasses.replace(entities, warnings=schema.warnings_for(names))
+    present = [name for name in labels if name in table.column_names]
+    return Batch(entities, **{name: label_lists(table[name], name) for name in present})
 
 
 def _compression(file: Path) -> str | None:

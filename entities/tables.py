@@ -52,10 +52,11 @@ class Entities:
 
     def column(self, name: str) -> pa.Array | None:
         """A column's values as one array, or None where the source has no such column."""
-        if name not in self.table.column_names:
+        at = self.table.schema.get_field_index(name)
+        if at < 0:
             return None
-        column = self.table[name]
-        return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        column = self.table.column(at)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
     @classmethod
     def empty(cls, schema: EntitySchema, rows: int) -> Self:

@@ -25,6 +25,9 @@ LABELS = pa.list_(
 ANSWERS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
 """What every file of answers holds; in CSV `labels` is JSON."""
 
+_REPEATED = ["labels.list.element.label"]
+"""The only column in Parquet whose values repeat."""
+
 Write = Callable[[pa.Table], None]
 
 
@@ -52,7 +55,9 @@ def answer_file(path: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _parquet(path: Path, compression: str | None) -> Iterator[Write]:
-    with pq.ParquetWriter(path, ANSWERS, compression="zstd", compression_level=1) as writer:
+    with pq.ParquetWriter(
+        path, ANSWERS, compression="zstd", compression_level=1, use_dictionary=_REPEATED
+    ) as writer:
         yield writer.write_table
 
 

@@ -149,12 +149,26 @@ def _seed(name: str) -> np.uint64:
 
 
 def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
-    """Offsets and bytes of a string column, normalised; a null is an empty value."""
-    array = pc.fill_null(normalise(array), "")
+    """Offsets and bytes of a string column, normalised but for ASCII; a null is an empty value."""
+    if array.null_count:
+        array = pc.fill_null(array, "")
+    offsets, letters = _buffers(array)
+    return (offsets, letters) if _is_ascii(letters) else _buffers(normalise(array))
+
+
+def _buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
     letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
     return ends.astype(np.int64) - ends[0], letters[ends[0] : ends[-1]]
+
+
+@compiled
+def _is_ascii(letters: tokens.Bytes) -> bool:
+    found = np.uint8(0)
+    for letter in letters:
+        found |= letter
+    return bool(found < 0x80)
 
 
 def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.Hashes:

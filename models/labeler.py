@@ -29,8 +29,8 @@ from models.namesakes import Memory, Namesakes, recall_row
 from models.reranker import Knots, Pairs, Relations, Reranker, calibrate, describe
 from models.trees import Forest, new_room, walk
 
-CHUNK = 1_024
-"""Entities whose scores are held at a time, so that memory does not grow with the request."""
+CHUNK = 8_192
+"""Entities whose features are held at a time, so that memory does not grow with the request."""
 
 
 def proposed(

@@ -187,49 +187,47 @@ def describe(
     """The pairs of one entity, PAIR_FEATURES x candidates; `features` are those it has."""
     rate, company, shares, logs = known
     count = chosen.size
-    first, second = chosen[0], chosen[1 if count > 1 else 0]
-    best, total = scores[first], np.float32(0)
+    brought = np.empty((count, count), np.uint8)  # first, so that memory is waited for but once
+    share = np.empty(count, np.float32)
+    for j in range(count):
+        for i in range(count):
+            brought[j, i] = company[chosen[j], chosen[i]]
+    second = 1 if count > 1 else 0
+    best, total = scores[chosen[0]], np.float32(0)
     for i in range(count):
-        label, score = chosen[i], scores[chosen[i]]
-        other = second if i == 0 else first
-        total += _share(score)
+        score = scores[chosen[i]]
+        other = second if i == 0 else 0
+        share[i] = min(max((score + 1) / 2, np.float32(0)), np.float32(1))
+        total += share[i]
         out[0, i] = score
         out[1, i] = i
         out[2, i] = best - score
         out[3, i] = scores[chosen[i - 1]] - score if i > 0 else np.float32(0)
         out[4, i] = best
-        out[5, i] = scores[second] if count > 1 else np.float32(-3)
+        out[5, i] = scores[chosen[second]] if count > 1 else np.float32(-3)
         out[6:10, i] = 0
-        out[10, i] = shares[company[other, label]]
-        out[11, i] = shares[company[label, other]]
+        out[10, i] = shares[brought[other, i]]
+        out[11, i] = shares[brought[i, other]]
         out[12, i] = -3
         out[14, i] = features
         out[15, i] = recalled[i, 0]
         out[16, i] = recalled[i, 1]
-        out[17, i] = label
+        out[17, i] = chosen[i]
     for j in range(count):
-        score = scores[chosen[j]]
-        share = _share(score)
         missing = np.float32(0)
         for i in range(count):
             if i == j:
                 continue
-            brought = company[chosen[j], chosen[i]]
-            brings = shares[brought]
-            out[6, i] += share * brings
-            out[7, i] = max(out[7, i], share * brings)
-            out[8, i] += share * logs[brought]
-            missing += (1 - _share(scores[chosen[i]])) * brings
+            brings = shares[brought[j, i]]
+            out[6, i] += share[j] * brings
+            out[7, i] = max(out[7, i], share[j] * brings)
+            out[8, i] += share[j] * logs[brought[j, i]]
+            missing += (1 - share[i]) * brings
             if brings > _IMPLIES:
-                out[12, i] = max(out[12, i], score)
-        out[8, j] -= (total - share) * np.log(rate[chosen[j]] + _SMOOTH)
+                out[12, i] = max(out[12, i], scores[chosen[j]])
+        out[8, j] -= (total - share[j]) * np.log(rate[chosen[j]] + _SMOOTH)
         out[9, j] = missing
         out[13, j] = total
-
-
-@compiled
-def _share(score: np.float32) -> np.float32:
-    return min(max((score + 1) / 2, np.float32(0)), np.float32(1))
 
 
 @compiled

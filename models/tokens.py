@@ -30,6 +30,7 @@ _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
 _PHONE_PREFIXES = (2, 4, 5, 6, 7, 8)
 _CLASSIFIED = 0x32000  # the planes in which Unicode has letters
 _SEMICOLON, _SLASH, _DOT, _COLON, _EQUALS = 0x3B, 0x2F, 0x2E, 0x3A, 0x3D
+_A, _Z = ord("A"), ord("Z")
 _AFTER_DOMAIN = (_SLASH, _COLON, ord("?"), ord("#"))
 
 Hashes = npt.NDArray[np.uint64]
@@ -40,10 +41,10 @@ Bytes = npt.NDArray[np.uint8]
 class TokenSource(NamedTuple):
     """Entities laid out for the kernels.
 
-    Column c of row r is `data[starts[c, r]:starts[c, r + 1]]`, normalised UTF-8 of at most
-    `longest` bytes, read as `kinds[c]` says and hashed with `seeds[c]`. `made` (rows x m) holds
-    tokens made of numbers, 0 where there is none. What entities are called stands in column
-    `identity`, -1 if nowhere.
+    Column c of row r is `data[starts[c, r]:starts[c, r + 1]]`, UTF-8 of at most `longest` bytes,
+    normalised but for the case of ASCII, read as `kinds[c]` says and hashed with `seeds[c]`. `made`
+    (rows x m) holds tokens made of numbers, 0 where there is none. What entities are called stands
+    in column `identity`, -1 if nowhere.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -67,6 +68,7 @@ class Scratch(NamedTuple):
     padded: CodePoints
     tokens: Hashes
     name: Hashes
+    slots: Hashes
 
 
 def scratch(source: TokenSource) -> Scratch:
@@ -77,6 +79,7 @@ def scratch(source: TokenSource) -> Scratch:
         np.empty(2 * source.longest + 2, np.int32),
         np.empty(columns * tokens_at_most(source.longest) + made, np.uint64),
         np.zeros(1, np.uint64),
+        np.empty(_slots_for(columns * tokens_at_most(source.longest) + made), np.uint64),
     )
 
 
@@ -133,13 +136,16 @@ def mix(state: np.uint64, value: np.uint64) -> np.uint64:
 
 @compiled
 def decode(data: Bytes, start: int, end: int, points: CodePoints) -> int:
-    """Decode valid UTF-8 bytes [start, end) into `points`; returns how many code points."""
+    """Decode valid UTF-8 bytes [start, end) into `points`, ASCII in lower case; returns how many.
+
+    What is not ASCII has been normalised.
+    """
     n = 0
     i = start
     while i < end:
         lead = np.int32(data[i])
         if lead < 0x80:
-            points[n] = lead
+            points[n] = lead + 32 if _A <= lead <= _Z else lead
             i += 1
         elif lead < 0xE0:
             points[n] = ((lead & 0x1F) << 6) | (np.int32(data[i + 1]) & 0x3F)
@@ -390,13 +396,40 @@ def _assign(out: Hashes, first: int, end: int, group: int) -> None:
 
 
 @compiled
+def _slots_for(tokens: int) -> int:
+    """The size of a hash table for some tokens: a power of two, at least half of it free."""
+    slots = 64
+    while slots < 2 * tokens:
+        slots *= 2
+    return slots
+
+
+@compiled
+def _distinct(out: Hashes, n: int, slots: Hashes) -> int:
+    """Keep each of n tokens once, in their order; returns how many."""
+    size = _slots_for(n)
+    slots[:size] = 0
+    mask = np.uint64(size - 1)
+    kept = 0
+    for i in range(n):
+        slot = out[i] & mask
+        while slots[slot] != 0 and slots[slot] != out[i]:
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] == 0:
+            slots[slot] = out[i]
+            out[kept] = out[i]
+            kept += 1
+    return kept
+
+
+@compiled
 def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
-    """All distinct tokens of one row in `scratch.tokens`, ascending; returns how many.
+    """All distinct tokens of one row in `scratch.tokens`; returns how many.
 
     What is called the same has the same words and the same pairs of them, so their sum is a hash of
     the name.
     """
-    points, padded, out, name = scratch
+    points, padded, out, name, _ = scratch
     name[0] = 0
     at = 0
     for c in range(source.kinds.size):
@@ -432,10 +465,4 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
             out[at] = source.made[row, c]
             at += 1
     _assign(out, first, at, CONTEXT)
-    out[:at].sort()
-    distinct = 0
-    for i in range(at):
-        if i == 0 or out[i] != out[i - 1]:
-            out[distinct] = out[i]
-            distinct += 1
-    return distinct
+    return _distinct(out, at, scratch.slots)

@@ -54,7 +54,7 @@ def label_file(
             answers = labeler.label(entities, question).to_arrow(list(entities.rejected))
             return entities, pa.table([entities.ids, answers], schema=ANSWERS)
 
-        batches = read_batches(source, labeler.schema)
+        batches = read_batches(source, labeler.schema, labelled=False)
         for entities, answers in _in_order(pool, label, batches, ahead=2 * threads):
             write(answers)
             for row, reason in entities.rejected.items():

@@ -178,10 +178,14 @@ def _read_both(
 ) -> Iterator[tuple[Entities, Entities]]:
     """The same rows twice, read by each schema."""
     if not schema_changes(old, new):
-        for batch in read_batches(path, old):
+        for batch in read_batches(path, old, labelled=False):
             yield batch.entities, dataclasses.replace(batch.entities, schema=new)
         return
-    for before, after in zip(read_batches(path, old), read_batches(path, new), strict=True):
+    for before, after in zip(
+        read_batches(path, old, labelled=False),
+        read_batches(path, new, labelled=False),
+        strict=True,
+    ):
         yield before.entities, after.entities
 
 

@@ -97,7 +97,7 @@ def _first_rows(path: Path, schema: "EntitySchema", rows: int) -> Iterator["Enti
     from entities.readers import read_batches
     from entities.tables import Entities
 
-    for batch in read_batches(path, schema):
+    for batch in read_batches(path, schema, labelled=False):
         given = batch.entities
         rejected = {row: reason for row, reason in given.rejected.items() if row < rows}
         yield Entities(schema, given.table.slice(0, rows), rejected, given.warnings)

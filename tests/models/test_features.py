@@ -65,7 +65,7 @@ def entities_of(*records: dict[str, Any]) -> Entities:
 
 
 def tokens_by_row(entities: Entities) -> list[list[int]]:
-    """The tokens of each row, ascending."""
+    """The tokens of each row."""
     source = token_source(entities, EDGES)
     space = scratch(source)
     counts = (row_tokens(row, source, space) for row in range(len(entities)))
