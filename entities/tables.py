@@ -8,6 +8,7 @@ row never costs its neighbours.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -96,7 +97,13 @@ def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entiti
         raise DataError(
             f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
         )
-    return _entities(table, schema, first_row, _Rejections(), schema.warnings_for(names))
+    rejections = _Rejections()
+    columns = {"id": _ids(table, first_row, rejections)}
+    for column in schema.columns:
+        for field in column.fields:
+            if field in names:
+                columns[field] = _canonical(table[field], column, field, rejections)
+    return _entities(columns, schema, rejections, schema.warnings_for(names))
 
 
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
@@ -109,39 +116,42 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
             rejections.add(row, "the names of fields must be text")
     keys = {key for record in records if isinstance(record, dict) for key in record}
     present = {key for key in keys if isinstance(key, str)}
-    columns = {"id": _ID} | {field: column for column in schema.columns for field in column.fields}
-    arrays = {
-        field: pa.array(
-            _checked(records, field, column, rejections),
-            pa.float64() if column.kind in NUMERIC else pa.string(),
-        )
-        for field, column in columns.items()
-        if field == "id" or present.intersection(column.fields)
-    }
-    return _entities(pa.table(arrays), schema, first_row, rejections, schema.warnings_for(present))
+    given = _checked(records, _ID.name, _ID, rejections)
+    ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]
+    columns = {_ID.name: pa.array(ids, pa.string())}
+    for column in schema.columns:
+        if present.intersection(column.fields):
+            kind = pa.float64() if column.kind in NUMERIC else pa.string()
+            for field in column.fields:
+                columns[field] = pa.array(_checked(records, field, column, rejections), kind)
+    return _entities(columns, schema, rejections, schema.warnings_for(present))
 
 
 _ID = Column("id", Kind.CATEGORY)
 
 
 def _entities(
-    table: pa.Table,
+    columns: dict[str, pa.Array],
     schema: EntitySchema,
-    first_row: int,
     rejections: "_Rejections",
     warnings: Sequence[str],
 ) -> Entities:
-    columns = {"id": _ids(table, first_row, rejections)}
+    """Entities of canonical columns, rejected rows blanked."""
     for column in schema.columns:
-        for field in column.fields:
-            if field in table.column_names:
-                columns[field] = _canonical(table[field], column, field, rejections)
         if column.kind is Kind.POINT:
             _check_point(columns, column, rejections)
     reasons = dict(sorted(rejections.reasons.items()))
     if reasons:
         columns = {name: _blank(array, reasons, name) for name, array in columns.items()}
     return Entities(schema, pa.table(columns), reasons, warnings)
+
+
+_TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
+_INFINITE = "{}: must be finite"
+
+
+class _TooLongError(Exception):
+    """A text has more bytes than a field may have."""
 
 
 class _Rejections:
@@ -153,9 +163,9 @@ class _Rejections:
     def add(self, row: int, reason: str) -> None:
         self.reasons.setdefault(row, reason)
 
-    def add_where(self, mask: Any, reason: str) -> None:
-        if pc.any(mask).as_py():
-            for row in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)):
+    def add_where(self, mask: npt.NDArray[np.bool_], reason: str) -> None:
+        if mask.any():
+            for row in np.flatnonzero(mask):
                 self.add(int(row), reason)
 
 
@@ -229,7 +239,9 @@ def _text(array: pa.Array, column: Column, field: str, rejections: _Rejections) 
 
 def _limited(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
     too_long = pc.greater(pc.binary_length(array), FIELD_LIMIT)
-    rejections.add_where(too_long, f"{field}: longer than {FIELD_LIMIT:,} bytes")
+    if pc.any(too_long).as_py():
+        mask = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
+        rejections.add_where(mask, _TOO_LONG.format(field))
     return array
 
 
@@ -240,8 +252,14 @@ def _numbers(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise DataError(f"column {field!r} holds {kind}; it must be numbers")
     array = array.cast(pa.float64(), safe=False)
-    rejections.add_where(pc.is_inf(array), f"{field}: must be finite")
+    rejections.add_where(np.isinf(_floats(array)), _INFINITE.format(field))
     return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+
+
+def _floats(array: pa.DoubleArray) -> npt.NDArray[np.float64]:
+    """Numbers, NaN where there is none."""
+    numbers: npt.NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _parsed(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
@@ -298,11 +316,11 @@ def _check_point(columns: dict[str, Any], column: Column, rejections: _Rejection
         raise DataError(f"column {present[0]!r} needs {' and '.join(column.fields)} together")
     if not present:
         return
-    lat, lon = (columns[field] for field in present)
-    for field, array, limit in zip(present, (lat, lon), POINT_LIMITS, strict=True):
-        outside = pc.greater(pc.abs(array), limit)
+    lat, lon = (_floats(columns[field]) for field in present)
+    for field, degrees, limit in zip(present, (lat, lon), POINT_LIMITS, strict=True):
+        outside = np.abs(degrees) > limit
         rejections.add_where(outside, f"{field}: must lie between -{limit:g} and {limit:g}")
-    half = pc.xor(pc.is_null(lat), pc.is_null(lon))
+    half = np.isnan(lat) != np.isnan(lon)
     rejections.add_where(half, f"{' and '.join(present)} must be given together")
 
 
@@ -324,9 +342,14 @@ def _checked(
         if value is not None:
             try:
                 value = _checked_value(value, column)
+            except _TooLongError:
+                rejections.add(row, _TOO_LONG.format(field))
+                value = None
             except (TypeError, ValueError, OverflowError):
                 rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
                 value = None
+            if isinstance(value, float) and math.isinf(value):
+                rejections.add(row, _INFINITE.format(field))
         values.append(value)
     return values
 
@@ -343,21 +366,30 @@ _EXPECTED = {
 }
 
 
+_PLAIN = frozenset({Kind.TEXT, Kind.WORDS, Kind.CATEGORY, Kind.WEB, Kind.PHONE})
+
+
 def _checked_value(value: Any, column: Column) -> Any:
     kind = column.kind
+    if type(value) is str and kind in _PLAIN and value.isascii() and len(value) <= FIELD_LIMIT:
+        return value  # as nearly all are
     if kind in NUMERIC:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError
-        return float(value)
+        number = float(value)
+        return None if math.isnan(number) else number
     if kind is Kind.TAGS:
-        if _joined_tags(value) is None:
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            raise TypeError
+        value = _joined_tags(value)
+        if value is None:
             return None
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
-    if isinstance(value, list):
+    elif isinstance(value, list):
         value = ";".join(item for item in value if item is not None)
-    if kind in (Kind.CATEGORY, Kind.PHONE) and type(value) is int:
+    elif kind in (Kind.CATEGORY, Kind.PHONE) and type(value) is int:
         value = str(value)
     if not isinstance(value, str):
         raise TypeError
-    value.encode("utf-8")  # a lone surrogate is not text
+    if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate is not text
+        raise _TooLongError
     return value
