@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
-.PHONY: help install demo test test-integration bench-quality bench-training bench-open-world check \
-    format requirements brands clean
+.PHONY: help install demo test test-integration bench-quality bench-speed bench-training \
+    bench-open-world check format requirements brands clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,9 @@ bench-open-world: $(VENV)/.developing ## what it changes that unknown is not abs
 
 bench-quality: $(VENV)/.developing ## quality, time and memory beside the peers: hours (ARGS="--sets bibtex")
 	$(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench-speed: $(VENV)/.developing ## how fast labels are made: minutes (ARGS="--model models:/places@champion")
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
 	$(BIN)/python -m benchmarks.training_cost $(ARGS)

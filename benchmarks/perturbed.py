@@ -1,0 +1,67 @@
+"""Any number of places that look like real ones, none of which is one of them.
+
+Names, addresses, telephone numbers and websites are drawn from different real places, and one
+letter or digit of each is replaced by another.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+GROUPS = (
+    ("name",),
+    ("address", "city", "region", "postcode", "country", "lat", "lon"),
+    ("phone",),
+    ("website",),
+)
+"""Columns whose values are drawn from the same place."""
+ALTERED = ("name", "address", "phone", "website")
+PART = 500_000
+"""Rows that are made at a time."""
+_CLASSES = ((ord("a"), 26), (ord("A"), 26), (ord("0"), 10))
+
+
+def write_perturbed(source: Path, target: Path, rows: int, seed: int = 0) -> None:
+    """Write that many rows, made from those of a Parquet file, to another."""
+    columns = [name for group in GROUPS for name in group]
+    real = pq.read_table(source, columns=columns)
+    random = np.random.default_rng(seed)
+    writer: pq.ParquetWriter | None = None
+    for first in range(0, rows, PART):
+        part = perturbed(real, first, min(PART, rows - first), random)
+        writer = writer or pq.ParquetWriter(target, part.schema, compression="zstd")
+        writer.write_table(part, row_group_size=1 << 17)
+    if writer is not None:
+        writer.close()
+
+
+def perturbed(real: pa.Table, first: int, rows: int, random: np.random.Generator) -> pa.Table:
+    """Made places with numbers from `first` on for ids."""
+    columns = {"id": pa.array(np.arange(first, first + rows)).cast(pa.string())}
+    for group in GROUPS:
+        places = pa.array(random.integers(0, len(real), rows))
+        for name in group:
+            drawn = real[name].take(places).combine_chunks()
+            columns[name] = altered(drawn, random) if name in ALTERED else drawn
+    return pa.table(columns)
+
+
+def altered(texts: pa.StringArray, random: np.random.Generator) -> pa.StringArray:
+    """Texts of which one ASCII letter or digit each is another of its kind."""
+    filled = pc.fill_null(texts, "").cast(pa.string())
+    _, offsets, data = filled.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1]
+    letters: npt.NDArray[np.uint8] = np.frombuffer(data, np.uint8).copy()
+    lengths = np.diff(bounds)
+    at = (bounds[:-1] + (random.random(len(lengths)) * lengths).astype(np.int64))[lengths > 0]
+    for start, count in _CLASSES:
+        these = at[(letters[at] >= start) & (letters[at] < start + count)]
+        letters[these] = start + random.integers(0, count, len(these))
+    changed = pa.StringArray.from_buffers(
+        len(filled), offsets, pa.py_buffer(letters), None, 0, filled.offset
+    )
+    return pc.if_else(pc.is_valid(texts), changed, pa.scalar(None, pa.string()))
