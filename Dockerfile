@@ -44,7 +44,7 @@ FROM train-packages AS train-installed
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-deps --no-index /wheels/*.whl
 
-# Training a small model and answering with it compiles all kernels.
+# Training a small model, answering with it and explaining answers compiles all kernels.
 FROM train-installed AS kernels
 COPY --from=wheel /source/entities/data/brands.parquet /tmp/brands.parquet
 RUN export LABELWRIGHT_HOME=/tmp/state NUMBA_CACHE_DIR=/numba \
@@ -52,7 +52,8 @@ RUN export LABELWRIGHT_HOME=/tmp/state NUMBA_CACHE_DIR=/numba \
     && python -c "import pyarrow.parquet as pq; \
         pq.write_table(pq.read_table('brands.parquet').slice(0, 2000), 'few.parquet')" \
     && labelwright train --data few.parquet --name few \
-    && labelwright label --model models:/few@champion few.parquet labelled.parquet
+    && labelwright label --model models:/few@champion few.parquet labelled.parquet \
+    && labelwright explain --model models:/few@champion few.parquet > /dev/null
 
 FROM train-installed AS train
 COPY --from=kernels --chown=10001:10001 /numba /var/lib/labelwright/numba

@@ -1,7 +1,7 @@
 """Any number of places that look like real ones, none of which is one of them.
 
-Names, addresses, telephone numbers and websites are drawn from different real places, and one
-letter or digit of each is replaced by another.
+Names, addresses, telephone numbers and websites are drawn from different real places, and in most
+of them one letter or digit is another.
 """
 
 from pathlib import Path
@@ -51,7 +51,7 @@ def perturbed(real: pa.Table, first: int, rows: int, random: np.random.Generator
 
 
 def altered(texts: pa.StringArray, random: np.random.Generator) -> pa.StringArray:
-    """Texts of which one ASCII letter or digit each is another of its kind."""
+    """Texts with another ASCII letter or digit in a random place, if there is one in that place."""
     filled = pc.fill_null(texts, "").cast(pa.string())
     _, offsets, data = filled.buffers()
     bounds = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1]
@@ -60,7 +60,8 @@ def altered(texts: pa.StringArray, random: np.random.Generator) -> pa.StringArra
     at = (bounds[:-1] + (random.random(len(lengths)) * lengths).astype(np.int64))[lengths > 0]
     for start, count in _CLASSES:
         these = at[(letters[at] >= start) & (letters[at] < start + count)]
-        letters[these] = start + random.integers(0, count, len(these))
+        others = random.integers(1, count, len(these))
+        letters[these] = start + (letters[these] - start + others) % count
     changed = pa.StringArray.from_buffers(
         len(filled), offsets, pa.py_buffer(letters), None, 0, filled.offset
     )

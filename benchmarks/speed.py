@@ -58,7 +58,6 @@ from models.bundle import write_bundle
 from models.decisions import Question
 from entities.tables import from_records
 labeler = read_bundle(Path(sys.argv[1])).labeler
-imported = time.perf_counter()
 labeler.label(from_records([{"name": "Joe's Pizza"}], labeler.schema), Question())
 print(time.perf_counter() - began)
 """
@@ -184,7 +183,7 @@ def bandwidth() -> float:
 
 
 def start(bundle: Path, work: Path) -> float:
-    """Seconds from a started interpreter to its first answer, kernels compiled before."""
+    """Seconds that a new process takes to import, load and answer; kernels compiled before."""
     script = work / "start.py"
     script.write_text(START, "utf-8")
     command = [sys.executable, str(script), str(bundle)]
@@ -264,6 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, metavar="URI", help="a model of real places")
     parser.add_argument("--rows", type=int, nargs=2, default=ROWS, metavar="N", help="of files")
     given = parser.parse_args(arguments)
+    if given.rows[0] == given.rows[1]:
+        parser.error("the files must differ in size")
     facts = tables.machine()
     labeler = load_model(given.model).bundle.labeler
     real = given.data / "places" / "maine.parquet"

@@ -379,9 +379,9 @@ def measured(uri: str) -> Load:
 
 def _size(labeler: "Labeler") -> int:
     """Bytes of all arrays and trees."""
-    parts = (labeler.features, labeler.linear, labeler.reranker)
-    arrays = (getattr(value, "nbytes", 0) for part in parts for value in vars(part).values())
-    return sum(arrays) + len(labeler.reranker.trees)
+    from models.bundle import arrays_of
+
+    return sum(a.nbytes for a in arrays_of(labeler).values()) + len(labeler.reranker.trees)
 
 
 def _private_memory() -> int:

@@ -90,6 +90,7 @@ _FINITE = (
     "reranker.knots",
 )
 _LARGEST = 1e6
+_SMALLEST = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +182,7 @@ def content_hash(labeler: Labeler) -> str:
     """
     stated = (labeler.labels.names, labeler.schema.to_mapping(), _stated(labeler.decisions))
     digest = hashlib.sha256(json.dumps(stated).encode())
-    for name, array in _arrays(labeler).items():
+    for name, array in arrays_of(labeler).items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     trees = re.sub(r"\nparameters:.*?end of parameters\n", "\n", labeler.reranker.trees, flags=re.S)
@@ -200,7 +201,7 @@ def _draft(folder: Path) -> Path:
 def _write_files(
     labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
 ) -> Manifest:
-    for name, array in _arrays(labeler).items():
+    for name, array in arrays_of(labeler).items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
     (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
@@ -235,7 +236,8 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _arrays(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of a model, by the name that they have in a bundle."""
     arrays: dict[str, npt.NDArray[Any]] = {
         name: getattr(getattr(labeler, name.split(".")[0]), name.split(".")[1])
         for name in _ARRAYS
@@ -252,8 +254,8 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
     names = json.loads((folder / _LABELS).read_bytes())
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{_LABELS} is not a list of labels")
-    if len(set(names)) < len(names) or not all(names):
-        raise ValueError(f"{_LABELS} has a label twice, or an empty one")
+    if not names or len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"{_LABELS} has no label, an empty one, or one twice")
     "".join(names).encode("utf-8")  # a lone surrogate is not text
     arrays = {name: _load(folder, name) for name in _ARRAYS}
     parts: dict[str, dict[str, Any]] = {}
@@ -312,6 +314,8 @@ def _load(folder: Path, name: str) -> npt.NDArray[Any]:
     right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
     if not right or array.ndim != dimensions:
         raise ValueError(f"{name} has type {array.dtype} and {array.ndim} dimensions")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name} does not lie row by row")
     return array
 
 
@@ -361,6 +365,9 @@ def _check_numbers(parts: Mapping[str, Mapping[str, Any]]) -> None:
         raise ValueError("decisions.thresholds holds what is not a number")
     if (parts["reranker"]["rate"] < 0).any():
         raise ValueError("reranker.rate holds negative shares")
+    for name in ("weights", "shares"):
+        if (parts["features"][name] < _SMALLEST).any():
+            raise ValueError(f"features.{name} holds numbers that rows cannot be scaled by")
 
 
 def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:
@@ -368,7 +375,7 @@ def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]
         len(offsets) == rows + 1 > 0
         and offsets[0] == 0
         and offsets[-1] == len(content)
-        and bool((np.diff(offsets) >= 0).all())
+        and bool((offsets[1:] >= offsets[:-1]).all())
     )
 
 

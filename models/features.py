@@ -184,7 +184,7 @@ def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.H
 
 
 def _scramble(seed: np.uint64, value: Any) -> Any:
-    """A hash like that of `tokens.mix` for whole arrays, marked as by `tokens.whole`."""
+    """A hash like that of `tokens.mix`, for whole arrays."""
     with np.errstate(over="ignore"):
         state = (seed ^ value) * np.uint64(0x9E3779B97F4A7C15)
         state = (state ^ (state >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)

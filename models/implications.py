@@ -51,12 +51,12 @@ class Implications(NamedTuple):
 
 
 @compiled
-def lift(implications: Implications, line: Line, label: int) -> None:
+def lift(implications: Implications, line: Line, label: int) -> bool:
     """Let the scores of a label's ancestors exceed its own, each that of the one before it.
 
-    So the order in which labels are lifted does not matter.
+    So the order in which labels are lifted does not matter. Returns whether any score changed.
     """
-    above = line.scores[label]
+    above, changed = line.scores[label], False
     for i in range(implications.indptr[label], implications.indptr[label + 1]):
         ancestor = implications.ancestors[i]
         above = np.nextafter(above, np.float32(np.inf))
@@ -64,6 +64,8 @@ def lift(implications: Implications, line: Line, label: int) -> None:
             line.scores[ancestor] = above
             block = ancestor // BLOCK
             line.peaks[block] = max(line.peaks[block], above)
+            changed = True
+    return changed
 
 
 @compiled
@@ -83,15 +85,17 @@ def choose_implied(implications: Implications, line: Line, chosen: LabelIds) -> 
     choose(line, chosen)
     if implications.ancestors.size == 0:
         return
-    least = line.scores[chosen[-1]] - _LIFTED_AT_MOST
+    last = line.scores[chosen[-1]]
+    least, changed = last - _LIFTED_AT_MOST * max(np.float32(1), abs(last)), False
     for block in range(line.peaks.size):
         if line.peaks[block] < least:
             continue
         found = at_least(line.scores, block, least)
         while found != 0:
-            lift(implications, line, block * BLOCK + trailing_zeros(found))
+            changed |= lift(implications, line, block * BLOCK + trailing_zeros(found))
             found &= found - np.uint64(1)
-    choose(line, chosen)
+    if changed:
+        choose(line, chosen)
 
 
 @compiled

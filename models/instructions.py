@@ -82,6 +82,15 @@ def _generate_prefetch(typing: Any, table: Any, row: Any, column: Any) -> Any:
     return numba.void(table, row, column), generate
 
 
+def _generate_fetch(typing: Any, values: Any, position: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = _array(context, builder, signature, arguments, 0)
+        _fetch(builder, builder.gep(array.data, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return numba.void(values, numba.intp), generate
+
+
 def _generate_widen(typing: Any, half: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), _FLOAT)
@@ -204,6 +213,8 @@ def prefetch(table: npt.NDArray[np.generic], row: int) -> None:
         _prefetch(table, np.intp(row), np.intp(column))
 
 
+fetch = _instruction(_generate_fetch)
+"""In kernels: ask for an element of a contiguous array, and its neighbours, before it is needed."""
 widened = _instruction(_generate_widen)
 """In kernels: the float32 of a half-precision number, which Numba only knows as its uint16 bits."""
 narrowed = _instruction(_generate_narrow)

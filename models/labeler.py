@@ -29,7 +29,7 @@ from models.namesakes import Memory, Namesakes, recall_row
 from models.reranker import Knots, Pairs, Relations, Reranker, calibrate, describe
 from models.trees import Forest, new_room, walk
 
-CHUNK = 8_192
+CHUNK = 16_384
 """Entities whose features are held at a time, so that memory does not grow with the request."""
 
 
@@ -109,7 +109,7 @@ class Labeler:
         return cast(_Stages, _read_only(stages))
 
     def warm_up(self) -> None:
-        """Compile or load all kernels and build all tables, by labelling one empty entity."""
+        """Compile or load what labelling takes and build all tables, with an empty entity."""
         self.label(
             Entities.empty(self.schema, 1), Question(top_k=min(len(self.labels), TOP_K_LIMIT))
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from models.compiled import compiled
 from models.features import FeatureRows
-from models.instructions import BLOCK, add_rows, at_least, trailing_zeros
+from models.instructions import BLOCK, add_rows, at_least, fetch, trailing_zeros
 
 DENSE_BYTES = 96 << 20
 """How much the dense rows may take."""
@@ -65,14 +65,16 @@ class Line(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """Dense features of an entity and of the next one, of which `counts` (int64[2]) are in use.
+    """The features of an entity and of the next one.
 
-    `features` (int32) and `factors` (float32) are 2 x as many as any entity has.
+    `features` (int32) and `factors` (float32) are 2 x the longest row: of each entity the dense
+    features first, as many as `dense` (int64[2]) says, and then the sparse ones up to `ends`.
     """
 
     features: npt.NDArray[np.int32]
     factors: Floats
-    counts: npt.NDArray[np.int64]
+    dense: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
 
 
 def padded(labels: int) -> int:
@@ -105,21 +107,40 @@ def new_ahead(rows: FeatureRows) -> Ahead:
         np.empty((2, longest), np.int32),
         np.empty((2, longest), np.float32),
         np.zeros(2, np.int64),
+        np.zeros(2, np.int64),
     )
 
 
 @compiled
 def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> None:
-    """Note the dense features of a row; of no row where that is past the last."""
-    place, count = row & 1, 0
+    """Note the features of a row; of no row where that is past the last."""
+    place, frequent = row & 1, stage.dense.shape[0]
+    dense = end = 0
     if row < rows.indptr.size - 1:
+        end = rows.indptr[row + 1] - rows.indptr[row]
+        last = end
         for i in range(rows.indptr[row], rows.indptr[row + 1]):
             feature = rows.indices[i]
-            if feature < stage.dense.shape[0]:
-                ahead.features[place, count] = feature
-                ahead.factors[place, count] = rows.values[i] * stage.scales[feature]
-                count += 1
-    ahead.counts[place] = count
+            if feature < frequent:
+                at = dense
+                dense += 1
+            else:
+                last -= 1
+                at = last
+                fetch(stage.sparse_indptr, feature - frequent)
+            ahead.features[place, at] = feature
+            ahead.factors[place, at] = rows.values[i] * stage.scales[feature]
+    ahead.dense[place] = dense
+    ahead.ends[place] = end
+
+
+@compiled
+def _fetch_sparse(stage: LinearStage, ahead: Ahead, place: int) -> None:
+    """Ask for the sparse weights of a row that was looked at some time ago."""
+    for i in range(ahead.dense[place], ahead.ends[place]):
+        first = stage.sparse_indptr[ahead.features[place, i] - stage.dense.shape[0]]
+        fetch(stage.sparse_ids, first)
+        fetch(stage.sparse_weights, first)
 
 
 @compiled
@@ -128,22 +149,20 @@ def score_row(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead, lin
     if row == 0:
         _look_at(stage, rows, 0, ahead)
     _look_at(stage, rows, row + 1, ahead)
-    labels, frequent = stage.bias.size, stage.dense.shape[0]
-    for label in range(labels):
-        line.scores[label] = stage.bias[label]
-    for i in range(rows.indptr[row], rows.indptr[row + 1]):
-        rare = rows.indices[i] - frequent
-        if rare >= 0:
-            factor = rows.values[i] * stage.scales[rows.indices[i]]
-            for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
-                line.scores[stage.sparse_ids[j]] += factor * np.float32(stage.sparse_weights[j])
     here, there = row & 1, 1 - (row & 1)
-    features, factors, count = ahead.features[here], ahead.factors[here], ahead.counts[here]
-    later, more = ahead.features[there], ahead.counts[there]
+    for label in range(stage.bias.size):
+        line.scores[label] = stage.bias[label]
+    for i in range(ahead.dense[here], ahead.ends[here]):
+        factor, rare = ahead.factors[here, i], ahead.features[here, i] - stage.dense.shape[0]
+        for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
+            line.scores[stage.sparse_ids[j]] += factor * np.float32(stage.sparse_weights[j])
+    features, factors, count = ahead.features[here], ahead.factors[here], ahead.dense[here]
+    later, more = ahead.features[there], ahead.dense[there]
     for block in range(line.peaks.size):
         line.peaks[block] = add_rows(
             stage.dense, features, factors, count, later, more, block, line.scores
         )
+    _fetch_sparse(stage, ahead, there)
 
 
 @compiled
@@ -154,8 +173,10 @@ def choose(line: Line, chosen: LabelIds) -> None:
     they are inserted into a short sorted list.
     """
     count, held = chosen.size, 0
+    for place in range(count):
+        chosen[place] = place  # ids that exist, even where no score compares with any other
     best = np.empty(count, np.float32)
-    least = _peak_of_rank(line.peaks, count, best)
+    least = _peak_of_rank(line.peaks, count)
     for block in range(line.peaks.size):
         if line.peaks[block] < least:
             continue
@@ -177,19 +198,16 @@ def choose(line: Line, chosen: LabelIds) -> None:
 
 
 @compiled
-def _peak_of_rank(peaks: Floats, rank: int, best: Floats) -> np.float32:
-    """The peak that is reached by `rank` peaks, minus infinity if there are fewer."""
-    held = 0
+def _peak_of_rank(peaks: Floats, rank: int) -> np.float32:
+    """The largest peak that at least `rank` peaks reach, minus infinity if there are fewer."""
+    found = np.float32(-np.inf)
     for peak in peaks:
-        if held == rank and peak <= best[rank - 1]:
-            continue
-        place = held if held < rank else rank - 1
-        held = min(held + 1, rank)
-        while place > 0 and best[place - 1] < peak:
-            best[place] = best[place - 1]
-            place -= 1
-        best[place] = peak
-    return best[rank - 1] if held == rank else np.float32(-np.inf)
+        reaching = 0
+        for other in peaks:
+            reaching += other >= peak
+        if reaching >= rank:
+            found = max(found, peak)
+    return found
 
 
 @compiled

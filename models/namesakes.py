@@ -28,7 +28,7 @@ class Namesakes:
 
     `keys` (uint64) are names as `FeatureRows.names` has them, and `counts` (uint8) how many
     entities are called so. The entities of name k have the labels `ids[indptr[k]:indptr[k + 1]]`,
-    each of them 1/255 of `shares` (uint8) of these entities.
+    each of them 1/255 of `shares` (uint8) of these entities, whether or not the others tell of it.
     """
 
     keys: Hashes
@@ -54,7 +54,7 @@ class Namesakes:
 
 
 class Memory(NamedTuple):
-    """See `Namesakes`."""
+    """The arrays of `Namesakes`, and the positions of its keys."""
 
     table: LookupTable
     counts: npt.NDArray[np.uint8]

@@ -1,8 +1,7 @@
 """From characters to tokens: the compiled half of feature extraction.
 
-A token is a 64-bit hash of (column, kind of token, characters). Every function here writes hashes
-to `out` from position `at` on and returns the new end; `text` is one value as code points, already
-normalised and classified (`character_classes`).
+A token is a 64-bit hash of (column, kind of token, characters). Functions named after tokens write
+them to `out` from position `at` on and return the new end; `points` is one value as code points.
 """
 
 import functools

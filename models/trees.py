@@ -39,7 +39,7 @@ class Forest(NamedTuple):
     """
 
     features: int
-    trees: npt.NDArray[np.int16]
+    trees: npt.NDArray[np.int32]
     columns: npt.NDArray[np.int16]
     thresholds: Floats
     right: Leaves
@@ -89,7 +89,7 @@ def read_forest(text: str, features: int, labels: int) -> Forest:
     nodes.sort(key=lambda node: (node[1], node[0]))
     return Forest(
         features,
-        np.array([node[0] for node in nodes], np.int16),
+        np.array([node[0] for node in nodes], np.int32),
         np.array([node[1] for node in nodes], np.int16),
         np.array([node[2] for node in nodes], np.float32),
         np.array([node[3] for node in nodes], np.uint16),
@@ -108,10 +108,12 @@ def _read_trees(text: str, features: int) -> Iterator[_Tree]:
     if stated.get("max_feature_idx") != str(features - 1) or "average_output" in head:
         raise ValueError("the trees look at other features")
     for part in parts:
-        entries = _entries(part)
+        yield _read_tree(_entries(part), features)
+
+
+def _read_tree(entries: Mapping[str, str], features: int) -> _Tree:
+    try:
         leaves = int(entries["num_leaves"])
-        if not 1 <= leaves <= LEAVES_AT_MOST or entries.get("is_linear", "0") != "0":
-            raise ValueError(f"a tree has {leaves} leaves, or leaves that are not constant")
         tree = _Tree(
             _numbers(entries, "split_feature", np.int64),
             _numbers(entries, "threshold", np.float64),
@@ -122,8 +124,12 @@ def _read_trees(text: str, features: int) -> Iterator[_Tree]:
             _numbers(entries, "cat_boundaries", np.int64),
             _numbers(entries, "cat_threshold", np.uint32),
         )
-        _check(tree, leaves, features)
-        yield tree
+    except (KeyError, OverflowError) as error:
+        raise ValueError("a tree lacks numbers, or has some that are too large") from error
+    if not 1 <= leaves <= LEAVES_AT_MOST or entries.get("is_linear", "0") != "0":
+        raise ValueError(f"a tree has {leaves} leaves, or leaves that are not constant")
+    _check(tree, leaves, features)
+    return tree
 
 
 def _entries(text: str) -> dict[str, str]:
@@ -146,7 +152,7 @@ def _check(tree: _Tree, leaves: int, features: int) -> None:
         raise ValueError("the nodes of a tree do not make a tree")
     if (children[children > 0] <= parents[children > 0]).any():
         raise ValueError("the nodes of a tree go in a circle")
-    if not (np.isfinite(tree.values).all() and np.isfinite(tree.thresholds).all()):
+    if not (np.isfinite(tree.values).all() and (tree.thresholds > -np.inf).all()):
         raise ValueError("a tree holds numbers that are not finite")
     for node, feature in enumerate(tree.features.tolist()):
         categorical = bool(tree.decisions[node] & _CATEGORICAL)
@@ -200,8 +206,11 @@ def _unknown_goes_left(tree: _Tree, node: int) -> bool:
 
 
 def _at_most(threshold: np.float64) -> np.float32:
-    """The largest float32 up to a threshold: float32 values compare with both alike."""
-    single = np.float32(threshold)
+    """The largest finite float32 up to a threshold: float32 values compare with both alike.
+
+    A threshold of infinity parts all values from those that are not known.
+    """
+    single = np.float32(min(float(threshold), float(np.finfo(np.float32).max)))
     return np.nextafter(single, np.float32(-np.inf)) if single > threshold else single
 
 
@@ -209,7 +218,7 @@ def _at_most(threshold: np.float64) -> np.float32:
 def new_room(forest: Forest) -> Room:
     """Working memory for `walk`."""
     return Room(
-        np.empty((2 * forest.features, LANES), np.float32),
+        np.zeros((2 * forest.features, LANES), np.float32),
         np.empty((forest.values.shape[0], LANES), np.uint16),
     )
 
@@ -220,17 +229,14 @@ def walk(forest: Forest, pairs: Floats, room: Room, raw: npt.NDArray[np.float64]
     features, trees = forest.features, forest.values.shape[0]
     for first in range(0, pairs.shape[1], LANES):
         count = min(LANES, pairs.shape[1] - first)
-        for lane in range(LANES):
-            pair = first + min(lane, count - 1)
-            for feature in range(features):
-                value = pairs[feature, pair]
+        for feature in range(features):
+            for lane in range(count):
+                value = pairs[feature, first + lane]
                 value = np.float32(0) if abs(value) <= _ZERO else value
                 unknown = np.isnan(value)
                 room.pairs[feature, lane] = np.float32(np.inf) if unknown else value
                 room.pairs[features + feature, lane] = np.float32(-np.inf) if unknown else value
-            label = int(pairs[features - 1, pair])
-            for tree in range(trees):
-                room.reached[tree, lane] = forest.by_label[label, tree]
+        room.reached[:] = _EVERY_LEAF
         for node in range(forest.trees.size):
             keep_leaves(
                 room.reached,
@@ -241,7 +247,9 @@ def walk(forest: Forest, pairs: Floats, room: Room, raw: npt.NDArray[np.float64]
                 forest.right[node],
             )
         for lane in range(count):
+            label = int(pairs[features - 1, first + lane])
             total = 0.0
             for tree in range(trees):
-                total += forest.values[tree, trailing_zeros(room.reached[tree, lane])]
+                leaves = room.reached[tree, lane] & forest.by_label[label, tree]
+                total += forest.values[tree, trailing_zeros(leaves)]
             raw[first + lane] = total

@@ -187,6 +187,8 @@ class _Fit:
         passes = max(configuration.passes, -(-VISITS // len(everything)))
         for fold in range(configuration.folds):
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            if not len(outside):
+                continue
             stage = self._stage(rows, features, _orders(random, inside, passes))
             namesakes = learn_namesakes(rows.names[inside], self.matrix.take(inside))
             held_out = rows.take(outside), self.matrix.take(outside), names[outside]

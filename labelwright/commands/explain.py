@@ -1,8 +1,8 @@
 """Say why: what raised and lowered the labels of the first rows of a file, or of one entity.
 
 The reasons of a label sum to its log-odds before calibration. A reason is a part of the input; the
-company of other labels; the frequency of the label; the competition among the scores of all labels;
-or the rest, which is too small to be told.
+company of other labels; its namesakes, the training entities of the same name; the frequency of the
+label; the competition among the scores of all labels; or the rest, which is too small to be told.
 """
 
 import argparse

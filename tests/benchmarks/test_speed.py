@@ -46,7 +46,7 @@ def test_one_letter_of_a_text_is_another() -> None:
             assert before[n].isdigit() == after[n].isdigit()
             assert before[n].isupper() == after[n].isupper()
         differing += bool(places)
-    assert 100 < differing < 200  # of 200 with letters or digits; some letters stay what they were
+    assert 100 < differing < 200  # of 200; a place in between the letters stays what it was
 
 
 def test_made_places_are_none_of_the_real_ones(real: pa.Table) -> None:

@@ -13,7 +13,7 @@ from models.decisions import TOP_K_LIMIT, Answers, Question
 from models.implications import Implications
 from models.labeler import CHUNK, Labeler
 from models.labels import LabelSet
-from models.linear import LinearStage
+from models.linear import LinearStage, padded
 from models.reranker import Reranker
 
 
@@ -129,6 +129,27 @@ def test_warming_up_changes_nothing(labeler: Labeler, brands: Entities) -> None:
     assert_same(labeler.label(brands.slice(0, 50), Question()), before)
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(),
+        Question(top_k=1),
+        Question(top_k=40),
+        Question(top_k=7, only=("cuisine=*",)),
+        Question(policy="precise"),
+        Question(min_probability=0.2, policy="broad"),
+    ],
+    ids=["usual", "one", "many", "only", "precise", "broad"],
+)
+def test_one_pass_answers_as_stage_after_stage(
+    labeler: Labeler, brands: Entities, question: Question
+) -> None:
+    entities = brands.slice(0, 700)
+    stages = labeler.stages(labeler.features.transform(entities))
+    expected = labeler.decisions.answer(question, labeler.labels, labeler.implications, *stages)
+    assert_same(labeler.label(entities, question), expected)
+
+
 def grown(labeler: Labeler, labels: int) -> Labeler:
     """The same labeler with labels that nothing has, until there are so many."""
     more = labels - len(labeler.labels)
@@ -140,7 +161,10 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
         LinearStage(
             np.pad(linear.bias, (0, more), constant_values=-1),
             linear.scales,
-            np.pad(linear.dense, ((0, 0), (0, more))),
+            np.pad(
+                linear.dense[:, : len(linear.bias)],
+                ((0, 0), (0, padded(labels) - len(linear.bias))),
+            ),
             linear.sparse_indptr,
             linear.sparse_ids,
             linear.sparse_weights,
