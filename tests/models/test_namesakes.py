@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entities.tables import Entities, from_records
-from models.decisions import Question
 from models.features import FeatureRows
 from models.labeler import Labeler
 from models.labels import LabelSet, label_matrix
 from models.namesakes import COUNTED_AT_MOST
+from models.reranker import PAIR_FEATURES
 from training.namesakes import learn_namesakes
 
+COLUMNS = [PAIR_FEATURES.index(name) for name in ("namesakes", "namesakes_with_label")]
 LABELS = LabelSet(("a", "b", "c", "d"))
 ROWS = st.lists(
     st.tuples(st.integers(0, 4), st.lists(st.sampled_from(LABELS.names), unique=True)),
@@ -102,13 +103,15 @@ def test_a_model_remembers_its_training_rows(
     assert np.isnan(recalled[~known, 1]).all()
 
 
-def test_namesakes_are_asked(labeler: Labeler, brands: Entities) -> None:
-    """Without what is remembered, the same rows get other probabilities."""
+def test_the_reranker_is_told_of_namesakes(labeler: Labeler, brands: Entities) -> None:
+    rows = labeler.features.transform(brands.slice(0, 200))
+    scores, chosen, _ = labeler.stages(rows)
     nobody = learn_namesakes(
         np.zeros(0, np.uint64), label_matrix(pa.array([], pa.list_(pa.string())), labeler.labels)
     )
     forgetful = dataclasses.replace(labeler, namesakes=nobody)
-    remembered = labeler.label(brands.slice(0, 200), Question()).probabilities
-    assert not np.array_equal(
-        forgetful.label(brands.slice(0, 200), Question()).probabilities, remembered
-    )
+    told, untold = (one.pairs(rows, scores, chosen)[:, COLUMNS] for one in (labeler, forgetful))
+    np.testing.assert_array_equal(told, labeler.namesakes.recall(rows.names, chosen).reshape(-1, 2))
+    assert (told[:, 0] > 0).any()
+    assert (untold[:, 0] == 0).all()
+    assert np.isnan(untold[:, 1]).all()
