@@ -6,6 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from entities.tables import Entities
+from models.decisions import Question
+from models.reasons import explain
 from models.registry import Model
 
 Result = TypeVar("Result")
@@ -27,6 +30,12 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, self.model)
 
     async def warm_up(self) -> None:
-        """Make the first answer as quick as any other."""
-        await self.compute(lambda model: model.bundle.labeler.warm_up())
+        """Make the first answer as quick as any other, with reasons and without."""
+        await self.compute(_warm_up)
         self.ready = True
+
+
+def _warm_up(model: Model) -> None:
+    labeler = model.bundle.labeler
+    labeler.warm_up()
+    explain(labeler, Entities.empty(labeler.schema, 1), Question())
