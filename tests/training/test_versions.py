@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,35 @@ from training.fit import Configuration
 from training.job import Outcome, Task, train
 from training.promotion import Verdict
 
+Trainer = Callable[..., Outcome]
+
 
 @pytest.fixture
-def trained(home: Path, world: World, places: EntitySchema) -> list[Outcome]:
-    """Three versions: a fair one, one of far too few rows, and the fair one again."""
+def train_on(home: Path, world: World, places: EntitySchema) -> Trainer:
+    """A function that trains a version of `m` on the rows of one name."""
     rows = pq.read_table(world.data)
-    sizes = {"fair": 600, "poor": 40, "again": 600}
-    for name, size in sizes.items():
+    for name, size in {"fair": 600, "poor": 40}.items():
         pq.write_table(rows.slice(0, size), home.parent / f"{name}.parquet")
-    test = home.parent / "test.parquet"
-    pq.write_table(rows.slice(600, 300), test)
-    return [
-        train(Task([home.parent / f"{name}.parquet"], [test], places, "m", Configuration(trees=10)))
-        for name in sizes
-    ]
+    pq.write_table(rows.slice(600, 300), home.parent / "test.parquet")
+
+    def run(name: str, test: str = "test", schema: EntitySchema = places, **more: int) -> Outcome:
+        data, held_out = (home.parent / f"{part}.parquet" for part in (name, test))
+        configuration = dataclasses.replace(Configuration(trees=10), **more)
+        return train(Task([data], [held_out], schema, "m", configuration))
+
+    return run
+
+
+@pytest.fixture
+def champion(train_on: Trainer) -> Outcome:
+    """The first version, a fair one."""
+    return train_on("fair")
+
+
+@pytest.fixture
+def trained(champion: Outcome, train_on: Trainer) -> list[Outcome]:
+    """Three versions: a fair one, one of far too few rows, and the fair one again."""
+    return [champion, train_on("poor"), train_on("fair")]
 
 
 def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
@@ -70,49 +86,43 @@ def test_pruning_frees_space_and_spares_what_is_needed(trained: list[Outcome], h
 
 
 def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(
-    trained: list[Outcome], world: World, places: EntitySchema, home: Path
+    champion: Outcome, train_on: Trainer
 ) -> None:
-    contents = {load_model(o.registered.uri).bundle.manifest.content for o in trained[::2]}
-    assert len(contents) == 1
-    data = home.parent / "fair.parquet"
-    test = home.parent / "test.parquet"
-    alone = train(Task([data], [test], places, "m", Configuration(trees=10, threads=1)))
-    assert load_model(alone.registered.uri).bundle.manifest.content in contents
-    other = train(Task([data], [test], places, "m", Configuration(trees=10, seed=1)))
-    assert load_model(other.registered.uri).bundle.manifest.content not in contents
+    content, alone, other = (
+        load_model(outcome.registered.uri).bundle.manifest.content
+        for outcome in (champion, train_on("fair", threads=1), train_on("fair", seed=1))
+    )
+    assert alone == content != other
 
 
 def test_a_champion_that_has_seen_the_test_rows_is_noticed(
-    trained: list[Outcome], places: EntitySchema, home: Path
+    champion: Outcome, train_on: Trainer
 ) -> None:
-    data = home.parent / "fair.parquet"
-    outcome = train(Task([home.parent / "poor.parquet"], [data], places, "m", Configuration()))
-    assert "the champion was trained on 100.0% of these rows" in outcome.verdict.reason
+    reason = train_on("poor", test="fair").verdict.reason
+    assert "the champion was trained on 100.0% of these rows" in reason
 
 
 def test_a_champion_of_an_old_format_gives_way(
-    trained: list[Outcome], places: EntitySchema, home: Path
+    champion: Outcome, train_on: Trainer, home: Path
 ) -> None:
     for file in home.rglob("manifest.json"):
         content = json.loads(file.read_text("utf-8"))
         file.write_text(json.dumps(content | {"format": FORMAT - 1}), "utf-8")
-    data, test = home.parent / "poor.parquet", home.parent / "test.parquet"
-    verdict = train(Task([data], [test], places, "m", Configuration(trees=10))).verdict
+    verdict = train_on("poor").verdict
     assert verdict.promoted
     assert "the champion cannot serve any more" in verdict.reason
-    assert versions.current_champion("m") == "4"
+    assert versions.current_champion("m") == "2"
 
 
 def test_a_champion_that_reads_other_columns_is_not_compared(
-    trained: list[Outcome], places: EntitySchema, home: Path
+    champion: Outcome, train_on: Trainer, places: EntitySchema
 ) -> None:
     fewer = dataclasses.replace(places, columns=places.columns[:3])
-    data, test = home.parent / "fair.parquet", home.parent / "test.parquet"
-    verdict = train(Task([data], [test], fewer, "m", Configuration(trees=10))).verdict
+    verdict = train_on("fair", schema=fewer).verdict
     assert not verdict.promoted
     assert "the champion reads other columns" in verdict.reason
-    versions.promote("m", "4", force=True)
-    assert versions.current_champion("m") == "4"
+    versions.promote("m", "2", force=True)
+    assert versions.current_champion("m") == "2"
 
 
 def test_bounds_enclose_the_mean() -> None:
