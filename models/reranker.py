@@ -3,9 +3,8 @@
 import dataclasses
 import functools
 import threading
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +13,9 @@ from models.features import FeatureRows
 from models.linear import LabelIds, Scores
 from models.namesakes import Recalled
 from models.trees import Forest, new_room, read_forest, walk
+
+if TYPE_CHECKING:
+    import lightgbm
 
 # A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
 # What the trees are told of an entity's namesakes stands in `models.namesakes`.
@@ -95,7 +97,9 @@ class Reranker:
         return read_forest(self.trees, len(PAIR_FEATURES), len(self.rate))
 
     @functools.cached_property
-    def _booster(self) -> lightgbm.Booster:
+    def _booster(self) -> "lightgbm.Booster":
+        import lightgbm  # which takes a second, and is needed for reasons only
+
         return lightgbm.Booster(model_str=self.trees)
 
     def pairs(
