@@ -31,9 +31,10 @@ from entities.tables import Entities, conform, from_records
 from models.bundle import write_bundle
 from models.decisions import Question
 from models.features import FeatureRows
-from models.labeler import Labeler
+from models.labeler import Labeler, proposed
 from models.linear import LinearStage
 from models.registry import load_model
+from models.trees import new_workspace, walk
 
 ENTITIES = 16_384
 """Entities of which each stage is timed."""
@@ -87,8 +88,13 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
     """Each stage of the labeler, and beside it what does the same."""
     few = entities.slice(0, SMALL)
     some = labeler.features.transform(few)
-    scores, chosen, _ = labeler.stages(some)
+    scores, chosen = proposed(
+        labeler.linear, labeler.implications, some, labeler.decisions.candidates
+    )
     pairs = labeler.pairs(some, scores, chosen)
+    by_feature, raw = np.ascontiguousarray(pairs.T), np.empty(len(pairs))
+    forest = labeler.reranker.forest
+    work = new_workspace(forest)
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
     matrix, weights = as_matrix(some, len(labeler.features.keys)), as_weights(labeler.linear)
     texts = as_texts(few)
@@ -103,12 +109,12 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
     yield Timed("scores of all labels", own, best(lambda: labeler.linear.scores(some), len(few)))
     yield Timed("scores of all labels", "SciPy, sparse", best(lambda: matrix @ weights, len(few)))
     yield Timed(
-        "probabilities of candidates",
+        "trees on the candidates",
         own,
-        best(lambda: labeler.reranker.probabilities(pairs), len(few)),
+        best(lambda: walk(forest, by_feature, work, raw), len(few)),
     )
     yield Timed(
-        "probabilities of candidates",
+        "trees on the candidates",
         "LightGBM predict",
         best(lambda: booster.predict(pairs, raw_score=True, num_threads=1), len(few)),
     )

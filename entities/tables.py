@@ -150,8 +150,8 @@ _TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
 _INFINITE = "{}: must be finite"
 
 
-class _TooLongError(Exception):
-    """A text has more bytes than a field may have."""
+class _MisfitError(Exception):
+    """A value of the right type that a field cannot hold; the text is the reason."""
 
 
 class _Rejections:
@@ -342,14 +342,12 @@ def _checked(
         if value is not None:
             try:
                 value = _checked_value(value, column)
-            except _TooLongError:
-                rejections.add(row, _TOO_LONG.format(field))
+            except _MisfitError as error:
+                rejections.add(row, str(error).format(field))
                 value = None
             except (TypeError, ValueError, OverflowError):
                 rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
                 value = None
-            if isinstance(value, float) and math.isinf(value):
-                rejections.add(row, _INFINITE.format(field))
         values.append(value)
     return values
 
@@ -377,6 +375,8 @@ def _checked_value(value: Any, column: Column) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError
         number = float(value)
+        if math.isinf(number):
+            raise _MisfitError(_INFINITE)
         return None if math.isnan(number) else number
     if kind is Kind.TAGS:
         if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
@@ -391,5 +391,5 @@ def _checked_value(value: Any, column: Column) -> Any:
     if not isinstance(value, str):
         raise TypeError
     if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate is not text
-        raise _TooLongError
+        raise _MisfitError(_TOO_LONG)
     return value

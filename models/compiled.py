@@ -28,7 +28,16 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         jit.enable_caching()
         file = jit._cache._cache_file
         file._source_stamp = (*file._source_stamp, _room_stamp())
+        file._load_index = functools.partial(_readable, file._load_index)
     return cast(Callable[P, R], jit)
+
+
+def _readable(load: Callable[[], dict[Any, str]]) -> dict[Any, str]:
+    """An index of machine code; an empty one if its types are of sources that are no more."""
+    try:
+        return load()
+    except (AttributeError, ImportError):
+        return {}
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from entities.errors import RequestError
 from models.compiled import compiled
 from models.implications import Implications, lift_all
 from models.labels import LabelSet
-from models.linear import LabelIds, Line, Scores, fill_line, new_line
+from models.linear import LabelIds, Line
 
 Probabilities = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
@@ -172,21 +172,6 @@ class Decisions:
             np.float32(self.intercept),
         )
 
-    def answer(
-        self,
-        question: Question,
-        labels: LabelSet,
-        implications: Implications,
-        scores: Scores,
-        chosen: LabelIds,
-        probabilities: Probabilities,
-    ) -> Answers:
-        """Answer for n entities from their scores (n x labels) and reranked candidates."""
-        asked = self.asked(question, labels)
-        lists = new_lists(len(chosen), chosen.shape[1], asked)
-        _answer(asked, implications, scores, chosen, probabilities, lists)
-        return lists.answers(labels)
-
     def thresholds(self, question: Question) -> Probabilities:
         """The thresholds that a question asks for, by label; raises RequestError."""
         if question.policy not in self.policy_names:
@@ -309,18 +294,3 @@ def _list_others(
             lists.asserted[n] = False
             n += 1
     return n
-
-
-@compiled
-def _answer(
-    asked: Asked,
-    implications: Implications,
-    scores: Scores,
-    chosen: LabelIds,
-    probabilities: Probabilities,
-    lists: Lists,
-) -> None:
-    line = new_line(scores.shape[1])
-    for row in range(chosen.shape[0]):
-        fill_line(scores[row], line)
-        answer_row(asked, implications, line, chosen[row], probabilities[row], lists, row)

@@ -15,7 +15,6 @@ from models.decisions import (
     Asked,
     Decisions,
     Lists,
-    Probabilities,
     Question,
     answer_row,
     concatenated,
@@ -26,8 +25,16 @@ from models.implications import Implications, choose_implied, raise_row
 from models.labels import LabelSet
 from models.linear import LabelIds, LinearStage, Scores, candidates, new_ahead, new_line, score_row
 from models.namesakes import Memory, Namesakes, recall_row
-from models.reranker import Knots, Pairs, Relations, Reranker, calibrate, describe
-from models.trees import Forest, new_room, walk
+from models.reranker import (
+    Knots,
+    Pairs,
+    Relations,
+    Reranker,
+    calibrate,
+    describe,
+    pair_features,
+)
+from models.trees import Forest, new_workspace, walk
 
 CHUNK = 16_384
 """Entities whose features are held at a time, so that memory does not grow with the request."""
@@ -75,18 +82,10 @@ class Labeler:
         """Raise RequestError for a question that this model cannot answer."""
         self.decisions.asked(question, self.labels)
 
-    def stages(self, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
-        """Scores of all labels, the candidates, and the probabilities of the candidates."""
-        scores, chosen = proposed(self.linear, self.implications, rows, self.decisions.candidates)
-        pairs = self.pairs(rows, scores, chosen)
-        probabilities = self.reranker.probabilities(pairs).reshape(chosen.shape)
-        self.implications.raise_probabilities(chosen, probabilities)
-        return scores, chosen, probabilities
-
     def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
         """What the reranker looks at: (n * candidates) x features."""
         recalled = self.namesakes.recall(rows.names, chosen)
-        return self.reranker.pairs(rows, scores, chosen, recalled)
+        return pair_features(rows, scores, chosen, recalled, self.reranker.relations)
 
     def _label_chunk(self, entities: Entities, asked: Asked) -> Answers:
         rows = self.features.transform(entities)
@@ -141,7 +140,7 @@ def _read_only(part: Any) -> Any:
 def _label(stages: _Stages, rows: FeatureRows, asked: Asked, count: int, lists: Lists) -> None:
     """All stages for one entity after another, so that what is known of one stays in the cache."""
     linear, implications, memory, relations, forest, knots = stages
-    ahead, line, room = new_ahead(rows), new_line(linear.bias.size), new_room(forest)
+    ahead, line, work = new_ahead(rows), new_line(linear.bias.size), new_workspace(forest)
     chosen = np.empty(count, np.int32)
     recalled = np.empty((count, 2), np.float32)
     pairs = np.empty((forest.features, count), np.float32)
@@ -153,7 +152,7 @@ def _label(stages: _Stages, rows: FeatureRows, asked: Asked, count: int, lists: 
         recall_row(memory, rows.names[row], chosen, recalled)
         known = rows.indptr[row + 1] - rows.indptr[row]
         describe(known, line.scores, chosen, recalled, relations, pairs)
-        walk(forest, pairs, room, raw)
+        walk(forest, pairs, work, raw)
         calibrate(raw, knots, probabilities)
         raise_row(implications, chosen, probabilities)
         answer_row(asked, implications, line, chosen, probabilities, lists, row)

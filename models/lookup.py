@@ -20,19 +20,35 @@ class LookupTable(NamedTuple):
 
 def lookup_table(keys: npt.NDArray[np.uint64]) -> LookupTable:
     """A table of distinct hashes, none of which is 0."""
-    size = 1 << int(2 * len(keys)).bit_length()
+    size = table_size(len(keys))
     table = LookupTable(np.zeros(size, np.uint64), np.zeros(size, np.int32))
     _fill(np.asarray(keys), table)
     return table
 
 
 @compiled
+def table_size(hashes: int) -> int:
+    """How many slots a table of some hashes has: a power of two, at least half of it free."""
+    size = 64
+    while size < 2 * hashes:
+        size *= 2
+    return size
+
+
+@compiled
+def slot_of(slots: npt.NDArray[np.uint64], size: int, key: np.uint64) -> int:
+    """Where a hash is among the first `size` slots, or else the free slot where it belongs."""
+    mask = np.uint64(size - 1)
+    slot = key & mask
+    while slots[slot] != 0 and slots[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@compiled
 def _fill(keys: npt.NDArray[np.uint64], table: LookupTable) -> None:
-    mask = np.uint64(table.slots.size - 1)
     for i in range(keys.size):
-        slot = keys[i] & mask
-        while table.slots[slot] != 0:
-            slot = (slot + np.uint64(1)) & mask
+        slot = slot_of(table.slots, table.slots.size, keys[i])
         table.slots[slot] = keys[i]
         table.positions[slot] = i
 
@@ -40,10 +56,5 @@ def _fill(keys: npt.NDArray[np.uint64], table: LookupTable) -> None:
 @compiled
 def find(table: LookupTable, key: np.uint64) -> int:
     """The position of a hash, -1 if it is not in the table or 0."""
-    mask = np.uint64(table.slots.size - 1)
-    slot = key & mask
-    while table.slots[slot] != 0:
-        if table.slots[slot] == key:
-            return int(table.positions[slot])
-        slot = (slot + np.uint64(1)) & mask
-    return -1
+    slot = slot_of(table.slots, table.slots.size, key)
+    return int(table.positions[slot]) if table.slots[slot] != 0 else -1

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from models.compiled import compiled
 from models.features import FeatureRows
 from models.linear import LabelIds, Scores
 from models.namesakes import Recalled
-from models.trees import Forest, new_room, read_forest, walk
+from models.trees import Forest, read_forest
 
 if TYPE_CHECKING:
     import lightgbm
@@ -42,7 +42,11 @@ PAIR_FEATURES = (
 _SMOOTH = np.float32(1e-3)
 _IMPLIES = np.float32(0.95)
 
-LABEL_FEATURE = PAIR_FEATURES.index("label")
+(
+    _SCORE, _RANK, _GAP_TO_BEST, _GAP_TO_PREVIOUS, _BEST, _SECOND,
+    _SUPPORT, _STRONGEST, _LIFT, _MISSING, _BROUGHT, _BRINGS, _SPECIALISATION,
+    _TOTAL, _KNOWN, _NAMESAKES, _WITH_LABEL, LABEL_FEATURE,
+) = range(len(PAIR_FEATURES))  # fmt: skip
 
 Floats = npt.NDArray[np.float32]
 Pairs = npt.NDArray[np.float32]
@@ -66,11 +70,11 @@ class Relations(NamedTuple):
     shares: Floats
     logs: Floats
 
-
-def relations(rate: Floats, company: npt.NDArray[np.uint8]) -> Relations:
-    """Relations with their logarithms; see there for the arguments."""
-    shares = (np.arange(256) / 255).astype(np.float32)
-    return Relations(rate, company, shares, np.log(shares + _SMOOTH))
+    @classmethod
+    def of(cls, rate: Floats, company: npt.NDArray[np.uint8]) -> Self:
+        """What follows from the rates and the company of labels."""
+        shares = (np.arange(256) / 255).astype(np.float32)
+        return cls(rate, company, shares, np.log(shares + _SMOOTH))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Reranker:
     @functools.cached_property
     def relations(self) -> Relations:
         """What pairs are described with."""
-        return relations(self.rate, self.company)
+        return Relations.of(self.rate, self.company)
 
     @functools.cached_property
     def forest(self) -> Forest:
@@ -101,18 +105,6 @@ class Reranker:
         import lightgbm  # which takes a second, and is needed for reasons only
 
         return lightgbm.Booster(model_str=self.trees)
-
-    def pairs(
-        self, rows: FeatureRows, scores: Scores, chosen: LabelIds, recalled: Recalled
-    ) -> Pairs:
-        """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
-        return pair_features(rows, scores, chosen, recalled, self.relations)
-
-    def probabilities(self, pairs: Pairs) -> Floats:
-        """The calibrated probability of each pair."""
-        raw = np.empty(len(pairs))
-        _walk_all(self.forest, pairs, raw)
-        return calibrated(raw, self.knots)
 
     def contributions(self, pairs: Pairs) -> npt.NDArray[np.float64]:
         """What each pair feature adds to the raw score of each pair, n x (features + 1).
@@ -146,15 +138,11 @@ def calibrated(raw: npt.NDArray[np.float64], knots: Knots) -> Floats:
 
 
 def pair_features(
-    rows: FeatureRows,
-    scores: Scores,
-    chosen: LabelIds,
-    recalled: Recalled,
-    known: Relations,
+    rows: FeatureRows, scores: Scores, chosen: LabelIds, recalled: Recalled, relations: Relations
 ) -> Pairs:
-    """One row of PAIR_FEATURES for each (entity, candidate)."""
+    """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
     out = np.empty((chosen.size, len(PAIR_FEATURES)), np.float32)
-    _describe_all(np.diff(rows.indptr), scores, chosen, recalled, known, out)
+    _describe_all(np.diff(rows.indptr), scores, chosen, recalled, relations, out)
     return out
 
 
@@ -176,47 +164,51 @@ def calibrate(raw: npt.NDArray[np.float64], knots: Knots, probabilities: Floats)
 
 @compiled
 def describe(
-    features: int,
+    known: int,
     scores: Scores,
     chosen: LabelIds,
     recalled: Recalled,
-    known: Relations,
-    out: Pairs,
+    relations: Relations,
+    out: Floats,
 ) -> None:
-    """The pairs of one entity, PAIR_FEATURES x candidates; `features` are those it has."""
-    rate, company, shares, logs = known
+    """The pairs of one entity, PAIR_FEATURES x candidates; `known` is how many features it has."""
+    second = scores[chosen[1]] if chosen.size > 1 else np.float32(-3)
+    for i in range(chosen.size):
+        score = scores[chosen[i]]
+        out[_SCORE, i] = score
+        out[_RANK, i] = i
+        out[_GAP_TO_BEST, i] = scores[chosen[0]] - score
+        out[_GAP_TO_PREVIOUS, i] = scores[chosen[i - 1]] - score if i > 0 else np.float32(0)
+        out[_BEST, i] = scores[chosen[0]]
+        out[_SECOND, i] = second
+        out[_KNOWN, i] = known
+        out[_NAMESAKES, i] = recalled[i, 0]
+        out[_WITH_LABEL, i] = recalled[i, 1]
+        out[LABEL_FEATURE, i] = chosen[i]
+    _describe_company(scores, chosen, relations, out)
+
+
+@compiled
+def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, out: Floats) -> None:
+    """What candidates say of one another."""
+    rate, company, shares, logs = relations
     count = chosen.size
     brings = np.empty((count, count), np.float32)
     news = np.empty((count, count), np.float32)
     share = np.empty(count, np.float32)
-    best, total = scores[chosen[0]], np.float32(0)
-    second = 1 if count > 1 else 0
     for j in range(count):
         for i in range(count):
             brought = company[chosen[j], chosen[i]]
             brings[j, i] = shares[brought]
             news[j, i] = logs[brought]
-        score = scores[chosen[j]]
-        share[j] = min(max((score + 1) / 2, np.float32(0)), np.float32(1))
-        total += share[j]
+        share[j] = min(max((scores[chosen[j]] + 1) / 2, np.float32(0)), np.float32(1))
     for i in range(count):
-        score = scores[chosen[i]]
-        other = second if i == 0 else 0
-        out[0, i] = score
-        out[1, i] = i
-        out[2, i] = best - score
-        out[3, i] = scores[chosen[i - 1]] - score if i > 0 else np.float32(0)
-        out[4, i] = best
-        out[5, i] = scores[chosen[second]] if count > 1 else np.float32(-3)
-        out[10, i] = brings[other, i]
-        out[11, i] = brings[i, other]
-        out[13, i] = total
-        out[14, i] = features
-        out[15, i] = recalled[i, 0]
-        out[16, i] = recalled[i, 1]
-        out[17, i] = chosen[i]
+        other = 1 if i == 0 and count > 1 else 0
+        out[_BROUGHT, i] = brings[other, i]
+        out[_BRINGS, i] = brings[i, other]
     for i in range(count):  # no label is company to itself
         brings[i, i] = news[i, i] = 0
+    total = share.sum()
     for i in range(count):
         support = strongest = lift = missing = np.float32(0)
         specialisation = np.float32(-3)
@@ -227,28 +219,24 @@ def describe(
             missing += (1 - share[j]) * brings[i, j]
             if brings[j, i] > _IMPLIES:
                 specialisation = max(specialisation, scores[chosen[j]])
-        out[6, i] = support
-        out[7, i] = strongest
-        out[8, i] = lift - (total - share[i]) * np.log(rate[chosen[i]] + _SMOOTH)
-        out[9, i] = missing
-        out[12, i] = specialisation
+        out[_SUPPORT, i] = support
+        out[_STRONGEST, i] = strongest
+        out[_LIFT, i] = lift - (total - share[i]) * np.log(rate[chosen[i]] + _SMOOTH)
+        out[_MISSING, i] = missing
+        out[_SPECIALISATION, i] = specialisation
+        out[_TOTAL, i] = total
 
 
 @compiled
 def _describe_all(
-    features: npt.NDArray[np.int64],
+    known: npt.NDArray[np.int64],
     scores: Scores,
     chosen: LabelIds,
     recalled: Recalled,
-    known: Relations,
+    relations: Relations,
     out: Pairs,
 ) -> None:
     count = chosen.shape[1]
     for row in range(chosen.shape[0]):
         pairs = out[row * count : (row + 1) * count].T
-        describe(features[row], scores[row], chosen[row], recalled[row], known, pairs)
-
-
-@compiled
-def _walk_all(forest: Forest, pairs: Pairs, raw: npt.NDArray[np.float64]) -> None:
-    walk(forest, pairs.T, new_room(forest), raw)
+        describe(known[row], scores[row], chosen[row], recalled[row], relations, pairs)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
+from models.lookup import slot_of, table_size
 
 TEXT, NAME, WORDS, VALUES, TAGS, WEB, PHONE = range(7)
 """How a column's text is read; `models.features` maps the kinds of an entity schema to these."""
@@ -78,7 +79,7 @@ def scratch(source: TokenSource) -> Scratch:
         np.empty(2 * source.longest + 2, np.int32),
         np.empty(columns * tokens_at_most(source.longest) + made, np.uint64),
         np.zeros(1, np.uint64),
-        np.empty(_slots_for(columns * tokens_at_most(source.longest) + made), np.uint64),
+        np.empty(table_size(columns * tokens_at_most(source.longest) + made), np.uint64),
     )
 
 
@@ -395,25 +396,13 @@ def _assign(out: Hashes, first: int, end: int, group: int) -> None:
 
 
 @compiled
-def _slots_for(tokens: int) -> int:
-    """The size of a hash table for some tokens: a power of two, at least half of it free."""
-    slots = 64
-    while slots < 2 * tokens:
-        slots *= 2
-    return slots
-
-
-@compiled
 def _distinct(out: Hashes, n: int, slots: Hashes) -> int:
     """Keep each of n tokens once, in their order; returns how many."""
-    size = _slots_for(n)
+    size = table_size(n)
     slots[:size] = 0
-    mask = np.uint64(size - 1)
     kept = 0
     for i in range(n):
-        slot = out[i] & mask
-        while slots[slot] != 0 and slots[slot] != out[i]:
-            slot = (slot + np.uint64(1)) & mask
+        slot = slot_of(slots, size, out[i])
         if slots[slot] == 0:
             slots[slot] = out[i]
             out[kept] = out[i]
@@ -439,24 +428,23 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
         kind, seed = source.kinds[c], source.seeds[c]
         first = at
         group = SPEECH if kind in (NAME, WORDS) else CONTEXT
+        m = 0
         if kind in (TEXT, NAME):
             at, m = text_tokens(points, n, source.classes, seed, padded, out, at)
-            if c == source.identity:
-                name[0] = out[first:at].sum()
-            if kind == NAME:
-                _assign(out, first, at, SPEECH)
-                first, group = at, LETTERS
-                at = letter_tokens(padded, m, seed, out, at)
         elif kind == WORDS:
             at = word_tokens(points, n, seed, out, at)
-            if c == source.identity:
-                name[0] = out[first:at].sum()
         elif kind in (VALUES, TAGS):
             at = value_tokens(points, n, seed, kind == TAGS, out, at)
         elif kind == WEB:
             at = web_tokens(points, n, source.classes, seed, padded, out, at)
         elif kind == PHONE:
             at = phone_tokens(points, n, seed, out, at)
+        if c == source.identity:
+            name[0] = out[first:at].sum()
+        if kind == NAME:
+            _assign(out, first, at, SPEECH)
+            first, group = at, LETTERS
+            at = letter_tokens(padded, m, seed, out, at)
         _assign(out, first, at, group)
     first = at
     for c in range(source.made.shape[1]):

@@ -47,7 +47,7 @@ class Forest(NamedTuple):
     values: npt.NDArray[np.float64]
 
 
-class Room(NamedTuple):
+class Workspace(NamedTuple):
     """Working memory for LANES pairs: their values, and the leaves they can still reach."""
 
     pairs: Floats
@@ -195,7 +195,7 @@ def _in_category(tree: _Tree, node: int, labels: int) -> npt.NDArray[np.bool_]:
     place = int(tree.thresholds[node])
     words = tree.categories[tree.bounds[place] : tree.bounds[place + 1]]
     bits = np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little").astype(np.bool_)
-    return np.resize(np.concatenate([bits, np.zeros(labels, np.bool_)]), labels)
+    return np.concatenate([bits, np.zeros(labels, np.bool_)])[:labels]
 
 
 def _unknown_goes_left(tree: _Tree, node: int) -> bool:
@@ -215,16 +215,16 @@ def _at_most(threshold: np.float64) -> np.float32:
 
 
 @compiled
-def new_room(forest: Forest) -> Room:
+def new_workspace(forest: Forest) -> Workspace:
     """Working memory for `walk`."""
-    return Room(
+    return Workspace(
         np.zeros((2 * forest.features, LANES), np.float32),
         np.empty((forest.values.shape[0], LANES), np.uint16),
     )
 
 
 @compiled
-def walk(forest: Forest, pairs: Floats, room: Room, raw: npt.NDArray[np.float64]) -> None:
+def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.float64]) -> None:
     """The sums of what the leaves add, for each of some pairs (float32[features, pairs])."""
     features, trees = forest.features, forest.values.shape[0]
     for first in range(0, pairs.shape[1], LANES):
@@ -234,14 +234,14 @@ def walk(forest: Forest, pairs: Floats, room: Room, raw: npt.NDArray[np.float64]
                 value = pairs[feature, first + lane]
                 value = np.float32(0) if abs(value) <= _ZERO else value
                 unknown = np.isnan(value)
-                room.pairs[feature, lane] = np.float32(np.inf) if unknown else value
-                room.pairs[features + feature, lane] = np.float32(-np.inf) if unknown else value
-        room.reached[:] = _EVERY_LEAF
+                work.pairs[feature, lane] = np.float32(np.inf) if unknown else value
+                work.pairs[features + feature, lane] = np.float32(-np.inf) if unknown else value
+        work.reached[:] = _EVERY_LEAF
         for node in range(forest.trees.size):
             keep_leaves(
-                room.reached,
+                work.reached,
                 forest.trees[node],
-                room.pairs,
+                work.pairs,
                 forest.columns[node],
                 forest.thresholds[node],
                 forest.right[node],
@@ -250,6 +250,6 @@ def walk(forest: Forest, pairs: Floats, room: Room, raw: npt.NDArray[np.float64]
             label = int(pairs[features - 1, first + lane])
             total = 0.0
             for tree in range(trees):
-                leaves = room.reached[tree, lane] & forest.by_label[label, tree]
+                leaves = work.reached[tree, lane] & forest.by_label[label, tree]
                 total += forest.values[tree, trailing_zeros(leaves)]
             raw[first + lane] = total

@@ -9,6 +9,7 @@ from entities.tables import Entities
 from models import tokens
 from models.compiled import compiled
 from models.features import FeatureSpace, number_columns, token_source
+from models.lookup import slot_of
 from models.tokens import Scratch, TokenSource, row_tokens
 
 FEATURES_AT_MOST = 1 << 19
@@ -85,18 +86,14 @@ def _count(
     source: TokenSource, scratch: Scratch, row: int, keys: Keys, counts: Counts, used: int
 ) -> tuple[int, int]:
     """Count from `row` on until the table is half full; returns the next row and slots in use."""
-    mask = np.uint64(keys.size - 1)
     while row < source.made.shape[0] and 2 * used <= keys.size:
         n = row_tokens(row, source, scratch)
         if used + n >= keys.size:
             break
         for i in range(n):
-            token = scratch.tokens[i]
-            slot = token & mask
-            while keys[slot] != 0 and keys[slot] != token:
-                slot = (slot + np.uint64(1)) & mask
+            slot = slot_of(keys, keys.size, scratch.tokens[i])
             if keys[slot] == 0:
-                keys[slot] = token
+                keys[slot] = scratch.tokens[i]
                 used += 1
             counts[slot] += 1
         row += 1
@@ -105,11 +102,8 @@ def _count(
 
 @compiled
 def _move(keys: Keys, counts: Counts, to_keys: Keys, to_counts: Counts) -> None:
-    mask = np.uint64(to_keys.size - 1)
     for i in range(keys.size):
         if keys[i] != 0:
-            slot = keys[i] & mask
-            while to_keys[slot] != 0:
-                slot = (slot + np.uint64(1)) & mask
+            slot = slot_of(to_keys, to_keys.size, keys[i])
             to_keys[slot] = keys[i]
             to_counts[slot] = counts[i]

@@ -23,7 +23,6 @@ from models.reranker import (
     Reranker,
     calibrated,
     pair_features,
-    relations,
 )
 from models.trees import LEAVES_AT_MOST
 from training.data import LabelledEntities, name_hashes
@@ -134,10 +133,10 @@ def fit_labeler(
     implications = learn_implications(
         labels, matrix.counts(), shares, evidence, data.entities.schema.implies
     )
-    known = relations(label_rates(matrix), as_bytes(shares))
+    relations = Relations.of(label_rates(matrix), as_bytes(shares))
     with ThreadPoolExecutor(configuration.threads) as pool:
         return _Fit(
-            data.entities, labels, matrix, known, implications, configuration, progress, pool
+            data.entities, labels, matrix, relations, implications, configuration, progress, pool
         ).run()
 
 

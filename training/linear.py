@@ -22,7 +22,7 @@ from models.instructions import narrowed, prefetch, widened
 from models.labels import LabelMatrix
 from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, padded
 
-BLOCK = 128
+TOGETHER = 128
 """Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
 START = np.float32(-1)
 """Scores before any weight is learned: on the margin of a label that is absent."""
@@ -53,11 +53,11 @@ def fit_linear(
     pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
     done.
     """
-    firsts = range(0, labels.labels, BLOCK)
+    firsts = range(0, labels.labels, TOGETHER)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
 
     def fit_block(first: int) -> _Block:
-        width = min(BLOCK, labels.labels - first)
+        width = min(TOGETHER, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
         duals = np.zeros((len(labels), width), np.float32)

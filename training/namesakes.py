@@ -13,9 +13,10 @@ Floats = npt.NDArray[np.float32]
 def learn_namesakes(names: Hashes, labels: LabelMatrix) -> Namesakes:
     """Count the labels of the rows of each name; rows without a name (0) are nobody's namesakes."""
     order = np.argsort(names, kind="stable")
-    keys, firsts, counts = np.unique(names[order], return_index=True, return_counts=True)
-    nameless = int(len(keys) > 0 and keys[0] == 0)
-    keys, firsts, counts = keys[nameless:], firsts[nameless:], counts[nameless:]
+    order = order[np.count_nonzero(names == 0) :]
+    given = names[order]
+    firsts = np.flatnonzero(np.diff(given, prepend=np.uint64(0)))
+    keys, counts = given[firsts], np.diff(firsts, append=len(given))
     indptr = np.zeros(len(keys) + 1, np.int64)
     ids = np.empty(len(labels.ids), np.int32)
     shares = np.empty(len(labels.ids), np.uint8)

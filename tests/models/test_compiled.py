@@ -43,7 +43,11 @@ def test_a_change_in_another_module_is_seen(tmp_path: Path) -> None:
     text = tokens.read_text("utf-8")
     changed = text.replace("_LONGEST_GRAM = 3, 5", "_LONGEST_GRAM = 3, 3")
     assert changed != text
-    tokens.write_text(changed, "utf-8")
+    renamed = changed.replace("TokenSource", "TokenSpring")
+    assert renamed != changed
+    tokens.write_text(renamed, "utf-8")
+    features = tmp_path / "models" / "features.py"
+    features.write_text(features.read_text("utf-8").replace("TokenSource", "TokenSpring"), "utf-8")
     assert counted(tmp_path) < before
 
 

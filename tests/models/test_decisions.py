@@ -15,6 +15,7 @@ from models.decisions import TOP_K_LIMIT, Answers, Decisions, Question, concaten
 from models.implications import Implications
 from models.labels import LabelSet
 from models.linear import candidates
+from tests import plain
 
 some = settings(max_examples=100, deadline=None)
 
@@ -33,8 +34,14 @@ class Case:
     decisions: Decisions
 
     def answer(self, question: Question) -> Answers:
-        return self.decisions.answer(
-            question, self.labels, self.implications, self.scores, self.chosen, self.probabilities
+        return plain.answer(
+            self.decisions,
+            question,
+            self.labels,
+            self.implications,
+            self.scores,
+            self.chosen,
+            self.probabilities,
         )
 
     @property

@@ -12,6 +12,7 @@ from models.decisions import BALANCED, Answers, Decisions, Question
 from models.implications import Implications
 from models.labels import LabelSet
 from models.linear import candidates
+from tests import plain
 
 L = 12
 some = settings(max_examples=100, deadline=None)
@@ -54,7 +55,7 @@ def answered(implications: Implications, seed: int, question: Question, rows: in
     thresholds = (random.integers(0, 11, L) / 10).astype(np.float32)
     decisions = Decisions(5, 1.5, -1.0, {BALANCED: thresholds}, {})
     labels = LabelSet(tuple(f"{n:02}" for n in range(L)))
-    answers = decisions.answer(question, labels, implications, scores, chosen, probabilities)
+    answers = plain.answer(decisions, question, labels, implications, scores, chosen, probabilities)
     return Case(implications, scores, chosen, answers)
 
 

@@ -15,6 +15,7 @@ from models.labeler import CHUNK, Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage, padded
 from models.reranker import Reranker
+from tests import plain
 
 
 def assert_same(left: Answers, right: Answers) -> None:
@@ -111,7 +112,7 @@ def test_patterns_without_a_label_are_refused_before_any_work(
 
 def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 7))
-    scores, chosen, probabilities = labeler.stages(rows)
+    scores, chosen, probabilities = plain.stages(labeler, rows)
     count = labeler.decisions.candidates
     assert scores.shape == (7, len(labeler.labels))
     assert chosen.shape == probabilities.shape == (7, count)
@@ -120,7 +121,7 @@ def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) ->
 
 def test_no_rows_pass_all_stages(labeler: Labeler) -> None:
     rows = labeler.features.transform(Entities.empty(labeler.schema, 0))
-    scores, chosen, probabilities = labeler.stages(rows)
+    scores, chosen, probabilities = plain.stages(labeler, rows)
     assert len(scores) == len(chosen) == len(probabilities) == 0
 
 
@@ -146,8 +147,9 @@ def test_one_pass_answers_as_stage_after_stage(
     labeler: Labeler, brands: Entities, question: Question
 ) -> None:
     entities = brands.slice(0, 700)
-    stages = labeler.stages(labeler.features.transform(entities))
-    expected = labeler.decisions.answer(question, labeler.labels, labeler.implications, *stages)
+    stages = plain.stages(labeler, labeler.features.transform(entities))
+    decisions, implications = labeler.decisions, labeler.implications
+    expected = plain.answer(decisions, question, labeler.labels, implications, *stages)
     assert_same(labeler.label(entities, question), expected)
 
 

@@ -16,6 +16,7 @@ from models.labeler import Labeler
 from models.labels import LabelSet, label_matrix
 from models.namesakes import COUNTED_AT_MOST
 from models.reranker import PAIR_FEATURES
+from tests import plain
 from training.namesakes import learn_namesakes
 
 COLUMNS = [PAIR_FEATURES.index(name) for name in ("namesakes", "namesakes_with_label")]
@@ -105,7 +106,7 @@ def test_a_model_remembers_its_training_rows(
 
 def test_the_reranker_is_told_of_namesakes(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 200))
-    scores, chosen, _ = labeler.stages(rows)
+    scores, chosen, _ = plain.stages(labeler, rows)
     nobody = learn_namesakes(
         np.zeros(0, np.uint64), label_matrix(pa.array([], pa.list_(pa.string())), labeler.labels)
     )

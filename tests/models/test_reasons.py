@@ -17,6 +17,7 @@ from entities.tables import Entities, from_records
 from models.decisions import Answers, Question
 from models.labeler import CHUNK, Labeler
 from models.reasons import ABOUT, LARGEST, NEGLIGIBLE, REASON, TEXT_LIMIT, all_reasons, explain
+from tests import plain
 
 some = settings(max_examples=30, deadline=None)
 
@@ -44,7 +45,7 @@ RECORDS = st.fixed_dictionaries(
 def raw_log_odds(labeler: Labeler, entities: Entities, answers: Answers) -> npt.NDArray[np.float64]:
     """Of each label listed: the trees' raw score, or what the linear score is converted to."""
     rows = labeler.features.transform(entities)
-    scores, chosen, _ = labeler.stages(rows)
+    scores, chosen, _ = plain.stages(labeler, rows)
     trees = lightgbm.Booster(model_str=labeler.reranker.trees)
     pairs = labeler.pairs(rows, scores, chosen)
     raw = np.asarray(trees.predict(pairs, raw_score=True)).reshape(chosen.shape)
@@ -237,7 +238,7 @@ def test_the_company_is_named_by_its_strongest_candidate(labeler: Labeler) -> No
     entities = from_records([{"name": "Joe's Pizza", "country": "US"}], labeler.schema)
     answers = labeler.label(entities, Question(top_k=5))
     (reasons,) = all_reasons(labeler, entities, answers)
-    scores, chosen, _ = labeler.stages(labeler.features.transform(entities))
+    scores, chosen, _ = plain.stages(labeler, labeler.features.transform(entities))
     lifts = labeler.reranker.lifts(scores[0], chosen[0], answers.ids)
     named = 0
     for lift, company, companion, label in zip(

@@ -2,7 +2,6 @@
 
 import math
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,7 +15,8 @@ from models.labeler import Labeler
 from models.labels import label_matrix
 from models.linear import LabelIds, Scores, candidates
 from models.namesakes import Recalled
-from models.reranker import LABEL_FEATURE, PAIR_FEATURES, calibrated, pair_features, relations
+from models.reranker import LABEL_FEATURE, PAIR_FEATURES, Relations, calibrated, pair_features
+from tests import plain
 
 some = settings(max_examples=60, deadline=None)
 
@@ -82,7 +82,7 @@ def assert_as_by_hand(
     rate: npt.NDArray[np.float32],
     company: npt.NDArray[np.uint8],
 ) -> None:
-    found = pair_features(rows, scores, chosen, recalled, relations(rate, company))
+    found = pair_features(rows, scores, chosen, recalled, Relations.of(rate, company))
     expected = [
         pair
         for row, length in enumerate(np.diff(rows.indptr))
@@ -117,7 +117,7 @@ def test_pairs_are_as_in_plain_python(seed: int, labels: int, count: int, entiti
 
 def test_real_pairs_are_as_in_plain_python(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(100, 5))
-    scores, chosen, _ = labeler.stages(rows)
+    scores, chosen, _ = plain.stages(labeler, rows)
     reranker = labeler.reranker
     recalled = labeler.namesakes.recall(rows.names, chosen)
     assert_as_by_hand(rows, scores, chosen, recalled, reranker.rate, reranker.company)
@@ -162,42 +162,24 @@ def test_the_knots_of_a_real_model_are_in_order(labeler: Labeler) -> None:
 # Probabilities.
 
 
-def test_probabilities_are_calibrated_scores_of_the_trees(
-    labeler: Labeler, brands: Entities
-) -> None:
-    rows = labeler.features.transform(brands.slice(0, 40))
-    scores, chosen, probabilities = labeler.stages(rows)
-    reranker = labeler.reranker
-    trees = lightgbm.Booster(model_str=reranker.trees)
-    raw = np.asarray(trees.predict(labeler.pairs(rows, scores, chosen), raw_score=True))
-    expected = calibrated(raw, reranker.knots).reshape(chosen.shape)
-    assert probabilities.dtype == np.float32
-    assert np.array_equal(probabilities, expected)
-
-
 def test_the_probabilities_of_a_row_do_not_depend_on_its_neighbours(
     labeler: Labeler, brands: Entities
 ) -> None:
     rows = labeler.features.transform(brands.slice(0, 40))
-    _, _, together = labeler.stages(rows)
+    _, _, together = plain.stages(labeler, rows)
     order = np.random.default_rng(0).permutation(40)
-    _, _, shuffled = labeler.stages(rows.take(order))
+    _, _, shuffled = plain.stages(labeler, rows.take(order))
     assert np.array_equal(shuffled, together[order])
     for row in range(5):
-        _, _, alone = labeler.stages(rows.take(np.array([row])))
+        _, _, alone = plain.stages(labeler, rows.take(np.array([row])))
         assert np.array_equal(alone, together[row : row + 1])
-
-
-def test_no_pairs_have_no_probabilities(labeler: Labeler) -> None:
-    nothing = np.zeros((0, len(PAIR_FEATURES)), np.float32)
-    assert labeler.reranker.probabilities(nothing).shape == (0,)
 
 
 def test_a_probability_says_how_often_a_label_is_true(
     labeler: Labeler, brands: Entities, brand_labels: pa.ListArray
 ) -> None:
     truth = label_matrix(brand_labels, labeler.labels)
-    _, chosen, probabilities = labeler.stages(labeler.features.transform(brands))
+    _, chosen, probabilities = plain.stages(labeler, labeler.features.transform(brands))
     hits = truth.contains(chosen)
     assert hits[probabilities > 0.9].mean() > 0.8
     assert hits[probabilities < 0.1].mean() < 0.2
@@ -208,17 +190,16 @@ def test_a_probability_says_how_often_a_label_is_true(
 
 def test_contributions_sum_to_raw_scores(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 5))
-    pairs = labeler.pairs(rows, *labeler.stages(rows)[:2])
-    trees = lightgbm.Booster(model_str=labeler.reranker.trees)
+    pairs = plain.pairs_of(labeler, rows)
     contributions = labeler.reranker.contributions(pairs)
     assert contributions.shape == (len(pairs), len(PAIR_FEATURES) + 1)
-    assert contributions.sum(axis=1) == pytest.approx(trees.predict(pairs, raw_score=True))
+    assert contributions.sum(axis=1) == pytest.approx(plain.raw_scores(labeler, pairs))
     assert labeler.reranker.contributions(pairs[:0]).shape == (0, len(PAIR_FEATURES) + 1)
 
 
 def test_lifts_sum_to_the_feature_of_that_name(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(7, 1))
-    scores, chosen, _ = labeler.stages(rows)
+    scores, chosen, _ = plain.stages(labeler, rows)
     pairs = labeler.pairs(rows, scores, chosen)
     lifts = labeler.reranker.lifts(scores[0], chosen[0], chosen[0])
     assert (np.diag(lifts) == 0).all()

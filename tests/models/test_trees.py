@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from entities.tables import Entities
 from models.labeler import Labeler
 from models.reranker import PAIR_FEATURES
-from models.trees import LEAVES_AT_MOST, Forest, new_room, read_forest, walk
+from models.trees import LEAVES_AT_MOST, Forest, new_workspace, read_forest, walk
+from tests import plain
 
 some = settings(max_examples=25, deadline=None)
 
@@ -47,7 +48,7 @@ def grown(seed: int, leaves: int, trees: int, unknown: float) -> lightgbm.Booste
 
 def walked(forest: Forest, pairs: Pairs) -> npt.NDArray[np.float64]:
     raw = np.empty(len(pairs))
-    walk(forest, np.ascontiguousarray(pairs.T), new_room(forest), raw)
+    walk(forest, np.ascontiguousarray(pairs.T), new_workspace(forest), raw)
     return raw
 
 
@@ -104,8 +105,8 @@ def test_a_tree_of_one_leaf_adds_that() -> None:
 
 def test_real_pairs_are_scored_as_by_lightgbm(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 300))
-    pairs = labeler.pairs(rows, *labeler.stages(rows)[:2])
-    expected = lightgbm.Booster(model_str=labeler.reranker.trees).predict(pairs, raw_score=True)
+    pairs = plain.pairs_of(labeler, rows)
+    expected = plain.raw_scores(labeler, pairs)
     np.testing.assert_array_equal(walked(labeler.reranker.forest, pairs), expected)
 
 

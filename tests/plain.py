@@ -1,0 +1,61 @@
+"""The stages one after another for all entities: what the one pass over each entity must equal."""
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+
+from models.decisions import Answers, Decisions, Question, answer_row, new_lists
+from models.features import FeatureRows
+from models.implications import Implications
+from models.labeler import Labeler, proposed
+from models.labels import LabelSet
+from models.linear import LabelIds, Scores, fill_line, new_line
+from models.reranker import Pairs, calibrated
+
+Probabilities = npt.NDArray[np.float32]
+
+
+def candidates_of(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds]:
+    """Scores of all labels, and the candidates."""
+    return proposed(labeler.linear, labeler.implications, rows, labeler.decisions.candidates)
+
+
+def pairs_of(labeler: Labeler, rows: FeatureRows) -> Pairs:
+    """What the trees look at."""
+    return labeler.pairs(rows, *candidates_of(labeler, rows))
+
+
+def raw_scores(labeler: Labeler, pairs: Pairs) -> npt.NDArray[np.float64]:
+    """What LightGBM's own prediction says of pairs."""
+    if not len(pairs):
+        return np.zeros(0)
+    booster = lightgbm.Booster(model_str=labeler.reranker.trees)
+    return np.asarray(booster.predict(pairs, raw_score=True))
+
+
+def stages(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
+    """Scores of all labels, the candidates, and the probabilities of the candidates."""
+    scores, chosen = candidates_of(labeler, rows)
+    raw = raw_scores(labeler, labeler.pairs(rows, scores, chosen))
+    probabilities = calibrated(raw, labeler.reranker.knots).reshape(chosen.shape)
+    labeler.implications.raise_probabilities(chosen, probabilities)
+    return scores, chosen, probabilities
+
+
+def answer(
+    decisions: Decisions,
+    question: Question,
+    labels: LabelSet,
+    implications: Implications,
+    scores: Scores,
+    chosen: LabelIds,
+    probabilities: Probabilities,
+) -> Answers:
+    """Answers for n entities from their scores (n x labels) and reranked candidates."""
+    asked = decisions.asked(question, labels)
+    lists = new_lists(len(chosen), chosen.shape[1], asked)
+    line = new_line(scores.shape[1])
+    for row in range(len(chosen)):
+        fill_line(scores[row], line)
+        answer_row(asked, implications, line, chosen[row], probabilities[row], lists, row)
+    return lists.answers(labels)
