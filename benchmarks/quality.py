@@ -301,7 +301,9 @@ def parser() -> argparse.ArgumentParser:
     sets, peers = [s.name for s in SETS], [p.name for p in PEERS]
     top = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     top.add_argument("--sets", nargs="+", choices=sets, default=sets, help="default: all")
-    top.add_argument("--peers", nargs="+", choices=peers, default=peers, help="default: all")
+    top.add_argument(
+        "--peers", nargs="+", choices=peers, default=peers, help="in this order (default: all)"
+    )
     top.add_argument(
         "--minutes", type=float, default=15.0, metavar="M", help="given to one cell (default: 15)"
     )
@@ -319,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     run = Run(
         [s for s in SETS if s.name in given.sets],
-        [p for p in PEERS if p.name in given.peers],
+        [peer for name in given.peers for peer in PEERS if peer.name == name],
         given.minutes,
         given.threads,
         given.rows,
