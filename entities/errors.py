@@ -58,8 +58,9 @@ class StorageError(LabelwrightError):
     """A file system or store that is full, missing or not permitted."""
 
 
-def reason(error: OSError) -> str:
-    """Why a file system refused, in words a user can act on."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+def reason(error: Exception) -> str:
+    """Why a file system or a store refused, in words a user can act on."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "no space is left"
-    return os.strerror(error.errno or errno.EIO)
+    return os.strerror(number) if number else str(error).split("\n", 1)[0][:200]

@@ -3,21 +3,25 @@
 The end of the name tells the format; CSV and JSON Lines may be compressed (`.gz`, `.zst`, ...).
 """
 
+import bisect
+import csv
 import dataclasses
 import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.fs
 import pyarrow.parquet as pq
 
 from entities.errors import DataError
+from entities.locations import Location, Where, locate
 from entities.schema import EntitySchema
 from entities.tables import Entities, conform, from_records, is_text
 
@@ -25,9 +29,10 @@ BATCH_ROWS = 16_384
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 LABEL_COLUMNS = ("labels", "absent")
-Labels = Sequence[str]
 LABEL_SEPARATOR = "|"
 """What stands between labels in a CSV cell."""
+HEADER_LIMIT = 1 << 20
+"""Bytes within which the header of a CSV file ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,65 +40,125 @@ class Batch:
     """Some consecutive rows of a file: the entities, and the labels that came with them.
 
     `labels`, and those that are known to be `absent`, are list<string> arrays, or None where the
-    file has no such column.
+    file has no such column. `share` is how much of all there is has been read after it, None where
+    nobody knows.
     """
 
     entities: Entities
     labels: pa.ListArray | None = None
     absent: pa.ListArray | None = None
+    share: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Consecutive rows of a file as they stand there: a table, or lines of JSON.
+
+    `content` is None for rows that are passed over; `names` are those of all columns of a table;
+    `read` says how many bytes of the file have been read after it.
+    """
+
+    rows: int
+    read: float
+    content: pa.Table | list[bytes] | None = None
+    names: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A file, its size in bytes, the columns of labels to read, and how many rows to pass over."""
+
+    file: Location
+    size: int
+    schema: EntitySchema
+    labels: Sequence[str]
+    skip: int
 
 
 def read_batches(
-    path: Path, schema: EntitySchema, first_row: int = 0, labelled: bool = True
+    where: Where,
+    schema: EntitySchema,
+    first_row: int = 0,
+    labelled: bool = True,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """The rows of a file or folder in order, a few thousand at a time; raises DataError.
 
     `first_row` is the number of the first row, for ids that are made. What labels they have is read
-    only if they are to come `labelled`.
+    only if they are to come `labelled`. The first `skip` rows are passed over.
     """
     labels = LABEL_COLUMNS if labelled else ()
-    for file in files_of(path):
+    files = files_of(where)
+    sizes = [size_of(file) for file in files]
+    before, total = 0, sum(sizes)
+    for file, size in zip(files, sizes, strict=True):
+        source = _Source(file, size, schema, labels, skip)
         try:
-            for batch in _READERS[format_of(file)](file, schema, first_row, labels):
-                first_row += len(batch.entities)
-                yield batch
+            for piece in _READERS[format_of(file)](source):
+                passed = min(skip, piece.rows)
+                skip -= passed
+                first_row += passed
+                if passed < piece.rows or not piece.rows:
+                    share = (before + piece.read) / total if total else None
+                    yield dataclasses.replace(_batch(piece, passed, source, first_row), share=share)
+                    first_row += piece.rows - passed
+            before += size
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file} cannot be read: {_first_line(error)}") from error
 
 
-def count_rows(path: Path) -> int | None:
+def size_of(file: Location) -> int:
+    """The bytes of a file; 0 of a standard stream."""
+    info = file.info()
+    return info.size or 0 if info else 0
+
+
+def count_rows(where: Where) -> int | None:
     """How many rows a path holds where that is known without reading it (Parquet), else None."""
-    files = files_of(path)
+    files = files_of(where)
     if any(format_of(file) != "parquet" for file in files):
         return None
+    rows = 0
     try:
-        rows: int = sum(pq.read_metadata(file).num_rows for file in files)
+        for file in files:
+            with file.open() as stream:
+                rows += pq.read_metadata(stream).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise DataError(f"{where} cannot be read: {_first_line(error)}") from error
     return rows
 
 
-def files_of(path: Path) -> list[Path]:
+def files_of(where: Where) -> list[Location]:
     """The file itself, or the Parquet files of a folder in order of name; raises DataError."""
-    if path.is_dir():
-        files = sorted(file for file in path.glob("**/*.parquet") if file.is_file())
-        if not files:
-            raise DataError(f"folder {path} holds no .parquet file")
-        return files
-    if not path.exists():
-        raise DataError(f"no file {path}")
-    return [path]
+    location = locate(where)
+    info = location.info()
+    if info is None:
+        return [location]
+    if info.type == pyarrow.fs.FileType.NotFound:
+        raise DataError(f"no file {location}")
+    if info.type != pyarrow.fs.FileType.Directory:
+        return [location]
+    if not (files := [file for file in location.files() if file.name.endswith(".parquet")]):
+        raise DataError(f"folder {location} holds no .parquet file")
+    return files
 
 
-def format_of(path: Path) -> str:
+def format_of(location: Location) -> str:
     """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffixes = [suffix.lower() for suffix in PurePosixPath(location.name).suffixes]
     compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
     if compressed:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in FORMATS or (compressed and suffixes[-1] == ".parquet"):
-        raise DataError(f"{path}: a file must end in {', '.join(FORMATS)} (text may end in .gz)")
+        raise DataError(
+            f"{location}: a file must end in {', '.join(FORMATS)} (text may end in .gz)"
+        )
     return FORMATS[suffixes[-1]]
+
+
+def compression_of(location: Location) -> str | None:
+    """How text is compressed, by the end of the name."""
+    return COMPRESSIONS.get(PurePosixPath(location.name).suffix.lower())
 
 
 def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.ListArray:
@@ -113,46 +178,58 @@ def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.
     return lists
 
 
-def _read_parquet(
-    file: Path, schema: EntitySchema, first_row: int, labels: Labels
-) -> Iterator[Batch]:
-    with pq.ParquetFile(file) as parquet:
+def _read_parquet(source: _Source) -> Iterator[_Piece]:
+    with source.file.open() as stream:
+        parquet = pq.ParquetFile(stream)
+        groups = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
+        ends = list(itertools.accumulate(groups))
+        first = bisect.bisect_right(ends, source.skip)
+        read = ends[first - 1] if first else 0
+        if read:
+            yield _Piece(read, 0)
         names = parquet.schema_arrow.names
-        wanted = [name for name in names if name in {"id", *schema.fields, *labels}]
-        for record_batch in parquet.iter_batches(BATCH_ROWS, columns=wanted):
-            yield _batch(pa.table(record_batch), schema, first_row, labels, names)
-            first_row += record_batch.num_rows
-        if parquet.metadata.num_rows == 0:
+        wanted = {"id", *source.schema.fields, *source.labels}
+        for record_batch in parquet.iter_batches(
+            BATCH_ROWS,
+            row_groups=range(first, len(groups)),
+            columns=[name for name in names if name in wanted],
+        ):
+            read += record_batch.num_rows
+            share = read / parquet.metadata.num_rows
+            table = pa.table(record_batch)
+            yield _Piece(table.num_rows, share * source.size, table, names)
+        if not parquet.metadata.num_rows:
             nothing = parquet.schema_arrow.empty_table()
-            yield _batch(nothing, schema, first_row, labels, names)
+            yield _Piece(0, source.size, nothing, names)
 
 
-def _read_csv(file: Path, schema: EntitySchema, first_row: int, labels: Labels) -> Iterator[Batch]:
-    with pa.input_stream(file, compression=_compression(file)) as stream:
-        header = pyarrow.csv.open_csv(
-            stream, parse_options=_CSV, read_options=pyarrow.csv.ReadOptions(block_size=1 << 24)
-        ).schema.names
-    text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
-    )
-    with pa.input_stream(file, compression=_compression(file)) as stream:
+def _read_csv(source: _Source) -> Iterator[_Piece]:
+    with source.file.open() as raw, _decompressed(raw, source.file) as stream:
+        buffered = io.BufferedReader(stream, HEADER_LIMIT)
+        header = _header(buffered.peek(HEADER_LIMIT))
         reader = pyarrow.csv.open_csv(
-            stream,
-            parse_options=_CSV,
-            convert_options=text,
+            buffered,
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
             read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
         )
         for record_batch in reader:
             table = pa.table(record_batch)
-            for name in labels:
+            for name in source.labels:
                 if header.count(name) == 1:
                     split = _split_labels(table[name].combine_chunks())
                     table = table.set_column(header.index(name), name, split)
-            yield _batch(table, schema, first_row, labels, header)
-            first_row += table.num_rows
+            yield _Piece(table.num_rows, _position(raw, source), table, header)
 
 
-_CSV = pyarrow.csv.ParseOptions(newlines_in_values=True)
+def _header(begin: bytes) -> list[str]:
+    """The names of the columns, from the beginning of a CSV file."""
+    lines = io.StringIO(begin.decode("utf-8-sig", "replace"), newline="")
+    return next((row for row in csv.reader(lines) if row), [])
 
 
 def _split_labels(cells: pa.StringArray) -> pa.ListArray:
@@ -162,20 +239,43 @@ def _split_labels(cells: pa.StringArray) -> pa.ListArray:
     return pc.if_else(empty, pa.scalar([], lists.type), lists)
 
 
-def _read_jsonl(
-    file: Path, schema: EntitySchema, first_row: int, labels: Labels
-) -> Iterator[Batch]:
-    with pa.input_stream(file, compression=_compression(file)) as stream:
-        lines = (line for line in io.BufferedReader(stream) if line.strip())
+def _read_jsonl(source: _Source) -> Iterator[_Piece]:
+    with source.file.open() as raw, _decompressed(raw, source.file) as stream:
+        buffered = io.BufferedReader(stream)
+        lines = (line for line in buffered if line.strip())
         while chunk := list(itertools.islice(lines, BATCH_ROWS)):
-            records = [_parsed_line(line, first_row + i, file) for i, line in enumerate(chunk)]
-            entities = from_records(records, schema, first_row)
-            lists = {name: _record_labels(records, name) for name in labels}
-            yield Batch(entities, **lists)
-            first_row += len(records)
+            yield _Piece(len(chunk), _position(raw, source), chunk)
 
 
-def _parsed_line(line: bytes, row: int, file: Path) -> Any:
+def _position(raw: pa.NativeFile, source: _Source) -> int:
+    """Bytes read so far; a standard stream, which has no size, does not tell."""
+    return raw.tell() if source.size else 0
+
+
+def _decompressed(raw: pa.NativeFile, file: Location) -> pa.NativeFile:
+    compression = compression_of(file)
+    return pa.CompressedInputStream(raw, compression) if compression else raw
+
+
+def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch:
+    """What a piece holds after the rows that are passed over."""
+    if isinstance(piece.content, pa.Table):
+        return _table_batch(piece.content.slice(passed), source, first_row, piece.names)
+    lines = (piece.content or [])[passed:]
+    records = [_parsed_line(line, first_row + n, source.file) for n, line in enumerate(lines)]
+    entities = from_records(records, source.schema, first_row)
+    return Batch(entities, **{name: _record_labels(records, name) for name in source.labels})
+
+
+def _table_batch(table: pa.Table, source: _Source, first_row: int, names: Sequence[str]) -> Batch:
+    """A batch from a table that has only some of the columns (`names`) of its file."""
+    entities = conform(table, source.schema, first_row)
+    entities = dataclasses.replace(entities, warnings=source.schema.warnings_for(names))
+    present = [name for name in source.labels if name in table.column_names]
+    return Batch(entities, **{name: label_lists(table[name], name) for name in present})
+
+
+def _parsed_line(line: bytes, row: int, file: Location) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -190,20 +290,6 @@ def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
         return label_lists(pa.array(given), name)
     except (pa.ArrowException, OverflowError) as error:
         raise DataError(f"{name!r} must be lists of text") from error
-
-
-def _batch(
-    table: pa.Table, schema: EntitySchema, first_row: int, labels: Labels, names: Sequence[str]
-) -> Batch:
-    """A batch from a table that has only some of the columns (`names`) of its source."""
-    entities = conform(table, schema, first_row)
-    entities = dataclasses.replace(entities, warnings=schema.warnings_for(names))
-    present = [name for name in labels if name in table.column_names]
-    return Batch(entities, **{name: label_lists(table[name], name) for name in present})
-
-
-def _compression(file: Path) -> str | None:
-    return COMPRESSIONS.get(file.suffix.lower())
 
 
 def _first_line(error: Exception) -> str:

@@ -1,17 +1,17 @@
 """Files of answers: `id` and `labels`, as Parquet, CSV or JSON Lines, whole or not at all."""
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from entities.errors import StorageError, reason
-from entities.readers import COMPRESSIONS, format_of
+from entities.locations import Where, locate, whole_file
+from entities.readers import compression_of, format_of
 
 LABELS = pa.list_(
     pa.struct(
@@ -25,48 +25,71 @@ LABELS = pa.list_(
 ANSWERS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
 """What every file of answers holds; in CSV `labels` is JSON."""
 
+FINGERPRINT = "fingerprint"
+"""A column of uint64 that may come with answers: Parquet keeps it between its groups of rows."""
+MADE_BY = b"labelwright"
+"""The entry of Parquet's metadata that says who gave the answers, and where fingerprints lie."""
+
 _REPEATED = ["labels.list.element.label"]
 """The only column in Parquet whose values repeat."""
+_SPREAD = ["labels.list.element.probability"]
+"""A column of numbers whose bytes are alike at each place, which compresses better by place."""
 
 Write = Callable[[pa.Table], None]
 
 
 @contextlib.contextmanager
-def answer_file(path: Path) -> Iterator[Write]:
+def answer_file(where: Where, made_by: Mapping[str, Any] | None = None) -> Iterator[Write]:
     """A function that appends tables of the ANSWERS schema to a file, by the end of its name.
 
-    The file appears under its name when all is written. Raises StorageError for a full disk, and
-    DataError for a name that tells no format.
+    The file appears under its name when all is written. `made_by` is kept in Parquet's metadata.
+    Raises StorageError for a full disk, and DataError for a name that tells no format.
     """
-    kind = format_of(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with _WRITERS[kind](draft, COMPRESSIONS.get(path.suffix.lower())) as write:
-            yield write
-        draft.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} was not written: {reason(error)}") from error
-    except pa.ArrowException as error:
-        raise StorageError(f"{path} was not written: is the disk full?") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    location = locate(where)
+    kind = format_of(location)
+    with (
+        whole_file(location) as stream,
+        _WRITERS[kind](stream, compression_of(location), made_by or {}) as write,
+    ):
+        yield write
 
 
 @contextlib.contextmanager
-def _parquet(path: Path, compression: str | None) -> Iterator[Write]:
+def _parquet(
+    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+) -> Iterator[Write]:
+    offsets: list[int] = []
     with pq.ParquetWriter(
-        path, ANSWERS, compression="zstd", compression_level=1, use_dictionary=_REPEATED
+        stream,
+        ANSWERS,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=_REPEATED,
+        use_byte_stream_split=_SPREAD,
+        write_statistics=["id"],
     ) as writer:
-        yield writer.write_table
+
+        def write(answers: pa.Table) -> None:
+            if not len(answers):
+                return
+            writer.write_table(answers.select(ANSWERS.names), row_group_size=len(answers))
+            if FINGERPRINT in answers.column_names:
+                offsets.append(stream.tell())
+                stream.write(answers[FINGERPRINT].to_numpy().tobytes())
+
+        yield write
+        told = {**made_by, "fingerprints": offsets}
+        writer.add_key_value_metadata({MADE_BY: json.dumps(told)})
 
 
 @contextlib.contextmanager
-def _csv(path: Path, compression: str | None) -> Iterator[Write]:
+def _csv(
+    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+) -> Iterator[Write]:
     schema = pa.schema([pa.field("id", pa.string()), pa.field("labels", pa.string())])
     with (
-        pa.output_stream(str(path), compression=compression) as stream,
-        pyarrow.csv.CSVWriter(stream, schema) as writer,
+        pa.output_stream(stream, compression=compression) as packed,
+        pyarrow.csv.CSVWriter(packed, schema) as writer,
     ):
 
         def write(answers: pa.Table) -> None:
@@ -77,11 +100,14 @@ def _csv(path: Path, compression: str | None) -> Iterator[Write]:
 
 
 @contextlib.contextmanager
-def _jsonl(path: Path, compression: str | None) -> Iterator[Write]:
-    with pa.output_stream(str(path), compression=compression) as stream:
+def _jsonl(
+    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+) -> Iterator[Write]:
+    with pa.output_stream(stream, compression=compression) as packed:
 
         def write(answers: pa.Table) -> None:
-            stream.write(b"".join(orjson.dumps(row) + b"\n" for row in answers.to_pylist()))
+            rows = answers.select(ANSWERS.names).to_pylist()
+            packed.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
         yield write
 

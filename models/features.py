@@ -113,7 +113,7 @@ def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSou
         if column.name == entities.schema.identity:
             identity = len(kinds)
         kinds.append(_token_kind(column))
-        seeds.append(_seed(column.name))
+        seeds.append(seed_of(column.name))
         starts.append(offsets + base)
         data.append(letters)
         base += letters.size
@@ -144,7 +144,8 @@ def _token_kind(column: Column) -> int:
 
 
 @functools.cache
-def _seed(name: str) -> np.uint64:
+def seed_of(name: str) -> np.uint64:
+    """What tells the hashes of one column from those of another."""
     return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
 
 
@@ -152,11 +153,12 @@ def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes
     """Offsets and bytes of a string column, normalised but for ASCII; a null is an empty value."""
     if array.null_count:
         array = pc.fill_null(array, "")
-    offsets, letters = _buffers(array)
-    return (offsets, letters) if _is_ascii(letters) else _buffers(normalise(array))
+    offsets, letters = buffers(array)
+    return (offsets, letters) if _is_ascii(letters) else buffers(normalise(array))
 
 
-def _buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
+def buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
+    """Offsets and bytes of a string column without nulls."""
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
     letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
@@ -179,7 +181,7 @@ def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.H
         if array is not None:
             number = array.to_numpy(zero_copy_only=False)
             bins = np.searchsorted(bounds, number).astype(np.uint64)
-            made.append(np.where(np.isnan(number), 0, _scramble(_seed(column.name), bins)))
+            made.append(np.where(np.isnan(number), 0, _scramble(seed_of(column.name), bins)))
     return np.stack(made, axis=1) if made else np.zeros((len(entities), 0), np.uint64)
 
 

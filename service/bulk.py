@@ -1,81 +1,193 @@
 """Labelling whole files: batches are read, labelled by several threads, and written in order."""
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
-from entities.errors import StorageError
-from entities.readers import Batch, read_batches
-from entities.tables import Entities
-from entities.writers import ANSWERS, answer_file
+from entities.errors import RequestError
+from entities.locations import Location
+from entities.readers import Batch, files_of, format_of, read_batches
+from entities.writers import ANSWERS, FINGERPRINT, answer_file
+from models.bundle import Bundle
 from models.decisions import Question
-from models.labeler import Labeler
+from models.fingerprints import fingerprints
+from models.home import home
+from service.journal import Journal, journal
+from service.previous import Previous
+from service.rejects import REJECTION, rejects_file
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+KNOWN = "known"
+RECORDS = pa.schema(
+    [
+        *ANSWERS,
+        pa.field(FINGERPRINT, pa.uint64()),
+        pa.field(REJECTION, pa.string()),
+        pa.field(KNOWN, pa.bool_()),
+    ]
+)
+"""What becomes of rows: their answers, why they were rejected, whether an earlier run knew them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class BulkReport:
-    """How many rows were labelled, how many of them rejected, and what there is to warn about."""
+class Job:
+    """A file to label into another; a standard stream can be either.
 
-    rows: int
-    rejected: int
-    warnings: list[str]
-
-
-def label_file(
-    labeler: Labeler,
-    source: Path,
-    target: Path,
-    question: Question,
-    threads: int,
-    advance: Callable[[int], object] = lambda rows: None,
-) -> BulkReport:
-    """Label every row of `source` into `target`, in order.
-
-    A row that the schema rejects has null labels, and its reason goes to `TARGET.rejects.jsonl`.
-    `advance` is told of rows as they are written. Raises DataError, RequestError, StorageError.
+    `resume` goes on where an earlier process with the same job stopped; `previous` holds answers of
+    an earlier run, which are taken over for rows that have not changed.
     """
-    labeler.check(question)
-    rows = 0
-    warnings: set[str] = set()
-    rejects: list[dict[str, object]] = []
-    with ThreadPoolExecutor(threads) as pool, answer_file(target) as write:
 
-        def label(batch: Batch) -> tuple[Entities, pa.Table]:
-            entities = batch.entities
-            answers = labeler.label(entities, question).to_arrow(list(entities.rejected))
-            return entities, pa.table([entities.ids, answers], schema=ANSWERS)
-
-        batches = read_batches(source, labeler.schema, labelled=False)
-        for entities, answers in _in_order(pool, label, batches, ahead=2 * threads):
-            write(answers)
-            for row, reason in entities.rejected.items():
-                rejects.append(
-                    {"row": rows + row, "id": entities.ids[row].as_py(), "reason": reason}
-                )
-            warnings.update(entities.warnings)
-            rows += len(entities)
-            advance(len(entities))
-    _write_rejects(target.with_name(f"{target.name}.rejects.jsonl"), rejects)
-    return BulkReport(rows, len(rejects), sorted(warnings))
+    source: Location
+    target: Location
+    question: Question = dataclasses.field(default_factory=Question)
+    threads: int = 1
+    resume: bool = False
+    previous: Location | None = None
 
 
-def _write_rejects(path: Path, rejects: list[dict[str, object]]) -> None:
-    """Replace what an earlier run left; without rejects there is no file."""
-    try:
-        path.unlink(missing_ok=True)
-        if rejects:
-            path.write_bytes(b"".join(orjson.dumps(reject) + b"\n" for reject in rejects))
-    except OSError as error:
-        raise StorageError(f"{path} was not written: {error.strerror}") from error
+@dataclasses.dataclass
+class BulkReport:
+    """How many rows there are, how many of them were rejected, known before, or resumed with."""
+
+    rows: int = 0
+    rejected: int = 0
+    known: int = 0
+    resumed: int = 0
+    warnings: set[str] = dataclasses.field(default_factory=set)
+
+
+Advance = Callable[[int, float | None], object]
+"""Told of rows as they are written, and of the share of the whole that has been read by then."""
+
+
+def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: None) -> BulkReport:
+    """Label every row of the source into the target, in order.
+
+    A row that the schema rejects has null labels, and its reason goes to `TARGET.rejects.jsonl`, of
+    a standard stream to standard error. Until all is done, what has been done is kept in a journal,
+    see `journal_folder`. Raises DataError, RequestError, StorageError.
+    """
+    bundle.labeler.check(job.question)
+    format_of(job.target)
+    question = orjson.loads(orjson.dumps(job.question))
+    made_by = {"model": bundle.manifest.content, "question": question}
+    report = BulkReport()
+    with contextlib.ExitStack() as stack:
+        previous = _previous(job, made_by, report)
+        if previous:
+            stack.callback(previous.close)
+        work = _Work(bundle, job.question, previous)
+        record = stack.enter_context(_recorded(job, made_by))
+        reject = stack.enter_context(rejects_file(job.target))
+        write = stack.enter_context(answer_file(job.target, made_by))
+        pool = stack.enter_context(ThreadPoolExecutor(job.threads))
+
+        def finish(done: pa.Table, share: float | None) -> None:
+            write(done)
+            reject(done, report.rows)
+            _count(done, report)
+            advance(len(done), share)
+
+        for done in record.before() if record else ():
+            finish(done, None)
+        report.resumed = report.rows
+        batches = read_batches(job.source, bundle.labeler.schema, labelled=False, skip=report.rows)
+        for batch, done in _in_order(pool, work, batches, ahead=2 * job.threads):
+            if record:
+                record.add(done)
+            finish(done, batch.share)
+            report.warnings.update(batch.entities.warnings)
+    return report
+
+
+def journal_folder(target: Location) -> Path:
+    """Where the journal of a target lies: beside a local file, else in the state folder."""
+    if target.local:
+        return target.local.with_name(f".{target.name}.unfinished")
+    return home() / "unfinished" / hashlib.sha256(target.text.encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What one thread does with one batch."""
+
+    bundle: Bundle
+    question: Question
+    previous: Previous | None
+
+    def __call__(self, batch: Batch) -> tuple[Batch, pa.Table]:
+        entities, labeler = batch.entities, self.bundle.labeler
+        prints = fingerprints(entities)
+        prints[list(entities.rejected)] = 0
+        known = np.zeros(len(entities), np.bool_)
+        if self.previous is None:
+            labels = labeler.label(entities, self.question).to_arrow(list(entities.rejected))
+        else:
+            known, old = self.previous.find(prints)
+            unknown = np.flatnonzero(~known)
+            new = labeler.label(entities.take(unknown), self.question).to_arrow(
+                np.flatnonzero(np.isin(unknown, list(entities.rejected))).tolist()
+            )
+            order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))
+            labels = pa.concat_arrays([old, new]).take(pa.array(order))
+        reasons = pa.array([entities.rejected.get(row) for row in range(len(entities))])
+        columns = [entities.ids, labels, pa.array(prints), reasons, pa.array(known)]
+        return batch, pa.table(columns, schema=RECORDS)
+
+
+def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previous | None:
+    """The previous answers, if the same model gave them to the same question."""
+    if job.previous is None:
+        return None
+    previous = Previous(job.previous)
+    if differing := [part for part in made_by if previous.made_by.get(part) != made_by[part]]:
+        previous.close()
+        report.warnings.add(
+            f"every row is labelled anew: {job.previous} is of another {' and '.join(differing)}"
+        )
+        return None
+    return previous
+
+
+@contextlib.contextmanager
+def _recorded(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
+    """The journal of a job; a standard stream has none. Raises RequestError."""
+    if job.source.filesystem is None or job.target.filesystem is None:
+        if job.resume:
+            raise RequestError("a standard stream cannot be resumed")
+        yield None
+        return
+    described = {
+        "input": [_state(file) for file in files_of(job.source)],
+        "previous answers": _state(job.previous) if job.previous else None,
+        **made_by,
+    }
+    folder = journal_folder(job.target)
+    if not job.target.local:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with journal(folder, described, RECORDS, job.resume) as opened:
+        yield opened
+
+
+def _state(file: Location) -> list[object]:
+    info = file.info()
+    return [file.path, info.size if info else None, info.mtime_ns if info else None]
+
+
+def _count(done: pa.Table, report: BulkReport) -> None:
+    report.rows += len(done)
+    report.rejected += len(done) - done[REJECTION].null_count
+    report.known += int(done[KNOWN].to_numpy().sum())
 
 
 def _in_order(

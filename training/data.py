@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entities.errors import DataError
+from entities.locations import Where
 from entities.readers import read_batches
 from entities.schema import EntitySchema
 from entities.tables import Entities
@@ -62,7 +62,7 @@ class LabelledEntities:
         return digest.hexdigest()
 
 
-def read_labelled(paths: Iterable[Path], schema: EntitySchema) -> LabelledEntities:
+def read_labelled(paths: Iterable[Where], schema: EntitySchema) -> LabelledEntities:
     """Read all rows of some files that can be learned from; raises DataError.
 
     Rows that the schema rejects, or whose labels are null, are left out and counted in `warnings`.

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from entities.locations import Where
 from entities.readers import read_batches
 from entities.schema import EntitySchema
 from entities.tables import Entities
@@ -134,7 +134,7 @@ def schema_changes(old: EntitySchema, new: EntitySchema) -> list[str]:
 def answer_changes(
     old: Labeler,
     new: Labeler,
-    paths: Sequence[Path],
+    paths: Sequence[Where],
     examples: int,
     threads: int,
     advance: Callable[[int], object] = lambda rows: None,
@@ -174,7 +174,7 @@ def _thresholds(old: Labeler, new: Labeler) -> dict[str, ThresholdChange]:
 
 
 def _read_both(
-    path: Path, old: EntitySchema, new: EntitySchema
+    path: Where, old: EntitySchema, new: EntitySchema
 ) -> Iterator[tuple[Entities, Entities]]:
     """The same rows twice, read by each schema."""
     if not schema_changes(old, new):

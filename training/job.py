@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from entities.errors import OutdatedBundleError, StorageError, reason
+from entities.locations import Where, locate
 from entities.schema import EntitySchema
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Question
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 class Task:
     """What to train on, and under which name to register it; no test files means a split."""
 
-    data: Sequence[Path]
-    test: Sequence[Path]
+    data: Sequence[Where]
+    test: Sequence[Where]
     schema: EntitySchema
     name: str
     configuration: Configuration
@@ -80,7 +81,7 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
         evaluation=evaluation,
         configuration=task.configuration,
         warnings=data.warnings,
-        test_files=[path.name for path in task.test],
+        test_files=[locate(where).name for where in task.test],
     )
     with _working_folder() as folder:
         findings, record = _record(task, subject, Path(folder))

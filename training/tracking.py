@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from entities.errors import DataError
+from entities.locations import Where, locate
 from entities.schema import NUMERIC, EntitySchema, Kind
 from models.registry import reached
 from training.runs import Run, storing
@@ -37,7 +38,7 @@ class Dataset:
     """Rows that a run read: `context` is what for, `fingerprint` the hash of their content."""
 
     context: str
-    paths: Sequence[Path]
+    paths: Sequence[Where]
     rows: int
     fingerprint: str
 
@@ -160,10 +161,10 @@ def _input(dataset: Dataset, schema: EntitySchema) -> "Iterator[DatasetInput]":
 
     columns = json.dumps({"mlflow_colspec": signature(schema).inputs.to_dict()})
     profile = json.dumps({"num_rows": dataset.rows, "fingerprint": dataset.fingerprint})
-    for path in dataset.paths:
-        source = json.dumps({"uri": str(path.resolve())})
-        digest = dataset.fingerprint[:36]
-        noted = Noted(path.name[:500], digest, "local", source, columns, profile)
+    for location in map(locate, dataset.paths):
+        source = json.dumps({"uri": location.address})
+        digest, kind = dataset.fingerprint[:36], "local" if location.local else "remote"
+        noted = Noted(location.name[:500], digest, kind, source, columns, profile)
         yield DatasetInput(noted, [InputTag("mlflow.data.context", dataset.context)])
 
 

@@ -71,7 +71,7 @@ def _answers(given: argparse.Namespace, old: "Labeler", new: "Labeler") -> "Answ
     from entities.readers import count_rows
     from training.difference import answer_changes
 
-    paths = options.paths(given.data)
+    paths = options.locations(given.data)
     counts = [count_rows(path) for path in paths]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False) as bar:

@@ -7,7 +7,6 @@ label; the competition among the scores of all labels; or the rest, which is too
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwright.commands import options
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("input", metavar="INPUT", type=Path, nargs="?")
+    source.add_argument("input", metavar="INPUT", nargs="?")
     source.add_argument("--entity", metavar="JSON", help="one entity as a JSON object")
     options.add_model(parser, required=True)
     parser.add_argument(
@@ -92,7 +91,7 @@ def _one(text: str, schema: "EntitySchema") -> "Entities":
     return entities
 
 
-def _first_rows(path: Path, schema: "EntitySchema", rows: int) -> Iterator["Entities"]:
+def _first_rows(path: str, schema: "EntitySchema", rows: int) -> Iterator["Entities"]:
     """The first rows of a file, with the reasons for those that are rejected."""
     from entities.readers import read_batches
     from entities.tables import Entities

@@ -1,23 +1,28 @@
 """Label a file: every row of INPUT gets a row with its id and labels in OUTPUT, in order.
 
-Formats are told by the end of the name: .parquet (also a folder), .csv, .jsonl (text also
-compressed). A row that cannot be used has null labels, and its reason goes to
-OUTPUT.rejects.jsonl.
+Formats are told by the end of the name: .parquet (INPUT also a folder), .csv, .jsonl (text also
+compressed: .gz, .zst, .bz2, .lz4). Either may be an address, s3://BUCKET/KEY or gs://BUCKET/KEY, or
+- for a standard stream. A row that cannot be used has null labels, and its reason goes to
+OUTPUT.rejects.jsonl. OUTPUT appears when all is done; what a run that was stopped had done is kept
+beside it, and --resume goes on from there.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
+from entities.errors import StorageError
+from entities.locations import STREAM_FORMATS
 from labelwright.commands import options
+
+_KEPT = "what is done is kept, --resume goes on with it"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
-    parser.add_argument("input", metavar="INPUT", type=Path)
-    parser.add_argument("output", metavar="OUTPUT", type=Path)
+    parser.add_argument("input", metavar="INPUT")
+    parser.add_argument("output", metavar="OUTPUT")
     options.add_model(parser, required=True)
     parser.add_argument(
         "--top-k",
@@ -28,20 +33,69 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_policy(parser)
     options.add_threads(parser)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where the same command was stopped, if it was",
+    )
+    parser.add_argument(
+        "--previous",
+        metavar="FILE",
+        help="Parquet of an earlier run: only rows that have changed since are labelled anew, if "
+        "the model and the question are the same",
+    )
+    parser.add_argument(
+        "--format",
+        choices=STREAM_FORMATS,
+        default=STREAM_FORMATS[0],
+        help="of standard streams (default: jsonl)",
+    )
 
 
 def run(given: argparse.Namespace) -> None:
     """Label the file and say how many rows that were."""
-    from entities.readers import count_rows
+    from entities.locations import locate
+    from entities.readers import files_of
     from models.decisions import Question
     from models.registry import load_model
-    from service.bulk import label_file
+    from service.bulk import Job, journal_folder, label_file
 
-    question = Question(given.top_k, given.policy, min_precision=given.min_precision)
-    total = count_rows(given.input)
-    labeler = load_model(given.model).bundle.labeler
-    with tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False) as bar:
-        report = label_file(labeler, given.input, given.output, question, given.threads, bar.update)
-    options.warn(report.warnings)
-    rejected = f", {report.rejected:,} of them rejected" if report.rejected else ""
-    print(f"{report.rows:,} rows{rejected} -> {given.output}", file=sys.stderr)
+    job = Job(
+        locate(given.input, given.format),
+        locate(given.output, given.format),
+        Question(given.top_k, given.policy, min_precision=given.min_precision),
+        given.threads,
+        given.resume,
+        locate(given.previous) if given.previous else None,
+    )
+    files_of(job.source)  # before what takes long
+    bundle = load_model(given.model).bundle
+    with tqdm(unit="row", unit_scale=True, disable=None, leave=False) as bar:
+
+        def advance(rows: int, share: float | None) -> None:
+            if share:
+                bar.total = max(bar.n + rows, round((bar.n + rows) / share))
+            bar.update(rows)
+
+        try:
+            report = label_file(bundle, job, advance)
+        except StorageError as error:
+            if journal_folder(job.target).exists():
+                raise StorageError(f"{error}; {_KEPT}") from error
+            raise
+        except KeyboardInterrupt:
+            if journal_folder(job.target).exists():
+                bar.close()
+                print(f"labelwright: {_KEPT}", file=sys.stderr)
+            raise
+    options.warn(sorted(report.warnings))
+    parts = [
+        f"{count:,} of them {what}"
+        for what, count in (
+            ("rejected", report.rejected),
+            ("known before", report.known),
+            ("done before", report.resumed),
+        )
+        if count
+    ]
+    print(", ".join([f"{report.rows:,} rows", *parts]) + f" -> {given.output}", file=sys.stderr)

@@ -4,12 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entities.schema import load_schema
 
 if TYPE_CHECKING:
+    from entities.locations import Location
     from training.fit import Configuration
     from training.job import Task
 
@@ -54,7 +54,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column",
+        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column; also s3://, gs://",
     )
 
 
@@ -117,8 +117,8 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
 
     schema = load_schema(given.schema)
     return Task(
-        data=paths(given.data),
-        test=paths(vars(given).get("test")),
+        data=locations(given.data),
+        test=locations(vars(given).get("test")),
         schema=schema,
         name=given.name or schema.name,
         configuration=configuration,
@@ -126,9 +126,11 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
     )
 
 
-def paths(given: Iterable[str] | None) -> list[Path]:
-    """Paths as given."""
-    return [Path(path) for path in given or ()]
+def locations(given: Iterable[str] | None) -> list["Location"]:
+    """Where files lie, as given; raises DataError."""
+    from entities.locations import locate
+
+    return [locate(path) for path in given or ()]
 
 
 def warn(sentences: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from entities.errors import DataError
+from entities.locations import locate
 from entities.readers import (
     BATCH_ROWS,
     Batch,
@@ -487,7 +488,7 @@ def test_a_text_file_under_a_parquet_name_is_refused(tmp_path: Path, places: Ent
     ],
 )
 def test_the_end_of_a_name_tells_the_format(name: str, kind: str) -> None:
-    assert format_of(Path(name)) == kind
+    assert format_of(locate(name)) == kind
 
 
 @pytest.mark.parametrize(
@@ -502,7 +503,7 @@ def test_an_unknown_end_of_a_name_is_refused_with_those_that_are_known(
 
 def test_parquet_has_no_compressed_form() -> None:
     with pytest.raises(DataError):
-        format_of(Path("a.parquet.gz"))
+        format_of(locate("a.parquet.gz"))
 
 
 def test_a_missing_file_is_refused_by_its_name(tmp_path: Path, places: EntitySchema) -> None:
@@ -519,7 +520,7 @@ def test_a_folder_without_parquet_is_refused(tmp_path: Path, places: EntitySchem
 def test_a_file_is_the_only_one_of_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.touch()
-    assert files_of(path) == [path]
+    assert [file.local for file in files_of(path)] == [path]
 
 
 # Labels.

@@ -642,16 +642,21 @@ def test_artifacts_that_find_no_room_register_nothing(
     assert run.info.status == "FAILED"
 
 
-def test_a_full_disk_leaves_no_half_of_an_answer_file(
-    bundle: Path, rows: pa.Table, tmp_path: Path
+@pytest.mark.parametrize("limit", [10_000, 20_000], ids=["journal", "answers"])
+def test_a_full_disk_leaves_no_half_of_an_answer_file_and_work_goes_on_when_there_is_room(
+    command: Command, bundle: Path, rows: pa.Table, tmp_path: Path, limit: int
 ) -> None:
     source, output = parquet(tmp_path / "in.parquet", rows), tmp_path / "out.jsonl"
-    settings = environment(tmp_path / "home")
-    said = spawn(
-        "label", source, output, "--model", bundle, environment=settings, **small_files(10_000)
-    )
-    refused(said, 6, "out.jsonl was not written: no space is left")
-    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+    asked = ("label", source, output, "--model", bundle)
+    said = spawn(*asked, environment=environment(tmp_path / "home"), **small_files(limit))
+    refused(said, 6, "was not written: no space is left; what is done is kept, --resume goes on")
+    assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", ".out.jsonl.unfinished"}
+    said = command(*asked, "--resume")
+    assert said.code == 0
+    assert ("of them done before" in said.err) == (limit > 10_000)
+    assert command("label", source, tmp_path / "whole.jsonl", "--model", bundle).code == 0
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not (tmp_path / ".out.jsonl.unfinished").exists()
 
 
 def test_rejects_that_cannot_be_written_are_a_clear_error(

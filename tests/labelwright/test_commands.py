@@ -45,7 +45,7 @@ OPTIONS = {
     "train": {"data", "test", "schema", "name", "min-count", "seed", "threads", "no-promote"}
     | {"json"},
     "evaluate": {"model", "data", "threads", "json"},
-    "label": {"model", "top-k", "policy", "threads"},
+    "label": {"model", "top-k", "policy", "threads", "resume", "previous", "format"},
     "explain": {"entity", "model", "label", "top-k", "policy", "rows", "json"},
     "serve": {"model", "host", "port", "workers"},
     "promote": {"force"},

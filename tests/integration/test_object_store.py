@@ -1,0 +1,166 @@
+"""Data in an object store: a local server that speaks S3, as a process of its own."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+
+from tests.processes import (
+    HOST,
+    LABELWRIGHT,
+    PATIENCE,
+    Said,
+    await_answer,
+    environment,
+    free_port,
+    spawn,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+pytestmark = pytest.mark.integration
+BUCKET = "places"
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A running store with one bucket, and the environment of processes that use it."""
+
+    url: str
+    environment: dict[str, str]
+
+    @property
+    def filesystem(self) -> pyarrow.fs.S3FileSystem:
+        """The store, not through the code that is tested."""
+        keys = dict.fromkeys(("access_key", "secret_key"), "any")
+        return pyarrow.fs.S3FileSystem(endpoint_override=self.url, region="us-east-1", **keys)
+
+    def names(self) -> list[str]:
+        """What lies in the bucket."""
+        selector = pyarrow.fs.FileSelector(BUCKET, recursive=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted(one.path.removeprefix(f"{BUCKET}/") for one in found if one.is_file)
+
+    def run(self, *arguments: object) -> Said:
+        """The command line, in that environment."""
+        return spawn(*arguments, environment=self.environment)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, world: "World") -> Iterator[Store]:
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    server = subprocess.Popen(
+        [str(Path(sys.executable).with_name("moto_server")), "-H", HOST, "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        await_answer(url, lambda: server.poll() is None)
+        httpx.put(f"{url}/{BUCKET}").raise_for_status()
+        settings = {
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_ENDPOINT_URL": url,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        store = Store(url, environment(world.home) | settings)
+        table = pq.read_table(world.data)
+        for part in range(3):
+            pq.write_table(
+                table.slice(1_000 * part, 1_000),
+                f"{BUCKET}/in/{part}.parquet",
+                filesystem=store.filesystem,
+            )
+        yield store
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(store: Store, world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The answers for the same rows in a local file."""
+    target = tmp_path_factory.mktemp("whole") / "out.parquet"
+    assert store.run("label", world.data, target, "--model", world.uri).code == 0
+    return target
+
+
+def test_a_folder_in_a_store_is_labelled_into_the_store(
+    store: Store, world: "World", whole: Path
+) -> None:
+    target = f"s3://{BUCKET}/a folder/out.parquet"
+    said = store.run("label", f"s3://{BUCKET}/in", target, "--model", world.uri)
+    assert said.code == 0, said.err
+    assert said.err == f"3,000 rows -> {target}\n"
+    answers = pq.read_table(f"{BUCKET}/a folder/out.parquet", filesystem=store.filesystem)
+    assert answers.equals(pq.read_table(whole))
+    assert store.names() == ["a folder/out.parquet", *(f"in/{part}.parquet" for part in range(3))]
+    store.filesystem.delete_file(f"{BUCKET}/a folder/out.parquet")
+
+
+def test_text_and_rejects_go_to_the_store(store: Store, world: "World", tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("name,lat,lon\nPizzeria Napoli,41,12\nNowhere,200,0\n")
+    target = f"s3://{BUCKET}/out.csv.gz"
+    said = store.run("label", tmp_path / "in.csv", target, "--model", world.uri)
+    assert said.err == f"2 rows, 1 of them rejected -> {target}\n"
+    with store.filesystem.open_input_stream(f"{BUCKET}/out.csv.gz.rejects.jsonl") as stream:
+        assert json.loads(stream.read())["reason"] == "lat: must lie between -90 and 90"
+    again = store.run("label", target, tmp_path / "again.jsonl", "--model", world.uri)
+    assert again.code == 3  # its columns are those of answers
+    for name in ("out.csv.gz", "out.csv.gz.rejects.jsonl"):
+        store.filesystem.delete_file(f"{BUCKET}/{name}")
+
+
+def test_work_into_a_store_that_was_killed_is_gone_on_with(
+    store: Store, world: "World", whole: Path
+) -> None:
+    target = f"s3://{BUCKET}/killed.parquet"
+    asked = ("label", f"s3://{BUCKET}/in", target, "--model", world.uri, "--resume")
+    process = subprocess.Popen([LABELWRIGHT, *asked], env=store.environment)
+    deadline = time.monotonic() + PATIENCE
+    while not list(world.home.glob("unfinished/*/*.arrow")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "killed.parquet" not in store.names()
+    assert store.run(*asked).code == 0
+    answers = pq.read_table(f"{BUCKET}/killed.parquet", filesystem=store.filesystem)
+    assert answers.equals(pq.read_table(whole))
+    assert not list(world.home.glob("unfinished/*"))
+
+
+def test_a_model_is_trained_on_what_lies_in_a_store(store: Store, tmp_path: Path) -> None:
+    settings = store.environment | {"LABELWRIGHT_HOME": str(tmp_path / "home")}
+    said = spawn("train", "--data", f"s3://{BUCKET}/in", "--json", environment=settings)
+    assert said.code == 0, said.err
+    assert json.loads(said.out.splitlines()[-1])["promoted"]
+
+
+@pytest.mark.parametrize(
+    ("code", "source", "target", "said"),
+    [
+        (3, f"s3://{BUCKET}/nothing.csv", "out.csv", f"no file s3://{BUCKET}/nothing.csv"),
+        (3, "s3://nowhere/in.csv", "out.csv", "no file s3://nowhere/in.csv"),
+        (6, f"s3://{BUCKET}/in", "s3://nowhere/out.csv", "s3://nowhere/out.csv was not written"),
+    ],
+)
+def test_a_store_that_has_not_what_was_asked_for_is_a_clear_error(
+    store: Store, world: "World", tmp_path: Path, code: int, source: str, target: str, said: str
+) -> None:
+    file = target if "://" in target else tmp_path / target
+    found = store.run("label", source, file, "--model", world.uri)
+    assert found.code == code
+    assert found.err.startswith(f"labelwright: {said}")
+    assert found.err.count("\n") == 1
