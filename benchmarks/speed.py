@@ -1,61 +1,64 @@
-"""How fast labels are made: stage by stage, one entity, whole files; beside what others would use.
+"""How fast labels are made: by stage, one entity, whole files, over HTTP; beside what others use.
 
-Everything runs with the same model of real places and on the same entities. What it stands beside
-does the same work on the same numbers: scikit-learn's vectorizers, SciPy's product of sparse
-matrices, LightGBM's own prediction.
+All runs use one model of real places, and places that are made of real ones. PECOS and omikuji are
+trained on some of the real ones, and their prediction is timed without the features it takes.
 """
 
 import argparse
 import dataclasses
+import json
 import os
+import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-import scipy.sparse
-from sklearn.feature_extraction.text import HashingVectorizer
 
-from benchmarks import options, tables
+from benchmarks import options, quality, tables
 from benchmarks.environments import ROOT
+from benchmarks.growth import Grown, exponent, grown
+from benchmarks.kernels import OWN, Timed, best, one_record, stages
+from benchmarks.over_http import BATCHES, RATE, Paced, Served, served
+from benchmarks.peers import PEERS
 from benchmarks.perturbed import perturbed, write_perturbed
 from benchmarks.processes import run_measured
-from entities.tables import Entities, conform, from_records
+from benchmarks.sets import SETS
+from entities.tables import Entities, conform
 from models.bundle import write_bundle
-from models.decisions import Question
-from models.features import FeatureRows
-from models.labeler import Labeler, proposed
-from models.linear import LinearStage
+from models.labeler import Labeler
 from models.registry import load_model
-from models.trees import new_workspace, walk
 
 ENTITIES = 16_384
 """Entities of which each stage is timed."""
-SMALL = 2_048
-"""Of them, those that slower ways are timed on."""
-REPEATS = 5
 ROWS = (2_000_000, 6_000_000)
 """Sizes of the two files from whose difference the rate of whole files is worked out."""
+RECORDS = 4_000
+"""Entities that are asked about over HTTP."""
+PEER_NAMES = ("pecos-tree", "omikuji-parabel")
+PEER_ROWS = 100_000
+MINUTES = 15.0
 HOURS = 3_600.0
 
 STAGE = tables.Column("us/entity", 2, min)
-RATIO = tables.Column("times as long", 1)
+TIMES = tables.Column("times as long", 1)
 FILE = (tables.Column("seconds", 1), tables.Column("peak MB", 0))
+HTTP = (
+    tables.Column("entities/s", 0, max),
+    tables.Column("labelwright is so many times faster", 1),
+)
+PACE = (tables.Column("half within ms", 1, min), tables.Column("99% within ms", 1, min))
+GROWTH = (tables.Column("number", 0), tables.Column("us/entity", 2))
 
 START = """
 import sys, time
 began = time.perf_counter()
-from importlib.metadata import version
 from pathlib import Path
 from models.bundle import read_bundle
-from models.bundle import write_bundle
 from models.decisions import Question
 from entities.tables import from_records
 labeler = read_bundle(Path(sys.argv[1])).labeler
@@ -65,107 +68,29 @@ print(time.perf_counter() - began)
 
 
 @dataclasses.dataclass(frozen=True)
-class Timed:
-    """One way of doing one thing, in microseconds an entity."""
-
-    what: str
-    way: str
-    microseconds: float
-
-
-def best(work: Callable[[], object], entities: int) -> float:
-    """Wall microseconds an entity, the best of a few repetitions on one thread."""
-    work()
-    seconds = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds) * 1e6 / entities
-
-
-def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
-    """Each stage of the labeler, and beside it what does the same."""
-    few = entities.slice(0, SMALL)
-    some = labeler.features.transform(few)
-    scores, chosen = proposed(
-        labeler.linear, labeler.implications, some, labeler.decisions.candidates
-    )
-    pairs = labeler.pairs(some, scores, chosen)
-    by_feature, raw = np.ascontiguousarray(pairs.T), np.empty(len(pairs))
-    forest = labeler.reranker.forest
-    work = new_workspace(forest)
-    booster = lightgbm.Booster(model_str=labeler.reranker.trees)
-    matrix, weights = as_matrix(some, len(labeler.features.keys)), as_weights(labeler.linear)
-    texts = as_texts(few)
-    vectorizer = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=1 << 19)
-    own = "labelwright"
-    yield Timed("features", own, best(lambda: labeler.features.transform(entities), len(entities)))
-    yield Timed(
-        "features",
-        "scikit-learn HashingVectorizer, letters only",
-        best(lambda: vectorizer.transform(texts), len(few)),
-    )
-    yield Timed("scores of all labels", own, best(lambda: labeler.linear.scores(some), len(few)))
-    yield Timed("scores of all labels", "SciPy, sparse", best(lambda: matrix @ weights, len(few)))
-    yield Timed(
-        "trees on the candidates",
-        own,
-        best(lambda: walk(forest, by_feature, work, raw), len(few)),
-    )
-    yield Timed(
-        "trees on the candidates",
-        "LightGBM predict",
-        best(lambda: booster.predict(pairs, raw_score=True, num_threads=1), len(few)),
-    )
-    yield Timed("everything", own, best(lambda: labeler.label(entities, Question()), len(entities)))
-    record = one_record(entities)
-    single = from_records([record], labeler.schema)
-    yield Timed("one entity alone", own, best(lambda: labeler.label(single, Question()), 1))
-    yield Timed(
-        "one entity alone, from parsed JSON",
-        own,
-        best(lambda: labeler.label(from_records([record], labeler.schema), Question()), 1),
-    )
-
-
-def as_matrix(rows: FeatureRows, features: int) -> Any:
-    """Feature rows as SciPy has them."""
-    shape = (len(rows.names), features)
-    return scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=shape)
-
-
-def as_weights(stage: LinearStage) -> Any:
-    """The weights of a linear stage as a sparse matrix, features x labels."""
-    labels = len(stage.bias)
-    shape = (len(stage.sparse_indptr) - 1, labels)
-    content = stage.sparse_weights.astype(np.float32), stage.sparse_ids.astype(np.int32)
-    rare = scipy.sparse.csr_array((*content, stage.sparse_indptr), shape=shape)
-    dense = scipy.sparse.csr_array(np.asarray(stage.dense[:, :labels]).astype(np.float32))
-    whole = scipy.sparse.vstack([dense, rare], format="csr")
-    return scipy.sparse.diags_array(stage.scales).tocsr() @ whole
-
-
-def as_texts(entities: Entities) -> list[str]:
-    """The text of all columns of each entity."""
-    columns = [name for name in entities.table.column_names if name not in ("id", "lat", "lon")]
-    values = [entities.table[name].to_pylist() for name in columns]
-    return [" ".join(value for value in row if value) for row in zip(*values, strict=True)]
-
-
-def one_record(entities: Entities) -> dict[str, Any]:
-    """The first entity as JSON has it."""
-    record: dict[str, Any] = entities.table.slice(0, 1).to_pylist()[0]
-    return {name: value for name, value in record.items() if value is not None}
-
-
-@dataclasses.dataclass(frozen=True)
 class Labelled:
     """What it took to label a file with the command line."""
 
     rows: int
     seconds: float
     peak_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """All that the page tells; `notes` say what was not measured."""
+
+    facts: Mapping[str, str]
+    timed: Sequence[Timed]
+    labelled: Sequence[Labelled]
+    over_http: Sequence[Served]
+    paced: Sequence[Paced]
+    grown: Sequence[Grown]
+    bundle_bytes: int
+    start_seconds: float
+    bandwidth: float
+    weight_bytes: float
+    notes: Sequence[str] = ()
 
 
 def label_files(bundle: Path, real: Path, rows: Sequence[int], work: Path) -> list[Labelled]:
@@ -180,6 +105,23 @@ def label_files(bundle: Path, real: Path, rows: Sequence[int], work: Path) -> li
         source.unlink()
         target.unlink()
     return done
+
+
+def peers(data: Path, work: Path) -> tuple[list[Timed], list[str]]:
+    """What prediction of others takes on one thread; and words on those that were not measured."""
+    (places,) = (one for one in SETS if one.name == "places")
+    folder = work / "speed" / places.name
+    quality.prepare(places, data, folder, PEER_ROWS)
+    timed, notes = [], []
+    for peer in (peer for peer in PEERS if peer.name in PEER_NAMES):
+        cell = quality.measure(places.name, peer, folder, work / "peers", MINUTES, threads=1)
+        if cell.note:
+            notes.append(f"{peer.title}: {cell.note}")
+        else:
+            part, way = cell.parts["maine"], f"{peer.title}, features not included"
+            timed.append(Timed("everything", way, 1e6 * part.seconds / part.rows))
+    shutil.rmtree(folder)
+    return timed, notes
 
 
 def bandwidth() -> float:
@@ -201,58 +143,6 @@ def start(bundle: Path, work: Path) -> float:
     return min(said)
 
 
-def document(
-    timed: Sequence[Timed], labelled: Sequence[Labelled], facts: dict[str, str], words: str
-) -> str:
-    """The whole page."""
-    own = {line.what: line.microseconds for line in timed if line.way == "labelwright"}
-    lines = [
-        tables.Line(
-            line.what,
-            line.way,
-            {STAGE.title: line.microseconds, RATIO.title: line.microseconds / own[line.what]},
-        )
-        for line in timed
-    ]
-    files = [
-        tables.Line(
-            "file",
-            f"{done.rows:,} rows",
-            {FILE[0].title: done.seconds, FILE[1].title: done.peak_bytes / 1e6},
-        )
-        for done in labelled
-    ]
-    parts = [
-        "# Speed\n",
-        "Written by `make bench-speed`: the model of real places, on made ones.\n",
-        tables.listed(facts),
-        "## One thread, in memory\n",
-        tables.markdown(("what", "way"), (STAGE, RATIO), lines),
-        "## `labelwright label`, Parquet to Parquet\n",
-        tables.markdown(("what", "size"), FILE, files),
-        f"- {slope(labelled):,.0f} rows a second, from the difference of the two files\n{words}",
-    ]
-    return "\n".join(parts)
-
-
-def slope(labelled: Sequence[Labelled]) -> float:
-    """Rows a second, from the difference between the first and the last file."""
-    rows = labelled[-1].rows - labelled[0].rows
-    return rows / (labelled[-1].seconds - labelled[0].seconds)
-
-
-def findings(labeler: Labeler, entities: Entities, bundle: Path, work: Path) -> str:
-    """What is told beside the tables about the model's size and the machine's limit."""
-    size = sum(file.stat().st_size for file in bundle.iterdir()) / 1e6
-    weights = weight_bytes(labeler, entities) / 1e3
-    return (
-        f"- the bundle: {size:,.0f} MB; a process answers {start(bundle, work):.2f} s after it "
-        "began to load it\n"
-        f"- memory: one thread reads {bandwidth() / 1e9:.1f} GB a second; the dense weights that "
-        f"the scores of one entity are made of are {weights:,.0f} kB\n"
-    )
-
-
 def weight_bytes(labeler: Labeler, entities: Entities) -> float:
     """Bytes of dense weights that the scores of one entity are made of, on average."""
     rows = labeler.features.transform(entities)
@@ -261,8 +151,133 @@ def weight_bytes(labeler: Labeler, entities: Entities) -> float:
     return float(used * dense.shape[1] / len(entities))
 
 
+def slope(labelled: Sequence[Labelled]) -> float:
+    """Rows a second, from the difference between the first and the last file."""
+    rows = labelled[-1].rows - labelled[0].rows
+    return rows / (labelled[-1].seconds - labelled[0].seconds)
+
+
+def document(found: Measured) -> str:
+    """The whole page."""
+    parts = [
+        "# Speed\n",
+        "Written by `make bench-speed`: the model of real places, on made ones.\n",
+        tables.listed(found.facts),
+        "## One thread, in memory\n",
+        tables.markdown(("what", "way"), (STAGE, TIMES), list(_stage_lines(found.timed))),
+        "## `labelwright label`, Parquet to Parquet\n",
+        tables.markdown(("what", "size"), FILE, list(_file_lines(found.labelled))),
+        _findings(found),
+        "## Over HTTP, client and server on the same cores\n",
+        tables.markdown(("entities a request", "way"), HTTP, list(_http_lines(found.over_http))),
+        f"With {RATE} requests a second of one entity each:\n",
+        tables.markdown(("requests", "way"), PACE, list(_pace_lines(found.paced))),
+        "## Growth, on one thread\n",
+        tables.markdown(("work", "of"), GROWTH, list(_growth_lines(found.grown))),
+        "".join(_exponents(found.grown)),
+    ]
+    if found.notes:
+        parts += ["## Not measured\n", "".join(f"- {note}\n" for note in found.notes)]
+    return "\n".join(parts)
+
+
+def _stage_lines(timed: Sequence[Timed]) -> Iterator[tables.Line]:
+    own = {line.what: line.microseconds for line in timed if line.way == OWN}
+    for line in sorted(timed, key=lambda line: list(own).index(line.what)):
+        figures = {STAGE.title: line.microseconds, TIMES.title: line.microseconds / own[line.what]}
+        yield tables.Line(line.what, line.way, figures)
+
+
+def _file_lines(labelled: Sequence[Labelled]) -> Iterator[tables.Line]:
+    for done in labelled:
+        figures = {FILE[0].title: done.seconds, FILE[1].title: done.peak_bytes / 1e6}
+        yield tables.Line("file", f"{done.rows:,} rows", figures)
+
+
+def _findings(found: Measured) -> str:
+    """What is told beside the tables of the rate, the model's size and the machine's limit."""
+    (scoring,) = (t for t in found.timed if t.way == OWN and t.what == "scores of all labels")
+    read = found.weight_bytes / scoring.microseconds * 1e6
+    return (
+        f"- {slope(found.labelled):,.0f} rows a second, from the difference of the two files\n"
+        f"- the bundle: {found.bundle_bytes / 1e6:,.0f} MB; a new process imports, loads and "
+        f"answers in {found.start_seconds:.2f} s\n"
+        f"- memory: one thread reads {found.bandwidth / 1e9:.1f} GB a second; the scores of an "
+        f"entity are made of {found.weight_bytes / 1e3:,.0f} kB of dense weights, which are read "
+        f"at {read / 1e9:.1f} GB a second ({read / found.bandwidth:.0%})\n"
+    )
+
+
+def _http_lines(lines: Sequence[Served]) -> Iterator[tables.Line]:
+    own = {line.batch: line.entities for line in lines if line.way == OWN}
+    for batch in BATCHES:
+        for line in lines:
+            if line.batch == batch:
+                ratio = own[batch] / line.entities
+                figures = {HTTP[0].title: line.entities, HTTP[1].title: ratio}
+                yield tables.Line(f"{batch:,}", line.way, figures)
+
+
+def _pace_lines(lines: Sequence[Paced]) -> Iterator[tables.Line]:
+    for line in lines:
+        figures = {PACE[0].title: line.half, PACE[1].title: line.most}
+        yield tables.Line(f"{RATE} a second", line.way, figures)
+
+
+def _growth_lines(lines: Sequence[Grown]) -> Iterator[tables.Line]:
+    for line in lines:
+        figures = {GROWTH[0].title: line.number, GROWTH[1].title: line.microseconds}
+        yield tables.Line(line.work, line.of, figures)
+
+
+def _exponents(lines: Sequence[Grown]) -> Iterator[str]:
+    for of in dict.fromkeys(line.of for line in lines):
+        several = [line for line in lines if line.of == of]
+        yield f"- {several[0].work}: grow with the {of} to the power of {exponent(several):.2f}\n"
+
+
+def measure(given: argparse.Namespace) -> Measured:
+    """Everything, one after the other."""
+    facts = tables.machine()
+    labeler = load_model(given.model).bundle.labeler
+    real = given.data / "places" / "maine.parquet"
+    made = perturbed(pq.read_table(real), 0, ENTITIES, np.random.default_rng(1))
+    entities = conform(made, labeler.schema)
+    timed = list(stages(labeler, entities))
+    growth = list(grown(labeler, entities, best))
+    weights, speed = weight_bytes(labeler, entities), bandwidth()
+    given.work.mkdir(parents=True, exist_ok=True)
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(dir=given.work) as folder:
+        work = Path(folder)
+        write_bundle(labeler, work / "bundle", version("labelwright"), {})
+        size = sum(file.stat().st_size for file in (work / "bundle").iterdir())
+        labelled = label_files(work / "bundle", real, sorted(given.rows), work)
+        started = start(work / "bundle", work)
+        answered: list[Served | Paced] = []
+        if given.model.startswith("models:/"):
+            records = [one_record(entities.slice(row, 1)) for row in range(RECORDS)]
+            answered = list(served(given.model, records, work))
+        else:
+            notes.append("HTTP: only a registered model can be served by MLflow too")
+        others, unmeasured = peers(given.data, given.work.resolve())
+    return Measured(
+        facts,
+        [*timed, *others],
+        labelled,
+        [line for line in answered if isinstance(line, Served)],
+        [line for line in answered if isinstance(line, Paced)],
+        growth,
+        size,
+        started,
+        speed,
+        weights,
+        [*notes, *unmeasured],
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page."""
+    """Write the page, and beside it all figures as JSON."""
     parser = argparse.ArgumentParser(prog="make bench-speed", description=__doc__)
     options.add_data(parser)
     options.add_output(parser, "speed.md")
@@ -271,21 +286,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.rows[0] == given.rows[1]:
         parser.error("the files must differ in size")
-    facts = tables.machine()
-    labeler = load_model(given.model).bundle.labeler
-    real = given.data / "places" / "maine.parquet"
-    made = perturbed(pq.read_table(real), 0, ENTITIES, np.random.default_rng(1))
-    entities = conform(made, labeler.schema)
-    timed = list(stages(labeler, entities))
-    given.work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=given.work) as folder:
-        work = Path(folder)
-        write_bundle(labeler, work / "bundle", version("labelwright"), {})
-        labelled = label_files(work / "bundle", real, sorted(given.rows), work)
-        words = findings(labeler, entities, work / "bundle", work)
+    found = measure(given)
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(document(timed, labelled, facts, words), "utf-8")
-    print(given.output.read_text("utf-8"))
+    given.output.write_text(document(found), "utf-8")
+    text = json.dumps(dataclasses.asdict(found), indent=1)
+    given.output.with_suffix(".json").write_text(text + "\n", "utf-8")
+    print(document(found))
     return 0
 
 

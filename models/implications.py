@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.compiled import compiled
 from models.instructions import BLOCK, at_least, trailing_zeros
-from models.linear import Line, choose, fill_line, new_line
+from models.linear import Line, choose, fill_line, new_line, peak_of_rank
 
 Offsets = npt.NDArray[np.int64]
 LabelIds = npt.NDArray[np.int32]
@@ -51,12 +51,12 @@ class Implications(NamedTuple):
 
 
 @compiled
-def lift(implications: Implications, line: Line, label: int) -> bool:
+def lift(implications: Implications, line: Line, label: int) -> None:
     """Let the scores of a label's ancestors exceed its own, each that of the one before it.
 
-    So the order in which labels are lifted does not matter. Returns whether any score changed.
+    So the order in which labels are lifted does not matter.
     """
-    above, changed = line.scores[label], False
+    above = line.scores[label]
     for i in range(implications.indptr[label], implications.indptr[label + 1]):
         ancestor = implications.ancestors[i]
         above = np.nextafter(above, np.float32(np.inf))
@@ -64,8 +64,6 @@ def lift(implications: Implications, line: Line, label: int) -> bool:
             line.scores[ancestor] = above
             block = ancestor // BLOCK
             line.peaks[block] = max(line.peaks[block], above)
-            changed = True
-    return changed
 
 
 @compiled
@@ -82,20 +80,32 @@ def choose_implied(implications: Implications, line: Line, chosen: LabelIds) -> 
     Only labels that score about as high as the last candidate can lift anything among the
     candidates, so the ancestors of no others are looked at.
     """
+    if implications.ancestors.size > 0:
+        _lift_among(implications, line, _least_candidate(line, chosen))
     choose(line, chosen)
-    if implications.ancestors.size == 0:
-        return
-    last = line.scores[chosen[-1]]
-    least, changed = last - _LIFTED_AT_MOST * max(np.float32(1), abs(last)), False
+
+
+@compiled
+def _least_candidate(line: Line, chosen: LabelIds) -> np.float32:
+    """A score that every candidate reaches."""
+    least = peak_of_rank(line.peaks, chosen.size)
+    if least > -np.inf:
+        return least
+    choose(line, chosen)
+    return np.float32(line.scores[chosen[-1]])
+
+
+@compiled
+def _lift_among(implications: Implications, line: Line, least: np.float32) -> None:
+    """Lift the ancestors of all labels from about that score on."""
+    about = least - _LIFTED_AT_MOST * max(np.float32(1), abs(least))
     for block in range(line.peaks.size):
-        if line.peaks[block] < least:
+        if line.peaks[block] < about:
             continue
-        found = at_least(line.scores, block, least)
+        found = at_least(line.scores, block, about)
         while found != 0:
-            changed |= lift(implications, line, block * BLOCK + trailing_zeros(found))
+            lift(implications, line, block * BLOCK + trailing_zeros(found))
             found &= found - np.uint64(1)
-    if changed:
-        choose(line, chosen)
 
 
 @compiled

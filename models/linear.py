@@ -176,7 +176,7 @@ def choose(line: Line, chosen: LabelIds) -> None:
     for place in range(count):
         chosen[place] = place  # ids that exist, even where no score compares with any other
     best = np.empty(count, np.float32)
-    least = _peak_of_rank(line.peaks, count)
+    least = peak_of_rank(line.peaks, count)
     for block in range(line.peaks.size):
         if line.peaks[block] < least:
             continue
@@ -198,7 +198,7 @@ def choose(line: Line, chosen: LabelIds) -> None:
 
 
 @compiled
-def _peak_of_rank(peaks: Floats, rank: int) -> np.float32:
+def peak_of_rank(peaks: Floats, rank: int) -> np.float32:
     """The largest peak that at least `rank` peaks reach, minus infinity if there are fewer."""
     found = np.float32(-np.inf)
     for peak in peaks:

@@ -41,6 +41,9 @@ PAIR_FEATURES = (
 )
 _SMOOTH = np.float32(1e-3)
 _IMPLIES = np.float32(0.95)
+_NO_SCORE = np.float32(-3)
+"""What stands for the score of a label that is not there."""
+_NONE, _HALF, _ONE, _WHOLE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(255)
 
 (
     _SCORE, _RANK, _GAP_TO_BEST, _GAP_TO_PREVIOUS, _BEST, _SECOND,
@@ -57,32 +60,32 @@ _CONTRIBUTING = threading.Lock()
 
 
 class Relations(NamedTuple):
-    """What labels have to do with each other, and the logarithms that pairs are described with.
+    """What labels have to do with each other.
 
-    `rate` (float32[labels]) is the share of training entities with each label; `company`
-    (uint8[labels, labels]) is 255 times the share of entities with the row's label that also have
-    the column's; `shares` (float32[256]) are what its numbers mean, and `logs` the logarithms of
-    that, smoothed.
+    `log_rates` (float32[labels]) are logarithms of the share of training entities with each label;
+    `company` (uint8[labels, labels]) is 255 times the share of entities with the row's label that
+    also have the column's, and `logs` (float32[256]) the logarithms of what its numbers mean. All
+    logarithms are smoothed.
     """
 
-    rate: Floats
+    log_rates: Floats
     company: npt.NDArray[np.uint8]
-    shares: Floats
     logs: Floats
 
     @classmethod
     def of(cls, rate: Floats, company: npt.NDArray[np.uint8]) -> Self:
-        """What follows from the rates and the company of labels."""
+        """What follows from the rates (float32[labels]) and the company of labels."""
         shares = (np.arange(256) / 255).astype(np.float32)
-        return cls(rate, company, shares, np.log(shares + _SMOOTH))
+        return cls(np.log(rate + _SMOOTH), company, np.log(shares + _SMOOTH))
 
 
 @dataclasses.dataclass(frozen=True)
 class Reranker:
     """Probabilities for candidates.
 
-    `rate` and `company` are those of `Relations`; `trees` is LightGBM's text; `knots` (float64,
-    2 x m) maps raw scores to calibrated log-odds, piecewise linear.
+    `rate` (float32[labels]) is the share of training entities with each label, `company` that of
+    `Relations`; `trees` is LightGBM's text; `knots` (float64, 2 x m) maps raw scores to calibrated
+    log-odds, piecewise linear.
     """
 
     rate: Floats
@@ -126,7 +129,7 @@ class Reranker:
         """
         share = np.clip((scores[chosen] + 1) / 2, 0, 1)
         brings = self.relations.logs[self.company[np.ix_(chosen, labels)].T]
-        lifts = share * (brings - np.log(self.rate[labels, None] + _SMOOTH))
+        lifts = share * (brings - self.relations.log_rates[labels, None])
         return np.where(labels[:, None] == chosen, np.float32(0), lifts)
 
 
@@ -172,7 +175,7 @@ def describe(
     out: Floats,
 ) -> None:
     """The pairs of one entity, PAIR_FEATURES x candidates; `known` is how many features it has."""
-    second = scores[chosen[1]] if chosen.size > 1 else np.float32(-3)
+    second = scores[chosen[1]] if chosen.size > 1 else _NO_SCORE
     for i in range(chosen.size):
         score = scores[chosen[i]]
         out[_SCORE, i] = score
@@ -190,40 +193,46 @@ def describe(
 
 @compiled
 def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, out: Floats) -> None:
-    """What candidates say of one another."""
-    rate, company, shares, logs = relations
+    """What candidates say of one another.
+
+    The inner loops run over all candidates, in single precision and without branches, so that the
+    processor treats many at a time; ids without a sign are not looked at from the end of an array.
+    """
+    log_rates, company, logs = relations
     count = chosen.size
-    brings = np.empty((count, count), np.float32)
-    news = np.empty((count, count), np.float32)
-    share = np.empty(count, np.float32)
+    ids = chosen.astype(np.uint32)
+    shares, brings = np.empty(count, np.float32), np.empty(count, np.float32)
+    news, absent = np.empty(count, np.float32), np.empty(count, np.float32)
+    total = _NONE
+    for i in range(count):
+        shares[i] = min(max((scores[ids[i]] + _ONE) * _HALF, _NONE), _ONE)
+        total += shares[i]
+        out[_SUPPORT, i] = out[_STRONGEST, i] = out[_LIFT, i] = _NONE
+        out[_SPECIALISATION, i] = _NO_SCORE
     for j in range(count):
+        score, share = scores[ids[j]], shares[j]
         for i in range(count):
-            brought = company[chosen[j], chosen[i]]
-            brings[j, i] = shares[brought]
-            news[j, i] = logs[brought]
-        share[j] = min(max((scores[chosen[j]] + 1) / 2, np.float32(0)), np.float32(1))
+            shared = company[ids[j], ids[i]]
+            brings[i] = np.float32(shared) / _WHOLE
+            news[i] = logs[shared]
+        brings[j] = news[j] = _NONE  # no label is company to itself
+        for i in range(count):
+            support = share * brings[i]
+            out[_SUPPORT, i] += support
+            out[_STRONGEST, i] = max(out[_STRONGEST, i], support)
+            out[_LIFT, i] += share * news[i]
+            absent[i] = (_ONE - shares[i]) * brings[i]
+            special = score if brings[i] > _IMPLIES else _NO_SCORE
+            out[_SPECIALISATION, i] = max(out[_SPECIALISATION, i], special)
+        missing = _NONE
+        for i in range(count):
+            missing += absent[i]
+        out[_MISSING, j] = missing
     for i in range(count):
-        other = 1 if i == 0 and count > 1 else 0
-        out[_BROUGHT, i] = brings[other, i]
-        out[_BRINGS, i] = brings[i, other]
-    for i in range(count):  # no label is company to itself
-        brings[i, i] = news[i, i] = 0
-    total = share.sum()
-    for i in range(count):
-        support = strongest = lift = missing = np.float32(0)
-        specialisation = np.float32(-3)
-        for j in range(count):
-            support += share[j] * brings[j, i]
-            strongest = max(strongest, share[j] * brings[j, i])
-            lift += share[j] * news[j, i]
-            missing += (1 - share[j]) * brings[i, j]
-            if brings[j, i] > _IMPLIES:
-                specialisation = max(specialisation, scores[chosen[j]])
-        out[_SUPPORT, i] = support
-        out[_STRONGEST, i] = strongest
-        out[_LIFT, i] = lift - (total - share[i]) * np.log(rate[chosen[i]] + _SMOOTH)
-        out[_MISSING, i] = missing
-        out[_SPECIALISATION, i] = specialisation
+        other = ids[1] if i == 0 and count > 1 else ids[0]
+        out[_BROUGHT, i] = np.float32(company[other, ids[i]]) / _WHOLE
+        out[_BRINGS, i] = np.float32(company[ids[i], other]) / _WHOLE
+        out[_LIFT, i] -= (total - shares[i]) * log_rates[ids[i]]
         out[_TOTAL, i] = total
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from entities.errors import RequestError
 from entities.locations import Location
 from entities.readers import Batch, files_of, format_of, read_batches
+from entities.tables import Entities
 from entities.writers import ANSWERS, FINGERPRINT, answer_file
 from models.bundle import Bundle
 from models.decisions import Question
@@ -140,9 +141,15 @@ class _Work:
             )
             order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))
             labels = pa.concat_arrays([old, new]).take(pa.array(order))
-        reasons = pa.array([entities.rejected.get(row) for row in range(len(entities))])
-        columns = [entities.ids, labels, pa.array(prints), reasons, pa.array(known)]
+        columns = [entities.ids, labels, pa.array(prints), _reasons(entities), pa.array(known)]
         return batch, pa.table(columns, schema=RECORDS)
+
+
+def _reasons(entities: Entities) -> pa.StringArray:
+    """Why each row was rejected, null where it was not."""
+    if not entities.rejected:
+        return pa.nulls(len(entities), pa.string())
+    return pa.array([entities.rejected.get(row) for row in range(len(entities))], pa.string())
 
 
 def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previous | None:

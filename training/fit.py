@@ -237,7 +237,7 @@ class _Fit:
         return _merged(list(self.pool.map(score, range(0, len(truth), CHUNK))))
 
     def _rerank(self, held_out: _HeldOut) -> tuple[Reranker, Decisions]:
-        rate, company = self.relations.rate, self.relations.company
+        rate, company = label_rates(self.matrix), self.relations.company
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])

@@ -7,19 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import over_http
+from benchmarks.growth import Grown, exponent, grown, with_features, with_labels
+from benchmarks.kernels import Timed, as_matrix, as_weights, one_record, stages
+from benchmarks.over_http import WAYS, Paced, Served, served
 from benchmarks.perturbed import altered, perturbed, write_perturbed
-from benchmarks.speed import (
-    Labelled,
-    Timed,
-    as_matrix,
-    as_weights,
-    document,
-    slope,
-    stages,
-    weight_bytes,
-)
+from benchmarks.speed import Labelled, Measured, document, slope, weight_bytes
 from entities.tables import Entities, conform
 from models.labeler import Labeler
+from tests.conftest import World
 
 COLUMNS = ("name", "address", "city", "region", "postcode", "country", "phone", "website")
 
@@ -84,9 +80,71 @@ def test_each_stage_is_timed(labeler: Labeler, real: pa.Table) -> None:
 def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
     labelled = [Labelled(2_000, 3.0, 5 * 10**8), Labelled(6_000, 5.0, 6 * 10**8)]
     assert slope(labelled) == 2_000
-    timed = [Timed("features", "labelwright", 2.0), Timed("features", "another", 9.0)]
-    page = document(timed, labelled, {"date": "today"}, "- more\n")
-    assert "| features | labelwright | **2.00** | 1.0 |" in page
-    assert "| features | another | 9.00 | 4.5 |" in page
+    what = "scores of all labels"
+    page = document(
+        Measured(
+            {"date": "today"},
+            [Timed(what, "labelwright", 2.0), Timed(what, "another", 9.0)],
+            labelled,
+            [
+                Served(way, n, 90 * n / k)
+                for k, way in enumerate(WAY_NAMES, 1)
+                for n in (1, 32, 1_000)
+            ],
+            [Paced(way, 1.0, 2.0) for way in WAY_NAMES],
+            [Grown("scores", number, "labels", 2 * number) for number in (100, 400)],
+            200 * 10**6,
+            0.9,
+            3e10,
+            3e4,
+            ["omikuji: not installed"],
+        )
+    )
+    assert f"| {what} | labelwright | **2.00** | 1.0 |" in page
+    assert f"| {what} | another | 9.00 | 4.5 |" in page
     assert "| file | 6,000 rows | 5.0 | 600 |" in page
-    assert page.endswith("- 2,000 rows a second, from the difference of the two files\n- more\n")
+    assert "- 2,000 rows a second, from the difference of the two files\n" in page
+    assert "which are read at 15.0 GB a second (50%)" in page
+    assert "| 32 | mlflow models serve | 1,440 | 2.0 |" in page
+    assert "grow with the labels to the power of 1.00" in page
+    assert page.endswith("## Not measured\n\n- omikuji: not installed\n")
+
+
+WAY_NAMES = [way.name for way in WAYS]
+
+
+def test_fewer_labels_and_features_score_as_in_the_whole(
+    labeler: Labeler, brands: Entities
+) -> None:
+    rows = labeler.features.transform(brands.slice(0, 50))
+    whole = labeler.linear.scores(rows)
+    for labels in (1, 64, 100):
+        fewer = with_labels(labeler.linear, labels)
+        np.testing.assert_array_equal(fewer.scores(rows), whole[:, :labels])
+    half = with_features(rows, 0.5)
+    assert np.array_equal(with_features(rows, 1.0).indices, rows.indices)
+    assert len(half.indices) == np.ceil(np.diff(rows.indptr) / 2).sum()
+    assert half.indices[half.indptr[3]] == rows.indices[rows.indptr[3]]
+
+
+def test_growth_is_measured_and_its_exponent_told(labeler: Labeler, brands: Entities) -> None:
+    lines = list(grown(labeler, brands.slice(0, 20), lambda work, count: float(count)))
+    assert {line.of for line in lines} == {"labels", "features an entity", "candidates"}
+    squares = [Grown("scores", n, "labels", 3.0 * n * n) for n in (10, 20, 40)]
+    assert exponent(squares) == pytest.approx(2)
+
+
+@pytest.mark.integration
+def test_both_servers_are_measured_and_give_the_same_labels(
+    world: World, brands: Entities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(over_http, "SECONDS", 0.2)
+    monkeypatch.setattr(over_http, "BATCHES", (1, 5))
+    records = [one_record(brands.slice(row, 1)) for row in range(40)]
+    found = list(served(world.uri, records, tmp_path))
+    rates = [line for line in found if isinstance(line, Served)]
+    assert [(line.way, line.batch) for line in rates] == [(n, b) for n in WAY_NAMES for b in (1, 5)]
+    assert all(line.entities > 0 for line in rates)
+    assert all(0 < line.half <= line.most for line in found if isinstance(line, Paced))

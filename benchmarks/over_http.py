@@ -1,0 +1,239 @@
+"""What clients get over HTTP: from this project's service, and from MLflow's scoring server.
+
+Client and server share the machine. The client keeps connections open and does nothing with an
+answer but look at its status.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from models.home import tracking_uri
+
+HOST = "127.0.0.1"
+BATCHES = (1, 32, 1_000)
+SECONDS = 6.0
+CONNECTIONS = 4
+RATE = 300
+"""Requests a second of one entity each, sent when they are due and not when there is time."""
+PATIENCE = 180.0
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A server: how it is started, where it answers, and what its requests look like."""
+
+    name: str
+    command: Callable[[str, int], Sequence[str]]
+    ready: str
+    path: str
+    body: Callable[[Sequence[Record]], object]
+    results: str
+
+    def labels(self, answer: bytes) -> list[list[str]]:
+        """The names of the labels of each entity."""
+        found = orjson.loads(answer)[self.results]
+        return [[label["label"] for label in result["labels"]] for result in found]
+
+
+WAYS = (
+    Way(
+        "labelwright",
+        lambda uri, port: ("labelwright", "serve", "--model", uri, "--port", str(port)),
+        "/readyz",
+        "/v1/labels",
+        lambda records: {"entities": records},
+        "results",
+    ),
+    Way(
+        "mlflow models serve",
+        lambda uri, port: (
+            *("mlflow", "models", "serve", "-m", uri, "-p", str(port)),
+            *("--env-manager", "local"),
+        ),
+        "/ping",
+        "/invocations",
+        lambda records: {"dataframe_records": records},
+        "predictions",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """Entities a second in requests of so many each, one after another on a few connections."""
+
+    way: str
+    batch: int
+    entities: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Paced:
+    """Milliseconds until requests that come at a steady rate are answered: of half, and of 99%."""
+
+    way: str
+    half: float
+    most: float
+
+
+def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served | Paced]:
+    """Measure each way with the same records; raises ValueError where the ways disagree."""
+    said = []
+    for way in WAYS:
+        with serving(way, uri, folder / "server.log") as port:
+            client = _Client(port, way)
+            said.append(way.labels(asyncio.run(client.once(records[:32]))))
+            if said[0] != said[-1]:
+                raise ValueError(f"{WAYS[0].name} and {way.name} give other labels")
+            for batch in BATCHES:
+                yield Served(way.name, batch, asyncio.run(client.rate(records, batch)))
+            milliseconds = asyncio.run(client.paced(records)) * 1e3
+            yield Paced(way.name, *np.percentile(milliseconds, (50, 99)).tolist())
+
+
+@contextlib.contextmanager
+def serving(way: Way, uri: str, log: Path) -> Iterator[int]:
+    """A server that answers, on a port of its own; none of its processes stays."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = int(probe.getsockname()[1])
+    # MLflow finds uvicorn by the path of programs, and the database by its address
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    with log.open("wb") as words:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *way.command(uri, port)],
+            stdout=words,
+            stderr=words,
+            env=os.environ | {"PATH": programs, "MLFLOW_TRACKING_URI": tracking_uri()},
+            start_new_session=True,
+        )
+    try:
+        _await_answer(f"http://{HOST}:{port}{way.ready}", process)
+        yield port
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no server at {url}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Client:
+    """Requests to one server, made before they are sent."""
+
+    port: int
+    way: Way
+
+    async def once(self, records: Sequence[Record]) -> bytes:
+        """The answer for some records."""
+        async with self._connection() as ask:
+            return await ask(self._request(records))
+
+    async def rate(self, records: Sequence[Record], batch: int) -> float:
+        """Entities a second."""
+        requests = [self._request(part) for part in _parts(records, batch)]
+        for request in requests[:CONNECTIONS]:
+            async with self._connection() as ask:
+                await ask(request)
+        began = time.perf_counter()
+        answered = await asyncio.gather(
+            *(self._ask_until(requests[n:] + requests[:n], began) for n in range(CONNECTIONS))
+        )
+        return sum(answered) * batch / (time.perf_counter() - began)
+
+    async def paced(self, records: Sequence[Record]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds from the moment when each request was due until it was answered."""
+        requests = [self._request(part) for part in _parts(records, 1)]
+        dues = time.perf_counter() + 0.5 + np.arange(int(RATE * SECONDS)) / RATE
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        taken: list[float] = []
+        async with contextlib.AsyncExitStack() as stack:
+            asks = [await stack.enter_async_context(self._connection()) for _ in range(32)]
+            workers = [asyncio.create_task(_work_off(queue, ask, taken)) for ask in asks]
+            for due, request in zip(dues.tolist(), itertools.cycle(requests), strict=False):
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                queue.put_nowait((due, request))
+            await queue.join()
+            for worker in workers:
+                worker.cancel()
+        return np.array(taken)
+
+    async def _ask_until(self, requests: Sequence[bytes], began: float) -> int:
+        """How many requests are answered until time is up, one after another."""
+        answered = 0
+        async with self._connection() as ask:
+            for request in itertools.cycle(requests):
+                if time.perf_counter() - began > SECONDS:
+                    break
+                await ask(request)
+                answered += 1
+        return answered
+
+    def _request(self, records: Sequence[Record]) -> bytes:
+        body = orjson.dumps(self.way.body(records))
+        head = (
+            f"POST {self.way.path} HTTP/1.1\r\nHost: {HOST}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator["Ask"]:
+        reader, writer = await asyncio.open_connection(HOST, self.port)
+
+        async def ask(request: bytes) -> bytes:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            if not head.startswith(b"http/1.1 200"):
+                raise ValueError(f"{self.way.name} answered {head[:40].decode()}")
+            return body
+
+        try:
+            yield ask
+        finally:
+            writer.close()
+
+
+Ask = Callable[[bytes], Coroutine[Any, Any, bytes]]
+
+
+async def _work_off(
+    queue: "asyncio.Queue[tuple[float, bytes]]", ask: Ask, taken: list[float]
+) -> None:
+    while True:
+        due, request = await queue.get()
+        await ask(request)
+        taken.append(time.perf_counter() - due)
+        queue.task_done()
+
+
+def _parts(records: Sequence[Record], batch: int) -> list[Sequence[Record]]:
+    """Whole batches, of different entities."""
+    return [records[start : start + batch] for start in range(0, len(records) - batch + 1, batch)]
