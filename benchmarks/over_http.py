@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import psutil
 
 from models.home import tracking_uri
 
@@ -31,6 +32,7 @@ CONNECTIONS = 4
 RATE = 300
 """Requests a second of one entity each, sent when they are due and not when there is time."""
 PATIENCE = 180.0
+SETTLING = 10.0
 
 Record = dict[str, Any]
 
@@ -97,7 +99,7 @@ def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served
     """Measure each way with the same records; raises ValueError where the ways disagree."""
     said = []
     for way in WAYS:
-        with serving(way, uri, folder / "server.log") as port:
+        with serving(way, uri, folder / "server.log") as (_, port):
             client = _Client(port, way)
             said.append(way.labels(asyncio.run(client.once(records[:32]))))
             if said[0] != said[-1]:
@@ -108,9 +110,26 @@ def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served
             yield Paced(way.name, *np.percentile(milliseconds, (50, 99)).tolist())
 
 
+def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
+    """What a third worker adds to the memory that two take, pages that they share counted once."""
+    taken = []
+    for workers in (2, 3):
+        several = dataclasses.replace(WAYS[0], command=_with_workers(workers))
+        with serving(several, uri, folder / "server.log") as (pid, port):
+            time.sleep(SETTLING)  # the others are ready soon after the first
+            asyncio.run(_Client(port, several).rate(records, 1))
+            processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+            taken.append(sum(process.memory_full_info().pss for process in processes))
+    return float(taken[1] - taken[0])
+
+
+def _with_workers(workers: int) -> Callable[[str, int], Sequence[str]]:
+    return lambda uri, port: (*WAYS[0].command(uri, port), "--workers", str(workers))
+
+
 @contextlib.contextmanager
-def serving(way: Way, uri: str, log: Path) -> Iterator[int]:
-    """A server that answers, on a port of its own; none of its processes stays."""
+def serving(way: Way, uri: str, log: Path) -> Iterator[tuple[int, int]]:
+    """A server that answers: its process and its own port; none of its processes stays."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = int(probe.getsockname()[1])
@@ -126,7 +145,7 @@ def serving(way: Way, uri: str, log: Path) -> Iterator[int]:
         )
     try:
         _await_answer(f"http://{HOST}:{port}{way.ready}", process)
-        yield port
+        yield process.pid, port
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

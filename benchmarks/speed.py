@@ -23,7 +23,7 @@ from benchmarks import options, quality, tables
 from benchmarks.environments import ROOT
 from benchmarks.growth import Grown, exponent, grown
 from benchmarks.kernels import OWN, Timed, best, one_record, stages
-from benchmarks.over_http import BATCHES, RATE, Paced, Served, served
+from benchmarks.over_http import BATCHES, RATE, Paced, Served, served, worker_bytes
 from benchmarks.peers import PEERS
 from benchmarks.perturbed import perturbed, write_perturbed
 from benchmarks.processes import run_measured
@@ -90,6 +90,7 @@ class Measured:
     start_seconds: float
     bandwidth: float
     weight_bytes: float
+    worker_bytes: float
     notes: Sequence[str] = ()
 
 
@@ -205,6 +206,7 @@ def _findings(found: Measured) -> str:
         f"- memory: one thread reads {found.bandwidth / 1e9:.1f} GB a second; the scores of an "
         f"entity are made of {found.weight_bytes / 1e3:,.0f} kB of dense weights, which are read "
         f"at {read / 1e9:.1f} GB a second ({read / found.bandwidth:.0%})\n"
+        f"- a third worker of the service takes {found.worker_bytes / 1e6:,.0f} MB more\n"
     )
 
 
@@ -255,8 +257,9 @@ def measure(given: argparse.Namespace) -> Measured:
         labelled = label_files(work / "bundle", real, sorted(given.rows), work)
         started = start(work / "bundle", work)
         answered: list[Served | Paced] = []
+        records = [one_record(entities.slice(row, 1)) for row in range(RECORDS)]
+        another = worker_bytes(given.model, records, work)
         if given.model.startswith("models:/"):
-            records = [one_record(entities.slice(row, 1)) for row in range(RECORDS)]
             answered = list(served(given.model, records, work))
         else:
             notes.append("HTTP: only a registered model can be served by MLflow too")
@@ -272,6 +275,7 @@ def measure(given: argparse.Namespace) -> Measured:
         started,
         speed,
         weights,
+        another,
         [*notes, *unmeasured],
     )
 

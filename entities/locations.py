@@ -107,28 +107,30 @@ def locate(where: Where, stream_format: str = STREAM_FORMATS[0]) -> Location:
 
 
 @contextlib.contextmanager
-def whole_file(location: Location) -> Iterator[pa.NativeFile]:
+def whole_file(location: Location, drafts: Path | None = None) -> Iterator[pa.NativeFile]:
     """A stream to a file that appears under its name when all is written, or not at all.
 
-    Raises StorageError for a full disk or a store that refuses.
+    Until then it is in the folder `drafts`, of the same file system, or beside its place under a
+    name of this process. Raises StorageError for a full disk or a store that refuses.
     """
     filesystem = location.filesystem
     if filesystem is None:
         with pa.PythonFile(_Unclosed(), "w") as stream:
             yield stream
         return
-    draft = location.beside(f".{location.name}.{os.getpid()}.part")
+    beside = location.beside(f".{location.name}.{os.getpid()}.part").path
+    draft = str(drafts / f"{location.name}.part") if drafts else beside
     try:
-        with filesystem.open_output_stream(draft.path, compression=None) as stream:
+        with filesystem.open_output_stream(draft, compression=None) as stream:
             yield stream
-        filesystem.move(draft.path, location.path)
+        filesystem.move(draft, location.path)
     except OSError as error:
         raise StorageError(f"{location} was not written: {reason(error)}") from error
     except pa.ArrowException as error:
         raise StorageError(f"{location} was not written: is the disk full?") from error
     finally:
         with contextlib.suppress(OSError, pa.ArrowException):
-            filesystem.delete_file(draft.path)
+            filesystem.delete_file(draft)
 
 
 class _Unclosed:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -39,16 +40,19 @@ Write = Callable[[pa.Table], None]
 
 
 @contextlib.contextmanager
-def answer_file(where: Where, made_by: Mapping[str, Any] | None = None) -> Iterator[Write]:
+def answer_file(
+    where: Where, made_by: Mapping[str, Any] | None = None, drafts: Path | None = None
+) -> Iterator[Write]:
     """A function that appends tables of the ANSWERS schema to a file, by the end of its name.
 
-    The file appears under its name when all is written. `made_by` is kept in Parquet's metadata.
-    Raises StorageError for a full disk, and DataError for a name that tells no format.
+    The file appears under its name when all is written; for `drafts` see `whole_file`. `made_by` is
+    kept in Parquet's metadata. Raises StorageError for a full disk, and DataError for a name that
+    tells no format.
     """
     location = locate(where)
     kind = format_of(location)
     with (
-        whole_file(location) as stream,
+        whole_file(location, drafts) as stream,
         _WRITERS[kind](stream, compression_of(location), made_by or {}) as write,
     ):
         yield write

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import tokenize
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,10 @@ def write_bundle(
 def read_bundle(folder: Path) -> Bundle:
     """Read and check a bundle; raises BundleError, or ModelNotFoundError where there is none."""
     manifest = read_manifest(folder)
-    for name, digest in manifest.files.items():
-        if _digest(folder / name) != digest:
+    with ThreadPoolExecutor() as pool:  # hashing is most of the time that loading takes
+        digests = list(pool.map(_digest, (folder / name for name in manifest.files)))
+    for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
+        if digest != expected:
             raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
     try:
         return Bundle(_assemble(folder, manifest), manifest)

@@ -97,13 +97,11 @@ def character_classes() -> Bytes:
     include digits and the marks that scripts such as Devanagari are written with. Symbols are all
     marks that are seen, from the hash in C# to emoji, but for those that stand between values.
     """
-    classes = np.zeros(_CLASSIFIED, np.uint8)
-    for point in range(_CLASSIFIED):
-        category = unicodedata.category(chr(point))[0]
-        if category in "LMN":
-            classes[point] = LETTER
-        elif category in "PS":
-            classes[point] = SYMBOL
+    categories = map(unicodedata.category, map(chr, range(_CLASSIFIED)))
+    majors = np.frombuffer("".join([category[0] for category in categories]).encode(), np.uint8)
+    classes = np.full(_CLASSIFIED, SEPARATOR, np.uint8)
+    classes[np.isin(majors, list(b"LMN"))] = LETTER
+    classes[np.isin(majors, list(b"PS"))] = SYMBOL
     classes[_SEMICOLON] = SEPARATOR
     for first, last in (
         (0x0E00, 0x0EFF),

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -55,6 +56,11 @@ class Job:
     resume: bool = False
     previous: Location | None = None
 
+    @property
+    def resumable(self) -> bool:
+        """Whether another process could go on with it: a stream does not come again."""
+        return self.source.filesystem is not None and self.target.filesystem is not None
+
 
 @dataclasses.dataclass
 class BulkReport:
@@ -88,9 +94,10 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
         if previous:
             stack.callback(previous.close)
         work = _Work(bundle, job.question, previous)
-        record = stack.enter_context(_recorded(job, made_by))
-        reject = stack.enter_context(rejects_file(job.target))
-        write = stack.enter_context(answer_file(job.target, made_by))
+        kept = stack.enter_context(_kept(job, made_by))
+        drafts = kept.folder if kept and job.target.local else None
+        reject = stack.enter_context(rejects_file(job.target, drafts))
+        write = stack.enter_context(answer_file(job.target, made_by, drafts))
         pool = stack.enter_context(ThreadPoolExecutor(job.threads))
 
         def finish(done: pa.Table, share: float | None) -> None:
@@ -99,13 +106,13 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
             _count(done, report)
             advance(len(done), share)
 
-        for done in record.before() if record else ():
+        for done in kept.before() if kept else ():
             finish(done, None)
         report.resumed = report.rows
         batches = read_batches(job.source, bundle.labeler.schema, labelled=False, skip=report.rows)
         for batch, done in _in_order(pool, work, batches, ahead=2 * job.threads):
-            if record:
-                record.add(done)
+            if kept and job.resumable:
+                kept.add(done)
             finish(done, batch.share)
             report.warnings.update(batch.entities.warnings)
     return report
@@ -167,11 +174,11 @@ def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previ
 
 
 @contextlib.contextmanager
-def _recorded(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
-    """The journal of a job; a standard stream has none. Raises RequestError."""
-    if job.source.filesystem is None or job.target.filesystem is None:
-        if job.resume:
-            raise RequestError("a standard stream cannot be resumed")
+def _kept(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
+    """The journal of a job; a target that is a stream has none. Raises RequestError."""
+    if job.resume and not job.resumable:
+        raise RequestError("a standard stream cannot be resumed")
+    if job.target.filesystem is None:
         yield None
         return
     described = {
@@ -182,8 +189,12 @@ def _recorded(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
     folder = journal_folder(job.target)
     if not job.target.local:
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with journal(folder, described, RECORDS, job.resume) as opened:
-        yield opened
+    try:
+        with journal(folder, described, RECORDS, job.resume) as opened:
+            yield opened
+    finally:
+        if not job.resumable:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _state(file: Location) -> list[object]:

@@ -25,7 +25,7 @@ class Journal:
     """The records of one job: those of before, and a place for more."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self._folder = folder
+        self.folder = folder
         self._before = sorted(folder.glob("*.arrow"))
         sink = pa.OSFile(str(folder / f"{len(self._before):06}.arrow"), "wb")
         self._writer = pa.ipc.new_stream(sink, schema, options=_PACKED)
@@ -98,7 +98,7 @@ def _begin(folder: Path, job: Mapping[str, Any], resume: bool) -> None:
                 "everything is done anew"
             )
         return
-    for part in folder.glob("*.arrow"):
+    for part in (*folder.glob("*.arrow"), *folder.glob("*.part")):
         part.unlink()
     draft = folder / f"{_JOB}.part"
     draft.write_text(json.dumps(job), "utf-8")

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,10 +17,12 @@ REJECTION = "rejection"
 
 
 @contextlib.contextmanager
-def rejects_file(target: Location) -> Iterator[Callable[[pa.Table, int], None]]:
+def rejects_file(
+    target: Location, drafts: Path | None
+) -> Iterator[Callable[[pa.Table, int], None]]:
     """A function that writes the rejected among records; without any there is no file.
 
-    It replaces what an earlier run left.
+    It replaces what an earlier run left; for `drafts` see `whole_file`.
     """
     location = target.beside(f"{target.name}.rejects.jsonl")
     with contextlib.ExitStack() as stack:
@@ -30,7 +33,7 @@ def rejects_file(target: Location) -> Iterator[Callable[[pa.Table, int], None]]:
             if not len(rows):
                 return
             if not streams:
-                streams.append(stack.enter_context(whole_file(location)))
+                streams.append(stack.enter_context(whole_file(location, drafts)))
             for row, line in zip(rows, done.take(rows).to_pylist(), strict=True):
                 said = {"row": first + int(row), "id": line["id"], "reason": line[REJECTION]}
                 streams[0].write(orjson.dumps(said) + b"\n")

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import over_http
 from benchmarks.growth import Grown, exponent, grown, with_features, with_labels
 from benchmarks.kernels import Timed, as_matrix, as_weights, one_record, stages
-from benchmarks.over_http import WAYS, Paced, Served, served
+from benchmarks.over_http import WAYS, Paced, Served, served, worker_bytes
 from benchmarks.perturbed import altered, perturbed, write_perturbed
 from benchmarks.speed import Labelled, Measured, document, slope, weight_bytes
 from entities.tables import Entities, conform
@@ -97,6 +97,7 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
             0.9,
             3e10,
             3e4,
+            120e6,
             ["omikuji: not installed"],
         )
     )
@@ -105,6 +106,7 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
     assert "| file | 6,000 rows | 5.0 | 600 |" in page
     assert "- 2,000 rows a second, from the difference of the two files\n" in page
     assert "which are read at 15.0 GB a second (50%)" in page
+    assert "a third worker of the service takes 120 MB more" in page
     assert "| 32 | mlflow models serve | 1,440 | 2.0 |" in page
     assert "grow with the labels to the power of 1.00" in page
     assert page.endswith("## Not measured\n\n- omikuji: not installed\n")
@@ -147,4 +149,6 @@ def test_both_servers_are_measured_and_give_the_same_labels(
     rates = [line for line in found if isinstance(line, Served)]
     assert [(line.way, line.batch) for line in rates] == [(n, b) for n in WAY_NAMES for b in (1, 5)]
     assert all(line.entities > 0 for line in rates)
+    monkeypatch.setattr(over_http, "SETTLING", 3.0)
+    assert 10e6 < worker_bytes(world.uri, records, tmp_path) < 1e9
     assert all(0 < line.half <= line.most for line in found if isinstance(line, Paced))

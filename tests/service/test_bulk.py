@@ -1,11 +1,13 @@
 """Whole files: every row once and in order, whatever stops the work on the way."""
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -122,6 +124,19 @@ def test_other_work_is_not_gone_on_with(
     assert label_file(bundle, job).resumed == 0
 
 
+def test_what_comes_as_a_stream_leaves_nothing_where_it_stops(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"name": "Bar"}\n{"name"'
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
+    with pytest.raises(DataError, match="row 1 is not valid JSON"):
+        label_file(bundle, Job(locate("-"), locate(tmp_path / "out.jsonl")))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines[:16])))
+    assert label_file(bundle, Job(locate("-"), locate(tmp_path / "out.jsonl"))).rows == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
 def test_a_standard_stream_cannot_be_gone_on_with(bundle: Bundle, source: Path) -> None:
     job = Job(locate(source), locate("-"), resume=True)
     with pytest.raises(RequestError, match="a standard stream cannot be resumed"):
@@ -199,6 +214,8 @@ while done < kills:
     whole = Path(sys.argv[3] + ".whole" + sys.argv[6]).read_bytes()
     assert Path(sys.argv[3]).read_bytes() == whole, "other answers than in one go"
     Path(sys.argv[3]).unlink()
+names = {path.name for path in Path(sys.argv[3]).parent.iterdir()}
+assert not any(name.endswith(".part") for name in names), names
 print(finished)
 """
 KILLS = 40
