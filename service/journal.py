@@ -67,11 +67,11 @@ def journal(
             try:
                 yield opened
             except (DataError, RequestError):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
                 raise
             finally:
                 opened.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     except OSError as error:
         raise StorageError(f"{folder} was not written: {reason(error)}") from error
 
@@ -98,11 +98,18 @@ def _begin(folder: Path, job: Mapping[str, Any], resume: bool) -> None:
                 "everything is done anew"
             )
         return
+    described.unlink(missing_ok=True)  # first: parts without it count for nothing
     for part in (*folder.glob("*.arrow"), *folder.glob("*.part")):
         part.unlink()
     draft = folder / f"{_JOB}.part"
     draft.write_text(json.dumps(job), "utf-8")
     draft.replace(described)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a journal; whoever is killed meanwhile leaves parts of no job, which do not count."""
+    (folder / _JOB).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _whole_records(stream: pa.NativeFile) -> Iterator[pa.Table]:

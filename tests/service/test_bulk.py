@@ -196,22 +196,24 @@ kills, chance = int(sys.argv[4]), random.Random(sys.argv[5])
 readers.BATCH_ROWS = 50
 bundle.labeler.warm_up()
 label_file(bundle, Job(source, locate(sys.argv[3] + ".whole" + sys.argv[6])))
-longest = 0.05
-done = finished = 0
-while done < kills:
+whole = Path(sys.argv[3] + ".whole" + sys.argv[6]).read_bytes()
+longest, finished = 0.05, 0
+while kills or not finished:
     child = os.fork()
     if not child:
         label_file(bundle, Job(source, target, threads=2, resume=True))
         os._exit(0)
-    time.sleep(chance.uniform(0, longest))
-    os.kill(child, signal.SIGKILL)
-    if os.waitpid(child, 0)[1] == signal.SIGKILL:
-        done += 1
+    if kills:
+        time.sleep(chance.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if status == signal.SIGKILL:
+        kills -= 1
         longest *= 1.05
         continue
+    assert status == 0, status
     finished += 1
     longest = 0.05
-    whole = Path(sys.argv[3] + ".whole" + sys.argv[6]).read_bytes()
     assert Path(sys.argv[3]).read_bytes() == whole, "other answers than in one go"
     Path(sys.argv[3]).unlink()
 names = {path.name for path in Path(sys.argv[3]).parent.iterdir()}

@@ -1,5 +1,6 @@
 """Journals: what was recorded whole is there again, of the same job only."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,6 +56,19 @@ def test_a_part_that_was_cut_short_counts_up_to_its_last_whole_record(
     part.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     found = numbers_in(folder)
     assert found == list(range(len(found)))
+
+
+def test_parts_that_removal_left_count_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    with pytest.raises(KeyboardInterrupt):
+        stopped(folder, range(3))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: (folder / "000000.arrow").unlink())
+    assert numbers_in(folder) == [0, 1, 2]
+    monkeypatch.undo()
+    assert list(folder.glob("*.arrow"))
+    assert numbers_in(folder) == []
 
 
 def test_an_unfinished_description_is_none(tmp_path: Path) -> None:
