@@ -3,7 +3,6 @@
 The end of the name tells the format; CSV and JSON Lines may be compressed (`.gz`, `.zst`, ...).
 """
 
-import bisect
 import csv
 import dataclasses
 import io
@@ -26,12 +25,14 @@ from entities.schema import EntitySchema
 from entities.tables import Entities, conform, from_records, is_text
 
 BATCH_ROWS = 16_384
+READ_BYTES = 1 << 20
+"""How much of a file is read at a time."""
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
 """What stands between labels in a CSV cell."""
-HEADER_LIMIT = 1 << 20
+HEADER_LIMIT = READ_BYTES
 """Bytes within which the header of a CSV file ends."""
 
 
@@ -180,27 +181,30 @@ def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.
 
 def _read_parquet(source: _Source) -> Iterator[_Piece]:
     with source.file.open() as stream:
-        parquet = pq.ParquetFile(stream)
-        groups = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
-        ends = list(itertools.accumulate(groups))
-        first = bisect.bisect_right(ends, source.skip)
-        read = ends[first - 1] if first else 0
+        # with neither, the reader keeps all that it has read until it is done
+        parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=READ_BYTES)
+        groups = range(parquet.num_row_groups)
+        sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
+        starts = [0, *itertools.accumulate(sizes)]
+        first = max(n for n, start in enumerate(starts) if _begins_a_batch(start, source.skip))
+        read = starts[first]
         if read:
             yield _Piece(read, 0)
         names = parquet.schema_arrow.names
         wanted = {"id", *source.schema.fields, *source.labels}
-        for record_batch in parquet.iter_batches(
-            BATCH_ROWS,
-            row_groups=range(first, len(groups)),
-            columns=[name for name in names if name in wanted],
-        ):
-            read += record_batch.num_rows
-            share = read / parquet.metadata.num_rows
-            table = pa.table(record_batch)
-            yield _Piece(table.num_rows, share * source.size, table, names)
-        if not parquet.metadata.num_rows:
+        columns = [name for name in names if name in wanted]
+        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups[first:], columns=columns):
+            read += batch.num_rows
+            table = pa.table(batch)
+            yield _Piece(batch.num_rows, read / starts[-1] * source.size, table, names)
+        if not starts[-1]:
             nothing = parquet.schema_arrow.empty_table()
             yield _Piece(0, source.size, nothing, names)
+
+
+def _begins_a_batch(start: int, skip: int) -> bool:
+    """Whether reading can begin at a group of rows: batches are the same wherever it begins."""
+    return start <= skip and start % BATCH_ROWS == 0
 
 
 def _read_csv(source: _Source) -> Iterator[_Piece]:
@@ -241,7 +245,7 @@ def _split_labels(cells: pa.StringArray) -> pa.ListArray:
 
 def _read_jsonl(source: _Source) -> Iterator[_Piece]:
     with source.file.open() as raw, _decompressed(raw, source.file) as stream:
-        buffered = io.BufferedReader(stream)
+        buffered = io.BufferedReader(stream, READ_BYTES)
         lines = (line for line in buffered if line.strip())
         while chunk := list(itertools.islice(lines, BATCH_ROWS)):
             yield _Piece(len(chunk), _position(raw, source), chunk)
