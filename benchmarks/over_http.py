@@ -189,17 +189,18 @@ class _Client:
         """Seconds from the moment when each request was due until it was answered."""
         requests = [self._request(part) for part in _parts(records, 1)]
         dues = time.perf_counter() + 0.5 + np.arange(int(RATE * SECONDS)) / RATE
-        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
         taken: list[float] = []
         async with contextlib.AsyncExitStack() as stack:
             asks = [await stack.enter_async_context(self._connection()) for _ in range(32)]
-            workers = [asyncio.create_task(_work_off(queue, ask, taken)) for ask in asks]
-            for due, request in zip(dues.tolist(), itertools.cycle(requests), strict=False):
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                queue.put_nowait((due, request))
-            await queue.join()
-            for worker in workers:
-                worker.cancel()
+            async with asyncio.TaskGroup() as group:
+                for ask in asks:
+                    group.create_task(_work_off(queue, ask, taken))
+                for due, request in zip(dues.tolist(), itertools.cycle(requests), strict=False):
+                    await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                    queue.put_nowait((due, request))
+                for _ in asks:
+                    queue.put_nowait(None)
         return np.array(taken)
 
     async def _ask_until(self, requests: Sequence[bytes], began: float) -> int:
@@ -244,13 +245,13 @@ Ask = Callable[[bytes], Coroutine[Any, Any, bytes]]
 
 
 async def _work_off(
-    queue: "asyncio.Queue[tuple[float, bytes]]", ask: Ask, taken: list[float]
+    queue: "asyncio.Queue[tuple[float, bytes] | None]", ask: Ask, taken: list[float]
 ) -> None:
-    while True:
-        due, request = await queue.get()
+    """Send what is due until there is no more, and note how long each took."""
+    while due_request := await queue.get():
+        due, request = due_request
         await ask(request)
         taken.append(time.perf_counter() - due)
-        queue.task_done()
 
 
 def _parts(records: Sequence[Record], batch: int) -> list[Sequence[Record]]:

@@ -258,7 +258,9 @@ def _position(raw: pa.NativeFile, source: _Source) -> int:
 
 def _decompressed(raw: pa.NativeFile, file: Location) -> pa.NativeFile:
     compression = compression_of(file)
-    return pa.CompressedInputStream(raw, compression) if compression else raw
+    if not compression:
+        return raw
+    return pa.CompressedInputStream(pa.BufferedInputStream(raw, READ_BYTES), compression)
 
 
 def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from entities.tables import Entities
 from models.compiled import compiled
 from models.features import buffers, seed_of
-from models.tokens import Bytes, Hashes, mix
+from models.tokens import Bytes, Hashes
 
 
 def fingerprints(entities: Entities) -> Hashes:
@@ -26,11 +26,20 @@ def fingerprints(entities: Entities) -> Hashes:
 
 
 @compiled
+def _mixed(state: np.uint64, word: np.uint64) -> np.uint64:
+    """A step of a hash in which each bit of both sways all: the finish of SplitMix64."""
+    state = (state ^ word) + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@compiled
 def _add_numbers(numbers: npt.NDArray[np.float64], seed: np.uint64, found: Hashes) -> None:
     bits = numbers.view(np.uint64)
     for row in range(found.size):
         if not np.isnan(numbers[row]):
-            found[row] = mix(mix(found[row], seed), bits[row])
+            found[row] = _mixed(_mixed(found[row], seed), bits[row])
 
 
 @compiled
@@ -41,11 +50,11 @@ def _add_texts(
         start, end = offsets[row], offsets[row + 1]
         if start == end:
             continue
-        state = mix(found[row], seed)
+        state = _mixed(found[row], seed)
         word = np.uint64(end - start)
         for i in range(start, end):
             if (i - start) % 8 == 0:
-                state = mix(state, word)
+                state = _mixed(state, word)
                 word = np.uint64(0)
             word = (word << np.uint64(8)) | np.uint64(letters[i])
-        found[row] = mix(state, word)
+        found[row] = _mixed(state, word)

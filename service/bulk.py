@@ -4,17 +4,18 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.fs
 
-from entities.errors import RequestError
+from entities.errors import RequestError, StorageError, reason
 from entities.locations import Location
 from entities.readers import Batch, files_of, format_of, read_batches
 from entities.tables import Entities
@@ -85,9 +86,12 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
     see `journal_folder`. Raises DataError, RequestError, StorageError.
     """
     bundle.labeler.check(job.question)
-    format_of(job.target)
-    question = orjson.loads(orjson.dumps(job.question))
-    made_by = {"model": bundle.manifest.content, "question": question}
+    _check_places(job)
+    made_by = {
+        "labelwright": version("labelwright"),
+        "model": bundle.manifest.content,
+        "question": orjson.loads(orjson.dumps(job.question)),
+    }
     report = BulkReport()
     with contextlib.ExitStack() as stack:
         previous = _previous(job, made_by, report)
@@ -95,7 +99,7 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
             stack.callback(previous.close)
         work = _Work(bundle, job.question, previous)
         kept = stack.enter_context(_kept(job, made_by))
-        drafts = kept.folder if kept and job.target.local else None
+        drafts = kept.folder if kept else None
         reject = stack.enter_context(rejects_file(job.target, drafts))
         write = stack.enter_context(answer_file(job.target, made_by, drafts))
         pool = stack.enter_context(ThreadPoolExecutor(job.threads))
@@ -173,11 +177,21 @@ def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previ
     return previous
 
 
+def _check_places(job: Job) -> None:
+    """Raise where the target cannot be what it is to be, before anything takes long."""
+    format_of(job.target)
+    if job.resume and not job.resumable:
+        raise RequestError("a standard stream cannot be resumed")
+    if job.source.holds(job.target):
+        raise RequestError(f"{job.target} is, or lies in, what is to be labelled")
+    info = job.target.info()
+    if info is not None and info.type == pyarrow.fs.FileType.Directory:
+        raise StorageError(f"{job.target} was not written: it is a folder")
+
+
 @contextlib.contextmanager
 def _kept(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
     """The journal of a job; a target that is a stream has none. Raises RequestError."""
-    if job.resume and not job.resumable:
-        raise RequestError("a standard stream cannot be resumed")
     if job.target.filesystem is None:
         yield None
         return
@@ -188,13 +202,16 @@ def _kept(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
     }
     folder = journal_folder(job.target)
     if not job.target.local:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make(folder.parent)
+    with journal(folder, described, RECORDS, job.resume, job.resumable) as opened:
+        yield opened
+
+
+def _make(folder: Path) -> None:
     try:
-        with journal(folder, described, RECORDS, job.resume) as opened:
-            yield opened
-    finally:
-        if not job.resumable:
-            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} was not made: {reason(error)}") from error
 
 
 def _state(file: Location) -> list[object]:

@@ -1,8 +1,9 @@
 """What a long job has done so far, on disk, so that another process can go on with it.
 
 A journal is a folder with a description of the job and the records that have been made, in parts:
-one Arrow stream for each process that worked on it. A process that is killed leaves at most its
-last record incomplete, which then does not count. It goes when the job is done.
+one Arrow stream for each process that worked on it, called by the number of the row that it begins
+with. A process that is killed leaves at most its last record incomplete, which then does not count.
+It goes when the job is done.
 """
 
 import contextlib
@@ -15,48 +16,63 @@ from typing import Any
 
 import pyarrow as pa
 
-from entities.errors import DataError, RequestError, StorageError, reason
+from entities.errors import RequestError, StorageError, reason
 
 _JOB, _LOCK = "job.json", "lock"
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Journal:
-    """The records of one job: those of before, and a place for more."""
+    """The records of one job: those of `before`, and then a place for more."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder = folder
-        self._before = sorted(folder.glob("*.arrow"))
-        sink = pa.OSFile(str(folder / f"{len(self._before):06}.arrow"), "wb")
-        self._writer = pa.ipc.new_stream(sink, schema, options=_PACKED)
-        self._sink = sink
+        self._schema = schema
+        self._rows = 0
+        self._stack = contextlib.ExitStack()
+        self._writer: pa.RecordBatchStreamWriter | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything has been recorded."""
+        return any(self.folder.glob("*.arrow"))
 
     def before(self) -> Iterator[pa.Table]:
         """What other processes have recorded, in order."""
-        for part in self._before:
+        for part in sorted(self.folder.glob("*.arrow")):
+            if part.name != self._next_part().name:
+                return  # what comes before it was lost
             with pa.OSFile(str(part)) as stream:
-                yield from _whole_records(stream)
+                for record in _whole_records(stream):
+                    self._rows += len(record)
+                    yield record
 
     def add(self, record: pa.Table) -> None:
         """Keep a record; when this returns, it outlives the process."""
+        if self._writer is None:
+            sink = self._stack.enter_context(pa.OSFile(str(self._next_part()), "wb"))
+            self._writer = pa.ipc.new_stream(sink, self._schema, options=_PACKED)
         for batch in record.combine_chunks().to_batches():
             self._writer.write_batch(batch)
+        self._rows += len(record)
 
     def close(self) -> None:
-        """Write no more."""
-        with contextlib.suppress(OSError, pa.ArrowException):
-            self._writer.close()
-        self._sink.close()
+        """Record no more."""
+        self._stack.close()
+
+    def _next_part(self) -> Path:
+        return self.folder / f"{self._rows:015}.arrow"
 
 
 @contextlib.contextmanager
 def journal(
-    folder: Path, job: Mapping[str, Any], schema: pa.Schema, resume: bool
+    folder: Path, job: Mapping[str, Any], schema: pa.Schema, resume: bool, keep: bool
 ) -> Iterator[Journal]:
     """The journal of a job, anew or, to `resume`, with what is there of the same job.
 
-    It stays where the work is interrupted or finds no room, and goes where the work is done or can
-    never be. Raises RequestError where what is there is of another job, and StorageError.
+    It goes where the work is done; where the work stops on the way it stays, if it is to `keep` and
+    holds anything. Raises RequestError where what is there is of another job or is worked on by
+    another process, and StorageError.
     """
     try:
         folder.mkdir(exist_ok=True)
@@ -64,14 +80,14 @@ def journal(
             _take(lock.fileno(), folder)
             _begin(folder, json.loads(json.dumps(job)), resume)
             opened = Journal(folder, schema)
+            done = False
             try:
                 yield opened
-            except (DataError, RequestError):
-                _remove(folder)
-                raise
+                done = True
             finally:
                 opened.close()
-            _remove(folder)
+                if done or not keep or not opened.kept:
+                    _remove(folder)
     except OSError as error:
         raise StorageError(f"{folder} was not written: {reason(error)}") from error
 
@@ -80,7 +96,7 @@ def _take(lock: int, folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise StorageError(f"another process works on {folder}") from error
+        raise RequestError(f"another process works on {folder}") from error
 
 
 def _begin(folder: Path, job: Mapping[str, Any], resume: bool) -> None:
@@ -118,5 +134,8 @@ def _whole_records(stream: pa.NativeFile) -> Iterator[pa.Table]:
         with pa.ipc.open_stream(stream) as records:
             for batch in records:
                 yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowInvalid):
+    except pa.ArrowInvalid:
         return
+    except OSError as error:
+        if error.errno:  # the disk does not give what is there
+            raise

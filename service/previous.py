@@ -19,30 +19,33 @@ from models.tokens import Hashes
 READING = 1 / 16
 """What reading an answer takes of the time that labelling takes, at most."""
 GROUPS_KEPT = 4
+ROWS_LIMIT = 1 << 31
+_UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
 class Previous:
     """The rows of a file of answers, found by the fingerprint of what was labelled.
 
-    It takes 12 bytes of memory a row; many threads may ask at once. Raises DataError for a file
-    that is not Parquet with fingerprints.
+    It takes 12 bytes of memory a row, and 20 while it is read; many threads may ask at once. Raises
+    DataError for a file that is not Parquet with fingerprints.
     """
 
     def __init__(self, location: Location) -> None:
         try:
             self._stream = location.open()
-            self._parquet = pq.ParquetFile(self._stream)
+            self._parquet = pq.ParquetFile(self._stream, pre_buffer=False)
             told = (self._parquet.metadata.metadata or {}).get(MADE_BY)
             self.made_by: Mapping[str, Any] = orjson.loads(told) if told else {}
             groups = range(self._parquet.num_row_groups)
             rows = [self._parquet.metadata.row_group(group).num_rows for group in groups]
             self._ends = np.cumsum(rows, dtype=np.int64)
             fingerprints = self._fingerprints(rows)
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (*_UNREADABLE, KeyError, TypeError) as error:
             raise DataError(
                 f"{location} cannot be gone on from: it must be Parquet as `label` writes it "
                 f"({reason(error)})"
             ) from error
+        self._location = location
         self._rows = np.argsort(fingerprints, kind="stable").astype(np.int32)
         self._sorted = fingerprints[self._rows]
         self._lock = threading.Lock()
@@ -77,13 +80,20 @@ class Previous:
         return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
 
     def _read_group(self, group: int) -> pa.ListArray:
-        column = self._parquet.read_row_group(group, columns=["labels"])["labels"]
-        return column.cast(ANSWERS.field("labels").type).combine_chunks()
+        try:
+            column = self._parquet.read_row_group(group, columns=["labels"])["labels"]
+            return column.cast(ANSWERS.field("labels").type).combine_chunks()
+        except _UNREADABLE as error:
+            raise DataError(f"{self._location} cannot be read: {reason(error)}") from error
 
     def _fingerprints(self, rows: list[int]) -> Hashes:
         """What was kept beside each group of rows."""
-        found = [np.zeros(0, np.uint64)]
+        size, found = self._stream.size(), [np.zeros(0, np.uint64)]
+        if min(rows, default=0) < 0 or 8 * sum(rows) > size or sum(rows) >= ROWS_LIMIT:
+            raise ValueError("it cannot have so many rows")
         for offset, count in zip(self.made_by["fingerprints"], rows, strict=True):
+            if not 0 <= offset <= size - 8 * count:
+                raise ValueError("its fingerprints are not where they should be")
             self._stream.seek(offset)
             found.append(np.frombuffer(self._stream.read(8 * count), np.uint64))
         return np.concatenate(found)

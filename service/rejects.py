@@ -1,7 +1,6 @@
 """The rows that a file of answers has no labels for, and why: `TARGET.rejects.jsonl` beside it."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from entities.errors import StorageError, reason
-from entities.locations import Location, whole_file
+from entities.locations import Location, standard_error, whole_file
 
 REJECTION = "rejection"
 """The column of a record that says why its row was rejected."""
@@ -26,7 +25,7 @@ def rejects_file(
     """
     location = target.beside(f"{target.name}.rejects.jsonl")
     with contextlib.ExitStack() as stack:
-        streams: list[Any] = [] if target.filesystem else [sys.stderr.buffer]
+        streams: list[Any] = [] if target.filesystem else [standard_error()]
 
         def reject(done: pa.Table, first: int) -> None:
             rows = done[REJECTION].is_valid().to_numpy().nonzero()[0]

@@ -41,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--previous",
         metavar="FILE",
-        help="Parquet of an earlier run: only rows that have changed since are labelled anew, if "
-        "the model and the question are the same",
+        help="Parquet of an earlier run: rows that have not changed since, and lie near each other "
+        "as before, are taken over, if the model and the question are the same",
     )
     parser.add_argument(
         "--format",

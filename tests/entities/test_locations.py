@@ -1,9 +1,11 @@
 """Locations: what an address means, and files that appear whole or not at all."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.fs
 import pytest
@@ -39,6 +41,26 @@ def test_a_local_path_is_known_to_be_one(tmp_path: Path) -> None:
 def test_a_location_is_what_it_is(tmp_path: Path) -> None:
     location = locate(tmp_path)
     assert locate(location) is location
+
+
+def test_keys_in_an_address_are_refused_without_repeating_them() -> None:
+    with pytest.raises(DataError, match="must not hold keys") as caught:
+        locate("s3://ALADDIN:sesame@bucket/key")
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_path_that_is_no_text_is_refused() -> None:
+    with pytest.raises(DataError, match="must be valid UTF-8"):
+        locate(os.fsdecode(b"caf\xe9.csv"))
+
+
+def test_a_location_holds_itself_and_what_lies_in_it(tmp_path: Path) -> None:
+    folder = locate(tmp_path / "a")
+    assert folder.holds(folder)
+    assert folder.holds(locate(tmp_path / "a" / "b" / "c.csv"))
+    assert not folder.holds(locate(tmp_path / "ab"))
+    assert not folder.holds(locate("-"))
+    assert locate("s3://b/k?region=x").holds(locate("s3://b/k/in.csv?region=y"))
 
 
 @pytest.mark.parametrize("given", ["ftp://host/file.csv", "s4://bucket/key", "https://host/a.csv"])
@@ -100,11 +122,33 @@ def test_a_file_that_is_not_finished_leaves_nothing(
 def test_a_store_that_refuses_is_a_storage_error(tmp_path: Path) -> None:
     filesystem = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())
     location = Location("there", "missing/there", filesystem)
-    with (
-        pytest.raises(StorageError, match="there was not written: No such file"),
-        whole_file(location),
-    ):
+    match = "there was not written: No such file"
+    with pytest.raises(StorageError, match=match), whole_file(location):
         pass
+
+
+class Sip(io.BytesIO):
+    """Takes three bytes at a time, as a pipe without a buffer may."""
+
+    def write(self, data: Any) -> int:
+        return super().write(bytes(data)[:3])
+
+
+def test_a_standard_stream_without_a_buffer_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Sip()
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+    with whole_file(locate("-")) as stream:
+        stream.write(b"abcdefgh")
+    assert out.getvalue() == b"abcdefgh"
+
+
+def test_closed_standard_streams_are_clear_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(DataError, match="standard input is closed"):
+        locate("-").open()
+    with pytest.raises(StorageError, match="stdout is closed"), whole_file(locate("-")) as stream:
+        stream.write(b"abc")
 
 
 def test_standard_output_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,20 +124,26 @@ def test_text_and_rejects_go_to_the_store(store: Store, world: "World", tmp_path
 
 
 def test_work_into_a_store_that_was_killed_is_gone_on_with(
-    store: Store, world: "World", whole: Path
+    store: Store, world: "World", tmp_path: Path
 ) -> None:
-    target = f"s3://{BUCKET}/killed.parquet"
-    asked = ("label", f"s3://{BUCKET}/in", target, "--model", world.uri, "--resume")
-    process = subprocess.Popen([LABELWRIGHT, *asked], env=store.environment)
+    names = pq.read_table(world.data)["name"].to_pylist()
+    source, target = tmp_path / "in.jsonl", f"s3://{BUCKET}/killed.parquet"
+    source.write_text("".join(json.dumps({"name": name}) + "\n" for name in names * 50))
+    asked = ("label", source, target, "--model", world.uri, "--resume")
+    process = subprocess.Popen([LABELWRIGHT, *map(str, asked)], env=store.environment)
     deadline = time.monotonic() + PATIENCE
-    while not list(world.home.glob("unfinished/*/*.arrow")) and time.monotonic() < deadline:
+    while not sum(part.stat().st_size for part in world.home.glob("unfinished/*/*.arrow")):
+        assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert "killed.parquet" not in store.names()
-    assert store.run(*asked).code == 0
+    said = store.run(*asked)
+    assert said.code == 0, said.err
+    assert "of them done before" in said.err
+    assert store.run("label", source, tmp_path / "whole.parquet", "--model", world.uri).code == 0
     answers = pq.read_table(f"{BUCKET}/killed.parquet", filesystem=store.filesystem)
-    assert answers.equals(pq.read_table(whole))
+    assert answers.equals(pq.read_table(tmp_path / "whole.parquet"))
     assert not list(world.home.glob("unfinished/*"))
 
 

@@ -1,0 +1,28 @@
+"""Reading takes as much memory for a large file as for a small one."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from entities.readers import read_batches
+from entities.schema import EntitySchema
+
+ROWS = 400_000
+
+
+@pytest.mark.parametrize("group", [10_000, ROWS], ids=["many groups", "one group"])
+def test_parquet_is_not_held_in_memory(tmp_path: Path, places: EntitySchema, group: int) -> None:
+    letters = np.random.default_rng(0).integers(97, 123, (ROWS, 60), np.uint8)
+    names = pa.array([bytes(row).decode() for row in letters])
+    file = tmp_path / "large.parquet"
+    pq.write_table(pa.table({"name": names}), file, row_group_size=group, use_dictionary=False)
+    del letters, names
+    before, most = pa.total_allocated_bytes(), 0
+    for batch in read_batches(file, places):
+        most = max(most, pa.total_allocated_bytes() - before)
+        assert len(batch.entities)
+    assert most < file.stat().st_size / 2
