@@ -1,0 +1,81 @@
+"""Standard streams: rows come and answers go as they are, and errors have their own exit code."""
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.processes import LABELWRIGHT, PATIENCE, environment
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+LINES = b'{"id": "a", "name": "Joe\'s Pizza"}\n{"id": "b", "lat": 200, "lon": 0}\n'
+
+
+def label(world: "World", *arguments: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [LABELWRIGHT, "label", *arguments, "--model", world.uri],
+        env=environment(world.home) | {"PYTHONUNBUFFERED": "1"},
+        timeout=PATIENCE,
+        check=False,
+        **more,
+    )
+
+
+def test_lines_come_and_go(world: "World") -> None:
+    said = label(world, "-", "-", input=LINES, capture_output=True)
+    assert said.returncode == 0
+    first, second = map(json.loads, said.stdout.splitlines())
+    assert first["id"] == "a"
+    assert first["labels"][0]["label"] == "cuisine=pizza"
+    assert second == {"id": "b", "labels": None}
+    reject, words = said.stderr.splitlines()
+    reason = "lat: must lie between -90 and 90"
+    assert json.loads(reject) == {"row": 1, "id": "b", "reason": reason}
+    assert words == b"2 rows, 1 of them rejected -> -"
+
+
+def test_streams_of_csv_are_asked_for(world: "World", tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id,name\nc,"Joe\'s\nPizza"\n')
+    with (tmp_path / "in.csv").open("rb") as given:
+        said = label(world, "-", "-", "--format", "csv", stdin=given, capture_output=True)
+    assert said.returncode == 0
+    (row,) = csv.DictReader(io.StringIO(said.stdout.decode()))
+    assert row["id"] == "c"
+    assert json.loads(row["labels"])[0]["label"] == "cuisine=pizza"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_full_disk_behind_standard_output_is_a_clear_error(
+    world: "World", tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(LINES)
+    with Path("/dev/full").open("wb") as full:
+        said = label(
+            world,
+            *(str(tmp_path / "in.jsonl"), "-", "--format", kind),
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert said.returncode == 6
+    assert said.stderr.splitlines()[-1] == b"labelwright: - was not written: no space is left"
+    assert b"Traceback" not in said.stderr
+
+
+def test_who_closes_the_pipe_ends_the_work(world: "World", tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(LINES * 20_000)
+    command = f"{LABELWRIGHT} label {tmp_path / 'in.jsonl'} - --model {world.uri} | head -c 10"
+    said = subprocess.run(
+        ["sh", "-c", command],
+        env=environment(world.home),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert said.stdout == b'{"id":"a",'
+    assert b"Traceback" not in said.stderr
