@@ -32,7 +32,7 @@ CONNECTIONS = 4
 RATE = 300
 """Requests a second of one entity each, sent when they are due and not when there is time."""
 PATIENCE = 180.0
-SETTLING = 10.0
+SETTLING = 30.0
 
 Record = dict[str, Any]
 
