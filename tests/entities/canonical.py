@@ -1,0 +1,48 @@
+"""What the tests of canonical entities share: one schema of all kinds, and single columns."""
+
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import settings
+
+from entities.schema import EntitySchema
+from entities.tables import conform
+
+some = settings(max_examples=50, deadline=None)
+ALL = EntitySchema.from_mapping(
+    {
+        "name": "all",
+        "columns": {
+            "text": {"kind": "text"},
+            "words": {"kind": "words"},
+            "category": {"kind": "category"},
+            "web": {"kind": "web"},
+            "phone": {"kind": "phone"},
+            "number": {"kind": "number"},
+            "point": {"kind": "point", "fields": ["lat", "lon"]},
+            "tags": {"kind": "tags"},
+        },
+    }
+)
+"""A schema with a column of every kind, called as the kind."""
+TEXT_LIKE = ["text", "words", "category", "web", "phone"]
+
+
+def column(array: pa.Array, name: str) -> list[Any]:
+    """The canonical values of a table that has this column alone."""
+    entities = conform(pa.table({name: array}), ALL)
+    assert not entities.rejected
+    assert not entities.warnings
+    values: list[Any] = entities.table[name].to_pylist()
+    return values
+
+
+def rejected(name: str, array: pa.Array) -> dict[int, str]:
+    """Why rows are rejected in a table that has this column alone."""
+    return dict(conform(pa.table({name: array}), ALL).rejected)
+
+
+def unchecked(*values: bytes) -> pa.StringArray:
+    """A string array of bytes that nobody has looked at, as a file may hold them."""
+    array = pa.array(values, pa.binary())
+    return pa.StringArray.from_buffers(len(array), *array.buffers()[1:])

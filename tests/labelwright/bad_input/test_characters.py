@@ -1,0 +1,116 @@
+"""Strange characters are text, and bytes that are no characters are refused or rejected."""
+
+from pathlib import Path
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from tests.labelwright.bad_input.files import parquet, text
+from tests.labelwright.bad_input.outcomes import CANARY, ask, labelled, refused
+from tests.processes import Command
+
+pytest_plugins = ["tests.worlds"]
+
+
+def broken_text(*values: bytes) -> pa.Array:
+    """A string array that holds any bytes: Arrow trusts what a file says."""
+    return pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_emoji_and_right_to_left_text_are_text(
+    command: Command, client: httpx.Client, tmp_path: Path
+) -> None:
+    names = [
+        f"🍕 مطعم البيتزا {number}" if number % 2 else f"👩‍🚀 חנות {number}" for number in range(40)
+    ]
+    labels = [["🍕=طعام"] if number % 2 else ["חנות=כן"] for number in range(40)]
+    data = {"id": [f"🆔{number}" for number in range(40)], "name": names, "labels": labels}
+    source = parquet(tmp_path / "in.parquet", data)
+    assert command("train", "--threads", 1, "--data", source, "--name", "שלום").code == 0
+    output = tmp_path / "out.csv"
+    said = command("label", source, output, "--model", "models:/שלום@champion", "--top-k", 1)
+    assert said.code == 0
+    first, second = output.read_text("utf-8").splitlines()[1:3]
+    assert first.startswith('"🆔0"')
+    assert "חנות=כן" in first
+    assert "🍕=طعام" in second
+    (answer,) = ask(client, {"id": "🆔", "name": names[1]})
+    assert answer["id"] == "🆔"
+    assert answer["labels"]
+
+
+def test_nul_bytes_are_characters_like_others(
+    command: Command, client: httpx.Client, bundle: Path, tmp_path: Path
+) -> None:
+    source = text(tmp_path / "in.csv", "id,name\na\0b,Pizze\0ria\nc,\0\n")
+    answers, rejects = labelled(command, source, bundle)
+    assert [answer["id"] for answer in answers] == ["a\0b", "c"]
+    assert all(answer["labels"] for answer in answers)
+    assert not rejects
+    over_http = ask(client, {"id": "a\0b", "name": "Pizze\0ria"})
+    assert over_http[0]["id"] == "a\0b"
+    assert [label["label"] for label in over_http[0]["labels"]] == [
+        label["label"] for label in answers[0]["labels"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("in.csv", b"name\nPizz\xff\n", "invalid UTF8 data"),
+        ("in.jsonl", b'{"name": "Pizz\xff"}\n', "row 0 is not valid"),
+    ],
+)
+def test_a_text_file_that_is_not_utf_8_is_refused(
+    command: Command, bundle: Path, tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    source = text(tmp_path / name, content)
+    said = command("label", source, tmp_path / "out.csv", "--model", bundle)
+    refused(said, 3, reason)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_parquet_value_that_is_not_utf_8_costs_its_own_row_alone(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    table = {"name": broken_text(b"Pizzeria", b"Pizz\xff")}
+    answers, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
+    assert [answer["labels"] is None for answer in answers] == [False, True]
+    assert [reject["reason"] for reject in rejects] == ["name: not valid UTF-8"]
+
+
+def test_a_parquet_id_that_is_not_utf_8_costs_its_own_row_alone(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    table = {"id": broken_text(b"a", b"b\xff"), "name": ["Pizzeria", "Bar"]}
+    answers, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
+    assert [answer["labels"] is None for answer in answers] == [False, True]
+    assert [reject["reason"] for reject in rejects] == ["id: not valid UTF-8"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"entities": [{"name": "Pizz\xff"}]}',
+        b'{"entities": [{"name": "Pizz\\ud800"}]}',
+        b'{"entities": [{"name": "Pizz\0"}]}',
+    ],
+    ids=["bytes", "lone surrogate", "bare control character"],
+)
+def test_over_http_a_body_that_is_not_utf_8_json_is_refused(
+    client: httpx.Client, body: bytes
+) -> None:
+    response = client.post("/v1/labels", content=body)
+    assert response.status_code == 400
+    assert response.json()["detail"] == "the body is not valid JSON"
+
+
+def test_a_ragged_csv_is_refused_without_repeating_its_content(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    source = text(tmp_path / "in.csv", f"name,country\nBar,DE\nCafé,{CANARY},DE\n")
+    said = command("label", source, tmp_path / "out.csv", "--model", bundle)
+    refused(said, 3, "in.csv cannot be read")
+    assert CANARY not in said.err

@@ -1,0 +1,220 @@
+"""Columns and rows that users get wrong: a clear word, or the loss of one row alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import labelwright
+from entities.errors import DataError
+from tests.labelwright.bad_input.files import parquet, text
+from tests.labelwright.bad_input.outcomes import CANARY, ask, labelled, measured, refused, warnings
+from tests.processes import Command
+
+pytest_plugins = ["tests.worlds"]
+
+
+def jsonl(path: Path, records: Iterable[Any]) -> Path:
+    """Records as JSON Lines."""
+    return text(path, b"".join(orjson.dumps(record) + b"\n" for record in records))
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_a_column_of_the_wrong_type_is_named(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    source = parquet(tmp_path / "in.parquet", {"name": [1, 2], "labels": [["a"], ["b"]]})
+    refused(command("train", "--data", source), 3, "column 'name' holds int64; its kind is text")
+    said = command("label", source, tmp_path / "out.csv", "--model", bundle)
+    refused(said, 3, "column 'name' holds int64; its kind is text")
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_labels_of_the_wrong_type_are_named(command: Command, tmp_path: Path) -> None:
+    source = parquet(tmp_path / "in.parquet", {"name": ["a", "b"], "labels": ["x|y", "z"]})
+    refused(command("train", "--data", source), 3, "'labels' holds string; it must be lists")
+
+
+def test_a_value_of_the_wrong_type_costs_its_own_row_alone(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    source = jsonl(
+        tmp_path / "in.jsonl",
+        [
+            {"name": "Pizzeria"},
+            {"name": 5},
+            ["no", "object"],
+            {"name": "Bar", "lat": "x", "lon": 1},
+        ],
+    )
+    answers, rejects = labelled(command, source, bundle)
+    assert [answer["labels"] is None for answer in answers] == [False, True, True, True]
+    assert [reject["reason"] for reject in rejects] == [
+        "name: must be text or a list of texts",
+        "an entity must be an object",
+        "lat: must be a number",
+    ]
+
+
+def test_over_http_a_value_of_the_wrong_type_costs_its_own_entity_alone(
+    client: httpx.Client,
+) -> None:
+    results = ask(client, {"name": "Pizzeria"}, {"name": 5}, 7, {"tags": {"a": ["b"]}})
+    assert [list(result) for result in results] == [
+        ["id", "labels"],
+        ["id", "error"],
+        ["id", "error"],
+        ["id", "error"],
+    ]
+
+
+def test_over_http_a_latitude_without_longitude_costs_its_own_entity_alone(
+    client: httpx.Client,
+) -> None:
+    good, bad = ask(client, {"name": "Pizzeria"}, {"name": "Bar", "lat": 52.0})
+    assert "labels" in good
+    assert bad["error"] == {"detail": "lat and lon must be given together"}
+
+
+def test_in_python_a_frame_of_mixed_values_is_a_data_error(bundle: Path) -> None:
+    frame = pd.DataFrame({"name": ["Pizzeria", 5]})
+    with pytest.raises(DataError, match="name"):
+        labelwright.load(str(bundle)).label(frame)
+
+
+@pytest.mark.usefixtures("empty_world")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("in.csv", "Empty CSV file"),
+        ("in.parquet", "size is 0 bytes"),
+        ("in.jsonl", "no row to learn from"),
+    ],
+)
+def test_an_empty_file_is_refused(command: Command, tmp_path: Path, name: str, reason: str) -> None:
+    refused(command("train", "--data", text(tmp_path / name, "")), 3, reason)
+
+
+def test_a_file_without_rows_gives_a_file_without_rows(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    source = text(tmp_path / "in.csv", "name,country\n")
+    assert labelled(command, source, bundle) == ([], [])
+
+
+def test_over_http_an_empty_body_and_no_entities_are_refused(client: httpx.Client) -> None:
+    assert client.post("/v1/labels", content=b"").status_code == 400
+    assert client.post("/v1/labels", json={"entities": []}).status_code == 422
+
+
+@pytest.mark.usefixtures("empty_world")
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet", "in.jsonl"])
+def test_a_file_without_labels_is_refused(command: Command, tmp_path: Path, name: str) -> None:
+    source = tmp_path / name
+    if source.suffix == ".parquet":
+        parquet(source, {"name": ["a", "b"]})
+    else:
+        text(source, "name\na\nb\n" if source.suffix == ".csv" else '{"name": "a"}\n')
+    refused(command("train", "--data", source), 3, "has no 'labels' column to learn from")
+
+
+def test_labels_may_begin_late_in_a_file(command: Command, bundle: Path, tmp_path: Path) -> None:
+    silent = [{"name": f"silent {number}"} for number in range(16_500)]
+    loud = [
+        {"name": f"loud {number}", "labels": ["a", "b"][: number % 2 + 1]} for number in range(40)
+    ]
+    source = jsonl(tmp_path / "in.jsonl", [*silent, *loud])
+    said = measured(command, bundle, source)
+    assert warnings(said) == ["16,500 rows left out: their labels are null"]
+
+
+def test_a_file_without_rows_adds_none_wherever_it_stands(
+    command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
+) -> None:
+    full = parquet(tmp_path / "full.parquet", rows)
+    empty = text(tmp_path / "empty.csv", "name,labels\n")
+    for sources in ([empty, full], [full, empty]):
+        assert warnings(measured(command, bundle, *sources)) == []
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_labels_that_are_all_empty_teach_nothing(command: Command, tmp_path: Path) -> None:
+    names = [f"place {number}" for number in range(40)]
+    empty = pa.array([[]] * 40, pa.list_(pa.string()))
+    null = pa.array([None] * 40, pa.list_(pa.string()))
+    sources = {
+        parquet(tmp_path / "empty.parquet", {"name": names, "labels": empty}): "no label",
+        parquet(tmp_path / "null.parquet", {"name": names, "labels": null}): "no row to learn",
+        text(
+            tmp_path / "empty.csv", "name,labels\n" + "".join(f"{n},\n" for n in names)
+        ): "no label",
+    }
+    for source, reason in sources.items():
+        refused(command("train", "--data", source), 3, reason)
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_two_columns_of_labels_are_refused(command: Command, tmp_path: Path) -> None:
+    source = text(tmp_path / "in.csv", "name,labels,labels\na,x,y\n")
+    refused(command("train", "--data", source), 3, "column 'labels' occurs more than once")
+
+
+def test_repeated_ids_are_warned_of(
+    command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
+) -> None:
+    source = parquet(tmp_path / "in.parquet", pa.concat_tables([rows, rows.slice(0, 7)]))
+    said = measured(command, bundle, source)
+    assert warnings(said) == ["7 rows repeat the id of another row"]
+
+
+def test_two_files_without_ids_repeat_none(
+    command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
+) -> None:
+    nameless = rows.drop_columns(["id"])
+    sources = [
+        parquet(tmp_path / "a.parquet", nameless.slice(0, 50)),
+        parquet(tmp_path / "b.parquet", nameless.slice(50)),
+    ]
+    assert warnings(measured(command, bundle, *sources)) == []
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_latitude_200_is_left_out_of_training_and_rejected_in_labelling(
+    command: Command, client: httpx.Client, rows: pa.Table, bundle: Path, tmp_path: Path
+) -> None:
+    lat = pa.array([200.0] + [52.0] * 99)
+    table = rows.append_column("lat", lat).append_column("lon", pa.array([4.0] * 100))
+    source = parquet(tmp_path / "in.parquet", table)
+    reason = "lat: must lie between -90 and 90"
+    said = command("train", "--threads", 1, "--data", source)
+    assert said.code == 0
+    assert warnings(said) == [f"1 rows left out: {reason}"]
+    answers, rejects = labelled(command, source, bundle)
+    assert [row for row, answer in enumerate(answers) if answer["labels"] is None] == [0]
+    assert rejects == [{"row": 0, "id": rows["id"][0].as_py(), "reason": reason}]
+    bad, good = ask(client, {"lat": 200, "lon": 4}, {"lat": 52, "lon": 4})
+    assert bad["error"] == {"detail": reason}
+    assert good["labels"]
+
+
+def test_a_name_of_a_million_characters_costs_its_own_row_alone(
+    command: Command, client: httpx.Client, rows: pa.Table, bundle: Path, tmp_path: Path
+) -> None:
+    names = [CANARY * 80_000, *rows["name"].to_pylist()[1:]]
+    table = rows.set_column(rows.column_names.index("name"), "name", [names])
+    source = parquet(tmp_path / "in.parquet", table)
+    said = measured(command, bundle, source)
+    reason = "name: longer than 10,000 bytes"
+    assert warnings(said) == [f"1 rows left out: {reason}"]
+    answers, rejects = labelled(command, source, bundle)
+    assert [row for row, answer in enumerate(answers) if answer["labels"] is None] == [0]
+    assert [reject["reason"] for reject in rejects] == [reason]
+    bad, good = ask(client, {"id": "bad", "name": names[0]}, {"id": "good", "name": "Bar"})
+    assert bad == {"id": "bad", "error": {"detail": reason}}
+    assert good["labels"]

@@ -1,0 +1,109 @@
+"""Full disks: a clear word, and no damage."""
+
+import dataclasses
+import resource
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from mlflow import MlflowClient
+
+from models.home import tracking_uri
+from tests.labelwright.bad_input.files import parquet, text
+from tests.labelwright.bad_input.outcomes import refused
+from tests.processes import Command, FirstVisit, Said, environment, spawn
+
+pytest_plugins = ["tests.worlds"]
+
+
+def nothing_is_registered() -> bool:
+    """Whether the registry has no version of any model."""
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    return not client.search_model_versions() and not client.search_registered_models()
+
+
+def small_files(limit: int) -> dict[str, Any]:
+    """For `spawn`: a disk that is full once a file has that many bytes."""
+    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
+
+
+@dataclasses.dataclass(frozen=True)
+class FullDisk:
+    """What a training says whose bundle finds no room, where drafts would lie, and the state."""
+
+    said: Said
+    drafts: Path
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def full_disk(
+    rows: pa.Table, first_visit: FirstVisit, tmp_path_factory: pytest.TempPathFactory
+) -> FullDisk:
+    """A training on a full disk; only the database has room enough."""
+    folder = tmp_path_factory.mktemp("full")
+    drafts, home = folder / "drafts", folder / "home"
+    drafts.mkdir()
+    home.mkdir()
+    shutil.copy(first_visit.home / "mlflow.db", home)
+    said = spawn(
+        *("train", "--threads", 1, "--data", parquet(folder / "in.parquet", rows)),
+        environment={**environment(home), "TMPDIR": str(drafts)},
+        **small_files(20_000),
+    )
+    return FullDisk(said, drafts, home)
+
+
+def test_a_full_disk_never_leaves_half_a_bundle_behind(
+    full_disk: FullDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(full_disk.said, 6, f"the bundle was not written to {full_disk.drafts}/")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{full_disk.home / 'mlflow.db'}")
+    assert nothing_is_registered()
+    assert not list(full_disk.drafts.iterdir())
+    assert [path.name for path in full_disk.home.iterdir()] == ["mlflow.db"]
+
+
+def test_a_full_disk_is_called_a_full_disk(full_disk: FullDisk) -> None:
+    refused(full_disk.said, 6, "no space is left")
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_artifacts_that_find_no_room_register_nothing(
+    command: Command, empty_world: Path, rows: pa.Table, tmp_path: Path
+) -> None:
+    text(empty_world / "artifacts", "a file where a folder should be")
+    said = command("train", "--threads", 1, "--data", parquet(tmp_path / "in.parquet", rows))
+    refused(said, 6, f"nothing was registered, because {empty_world / 'artifacts'}")
+    assert nothing_is_registered()
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    (experiment,) = [e for e in client.search_experiments() if e.name == "places"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+
+
+@pytest.mark.parametrize("limit", [10_000, 20_000], ids=["journal", "answers"])
+def test_a_full_disk_leaves_no_half_of_an_answer_file_and_work_goes_on_when_there_is_room(
+    command: Command, bundle: Path, rows: pa.Table, tmp_path: Path, limit: int
+) -> None:
+    source, output = parquet(tmp_path / "in.parquet", rows), tmp_path / "out.jsonl"
+    asked = ("label", source, output, "--model", bundle)
+    said = spawn(*asked, environment=environment(tmp_path / "home"), **small_files(limit))
+    refused(said, 6, "was not written: no space is left; what is done is kept, --resume goes on")
+    assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", ".out.jsonl.unfinished"}
+    said = command(*asked, "--resume")
+    assert said.code == 0
+    assert ("of them done before" in said.err) == (limit > 10_000)
+    assert command("label", source, tmp_path / "whole.jsonl", "--model", bundle).code == 0
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not (tmp_path / ".out.jsonl.unfinished").exists()
+
+
+def test_rejects_that_cannot_be_written_are_a_clear_error(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    source = text(tmp_path / "in.csv", "name,lat,lon\nBar,200,4\n")
+    (tmp_path / "out.csv.rejects.jsonl").mkdir()
+    refused(command("label", source, tmp_path / "out.csv", "--model", bundle), 6, "rejects.jsonl")

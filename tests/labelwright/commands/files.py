@@ -1,0 +1,23 @@
+"""The rows that the commands read, in the formats of text."""
+
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+
+ROWS = 300
+
+
+def write_csv(rows: pa.Table, path: Path) -> Path:
+    """Rows as CSV, with `|` between labels."""
+    labels = pa.array(["|".join(labels) for labels in rows["labels"].to_pylist()])
+    at = rows.column_names.index("labels")
+    pyarrow.csv.write_csv(rows.set_column(at, "labels", labels), path)
+    return path
+
+
+def write_jsonl(rows: pa.Table, path: Path) -> Path:
+    """Rows as JSON Lines."""
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows.to_pylist()))
+    return path

@@ -1,0 +1,37 @@
+"""What is in the bundle of the tests, and how its manifest is forged."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from models.bundle import MANIFEST, seal
+
+ROWS = 200
+DETAILS = {"seed": 7, "data": "nsi", "metrics": {"f1": 0.5}}
+ARRAYS = [
+    *("features.keys", "features.weights", "features.shares", "linear.bias", "linear.scales"),
+    *("linear.dense", "linear.sparse_indptr", "linear.sparse_ids", "linear.sparse_weights"),
+    *("namesakes.keys", "namesakes.counts", "namesakes.indptr", "namesakes.ids"),
+    *("namesakes.shares", "reranker.rate", "reranker.company", "reranker.knots"),
+]
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    del content["seal"]
+    return content
+
+
+def sign(folder: Path, **changes: Any) -> None:
+    """Change the manifest, and let it state the hashes of the files as they are."""
+    manifest = manifest_of(folder)
+    for path in folder.iterdir():
+        if path.name != MANIFEST:
+            manifest["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_manifest(folder, manifest | changes)
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest as whoever forges one would: with its seal."""
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "seal": seal(manifest)}))

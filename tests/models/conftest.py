@@ -1,0 +1,57 @@
+"""What the tests of models share: the bundle of a small model, and copies to be damaged."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from entities.tables import Entities
+from models.bundle import write_bundle
+from models.labeler import Labeler
+from models.linear import LinearStage
+from tests.models.bundles import DETAILS, ROWS
+from training.data import LabelledEntities
+from training.fit import Configuration, fit_labeler
+
+
+def with_sparse_rows(linear: LinearStage) -> LinearStage:
+    """The same stage with the rarer half of its features in sparse rows."""
+    frequent = len(linear.dense) // 2
+    rare = linear.dense[frequent:]
+    owners, ids = np.nonzero(rare)
+    indptr = np.searchsorted(owners, np.arange(len(rare) + 1)).astype(np.int64)
+    return LinearStage(
+        linear.bias,
+        linear.scales,
+        linear.dense[:frequent],
+        indptr,
+        ids.astype(np.uint16),
+        rare[owners, ids],
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(brands: Entities, brand_labels: pa.ListArray) -> Labeler:
+    """A model of a few entities, with dense and sparse rows."""
+    data = LabelledEntities(brands.slice(0, ROWS), brand_labels.slice(0, ROWS))
+    fitted = fit_labeler(data, Configuration(min_count=2, trees=5, passes=1, folds=2))
+    return dataclasses.replace(fitted, linear=with_sparse_rows(fitted.linear))
+
+
+@pytest.fixture(scope="session")
+def written(tiny: Labeler, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `tiny`; tests must not change it."""
+    folder = tmp_path_factory.mktemp("written") / "bundle"
+    write_bundle(tiny, folder, "1.2.3", DETAILS)
+    return folder
+
+
+@pytest.fixture
+def copy(written: Path, tmp_path: Path) -> Path:
+    """A bundle to be damaged."""
+    folder = tmp_path / "copy"
+    shutil.copytree(written, folder)
+    return folder
