@@ -58,9 +58,13 @@ class StorageError(LabelwrightError):
     """A file system or store that is full, missing or not permitted."""
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Why a file system or a store refused, in words a user can act on."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "no space is left"
-    return os.strerror(number) if number else str(error).split("\n", 1)[0][:200]
+    if number:
+        return os.strerror(number)
+    if isinstance(error.__context__, OSError) and error.__context__.errno:
+        return reason(error.__context__)  # what is said without a number came of clearing up
+    return str(error).split("\n", 1)[0][:200]
