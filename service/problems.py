@@ -4,10 +4,15 @@ import http
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+import fastapi
+import pydantic
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
 from entities import errors
+from entities.errors import LabelwrightError
 
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
@@ -51,7 +56,27 @@ def problem(
     return ProblemResponse(content, status, headers)
 
 
-def domain_problem(request: Request, error: Exception) -> ProblemResponse:
+def answer_errors(app: fastapi.FastAPI) -> None:
+    """Let an application answer every error with a problem document."""
+    app.add_exception_handler(LabelwrightError, _domain_problem)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _invalid_parameters)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
+    app.add_exception_handler(Exception, _unexpected_problem)
+
+
+def invalid(error: pydantic.ValidationError) -> ProblemResponse:
+    """What is wrong with a body, by place and rule, without the values that were sent."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return problem(400, "the body is not valid JSON")
+    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
+    if len(misfits) < len(found):  # whose name is the caller's
+        misfits.append(((), "a member is not known"))
+    return _misfits(misfits)
+
+
+def _domain_problem(request: Request, error: Exception) -> ProblemResponse:
     """The answer to a LabelwrightError."""
     for kind in type(error).__mro__:
         if kind in STATUS:
@@ -59,6 +84,28 @@ def domain_problem(request: Request, error: Exception) -> ProblemResponse:
     return problem(500)
 
 
-def unexpected_problem(request: Request, error: Exception) -> ProblemResponse:
+def _unexpected_problem(request: Request, error: Exception) -> ProblemResponse:
     """The answer to a mistake of ours: nothing of it is told, the log has it."""
     return problem(500)
+
+
+async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return _misfits([(e["loc"][1:], e["msg"]) for e in error.errors()])
+
+
+def _misfits(found: list[tuple[tuple[int | str, ...], str]]) -> ProblemResponse:
+    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in found[:10]]
+    return problem(422, "; ".join(parts))
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    """A caller who has gone away reads no answer, and is no mistake of ours."""
+    return Response(status_code=499)
+
+
+async def _http_problem(request: Request, error: Exception) -> ProblemResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, error.detail, error.headers)

@@ -1,0 +1,31 @@
+"""`POST /v1/labels`."""
+
+import fastapi
+import pydantic
+from fastapi import Request, Response
+
+from service.answers import answer
+from service.bodies import limited_body
+from service.engine import Engine
+from service.openapi import describe_labels
+from service.problems import invalid
+
+
+def labelling(engine: Engine) -> fastapi.APIRouter:
+    """`POST /v1/labels`."""
+    router = fastapi.APIRouter(prefix="/v1", tags=["labels"])
+
+    @router.post("/labels", openapi_extra=describe_labels(engine.model), response_model=None)
+    async def label(request: Request) -> Response:
+        """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
+
+        With `explain`, up to 100 entities, and for each label why.
+        """
+        body = await limited_body(request)
+        try:
+            content = await engine.compute(lambda model: answer(body, model))
+        except pydantic.ValidationError as error:
+            return invalid(error)
+        return Response(content, media_type="application/json")
+
+    return router
