@@ -31,15 +31,15 @@ from entities.errors import (
     StorageError,
 )
 from entities.schema import EntitySchema
+from models.arrays import ARRAYS, check_arrays, load_arrays
 from models.decisions import BALANCED, PRECISE, PRECISE_AT, Decisions
 from models.features import FeatureSpace, number_columns
 from models.implications import Implications
 from models.labeler import Labeler
 from models.labels import LabelSet
-from models.linear import LinearStage, padded
+from models.linear import LinearStage
 from models.namesakes import Namesakes
 from models.reranker import Reranker
-from models.tokens import GROUPS
 
 FORMAT = 3
 """Earlier formats were those of no released version."""
@@ -59,39 +59,6 @@ _UNREADABLE = (
     SchemaError,
 )
 """What the readers of JSON and of NumPy files raise for content that is not theirs."""
-_ARRAYS = {
-    "features.keys": (np.uint64, 1),
-    "features.weights": (np.float32, 1),
-    "features.shares": (np.float32, 1),
-    "features.edges": (np.float64, 2),
-    "linear.bias": (np.float32, 1),
-    "linear.scales": (np.float32, 1),
-    "linear.dense": (np.int8, 2),
-    "linear.sparse_indptr": (np.int64, 1),
-    "linear.sparse_ids": (np.unsignedinteger, 1),
-    "linear.sparse_weights": (np.int8, 1),
-    "implications.indptr": (np.int64, 1),
-    "implications.ancestors": (np.int32, 1),
-    "namesakes.keys": (np.uint64, 1),
-    "namesakes.counts": (np.uint8, 1),
-    "namesakes.indptr": (np.int64, 1),
-    "namesakes.ids": (np.unsignedinteger, 1),
-    "namesakes.shares": (np.uint8, 1),
-    "reranker.rate": (np.float32, 1),
-    "reranker.company": (np.uint8, 2),
-    "reranker.knots": (np.float64, 2),
-    "decisions.thresholds": (np.float32, 2),
-}
-_FINITE = (
-    "features.weights",
-    "features.shares",
-    "linear.bias",
-    "linear.scales",
-    "reranker.rate",
-    "reranker.knots",
-)
-_LARGEST = 1e6
-_SMALLEST = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +139,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
     except TypeError as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} is incomplete") from error
-    expected = {_LABELS, _TREES, *(f"{name}.npy" for name in _ARRAYS)}
+    expected = {_LABELS, _TREES, *(f"{name}.npy" for name in ARRAYS)}
     if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")
     return manifest
@@ -243,7 +210,7 @@ def arrays_of(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
     """All arrays of a model, by the name that they have in a bundle."""
     arrays: dict[str, npt.NDArray[Any]] = {
         name: getattr(getattr(labeler, name.split(".")[0]), name.split(".")[1])
-        for name in _ARRAYS
+        for name in ARRAYS
         if name != "decisions.thresholds"
     }
     decisions = labeler.decisions
@@ -260,13 +227,8 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
     if not names or len(set(names)) < len(names) or not all(names):
         raise ValueError(f"{_LABELS} has no label, an empty one, or one twice")
     "".join(names).encode("utf-8")  # a lone surrogate is not text
-    arrays = {name: _load(folder, name) for name in _ARRAYS}
-    parts: dict[str, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        room, field = name.split(".")
-        parts.setdefault(room, {})[field] = array
-    _check_shapes(parts, len(names))
-    _check_numbers(parts)
+    parts = load_arrays(folder)
+    check_arrays(parts, len(names))
     schema = EntitySchema.from_mapping(manifest.schema)
     if len(parts["features"]["edges"]) != len(number_columns(schema)):
         raise ValueError("features.edges does not fit the schema")
@@ -309,86 +271,6 @@ def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) ->
     named = dict(zip(policies, thresholds, strict=False))
     promised = dict(zip(precisions, thresholds[len(policies) :], strict=True))
     return Decisions(candidates, slope, intercept, named, promised)
-
-
-def _load(folder: Path, name: str) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r")
-    kind, dimensions = _ARRAYS[name]
-    right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
-    if not right or array.ndim != dimensions:
-        raise ValueError(f"{name} has type {array.dtype} and {array.ndim} dimensions")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{name} does not lie row by row")
-    return array
-
-
-def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
-    """The kernels trust these: an index out of range would read foreign memory."""
-    linear, namesakes, reranker = parts["linear"], parts["namesakes"], parts["reranker"]
-    features = len(parts["features"]["keys"])
-    indptr, ids = linear["sparse_indptr"], linear["sparse_ids"]
-    implied, ancestors = parts["implications"]["indptr"], parts["implications"]["ancestors"]
-    agreements = {
-        "features.weights": len(parts["features"]["weights"]) == features,
-        "features.shares": len(parts["features"]["shares"]) == GROUPS,
-        "linear.bias": len(linear["bias"]) == labels,
-        "linear.scales": len(linear["scales"]) == features,
-        "linear.dense": linear["dense"].shape[1] == padded(labels)
-        and len(linear["dense"]) <= features,
-        "linear.sparse_indptr": _offsets_fit(indptr, features - len(linear["dense"]), ids),
-        "linear.sparse_ids": _within(ids, labels),
-        "implications.indptr": _offsets_fit(implied, labels, ancestors),
-        "implications.ancestors": _within(ancestors, labels)
-        and _offsets_fit(implied, labels, ancestors)
-        and _without_circles(implied, ancestors),
-        "linear.sparse_weights": len(linear["sparse_weights"]) == len(ids),
-        "namesakes.counts": len(namesakes["counts"]) == len(namesakes["keys"]),
-        "namesakes.indptr": _offsets_fit(
-            namesakes["indptr"], len(namesakes["keys"]), namesakes["ids"]
-        ),
-        "namesakes.ids": _within(namesakes["ids"], labels),
-        "namesakes.shares": len(namesakes["shares"]) == len(namesakes["ids"]),
-        "reranker.rate": len(reranker["rate"]) == labels,
-        "reranker.company": reranker["company"].shape == (labels, labels),
-        "reranker.knots": reranker["knots"].shape[0] == 2 and reranker["knots"].shape[1] > 0,
-        "decisions.thresholds": parts["decisions"]["thresholds"].shape[1] == labels,
-    }
-    for name, agrees in agreements.items():
-        if not agrees:
-            raise ValueError(f"{name} does not fit the other arrays")
-
-
-def _check_numbers(parts: Mapping[str, Mapping[str, Any]]) -> None:
-    """So that no sum of them is infinite, or not a number, which has no place in any order."""
-    for name in _FINITE:
-        room, field = name.split(".")
-        if not (np.abs(parts[room][field]) <= _LARGEST).all():
-            raise ValueError(f"{name} holds numbers that are not finite, or too large")
-    if np.isnan(parts["decisions"]["thresholds"]).any():
-        raise ValueError("decisions.thresholds holds what is not a number")
-    if (parts["reranker"]["rate"] < 0).any():
-        raise ValueError("reranker.rate holds negative shares")
-    for name in ("weights", "shares"):
-        if (parts["features"][name] < _SMALLEST).any():
-            raise ValueError(f"features.{name} holds numbers that rows cannot be scaled by")
-
-
-def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:
-    return (
-        len(offsets) == rows + 1 > 0
-        and offsets[0] == 0
-        and offsets[-1] == len(content)
-        and bool((offsets[1:] >= offsets[:-1]).all())
-    )
-
-
-def _within(ids: npt.NDArray[Any], count: int) -> bool:
-    return len(ids) == 0 or (ids.min() >= 0 and ids.max() < count)
-
-
-def _without_circles(offsets: npt.NDArray[Any], ancestors: npt.NDArray[Any]) -> bool:
-    counts = np.diff(offsets)
-    return bool((np.repeat(counts, counts) > counts[ancestors]).all())
 
 
 def _digest(path: Path) -> str:
