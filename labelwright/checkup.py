@@ -359,21 +359,27 @@ def _model(uri: str) -> Result:
     return Result(
         Status.OK,
         f"{load.labels:,} labels, {_bytes(load.size)}, ready in {load.seconds:.1f} s, "
-        f"{_bytes(load.memory)} of memory for each worker",
+        f"{_bytes(load.memory)} of memory for each worker, answers as when it was made",
     )
 
 
 def measured(uri: str) -> Load:
-    """Make this process one that could serve a model; raises LabelwrightError."""
+    """Make this process one that could serve a model; raises LabelwrightError.
+
+    One that does not answer its canned questions as when it was made cannot serve.
+    """
     with contextlib.suppress(ImportError):  # which is a finding of its own
         importlib.import_module("service.server")
+    from models import canned
     from models.registry import load_model
 
     started = time.perf_counter()
-    labeler = load_model(uri).bundle.labeler
+    bundle = load_model(uri).bundle
+    labeler = bundle.labeler
     size = _size(labeler)
     labeler.warm_up()
     seconds = time.perf_counter() - started
+    canned.check(bundle)
     return Load(len(labeler.labels), size, seconds, _private_memory())
 
 

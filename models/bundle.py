@@ -1,8 +1,8 @@
 """A model on disk: a folder of data that cannot run code.
 
 `manifest.json` states the format, what the model is and how it did, and the SHA-256 of every other
-file; `labels.json` the label set; `reranker.txt` the trees in LightGBM's own text; the arrays are
-NumPy files without objects, and are memory-mapped.
+file; `labels.json` the label set; `reranker.txt` the trees in LightGBM's own text; `canned.json`
+what the model is known to answer; the arrays are NumPy files without objects, and memory-mapped.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from entities.errors import (
 )
 from entities.schema import EntitySchema
 from models.arrays import ARRAYS, check_arrays, load_arrays
+from models.canned import Canned
 from models.decisions import BALANCED, PRECISE, PRECISE_AT, Decisions
 from models.features import FeatureSpace, number_columns
 from models.implications import Implications
@@ -41,10 +42,10 @@ from models.linear import LinearStage
 from models.namesakes import Namesakes
 from models.reranker import Reranker
 
-FORMAT = 3
+FORMAT = 4
 """Earlier formats were those of no released version."""
 MANIFEST = "manifest.json"
-_LABELS, _TREES = "labels.json", "reranker.txt"
+_LABELS, _CANNED, _TREES = "labels.json", "canned.json", "reranker.txt"
 _UNREADABLE = (
     KeyError,
     TypeError,
@@ -80,19 +81,24 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A model as read from disk, with its manifest."""
+    """A model as read from disk, with its manifest and what it is known to answer."""
 
     labeler: Labeler
     manifest: Manifest
+    canned: Canned
 
 
 def write_bundle(
     labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
 ) -> Manifest:
-    """Write a model to a new folder, whole or not at all; raises StorageError."""
+    """Write a model to a new folder, whole or not at all; raises StorageError.
+
+    It is asked its canned questions, and the answers are written beside it.
+    """
+    canned = Canned.of(labeler)
     draft = _draft(folder)
     try:
-        manifest = _write_files(labeler, draft, version, details)
+        manifest = _write_files(labeler, canned, draft, version, details)
         draft.chmod(0o755)
         draft.rename(folder)
     except OSError as error:
@@ -111,7 +117,8 @@ def read_bundle(folder: Path) -> Bundle:
         if digest != expected:
             raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
     try:
-        return Bundle(_assemble(folder, manifest), manifest)
+        canned = Canned.from_json((folder / _CANNED).read_bytes())
+        return Bundle(_assemble(folder, manifest), manifest, canned)
     except _UNREADABLE as error:
         raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
 
@@ -139,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
     except TypeError as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} is incomplete") from error
-    expected = {_LABELS, _TREES, *(f"{name}.npy" for name in ARRAYS)}
+    expected = {_LABELS, _CANNED, _TREES, *(f"{name}.npy" for name in ARRAYS)}
     if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")
     return manifest
@@ -169,11 +176,12 @@ def _draft(folder: Path) -> Path:
 
 
 def _write_files(
-    labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
+    labeler: Labeler, canned: Canned, folder: Path, version: str, details: Mapping[str, Any]
 ) -> Manifest:
     for name, array in arrays_of(labeler).items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
+    (folder / _CANNED).write_text(canned.to_json(), "utf-8")
     (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
     manifest = Manifest(
         format=FORMAT,

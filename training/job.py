@@ -15,6 +15,7 @@ import numpy as np
 from entities.errors import OutdatedBundleError, StorageError, reason
 from entities.locations import Where, locate
 from entities.schema import EntitySchema
+from models import canned
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Question
 from models.labeler import Labeler
@@ -189,7 +190,7 @@ def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, track
     }
     bundle, artifacts = folder / "bundle", folder / "artifacts"
     manifest = write_bundle(subject.labeler, bundle, subject.version, details)
-    read_bundle(bundle)  # what is registered has been read back once
+    canned.check(read_bundle(bundle))  # what is registered has been read back once
     findings = write_report(artifacts, subject)
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")

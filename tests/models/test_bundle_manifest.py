@@ -27,7 +27,7 @@ def test_what_is_not_json_is_no_bundle(copy: Path, content: bytes) -> None:
         read_bundle(copy)
 
 
-@pytest.mark.parametrize("name", [MANIFEST, "labels.json"])
+@pytest.mark.parametrize("name", [MANIFEST, "labels.json", "canned.json"])
 def test_json_that_is_nested_too_deeply_is_refused(copy: Path, name: str) -> None:
     (copy / name).write_bytes(b"[" * 100_000)
     if name != MANIFEST:
