@@ -9,7 +9,8 @@ LabelwrightError
 │   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
 │       └── OutdatedBundleError  a bundle of a format that is read no more
 ├── RegistryError        the tracking server or registry does not answer as it should
-└── StorageError         a disk or a store refused to take or give what was asked of it
+├── StorageError         a disk or a store refused to take or give what was asked of it
+└── OverloadedError      there is more work than can be done in time
 
 Messages name columns, files and limits. They never repeat a value of the caller's data.
 """
@@ -56,6 +57,14 @@ class RegistryError(LabelwrightError):
 
 class StorageError(LabelwrightError):
     """A file system or store that is full, missing or not permitted."""
+
+
+class OverloadedError(LabelwrightError):
+    """More work than can be done in time; in `retry_after` seconds there may be room."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("there is more work than can be done in time")
+        self.retry_after = retry_after
 
 
 def reason(error: BaseException) -> str:

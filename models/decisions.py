@@ -77,6 +77,17 @@ class Answers:
             asserted=self.asserted[kept],
         )
 
+    def slice(self, start: int, end: int) -> "Answers":
+        """The answers for the entities from `start` to `end`, without copying."""
+        first, last = self.indptr[start], self.indptr[end]
+        return Answers(
+            self.labels,
+            self.indptr[start : end + 1] - first,
+            self.ids[first:last],
+            self.probabilities[first:last],
+            self.asserted[first:last],
+        )
+
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
         """list<struct<label: string, probability: float, asserted: bool>>, null if rejected."""
         structs = pa.StructArray.from_arrays(

@@ -147,7 +147,11 @@ def explain(labeler: Labeler, entities: Entities, question: Question) -> Explana
     A rejected row's answer is that of an empty entity. Raises RequestError for a question that
     this model cannot answer.
     """
-    answers = labeler.label(entities, question)
+    return explained(labeler, entities, labeler.label(entities, question))
+
+
+def explained(labeler: Labeler, entities: Entities, answers: Answers) -> Explanation:
+    """Answers with the reasons of their labels."""
     log_odds, told = [np.zeros(0)], [pa.array([], pa.list_(REASON))]
     for reasons in all_reasons(labeler, entities, answers):
         log_odds.append(np.round(reasons.log_odds, _DECIMALS))

@@ -11,13 +11,15 @@ from pydantic import Field
 from entities.errors import RequestError
 from entities.tables import Entities, from_records
 from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Answers, Question
-from models.reasons import Explanation, explain
+from models.reasons import Explanation, explained
 from models.registry import Model
 
 ENTITIES_LIMIT = 1_000
 EXPLAINED_LIMIT = 100
 """Entities of a request that asks for reasons: finding them takes many times as long as labels."""
 EXPLAINED_TOP_K_LIMIT = 20
+EXPLAINED_COST = 30
+"""Rows that are labelled in the time that one is explained in."""
 PATTERNS_LIMIT = 100
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -47,25 +49,48 @@ class LabelRequest(pydantic.BaseModel):
         )
 
 
-def answer(body: bytes, model: Model) -> bytes:
-    """Label the entities of a JSON request.
+class Labels:
+    """One request: its body is read and its answer is written on a compute thread."""
 
-    Raises pydantic.ValidationError for a body that is no such request, and RequestError for a
-    question that the model cannot answer.
-    """
-    request = LabelRequest.model_validate_json(body)
-    labeler = model.bundle.labeler
-    if request.explain:
-        _check_limits(request)
-    entities = from_records(request.entities, labeler.schema)
-    if request.explain:
-        found = explained_results(entities, explain(labeler, entities, request.question))
-    else:
-        found = results(entities, labeler.label(entities, request.question))
-    content: dict[str, Any] = {"model": identity(model), "results": found}
-    if entities.warnings:
-        content["warnings"] = entities.warnings
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._explain = False
+
+    @property
+    def rows(self) -> int:
+        """About how many rows it is worth, without looking closely."""
+        rows = min(max(self._body.count(b"{") - 1, 1), ENTITIES_LIMIT)
+        return rows * EXPLAINED_COST if b'"explain"' in self._body else rows
+
+    def read(self, model: Model) -> tuple[Entities, Question]:
+        """What is asked.
+
+        Raises pydantic.ValidationError for a body that is no such request, and RequestError for one
+        that would take too long.
+        """
+        request = LabelRequest.model_validate_json(self._body)
+        self._explain = request.explain
+        if request.explain:
+            _check_limits(request)
+        return from_records(request.entities, model.bundle.labeler.schema), request.question
+
+    def write(self, model: Model, entities: Entities, answers: Answers) -> bytes:
+        """The answer as JSON."""
+        if self._explain:
+            found = explained_results(entities, explained(model.bundle.labeler, entities, answers))
+        else:
+            found = results(entities, answers)
+        content: dict[str, Any] = {"model": identity(model), "results": found}
+        if entities.warnings:
+            content["warnings"] = entities.warnings
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def answer(body: bytes, model: Model) -> bytes:
+    """Label the entities of a JSON request; for what it raises see `Labels.read`."""
+    request = Labels(body)
+    entities, question = request.read(model)
+    return request.write(model, entities, model.bundle.labeler.label(entities, question))
 
 
 def identity(model: Model) -> Mapping[str, Any]:

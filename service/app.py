@@ -20,6 +20,7 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
         await engine.warm_up()
         yield
         engine.ready = False
+        engine.close()
 
     app = fastapi.FastAPI(
         title="labelwright",

@@ -1,38 +1,117 @@
-"""The engine behind every protocol: one model and the threads that compute with it."""
+"""The engine behind every protocol: a model, and threads that compute with it what waits."""
 
 import asyncio
-import dataclasses
+import contextlib
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from entities.errors import OverloadedError
 from entities.tables import Entities
-from models.decisions import Question
+from models.decisions import Answers, Question
 from models.reasons import explain
 from models.registry import Model
+from service.backlog import Backlog, Job, Labelling
+from service.batches import Observe, compute
 
 Result = TypeVar("Result")
+COMPUTE_THREADS = 2
 
 
-@dataclasses.dataclass
 class Engine:
-    """A model that answers from worker threads, so that the event loop never waits for it.
+    """A model that answers from compute threads, so that the event loop never waits for it.
 
-    `ready` turns true when the kernels are compiled and all tables built.
+    `ready` turns true when the kernels are compiled and all tables built; a request keeps the
+    `model` that it began with. `backlog` has figures of the load, and `observers` are told, by
+    compute threads, how long each stage took.
     """
 
-    model: Model
-    pool: ThreadPoolExecutor
-    ready: bool = False
+    def __init__(self, model: Model, threads: int = COMPUTE_THREADS) -> None:
+        self.model = model
+        self.ready = False
+        self.backlog = Backlog()
+        self.observers: list[Observe] = []
+        for number in range(threads):
+            name = f"compute-{number}"
+            threading.Thread(target=self._work_off, name=name, daemon=True).start()
 
-    async def compute(self, work: Callable[[Model], Result]) -> Result:
-        """Run `work` with the model on a compute thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work, self.model)
+    async def label(
+        self,
+        read: Callable[[Model], tuple[Entities, Question]],
+        write: Callable[[Model, Entities, Answers], Result],
+        rows: int,
+        deadline: float,
+    ) -> Result:
+        """Label what `read` makes of a request, and give what `write` makes of the answers.
+
+        Both run on a compute thread, and what they raise is raised here. `rows` is an estimate by
+        which requests queue and small ones are computed together; `deadline` a monotonic time.
+        Raises OverloadedError, at once where it can be known, if the deadline cannot be met; a
+        caller that is cancelled leaves the queue.
+        """
+        answer: Result = await self._answer(Labelling(read, write), rows, deadline)
+        return answer
+
+    async def compute(self, work: Callable[[Model], Result], rows: int, deadline: float) -> Result:
+        """The same for work that is not labelling; `rows` says how many labellings it is worth."""
+        answer: Result = await self._answer(work, rows, deadline)
+        return answer
 
     async def warm_up(self) -> None:
         """Make the first answer as quick as any other, with reasons and without."""
-        await self.compute(_warm_up)
+        await asyncio.to_thread(_warm_up, self.model)
         self.ready = True
+
+    def close(self) -> None:
+        """Let the compute threads end."""
+        self.backlog.close()
+
+    async def _answer(
+        self, work: Labelling | Callable[[Model], Any], rows: int, deadline: float
+    ) -> Any:
+        self.backlog.admit(rows, deadline)
+        loop = asyncio.get_running_loop()
+        job = Job(work, self.model, rows, deadline, loop.create_future())
+        timer = loop.call_later(deadline - time.monotonic(), self._expire, job)
+        self.backlog.add(job)
+        try:
+            return await job.answer
+        finally:
+            timer.cancel()
+            self.backlog.drop(job)
+
+    def _expire(self, job: Job) -> None:
+        self.backlog.shed += 1
+        _settle(job, OverloadedError(self.backlog.retry_after))
+
+    def _work_off(self) -> None:
+        """What a compute thread does until the end."""
+        while batch := self.backlog.take():
+            try:
+                compute(batch, _deliver, self._observe)
+            except Exception as error:  # noqa: BLE001 - a thread that ends would be missed
+                for job in batch:
+                    _deliver(job, error)
+            self.backlog.done(batch)
+
+    def _observe(self, stage: str, seconds: float) -> None:
+        for observe in self.observers:
+            observe(stage, seconds)
+
+
+def _deliver(job: Job, outcome: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+        job.answer.get_loop().call_soon_threadsafe(_settle, job, outcome)
+
+
+def _settle(job: Job, outcome: Any) -> None:
+    if job.answer.done():
+        return
+    if isinstance(outcome, Exception):
+        job.answer.set_exception(outcome)
+    else:
+        job.answer.set_result(outcome)
 
 
 def _warm_up(model: Model) -> None:

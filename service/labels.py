@@ -4,8 +4,8 @@ import fastapi
 import pydantic
 from fastapi import Request, Response
 
-from service.answers import answer
-from service.bodies import limited_body
+from service.answers import Labels
+from service.bodies import deadline, limited_body
 from service.engine import Engine
 from service.openapi import describe_labels
 from service.problems import invalid
@@ -21,9 +21,10 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
 
         With `explain`, up to 100 entities, and for each label why.
         """
-        body = await limited_body(request)
+        due = deadline(request)
+        asked = Labels(await limited_body(request))
         try:
-            content = await engine.compute(lambda model: answer(body, model))
+            content = await engine.label(asked.read, asked.write, asked.rows, due)
         except pydantic.ValidationError as error:
             return invalid(error)
         return Response(content, media_type="application/json")

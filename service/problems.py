@@ -21,6 +21,7 @@ STATUS: Mapping[type[Exception], int] = {
     errors.ModelError: 503,
     errors.RegistryError: 503,
     errors.StorageError: 507,
+    errors.OverloadedError: 503,
 }
 
 PROBLEM: Mapping[str, Any] = {
@@ -78,9 +79,12 @@ def invalid(error: pydantic.ValidationError) -> ProblemResponse:
 
 def _domain_problem(request: Request, error: Exception) -> ProblemResponse:
     """The answer to a LabelwrightError."""
+    headers = {}
+    if isinstance(error, errors.OverloadedError):
+        headers["Retry-After"] = str(error.retry_after)
     for kind in type(error).__mro__:
         if kind in STATUS:
-            return problem(STATUS[kind], str(error))
+            return problem(STATUS[kind], str(error), headers)
     return problem(500)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import fastapi
 import uvicorn
@@ -14,7 +13,6 @@ from service.app import create_app
 from service.engine import Engine
 
 MODEL_VARIABLE = "LABELWRIGHT_MODEL"
-COMPUTE_THREADS = 2
 
 
 def serve(model: Model, host: str, port: int, workers: int) -> None:
@@ -38,8 +36,7 @@ def app() -> fastapi.FastAPI:
 
 def app_for(model: Model) -> fastapi.FastAPI:
     """The application for a model, with compute threads of its own."""
-    pool = ThreadPoolExecutor(COMPUTE_THREADS, thread_name_prefix="compute")
-    return create_app(Engine(model, pool))
+    return create_app(Engine(model))
 
 
 def _configuration(app: fastapi.FastAPI | str, workers: int = 1) -> uvicorn.Config:

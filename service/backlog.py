@@ -1,0 +1,154 @@
+"""What waits for the compute threads: counted in rows, in order, and no more than time allows."""
+
+import asyncio
+import collections
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from entities.errors import OverloadedError
+from entities.tables import Entities
+from models.decisions import Answers, Question
+from models.registry import Model
+
+BATCH_ROWS = 128
+"""Requests are computed together up to so many rows: by then a batch's fixed cost is small."""
+REQUEST_ROWS = 8
+"""What a request takes beside its rows, in rows."""
+CAUTION = 1.25
+"""Work is expected to take so many times the estimate: what is begun must not be in vain."""
+HORIZON = 2.0
+"""Seconds of work over which the pace is measured."""
+STALLED = 60.0
+"""Seconds after which a batch is taken to hang."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelling:
+    """How a protocol reads entities and a question, and writes their answer; both take time."""
+
+    read: Callable[[Model], tuple[Entities, Question]]
+    write: Callable[[Model, Entities, Answers], Any]
+
+
+@dataclasses.dataclass(eq=False)
+class Job:
+    """A request that waits, with the model that it began with; `deadline` is a monotonic time."""
+
+    work: Labelling | Callable[[Model], Any]
+    model: Model
+    rows: int
+    deadline: float
+    answer: "asyncio.Future[Any]"
+    since: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for the answer."""
+        return not self.answer.done() and time.monotonic() < self.deadline
+
+    @property
+    def cost(self) -> int:
+        """What it takes, in rows."""
+        return self.rows + REQUEST_ROWS
+
+
+class Backlog:
+    """Jobs in order of arrival, and how long they take.
+
+    `cost` is that of all jobs that wait or are computed; `shed` counts those that were refused.
+    """
+
+    def __init__(self) -> None:
+        self.cost = 0
+        self.shed = 0
+        self._waiting: collections.OrderedDict[Job, None] = collections.OrderedDict()
+        self._changed = threading.Condition()
+        self._open = True
+        self._begun: dict[int, float] = {}
+        self._last = time.monotonic()
+        self._measured = (0.05, 1_000.0)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs nobody has begun."""
+        return len(self._waiting)
+
+    @property
+    def pace(self) -> float:
+        """Seconds a row, all threads together."""
+        seconds, rows = self._measured
+        return seconds / rows
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a batch takes so long that it may never end."""
+        began = min(list(self._begun.values()), default=math.inf)
+        return time.monotonic() - began > STALLED
+
+    def seconds(self, rows: int = 0) -> float:
+        """When so many rows would be done that came now."""
+        return (self.cost + rows) * self.pace * CAUTION
+
+    def admit(self, rows: int, deadline: float) -> None:
+        """Raise OverloadedError where a request of so many rows cannot meet its deadline."""
+        if time.monotonic() + self.seconds(rows) > deadline:
+            self.shed += 1
+            raise OverloadedError(self.retry_after)
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds after which there may be room."""
+        return max(1, math.ceil(self.seconds()))
+
+    def add(self, job: Job) -> None:
+        """Let a job wait for the next thread that is free."""
+        with self._changed:
+            if not self.cost:
+                self._last = time.monotonic()
+            self.cost += job.cost
+            self._waiting[job] = None
+            self._changed.notify()
+
+    def drop(self, job: Job) -> None:
+        """Forget a job that nobody has begun."""
+        with self._changed:
+            if job in self._waiting:
+                del self._waiting[job]
+                self.cost -= job.cost
+
+    def take(self) -> Sequence[Job]:
+        """What waits, up to BATCH_ROWS but at least one job; nothing when all is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._open)
+            batch: list[Job] = []
+            rows = 0
+            while self._waiting and self._open:
+                job = next(iter(self._waiting))
+                rows += job.rows
+                if batch and rows > BATCH_ROWS:
+                    break
+                batch.append(job)
+                del self._waiting[job]
+            self._begun[threading.get_ident()] = time.monotonic()
+            return batch
+
+    def done(self, batch: Sequence[Job]) -> None:
+        """Take note of what a batch has taken."""
+        with self._changed:
+            now, cost = time.monotonic(), sum(job.cost for job in batch)
+            self._begun.pop(threading.get_ident())
+            self.cost -= cost
+            kept = math.exp((self._last - now) / HORIZON)
+            seconds, rows = self._measured
+            self._measured = (kept * seconds + now - self._last, kept * rows + cost)
+            self._last = now
+
+    def close(self) -> None:
+        """Let threads end that wait for a job."""
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
