@@ -2,7 +2,8 @@
 
 `manifest.json` states the format, what the model is and how it did, and the SHA-256 of every other
 file; `labels.json` the label set; `reranker.txt` the trees in LightGBM's own text; `canned.json`
-what the model is known to answer; the arrays are NumPy files without objects, and memory-mapped.
+what the model is known to answer; the arrays are NumPy files without objects, and memory-mapped,
+and beside them stand the counts of its profile.
 """
 
 import dataclasses
@@ -40,12 +41,14 @@ from models.labeler import Labeler
 from models.labels import LabelSet
 from models.linear import LinearStage
 from models.namesakes import Namesakes
+from models.profile import Profile
 from models.reranker import Reranker
 
 FORMAT = 4
 """Earlier formats were those of no released version."""
 MANIFEST = "manifest.json"
 _LABELS, _CANNED, _TREES = "labels.json", "canned.json", "reranker.txt"
+_PROFILE = "profile.counts.npy"
 _UNREADABLE = (
     KeyError,
     TypeError,
@@ -78,27 +81,39 @@ class Manifest:
     files: Mapping[str, str]
     details: Mapping[str, Any]
 
+    @property
+    def profile(self) -> str:
+        """The hash of the profile."""
+        return self.files[_PROFILE]
+
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A model as read from disk, with its manifest and what it is known to answer."""
+    """A model as read from disk, with what it is known to answer and the rows it was judged on."""
 
     labeler: Labeler
     manifest: Manifest
     canned: Canned
+    profile: Profile
 
 
 def write_bundle(
-    labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
+    labeler: Labeler,
+    folder: Path,
+    version: str,
+    details: Mapping[str, Any],
+    profile: Profile | None = None,
 ) -> Manifest:
     """Write a model to a new folder, whole or not at all; raises StorageError.
 
-    It is asked its canned questions, and the answers are written beside it.
+    It is asked its canned questions, and the answers are written beside it. Without a `profile` of
+    rows that it has not seen, it cannot tell drift.
     """
-    canned = Canned.of(labeler)
+    canned, profile = Canned.of(labeler), profile or Profile.empty(labeler)
     draft = _draft(folder)
     try:
-        manifest = _write_files(labeler, canned, draft, version, details)
+        _write_files(labeler, canned, profile, draft)
+        manifest = _write_manifest(labeler, draft, version, details)
         draft.chmod(0o755)
         draft.rename(folder)
     except OSError as error:
@@ -117,8 +132,10 @@ def read_bundle(folder: Path) -> Bundle:
         if digest != expected:
             raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
     try:
+        labeler = _assemble(folder, manifest)
         canned = Canned.from_json((folder / _CANNED).read_bytes())
-        return Bundle(_assemble(folder, manifest), manifest, canned)
+        counts = np.lib.format.open_memmap(folder / _PROFILE, mode="r")
+        return Bundle(labeler, manifest, canned, Profile.from_counts(labeler, counts))
     except _UNREADABLE as error:
         raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
 
@@ -146,7 +163,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
     except TypeError as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} is incomplete") from error
-    expected = {_LABELS, _CANNED, _TREES, *(f"{name}.npy" for name in ARRAYS)}
+    expected = {_LABELS, _CANNED, _PROFILE, _TREES, *(f"{name}.npy" for name in ARRAYS)}
     if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")
     return manifest
@@ -175,14 +192,19 @@ def _draft(folder: Path) -> Path:
         raise StorageError(f"the bundle was not written to {folder}: {_reason(error)}") from error
 
 
-def _write_files(
-    labeler: Labeler, canned: Canned, folder: Path, version: str, details: Mapping[str, Any]
-) -> Manifest:
+def _write_files(labeler: Labeler, canned: Canned, profile: Profile, folder: Path) -> None:
     for name, array in arrays_of(labeler).items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
     (folder / _CANNED).write_text(canned.to_json(), "utf-8")
     (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
+    np.save(folder / _PROFILE, profile.counts, allow_pickle=False)
+
+
+def _write_manifest(
+    labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
+) -> Manifest:
+    """State what lies in the folder."""
     manifest = Manifest(
         format=FORMAT,
         labelwright=version,

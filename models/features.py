@@ -83,7 +83,8 @@ class FeatureSpace:
     edges: npt.NDArray[np.float64]
 
     @functools.cached_property
-    def _table(self) -> LookupTable:
+    def table(self) -> LookupTable:
+        """Finds the feature that a token is."""
         return lookup_table(self.keys)
 
     def transform(self, entities: Entities) -> FeatureRows:
@@ -96,7 +97,7 @@ class FeatureSpace:
         indptr = np.zeros(len(entities) + 1, np.int64)
         scratch = tokens.scratch(source)
         rows = FeatureRows(indptr, indices, values, names)
-        used = _transform(source, scratch, self._table, self.weights, self.shares, rows)
+        used = _transform(source, scratch, self.table, self.weights, self.shares, rows)
         return FeatureRows(indptr, indices[:used], values[:used], names)
 
 

@@ -19,6 +19,7 @@ from models import canned
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Question
 from models.labeler import Labeler
+from models.profile import Profile
 from models.registry import CHAMPION, load_model
 from training import promotion, runs, tracking, versions
 from training.data import LabelledEntities, read_labelled, row_hashes, split
@@ -189,7 +190,8 @@ def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, track
         "metrics": metrics,
     }
     bundle, artifacts = folder / "bundle", folder / "artifacts"
-    manifest = write_bundle(subject.labeler, bundle, subject.version, details)
+    profile = Profile.of(subject.labeler, test.entities)
+    manifest = write_bundle(subject.labeler, bundle, subject.version, details, profile)
     canned.check(read_bundle(bundle))  # what is registered has been read back once
     findings = write_report(artifacts, subject)
     try:
