@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import fastapi
 
+from service.drift import drifting
 from service.engine import Engine
 from service.health import health
 from service.labels import labelling
@@ -37,4 +38,5 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
     app.include_router(health(engine))
     app.include_router(model_and_labels(engine.model))
     app.include_router(labelling(engine))
+    app.include_router(drifting(engine))
     return app

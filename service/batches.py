@@ -4,22 +4,26 @@ A request that cannot be read, or goes wrong in any other way, costs its neighbo
 """
 
 import collections
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from entities.tables import Entities
 from models.decisions import Question
+from models.registry import Model
 from service.backlog import Job, Labelling
 
 Deliver = Callable[[Job, Any], object]
 """Takes the answer to a job, or the exception that it ended with."""
 Observe = Callable[[str, float], object]
 """Told of each stage (queue, read, label, write, work) and the seconds that it took."""
+See = Callable[[Model, Entities], object]
+"""Told of the model and the entities of each request, when all have their answers."""
 _Asked = tuple[Job, Labelling, Entities]
 
 
-def compute(batch: Sequence[Job], deliver: Deliver, observe: Observe) -> None:
+def compute(batch: Sequence[Job], deliver: Deliver, observe: Observe, see: See) -> None:
     """Work off the jobs of a batch that are still wanted; each is delivered once."""
     alike: dict[tuple[int, Question], list[_Asked]] = collections.defaultdict(list)
     for job in batch:
@@ -39,6 +43,8 @@ def compute(batch: Sequence[Job], deliver: Deliver, observe: Observe) -> None:
         observe("read" if labelling else "work", time.monotonic() - began)
     for (_, question), asked in alike.items():
         _label(asked, question, deliver, observe)
+    for job, _, entities in itertools.chain.from_iterable(alike.values()):
+        see(job.model, entities)
 
 
 def _label(asked: Sequence[_Asked], question: Question, deliver: Deliver, observe: Observe) -> None:

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 from entities.errors import OverloadedError
 from entities.tables import Entities
 from models.decisions import Answers, Question
+from models.profile import Profile
 from models.reasons import explain
 from models.registry import Model
 from service.backlog import Backlog, Job, Labelling
 from service.batches import Observe, compute
+from service.traffic import Traffic
 
 Result = TypeVar("Result")
 COMPUTE_THREADS = 2
@@ -23,12 +25,15 @@ class Engine:
     """A model that answers from compute threads, so that the event loop never waits for it.
 
     `ready` turns true when the kernels are compiled and all tables built; a request keeps the
-    `model` that it began with. `backlog` has figures of the load, and `observers` are told, by
-    compute threads, how long each stage took.
+    `model` that it began with. `backlog` has figures of the load, `observers` are told, by compute
+    threads, how long each stage took, and `traffic` what has been labelled.
     """
 
-    def __init__(self, model: Model, threads: int = COMPUTE_THREADS) -> None:
+    def __init__(
+        self, model: Model, threads: int = COMPUTE_THREADS, traffic: Traffic | None = None
+    ) -> None:
         self.model = model
+        self.traffic = traffic or Traffic()
         self.ready = False
         self.backlog = Backlog()
         self.observers: list[Observe] = []
@@ -89,7 +94,7 @@ class Engine:
         """What a compute thread does until the end."""
         while batch := self.backlog.take():
             try:
-                compute(batch, _deliver, self._observe)
+                compute(batch, _deliver, self._observe, self.traffic.see)
             except Exception as error:  # noqa: BLE001 - a thread that ends would be missed
                 for job in batch:
                     _deliver(job, error)
@@ -117,4 +122,5 @@ def _settle(job: Job, outcome: Any) -> None:
 def _warm_up(model: Model) -> None:
     labeler = model.bundle.labeler
     labeler.warm_up()
+    Profile.of(labeler, Entities.empty(labeler.schema, 1))
     explain(labeler, Entities.empty(labeler.schema, 1), Question())

@@ -2,17 +2,21 @@
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 import fastapi
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from entities.errors import LabelwrightError
+from entities.errors import LabelwrightError, StorageError, reason
 from models.registry import Model, load_model
 from service.app import create_app
 from service.engine import Engine
+from service.traffic import Traffic
 
 MODEL_VARIABLE = "LABELWRIGHT_MODEL"
+FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
 
 
 def serve(model: Model, host: str, port: int, workers: int) -> None:
@@ -26,17 +30,22 @@ def serve(model: Model, host: str, port: int, workers: int) -> None:
             uvicorn.Server(_configuration(app_for(model))).run([listener])
             return
         os.environ[MODEL_VARIABLE] = model.uri
-        Multiprocess(_configuration("service.server:app", workers), [listener]).run()
+        with _shared_folder() as folder:
+            os.environ[FOLDER_VARIABLE] = folder
+            Multiprocess(_configuration("service.server:app", workers), [listener]).run()
 
 
 def app() -> fastapi.FastAPI:
     """The application of a worker process, with the model that the environment names."""
-    return app_for(load_model(os.environ[MODEL_VARIABLE]))
+    return app_for(load_model(os.environ[MODEL_VARIABLE]), Path(os.environ[FOLDER_VARIABLE]))
 
 
-def app_for(model: Model) -> fastapi.FastAPI:
-    """The application for a model, with compute threads of its own."""
-    return create_app(Engine(model))
+def app_for(model: Model, folder: Path | None = None) -> fastapi.FastAPI:
+    """The application for a model, with compute threads of its own.
+
+    Several processes tell each other in `folder` what they have seen.
+    """
+    return create_app(Engine(model, traffic=Traffic(folder)))
 
 
 def _configuration(app: fastapi.FastAPI | str, workers: int = 1) -> uvicorn.Config:
@@ -47,6 +56,13 @@ def _configuration(app: fastapi.FastAPI | str, workers: int = 1) -> uvicorn.Conf
         access_log=False,
         timeout_graceful_shutdown=30,
     )
+
+
+def _shared_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="labelwright-")
+    except OSError as error:
+        raise StorageError(f"no temporary folder can be made: {reason(error)}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -553,6 +553,15 @@ def test_being_told_to_stop_is_no_failure(stopped: Stopped) -> None:
     assert stopped.code == 0
 
 
+def assert_all_have_seen(service: Service, rows: int) -> None:
+    """Whichever worker is asked for drift tells of the rows of all, a moment after the last."""
+    until = time.monotonic() + 30
+    told: set[int] = set()
+    while told != {rows} and time.monotonic() < until:
+        told = {httpx.get(f"{service.url}/v1/drift").json()["rows"] for _ in range(16)}
+    assert told == {rows}
+
+
 def test_several_workers_serve_and_stop_together(bundle: Path, tmp_path: Path) -> None:
     for name in ("models", "service"):  # a worker must not take them for ours
         (tmp_path / name).mkdir()
@@ -562,9 +571,11 @@ def test_several_workers_serve_and_stop_together(bundle: Path, tmp_path: Path) -
         "--model", bundle, "--workers", 2, environment=settings, folder=tmp_path
     ) as service:
         children = psutil.Process(service.process.pid).children(recursive=True)
-        for _ in range(8):
+        for turn in range(8):
             with service.client() as client:
                 assert ask(client, PLACES, top_k=1)["model"]["name"] is None
+            if turn == 0:
+                assert_all_have_seen(service, len(PLACES))
         assert len(children) >= 2
         assert service.stop() == 0
     assert not psutil.wait_procs(children, timeout=10)[1]
