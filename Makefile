@@ -50,9 +50,9 @@ format: $(VENV)/.developing ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 
 requirements: ## pin the newest versions of all dependencies, with hashes (needs uv)
-	$(COMPILE) pyproject.toml --extra train --group build --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train --extra tracing --group build --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra train --group build -c requirements/dev.txt -o requirements/train.txt
-	$(COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) pyproject.toml --extra tracing --group build -c requirements/dev.txt -o requirements/serve.txt
 	for peer in $(basename $(wildcard benchmarks/requirements/*.in)); do \
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done

@@ -3,6 +3,12 @@
 LabelwrightError
 ├── DataError            what was given to be labelled or learned from cannot be used
 │   └── SchemaError      an entity schema is not valid, or is not known
+├── AccessError          who asks may not do that, or not so often
+│   ├── HostError            the service does not go by the name it was called by
+│   ├── OriginError          a page of another site asks in the name of its visitor
+│   ├── KeyUnknownError      no key was shown that is in use
+│   ├── RoleError            the key is of a role that may not do that
+│   └── RateError            the key has used up its share for the moment
 ├── RequestError         a question the model cannot answer as asked (a policy it does not have)
 ├── ModelError           a model cannot be used
 │   ├── ModelNotFoundError   nothing is there under that name
@@ -29,6 +35,34 @@ class DataError(LabelwrightError):
 
 class SchemaError(DataError):
     """An entity schema that is not valid or not known."""
+
+
+class AccessError(LabelwrightError):
+    """Who asks may not do that, or not so often."""
+
+
+class HostError(AccessError):
+    """The service does not go by the name it was called by."""
+
+
+class OriginError(AccessError):
+    """A page of another site asks in the name of its visitor."""
+
+
+class KeyUnknownError(AccessError):
+    """No key was shown, or none that is in use."""
+
+
+class RoleError(AccessError):
+    """A key of a role that may not do that."""
+
+
+class RateError(AccessError):
+    """A key that has used up its share; in `retry_after` seconds it has some again."""
+
+    def __init__(self, rate: float, retry_after: int) -> None:
+        super().__init__(f"this key may send {rate:g} requests a second")
+        self.retry_after = retry_after
 
 
 class RequestError(LabelwrightError):

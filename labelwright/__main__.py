@@ -24,6 +24,7 @@ from labelwright.commands import (
     doctor,
     evaluate,
     explain,
+    keys,
     label,
     promote,
     prune,
@@ -57,8 +58,8 @@ environment:
 
 
 _COMMANDS = (
-    train, evaluate, label, explain, serve, promote, rollback, diff, prune, study, tune, doctor,
-    demo,
+    train, evaluate, label, explain, serve, keys, promote, rollback, diff, prune, study, tune,
+    doctor, demo,
 )  # fmt: skip
 
 

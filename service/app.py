@@ -5,16 +5,28 @@ from collections.abc import AsyncIterator
 
 import fastapi
 
+from service.access import Access, Guard, keyring
 from service.drift import drifting
 from service.engine import Engine
 from service.health import health
+from service.keys import Doorkeeper
 from service.labels import labelling
 from service.model import model_and_labels
+from service.observer import Observer
 from service.problems import PROBLEM, answer_errors
+from service.reference import reference
+from service.tracing import tracing
 
 
-def create_app(engine: Engine) -> fastapi.FastAPI:
-    """An application that answers with the engine's model; it warms up when it starts."""
+def create_app(engine: Engine, access: Access) -> fastapi.FastAPI:
+    """An application that answers with the engine's model; it warms up when it starts.
+
+    Raises StorageError for keys that cannot be read, LabelwrightError for traces that cannot be
+    sent.
+    """
+    metrics, traces = engine.metrics, tracing()
+    metrics.serves(engine.model)
+    doorkeeper = Doorkeeper(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
@@ -22,10 +34,14 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
         yield
         engine.ready = False
         engine.close()
+        if traces:
+            traces.close()
 
     app = fastapi.FastAPI(
         title="labelwright",
         summary="Categorical labels for places and other entities.",
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
         responses={
             "default": {
@@ -35,7 +51,10 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
         },
     )
     answer_errors(app)
-    app.include_router(health(engine))
+    app.add_middleware(Guard, access=access, doorkeeper=doorkeeper)
+    app.add_middleware(Observer, metrics=metrics, tracing=traces)
+    app.include_router(health(engine, metrics))
+    app.include_router(reference(app))
     app.include_router(model_and_labels(engine.model))
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))

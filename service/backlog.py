@@ -13,6 +13,7 @@ from entities.errors import OverloadedError
 from entities.tables import Entities
 from models.decisions import Answers, Question
 from models.registry import Model
+from service.notes import Note
 
 BATCH_ROWS = 128
 """Requests are computed together up to so many rows: by then a batch's fixed cost is small."""
@@ -43,6 +44,7 @@ class Job:
     rows: int
     deadline: float
     answer: "asyncio.Future[Any]"
+    note: Note
     since: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
@@ -59,12 +61,11 @@ class Job:
 class Backlog:
     """Jobs in order of arrival, and how long they take.
 
-    `cost` is that of all jobs that wait or are computed; `shed` counts those that were refused.
+    `cost` is that of all jobs that wait or are computed.
     """
 
     def __init__(self) -> None:
         self.cost = 0
-        self.shed = 0
         self._waiting: collections.OrderedDict[Job, None] = collections.OrderedDict()
         self._changed = threading.Condition()
         self._open = True
@@ -96,7 +97,6 @@ class Backlog:
     def admit(self, rows: int, deadline: float) -> None:
         """Raise OverloadedError where a request of so many rows cannot meet its deadline."""
         if time.monotonic() + self.seconds(rows) > deadline:
-            self.shed += 1
             raise OverloadedError(self.retry_after)
 
     @property

@@ -10,44 +10,48 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from entities.tables import Entities
-from models.decisions import Question
+from models.decisions import Answers, Question
 from models.registry import Model
 from service.backlog import Job, Labelling
+from service.notes import Stage
 
 Deliver = Callable[[Job, Any], object]
 """Takes the answer to a job, or the exception that it ended with."""
-Observe = Callable[[str, float], object]
-"""Told of each stage (queue, read, label, write, work) and the seconds that it took."""
+Labelled = Callable[[Answers, int], object]
+"""Told of the answers to a request, and how many of its entities were rejected."""
 See = Callable[[Model, Entities], object]
 """Told of the model and the entities of each request, when all have their answers."""
 _Asked = tuple[Job, Labelling, Entities]
 
 
-def compute(batch: Sequence[Job], deliver: Deliver, observe: Observe, see: See) -> None:
+def compute(batch: Sequence[Job], deliver: Deliver, labelled: Labelled, see: See) -> None:
     """Work off the jobs of a batch that are still wanted; each is delivered once."""
     alike: dict[tuple[int, Question], list[_Asked]] = collections.defaultdict(list)
     for job in batch:
         if not job.wanted:
             continue
-        began = time.monotonic()
-        observe("queue", began - job.since)
-        labelling = isinstance(job.work, Labelling)
+        job.note.stages.append(Stage("queue", job.since, time.monotonic()))
         try:
             if isinstance(job.work, Labelling):
-                entities, question = job.work.read(job.model)
+                with job.note.stage("read"):
+                    entities, question = job.work.read(job.model)
+                job.note.rows = len(entities)
                 alike[id(job.model), question].append((job, job.work, entities))
             else:
-                deliver(job, job.work(job.model))
+                with job.note.stage("work"):
+                    outcome = job.work(job.model)
+                deliver(job, outcome)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)
-        observe("read" if labelling else "work", time.monotonic() - began)
     for (_, question), asked in alike.items():
-        _label(asked, question, deliver, observe)
+        _label(asked, question, deliver, labelled)
     for job, _, entities in itertools.chain.from_iterable(alike.values()):
         see(job.model, entities)
 
 
-def _label(asked: Sequence[_Asked], question: Question, deliver: Deliver, observe: Observe) -> None:
+def _label(
+    asked: Sequence[_Asked], question: Question, deliver: Deliver, labelled: Labelled
+) -> None:
     """Label the entities of jobs that have one model and one question."""
     began = time.monotonic()
     labeler = asked[0][0].model.bundle.labeler
@@ -58,13 +62,15 @@ def _label(asked: Sequence[_Asked], question: Question, deliver: Deliver, observ
             deliver(asked[0][0], error)
         else:
             for one in asked:
-                _label([one], question, deliver, observe)
+                _label([one], question, deliver, labelled)
         return
-    labelled = time.monotonic()
-    observe("label", labelled - began)
+    ended = time.monotonic()
     for (job, work, entities), answer in zip(asked, answers, strict=True):
+        job.note.stages.append(Stage("label", began, ended))
         try:
-            deliver(job, work.write(job.model, entities, answer))
+            with job.note.stage("write"):
+                written = work.write(job.model, entities, answer)
+            labelled(answer, len(entities.rejected))
+            deliver(job, written)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)
-    observe("write", time.monotonic() - labelled)

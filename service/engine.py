@@ -14,7 +14,9 @@ from models.profile import Profile
 from models.reasons import explain
 from models.registry import Model
 from service.backlog import Backlog, Job, Labelling
-from service.batches import Observe, compute
+from service.batches import compute
+from service.metrics import Metrics
+from service.notes import current_note
 from service.traffic import Traffic
 
 Result = TypeVar("Result")
@@ -25,8 +27,8 @@ class Engine:
     """A model that answers from compute threads, so that the event loop never waits for it.
 
     `ready` turns true when the kernels are compiled and all tables built; a request keeps the
-    `model` that it began with. `backlog` has figures of the load, `observers` are told, by compute
-    threads, how long each stage took, and `traffic` what has been labelled.
+    `model` that it began with, and notes how long each stage took. `backlog` has figures of the
+    load, and `traffic` what has been labelled.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class Engine:
         self.traffic = traffic or Traffic()
         self.ready = False
         self.backlog = Backlog()
-        self.observers: list[Observe] = []
+        self.metrics = Metrics()
         for number in range(threads):
             name = f"compute-{number}"
             threading.Thread(target=self._work_off, name=name, daemon=True).start()
@@ -75,11 +77,21 @@ class Engine:
     async def _answer(
         self, work: Labelling | Callable[[Model], Any], rows: int, deadline: float
     ) -> Any:
-        self.backlog.admit(rows, deadline)
+        try:
+            self.backlog.admit(rows, deadline)
+            return await self._queued(work, rows, deadline)
+        except OverloadedError:
+            self.metrics.shed()
+            raise
+
+    async def _queued(
+        self, work: Labelling | Callable[[Model], Any], rows: int, deadline: float
+    ) -> Any:
         loop = asyncio.get_running_loop()
-        job = Job(work, self.model, rows, deadline, loop.create_future())
+        job = Job(work, self.model, rows, deadline, loop.create_future(), current_note())
         timer = loop.call_later(deadline - time.monotonic(), self._expire, job)
         self.backlog.add(job)
+        self.metrics.queued(self.backlog.cost)
         try:
             return await job.answer
         finally:
@@ -87,22 +99,18 @@ class Engine:
             self.backlog.drop(job)
 
     def _expire(self, job: Job) -> None:
-        self.backlog.shed += 1
         _settle(job, OverloadedError(self.backlog.retry_after))
 
     def _work_off(self) -> None:
         """What a compute thread does until the end."""
         while batch := self.backlog.take():
             try:
-                compute(batch, _deliver, self._observe, self.traffic.see)
+                compute(batch, _deliver, self.metrics.labelled, self.traffic.see)
             except Exception as error:  # noqa: BLE001 - a thread that ends would be missed
                 for job in batch:
                     _deliver(job, error)
             self.backlog.done(batch)
-
-    def _observe(self, stage: str, seconds: float) -> None:
-        for observe in self.observers:
-            observe(stage, seconds)
+            self.metrics.queued(self.backlog.cost)
 
 
 def _deliver(job: Job, outcome: Any) -> None:

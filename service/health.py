@@ -1,14 +1,16 @@
-"""Whether the process lives, and whether it is ready."""
+"""Whether the process lives, whether it is ready, and its figures."""
 
 import fastapi
 from fastapi import Response
+from fastapi.responses import PlainTextResponse
 
 from service.engine import Engine
+from service.metrics import CONTENT_TYPE, Metrics
 from service.problems import problem
 
 
-def health(engine: Engine) -> fastapi.APIRouter:
-    """`GET /livez` and `GET /readyz`."""
+def health(engine: Engine, metrics: Metrics) -> fastapi.APIRouter:
+    """`GET /livez`, `GET /readyz` and `GET /metrics`."""
     router = fastapi.APIRouter(tags=["health"])
 
     @router.get("/livez")
@@ -20,5 +22,10 @@ def health(engine: Engine) -> fastapi.APIRouter:
     async def ready() -> dict[str, str] | Response:
         """A model serves."""
         return {"status": "ready"} if engine.ready else problem(503, "no model serves yet")
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    def figures() -> Response:
+        """What Prometheus scrapes; with several workers, of all together."""
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     return router

@@ -17,6 +17,11 @@ from entities.errors import LabelwrightError
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
     errors.RequestError: 422,
+    errors.HostError: 421,
+    errors.OriginError: 403,
+    errors.KeyUnknownError: 401,
+    errors.RoleError: 403,
+    errors.RateError: 429,
     errors.ModelNotFoundError: 404,
     errors.ModelError: 503,
     errors.RegistryError: 503,
@@ -63,7 +68,6 @@ def answer_errors(app: fastapi.FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
     app.add_exception_handler(ClientDisconnect, _nobody_there)
-    app.add_exception_handler(Exception, _unexpected_problem)
 
 
 def invalid(error: pydantic.ValidationError) -> ProblemResponse:
@@ -77,20 +81,25 @@ def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     return _misfits(misfits)
 
 
-def _domain_problem(request: Request, error: Exception) -> ProblemResponse:
-    """The answer to a LabelwrightError."""
-    headers = {}
-    if isinstance(error, errors.OverloadedError):
-        headers["Retry-After"] = str(error.retry_after)
+def answer_to(error: Exception) -> ProblemResponse:
+    """The answer to a LabelwrightError; of a mistake of ours nothing is told, the log has it."""
     for kind in type(error).__mro__:
         if kind in STATUS:
-            return problem(STATUS[kind], str(error), headers)
+            return problem(STATUS[kind], str(error), _headers(error))
     return problem(500)
 
 
-def _unexpected_problem(request: Request, error: Exception) -> ProblemResponse:
-    """The answer to a mistake of ours: nothing of it is told, the log has it."""
-    return problem(500)
+def _headers(error: Exception) -> Mapping[str, str]:
+    """What a caller can do about an error, in the headers that HTTP has for it."""
+    if isinstance(error, errors.KeyUnknownError):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, errors.RateError | errors.OverloadedError):
+        return {"Retry-After": str(error.retry_after)}
+    return {}
+
+
+async def _domain_problem(request: Request, error: Exception) -> ProblemResponse:
+    return answer_to(error)
 
 
 async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:

@@ -1,5 +1,6 @@
 """Running the service: a socket, one or several processes, and a clear word when it cannot."""
 
+import logging
 import os
 import socket
 import tempfile
@@ -11,49 +12,83 @@ from uvicorn.supervisors import Multiprocess
 
 from entities.errors import LabelwrightError, StorageError, reason
 from models.registry import Model, load_model
+from service import tracing
+from service.access import keyring
 from service.app import create_app
 from service.engine import Engine
+from service.logs import log_configuration
+from service.metrics import Metrics
+from service.settings import Settings
 from service.traffic import Traffic
 
 MODEL_VARIABLE = "LABELWRIGHT_MODEL"
+SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
+_log = logging.getLogger("labelwright.server")
 
 
-def serve(model: Model, host: str, port: int, workers: int) -> None:
+def serve(model: Model, host: str, port: int, settings: Settings) -> None:
     """Serve a model until a signal stops it; raises LabelwrightError for a port in use.
 
     With several workers, each is a process of its own that loads the model itself.
     """
-    listener = _listen(host, port)
-    with listener:
-        if workers == 1:
-            uvicorn.Server(_configuration(app_for(model))).run([listener])
+    tracing.wanted()
+    locked = settings.access.keys and not keyring().read()
+    with _listen(host, port) as listener:
+        alone = settings.access.workers == 1
+        application = app_for(model, settings) if alone else "service.server:app"
+        configuration = _configuration(application, settings)
+        if locked:
+            _log.warning("nobody has a key yet: make one with `labelwright keys create NAME`")
+        if alone:
+            uvicorn.Server(configuration).run([listener])
             return
         os.environ[MODEL_VARIABLE] = model.uri
+        os.environ[SETTINGS_VARIABLE] = settings.to_json()
         with _shared_folder() as folder:
             os.environ[FOLDER_VARIABLE] = folder
-            Multiprocess(_configuration("service.server:app", workers), [listener]).run()
+            Supervisor(configuration, [listener]).run()
 
 
 def app() -> fastapi.FastAPI:
-    """The application of a worker process, with the model that the environment names."""
-    return app_for(load_model(os.environ[MODEL_VARIABLE]), Path(os.environ[FOLDER_VARIABLE]))
+    """The application of a worker process, with the model and settings of the environment."""
+    settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
+    model = load_model(os.environ[MODEL_VARIABLE])
+    return app_for(model, settings, Path(os.environ[FOLDER_VARIABLE]))
 
 
-def app_for(model: Model, folder: Path | None = None) -> fastapi.FastAPI:
+def app_for(model: Model, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
     """The application for a model, with compute threads of its own.
 
     Several processes tell each other in `folder` what they have seen.
     """
-    return create_app(Engine(model, traffic=Traffic(folder)))
+    return create_app(Engine(model, traffic=Traffic(folder)), settings.access)
 
 
-def _configuration(app: fastapi.FastAPI | str, workers: int = 1) -> uvicorn.Config:
+class Supervisor(Multiprocess):
+    """Keeps workers alive, and counts how often it had to."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._metrics = Metrics()
+
+    def keep_subprocess_alive(self) -> None:
+        """Put a new worker in the place of one that has died or hangs."""
+        before = self.processes[:]
+        super().keep_subprocess_alive()
+        for old, new in zip(before, self.processes, strict=True):
+            if old is not new and old.pid is not None:
+                self._metrics.worker_replaced(old.pid)
+
+
+def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        workers=workers,
+        workers=settings.access.workers,
+        log_config=log_configuration(settings.logs),
         access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=30,
     )
 

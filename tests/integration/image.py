@@ -33,8 +33,10 @@ QUESTION = {"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3}
 ASK = """
 import sys
 from urllib import request
-url, kind = "http://service:8000/v1/labels", {"Content-Type": "application/json"}
-print(request.urlopen(request.Request(url, sys.argv[1].encode(), kind), timeout=10).read().decode())
+url, (body, key) = "http://service:8000/v1/labels", sys.argv[1:]
+headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+asked = request.Request(url, body.encode(), headers)
+print(request.urlopen(asked, timeout=10).read().decode())
 """
 
 
@@ -68,10 +70,12 @@ def main(base: Path, work: Path, postgresql: Path) -> None:
             _run(stand, dataclasses.replace(containers["train"], command=TRAIN))
             say(f"a training against the tracking server took {time.monotonic() - started:.0f} s")
             container = containers["service"]
+            create = ("labelwright", "keys", "create", "tests")
+            key = _run(stand, dataclasses.replace(container, command=create)).strip()
             with _running(stand, "service", container) as process:
                 _check_rights(process, container)
                 body = json.dumps(QUESTION)
-                ask = dataclasses.replace(container, command=("python", "-c", ASK, body))
+                ask = dataclasses.replace(container, command=("python", "-c", ASK, body, key))
                 (result,) = json.loads(_run(stand, ask))["results"]
                 assert len(result["labels"]) >= 3, result
                 say(f"it answers: {json.dumps(result['labels'][0])}")

@@ -285,6 +285,7 @@ def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
         "get /v1/model",
         "get /livez",
         "get /readyz",
+        "get /metrics",
     }
     identifiers = [operation["operationId"] for _, operation in operations(openapi)]
     assert len(set(identifiers)) == len(identifiers)
@@ -504,7 +505,7 @@ def connected(service: Service) -> socket.socket:
 def begin_request(caller: socket.socket, content: bytes) -> None:
     """Send the head of a request and wait until the service has begun to work on it."""
     caller.sendall(
-        b"POST /v1/labels HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n"
+        b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
         b"Content-Length: %d\r\n\r\n" % len(content)
     )
     assert caller.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"

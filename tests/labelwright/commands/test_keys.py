@@ -1,0 +1,64 @@
+"""`labelwright keys`: a key is shown once, listed without its secret, and revoked."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from service.access import keyring
+from service.keys import Doorkeeper
+from tests.processes import Command
+
+pytest_plugins = ["tests.worlds"]
+
+
+def test_a_key_is_made_listed_and_revoked(command: Command, home: Path) -> None:
+    assert command("keys", "list").out == ""
+    made = command("keys", "create", "phone app", "--role", "feedback", "--rate", 50)
+    assert re.fullmatch(r"lw_[0-9a-f]{8}_[0-9a-f]{64}\n", made.out)
+    shown, _, secret = made.out.strip().rpartition("_")
+    assert Doorkeeper(keyring()).find(made.out.strip())
+
+    listed = command("keys", "list").out
+    for word in (shown, "feedback", "50/s, burst 50", "phone app"):
+        assert word in listed
+    (told,) = json.loads(command("keys", "list", "--json").out)
+    assert (told["role"], told["rate"], told["burst"]) == ("feedback", 50.0, 50)
+    for content in (listed, json.dumps(told), (home / "keys.json").read_text()):
+        assert secret not in content
+    assert "digest" not in told
+
+    assert command("keys", "revoke", shown).out == f"{shown} (phone app) is revoked\n"
+    assert command("keys", "list").out == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ()),
+        (2, ("create",)),
+        (2, ("create", "a", "--role", "root")),
+        (2, ("create", "a", "--rate", "many")),
+        (3, ("create", "")),
+        (3, ("create", "a", "--rate", "-1")),
+        (3, ("create", "a", "--rate", "nan")),
+        (3, ("create", "a", "--rate", "inf")),
+        (3, ("revoke", "nobody")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+@pytest.mark.usefixtures("home")
+def test_what_makes_no_sense_is_refused(
+    command: Command, code: int, arguments: tuple[str, ...]
+) -> None:
+    said = command("keys", *arguments)
+    assert said.code == code
+    assert said.out == ""
+
+
+def test_a_state_folder_that_cannot_be_written_is_called_so(command: Command, home: Path) -> None:
+    home.write_text("a file")
+    said = command("keys", "create", "a")
+    assert said.code == 6
+    assert re.fullmatch(r"labelwright: .+keys\.json was not written: .+\n", said.err)
