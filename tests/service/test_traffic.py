@@ -18,6 +18,7 @@ from models.drift import LEAST_ROWS
 from models.profile import Profile
 from models.registry import Model, load_model
 from service import window
+from service.access import Access
 from service.app import create_app
 from service.engine import Engine
 from service.traffic import SAMPLE, Traffic
@@ -153,7 +154,7 @@ def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: 
 @pytest.fixture
 def asked(model: Model) -> Iterator[httpx.Client]:
     """A service that looks at every request."""
-    app = create_app(Engine(model, traffic=Traffic(every=0)))
+    app = create_app(Engine(model, traffic=Traffic(every=0)), Access())
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
