@@ -37,13 +37,14 @@ class Access:
 def access(address: str, keys: bool | None, names: tuple[str, ...], workers: int) -> Access:
     """What holds for a service on an address unless told otherwise.
 
-    A loopback address needs no keys, but goes by local names only: else a page in a browser on this
-    machine could give its own name that address, and ask. Elsewhere it is keys that decide.
+    A loopback address needs no keys, but without them goes by local names only: else a page in a
+    browser on this machine could give its own name that address, and ask.
     """
     loopback = _is_loopback(address)
-    if loopback and not names:
+    asked_for = not loopback if keys is None else keys
+    if loopback and not asked_for and not names:
         names = (*LOCAL_NAMES, f"[{address}]" if ":" in address else address)
-    return Access(not loopback if keys is None else keys, names, workers)
+    return Access(asked_for, names, workers)
 
 
 def keyring() -> Keyring:

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="answer only requests for this name, without port; *.NAME for all below it (may be "
-        "repeated; default: local names on a loopback address, any name elsewhere)",
+        "repeated; default: any, on a loopback address without keys local names only)",
     )
     parser.add_argument(
         "--log-format",

@@ -88,6 +88,7 @@ def test_names_that_are_allowed_are_all_there_are() -> None:
         "x.b.example",
     ]
     assert ask(access("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
+    assert access("127.0.0.1", True, (), 1).names == ()
 
 
 @pytest.mark.parametrize(
