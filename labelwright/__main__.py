@@ -24,6 +24,7 @@ from labelwright.commands import (
     doctor,
     evaluate,
     explain,
+    import_,
     label,
     promote,
     prune,
@@ -58,7 +59,7 @@ environment:
 
 _COMMANDS = (
     train, evaluate, label, explain, serve, promote, rollback, diff, prune, study, tune, doctor,
-    demo,
+    import_, demo,
 )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     for module in _COMMANDS:
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(
-            module.__name__.rsplit(".", 1)[-1], help=summary, description=module.__doc__
+            module.__name__.rsplit(".", 1)[-1].rstrip("_"), help=summary, description=module.__doc__
         )
         module.configure(command)
         command.set_defaults(run=module.run)

@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("input", metavar="INPUT", nargs="?")
     source.add_argument("--entity", metavar="JSON", help="one entity as a JSON object")
+    options.add_map(parser)
     options.add_model(parser, required=True)
     parser.add_argument(
         "--label",
@@ -72,7 +73,7 @@ def _asked_for(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["E
     if given.entity is not None:
         yield _one(given.entity, schema)
     else:
-        yield from _first_rows(given.input, schema, given.rows)
+        yield from _first_rows(given, schema)
 
 
 def _one(text: str, schema: "EntitySchema") -> "Entities":
@@ -91,16 +92,17 @@ def _one(text: str, schema: "EntitySchema") -> "Entities":
     return entities
 
 
-def _first_rows(path: str, schema: "EntitySchema", rows: int) -> Iterator["Entities"]:
+def _first_rows(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
     """The first rows of a file, with the reasons for those that are rejected."""
     from entities.readers import read_batches
     from entities.tables import Entities
 
-    for batch in read_batches(path, schema, labelled=False):
-        given = batch.entities
-        rejected = {row: reason for row, reason in given.rejected.items() if row < rows}
-        yield Entities(schema, given.table.slice(0, rows), rejected, given.warnings)
-        rows -= len(given)
+    rows, columns = given.rows, options.column_names(given)
+    for batch in read_batches(given.input, schema, labelled=False, columns=columns):
+        read = batch.entities
+        rejected = {row: reason for row, reason in read.rejected.items() if row < rows}
+        yield Entities(schema, read.table.slice(0, rows), rejected, read.warnings)
+        rows -= len(read)
         if rows <= 0:
             break
 
