@@ -78,6 +78,10 @@ class OsmMapping:
                     found[f"{key}={plain}"] = None
         return list(found)
 
+    def is_label(self, key: str) -> bool:
+        """Whether tags with this key are labels."""
+        return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.labels)
+
     def is_open(self, group: str) -> bool:
         """Whether nothing is known of a group of labels where none is told."""
         return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.open_world)
