@@ -17,6 +17,9 @@ _CHUNK = 1 << 20
 FEATURE_LIMIT = 64 << 20
 """The largest feature, in characters."""
 _BETWEEN = " \t\r\n\x1e"
+_ENDS = f"{_BETWEEN},]}}"
+_EXPONENT = len(".0e+")
+"""A number may go on after what has been read of it: as many characters tell that it does not."""
 
 
 class Bytes(Protocol):
@@ -105,10 +108,12 @@ class _Text:
                 if left > FEATURE_LIMIT or not self._more(max(_CHUNK, left)):
                     raise DataError("this is not GeoJSON: a value cannot be read") from error
                 continue
-            if end < len(self._text) or not self._more(_CHUNK):
+            rest = self._text[end : end + _EXPONENT]
+            ended = rest[:1] in _ENDS or len(rest) == _EXPONENT
+            whole = rest and (ended or not isinstance(value, int | float))
+            if whole or not self._more(_CHUNK):
                 self._at = end
                 return value
-            # a number at the end of what has been read may go on
 
     def _more(self, size: int) -> bool:
         """Read on; False where there is nothing left."""

@@ -29,7 +29,7 @@ LANGUAGE_LIMIT = 35
 class Taxonomy:
     """Labels in one language: their titles, and the words by which they are found, case-folded."""
 
-    language: str
+    language: str = DEFAULT
     titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

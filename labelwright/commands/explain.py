@@ -14,6 +14,7 @@ from labelwright.commands import options
 if TYPE_CHECKING:
     from entities.schema import EntitySchema
     from entities.tables import Entities
+    from entities.taxonomy import Taxonomy
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="explain the first N rows of INPUT (default: 5)",
     )
+    parser.add_argument(
+        "--lang",
+        metavar="LANGUAGE",
+        help="also print what OpenStreetMap's labels are called in a language: de, pt-BR",
+    )
     options.add_json(parser)
 
 
@@ -50,11 +56,13 @@ def run(given: argparse.Namespace) -> None:
     """Explain and print."""
     import orjson
 
+    from entities.taxonomy import Taxonomy, osm_taxonomy
     from models.decisions import Question
     from models.reasons import explain
     from models.registry import load_model
     from service.answers import explained_results
 
+    taxonomy = osm_taxonomy(given.lang) if given.lang else Taxonomy()
     only = () if given.label is None else (given.label,)
     question = Question(given.top_k, given.policy, only=only)
     labeler = load_model(given.model).bundle.labeler
@@ -63,7 +71,7 @@ def run(given: argparse.Namespace) -> None:
         options.warn(entities.warnings)
         found = explained_results(entities, explain(labeler, entities, question))
         for result in found:
-            _print(result)
+            _print(result, taxonomy)
         results += found
     if given.json:
         print(orjson.dumps({"results": results}, option=orjson.OPT_SERIALIZE_NUMPY).decode())
@@ -107,13 +115,14 @@ def _first_rows(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["
             break
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(result: dict[str, Any], taxonomy: "Taxonomy") -> None:
     print(_printable(result["id"]))
     if "error" in result:
         print(f"  rejected: {result['error']['detail']}")
     for label in result.get("labels", ()):
         asserted = ", asserted" if label["asserted"] else ""
-        print(f"  {label['label']}  probability {label['probability']:.3f}{asserted}")
+        title = f" ({title})" if (title := taxonomy.title(label["label"])) else ""
+        print(f"  {label['label']}{title}  probability {label['probability']:.3f}{asserted}")
         for reason in label["reasons"]:
             print(f"    {reason['weight']:+7.3f}  {_words(reason)}")
         print(f"    {label['log_odds']:+7.3f}  log-odds before calibration")
