@@ -49,7 +49,7 @@ def import_osm(
         if rows:
             flush()
         groups = {label.partition("=")[0] for label in imported.labels}
-        imported.open_world = tuple(sorted(filter(mapping.is_open, groups)))
+        imported.open_world = tuple(sorted(mapping.open_groups & groups))
     return imported
 
 
@@ -84,7 +84,14 @@ def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str,
         return None
     lon, lat = point
     labels = mapping.labels_of(tags)
-    return {"id": name, "lat": lat, "lon": lon, **mapping.columns_of(tags), "labels": labels}
+    return {
+        "id": name,
+        "lat": lat,
+        "lon": lon,
+        **mapping.columns_of(tags),
+        "labels": labels,
+        "absent": mapping.absent_of(labels),
+    }
 
 
 def _located(entity: "OSMEntity") -> tuple[str, Point | None] | None:

@@ -7,7 +7,7 @@ is `entities/data/osm_mapping.toml`.
 import dataclasses
 import fnmatch
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -23,17 +23,28 @@ Sources = Mapping[str, tuple[str, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
+class OpenWorld:
+    """Plain keys that are told of some places only, and the labels of places they are asked of.
+
+    A place that has none of these labels (patterns) has none of the keys' labels either; of the
+    others nothing is known where the key is missing.
+    """
+
+    keys: tuple[str, ...]
+    places: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class OsmMapping:
     """What becomes of an object's tags; keys may have `*` and `?` where not said otherwise.
 
-    `places` are plain keys that make an object a place; `labels` and `open_world` are keys; columns
-    have the first of some tags (plain keys, joined if there are several in one text) or all of
-    them.
+    `places` are plain keys that make an object a place; `labels` are keys; columns have the first
+    of some tags (plain keys, joined if there are several in one text) or all of them.
     """
 
     places: tuple[str, ...]
     labels: tuple[str, ...]
-    open_world: tuple[str, ...] = ()
+    open_world: tuple[OpenWorld, ...] = ()
     first_of: Sources = dataclasses.field(default_factory=dict)
     all_of: Sources = dataclasses.field(default_factory=dict)
 
@@ -46,7 +57,10 @@ class OsmMapping:
             mapping = cls(
                 _keys(content["places"]),
                 _keys(content["labels"]),
-                _keys(content.get("open_world", [])),
+                tuple(
+                    OpenWorld(_keys(part["keys"]), _keys(part["places"]))
+                    for part in content.get("open_world", [])
+                ),
                 {name: _keys(given) for name, given in content.get("first_of", {}).items()},
                 {name: _keys(given) for name, given in content.get("all_of", {}).items()},
             )
@@ -82,9 +96,19 @@ class OsmMapping:
         """Whether tags with this key are labels."""
         return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.labels)
 
-    def is_open(self, group: str) -> bool:
-        """Whether nothing is known of a group of labels where none is told."""
-        return any(fnmatch.fnmatchcase(group, pattern) for pattern in self.open_world)
+    @property
+    def open_groups(self) -> frozenset[str]:
+        """The groups of labels of which nothing may be known where none is told."""
+        return frozenset(key for part in self.open_world for key in part.keys)
+
+    def absent_of(self, labels: Sequence[str]) -> list[str]:
+        """The open groups that are not asked of a place with these labels."""
+        return [
+            key
+            for part in self.open_world
+            if not any(fnmatch.filter(labels, pattern) for pattern in part.places)
+            for key in part.keys
+        ]
 
     def columns_of(self, tags: Tags) -> dict[str, Any]:
         """The columns of a place; those it has nothing for are left out."""
@@ -113,6 +137,9 @@ class OsmMapping:
             raise ValueError(f"{unknown[0]!r} is no column that can be filled")
         if len(set(columns)) < len(columns) or _TAGS in self.first_of:
             raise ValueError("a column has the first of some tags or all, and `tags` has all")
+        for key in self.open_groups:
+            if not self.is_label(key):
+                raise ValueError(f"{key!r} is of an open world, but no label")
         for key in self.inputs:
             for label in (*self.labels, *self.places):
                 if fnmatch.fnmatchcase(key, label) or fnmatch.fnmatchcase(label, key):

@@ -32,9 +32,10 @@ SCHEMA = pa.schema(
         pa.field("description", pa.string()),
         pa.field("tags", pa.map_(pa.string(), pa.string())),
         pa.field("labels", pa.list_(pa.string())),
+        pa.field("absent", pa.list_(pa.string())),
     ]
 )
-"""The columns of an imported file: the schema `places`, with `id` and `labels`."""
+"""The columns of an imported file: the schema `places`, with `id`, `labels` and `absent`."""
 GROUP_ROWS = 4 * BATCH_ROWS
 
 Implied = Mapping[str, tuple[str, ...]]

@@ -70,6 +70,9 @@ def test_nodes_ways_and_areas_come_once_each_by_their_centre(extract: Path, tmp_
         "amenity=cafe", "cuisine=cake", "cuisine=coffee_shop", "wheelchair=yes",
     ]  # fmt: skip
     assert pq.read_schema(tmp_path / "out.parquet").equals(SCHEMA)
+    assert "takeaway" not in cafe["absent"]
+    assert all("takeaway" in row["absent"] for row in rows if row is not cafe)
+    assert all("wheelchair" not in row["absent"] for row in rows)
     assert found.open_world == ("wheelchair",)
     stated = stated_schema([tmp_path / "out.parquet"])
     assert stated is not None

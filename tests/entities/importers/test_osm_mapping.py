@@ -39,8 +39,6 @@ def test_tags_become_labels_and_columns() -> None:
         "alternative_names": "Da Joe;Joe's;Giuseppe's",
         "tags": [("operator", "Joe")],
     }
-    assert DEFAULT.is_open("diet:vegan")
-    assert not DEFAULT.is_open("cuisine")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +53,21 @@ def test_tags_become_labels_and_columns() -> None:
 )
 def test_what_has_no_name_or_is_no_place_is_left_out(tags: dict[str, str]) -> None:
     assert not DEFAULT.is_place(tags)
+
+
+def test_a_group_of_an_open_world_is_absent_where_nobody_asks_for_it() -> None:
+    parts = [
+        {"keys": ["wheelchair"], "places": ["*"]},
+        {"keys": ["takeaway", "delivery"], "places": ["amenity=cafe", "cuisine=*"]},
+    ]
+    labels = ["amenity", "wheelchair", "takeaway", "delivery"]
+    asked = OsmMapping.from_mapping(mapping(labels=labels, open_world=parts))
+    assert asked.open_groups == {"wheelchair", "takeaway", "delivery"}
+    assert asked.absent_of(["amenity=cafe"]) == asked.absent_of(["cuisine=x", "a=b"]) == []
+    assert asked.absent_of(["amenity=bank"]) == ["takeaway", "delivery"]
+    assert {"takeaway", "diet:vegan"} <= {*DEFAULT.absent_of(["shop=hairdresser"])}
+    assert "wheelchair" not in DEFAULT.absent_of(["shop=hairdresser"])
+    assert "takeaway" not in DEFAULT.absent_of(["amenity=restaurant"])
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.text(max_size=20)), st.text(min_size=1))
@@ -83,6 +96,9 @@ def test_no_label_leaks_into_a_column(tags: dict[str, str], value: str) -> None:
         ({"labels": [1]}, "lists of text"),
         ({"first_of": ["name"]}, "not a valid mapping"),
         ({"inputs": []}, "unknown entries inputs"),
+        ({"open_world": ["shop"]}, "not a valid mapping"),
+        ({"open_world": [{"keys": ["shop"]}]}, "'places' is missing"),
+        ({"open_world": [{"keys": ["sport"], "places": ["*"]}]}, "'sport' is of an open world"),
     ],
 )
 def test_a_mapping_that_cannot_be_is_refused(changes: dict[str, Any], reason: str) -> None:
