@@ -64,25 +64,27 @@ def _rank(wanted: list[str], title: str, name: str) -> int:
 
 @functools.lru_cache(maxsize=16)
 def osm_taxonomy(language: str = DEFAULT) -> Taxonomy:
-    """OpenStreetMap's labels in a language (BCP 47: `de`, `pt-BR`), else in English.
+    """OpenStreetMap's labels in a language (BCP 47: `de`, `pt-BR`).
 
-    What a dialect does not say is said as in its language.
+    What a dialect does not say is said as in its language, and else in English, whose words find
+    labels in any language.
     """
     file = resources.files("entities") / "data" / "osm_labels.parquet"
     with resources.as_file(file) as path, pq.ParquetFile(path) as parquet:
         known = {code.casefold(): code for code in _languages(parquet)}
         asked = language.replace("_", "-").casefold().split("-")
         chain = ["-".join(asked[:length]) for length in range(1, len(asked) + 1)]
-        codes = [known[code] for code in chain if code in known] or [DEFAULT]
+        codes = dict.fromkeys([DEFAULT, *(known[code] for code in chain if code in known)])
         rows: dict[str, tuple[str, list[str]]] = {}
         for code in codes:
             table = parquet.read_row_group(_languages(parquet).index(code))
             for label, title, terms in zip(
                 *(table[name].to_pylist() for name in SCHEMA.names[1:]), strict=True
             ):
-                rows[label] = title, [*terms, *rows.get(label, ("", []))[1]]
+                before, others = rows.get(label, (title, []))
+                rows[label] = title, [*terms, before, *others]
     return Taxonomy(
-        codes[-1],
+        next(reversed(codes)),
         {label: title for label, (title, _) in rows.items()},
         {label: "\n".join(terms).casefold() for label, (_, terms) in rows.items()},
     )

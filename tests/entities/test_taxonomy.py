@@ -33,7 +33,8 @@ def test_labels_are_found_by_name_title_and_synonym() -> None:
     assert found("bread") == ["shop=bakery"]
     assert found("restaurant") == ["amenity=restaurant", "cuisine=pizza"]
     assert found("pizza restaurant") == ["cuisine=pizza"]
-    assert found("rollstuhl", "de") == ["wheelchair=yes"]
+    assert found("rollstuhl", "de") == found("wheelchair access", "de") == ["wheelchair=yes"]
+    assert found("bakeshop", "de-AT") == ["shop=bakery"]
     assert found("rollstuhl") == []
 
 
