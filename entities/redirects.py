@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from entities.errors import DataError
 
@@ -57,6 +55,9 @@ class Redirects:
 
     def rewrite(self, lists: pa.ListArray) -> pa.ListArray:
         """Lists of labels with those in use; nulls stay null, and no label comes in twice."""
+        import numpy as np
+        import pyarrow.compute as pc
+
         if not self.targets:
             return lists
         said = lists
