@@ -121,10 +121,8 @@ def _labels(table: pa.Table, hierarchy: Hierarchy) -> Iterator[list[str] | None]
     """The categories of each place with those above; null where nothing is said of them."""
     paths = _values(table, "taxonomy", "hierarchy")
     primary = _values(table, "categories", "primary")
-    newer, older = (
-        _values(table, "taxonomy", "alternates"),
-        _values(table, "categories", "alternate"),
-    )
+    newer = _values(table, "taxonomy", "alternates")
+    older = _values(table, "categories", "alternate")
     for path, main, others, former in zip(paths, primary, newer, older, strict=True):
         told: Sequence[Any] = (*path, *(others or ())) if path else (main, *(former or ()))
         codes = [code for code in told if code]
