@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-training \
-    bench-open-world check format requirements brands clean
+    bench-open-world check format requirements brands osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -61,6 +61,11 @@ brands: install ## rebuild the embedded data set from its npm package (needs npm
 	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918
 	$(BIN)/python -m entities.importers.brands $(VENV)/name-suggestion-index-8.0.20260918.tgz \
 	    entities/data/brands.parquet
+
+osm-labels: install ## rebuild the titles of OpenStreetMap's labels from their npm package (needs npm)
+	npm pack --silent --pack-destination $(VENV) @openstreetmap/id-tagging-schema@7.2.0
+	$(BIN)/python -m entities.importers.osm_labels \
+	    $(VENV)/openstreetmap-id-tagging-schema-7.2.0.tgz entities/data/osm_labels.parquet
 
 clean: ## remove what was installed and cached here
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
-"""Files of entities as Arrow tables: Parquet (a file or a folder), CSV, JSON Lines.
+"""Files of entities as Arrow tables: Parquet (a file or a folder), CSV, JSON Lines, GeoJSON.
 
-The end of the name tells the format; CSV and JSON Lines may be compressed (`.gz`, `.zst`, ...).
+The end of the name tells the format; all but Parquet may be compressed (`.gz`, `.zst`, ...).
 """
 
 import csv
@@ -19,7 +19,9 @@ import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from entities.columns import ColumnNames
 from entities.errors import DataError
+from entities.geojson import features, record_of
 from entities.locations import Location, Where, locate
 from entities.schema import EntitySchema
 from entities.tables import Entities, conform, from_records, is_text
@@ -27,8 +29,17 @@ from entities.tables import Entities, conform, from_records, is_text
 BATCH_ROWS = 16_384
 READ_BYTES = 1 << 20
 """How much of a file is read at a time."""
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".geojson": "geojson",
+    ".geojsonl": "geojson",
+}
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+ALIKE = ColumnNames()
+"""Data whose columns are called as in the schema."""
 LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
 """What stands between labels in a CSV cell."""
@@ -53,7 +64,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """Consecutive rows of a file as they stand there: a table, or lines of JSON.
+    """Consecutive rows of a file as they stand there: a table, lines of JSON, or parsed records.
 
     `content` is None for rows that are passed over; `names` are those of all columns of a table;
     `read` says how many bytes of the file have been read after it.
@@ -61,19 +72,23 @@ class _Piece:
 
     rows: int
     read: float
-    content: pa.Table | list[bytes] | None = None
+    content: pa.Table | list[Any] | None = None
     names: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A file, its size in bytes, the columns of labels to read, and how many rows to pass over."""
+    """A file, its size in bytes, the columns of labels to read, and how many rows to pass over.
+
+    `columns` says what the file calls the columns of the schema.
+    """
 
     file: Location
     size: int
     schema: EntitySchema
     labels: Sequence[str]
     skip: int
+    columns: ColumnNames
 
 
 def read_batches(
@@ -82,18 +97,21 @@ def read_batches(
     first_row: int = 0,
     labelled: bool = True,
     skip: int = 0,
+    columns: ColumnNames = ALIKE,
 ) -> Iterator[Batch]:
     """The rows of a file or folder in order, a few thousand at a time; raises DataError.
 
     `first_row` is the number of the first row, for ids that are made. What labels they have is read
-    only if they are to come `labelled`. The first `skip` rows are passed over.
+    only if they are to come `labelled`. The first `skip` rows are passed over. `columns` says what
+    the data calls the columns of the schema.
     """
+    columns.check(schema)
     labels = LABEL_COLUMNS if labelled else ()
     files = files_of(where)
     sizes = [size_of(file) for file in files]
     before, total = 0, sum(sizes)
     for file, size in zip(files, sizes, strict=True):
-        source = _Source(file, size, schema, labels, skip)
+        source = _Source(file, size, schema, labels, skip, columns)
         try:
             for piece in _READERS[format_of(file)](source):
                 passed = min(skip, piece.rows)
@@ -191,15 +209,16 @@ def _read_parquet(source: _Source) -> Iterator[_Piece]:
         if read:
             yield _Piece(read, 0)
         names = parquet.schema_arrow.names
-        wanted = {"id", *source.schema.fields, *source.labels}
+        read_as = source.columns.of(names)
+        wanted = {*map(source.columns.source, ("id", *source.schema.fields, *source.labels))}
         columns = [name for name in names if name in wanted]
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups[first:], columns=columns):
             read += batch.num_rows
-            table = pa.table(batch)
-            yield _Piece(batch.num_rows, read / starts[-1] * source.size, table, names)
+            table = source.columns.table(pa.table(batch))
+            yield _Piece(batch.num_rows, read / starts[-1] * source.size, table, read_as)
         if not starts[-1]:
-            nothing = parquet.schema_arrow.empty_table()
-            yield _Piece(0, source.size, nothing, names)
+            nothing = source.columns.table(parquet.schema_arrow.empty_table())
+            yield _Piece(0, source.size, nothing, read_as)
 
 
 def _begins_a_batch(start: int, skip: int) -> bool:
@@ -221,13 +240,14 @@ def _read_csv(source: _Source) -> Iterator[_Piece]:
             ),
             read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
         )
+        names = source.columns.of(header)
         for record_batch in reader:
-            table = pa.table(record_batch)
+            table = source.columns.table(pa.table(record_batch))
             for name in source.labels:
-                if header.count(name) == 1:
+                if names.count(name) == 1:
                     split = _split_labels(table[name].combine_chunks())
-                    table = table.set_column(header.index(name), name, split)
-            yield _Piece(table.num_rows, _position(raw, source), table, header)
+                    table = table.set_column(names.index(name), name, split)
+            yield _Piece(table.num_rows, _position(raw, source), table, names)
 
 
 def _header(begin: bytes) -> list[str]:
@@ -251,6 +271,22 @@ def _read_jsonl(source: _Source) -> Iterator[_Piece]:
             yield _Piece(len(chunk), _position(raw, source), chunk)
 
 
+def _read_geojson(source: _Source) -> Iterator[_Piece]:
+    with source.file.open() as raw, _decompressed(raw, source.file) as stream:
+        records = (_feature(feature, source) for feature in features(stream))
+        while chunk := list(itertools.islice(records, BATCH_ROWS)):
+            yield _Piece(len(chunk), _position(raw, source), chunk)
+
+
+def _feature(feature: Any, source: _Source) -> Any:
+    """A feature as a record; labels may be one text, as in CSV: its properties often are."""
+    record = source.columns.record(record_of(feature, source.schema))
+    for name in source.labels:
+        if isinstance(record, dict) and isinstance(text := record.get(name), str):
+            record[name] = text.split(LABEL_SEPARATOR) if text else []
+    return record
+
+
 def _position(raw: pa.NativeFile, source: _Source) -> int:
     """Bytes read so far; a standard stream, which has no size, does not tell."""
     return raw.tell() if source.size else 0
@@ -267,8 +303,11 @@ def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch
     """What a piece holds after the rows that are passed over."""
     if isinstance(piece.content, pa.Table):
         return _table_batch(piece.content.slice(passed), source, first_row, piece.names)
-    lines = (piece.content or [])[passed:]
-    records = [_parsed_line(line, first_row + n, source.file) for n, line in enumerate(lines)]
+    given = (piece.content or [])[passed:]
+    records = [
+        _parsed_line(one, first_row + n, source) if isinstance(one, bytes) else one
+        for n, one in enumerate(given)
+    ]
     entities = from_records(records, source.schema, first_row)
     return Batch(entities, **{name: _record_labels(records, name) for name in source.labels})
 
@@ -281,11 +320,11 @@ def _table_batch(table: pa.Table, source: _Source, first_row: int, names: Sequen
     return Batch(entities, **{name: label_lists(table[name], name) for name in present})
 
 
-def _parsed_line(line: bytes, row: int, file: Location) -> Any:
+def _parsed_line(line: bytes, row: int, source: _Source) -> Any:
     try:
-        return orjson.loads(line)
+        return source.columns.record(orjson.loads(line))
     except orjson.JSONDecodeError as error:
-        raise DataError(f"{file}: row {row} is not valid JSON") from error
+        raise DataError(f"{source.file}: row {row} is not valid JSON") from error
 
 
 def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
@@ -304,4 +343,9 @@ def _first_line(error: Exception) -> str:
     return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", line)[:200]
 
 
-_READERS = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}
+_READERS = {
+    "parquet": _read_parquet,
+    "csv": _read_csv,
+    "jsonl": _read_jsonl,
+    "geojson": _read_geojson,
+}

@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from entities.errors import SchemaError
+from entities.errors import DataError, SchemaError
+from entities.redirects import Redirects
 
 BUILT_IN = ("places", "text", "words")
 RESERVED = ("id", "labels", "absent")
@@ -60,13 +61,14 @@ class EntitySchema:
 
     Groups of labels in `open_world` (what stands before the equals sign) are told of some entities
     only: where a group is not mentioned, its labels are unknown rather than absent. `implies` says
-    which labels an entity has that has a given one.
+    which labels an entity has that has a given one; `redirects` what has become of old labels.
     """
 
     name: str
     columns: tuple[Column, ...]
     open_world: tuple[str, ...] = ()
     implies: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    redirects: Redirects = dataclasses.field(default_factory=Redirects)
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -82,8 +84,9 @@ class EntitySchema:
                     label: _texts("implies", implied)
                     for label, implied in content.get("implies", {}).items()
                 },
+                redirects=_redirects(content.get("redirects", {})),
             )
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
+        except (KeyError, AttributeError, TypeError, ValueError, DataError) as error:
             raise SchemaError(f"not a valid entity schema: {error}") from error
         names = schema.fields
         if not schema.columns:
@@ -104,6 +107,8 @@ class EntitySchema:
             content["open_world"] = list(self.open_world)
         if self.implies:
             content["implies"] = {label: list(given) for label, given in self.implies.items()}
+        if self.redirects:
+            content["redirects"] = dict(self.redirects.targets)
         return content
 
     @functools.cached_property
@@ -179,6 +184,11 @@ def _texts(name: str, given: Any) -> tuple[str, ...]:
     for text in given:
         text.encode("utf-8")
     return tuple(given)
+
+
+def _redirects(given: Mapping[str, Any]) -> Redirects:
+    _texts("redirects", [*given, *given.values()])
+    return Redirects(dict(given))
 
 
 def _check_field(name: str, field: Any) -> None:

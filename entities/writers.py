@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from entities.locations import Where, locate, whole_file
+from entities.errors import DataError
+from entities.locations import Location, Where, locate, whole_file
 from entities.readers import compression_of, format_of
 
 LABELS = pa.list_(
@@ -50,12 +51,20 @@ def answer_file(
     tells no format.
     """
     location = locate(where)
-    kind = format_of(location)
+    kind = answer_format(location)
     with (
         whole_file(location, drafts) as stream,
         _WRITERS[kind](stream, compression_of(location), made_by or {}) as write,
     ):
         yield write
+
+
+def answer_format(location: Location) -> str:
+    """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
+    kind = format_of(location)
+    if kind not in _WRITERS:
+        raise DataError(f"{location}: answers are written as {', '.join(_WRITERS)}")
+    return kind
 
 
 @contextlib.contextmanager

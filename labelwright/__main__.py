@@ -24,6 +24,7 @@ from labelwright.commands import (
     doctor,
     evaluate,
     explain,
+    import_,
     keys,
     label,
     promote,
@@ -58,8 +59,8 @@ environment:
 
 
 _COMMANDS = (
-    train, evaluate, label, explain, serve, keys, promote, rollback, diff, prune, study, tune,
-    doctor, demo,
+    train, evaluate, label, explain, serve, keys, import_, promote, rollback, diff, prune, study,
+    tune, doctor, demo,
 )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     for module in _COMMANDS:
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(
-            module.__name__.rsplit(".", 1)[-1], help=summary, description=module.__doc__
+            module.__name__.rsplit(".", 1)[-1].rstrip("_"), help=summary, description=module.__doc__
         )
         module.configure(command)
         command.set_defaults(run=module.run)

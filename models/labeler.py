@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
+from entities.errors import RequestError
 from entities.schema import EntitySchema
 from entities.tables import Entities
 from models.compiled import compiled
@@ -74,7 +75,7 @@ class Labeler:
 
         Raises RequestError for a question that this model cannot answer.
         """
-        asked = self.decisions.asked(question, self.labels)
+        asked = self.asked(question)
         parts = [
             self._label_chunk(entities.slice(start, CHUNK), asked)
             for start in range(0, len(entities), CHUNK)
@@ -92,7 +93,18 @@ class Labeler:
 
     def check(self, question: Question) -> None:
         """Raise RequestError for a question that this model cannot answer."""
-        self.decisions.asked(question, self.labels)
+        self.asked(question)
+
+    def asked(self, question: Question) -> Asked:
+        """A question as the kernels read it, which may name labels as they were called before.
+
+        Raises RequestError for a question that this model cannot answer.
+        """
+        current = [self.schema.redirects.current(pattern) for pattern in question.only]
+        if None in current:
+            raise RequestError("a label in 'only' is retired")
+        only = tuple(pattern for pattern in current if pattern is not None)
+        return self.decisions.asked(dataclasses.replace(question, only=only), self.labels)
 
     def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
         """What the reranker looks at: (n * candidates) x features."""

@@ -120,7 +120,8 @@ def label_matrix(
     """Look up lists of label names in a label set; a null list counts as an empty one.
 
     `open_groups` names the groups (`group_of`) of an open world: a row knows such a group if it has
-    a label of it, which makes the group's others absent; else only what `absent` lists is absent.
+    a label of it, which makes the group's others absent; else only what `absent` lists is absent:
+    labels, or a group for all labels of it.
     """
     lists = _without_nulls(lists)
     rows, ids = _looked_up(lists, labels)
@@ -137,9 +138,11 @@ def label_matrix(
     if len(open_ids):
         _mark_unknown(unknown, open_ids, lists, labels)
     if len(open_ids) and absent is not None:
-        rows, ids = _looked_up(_without_nulls(absent), labels)
+        absent = _without_nulls(absent)
+        rows, ids = _looked_up(absent, labels)
         told = np.isin(ids, open_ids)
         unknown[rows[told], np.searchsorted(open_ids, ids[told])] = False
+        _mark_absent(unknown, open_ids, absent, labels)
     return LabelMatrix(
         indptr, present.astype(np.int32), len(labels), foreign, open_ids.astype(np.int32), unknown
     )
@@ -164,6 +167,22 @@ def _mark_unknown(
         mentioned = np.zeros(len(unknown), np.bool_)
         mentioned[rows[pc.fill_null(pc.equal(given, group), False).to_numpy(False)]] = True
         unknown[np.ix_(~mentioned, groups == group)] = True
+
+
+def _mark_absent(
+    unknown: npt.NDArray[np.bool_],
+    open_ids: npt.NDArray[np.int64],
+    lists: pa.ListArray,
+    labels: LabelSet,
+) -> None:
+    """Mark the labels of each open group as known in all rows that list the group by its name."""
+    groups = pa.array([group_of(labels.names[i]) for i in open_ids], pa.string())
+    names = pc.unique(groups)
+    found = pc.fill_null(pc.index_in(lists.flatten(), names), -1).to_numpy()
+    rows = pc.list_parent_indices(lists).to_numpy()
+    columns = pc.index_in(groups, names).to_numpy()
+    for number in range(len(names)):
+        unknown[np.ix_(np.unique(rows[found == number]), columns == number)] = False
 
 
 def _looked_up(

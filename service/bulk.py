@@ -15,11 +15,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.fs
 
+from entities.columns import ColumnNames
 from entities.errors import RequestError, StorageError, reason
 from entities.locations import Location
-from entities.readers import Batch, files_of, format_of, read_batches
+from entities.readers import ALIKE, Batch, files_of, read_batches
 from entities.tables import Entities
-from entities.writers import ANSWERS, FINGERPRINT, answer_file
+from entities.writers import ANSWERS, FINGERPRINT, answer_file, answer_format
 from models.bundle import Bundle
 from models.decisions import Question
 from models.fingerprints import fingerprints
@@ -47,7 +48,8 @@ class Job:
     """A file to label into another; a standard stream can be either.
 
     `resume` goes on where an earlier process with the same job stopped; `previous` holds answers of
-    an earlier run, which are taken over for rows that have not changed.
+    an earlier run, which are taken over for rows that have not changed. `columns` says what the
+    source calls the columns of the schema.
     """
 
     source: Location
@@ -56,6 +58,7 @@ class Job:
     threads: int = 1
     resume: bool = False
     previous: Location | None = None
+    columns: ColumnNames = ALIKE
 
     @property
     def resumable(self) -> bool:
@@ -86,6 +89,7 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
     see `journal_folder`. Raises DataError, RequestError, StorageError.
     """
     bundle.labeler.check(job.question)
+    job.columns.check(bundle.labeler.schema)
     _check_places(job)
     made_by = {
         "labelwright": version("labelwright"),
@@ -113,7 +117,9 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
         for done in kept.before() if kept else ():
             finish(done, None)
         report.resumed = report.rows
-        batches = read_batches(job.source, bundle.labeler.schema, labelled=False, skip=report.rows)
+        batches = read_batches(
+            job.source, bundle.labeler.schema, labelled=False, skip=report.rows, columns=job.columns
+        )
         for batch, done in _in_order(pool, work, batches, ahead=2 * job.threads):
             if kept and job.resumable:
                 kept.add(done)
@@ -179,7 +185,7 @@ def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previ
 
 def _check_places(job: Job) -> None:
     """Raise where the target cannot be what it is to be, before anything takes long."""
-    format_of(job.target)
+    answer_format(job.target)
     if job.resume and not job.resumable:
         raise RequestError("a standard stream cannot be resumed")
     if job.source.holds(job.target):
@@ -197,6 +203,7 @@ def _kept(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
         return
     described = {
         "input": [_state(file) for file in files_of(job.source)],
+        "column names": dict(job.columns.sources),
         "previous answers": _state(job.previous) if job.previous else None,
         **made_by,
     }

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import fastapi
 from fastapi import Query
 
+from entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, osm_taxonomy
 from models.decisions import NEVER, Question
 from models.registry import Model
 from service.answers import identity
@@ -14,7 +15,6 @@ def model_and_labels(model: Model) -> fastapi.APIRouter:
     """`GET /v1/model` and `GET /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
     labeler, manifest = model.bundle.labeler, model.bundle.manifest
-    folded = [name.casefold() for name in labeler.labels.names]
     thresholds = {
         policy: labeler.decisions.thresholds(Question(policy=policy))
         for policy in labeler.decisions.policy_names
@@ -35,20 +35,23 @@ def model_and_labels(model: Model) -> fastapi.APIRouter:
         }
 
     @router.get("/labels")
-    async def search(
+    def search(
         search: Annotated[str, Query(max_length=200)] = "",
+        lang: Annotated[str, Query(max_length=LANGUAGE_LIMIT)] = DEFAULT,
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> dict[str, Any]:
-        """The labels whose name contains the words searched for, with what decides about them.
+        """The labels that the words searched for name, with what decides about them.
 
+        OpenStreetMap's labels have a `title` in the language `lang`, and are found by synonyms too.
         A threshold of null says that the policy never asserts the label, for want of evidence.
         """
-        words = search.casefold().split()
-        found = [i for i, name in enumerate(folded) if all(word in name for word in words)]
+        taxonomy = osm_taxonomy(lang)
+        found = taxonomy.search(labeler.labels.names, search)
         labels = [
             {
                 "label": labeler.labels.names[i],
+                "title": taxonomy.title(labeler.labels.names[i]),
                 "rate": float(labeler.reranker.rate[i]),
                 "thresholds": {
                     policy: None if given[i] == NEVER else float(given[i])

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from entities.columns import ColumnNames
 from entities.errors import DataError
 from entities.locations import Where
-from entities.readers import read_batches
+from entities.readers import ALIKE, read_batches
 from entities.schema import EntitySchema
 from entities.tables import Entities
 from entities.text import normalise
@@ -62,10 +63,14 @@ class LabelledEntities:
         return digest.hexdigest()
 
 
-def read_labelled(paths: Iterable[Where], schema: EntitySchema) -> LabelledEntities:
+def read_labelled(
+    paths: Iterable[Where], schema: EntitySchema, columns: ColumnNames = ALIKE
+) -> LabelledEntities:
     """Read all rows of some files that can be learned from; raises DataError.
 
     Rows that the schema rejects, or whose labels are null, are left out and counted in `warnings`.
+    Labels are those in use, as the schema redirects them; `columns` says what the files call the
+    columns of the schema.
     """
     tables, labels, absent, warnings = [], [], [], set[str]()
     rejected = unlabelled = 0
@@ -73,7 +78,7 @@ def read_labelled(paths: Iterable[Where], schema: EntitySchema) -> LabelledEntit
     read = 0
     for path in paths:
         labelled, before = False, read
-        for batch in read_batches(path, schema, read):
+        for batch in read_batches(path, schema, read, columns=columns):
             read += len(batch.entities)
             if batch.labels is None:  # in JSON Lines they may begin late
                 unlabelled += len(batch.entities)
@@ -105,9 +110,9 @@ def read_labelled(paths: Iterable[Where], schema: EntitySchema) -> LabelledEntit
     told = pa.concat_arrays(absent)
     return LabelledEntities(
         Entities(schema, table.combine_chunks()),
-        pa.concat_arrays(labels),
+        schema.redirects.rewrite(pa.concat_arrays(labels)),
         sorted(warnings),
-        told if told.null_count < len(told) else None,
+        schema.redirects.rewrite(told) if told.null_count < len(told) else None,
     )
 
 

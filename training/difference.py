@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from entities.columns import ColumnNames
 from entities.locations import Where
-from entities.readers import read_batches
+from entities.readers import ALIKE, read_batches
 from entities.schema import EntitySchema
 from entities.tables import Entities
 from models.bundle import Bundle
@@ -138,6 +139,7 @@ def answer_changes(
     examples: int,
     threads: int,
     advance: Callable[[int], object] = lambda rows: None,
+    columns: ColumnNames = ALIKE,
 ) -> AnswerChanges:
     """Let both models label the same rows; each reads them by its own schema.
 
@@ -147,7 +149,7 @@ def answer_changes(
     names = sorted({*old.labels.names, *new.labels.names})
     tally = _Tally(names, examples)
     for path in paths:
-        for before, after in _read_both(path, old.schema, new.schema):
+        for before, after in _read_both(path, old.schema, new.schema, columns):
             tally.add(
                 before,
                 _Pairs.of(label_all(old, before, _QUESTION, threads), names),
@@ -174,16 +176,16 @@ def _thresholds(old: Labeler, new: Labeler) -> dict[str, ThresholdChange]:
 
 
 def _read_both(
-    path: Where, old: EntitySchema, new: EntitySchema
+    path: Where, old: EntitySchema, new: EntitySchema, columns: ColumnNames
 ) -> Iterator[tuple[Entities, Entities]]:
     """The same rows twice, read by each schema."""
     if not schema_changes(old, new):
-        for batch in read_batches(path, old, labelled=False):
+        for batch in read_batches(path, old, labelled=False, columns=columns):
             yield batch.entities, dataclasses.replace(batch.entities, schema=new)
         return
     for before, after in zip(
-        read_batches(path, old, labelled=False),
-        read_batches(path, new, labelled=False),
+        read_batches(path, old, labelled=False, columns=columns),
+        read_batches(path, new, labelled=False, columns=columns),
         strict=True,
     ):
         yield before.entities, after.entities

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from entities.columns import ColumnNames
 from entities.errors import OutdatedBundleError, StorageError, reason
 from entities.locations import Where, locate
+from entities.readers import ALIKE
 from entities.schema import EntitySchema
 from models import canned
 from models.bundle import read_bundle, write_bundle
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train on, and under which name to register it; no test files means a split."""
+    """What to train on, and under which name to register it; no test files means a split.
+
+    `columns` says what the files call the columns of the schema.
+    """
 
     data: Sequence[Where]
     test: Sequence[Where]
@@ -44,6 +49,7 @@ class Task:
     name: str
     configuration: Configuration
     promote: bool = True
+    columns: ColumnNames = ALIKE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +145,11 @@ def _left_behind(name: str) -> list[str]:
 
 
 def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
-    data = read_labelled(task.data, task.schema)
+    data = read_labelled(task.data, task.schema, task.columns)
     if not task.test:
         train_rows, test_rows = split(data)
         return dataclasses.replace(train_rows, warnings=data.warnings), test_rows
-    return data, read_labelled(task.test, task.schema)
+    return data, read_labelled(task.test, task.schema, task.columns)
 
 
 def _judge(

@@ -157,9 +157,9 @@ def study(task: Task, seeds: int, progress: Progress = silent) -> Study:
 
 
 def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities, list[str]]:
-    data = read_labelled(task.data, task.schema)
+    data = read_labelled(task.data, task.schema, task.columns)
     if task.test:
-        test = read_labelled(task.test, task.schema)
+        test = read_labelled(task.test, task.schema, task.columns)
         return data, test, [*data.warnings, *test.warnings]
     return *split(data), list(data.warnings)
 

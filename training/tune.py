@@ -120,7 +120,7 @@ def tune(task: Task, seconds: float, progress: Progress = silent) -> Tuning:
     name = f"{task.name}-tune"
     tracking.check_name(name)
     experiment_id = experiment(name)
-    data = read_labelled(task.data, task.schema)
+    data = read_labelled(task.data, task.schema, task.columns)
     rest, _ = split(data)
     train, validation = validation_split(rest)
     trials: list[Trial] = []

@@ -28,8 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines that both models label",
+        help="Parquet (a file or a folder), CSV, JSON Lines or GeoJSON that both models label",
     )
+    options.add_map(parser)
     parser.add_argument(
         "--examples",
         type=options.positive,
@@ -75,7 +76,8 @@ def _answers(given: argparse.Namespace, old: "Labeler", new: "Labeler") -> "Answ
     counts = [count_rows(path) for path in paths]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False) as bar:
-        return answer_changes(old, new, paths, given.examples, given.threads, bar.update)
+        columns = options.column_names(given)
+        return answer_changes(old, new, paths, given.examples, given.threads, bar.update, columns)
 
 
 def _print_models(changes: "ModelChanges") -> None:

@@ -36,7 +36,8 @@ def run(given: argparse.Namespace) -> None:
     from training.promises import kept_promises
 
     labeler = load_model(given.model).bundle.labeler
-    data = read_labelled(options.locations(given.data), labeler.schema)
+    columns = options.column_names(given)
+    data = read_labelled(options.locations(given.data), labeler.schema, columns)
     options.warn(data.warnings)
     question = Question(policy=given.policy, min_precision=given.min_precision)
     labeler.check(question)

@@ -14,6 +14,7 @@ from labelwright.commands import options
 if TYPE_CHECKING:
     from entities.schema import EntitySchema
     from entities.tables import Entities
+    from entities.taxonomy import Taxonomy
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("input", metavar="INPUT", nargs="?")
     source.add_argument("--entity", metavar="JSON", help="one entity as a JSON object")
+    options.add_map(parser)
     options.add_model(parser, required=True)
     parser.add_argument(
         "--label",
@@ -42,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="explain the first N rows of INPUT (default: 5)",
     )
+    parser.add_argument(
+        "--lang",
+        metavar="LANGUAGE",
+        help="also print what OpenStreetMap's labels are called in a language: de, pt-BR",
+    )
     options.add_json(parser)
 
 
@@ -49,11 +56,13 @@ def run(given: argparse.Namespace) -> None:
     """Explain and print."""
     import orjson
 
+    from entities.taxonomy import Taxonomy, osm_taxonomy
     from models.decisions import Question
     from models.reasons import explain
     from models.registry import load_model
     from service.answers import explained_results
 
+    taxonomy = osm_taxonomy(given.lang) if given.lang else Taxonomy()
     only = () if given.label is None else (given.label,)
     question = Question(given.top_k, given.policy, only=only)
     labeler = load_model(given.model).bundle.labeler
@@ -62,7 +71,7 @@ def run(given: argparse.Namespace) -> None:
         options.warn(entities.warnings)
         found = explained_results(entities, explain(labeler, entities, question))
         for result in found:
-            _print(result)
+            _print(result, taxonomy)
         results += found
     if given.json:
         print(orjson.dumps({"results": results}, option=orjson.OPT_SERIALIZE_NUMPY).decode())
@@ -72,7 +81,7 @@ def _asked_for(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["E
     if given.entity is not None:
         yield _one(given.entity, schema)
     else:
-        yield from _first_rows(given.input, schema, given.rows)
+        yield from _first_rows(given, schema)
 
 
 def _one(text: str, schema: "EntitySchema") -> "Entities":
@@ -91,27 +100,29 @@ def _one(text: str, schema: "EntitySchema") -> "Entities":
     return entities
 
 
-def _first_rows(path: str, schema: "EntitySchema", rows: int) -> Iterator["Entities"]:
+def _first_rows(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
     """The first rows of a file, with the reasons for those that are rejected."""
     from entities.readers import read_batches
     from entities.tables import Entities
 
-    for batch in read_batches(path, schema, labelled=False):
-        given = batch.entities
-        rejected = {row: reason for row, reason in given.rejected.items() if row < rows}
-        yield Entities(schema, given.table.slice(0, rows), rejected, given.warnings)
-        rows -= len(given)
+    rows, columns = given.rows, options.column_names(given)
+    for batch in read_batches(given.input, schema, labelled=False, columns=columns):
+        read = batch.entities
+        rejected = {row: reason for row, reason in read.rejected.items() if row < rows}
+        yield Entities(schema, read.table.slice(0, rows), rejected, read.warnings)
+        rows -= len(read)
         if rows <= 0:
             break
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(result: dict[str, Any], taxonomy: "Taxonomy") -> None:
     print(_printable(result["id"]))
     if "error" in result:
         print(f"  rejected: {result['error']['detail']}")
     for label in result.get("labels", ()):
         asserted = ", asserted" if label["asserted"] else ""
-        print(f"  {label['label']}  probability {label['probability']:.3f}{asserted}")
+        title = f" ({title})" if (title := taxonomy.title(label["label"])) else ""
+        print(f"  {label['label']}{title}  probability {label['probability']:.3f}{asserted}")
         for reason in label["reasons"]:
             print(f"    {reason['weight']:+7.3f}  {_words(reason)}")
         print(f"    {label['log_odds']:+7.3f}  log-odds before calibration")

@@ -1,10 +1,10 @@
 """Label a file: every row of INPUT gets a row with its id and labels in OUTPUT, in order.
 
-Formats are told by the end of the name: .parquet (INPUT also a folder), .csv, .jsonl (text also
-compressed: .gz, .zst, .bz2, .lz4). Either may be an address, s3://BUCKET/KEY or gs://BUCKET/KEY, or
-- for a standard stream. A row that cannot be used has null labels, and its reason goes to
-OUTPUT.rejects.jsonl. OUTPUT appears when all is done; what a run that was stopped had done is kept
-beside it, and --resume goes on from there.
+Formats are told by the end of the name: .parquet (INPUT also a folder), .csv, .jsonl, of INPUT also
+.geojson (text also compressed: .gz, .zst, .bz2, .lz4). Either may be an address, s3://BUCKET/KEY or
+gs://BUCKET/KEY, or - for a standard stream. A row that cannot be used has null labels, and its
+reason goes to OUTPUT.rejects.jsonl. OUTPUT appears when all is done; what a run that was stopped
+had done is kept beside it, and --resume goes on from there.
 """
 
 import argparse
@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="list the K most probable labels, beside every asserted one (default: 5)",
     )
+    options.add_map(parser)
     options.add_policy(parser)
     options.add_threads(parser)
     parser.add_argument(
@@ -67,6 +68,7 @@ def run(given: argparse.Namespace) -> None:
         given.threads,
         given.resume,
         locate(given.previous) if given.previous else None,
+        options.column_names(given),
     )
     files_of(job.source)  # before what takes long
     bundle = load_model(given.model).bundle

@@ -1,12 +1,15 @@
 """Options and output that several commands share."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from entities.schema import load_schema
+from entities.columns import ColumnNames
+from entities.redirects import Redirects
+from entities.schema import EntitySchema, load_schema
 
 if TYPE_CHECKING:
     from entities.locations import Location
@@ -54,7 +57,20 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="PATH",
-        help="Parquet (a file or a folder), CSV or JSON Lines with a labels column; also s3://, gs://",
+        help="Parquet (a file or a folder), CSV, JSON Lines or GeoJSON with a labels column; also "
+        "s3://, gs://",
+    )
+    add_map(parser)
+
+
+def add_map(parser: argparse.ArgumentParser) -> None:
+    """`--map COLUMN=NAME,...`."""
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="COLUMN=NAME,...",
+        help="what the data call columns of the schema, id or labels: name=title,address=street",
     )
 
 
@@ -66,12 +82,18 @@ def add_test(parser: argparse.ArgumentParser) -> None:
 
 
 def add_schema(parser: argparse.ArgumentParser) -> None:
-    """`--schema NAME|FILE`."""
+    """`--schema NAME|FILE` and `--redirects FILE`."""
     parser.add_argument(
         "--schema",
-        default="places",
         metavar="NAME|FILE",
-        help="places (default), text, words, or a TOML file that describes the columns",
+        help="places, text, words, or a TOML file that describes the columns (default: what the "
+        "data state, as imported data do, else places)",
+    )
+    parser.add_argument(
+        "--redirects",
+        metavar="FILE",
+        help="CSV with the columns old and new: labels that were renamed, merged, or (new is "
+        "empty) retired; the model knows the old names from then on",
     )
 
 
@@ -115,15 +137,35 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
     """What to train on, from `--data`, `--test` where there is one, `--schema` and `--name`."""
     from training.job import Task
 
-    schema = load_schema(given.schema)
+    data, columns = locations(given.data), column_names(given)
+    schema = _schema(given, data)
+    columns.check(schema)
     return Task(
-        data=locations(given.data),
+        data=data,
         test=locations(vars(given).get("test")),
         schema=schema,
         name=given.name or schema.name,
         configuration=configuration,
         promote=promote,
+        columns=columns,
     )
+
+
+def _schema(given: argparse.Namespace, data: list["Location"]) -> EntitySchema:
+    """The schema that is asked for, or that the data state, with `--redirects`."""
+    from entities.stated import stated_schema
+
+    schema = load_schema(given.schema) if given.schema else stated_schema(data)
+    schema = schema or load_schema("places")
+    if given.redirects is None:
+        return schema
+    told = Redirects.read(given.redirects).targets
+    return dataclasses.replace(schema, redirects=Redirects({**schema.redirects.targets, **told}))
+
+
+def column_names(given: argparse.Namespace) -> ColumnNames:
+    """What the data call the columns of the schema, from `--map`; raises DataError."""
+    return ColumnNames.parse(given.map)
 
 
 def locations(given: Iterable[str] | None) -> list["Location"]:

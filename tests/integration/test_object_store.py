@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
+from tests.entities.importers.published import OVERTURE, overture_place
 from tests.processes import (
     HOST,
     LABELWRIGHT,
@@ -153,6 +155,23 @@ def test_a_model_is_trained_on_what_lies_in_a_store(store: Store, tmp_path: Path
     said = spawn("train", "--data", f"s3://{BUCKET}/in", "--json", environment=settings)
     assert said.code == 0, said.err
     assert json.loads(said.out.splitlines()[-1])["promoted"]
+
+
+def test_a_box_of_what_is_published_in_a_store_is_imported_into_it(
+    store: Store, tmp_path: Path
+) -> None:
+    rows = [overture_place(n, lon, 50.0) for n, lon in enumerate((7.0, 7.5, 100.0))]
+    folder = f"{BUCKET}/release/theme=places/type=place"
+    for n in range(2):
+        table = pa.Table.from_pylist(rows, schema=OVERTURE)
+        pq.write_table(table, f"{folder}/{n}.zstd.parquet", filesystem=store.filesystem)
+    target = f"s3://{BUCKET}/imported.parquet"
+    said = store.run("import", "overture", f"s3://{folder}", target, "--bbox=6,49,8,51")
+    assert said.code == 0, said.err
+    found = pq.read_table(f"{BUCKET}/imported.parquet", filesystem=store.filesystem)
+    assert found["id"].to_pylist() == ["place-0", "place-1"] * 2
+    store.filesystem.delete_dir(f"{BUCKET}/release")
+    store.filesystem.delete_file(f"{BUCKET}/imported.parquet")
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,23 @@ def test_a_matrix_knows_what_it_contains(lists: Lists, seed: int) -> None:
     assert matrix.contains(asked).tolist() == expected
 
 
+def test_a_group_that_is_absent_makes_all_its_labels_known_and_no_others() -> None:
+    labels = LabelSet(("diet=a", "diet=b", "other", "step=no", "step=yes"))
+    lists = array_of([["other"], ["diet=a"], [], [], []])
+    absent = array_of([["step"], ["step", "x"], ["diet=b", "step=yes"], None, ["diet", "step"]])
+    matrix = label_matrix(lists, labels, ("diet", "step"), absent)
+    every = np.arange(5)
+    known = [matrix.known(every, np.full(5, n, np.int32)).tolist() for n in range(5)]
+    assert known == [
+        [False, True, False, False, True],
+        [False, True, True, False, True],
+        [True] * 5,
+        [True, True, False, False, True],
+        [True, True, True, False, True],
+    ]
+    assert matrix.counts().tolist() == [1, 0, 1, 0, 0]
+
+
 @some
 @given(st.lists(LISTS, max_size=3))
 def test_concatenated_lists_come_one_after_another(parts: list[Lists]) -> None:

@@ -233,6 +233,13 @@ def test_labels_are_searched_by_words_and_listed_in_pages(client: httpx.Client) 
     assert [label["label"] for label in found["labels"]] == ["cuisine=pizza"]
     assert found["total"] == 1
 
+    for asked, title in (
+        ({"search": "Bäckerei", "lang": "de-AT"}, "Bäckerei"),
+        ({"search": "bakeshop"}, "Bakery"),
+    ):
+        (bakery,) = client.get("/v1/labels", params=asked).json()["labels"]
+        assert (bakery["label"], bakery["title"]) == ("shop=bakery", title)
+
     page = client.get("/v1/labels", params={"offset": 3, "limit": 4}).json()
     assert [label["label"] for label in page["labels"]] == names[3:7]
     assert page["total"] == len(names)

@@ -50,6 +50,13 @@ def test_the_first_rows_of_a_file_are_explained(
     assert "\n  rejected: lat: must lie between -90 and 90\n" in said.out
 
 
+def test_labels_can_be_printed_in_the_language_of_the_user(command: Command, bundle: Path) -> None:
+    asked = ("explain", "--model", bundle, "--entity", '{"name": "Bar"}', "--label", "amenity=cafe")
+    said = command(*asked, "--lang", "es")
+    assert said.code == 0, said.err
+    assert "\n  amenity=cafe (Cafetería)  probability " in said.out
+
+
 def test_a_misspelt_field_of_an_entity_is_warned_of(command: Command, bundle: Path) -> None:
     said = command("explain", "--model", bundle, "--entity", '{"nmae": "Joe"}')
     assert said.code == 0

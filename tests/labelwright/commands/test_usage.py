@@ -22,19 +22,20 @@ pytest_plugins = ["tests.worlds"]
 BRANDS = Path(labelwright.__file__).parents[1] / "entities" / "data" / "brands.parquet"
 OPTIONS = {
     "train": {"data", "test", "schema", "name", "min-count", "seed", "threads", "no-promote"}
-    | {"json"},
-    "evaluate": {"model", "data", "threads", "json"},
-    "label": {"model", "top-k", "policy", "threads", "resume", "previous", "format"},
+    | {"json", "map", "redirects"},
+    "evaluate": {"model", "data", "map", "threads", "json"},
+    "label": {"model", "map", "top-k", "policy", "threads", "resume", "previous", "format"},
     "explain": {"entity", "model", "label", "top-k", "policy", "rows", "json"},
     "serve": {"model", "host", "port", "workers", "keys", "allowed-host", "log-format"},
     "keys": set(),
     "promote": {"force"},
     "rollback": set(),
     "prune": {"keep"},
-    "diff": {"data", "examples", "threads", "json"},
+    "diff": {"data", "map", "examples", "threads", "json"},
     "doctor": {"model", "json"},
     "study": {"data", "test", "schema", "name", "seeds", "threads", "json"},
     "tune": {"data", "schema", "name", "minutes", "seed", "threads", "json"},
+    "import": set(),
     "demo": {"port", "ui-port"},
 }
 """What is promised to users, however many options there are beside."""

@@ -1,0 +1,63 @@
+"""Foursquare's Open Source Places: Parquet as published or cut to a region.
+
+A category is a path like `Dining and Drinking > Restaurant > Pizzeria`. It becomes a label
+`category=...`, and so does every path above it, which it implies.
+
+The schema: https://docs.foursquare.com/data-products/docs/places-os-data-schema
+"""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from entities.geometry import Box
+from entities.importers.places_file import Imported, places_file, table_of
+from entities.importers.published import Advance, Corners, Published, member, present
+from entities.locations import Where
+
+GROUP = "category"
+BELOW = " > "
+CORNERS = Corners(("longitude",), ("latitude",), ("longitude",), ("latitude",))
+COLUMNS = {
+    "id": "fsq_place_id",
+    "name": "name",
+    "address": "address",
+    "city": "locality",
+    "region": "region",
+    "postcode": "postcode",
+    "country": "country",
+    "phone": "tel",
+    "website": "website",
+    "lat": "latitude",
+    "lon": "longitude",
+}
+LABELS = "fsq_category_labels"
+
+
+def import_foursquare(source: Where, target: Where, box: Box | None, advance: Advance) -> Imported:
+    """Import places, those of a box or all; raises DataError and StorageError."""
+    published = Published(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
+    imported = Imported()
+    with places_file(target, imported) as write:
+        within = CORNERS.within(box) if box else None
+        for table in published.batches((*COLUMNS.values(), LABELS), within, advance):
+            columns = {name: member(table, source) for name, source in COLUMNS.items()}
+            labels = pa.array(_labels(table), pa.list_(pa.string()))
+            write(table_of(present({**columns, "labels": labels}), len(table)))
+        imported.implies = {
+            label: tuple(above) for label in sorted(imported.labels) if (above := paths(label)[:-1])
+        }
+    return imported
+
+
+def paths(category: str) -> list[str]:
+    """The paths above a path, from the top, and itself."""
+    parts = category.split(BELOW)
+    return [BELOW.join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+
+
+def _labels(table: pa.Table) -> Iterator[list[str] | None]:
+    """The categories of each place with those above; null where nothing is said of them."""
+    for categories in table[LABELS].to_pylist():
+        found = (path for each in categories or () if each for path in paths(each.strip()))
+        yield [f"{GROUP}={path}" for path in dict.fromkeys(found)] or None

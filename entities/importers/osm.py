@@ -1,0 +1,129 @@
+"""Places of an OpenStreetMap extract: nodes, ways and areas that have a name, with their centre.
+
+OpenStreetMap's data is (c) OpenStreetMap contributors, under the Open Database License.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from entities.errors import DataError
+from entities.geometry import Box, Point, Weighted, centre, line_parts, ring_part
+from entities.importers.osm_mapping import OsmMapping
+from entities.importers.places_file import SCHEMA, Imported, places_file, table_of
+from entities.locations import Where, locate
+from entities.readers import BATCH_ROWS
+
+if TYPE_CHECKING:
+    from osmium.osm.types import Area, NodeRefList, OSMEntity, Way
+
+Advance = Callable[[int], object]
+"""Told of places as they are found."""
+
+
+def import_osm(
+    source: Where, target: Where, mapping: OsmMapping, box: Box | None, advance: Advance
+) -> Imported:
+    """Import the places of a `.osm.pbf` (or `.osm`, `.osm.bz2`) file, those of a box or all.
+
+    Raises DataError and StorageError.
+    """
+    path = locate(source).local
+    if path is None or not path.is_file():
+        raise DataError(f"no file {source} on this machine: an extract must be downloaded first")
+    imported = Imported()
+    with places_file(target, imported) as write:
+        rows: list[Mapping[str, Any]] = []
+
+        def flush() -> None:
+            columns = {name: [row.get(name) for row in rows] for name in SCHEMA.names}
+            write(table_of(columns, len(rows)))
+            advance(len(rows))
+            rows.clear()
+
+        for row in places(path, mapping, box):
+            rows.append(row)
+            if len(rows) == BATCH_ROWS:
+                flush()
+        if rows:
+            flush()
+        groups = {label.partition("=")[0] for label in imported.labels}
+        imported.open_world = tuple(sorted(mapping.open_groups & groups))
+    return imported
+
+
+def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[str, Any]]:
+    """The places of a file as rows, in its order; raises DataError where it cannot be read.
+
+    Where nodes lie is kept in a temporary file, 16 bytes for each, and not in memory.
+    """
+    import osmium
+
+    keys = osmium.filter.KeyFilter(*mapping.places)
+    with tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
+        found = osmium.FileProcessor(path).with_locations(f"sparse_file_array,{folder}/nodes")
+        try:
+            for entity in found.with_areas(keys).with_filter(keys):
+                if row := _row(entity, mapping, box):
+                    yield row
+        except RuntimeError as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str, Any] | None:
+    """One place, None for what is none, or lies nowhere or outside."""
+    tags = {tag.k: tag.v for tag in entity.tags}
+    if not mapping.is_place(tags):
+        return None
+    located = _located(entity)
+    if located is None:
+        return None
+    name, point = located
+    if point is None or (box and not box.contains(*point)):
+        return None
+    lon, lat = point
+    labels = mapping.labels_of(tags)
+    return {
+        "id": name,
+        "lat": lat,
+        "lon": lon,
+        **mapping.columns_of(tags),
+        "labels": labels,
+        "absent": mapping.absent_of(labels),
+    }
+
+
+def _located(entity: "OSMEntity") -> tuple[str, Point | None] | None:
+    """What to call an object, and its centre.
+
+    A relation comes again as an area, which has a shape; a closed way too, and is taken as it is.
+    """
+    from osmium.osm import Area, Node, Way
+
+    if isinstance(entity, Node):
+        return f"node/{entity.id}", (entity.location.lon, entity.location.lat)
+    if isinstance(entity, Way):
+        return f"way/{entity.id}", centre(_way_parts(entity))
+    if isinstance(entity, Area) and not entity.from_way():
+        return f"relation/{entity.orig_id()}", centre(_area_parts(entity))
+    return None
+
+
+def _way_parts(way: "Way") -> list[Weighted]:
+    points = _points(way.nodes)
+    if way.is_closed() and len(points) > 3:
+        return [ring_part(points)]
+    return list(line_parts(points))
+
+
+def _area_parts(area: "Area") -> Iterator[Weighted]:
+    for outer in area.outer_rings():
+        yield ring_part(_points(outer))
+        for inner in area.inner_rings(outer):
+            yield ring_part(_points(inner), hole=True)
+
+
+def _points(nodes: "NodeRefList") -> list[Point]:
+    """The nodes that the file has: at the edge of an extract, some are left out."""
+    return [(node.lon, node.lat) for node in nodes if node.location.valid()]

@@ -1,0 +1,162 @@
+"""Overture Maps' places: GeoParquet of the theme `places`, as published or cut to a region.
+
+Categories become labels `category=...`. Where the files have the column `taxonomy`, each place has
+its whole path of categories; else the categories alone, and their paths come from Overture's table
+`overture_categories.csv`, if it is given.
+
+The schema: https://docs.overturemaps.org/schema/reference/places/place
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from entities.errors import DataError
+from entities.geometry import Box
+from entities.importers.hierarchy import Hierarchy
+from entities.importers.places_file import Imported, places_file, table_of
+from entities.importers.published import Advance, Corners, Published, first, member, present
+from entities.locations import Where
+
+GROUP = "category"
+COLUMNS = (
+    "id",
+    "geometry",
+    "names",
+    "categories",
+    "taxonomy",
+    "websites",
+    "phones",
+    "brand",
+    "addresses",
+)
+CORNERS = Corners(("bbox", "xmin"), ("bbox", "ymin"), ("bbox", "xmax"), ("bbox", "ymax"))
+_POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
+"""A point as well-known binary, in little-endian order as Overture publishes it."""
+
+
+def import_overture(
+    source: Where, target: Where, box: Box | None, categories: Path | None, advance: Advance
+) -> Imported:
+    """Import places, those of a box or all; `categories` is Overture's table of their paths.
+
+    Raises DataError and StorageError.
+    """
+    published = Published(source, ("id", "geometry", "names"))
+    if not {"taxonomy", "categories"} & set(published.names):
+        raise DataError(f"{source} has neither a column 'taxonomy' nor 'categories'")
+    within = CORNERS.within(box) if box else None
+    hierarchy = read_categories(categories) if categories else Hierarchy()
+    imported = Imported()
+    with places_file(target, imported) as write:
+        if "taxonomy" in published.names:
+            _learn(published, within, hierarchy)
+        for table in published.batches(COLUMNS, within, advance):
+            write(_places(table, hierarchy))
+        imported.implies = {
+            _label(category): tuple(map(_label, above))
+            for category, above in hierarchy.implies.items()
+            if _label(category) in imported.labels
+        }
+    return imported
+
+
+def read_categories(path: Path) -> Hierarchy:
+    """Overture's table of categories: `code; [top,middle,code]` in each line; raises DataError."""
+    hierarchy = Hierarchy()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file, delimiter=";", skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(lines[1:], 2):
+        if not line:
+            continue
+        if len(line) < 2 or not line[1].strip().startswith("["):
+            raise DataError(f"{path}: line {number} is not `code; [top,...,code]`")
+        hierarchy.add([part.strip() for part in line[1].strip().strip("[]").split(",")])
+    return hierarchy
+
+
+def _learn(published: Published, within: pc.Expression | None, hierarchy: Hierarchy) -> None:
+    """Read the paths of all places: other places name the same categories without them."""
+    for table in published.batches(("taxonomy",), within, lambda rows, share: None):
+        for path in _values(table, "taxonomy", "hierarchy"):
+            hierarchy.add([code for code in path or () if code])
+
+
+def _places(table: pa.Table, hierarchy: Hierarchy) -> pa.Table:
+    address = first(member(table, "addresses"))
+    where = (
+        {} if address is None else {f.name: pc.struct_field(address, f.name) for f in address.type}
+    )
+    lon, lat = _points(table["geometry"].combine_chunks())
+    columns = present(
+        {
+            "id": member(table, "id"),
+            "name": member(table, "names", "primary"),
+            "alternative_names": pa.array(_other_names(table), pa.string()),
+            "address": where.get("freeform"),
+            "city": where.get("locality"),
+            "region": where.get("region"),
+            "postcode": where.get("postcode"),
+            "country": where.get("country"),
+            "phone": first(member(table, "phones")),
+            "website": first(member(table, "websites")),
+            "lat": lat,
+            "lon": lon,
+            "brand": member(table, "brand", "names", "primary"),
+            "labels": pa.array(_labels(table, hierarchy), pa.list_(pa.string())),
+        }
+    )
+    return table_of(columns, len(table))
+
+
+def _labels(table: pa.Table, hierarchy: Hierarchy) -> Iterator[list[str] | None]:
+    """The categories of each place with those above; null where nothing is said of them."""
+    paths = _values(table, "taxonomy", "hierarchy")
+    primary = _values(table, "categories", "primary")
+    newer = _values(table, "taxonomy", "alternates")
+    older = _values(table, "categories", "alternate")
+    for path, main, others, former in zip(paths, primary, newer, older, strict=True):
+        told: Sequence[Any] = (*path, *(others or ())) if path else (main, *(former or ()))
+        codes = [code for code in told if code]
+        yield [_label(code) for code in hierarchy.closed(codes)] or None
+
+
+def _values(table: pa.Table, *path: str) -> list[Any]:
+    """The values of a member of a column, row by row."""
+    found = member(table, *path)
+    return [None] * len(table) if found is None else found.to_pylist()
+
+
+def _label(category: str) -> str:
+    return f"{GROUP}={category}"
+
+
+def _other_names(table: pa.Table) -> Iterator[str | None]:
+    """The names in other languages, and other forms of the name, each once."""
+    columns = (_values(table, "names", part) for part in ("primary", "common", "rules"))
+    for main, translations, forms in zip(*columns, strict=True):
+        names = [name for _, name in translations or ()] + [form["value"] for form in forms or ()]
+        yield ";".join(dict.fromkeys(name for name in names if name and name != main)) or None
+
+
+def _points(geometry: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Longitude and latitude of points as well-known binary; null for any other shape."""
+    plain = geometry.cast(pa.binary())
+    whole = pc.fill_null(pc.equal(pc.binary_length(plain), _POINT.itemsize), False)
+    joined = b"".join(plain.filter(whole).to_pylist())
+    points = np.frombuffer(joined, _POINT)
+    right = (points["order"] == 1) & (points["kind"] == 1) & np.isfinite(points["lon"])
+    found = []
+    for side in ("lon", "lat"):
+        values = pa.array(points[side], mask=~right)
+        nothing = pa.nulls(len(plain), pa.float64())
+        found.append(pc.replace_with_mask(nothing, whole, values))
+    return found[0], found[1]

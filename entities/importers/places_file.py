@@ -1,0 +1,109 @@
+"""What importers write: Parquet of labelled places that states what is known of their labels."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entities.errors import DataError
+from entities.locations import Where, locate, whole_file
+from entities.readers import BATCH_ROWS, format_of
+from entities.schema import EntitySchema, load_schema
+from entities.stated import statement
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("alternative_names", pa.string()),
+        pa.field("address", pa.string()),
+        pa.field("city", pa.string()),
+        pa.field("region", pa.string()),
+        pa.field("postcode", pa.string()),
+        pa.field("country", pa.string()),
+        pa.field("phone", pa.string()),
+        pa.field("website", pa.string()),
+        pa.field("lat", pa.float64()),
+        pa.field("lon", pa.float64()),
+        pa.field("brand", pa.string()),
+        pa.field("description", pa.string()),
+        pa.field("tags", pa.map_(pa.string(), pa.string())),
+        pa.field("labels", pa.list_(pa.string())),
+        pa.field("absent", pa.list_(pa.string())),
+    ]
+)
+"""The columns of an imported file: the schema `places`, with `id`, `labels` and `absent`."""
+GROUP_ROWS = 4 * BATCH_ROWS
+
+Implied = Mapping[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass
+class Imported:
+    """What has been imported so far: how many places, of them how many labelled, and what labels.
+
+    `open_world` and `implies` are what is known of the labels, as in a schema.
+    """
+
+    places: int = 0
+    labelled: int = 0
+    labels: set[str] = dataclasses.field(default_factory=set)
+    open_world: tuple[str, ...] = ()
+    implies: Implied = dataclasses.field(default_factory=dict)
+
+    @property
+    def schema(self) -> EntitySchema:
+        """The schema `places` with what is known of the labels."""
+        return dataclasses.replace(
+            load_schema("places"), open_world=self.open_world, implies=self.implies
+        )
+
+
+def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
+    """A table with SCHEMA of some of its columns; the others are null."""
+    given = {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA}
+    return pa.table(given, schema=SCHEMA)
+
+
+@contextlib.contextmanager
+def places_file(where: Where, imported: Imported) -> Iterator[Callable[[pa.Table], None]]:
+    """A function that appends tables of SCHEMA to a file, and counts them in `imported`.
+
+    The file appears when all is written, with the schema as it is known by then. Raises DataError
+    for another ending than `.parquet`, and StorageError.
+    """
+    location = locate(where)
+    if format_of(location) != "parquet":
+        raise DataError(f"{location}: what is imported is written as .parquet")
+    with (
+        whole_file(location) as stream,
+        pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer,
+    ):
+        waiting: list[pa.Table] = []
+
+        def flush(least: int) -> None:
+            rows = sum(map(len, waiting))
+            if rows and rows >= least:
+                table = pa.concat_tables(waiting)
+                end = rows - rows % least
+                writer.write_table(table.slice(0, end), row_group_size=GROUP_ROWS)
+                waiting[:] = [table.slice(end)] if end < rows else []
+
+        def write(table: pa.Table) -> None:
+            _count(table, imported)
+            waiting.append(table)
+            flush(GROUP_ROWS)
+
+        yield write
+        flush(1)
+        writer.add_key_value_metadata(statement(imported.schema))
+
+
+def _count(table: pa.Table, imported: Imported) -> None:
+    labels = table["labels"]
+    imported.places += len(table)
+    imported.labelled += len(table) - labels.null_count
+    imported.labels.update(labels.combine_chunks().flatten().unique().to_pylist())

@@ -1,0 +1,89 @@
+"""Where labels have gone: a table of those that were renamed, merged or retired."""
+
+import csv
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+
+from entities.errors import DataError
+
+HEADER = ("old", "new")
+
+
+@dataclasses.dataclass(frozen=True)
+class Redirects:
+    """A map from old labels to those in use, which no longer lead anywhere themselves.
+
+    Given may be chains (a to b, b to c): they are followed to their end. An old label that leads to
+    empty text is retired. Raises DataError for chains that go in a circle.
+    """
+
+    targets: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ends = {old: _end(old, self.targets) for old in self.targets}
+        object.__setattr__(self, "targets", ends)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """A table in CSV with the columns `old` and `new`; raises DataError."""
+        try:
+            with Path(path).open(encoding="utf-8-sig", newline="") as file:
+                rows = [row for row in csv.reader(file) if row]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"redirects {path} cannot be read: {error}") from error
+        if not rows or tuple(rows[0]) != HEADER:
+            raise DataError(f"redirects {path} must begin with a line {','.join(HEADER)}")
+        targets: dict[str, str] = {}
+        for number, row in enumerate(rows[1:], 2):
+            if len(row) != len(HEADER) or not row[0]:
+                raise DataError(f"redirects {path}: row {number} must have an old and a new label")
+            old, new = row
+            if targets.setdefault(old, new) != new:
+                raise DataError(f"redirects {path}: the old label of row {number} has two targets")
+        return cls(targets)
+
+    def __bool__(self) -> bool:
+        return bool(self.targets)
+
+    def current(self, label: str) -> str | None:
+        """The label that is in use for one; None for a label that is retired."""
+        return self.targets.get(label, label) or None
+
+    def rewrite(self, lists: pa.ListArray) -> pa.ListArray:
+        """Lists of labels with those in use; nulls stay null, and no label comes in twice."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        if not self.targets:
+            return lists
+        said = lists
+        if lists.null_count:  # Arrow may keep values beneath a null
+            said = pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))
+        old = pc.index_in(said.flatten(), pa.array(list(self.targets), pa.string())).is_valid()
+        rows = pc.unique(pc.list_parent_indices(said).filter(old)).to_numpy()
+        if not len(rows):
+            return lists
+        renamed = [self._renamed(labels) for labels in lists.take(pa.array(rows)).to_pylist()]
+        order = np.arange(len(lists))
+        order[rows] = np.arange(len(rows)) + len(lists)
+        both = pa.concat_arrays([lists, pa.array(renamed, lists.type)])
+        return both.take(pa.array(order))
+
+    def _renamed(self, labels: list[str | None]) -> list[str]:
+        current = (self.current(label) for label in labels if label is not None)
+        return list(dict.fromkeys(label for label in current if label is not None))
+
+
+def _end(old: str, targets: Mapping[str, str]) -> str:
+    seen = {old}
+    label = targets[old]
+    while label in targets:
+        if label in seen:
+            raise DataError("the redirects of labels go in a circle")
+        seen.add(label)
+        label = targets[label]
+    return label

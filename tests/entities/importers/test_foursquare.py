@@ -1,0 +1,83 @@
+"""The importer of Foursquare's places, on files in its published schema."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from entities.errors import DataError
+from entities.geometry import Box
+from entities.importers.foursquare import import_foursquare
+from entities.importers.places_file import Imported
+from entities.stated import stated_schema
+from tests.entities.importers.published import FOURSQUARE, point, spoil, write
+
+FOOD = "Dining and Drinking"
+
+
+def place(number: int, lon: float | None, lat: float | None, *labels: str) -> dict[str, Any]:
+    return {
+        "fsq_place_id": f"{number:024x}",
+        "name": f"Place {number}",
+        "latitude": lat,
+        "longitude": lon,
+        "fsq_category_labels": list(labels) or None,
+        "geom": None if lon is None or lat is None else point(lon, lat),
+    }
+
+
+FULL = place(1, 7.42, 43.73, f"{FOOD} > Restaurant > Pizzeria", f"{FOOD} > Bar") | {
+    "address": "7 Carmine St", "locality": "New York", "region": "NY", "postcode": "10014",
+    "country": "US", "tel": "(212) 366-1182", "website": "http://joespizza.example",
+    "email": "joe@joespizza.example", "facebook_id": 12, "fsq_category_ids": ["a", "b"],
+}  # fmt: skip
+
+
+def imported(
+    source: Path, target: Path, box: Box | None = None
+) -> tuple[Imported, list[dict[str, Any]]]:
+    found = import_foursquare(source, target, box, lambda rows, share: None)
+    return found, pq.read_table(target).to_pylist()
+
+
+def test_a_place_becomes_a_row_and_its_paths_labels(tmp_path: Path) -> None:
+    source = tmp_path / "dt=2025-04-08" / "places-00000.snappy.parquet"
+    write(source, [FULL, place(2, None, None)], FOURSQUARE)
+    found, (joe, nowhere) = imported(tmp_path, tmp_path / "out.parquet")
+    assert joe.pop("labels") == [
+        f"category={FOOD}", f"category={FOOD} > Restaurant",
+        f"category={FOOD} > Restaurant > Pizzeria", f"category={FOOD} > Bar",
+    ]  # fmt: skip
+    assert {name: value for name, value in joe.items() if value is not None} == {
+        "id": f"{1:024x}", "name": "Place 1", "address": "7 Carmine St", "city": "New York",
+        "region": "NY", "postcode": "10014", "country": "US", "phone": "(212) 366-1182",
+        "website": "http://joespizza.example", "lat": 43.73, "lon": 7.42,
+    }  # fmt: skip
+    assert nowhere["labels"] is nowhere["lat"] is None
+    assert (found.places, found.labelled) == (2, 1)
+    stated = stated_schema([tmp_path / "out.parquet"])
+    assert stated is not None
+    assert stated.implies == found.implies
+    assert found.implies[f"category={FOOD} > Restaurant > Pizzeria"] == (
+        f"category={FOOD}", f"category={FOOD} > Restaurant",
+    )  # fmt: skip
+    assert f"category={FOOD}" not in found.implies
+
+
+def test_a_box_is_pushed_down_to_groups_of_rows(tmp_path: Path) -> None:
+    rows = [place(n, lon, 43.73) for n, lon in enumerate([7.42, 7.43, 100, 101, 7.44])]
+    source = write(tmp_path / "places.parquet", [*rows, place(9, None, None)], FOURSQUARE, group=2)
+    spoil(source, 1)
+    _, found = imported(source, tmp_path / "out.parquet", Box(7.4, 43.7, 7.5, 43.8))
+    assert [row["name"] for row in found] == ["Place 0", "Place 1", "Place 4"]
+    with pytest.raises(DataError, match="cannot be read"):
+        imported(source, tmp_path / "out.parquet")
+
+
+def test_what_is_no_foursquare_file_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"id": ["a"], "name": ["x"]}), other)
+    with pytest.raises(DataError, match="no column 'fsq_place_id'"):
+        imported(other, tmp_path / "out.parquet")

@@ -1,0 +1,36 @@
+"""Which categories lie above which: as far as all paths agree, and never in a circle."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entities.importers.hierarchy import Hierarchy
+
+PATHS = st.lists(st.lists(st.sampled_from("abcdef"), max_size=5, unique=True), max_size=12)
+
+
+def learned(paths: list[list[str]]) -> Hierarchy:
+    hierarchy = Hierarchy()
+    for path in paths:
+        hierarchy.add(path)
+    return hierarchy
+
+
+def test_what_paths_disagree_on_is_not_implied() -> None:
+    hierarchy = learned([["food", "restaurant", "sushi"], ["shop", "sushi"], ["food", "cafe"]])
+    assert hierarchy.implies == {"cafe": ("food",), "restaurant": ("food",)}
+    assert hierarchy.closed(["sushi", "cafe", "food"]) == ["sushi", "food", "cafe"]
+
+
+@given(PATHS)
+@settings(deadline=None)
+def test_implications_hold_in_every_path_are_transitive_and_without_circles(
+    paths: list[list[str]],
+) -> None:
+    implies = learned(paths).implies
+    for category, above in implies.items():
+        assert category not in above
+        for path in paths:
+            if category in path:
+                assert set(above) <= set(path[: path.index(category)])
+        for higher in above:
+            assert set(implies.get(higher, ())) <= set(above)

@@ -1,0 +1,122 @@
+"""The importer of OpenStreetMap extracts: small files made here, and real ones."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import osmium
+import pyarrow.parquet as pq
+import pytest
+from osmium.osm.mutable import Node, Relation, Way
+
+from entities.errors import DataError
+from entities.geometry import Box
+from entities.importers.osm import import_osm
+from entities.importers.osm_mapping import load_mapping
+from entities.importers.places_file import SCHEMA, Imported
+from entities.stated import stated_schema
+
+EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
+CORNERS = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.5, 0.5), (1.5, 0.5), (1.5, 1.5)]
+CAFE = {"name": "Café", "amenity": "cafe", "cuisine": "cake;coffee_shop", "wheelchair": "yes"}
+
+
+@pytest.fixture
+def extract(tmp_path: Path) -> Path:
+    """A café, a shop that is a way, a park that is a relation, and much that is no place."""
+    path = tmp_path / "small.osm.pbf"
+    with osmium.SimpleWriter(path) as writer:
+        for number, point in enumerate(CORNERS, 1):
+            writer.add_node(Node(id=number, location=point))
+        writer.add_node(Node(id=20, location=(7.0, 50.0), tags=CAFE))
+        writer.add_node(Node(id=21, location=(7.0, 50.0), tags={"name": "no place"}))
+        writer.add_node(Node(id=22, location=(7.0, 50.0), tags={"amenity": "bench"}))
+        square = {"name": "Square", "shop": "mall"}
+        writer.add_way(Way(id=30, nodes=[1, 2, 3, 4, 1], tags=square))
+        writer.add_way(Way(id=31, nodes=[5, 6, 7, 5]))
+        writer.add_way(Way(id=32, nodes=[1, 2], tags={"name": "Line", "tourism": "attraction"}))
+        cut = {"name": "Cut off", "tourism": "attraction"}
+        writer.add_way(Way(id=33, nodes=[98, 99], tags=cut))
+        writer.add_way(Way(id=34, nodes=[1, 99], tags={**cut, "name": "Half there"}))
+        members = [("w", 30, "outer"), ("w", 31, "inner")]
+        park = {"type": "multipolygon", "name": "Park", "leisure": "park"}
+        writer.add_relation(Relation(id=40, members=members, tags=park))
+        route = {"type": "site", "name": "Site", "tourism": "attraction"}
+        writer.add_relation(Relation(id=41, members=[("n", 20, "")], tags=route))
+    return path
+
+
+def imported(source: Path, target: Path, box: Box | None = None) -> tuple[Imported, list[Any]]:
+    told: list[int] = []
+    found = import_osm(source, target, load_mapping(None), box, told.append)
+    rows = pq.read_table(target).to_pylist()
+    assert sum(told) == len(rows) == found.places == found.labelled
+    return found, rows
+
+
+def test_nodes_ways_and_areas_come_once_each_by_their_centre(extract: Path, tmp_path: Path) -> None:
+    found, rows = imported(extract, tmp_path / "out.parquet")
+    assert {row["id"]: (row["lon"], row["lat"]) for row in rows} == {
+        "node/20": (7.0, 50.0),
+        "way/30": pytest.approx((1, 1)),
+        "way/32": pytest.approx((1, 0)),
+        "way/34": pytest.approx((0, 0)),
+        "relation/40": pytest.approx(((4 - 0.5 * 7 / 6) / 3.5, (4 - 0.5 * 5 / 6) / 3.5)),
+    }
+    (cafe,) = (row for row in rows if row["id"] == "node/20")
+    assert cafe["name"] == "Café"
+    assert cafe["labels"] == [
+        "amenity=cafe", "cuisine=cake", "cuisine=coffee_shop", "wheelchair=yes",
+    ]  # fmt: skip
+    assert pq.read_schema(tmp_path / "out.parquet").equals(SCHEMA)
+    assert "takeaway" not in cafe["absent"]
+    assert all("takeaway" in row["absent"] for row in rows if row is not cafe)
+    assert all("wheelchair" not in row["absent"] for row in rows)
+    assert found.open_world == ("wheelchair",)
+    stated = stated_schema([tmp_path / "out.parquet"])
+    assert stated is not None
+    assert (stated.name, stated.open_world) == ("places", ("wheelchair",))
+
+
+def test_a_box_keeps_what_lies_in_it(extract: Path, tmp_path: Path) -> None:
+    _, rows = imported(extract, tmp_path / "out.parquet", Box(6, 49, 8, 51))
+    assert [row["id"] for row in rows] == ["node/20"]
+    nothing, _ = imported(extract, tmp_path / "out.parquet", Box(-10, -10, -9, -9))
+    assert nothing.schema.open_world == ()
+
+
+def test_what_is_no_extract_is_refused_and_leaves_what_was_there(
+    extract: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.parquet"
+    target.write_text("before")
+    broken = tmp_path / "broken.osm.pbf"
+    broken.write_bytes(extract.read_bytes()[:-50])
+    other = tmp_path / "rows.csv"
+    other.write_text("name\nx\n")
+    for source in (broken, other):
+        with pytest.raises(DataError, match="cannot be read"):
+            imported(source, target)
+    for source in (tmp_path / "nowhere.osm.pbf", tmp_path):
+        with pytest.raises(DataError, match="no file"):
+            imported(source, target)
+    with pytest.raises(DataError, match=r"written as \.parquet"):
+        imported(extract, tmp_path / "out.csv")
+    assert target.read_text() == "before"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(
+    not EXTRACTS.exists(), reason=f"no real extracts at {EXTRACTS}: set LABELWRIGHT_DATA"
+)
+def test_a_real_extract_gives_its_places(tmp_path: Path) -> None:
+    found, rows = imported(EXTRACTS / "monaco.osm.pbf", tmp_path / "monaco.parquet")
+    assert found.places == 499
+    kinds = Counter(row["id"].partition("/")[0] for row in rows)
+    assert kinds == {"node": 423, "way": 70, "relation": 6}
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert all(7.3 < row["lon"] < 7.5 and 43.6 < row["lat"] < 43.9 for row in rows)
+    (port,) = (row for row in rows if row["name"] == "Port Hercule de Monaco")
+    assert port["labels"] == ["leisure=marina"]
+    assert (port["lon"], port["lat"]) == pytest.approx((7.426, 43.735), abs=1e-3)

@@ -1,0 +1,119 @@
+"""The mapping of OpenStreetMap's tags: labels and inputs, and no tag that is both."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entities.errors import DataError
+from entities.importers.osm_mapping import OsmMapping, default_mapping, load_mapping
+
+DEFAULT = load_mapping(None)
+KEYS = ["name", "name:de", "amenity", "shop", "cuisine", "diet:vegan", "wheelchair", "brand"]
+KEYS += ["addr:street", "addr:housenumber", "operator", "alt_name", "building", "note", "website"]
+
+
+def mapping(**changes: Any) -> dict[str, Any]:
+    plain = {"places": ["shop"], "labels": ["shop"], "first_of": {"name": ["name"]}}
+    return {**plain, **changes}
+
+
+def test_tags_become_labels_and_columns() -> None:
+    tags = {
+        "name": "Joe's Pizza", "name:it": "Da Joe", "alt_name": "Joe's;Giuseppe's",
+        "amenity": "restaurant", "cuisine": "pizza; Fish and  Chips ;", "diet:vegan": "yes",
+        "shop": "no", "addr:street": "Carmine St", "addr:housenumber": "7", "operator": "Joe",
+        "contact:phone": "1", "building": "retail",
+    }  # fmt: skip
+    assert DEFAULT.is_place(tags)
+    assert DEFAULT.labels_of(tags) == [
+        "amenity=restaurant", "cuisine=pizza", "cuisine=fish_and_chips", "diet:vegan=yes",
+    ]  # fmt: skip
+    assert DEFAULT.columns_of(tags) == {
+        "name": "Joe's Pizza",
+        "address": "Carmine St 7",
+        "phone": "1",
+        "alternative_names": "Da Joe;Joe's;Giuseppe's",
+        "tags": [("operator", "Joe")],
+    }
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"amenity": "bench"},
+        {"name": "x"},
+        {"name": " ", "shop": "x"},
+        {"name": "x", "shop": "no"},
+        {"name": "x", "cuisine": "pizza"},
+    ],
+)
+def test_what_has_no_name_or_is_no_place_is_left_out(tags: dict[str, str]) -> None:
+    assert not DEFAULT.is_place(tags)
+
+
+def test_a_group_of_an_open_world_is_absent_where_nobody_asks_for_it() -> None:
+    parts = [
+        {"keys": ["wheelchair"], "places": ["*"]},
+        {"keys": ["takeaway", "delivery"], "places": ["amenity=cafe", "cuisine=*"]},
+    ]
+    labels = ["amenity", "wheelchair", "takeaway", "delivery"]
+    asked = OsmMapping.from_mapping(mapping(labels=labels, open_world=parts))
+    assert asked.open_groups == {"wheelchair", "takeaway", "delivery"}
+    assert asked.absent_of(["amenity=cafe"]) == asked.absent_of(["cuisine=x", "a=b"]) == []
+    assert asked.absent_of(["amenity=bank"]) == ["takeaway", "delivery"]
+    assert {"takeaway", "diet:vegan"} <= {*DEFAULT.absent_of(["shop=hairdresser"])}
+    assert "wheelchair" not in DEFAULT.absent_of(["shop=hairdresser"])
+    assert "takeaway" not in DEFAULT.absent_of(["amenity=restaurant"])
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), st.text(max_size=20)), st.text(min_size=1))
+@settings(deadline=None)
+def test_no_label_leaks_into_a_column(tags: dict[str, str], value: str) -> None:
+    columns = DEFAULT.columns_of(tags)
+    for key in DEFAULT.labels:
+        assert DEFAULT.columns_of({**tags, key: value}) == columns
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"first_of": {"name": ["name"], "brand": ["shop"]}}, "'shop' is an input and a label"),
+        ({"first_of": {"name": ["name"], "brand": ["a shop"]}}, "'shop' is an input and a label"),
+        ({"all_of": {"tags": ["sh*"]}}, "'sh.' is an input and a label"),
+        ({"labels": ["shop", "na*"]}, "'name' is an input and a label"),
+        ({"places": ["name"]}, "'name' is an input and a label"),
+        ({"first_of": {"brand": ["brand"]}}, "needs places, labels, and a name"),
+        ({"places": []}, "needs places, labels, and a name"),
+        ({"first_of": {"name": ["name"], "lat": ["lat"]}}, "'lat' is no column"),
+        ({"first_of": {"name": ["name"], "labels": ["l"]}}, "'labels' is no column"),
+        ({"first_of": {"name": ["name"], "tags": ["t"]}}, "`tags` has all"),
+        ({"all_of": {"name": ["alt_name"]}}, "the first of some tags or all"),
+        ({"labels": "shop"}, "lists of text"),
+        ({"labels": [1]}, "lists of text"),
+        ({"first_of": ["name"]}, "not a valid mapping"),
+        ({"inputs": []}, "unknown entries inputs"),
+        ({"open_world": ["shop"]}, "not a valid mapping"),
+        ({"open_world": [{"keys": ["shop"]}]}, "'places' is missing"),
+        ({"open_world": [{"keys": ["sport"], "places": ["*"]}]}, "'sport' is of an open world"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused(changes: dict[str, Any], reason: str) -> None:
+    assert OsmMapping.from_mapping(mapping()).labels == ("shop",)
+    with pytest.raises(DataError, match=reason):
+        OsmMapping.from_mapping(mapping(**changes))
+
+
+def test_a_mapping_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.toml"
+    path.write_text(default_mapping())
+    assert load_mapping(path) == DEFAULT
+    with pytest.raises(DataError, match="'labels' is missing"):
+        OsmMapping.from_mapping(tomllib.loads('places = ["shop"]'))
+    path.write_text("places = [")
+    for bad in (path, tmp_path / "nowhere.toml", tmp_path):
+        with pytest.raises(DataError, match="cannot be read"):
+            load_mapping(bad)

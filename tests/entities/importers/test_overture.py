@@ -1,0 +1,171 @@
+"""The importer of Overture's places, on files in its published schema."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from entities.errors import DataError
+from entities.geometry import Box
+from entities.importers.overture import import_overture, read_categories
+from entities.importers.places_file import GROUP_ROWS, Imported
+from entities.stated import stated_schema
+from tests.entities.importers.published import OVERTURE, overture_place, spoil, write
+
+PIZZA = ["food_and_drink", "restaurant", "pizza_restaurant"]
+FULL: dict[str, Any] = {
+    "names": {
+        "primary": "Joe's Pizza",
+        "common": [("it", "Da Joe"), ("en", "Joe's Pizza")],
+        "rules": [{"variant": "short", "value": "Joe's"}, {"variant": "common", "value": "Da Joe"}],
+    },
+    "categories": {"primary": "pizza_restaurant", "alternate": ["eat_and_drink"]},
+    "taxonomy": {"primary": PIZZA[-1], "hierarchy": PIZZA, "alternates": ["cafe", "bar"]},
+    "websites": ["https://joespizza.example", "https://other.example"],
+    "phones": ["+12123661182"],
+    "brand": {"wikidata": "Q1", "names": {"primary": "Joe's"}},
+    "addresses": [
+        {"freeform": "7 Carmine St", "locality": "New York", "postcode": "10014"}
+        | {"region": "NY", "country": "US"},
+        {"freeform": "elsewhere"},
+    ],
+}
+ROWS = [
+    overture_place(0, -74.002, 40.7305, **FULL),
+    overture_place(1, 7.42, 43.73, taxonomy={"hierarchy": ["food_and_drink", "cafe"]}),
+    overture_place(2, 7.43, 43.74, categories={"primary": "bank", "alternate": None}),
+    overture_place(3, 7.43, 43.74, addresses=[], websites=[], taxonomy={"hierarchy": []}),
+]
+OLD = pa.schema([field for field in OVERTURE if field.name not in ("taxonomy", "basic_category")])
+
+
+def imported(
+    source: Path, target: Path, box: Box | None = None, categories: Path | None = None
+) -> tuple[Imported, dict[str, dict[str, Any]]]:
+    shares: list[float] = []
+    found = import_overture(
+        source, target, box, categories, lambda rows, share: shares.append(share)
+    )
+    assert shares == sorted(shares)
+    return found, {row["id"]: row for row in pq.read_table(target).to_pylist()}
+
+
+def test_a_place_becomes_a_row_and_its_categories_labels(tmp_path: Path) -> None:
+    source = write(tmp_path / "part-0.zstd.parquet", ROWS, OVERTURE)
+    found, rows = imported(source, tmp_path / "out.parquet")
+    joe = rows["place-0"]
+    assert joe.pop("labels") == [
+        *(f"category={name}" for name in PIZZA), "category=cafe", "category=bar",
+    ]  # fmt: skip
+    assert {name: value for name, value in joe.items() if value is not None} == {
+        "id": "place-0", "name": "Joe's Pizza", "alternative_names": "Da Joe;Joe's",
+        "address": "7 Carmine St", "city": "New York", "region": "NY", "postcode": "10014",
+        "country": "US", "phone": "+12123661182", "website": "https://joespizza.example",
+        "lat": 40.7305, "lon": -74.002, "brand": "Joe's",
+    }  # fmt: skip
+    assert rows["place-1"]["labels"] == ["category=food_and_drink", "category=cafe"]
+    assert rows["place-2"]["labels"] == ["category=bank"]
+    assert rows["place-3"]["labels"] is None
+    assert rows["place-3"]["address"] is rows["place-3"]["website"] is None
+    assert (found.places, found.labelled) == (4, 3)
+    stated = stated_schema([tmp_path / "out.parquet"])
+    assert stated is not None
+    assert stated.implies == {
+        "category=cafe": ("category=food_and_drink",),
+        "category=pizza_restaurant": ("category=food_and_drink", "category=restaurant"),
+        "category=restaurant": ("category=food_and_drink",),
+    }
+
+
+def test_alternates_have_what_their_own_paths_say_wherever_these_stand(tmp_path: Path) -> None:
+    alternate = {"hierarchy": ["shop"], "alternates": ["sushi"]}
+    rows = [
+        overture_place(0, 0, 0, taxonomy=alternate),
+        overture_place(1, 0, 0, taxonomy={"hierarchy": ["food", "sushi"]}),
+    ]
+    source = write(tmp_path / "a.parquet", rows, OVERTURE)
+    _, found = imported(source, tmp_path / "out.parquet")
+    assert found["place-0"]["labels"] == ["category=shop", "category=food", "category=sushi"]
+
+
+def test_older_releases_have_paths_in_a_table_of_their_own(tmp_path: Path) -> None:
+    plain = [row | {"taxonomy": None} for row in ROWS]
+    source = write(tmp_path / "a.parquet", plain, OLD)
+    table = tmp_path / "overture_categories.csv"
+    table.write_text(
+        "Category code; Overture Taxonomy\neat_and_drink; [eat_and_drink]\n"
+        "pizza_restaurant; [eat_and_drink,restaurant,pizza_restaurant]\n"
+    )
+    found, rows = imported(source, tmp_path / "out.parquet", categories=table)
+    assert rows["place-0"]["labels"] == [
+        "category=eat_and_drink", "category=restaurant", "category=pizza_restaurant",
+    ]  # fmt: skip
+    assert "category=pizza_restaurant" in found.implies
+    found, rows = imported(source, tmp_path / "out.parquet")
+    assert rows["place-0"]["labels"] == ["category=pizza_restaurant", "category=eat_and_drink"]
+    assert found.implies == {}
+
+
+@pytest.mark.parametrize("text", ["code; path\nbank; bank\n", "code; path\nbank\n"])
+def test_a_table_of_categories_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "categories.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match="line 2 is not"):
+        read_categories(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_categories(tmp_path / "nowhere.csv")
+
+
+def test_a_box_is_pushed_down_to_groups_of_rows(tmp_path: Path) -> None:
+    rows = [overture_place(n, lon, 43.73) for n, lon in enumerate([7.42, 7.43, 100, 101, 7.44])]
+    source = write(tmp_path / "theme=places" / "type=place" / "a.parquet", rows, OVERTURE, group=2)
+    spoil(source, 1)
+    box = Box(7.4, 43.7, 7.5, 43.8)
+    _, found = imported(tmp_path / "theme=places", tmp_path / "out.parquet", box)
+    assert list(found) == ["place-0", "place-1", "place-4"]
+    with pytest.raises(DataError, match="cannot be read"):
+        imported(source, tmp_path / "out.parquet")
+    _, found = imported(source, tmp_path / "out.parquet", Box(-20, -10, -10, 10))
+    assert found == {}
+
+
+def test_a_box_may_cross_the_date_line(tmp_path: Path) -> None:
+    rows = [overture_place(n, lon, -17.0) for n, lon in enumerate([178.0, -179.0, 0.0])]
+    source = write(tmp_path / "fiji.parquet", rows, OVERTURE)
+    _, found = imported(source, tmp_path / "out.parquet", Box(177, -20, -178, -15))
+    assert list(found) == ["place-0", "place-1"]
+
+
+def test_many_places_become_even_groups_of_rows(tmp_path: Path) -> None:
+    place = overture_place(0, 7.42, 43.73)
+    folder = tmp_path / "many"
+    table = pa.Table.from_pylist([place] * 1_000, schema=OVERTURE)
+    folder.mkdir()
+    pq.write_table(pa.concat_tables([table] * 70), folder / "1.parquet")
+    pq.write_table(table, folder / "2.parquet")
+    found = import_overture(folder, tmp_path / "out.parquet", None, None, lambda rows, share: None)
+    written = pq.read_metadata(tmp_path / "out.parquet")
+    sizes = [written.row_group(n).num_rows for n in range(written.num_row_groups)]
+    assert sizes == [GROUP_ROWS, 71_000 - GROUP_ROWS]
+    assert (found.places, found.labelled) == (71_000, 0)
+
+
+def test_what_is_no_overture_file_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "out.parquet"
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"id": ["a"], "name": ["x"]}), other)
+    csv = tmp_path / "a.csv"
+    csv.write_text("id\n")
+    neither = pa.schema([f for f in OLD if f.name != "categories"])
+    plain = write(tmp_path / "plain.parquet", ROWS, neither)
+    for source, reason in (
+        (other, "no column 'geometry'"),
+        (csv, r"read from \.parquet"),
+        (plain, "neither a column 'taxonomy' nor 'categories'"),
+        (tmp_path / "nowhere", "no file"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            imported(source, target)
+    assert not target.exists()

@@ -1,0 +1,92 @@
+"""Boxes, and centres of shapes."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entities.errors import DataError
+from entities.geometry import Box, centre_of
+
+SQUARE = [[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]
+HOLE = [[1, 0.5], [1.5, 0.5], [1.5, 1.5], [1, 1.5], [1, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "coordinates", "expected"),
+    [
+        ("Point", [7.4, 43.7, 12], (7.4, 43.7)),
+        ("MultiPoint", [[0, 0], [2, 4]], (1, 2)),
+        ("LineString", [[0, 0], [2, 0], [2, 6]], (1.75, 2.25)),
+        ("MultiLineString", [[[0, 0], [2, 0]], [[0, 4], [2, 4]]], (1, 2)),
+        ("LineString", [[3, 4], [3, 4]], (3, 4)),
+        ("Polygon", [SQUARE], (1, 1)),
+        ("Polygon", [SQUARE[::-1]], (1, 1)),
+        ("Polygon", [SQUARE, HOLE], ((4 - 0.5 * 1.25) / 3.5, 1)),
+        ("Polygon", [[[0, 0], [2, 0], [0, 0]]], (1, 0)),
+        ("MultiPolygon", [[SQUARE], [[[x + 10, y] for x, y in SQUARE]]], (6, 1)),
+    ],
+)
+def test_the_centre_is_that_of_lengths_and_areas(
+    kind: str, coordinates: Any, expected: tuple[float, float]
+) -> None:
+    assert centre_of({"type": kind, "coordinates": coordinates}) == pytest.approx(expected)
+
+
+def test_a_collection_is_the_sum_of_its_parts() -> None:
+    parts = [{"type": "Polygon", "coordinates": [SQUARE]}, {"type": "Point", "coordinates": [9, 9]}]
+    found = centre_of({"type": "GeometryCollection", "geometries": parts})
+    assert found == pytest.approx((1, 1))  # a point has no area
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        None,
+        {},
+        7,
+        {"type": "Point"},
+        {"type": "Point", "coordinates": []},
+        {"type": "Circle", "coordinates": [0, 0]},
+        {"type": "Point", "coordinates": ["a", "b"]},
+        {"type": "Polygon", "coordinates": [[]]},
+        {"type": "Point", "coordinates": [float("inf"), 0]},
+    ],
+)
+def test_what_has_no_centre_has_none(geometry: Any) -> None:
+    assert centre_of(geometry) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=3, max_size=8),
+    st.floats(-170, 170),
+    st.floats(-80, 80),
+)
+@settings(deadline=None)
+def test_a_shape_that_moves_takes_its_centre_along(
+    points: list[tuple[float, float]], dx: float, dy: float
+) -> None:
+    points = [(round(x, 3), round(y, 3)) for x, y in points]
+    moved = [(x + dx, y + dy) for x, y in points]
+    line = centre_of({"type": "LineString", "coordinates": points})
+    there = centre_of({"type": "LineString", "coordinates": moved})
+    assert line is not None
+    assert there == pytest.approx((line[0] + dx, line[1] + dy), abs=1e-6)
+
+
+def test_a_box_may_cross_the_date_line() -> None:
+    pacific = Box.parse("170,-20,-170,0")
+    assert pacific.contains(175, -10)
+    assert pacific.contains(-175, -10)
+    assert not pacific.contains(0, -10)
+    assert not pacific.contains(175, 10)
+    monaco = Box.parse("7.40,43.72,7.45,43.76")
+    assert monaco.contains(7.42, 43.73)
+    assert not monaco.contains(7.5, 43.73)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "0,5,1,4", "0,-91,1,0", "-181,0,1,1"])
+def test_a_box_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match="a box is"):
+        Box.parse(text)

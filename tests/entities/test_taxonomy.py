@@ -1,0 +1,52 @@
+"""What labels are called, and how they are found."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from entities.importers.osm_mapping import load_mapping
+from entities.taxonomy import Taxonomy, osm_taxonomy
+from tests.conftest import BRANDS
+
+LABELS = ["amenity=restaurant", "cuisine=pizza", "shop=bakery", "shop=x", "wheelchair=yes"]
+
+
+def found(search: str, language: str = "en") -> list[str]:
+    return [LABELS[place] for place in osm_taxonomy(language).search(LABELS, search)]
+
+
+@pytest.mark.parametrize(
+    ("language", "title"),
+    [
+        ("en", "Bakery"), ("de", "Bäckerei"), ("de-CH", "Bäckerei"), ("DE_at", "Bäckerei"),
+        ("fr", "Boulangerie"), ("pt-BR", "Padaria"), ("xx", "Bakery"), ("", "Bakery"),
+        ("../../etc", "Bakery"), ("be@tarask", "Bakery"),
+    ],
+)  # fmt: skip
+def test_labels_have_titles_in_the_language_of_the_user(language: str, title: str) -> None:
+    assert osm_taxonomy(language).title("shop=bakery") == title
+    assert osm_taxonomy(language).title("shop=no_such_shop") is None
+
+
+def test_labels_are_found_by_name_title_and_synonym() -> None:
+    assert found("") == LABELS
+    assert found("SHOP=") == ["shop=bakery", "shop=x"]
+    assert found("bread") == ["shop=bakery"]
+    assert found("restaurant") == ["amenity=restaurant", "cuisine=pizza"]
+    assert found("pizza restaurant") == ["cuisine=pizza"]
+    assert found("rollstuhl", "de") == found("wheelchair access", "de") == ["wheelchair=yes"]
+    assert found("bakeshop", "de-AT") == ["shop=bakery"]
+    assert found("rollstuhl") == []
+
+
+def test_a_whole_title_comes_first_then_titles_names_and_synonyms() -> None:
+    titles = {"a=1": "Wine Bar", "b=bar": "Pub", "c=1": "Bar", "d=1": "Club"}
+    taxonomy = Taxonomy("en", titles, {"d=1": "cocktail bar\nlounge"})
+    labels = ["d=1", "b=bar", "a=1", "c=1", "e=1"]
+    assert [labels[n] for n in taxonomy.search(labels, "Bar")] == ["c=1", "a=1", "b=bar", "d=1"]
+
+
+def test_the_embedded_file_knows_most_of_what_brands_are_called() -> None:
+    mapping, english = load_mapping(None), osm_taxonomy()
+    given = pq.read_table(BRANDS)["labels"].combine_chunks().flatten().to_pylist()
+    told = [label for label in given if mapping.is_label(label.partition("=")[0])]
+    assert sum(english.title(label) is not None for label in told) > 0.9 * len(told)

@@ -1,0 +1,52 @@
+"""Real extracts of OpenStreetMap: imported, learned from, measured abroad, and labelled."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.processes import environment, spawn
+
+EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
+PATIENCE = 900.0
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        not EXTRACTS.exists(), reason=f"no real extracts at {EXTRACTS}: set LABELWRIGHT_DATA"
+    ),
+]
+
+
+def test_places_of_some_towns_are_learned_and_those_of_another_labelled(tmp_path: Path) -> None:
+    home = environment(tmp_path / "home")
+    files = {town: tmp_path / f"{town}.parquet" for town in ("malta", "porto", "monaco")}
+    for town, file in files.items():
+        said = spawn("import", "osm", EXTRACTS / f"{town}.osm.pbf", file, environment=home)
+        assert said.code == 0, said.err
+    data = ("--data", files["malta"], files["porto"], "--min-count", "5", "--name", "osm")
+    trained = spawn("train", *data, "--json", environment=home, timeout=PATIENCE)
+    assert trained.code == 0, trained.err
+    assert "warning" not in trained.err
+    assert json.loads(trained.out.splitlines()[-1])["metrics"]["p_at_1"] > 35
+
+    model = ("--model", "models:/osm@champion")
+    monaco = ("--data", files["monaco"], "--json")
+    judged = spawn("evaluate", *model, *monaco, environment=home, timeout=PATIENCE)
+    assert json.loads(judged.out.splitlines()[-1])["p_at_1"] > 20
+
+    labelled = tmp_path / "labelled.parquet"
+    said = spawn("label", files["monaco"], labelled, *model, environment=home, timeout=PATIENCE)
+    assert said.code == 0, said.err
+    answers = pq.read_table(labelled).to_pylist()
+    assert [row["id"] for row in answers] == pq.read_table(files["monaco"])["id"].to_pylist()
+    asked = [row["id"] for row in answers if _asserted(row["labels"], "takeaway=yes")]
+    food = [row["id"] for row in answers if _asserted(row["labels"], "amenity=restaurant")]
+    assert len(asked) < len(answers) / 3  # nobody asks whether a bank takes away
+    assert food
+
+
+def _asserted(labels: list[dict[str, object]], name: str) -> bool:
+    return any(label["label"] == name and label["asserted"] for label in labels)
