@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator
 
 import fastapi
 
+from entities.corrections import CorrectionStore
 from service.drift import drifting
 from service.engine import Engine
+from service.feedback import feedback
 from service.health import health
 from service.labels import labelling
 from service.model import model_and_labels
 from service.problems import PROBLEM, answer_errors
 
 
-def create_app(engine: Engine) -> fastapi.FastAPI:
+def create_app(engine: Engine, corrections: CorrectionStore) -> fastapi.FastAPI:
     """An application that answers with the engine's model; it warms up when it starts."""
 
     @contextlib.asynccontextmanager
@@ -22,6 +24,7 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
         yield
         engine.ready = False
         engine.close()
+        corrections.close()
 
     app = fastapi.FastAPI(
         title="labelwright",
@@ -39,4 +42,5 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
     app.include_router(model_and_labels(engine.model))
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))
+    app.include_router(feedback(engine, corrections))
     return app

@@ -17,11 +17,13 @@ from entities.errors import LabelwrightError
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
     errors.RequestError: 422,
+    errors.ConflictError: 409,
     errors.ModelNotFoundError: 404,
     errors.ModelError: 503,
     errors.RegistryError: 503,
     errors.StorageError: 507,
     errors.OverloadedError: 503,
+    errors.UnreachableError: 503,
 }
 
 PROBLEM: Mapping[str, Any] = {

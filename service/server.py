@@ -9,7 +9,9 @@ import fastapi
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from entities.corrections import CorrectionStore
 from entities.errors import LabelwrightError, StorageError, reason
+from models.home import corrections_kept, corrections_uri
 from models.registry import Model, load_model
 from service.app import create_app
 from service.engine import Engine
@@ -45,7 +47,8 @@ def app_for(model: Model, folder: Path | None = None) -> fastapi.FastAPI:
 
     Several processes tell each other in `folder` what they have seen.
     """
-    return create_app(Engine(model, traffic=Traffic(folder)))
+    corrections = CorrectionStore(corrections_uri(), corrections_kept())
+    return create_app(Engine(model, traffic=Traffic(folder)), corrections)
 
 
 def _configuration(app: fastapi.FastAPI | str, workers: int = 1) -> uvicorn.Config:
