@@ -22,7 +22,9 @@ pytest_plugins = ["tests.worlds"]
 BRANDS = Path(labelwright.__file__).parents[1] / "entities" / "data" / "brands.parquet"
 OPTIONS = {
     "train": {"data", "test", "schema", "name", "min-count", "seed", "threads", "no-promote"}
-    | {"json"},
+    | {"feedback", "json"},
+    "retrain": {"data", "test", "schema", "name", "feedback", "threads", "json"},
+    "corrections": set(),
     "evaluate": {"model", "data", "threads", "json"},
     "label": {"model", "top-k", "policy", "threads", "resume", "previous", "format"},
     "explain": {"entity", "model", "label", "top-k", "policy", "rows", "json"},
@@ -62,6 +64,8 @@ def test_help_lists_every_command_every_exit_code_and_the_environment(tmp_path: 
         "LABELWRIGHT_HOME",
         "MLFLOW_TRACKING_URI",
         "LABELWRIGHT_MODEL",
+        "LABELWRIGHT_CORRECTIONS",
+        "LABELWRIGHT_CORRECTIONS_KEEP",
         "130",
         "143",
     ):
