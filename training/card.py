@@ -255,7 +255,7 @@ def _corrections(reviewed: Reviewed) -> Lines:
                 f"{part.after:,}",
                 f"{part.gained:,}",
                 f"{part.lost:,}",
-                f"{part.p_value:.3f}",
+                f"{part.p_value:.3f}" if part.p_value >= 0.001 else "< 0.001",
             )
             for part in reviewed.agreements
         ],
