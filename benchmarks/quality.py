@@ -238,8 +238,7 @@ def _judged(folder: Path, output: Path, part: str, decides: bool, seconds: float
     labels = LabelSet(tuple(json.loads((folder / "labels.json").read_text("utf-8"))))
     with np.load(folder / f"{part}.labels.npz") as arrays:
         indptr, ids, foreign = arrays["indptr"], arrays["ids"], arrays["foreign"]
-    closed = np.zeros((len(indptr) - 1, 0), np.bool_)
-    truth = LabelMatrix(indptr, ids, len(labels), foreign, np.zeros(0, np.int32), closed)
+    truth = LabelMatrix.closed(indptr, ids, len(labels), foreign)
     given = Answers.load(output / f"{part}.answers.npz")
     if len(given.indptr) != len(indptr):
         raise ValueError(f"answered {len(given.indptr) - 1} rows of {len(truth)}")

@@ -10,12 +10,14 @@ LabelwrightError
 │   ├── RoleError            the key is of a role that may not do that
 │   └── RateError            the key has used up its share for the moment
 ├── RequestError         a question the model cannot answer as asked (a policy it does not have)
+│   └── ConflictError        what was asked contradicts what was asked before under the same key
 ├── ModelError           a model cannot be used
 │   ├── ModelNotFoundError   nothing is there under that name
 │   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
 │       └── OutdatedBundleError  a bundle of a format that is read no more
 ├── RegistryError        the tracking server or registry does not answer as it should
 ├── StorageError         a disk or a store refused to take or give what was asked of it
+│   └── UnreachableError     a database does not answer, or not in time
 └── OverloadedError      there is more work than can be done in time
 
 Messages name columns, files and limits. They never repeat a value of the caller's data.
@@ -69,6 +71,10 @@ class RequestError(LabelwrightError):
     """A question that this model cannot answer as asked."""
 
 
+class ConflictError(RequestError):
+    """A key that was used before, for something else."""
+
+
 class ModelError(LabelwrightError):
     """A model that cannot be used."""
 
@@ -91,6 +97,10 @@ class RegistryError(LabelwrightError):
 
 class StorageError(LabelwrightError):
     """A file system or store that is full, missing or not permitted."""
+
+
+class UnreachableError(StorageError):
+    """A database that does not answer, or not in time."""
 
 
 class OverloadedError(LabelwrightError):

@@ -35,13 +35,15 @@ class Entities:
     """Entities in canonical form.
 
     `table` has one row for each row of the source; `rejected` maps the position of a rejected row
-    to the reason; `warnings` are about the whole table.
+    to the reason; `warnings` are about the whole table. In an `anonymous` table the source gave no
+    ids, and these are numbers of rows.
     """
 
     schema: EntitySchema
     table: pa.Table
     rejected: Mapping[int, str] = dataclasses.field(default_factory=dict)
     warnings: Sequence[str] = ()
+    anonymous: bool = False
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -62,15 +64,17 @@ class Entities:
     @classmethod
     def empty(cls, schema: EntitySchema, rows: int) -> Self:
         """Entities of which nothing is known but that they are there."""
-        return cls(schema, pa.table({"id": pa.array(np.arange(rows)).cast(pa.string())}))
+        ids = pa.array(np.arange(rows)).cast(pa.string())
+        return cls(schema, pa.table({"id": ids}), anonymous=True)
 
     def slice(self, start: int, rows: int) -> "Entities":
         """Consecutive rows, without copying; rejections and warnings are left behind."""
-        return Entities(self.schema, self.table.slice(start, rows))
+        return Entities(self.schema, self.table.slice(start, rows), anonymous=self.anonymous)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Entities":
         """The given rows, in the given order; rejections and warnings are left behind."""
-        return Entities(self.schema, self.table.take(pa.array(rows)))
+        taken = self.table.take(pa.array(rows))
+        return Entities(self.schema, taken, anonymous=self.anonymous)
 
 
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
@@ -103,7 +107,8 @@ def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entiti
         for field in column.fields:
             if field in names:
                 columns[field] = _canonical(table[field], column, field, rejections)
-    return _entities(columns, schema, rejections, schema.warnings_for(names))
+    checked = _entities(columns, schema, rejections, schema.warnings_for(names))
+    return dataclasses.replace(checked, anonymous=_ID.name not in names)
 
 
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
@@ -124,7 +129,8 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
             kind = pa.float64() if column.kind in NUMERIC else pa.string()
             for field in column.fields:
                 columns[field] = pa.array(_checked(records, field, column, rejections), kind)
-    return _entities(columns, schema, rejections, schema.warnings_for(present))
+    checked = _entities(columns, schema, rejections, schema.warnings_for(present))
+    return dataclasses.replace(checked, anonymous=all(value is None for value in given))
 
 
 _ID = Column("id", Kind.CATEGORY)

@@ -19,6 +19,7 @@ from entities.errors import (
     StorageError,
 )
 from labelwright.commands import (
+    corrections,
     demo,
     diff,
     doctor,
@@ -29,6 +30,7 @@ from labelwright.commands import (
     label,
     promote,
     prune,
+    retrain,
     rollback,
     serve,
     study,
@@ -55,12 +57,15 @@ environment:
   LABELWRIGHT_HOME     folder of all state: MLflow's database and artifacts, bundle cache
   MLFLOW_TRACKING_URI  another tracking server or database than the one in LABELWRIGHT_HOME
   LABELWRIGHT_MODEL    the model that `serve` serves without --model
+  LABELWRIGHT_CORRECTIONS       where corrections lie, sqlite:///PATH or postgresql://USER@HOST/NAME,
+                                instead of in LABELWRIGHT_HOME
+  LABELWRIGHT_CORRECTIONS_KEEP  how long corrections are kept, like 365d (default: for ever)
 """
 
 
 _COMMANDS = (
-    train, evaluate, label, explain, serve, keys, import_, promote, rollback, diff, prune, study,
-    tune, doctor, demo,
+    train, retrain, evaluate, label, explain, serve, keys, import_, corrections, promote, rollback,
+    diff, prune, study, tune, doctor, demo,
 )  # fmt: skip
 
 

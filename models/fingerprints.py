@@ -1,5 +1,7 @@
 """Fingerprints of entities: equal for rows of the same id of which the same is known."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -10,11 +12,29 @@ from models.compiled import compiled
 from models.features import buffers, seed_of
 from models.tokens import Bytes, Hashes
 
+MADE_ID = "content-"
+"""What ids begin with that were made of an entity's content."""
+
 
 def fingerprints(entities: Entities) -> Hashes:
     """A 64-bit hash of each entity's id and fields; a field that is not given is as if absent."""
+    return _fingerprints(entities, ("id", *entities.schema.fields))
+
+
+def content_fingerprints(entities: Entities) -> Hashes:
+    """The same of the fields alone, whatever the id."""
+    return _fingerprints(entities, entities.schema.fields)
+
+
+def made_ids(entities: Entities) -> pa.StringArray:
+    """Ids for entities that came without one: made of what is known of each."""
+    found = content_fingerprints(entities).tolist()
+    return pa.array([f"{MADE_ID}{each:016x}" for each in found], pa.string())
+
+
+def _fingerprints(entities: Entities, names: Sequence[str]) -> Hashes:
     found = np.zeros(len(entities), np.uint64)
-    for name in entities.table.column_names:
+    for name in names:
         array = entities.column(name)
         if array is None or array.null_count == len(array):
             continue

@@ -1,4 +1,4 @@
-"""Where state lies: one folder for the tracking database, the artifacts and the bundle cache."""
+"""Where state lies: one folder for databases, artifacts and the bundle cache."""
 
 import os
 from pathlib import Path
@@ -22,3 +22,13 @@ def artifact_root() -> str | None:
     if tracking_uri().partition(":")[0] in ("http", "https", "file", "databricks"):
         return None
     return (home() / "artifacts").as_uri()
+
+
+def corrections_uri() -> str:
+    """`LABELWRIGHT_CORRECTIONS`, else a SQLite database in `home()`."""
+    return os.environ.get("LABELWRIGHT_CORRECTIONS") or f"sqlite:///{home() / 'corrections.db'}"
+
+
+def corrections_kept() -> str | None:
+    """`LABELWRIGHT_CORRECTIONS_KEEP`: how long corrections stay, like 365d; None: for ever."""
+    return os.environ.get("LABELWRIGHT_CORRECTIONS_KEEP") or None

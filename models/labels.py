@@ -5,6 +5,7 @@ import fnmatch
 import functools
 import re
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,9 +49,10 @@ class LabelMatrix:
     """Which labels n entities have: present, absent or unknown.
 
     Row r has `ids[indptr[r]:indptr[r + 1]]`, ascending. Of a label of an open world,
-    `open_ids[j]`, nothing is known in row r where `unknown[r, j]`. All other labels are absent.
-    `foreign` counts, for each row, labels that are not in the label set; nulls and empty text are
-    no labels.
+    `open_ids[j]`, nothing is known in row r where `unknown[r, j]`. All other labels are absent,
+    unless the row is `partial`: then `denied_ids[denied_indptr[r]:denied_indptr[r + 1]]`, which are
+    empty in other rows, are absent, and nothing is known of the rest. `foreign` counts, for each
+    row, labels that are not in the label set; nulls and empty text are no labels.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -59,18 +61,37 @@ class LabelMatrix:
     foreign: npt.NDArray[np.int64]
     open_ids: npt.NDArray[np.int32]
     unknown: npt.NDArray[np.bool_]
+    partial: npt.NDArray[np.bool_]
+    denied_indptr: npt.NDArray[np.int64]
+    denied_ids: npt.NDArray[np.int32]
+
+    @classmethod
+    def closed(
+        cls,
+        indptr: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int32],
+        labels: int,
+        foreign: npt.NDArray[np.int64],
+    ) -> Self:
+        """Rows of which everything is known."""
+        rows, nothing = len(indptr) - 1, np.zeros(0, np.int32)
+        unknown, partial = np.zeros((rows, 0), np.bool_), np.zeros(rows, np.bool_)
+        denied = np.zeros(rows + 1, np.int64), nothing
+        return cls(indptr, ids, labels, foreign, nothing, unknown, partial, *denied)
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LabelMatrix":
         """The given rows, in the given order."""
-        lengths = np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        ids = self.ids[np.repeat(self.indptr[rows], lengths) + within]
         return LabelMatrix(
-            indptr, ids, self.labels, self.foreign[rows], self.open_ids, self.unknown[rows]
+            *_taken(self.indptr, self.ids, rows),
+            self.labels,
+            self.foreign[rows],
+            self.open_ids,
+            self.unknown[rows],
+            self.partial[rows],
+            *_taken(self.denied_indptr, self.denied_ids, rows),
         )
 
     def counts(self) -> npt.NDArray[np.int64]:
@@ -91,12 +112,26 @@ class LabelMatrix:
         self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.bool_]:
         """For pairs of a row and a label: whether it is known if the row has the label."""
-        if not len(self.open_ids):
-            return np.ones(np.broadcast_shapes(rows.shape, ids.shape), np.bool_)
-        column = np.full(self.labels, -1)
-        column[self.open_ids] = np.arange(len(self.open_ids))
-        known: npt.NDArray[np.bool_] = (column[ids] < 0) | ~self.unknown[rows, column[ids]]
+        known = np.ones(np.broadcast_shapes(rows.shape, ids.shape), np.bool_)
+        if len(self.open_ids):
+            column = np.full(self.labels, -1)
+            column[self.open_ids] = np.arange(len(self.open_ids))
+            known &= (column[ids] < 0) | ~self.unknown[rows, column[ids]]
+        if self.partial.any():
+            owners, told = self.told()
+            known &= ~self.partial[rows]
+            known |= np.isin(rows * self.labels + ids, owners * self.labels + told)
         return known
+
+    def told(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Rows and labels of all that is known of partial rows: what they have and do not have."""
+        owners = self.owners()
+        mine = self.partial[owners]
+        denying = np.repeat(np.arange(len(self)), np.diff(self.denied_indptr))
+        return (
+            np.concatenate([owners[mine], denying]),
+            np.concatenate([self.ids[mine], self.denied_ids]),
+        )
 
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
@@ -116,35 +151,60 @@ def label_matrix(
     labels: LabelSet,
     open_groups: Sequence[str] = (),
     absent: pa.ListArray | None = None,
+    partial: npt.NDArray[np.bool_] | None = None,
 ) -> LabelMatrix:
     """Look up lists of label names in a label set; a null list counts as an empty one.
 
     `open_groups` names the groups (`group_of`) of an open world: a row knows such a group if it has
     a label of it, which makes the group's others absent; else only what `absent` lists is absent:
     labels, or a group for all labels of it.
+    In a row that is `partial` (bool[n]) the same holds of every label.
     """
     lists = _without_nulls(lists)
     rows, ids = _looked_up(lists, labels)
     native = ids >= 0
-    pairs = np.sort(rows[native] * max(len(labels), 1) + ids[native])
-    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-    owners, present = np.divmod(pairs, max(len(labels), 1))
-    indptr = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum(np.bincount(owners, minlength=len(lists)), out=indptr[1:])
+    indptr, present = _by_row(rows[native], ids[native], len(lists), len(labels))
     said = pc.fill_null(pc.greater(pc.binary_length(lists.flatten()), 0), False).to_numpy(False)
     foreign = np.bincount(rows[~native & said], minlength=len(lists))
     open_ids = np.flatnonzero([group_of(name) in open_groups for name in labels.names])
     unknown = np.zeros((len(lists), len(open_ids)), np.bool_)
     if len(open_ids):
         _mark_unknown(unknown, open_ids, lists, labels)
+    nothing = np.zeros(0, np.int64)
+    absent = None if absent is None else _without_nulls(absent)
+    rows, ids = (nothing, nothing) if absent is None else _looked_up(absent, labels)
     if len(open_ids) and absent is not None:
-        absent = _without_nulls(absent)
-        rows, ids = _looked_up(absent, labels)
         told = np.isin(ids, open_ids)
         unknown[rows[told], np.searchsorted(open_ids, ids[told])] = False
         _mark_absent(unknown, open_ids, absent, labels)
-    return LabelMatrix(
-        indptr, present.astype(np.int32), len(labels), foreign, open_ids.astype(np.int32), unknown
+    matrix = dataclasses.replace(
+        LabelMatrix.closed(indptr, present, len(labels), foreign),
+        open_ids=open_ids.astype(np.int32),
+        unknown=unknown,
+    )
+    return matrix if partial is None else _partly_known(matrix, partial, rows, ids)
+
+
+def _partly_known(
+    matrix: LabelMatrix,
+    partial: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+) -> LabelMatrix:
+    """The same with partial rows, of which these pairs are absent and what open groups exclude."""
+    mine = partial[rows] & (ids >= 0)
+    excluded, columns = np.nonzero(~matrix.unknown & partial[:, None])
+    rows = np.concatenate([rows[mine], excluded])
+    ids = np.concatenate([ids[mine], matrix.open_ids[columns]])
+    pairs = rows * matrix.labels + ids
+    absent = ~np.isin(pairs, matrix.owners() * matrix.labels + matrix.ids)
+    indptr, denied = _by_row(rows[absent], ids[absent], len(matrix), matrix.labels)
+    return dataclasses.replace(
+        matrix,
+        unknown=matrix.unknown | partial[:, None],
+        partial=partial,
+        denied_indptr=indptr,
+        denied_ids=denied,
     )
 
 
@@ -183,6 +243,28 @@ def _mark_absent(
     columns = pc.index_in(groups, names).to_numpy()
     for number in range(len(names)):
         unknown[np.ix_(np.unique(rows[found == number]), columns == number)] = False
+
+
+def _by_row(
+    rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], count: int, labels: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Pairs of a row and a label as offsets and ascending ids of `count` rows, each pair once."""
+    pairs = np.sort(rows * max(labels, 1) + ids)
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+    owners, found = np.divmod(pairs, max(labels, 1))
+    indptr = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(owners, minlength=count), out=indptr[1:])
+    return indptr, found.astype(np.int32)
+
+
+def _taken(
+    indptr: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Offsets and ids of the given rows."""
+    lengths = np.diff(indptr)[rows]
+    taken = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    within = np.arange(taken[-1]) - np.repeat(taken[:-1], lengths)
+    return taken, ids[np.repeat(indptr[rows], lengths) + within]
 
 
 def _looked_up(

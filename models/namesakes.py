@@ -29,6 +29,7 @@ class Namesakes:
     `keys` (uint64) are names as `FeatureRows.names` has them, and `counts` (uint8) how many
     entities are called so. The entities of name k have the labels `ids[indptr[k]:indptr[k + 1]]`,
     each of them 1/255 of `shares` (uint8) of these entities, whether or not the others tell of it.
+    Where the count is 0, entities of the name tell of the labels that are listed, and of no others.
     """
 
     keys: Hashes
@@ -46,7 +47,7 @@ class Namesakes:
     def recall(self, names: Hashes, chosen: LabelIds) -> Recalled:
         """How many namesakes each entity has and what share of them has each candidate.
 
-        Returns n x candidates x 2: the number, and the share, NaN for a name that nobody has.
+        Returns n x candidates x 2: the number, and the share, NaN where no namesake tells of it.
         """
         recalled = np.empty((*chosen.shape, 2), np.float32)
         _recall(self.memory, names, chosen, recalled)
@@ -67,13 +68,15 @@ class Memory(NamedTuple):
 def recall_row(memory: Memory, name: np.uint64, chosen: LabelIds, recalled: Recalled) -> None:
     """What is recalled of the candidates of one entity, candidates x 2."""
     place = find(memory.table, name)
-    recalled[:, 0] = memory.counts[place] if place >= 0 else 0
-    recalled[:, 1] = 0 if place >= 0 else np.nan
+    count = memory.counts[place] if place >= 0 else 0
+    recalled[:, 0] = count
+    recalled[:, 1] = 0 if count > 0 else np.nan
     if place < 0:
         return
     for i in range(memory.indptr[place], memory.indptr[place + 1]):
         for candidate in range(chosen.size):
             if chosen[candidate] == memory.ids[i]:
+                recalled[candidate, 0] = max(count, 1)
                 recalled[candidate, 1] = np.float32(memory.shares[i]) / 255
 
 

@@ -94,7 +94,7 @@ def reached() -> Iterator["MlflowClient"]:
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
     uri = tracking_uri()
-    if uri.startswith(DATABASES) and importlib.util.find_spec("sqlalchemy") is None:
+    if uri.startswith(DATABASES) and importlib.util.find_spec("alembic") is None:
         raise RegistryError(
             f"the registry at {_public(uri)} is a database, which needs all of MLflow: "
             "install requirements/train.txt, or name a tracking server in MLFLOW_TRACKING_URI"

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 
 import fastapi
 
+from entities.corrections import CorrectionStore
 from service.access import Access, Guard, keyring
 from service.drift import drifting
 from service.engine import Engine
+from service.feedback import feedback
 from service.health import health
 from service.keys import Doorkeeper
 from service.labels import labelling
@@ -18,7 +20,7 @@ from service.reference import reference
 from service.tracing import tracing
 
 
-def create_app(engine: Engine, access: Access) -> fastapi.FastAPI:
+def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> fastapi.FastAPI:
     """An application that answers with the engine's model; it warms up when it starts.
 
     Raises StorageError for keys that cannot be read, LabelwrightError for traces that cannot be
@@ -36,6 +38,7 @@ def create_app(engine: Engine, access: Access) -> fastapi.FastAPI:
         engine.close()
         if traces:
             traces.close()
+        corrections.close()
 
     app = fastapi.FastAPI(
         title="labelwright",
@@ -58,4 +61,5 @@ def create_app(engine: Engine, access: Access) -> fastapi.FastAPI:
     app.include_router(model_and_labels(engine.model))
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))
+    app.include_router(feedback(engine, corrections))
     return app

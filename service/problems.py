@@ -22,11 +22,13 @@ STATUS: Mapping[type[Exception], int] = {
     errors.KeyUnknownError: 401,
     errors.RoleError: 403,
     errors.RateError: 429,
+    errors.ConflictError: 409,
     errors.ModelNotFoundError: 404,
     errors.ModelError: 503,
     errors.RegistryError: 503,
     errors.StorageError: 507,
     errors.OverloadedError: 503,
+    errors.UnreachableError: 503,
 }
 
 PROBLEM: Mapping[str, Any] = {

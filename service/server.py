@@ -10,7 +10,9 @@ import fastapi
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from entities.corrections import CorrectionStore
 from entities.errors import LabelwrightError, StorageError, reason
+from models.home import corrections_kept, corrections_uri
 from models.registry import Model, load_model
 from service import tracing
 from service.access import keyring
@@ -62,7 +64,9 @@ def app_for(model: Model, settings: Settings, folder: Path | None = None) -> fas
 
     Several processes tell each other in `folder` what they have seen.
     """
-    return create_app(Engine(model, traffic=Traffic(folder)), settings.access)
+    corrections = CorrectionStore(corrections_uri(), corrections_kept())
+    engine = Engine(model, traffic=Traffic(folder))
+    return create_app(engine, settings.access, corrections)
 
 
 class Supervisor(Multiprocess):

@@ -68,7 +68,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty world, as the environment of this process."""
     folder = tmp_path / "home"
     monkeypatch.setenv("LABELWRIGHT_HOME", str(folder))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for variable in ("MLFLOW_TRACKING_URI", "LABELWRIGHT_CORRECTIONS"):
+        monkeypatch.delenv(variable, raising=False)
     return folder
 
 

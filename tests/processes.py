@@ -59,8 +59,8 @@ class FirstVisit:
 
 def environment(home: Path) -> dict[str, str]:
     """The environment of a process with that state folder, and no other settings of ours."""
-    ours = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LABELWRIGHT_HOME", "LABELWRIGHT_MODEL")
-    given = {name: value for name, value in os.environ.items() if name not in ours}
+    ours = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LABELWRIGHT_")
+    given = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**given, "LABELWRIGHT_HOME": str(home)}
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entities.text import normalise
+from training.agreement import Reviewed
 from training.data import TEST_SHARE
 from training.limits import ENOUGH, filled, limits, percent
 from training.markdown import code, codes, items, plain, table
@@ -41,6 +42,11 @@ def model_card(subject: Subject, findings: Findings) -> str:
         ("Where it is weak", _weakness(findings.slices)),
         ("Best and worst labels", _labels(findings.per_label)),
         ("What it confuses", _confusions(findings.confused)),
+        *(
+            [("What corrections changed", _corrections(subject.reviewed))]
+            if subject.reviewed
+            else []
+        ),
         ("What it is not for, and known limits", iter([items(limits(subject, findings))])),
         ("What it was trained on", _training(subject)),
         ("How it was measured", _measuring(subject)),
@@ -225,6 +231,40 @@ def _confusions(confused: pa.Table) -> Lines:
     yield (
         "More pairs are drawn in `plots/confusions.png`. The most confident mistakes are in "
         "`mistakes.csv`; errors in the data show there first."
+    )
+
+
+def _corrections(reviewed: Reviewed) -> Lines:
+    reviews = reviewed.reviews
+    yield (
+        f"Corrections: {reviews.corrections:,} by {reviews.reviewers:,} reviewers, of "
+        f"{len(reviews.settled):,} entities. On {reviews.contested:,} labels of entities they "
+        f"disagreed; {reviews.undecided:,} of these are left as unknown as they were. A model "
+        "agrees with a reviewer where it asserts a label that is present, or does not assert one "
+        "that is absent."
+    )
+    before = "before" if reviewed.champion is None else f"version {reviewed.champion}"
+    yield table(
+        ("Corrected entities", "Count", "Verdicts", f"Agreed: {before}", "now", "Won", "Lost", "p"),
+        [
+            (
+                part.part,
+                f"{part.entities:,}",
+                f"{part.verdicts:,}",
+                "-" if part.before is None else f"{part.before:,}",
+                f"{part.after:,}",
+                f"{part.gained:,}",
+                f"{part.lost:,}",
+                f"{part.p_value:.3f}" if part.p_value >= 0.001 else "< 0.001",
+            )
+            for part in reviewed.agreements
+        ],
+        "lrrrrrrr",
+    )
+    yield (
+        "Those held out were not learned from: they tell what corrections do for other entities. "
+        "`p` is how likely chance alone splits won and lost so unevenly (McNemar's exact test). "
+        "Every verdict is in `corrections.csv`, with what both models say."
     )
 
 

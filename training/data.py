@@ -1,6 +1,7 @@
 """What a model learns from: entities with their labels, split for training and test."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 
@@ -26,14 +27,16 @@ TEST_SHARE = 0.1
 class LabelledEntities:
     """Entities and, row by row, the list of labels they have.
 
-    `absent` lists labels of an open world that are known not to hold, where the source tells;
-    `warnings` say what was left out on the way.
+    `absent` lists labels of an open world that are known not to hold, where the source tells. Of
+    rows that are `partial` (bool[n]) nothing is known but what these two lists tell. `warnings` say
+    what was left out on the way.
     """
 
     entities: Entities
     labels: pa.ListArray
     warnings: Sequence[str] = ()
     absent: pa.ListArray | None = None
+    partial: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.entities)
@@ -42,21 +45,25 @@ class LabelledEntities:
         """The given rows, in the given order."""
         positions = pa.array(rows)
         absent = None if self.absent is None else self.absent.take(positions)
+        partial = None if self.partial is None else self.partial[rows]
         return LabelledEntities(
-            self.entities.take(rows), self.labels.take(positions), absent=absent
+            self.entities.take(rows), self.labels.take(positions), (), absent, partial
         )
 
     def matrix(self, labels: LabelSet) -> LabelMatrix:
         """The labels as ids of a label set: present, absent, or unknown as the schema says."""
-        return label_matrix(self.labels, labels, self.entities.schema.open_world, self.absent)
+        open_world = self.entities.schema.open_world
+        return label_matrix(self.labels, labels, open_world, self.absent, self.partial)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over ids, fields and labels, independent of the files they came in."""
         digest = hashlib.sha256()
         table = self.entities.table.append_column("labels", self.labels)
         if self.absent is not None:
             table = table.append_column("absent", self.absent)
+        if self.partial is not None:
+            table = table.append_column("partial", pa.array(self.partial))
         sink = _DigestSink(digest)
         with pa.ipc.new_stream(pa.PythonFile(sink, "w"), table.schema) as writer:
             writer.write_table(table.combine_chunks())
@@ -75,7 +82,7 @@ def read_labelled(
     tables, labels, absent, warnings = [], [], [], set[str]()
     rejected = unlabelled = 0
     reasons: list[str] = []
-    read = 0
+    read, anonymous = 0, False
     for path in paths:
         labelled, before = False, read
         for batch in read_batches(path, schema, read, columns=columns):
@@ -84,6 +91,7 @@ def read_labelled(
                 unlabelled += len(batch.entities)
                 continue
             labelled = True
+            anonymous |= batch.entities.anonymous
             keep = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
             unlabelled += int((~keep).sum())
             keep[list(batch.entities.rejected)] = False
@@ -109,7 +117,7 @@ def read_labelled(
         warnings.add(f"{duplicates:,} rows repeat the id of another row")
     told = pa.concat_arrays(absent)
     return LabelledEntities(
-        Entities(schema, table.combine_chunks()),
+        Entities(schema, table.combine_chunks(), anonymous=anonymous),
         schema.redirects.rewrite(pa.concat_arrays(labels)),
         sorted(warnings),
         schema.redirects.rewrite(told) if told.null_count < len(told) else None,
@@ -126,11 +134,21 @@ def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
     What decides is a hash of the normalised name, so that a chain never straddles the split; at
     least one name is held out.
     """
-    share = name_hashes(data.entities) / 2.0**64
-    test = share < max(TEST_SHARE, float(share.min()) * (1 + 1e-9) + 1e-18)
+    test = held_out(data.entities, share_held_out(data.entities))
     if test.all():
         raise DataError("all rows have the same name: give test rows of their own with --test")
     return data.take(np.flatnonzero(~test)), data.take(np.flatnonzero(test))
+
+
+def held_out(entities: Entities, share: float = TEST_SHARE) -> npt.NDArray[np.bool_]:
+    """Which rows are held out for test, if that share of the names is."""
+    return name_hashes(entities) / 2.0**64 < share
+
+
+def share_held_out(entities: Entities) -> float:
+    """The share of names to hold out: more than usual where that would be none."""
+    least = float((name_hashes(entities) / 2.0**64).min())
+    return max(TEST_SHARE, least * (1 + 1e-9) + 1e-18)
 
 
 def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
@@ -139,16 +157,6 @@ def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
     names = entities.column(identity) if identity else None
     given = entities.ids if names is None else pc.coalesce(normalise(names), entities.ids)
     return _hashes(given)
-
-
-def row_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of everything known of each entity but its id."""
-    fields = [entities.table[field].cast(pa.string()) for field in entities.table.column_names[1:]]
-    empty = pa.nulls(len(entities), pa.string())
-    joined = pc.binary_join_element_wise(
-        empty, *fields, "\x1f", null_handling="replace", null_replacement=""
-    )
-    return _hashes(joined)
 
 
 def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint64]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from training.agreement import Agreement
 from training.card import measures, weak_slice
 from training.limits import limits
 from training.markdown import code, items, plain
@@ -50,6 +51,13 @@ def _parts(subject: Subject, findings: Findings, verdict: Verdict, run: str) -> 
         f"{code(subject.labeler.schema.name)}, learned from {len(subject.train):,} rows and "
         f"measured on {len(subject.test):,} others. In the run: {', '.join(links)}."
     )
+    if subject.reviewed is not None:
+        unseen, learned = subject.reviewed.agreements
+        yield (
+            f"Of the verdicts of reviewers it agrees with {_agreed(unseen)} on corrected entities "
+            f"held out, and {_agreed(learned)} on those learned from: "
+            f"[every verdict]({run}/artifacts/corrections.csv)."
+        )
     yield "### How good it is"
     yield items([f"{name} **{value}**: {meaning}" for name, value, meaning in measures(subject)])
     worst = weak(findings.slices)
@@ -60,3 +68,9 @@ def _parts(subject: Subject, findings: Findings, verdict: Verdict, run: str) -> 
         yield items([weak_slice(part) for part in worst.slice(0, SHOWN).to_pylist()])
     yield "### Known limits"
     yield items(limits(subject, findings))
+
+
+def _agreed(part: Agreement) -> str:
+    """With how many verdicts of reviewers a model agrees, in words."""
+    before = "" if part.before is None else f" ({part.before:,} before)"
+    return f"{part.after:,} of {part.verdicts:,}{before}"

@@ -282,13 +282,16 @@ def _others(
     """Histograms of the scores of known pairs that are no candidates: present ones, absent ones."""
     others = scores.copy()
     others[np.arange(len(scores))[:, None], chosen] = np.nan
-    rows, columns = np.nonzero(truth.unknown)
+    rows, columns = np.nonzero(truth.unknown & ~truth.partial[:, None])
     others[rows, truth.open_ids[columns]] = np.nan
+    partial = np.flatnonzero(truth.partial)
+    everything = np.arange(truth.labels, dtype=np.int32)
+    others[partial] = np.where(truth.known(partial[:, None], everything), others[partial], np.nan)
     true = others[truth.owners(), truth.ids]
     present, _ = np.histogram(np.clip(true[~np.isnan(true)], _BINS[0], _BINS[-1]), _BINS)
     known = others[~np.isnan(others)]
-    everything, _ = np.histogram(np.clip(known, _BINS[0], _BINS[-1]), _BINS)
-    return present, everything - present
+    all_known, _ = np.histogram(np.clip(known, _BINS[0], _BINS[-1]), _BINS)
+    return present, all_known - present
 
 
 def _merged(parts: Sequence[_HeldOut]) -> _HeldOut:

@@ -1,7 +1,10 @@
 """The training job: read, split, fit, evaluate, record, register, and promote or refuse."""
 
+import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
+import json
 import platform
 import subprocess
 import tempfile
@@ -20,16 +23,20 @@ from entities.schema import EntitySchema
 from models import canned
 from models.bundle import read_bundle, write_bundle
 from models.decisions import Question
+from models.fingerprints import content_fingerprints
 from models.labeler import Labeler
 from models.profile import Profile
 from models.registry import CHAMPION, load_model
 from training import promotion, runs, tracking, versions
-from training.data import LabelledEntities, read_labelled, row_hashes, split
+from training.agreement import Agreement, Reviewed, compare_with_reviews
+from training.corrections import Material, as_given, corrected
+from training.data import LabelledEntities, read_labelled
 from training.description import describe
 from training.fit import Configuration, Progress, fit_labeler, silent
 from training.judging import judged
 from training.markdown import code
 from training.metrics import Evaluation, evaluate
+from training.reviews import read_reviews
 from training.subject import Findings, Subject
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ class Task:
     """What to train on, and under which name to register it; no test files means a split.
 
     `columns` says what the files call the columns of the schema.
+    `feedback` names the corrections to learn from: a database, or a file that was exported.
     """
 
     data: Sequence[Where]
@@ -50,34 +58,61 @@ class Task:
     configuration: Configuration
     promote: bool = True
     columns: ColumnNames = ALIKE
+    feedback: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a training. `seconds` is wall time from reading the data to the last step."""
+    """What came of a training. `seconds` is wall time from reading the data to the last step.
+
+    `agreements` with reviewers there are where there were corrections to learn from.
+    """
 
     registered: tracking.Registered
     evaluation: Evaluation
     verdict: promotion.Verdict
     warnings: Sequence[str]
     seconds: float
+    agreements: Sequence[Agreement] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What was read for a task, since when by `time.time()`, and by `time.perf_counter()`."""
+
+    material: Material
+    since: float
+    started: float
 
 
 def train(task: Task, progress: Progress = silent) -> Outcome:
-    """Run the whole job; raises DataError, RegistryError or StorageError.
+    """Run the whole job; raises DataError, RegistryError or StorageError."""
+    return complete(task, prepare(task, progress), progress)
+
+
+def prepare(task: Task, progress: Progress = silent) -> Prepared:
+    """Read what there is to learn from; raises the same."""
+    started, since = time.perf_counter(), time.time()
+    tracking.check_name(task.name)
+    versions.current_champion(task.name)  # a registry that is down is better known at once
+    material = _read(task)
+    progress("reading", 1.0)
+    return Prepared(material, since, started)
+
+
+def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Outcome:
+    """Learn from it, and the rest; raises the same.
 
     The run in MLflow begins when there is something to record. A version is made when all that
     belongs to it has been stored and judged, so that none is ever there by half.
     """
-    started, since = time.perf_counter(), time.time()
-    tracking.check_name(task.name)
-    versions.current_champion(task.name)  # a registry that is down is better known at once
-    data, test = _read(task)
+    material, started = prepared.material, prepared.started
+    data, test = material.train, material.test
     warnings = [*data.warnings, *_left_behind(task.name)]
-    progress("reading", 1.0)
     labeler = fit_labeler(data, task.configuration, progress)
     answers, truth = judged(labeler, test, Question(), task.configuration.threads)
     evaluation = evaluate(answers, truth)
+    reviewed = _reviewed(task, material, labeler)
     progress("evaluation", 1.0)
     subject = Subject(
         name=task.name,
@@ -90,11 +125,12 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
         configuration=task.configuration,
         warnings=data.warnings,
         test_files=[locate(where).name for where in task.test],
+        reviewed=reviewed,
     )
     with _working_folder() as folder:
-        findings, record = _record(task, subject, Path(folder))
+        findings, record = _record(task, material, subject, Path(folder))
         experiment_id = runs.experiment(task.name)
-        with runs.running(experiment_id, since=since) as run:
+        with runs.running(experiment_id, since=prepared.since) as run:
             run.note(metrics={"seconds": time.perf_counter() - started})
             model = tracking.write_run(run, record)
             progress("record", 1.0)
@@ -105,7 +141,23 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
                 registered = _register(task, run, model, record, description, verdict)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
-    return Outcome(registered, evaluation, decided, warnings, seconds)
+    agreements = reviewed.agreements if reviewed else ()
+    return Outcome(registered, evaluation, decided, warnings, seconds, agreements)
+
+
+def inputs_of(task: Task, material: Material) -> str:
+    """A hash of all that a training depends on: rows, configuration, schema and this program.
+
+    Corrections count by what they settle: another vote for what is settled already is no change.
+    """
+    parts = (material.train, material.test, material.unseen)
+    content = {
+        "rows": [None if part is None else part.fingerprint for part in parts],
+        "configuration": dataclasses.asdict(task.configuration) | {"threads": 0},
+        "schema": task.schema.to_mapping(),
+        "version": importlib.metadata.version("labelwright"),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _register(
@@ -120,7 +172,8 @@ def _register(
     run.note(tags={tracking.DESCRIPTION: description})
     version = tracking.Version(
         description,
-        {tracking.CONTENT: record.tags[tracking.CONTENT]} | versions.tags_of(verdict),
+        {name: record.tags[name] for name in (tracking.CONTENT, tracking.INPUTS)}
+        | versions.tags_of(verdict),
         f"Gives labels to entities of the schema {code(task.schema.name)}. The alias "
         f"{code(CHAMPION)} names the version in use; each version says how it was judged.",
     )
@@ -144,12 +197,32 @@ def _left_behind(name: str) -> list[str]:
     ]
 
 
-def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities]:
+def _read(task: Task) -> Material:
     data = read_labelled(task.data, task.schema, task.columns)
-    if not task.test:
-        train_rows, test_rows = split(data)
-        return dataclasses.replace(train_rows, warnings=data.warnings), test_rows
-    return data, read_labelled(task.test, task.schema, task.columns)
+    test = read_labelled(task.test, task.schema, task.columns) if task.test else None
+    if task.feedback is None:
+        return as_given(data, test)
+    reviews = read_reviews(task.feedback, task.name, task.schema)
+    material = corrected(data, test, reviews)
+    warnings = [*data.warnings, *reviews.settled.warnings]
+    return dataclasses.replace(
+        material, train=dataclasses.replace(material.train, warnings=warnings)
+    )
+
+
+def _reviewed(task: Task, material: Material, labeler: Labeler) -> Reviewed | None:
+    """What the corrections changed since the champion, if there is one that reads the same."""
+    if material.reviews is None:
+        return None
+    version, champion = versions.current_champion(task.name), None
+    if version is not None:
+        with contextlib.suppress(OutdatedBundleError):
+            champion = load_model(f"models:/{task.name}/{version}").bundle.labeler
+    if champion is None or champion.schema.columns != labeler.schema.columns:
+        version, champion = None, None
+    threads = task.configuration.threads
+    compared = compare_with_reviews(labeler, champion, material, threads)
+    return Reviewed(material.reviews, version, compared)
 
 
 def _judge(
@@ -171,13 +244,15 @@ def _judge(
     verdict = promotion.compare(labeler, current, test, configuration.seed, configuration.threads)
     with _working_folder() as folder:
         seen = tracking.training_rows(task.name, champion, Path(folder))
-    if seen is None or not (share := np.isin(row_hashes(test.entities), seen).mean()):
+    if seen is None or not (share := np.isin(content_fingerprints(test.entities), seen).mean()):
         return verdict
     note = f"the champion was trained on {share:.1%} of these rows, which favours it"
     return dataclasses.replace(verdict, reason=f"{verdict.reason}; {note}")
 
 
-def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, tracking.Record]:
+def _record(
+    task: Task, material: Material, subject: Subject, folder: Path
+) -> tuple[Findings, tracking.Record]:
     """Write all files of a run into a folder: the bundle, and what is stored beside it.
 
     That is the report, the environment, and which rows the model has seen.
@@ -202,15 +277,16 @@ def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, track
     findings = write_report(artifacts, subject)
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")
-        rows = row_hashes(train.entities)
+        rows = content_fingerprints(train.entities)
         np.save(artifacts / tracking.TRAINING_ROWS, rows, allow_pickle=False)
     except OSError as error:
         raise StorageError(f"{artifacts} cannot be written to: {reason(error)}") from error
     record = tracking.Record(
         parameters=_parameters(task),
-        metrics=metrics,
+        metrics={**metrics, **(subject.reviewed.metrics if subject.reviewed else {})},
         tags={
             tracking.CONTENT: manifest.content,
+            tracking.INPUTS: inputs_of(task, material),
             tracking.DATA_FINGERPRINT: train.fingerprint,
             **_commit(),
         },

@@ -71,6 +71,9 @@ def fit_linear(
                 labels.ids,
                 labels.open_ids,
                 labels.unknown,
+                labels.partial,
+                labels.denied_indptr,
+                labels.denied_ids,
                 first,
                 np.float32(cost),
                 weights,
@@ -156,6 +159,9 @@ def _descend(
     label_ids: npt.NDArray[np.int32],
     open_ids: npt.NDArray[np.int32],
     unknown: npt.NDArray[np.bool_],
+    partial: npt.NDArray[np.bool_],
+    denied_indptr: npt.NDArray[np.int64],
+    denied_ids: npt.NDArray[np.int32],
     first: int,
     cost: np.float32,
     weights: Halves,
@@ -178,9 +184,10 @@ def _descend(
     for position in range(order.size):
         row = order[position]
         begin, end = indptr[row], indptr[row + 1]
+        unmentioned = np.float32(0) if partial[row] else np.float32(-1)
         for label in range(width):
             scores[label] = START + CONSTANT * constant[label]
-            signs[label] = -1
+            signs[label] = unmentioned
         for i in range(begin, min(begin + AHEAD, end)):
             prefetch(weights, indices[i])
         for i in range(begin, end):
@@ -189,11 +196,15 @@ def _descend(
             value, line = values[i], weights[indices[i]]
             for label in range(width):
                 scores[label] += value * widened(line[label])
+        for i in range(denied_indptr[row], denied_indptr[row + 1]):
+            label = denied_ids[i] - first
+            if 0 <= label < width:
+                signs[label] = -1
         for i in range(label_indptr[row], label_indptr[row + 1]):
             label = label_ids[i] - first
             if 0 <= label < width:
                 signs[label] = 1
-        for i in range(open_ids.size):
+        for i in range(0 if partial[row] else open_ids.size):
             label = open_ids[i] - first
             if 0 <= label < width and unknown[row, i]:
                 signs[label] = 0

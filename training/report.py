@@ -34,6 +34,8 @@ def write_report(folder: Path, subject: Subject) -> Findings:
         "per_label": findings.per_label,
         "mistakes": mistakes(subject.labeler, entities, answers, truth, threads),
     }
+    if subject.reviewed is not None:
+        tables["corrections"] = subject.reviewed.compared
     try:
         plots = folder / "plots"
         plots.mkdir(parents=True, exist_ok=True)

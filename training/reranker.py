@@ -111,9 +111,10 @@ def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]
 
 def label_rates(labels: LabelMatrix) -> Floats:
     """The share of entities with each label, among those where it is known."""
-    known = np.full(labels.labels, max(len(labels), 1))
-    known[labels.open_ids] = np.maximum((~labels.unknown).sum(axis=0), 1)
-    rates: Floats = (labels.counts() / known).astype(np.float32)
+    known = np.full(labels.labels, np.count_nonzero(~labels.partial))
+    known[labels.open_ids] = (~labels.unknown).sum(axis=0)
+    known += np.bincount(labels.told()[1], minlength=labels.labels)
+    rates: Floats = (labels.counts() / np.maximum(known, 1)).astype(np.float32)
     return rates
 
 
@@ -122,12 +123,17 @@ def company(labels: LabelMatrix) -> tuple[Floats, Floats]:
 
     Only entities count of which the column's label is known; the second matrix says how many.
     """
-    ones = np.ones(len(labels.ids), np.float32)
     shape = (len(labels), labels.labels)
+    ones = np.ones(len(labels.ids), np.float32)
     matrix = scipy.sparse.csr_array((ones, labels.ids, labels.indptr), shape=shape)
     together: Floats = (matrix.T @ matrix).toarray()
-    known = np.repeat(labels.counts()[:, None].astype(np.float32), labels.labels, axis=1)
+    whole = np.bincount(labels.ids[~labels.partial[labels.owners()]], minlength=labels.labels)
+    known = np.repeat(whole[:, None].astype(np.float32), labels.labels, axis=1)
     known[:, labels.open_ids] = matrix.T @ (~labels.unknown).astype(np.float32)
+    if labels.partial.any():
+        rows, ids = labels.told()
+        told = scipy.sparse.csr_array((np.ones(len(ids), np.float32), (rows, ids)), shape=shape)
+        known += (matrix.T @ told).toarray()
     return (together / np.maximum(known, 1)).astype(np.float32, copy=False), known
 
 

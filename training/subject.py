@@ -9,6 +9,7 @@ import pyarrow as pa
 from models.decisions import Answers
 from models.labeler import Labeler
 from models.labels import LabelMatrix
+from training.agreement import Reviewed
 from training.data import LabelledEntities
 from training.fit import Configuration
 from training.metrics import Evaluation
@@ -21,7 +22,7 @@ class Subject:
 
     The labeler was fitted on `train`; `answers` and `evaluation` are its own on `test`, asked with
     the default question. `test_files` names the files the test rows were read from, where they
-    were not split off by name.
+    were not split off by name. `reviewed` there is where corrections were learned from.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subject:
     configuration: Configuration
     warnings: Sequence[str] = ()
     test_files: Sequence[str] = ()
+    reviewed: Reviewed | None = None
 
     @functools.cached_property
     def truth(self) -> LabelMatrix:

@@ -27,10 +27,12 @@ LOADER = "labelwright.flavor"
 """The module that MLflow loads a model through: part of the installed package."""
 DATA_FINGERPRINT = "labelwright.data"
 CONTENT = "labelwright.content"
+INPUTS = "labelwright.inputs"
+"""The tag with a hash of all that a training depends on: equal where it would be the same again."""
 DESCRIPTION = "mlflow.note.content"
 """The tag that MLflow's UI shows as the description of a run."""
 TRAINING_ROWS = "training_rows.npy"
-"""Artifact with a hash of every row that a model was trained on (`training.data.row_hashes`)."""
+"""Artifact with a hash of every row that a model was trained on (`content_fingerprints`)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from models.home import home
 from models.registry import CHAMPION, load_model, reached
 from training import runs
 from training.promotion import Verdict
+from training.tracking import INPUTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,6 +41,17 @@ def former_champions(name: str) -> list[str]:
     with reached() as client:
         kept = client.get_registered_model(name).tags.get(FORMER, "")
         return kept.split(",") if kept else []
+
+
+def made_of(name: str, inputs: str) -> str | None:
+    """The champion or the newest version, if it was made of these inputs; raises RegistryError."""
+    with reached() as client:
+        if not client.search_registered_models(f"name = '{name}'"):
+            return None
+        for version in (current_champion(name), *_versions(name)[:1]):
+            if version and client.get_model_version(name, version).tags.get(INPUTS) == inputs:
+                return version
+    return None
 
 
 @contextlib.contextmanager

@@ -81,6 +81,29 @@ def add_test(parser: argparse.ArgumentParser) -> None:
     )
 
 
+FEEDBACK = "sqlite:///PATH or postgresql://USER@HOST/NAME (default: see LABELWRIGHT_CORRECTIONS)"
+"""What a database of corrections is called by."""
+
+
+def add_feedback(parser: argparse.ArgumentParser) -> None:
+    """`--feedback [URL|FILE]`."""
+    parser.add_argument(
+        "--feedback",
+        nargs="?",
+        const="",
+        metavar="URL|FILE",
+        help="learn from the corrections there as well: in a database, or exported to Parquet; "
+        + FEEDBACK,
+    )
+
+
+def feedback(given: str) -> str:
+    """Where corrections lie: as given, or where the settings say."""
+    from models.home import corrections_uri
+
+    return given or corrections_uri()
+
+
 def add_schema(parser: argparse.ArgumentParser) -> None:
     """`--schema NAME|FILE` and `--redirects FILE`."""
     parser.add_argument(
@@ -134,9 +157,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def task(given: argparse.Namespace, configuration: "Configuration", promote: bool = True) -> "Task":
-    """What to train on, from `--data`, `--test` where there is one, `--schema` and `--name`."""
+    """What to train on, from `--data`, `--schema`, `--name`, and others where there are such."""
     from training.job import Task
 
+    corrections = vars(given).get("feedback")
     data, columns = locations(given.data), column_names(given)
     schema = _schema(given, data)
     columns.check(schema)
@@ -148,6 +172,7 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
         configuration=configuration,
         promote=promote,
         columns=columns,
+        feedback=None if corrections is None else feedback(corrections),
     )
 
 

@@ -5,9 +5,11 @@ tenth of the names is held out to measure the model with.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,8 @@ from entities.errors import DataError
 from labelwright.commands import options
 
 if TYPE_CHECKING:
-    from training.fit import Configuration
-    from training.job import Outcome
+    from training.fit import Configuration, Progress
+    from training.job import Outcome, Task
 
 _SHARES = {
     "reading": 5,
@@ -36,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """State the options."""
     options.add_data(parser)
     options.add_test(parser)
+    options.add_feedback(parser)
     options.add_schema(parser)
     parser.add_argument("--name", help="registered name (default: the schema's)")
     parser.add_argument(
@@ -58,24 +61,35 @@ def run(given: argparse.Namespace) -> None:
     """Train and print what came of it."""
     from training.job import train
 
+    task = task_of(given)
+    with progress_bar() as progress:
+        outcome = train(task, progress)
+    report(outcome)
+    if given.json:
+        print(json.dumps(summary(outcome)))
+
+
+def task_of(given: argparse.Namespace) -> "Task":
+    """What the options ask for."""
     configuration = dataclasses.replace(
         _configuration(given.configuration),
         min_count=given.min_count,
         seed=given.seed,
         threads=given.threads,
     )
-    task = options.task(given, configuration, promote=not given.no_promote)
+    return options.task(given, configuration, promote=not given.no_promote)
+
+
+@contextlib.contextmanager
+def progress_bar() -> "Iterator[Progress]":
+    """A bar on standard error, if that is a terminal, until the work is done."""
     with tqdm(total=100, unit="%", disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
             bar.set_description(stage)
             bar.update(min(share * _SHARES[stage], 100 - bar.n))
 
-        outcome = train(task, progress)
-    options.warn(outcome.warnings)
-    _print(outcome)
-    if given.json:
-        print(json.dumps(_summary(outcome)))
+        yield progress
 
 
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
@@ -92,7 +106,9 @@ def _configuration(file: str | None) -> "Configuration":
         raise DataError(f"configuration {file!r} cannot be read: {error}") from error
 
 
-def _print(outcome: "Outcome") -> None:
+def report(outcome: "Outcome") -> None:
+    """Print what came of a training."""
+    options.warn(outcome.warnings)
     metrics = outcome.evaluation.metrics
     decided = "promoted" if outcome.verdict.promoted else "not promoted"
     print(f"run      {outcome.registered.run_id}")
@@ -102,11 +118,18 @@ def _print(outcome: "Outcome") -> None:
         f"micro-F1 {metrics.micro_f1:.3f}, macro-F1 {metrics.macro_f1:.3f}, "
         f"calibration error {metrics.ece:.4f} on {metrics.rows:,} test rows"
     )
+    for part in outcome.agreements:
+        before = "" if part.before is None else f", {part.before:,} before"
+        print(
+            f"reviews  {part.after:,} of {part.verdicts:,} verdicts on {part.entities:,} corrected "
+            f"entities {part.part} are as reviewers say{before}"
+        )
     print(f"champion {decided}: {outcome.verdict.reason}")
     print(f"seconds  {outcome.seconds:.1f}")
 
 
-def _summary(outcome: "Outcome") -> dict[str, object]:
+def summary(outcome: "Outcome") -> dict[str, object]:
+    """The same for scripts."""
     return {
         "run_id": outcome.registered.run_id,
         "model_uri": outcome.registered.uri,
@@ -115,4 +138,5 @@ def _summary(outcome: "Outcome") -> dict[str, object]:
         "reason": outcome.verdict.reason,
         "seconds": round(outcome.seconds, 2),
         "metrics": dataclasses.asdict(outcome.evaluation.metrics),
+        "corrections": [dataclasses.asdict(part) for part in outcome.agreements],
     }

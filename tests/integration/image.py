@@ -23,7 +23,7 @@ from tests.integration.composed import ROOT, Stand, services
 from tests.integration.dockerfile import Builder, Image, inside, mount
 
 PATIENCE = 300.0
-ONLY_FOR_TRAINING = {"matplotlib", "mlflow", "optuna", "psycopg", "scikit-learn", "sqlalchemy"}
+ONLY_FOR_TRAINING = {"matplotlib", "mlflow", "optuna", "scikit-learn"}
 TRAIN = ("labelwright", "train", "--data", "/data/few.parquet", "--name", "few")
 
 PACKAGES = (

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from entities.schema import EntitySchema, load_schema
 from entities.tables import Entities, conform, from_records
-from models.fingerprints import fingerprints
+from models.fingerprints import content_fingerprints, fingerprints
 
 some = settings(max_examples=60, deadline=None)
 TEXT = st.text(max_size=20)
@@ -66,3 +66,18 @@ def test_batches_and_absent_columns_do_not_count(places: EntitySchema) -> None:
 
 def test_no_entities_have_no_fingerprints(places: EntitySchema) -> None:
     assert len(fingerprints(Entities.empty(places, 0))) == 0
+
+
+@some
+@given(st.lists(RECORD, min_size=1, max_size=8))
+def test_of_content_alone_the_id_and_unfilled_columns_say_nothing(
+    records: list[dict[str, object]],
+) -> None:
+    places = load_schema("places")
+    others = [record | {"id": "another"} for record in records]
+    wider = from_records([*others, {"id": "z", "phone": "1", "address": "2"}], places)
+    found = content_fingerprints(from_records(records, places))
+    assert content_fingerprints(wider)[:-1].tolist() == found.tolist()
+    renamed = from_records([record | {"name": "a new name"} for record in records], places)
+    same = [record["name"] == "a new name" for record in records]
+    assert (content_fingerprints(renamed) == found).tolist() == same

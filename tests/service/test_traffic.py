@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import uvicorn
 
+from entities.corrections import CorrectionStore
 from entities.tables import Entities, from_records
 from models.drift import LEAST_ROWS
 from models.profile import Profile
@@ -152,9 +153,10 @@ def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: 
 
 
 @pytest.fixture
-def asked(model: Model) -> Iterator[httpx.Client]:
+def asked(model: Model, tmp_path: Path) -> Iterator[httpx.Client]:
     """A service that looks at every request."""
-    app = create_app(Engine(model, traffic=Traffic(every=0)), Access())
+    corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
+    app = create_app(Engine(model, traffic=Traffic(every=0)), Access(), corrections)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)

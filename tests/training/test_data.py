@@ -15,7 +15,6 @@ from training.data import (
     LabelledEntities,
     name_hashes,
     read_labelled,
-    row_hashes,
     split,
 )
 
@@ -89,12 +88,6 @@ def test_at_least_one_name_is_held_out_even_of_a_few(places: EntitySchema) -> No
 def test_rows_with_one_name_only_cannot_be_split(places: EntitySchema) -> None:
     with pytest.raises(DataError, match="--test"):
         split(labelled(places, ["same"] * 20))
-
-
-def test_a_row_is_known_again_by_everything_but_its_id(places: EntitySchema) -> None:
-    table = {"name": ["a", "a", "a"], "city": ["x", "x", "y"], "lat": [1.0, 1, 1], "lon": [2.0] * 3}
-    hashes = row_hashes(conform(pa.table({"id": ["1", "2", "3"], **table}), places))
-    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_the_fingerprint_depends_on_content_alone(places: EntitySchema) -> None:

@@ -22,7 +22,9 @@ pytest_plugins = ["tests.worlds"]
 BRANDS = Path(labelwright.__file__).parents[1] / "entities" / "data" / "brands.parquet"
 OPTIONS = {
     "train": {"data", "test", "schema", "name", "min-count", "seed", "threads", "no-promote"}
-    | {"json", "map", "redirects"},
+    | {"feedback", "json", "map", "redirects"},
+    "retrain": {"data", "test", "schema", "name", "feedback", "threads", "json"},
+    "corrections": set(),
     "evaluate": {"model", "data", "map", "threads", "json"},
     "label": {"model", "map", "top-k", "policy", "threads", "resume", "previous", "format"},
     "explain": {"entity", "model", "label", "top-k", "policy", "rows", "json"},
@@ -64,6 +66,8 @@ def test_help_lists_every_command_every_exit_code_and_the_environment(tmp_path: 
         "LABELWRIGHT_HOME",
         "MLFLOW_TRACKING_URI",
         "LABELWRIGHT_MODEL",
+        "LABELWRIGHT_CORRECTIONS",
+        "LABELWRIGHT_CORRECTIONS_KEEP",
         "130",
         "143",
     ):

@@ -1,0 +1,187 @@
+"""The store of corrections: durable, idempotent, and forgetful where it is asked to be."""
+
+import dataclasses
+import datetime
+import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from entities.corrections import CORRECTIONS, Correction, CorrectionStore, age
+from entities.errors import ConflictError, DataError, StorageError, UnreachableError
+from tests.writers import acknowledged, kills
+
+LABEL = st.text(min_size=1, max_size=20)
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
+
+
+def correction(key: str = "k", entity_id: str = "e", reviewer: str = "anna") -> Correction:
+    return Correction(
+        key=key,
+        request="0" * 64,
+        reviewer=reviewer,
+        entity_id=entity_id,
+        entity='{"name": "Joe\'s Pizza"}',
+        confirmed=["a"],
+        denied=["b"],
+        added=["c"],
+        model={"name": "small", "version": "1", "content": "f00"},
+        said=[{"label": "b", "probability": 0.5, "asserted": True}],
+    )
+
+
+def kept(store: CorrectionStore) -> pa.Table:
+    return pa.concat_tables([CORRECTIONS.empty_table(), *store.batches()])
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "corrections.db"
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[CorrectionStore]:
+    with CorrectionStore(f"sqlite:///{database}") as store:
+        yield store
+
+
+def test_what_was_taken_is_there_in_order_and_for_its_owner_only(
+    store: CorrectionStore, database: Path
+) -> None:
+    taken = [store.add(correction(f"k{n}")) for n in range(3)]
+    with CorrectionStore(f"sqlite:///{database}") as other:
+        rows = kept(other).to_pylist()
+    assert [row["key"] for row in rows] == ["k0", "k1", "k2"]
+    assert [row["received"] for row in rows] == [each.received for each in taken]
+    expected = dataclasses.asdict(taken[0])
+    del expected["request"]
+    assert rows[0] == expected
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+def test_the_same_again_is_the_same_and_something_else_a_conflict(store: CorrectionStore) -> None:
+    first = store.add(correction())
+    assert store.add(correction()) == first
+    with pytest.raises(ConflictError, match="key was used before"):
+        store.add(dataclasses.replace(correction(), request="1" * 64))
+    assert store.count() == 1
+
+
+def test_tries_at_the_same_time_are_taken_once(store: CorrectionStore) -> None:
+    keys = [f"k{n % 10}" for n in range(80)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda key: store.add(correction(key)), keys))
+    assert store.count() == 10
+    assert len({(each.key, each.received) for each in found}) == 10
+
+
+TEXTS = st.lists(TEXT, max_size=3)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(TEXT, TEXT, TEXTS, TEXTS, st.floats(0, 1, width=32))
+def test_texts_of_any_kind_come_back_from_the_database_and_from_parquet(
+    store: CorrectionStore,
+    reviewer: str,
+    name: str,
+    confirmed: list[str],
+    added: list[str],
+    probability: float,
+) -> None:
+    given_one = dataclasses.replace(
+        correction(reviewer=reviewer),
+        entity=name,
+        confirmed=confirmed,
+        added=added,
+        said=[{"label": name, "probability": probability, "asserted": False}],
+    )
+    store.delete("e")
+    taken = store.add(given_one)
+    assert store.add(given_one) == taken
+    sink = pa.BufferOutputStream()
+    assert store.export(sink) == 1
+    exported = pq.read_table(pa.BufferReader(sink.getvalue()))
+    assert exported.equals(kept(store))
+    (row,) = exported.to_pylist()
+    assert row | {"request": taken.request} == dataclasses.asdict(taken)
+
+
+def test_what_is_deleted_is_in_no_file_any_more(store: CorrectionStore, database: Path) -> None:
+    store.add(correction("gone", "canary-entity"))
+    store.add(correction("stays", "another"))
+    assert store.delete("canary-entity") == 1
+    assert store.delete("canary-entity") == 0
+    assert kept(store)["key"].to_pylist() == ["stays"]
+    files = {path.name: path.read_bytes() for path in database.parent.iterdir()}
+    assert "corrections.db" in files
+    assert not [name for name, content in files.items() if b"canary-entity" in content]
+
+
+def test_old_corrections_are_purged_on_request_or_by_the_setting(
+    store: CorrectionStore, database: Path
+) -> None:
+    store.add(correction("old"))
+    time.sleep(0.3)
+    store.add(correction("new"))
+    assert store.purge(datetime.timedelta(days=36_500)) == 0
+    assert store.purge(datetime.timedelta(milliseconds=200)) == 1
+    assert kept(store)["key"].to_pylist() == ["new"]
+    with CorrectionStore(f"sqlite:///{database}", keep="1d") as lasting:
+        assert lasting.count() == 1
+    with CorrectionStore(f"sqlite:///{database}", keep="0h") as forgetful:
+        assert list(forgetful.batches()) == []
+    assert store.count() == 0
+
+
+def test_ages_are_days_or_hours() -> None:
+    assert (age("365d"), age("12h")) == (
+        datetime.timedelta(days=365),
+        datetime.timedelta(hours=12),
+    )
+    for wrong in ("", "d", "365", "-1d", "1w", "1.5d", "9" * 7 + "d"):
+        with pytest.raises(DataError, match="365d"):
+            age(wrong)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:", "http://h", "sqlite:x"],
+)
+def test_an_address_of_no_database_is_a_clear_error(url: str) -> None:
+    with pytest.raises(DataError, match="corrections"):
+        CorrectionStore(url).count()
+
+
+def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_made_are_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "text").write_text("this is no database, whatever its name says\n" * 100)
+    with pytest.raises(StorageError, match="not a database"):
+        CorrectionStore(f"sqlite:///{tmp_path}/text").count()
+    with pytest.raises(StorageError, match=r"File exists|Not a directory"):
+        CorrectionStore(f"sqlite:///{tmp_path}/text/corrections.db").count()
+
+
+def test_a_server_that_is_down_is_told_without_its_password() -> None:
+    with pytest.raises(UnreachableError) as caught:
+        CorrectionStore("postgresql://anna:hunter2@127.0.0.1:1/none").add(correction())
+    assert "127.0.0.1:1/none" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_acknowledged_correction_is_lost_when_the_writer_is_killed(database: Path) -> None:
+    url = f"sqlite:///{database}"
+    promised = acknowledged(url, kills(10, seed=0))
+    with CorrectionStore(url) as store:
+        assert promised <= set(kept(store)["key"].to_pylist())
+    assert len(promised) > 10

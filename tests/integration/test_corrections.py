@@ -1,0 +1,203 @@
+"""No acknowledged correction is lost, whatever is killed: SQLite, and a real PostgreSQL server."""
+
+import contextlib
+import os
+import pwd
+import random
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pyarrow.compute as pc
+import pytest
+
+from entities.corrections import Correction, CorrectionStore
+from entities.errors import ConflictError, UnreachableError
+from tests.integration.machines import need, postgresql
+from tests.processes import HOST, PATIENCE, environment, free_port, serving
+from tests.writers import acknowledged, kills
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
+OWNER, PASSWORD = "postgres", "hunter2"
+
+
+class Server:
+    """A PostgreSQL server with its data in a folder, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._programs, self._folder, self._port = postgresql(), folder, free_port()
+        owner = pwd.getpwnam(OWNER)
+        folder.chmod(0o755)
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        self._as_owner = ("setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}")
+        secret = folder / "secret"
+        secret.write_text(PASSWORD)
+        os.chown(secret, owner.pw_uid, owner.pw_gid)
+        self._do("initdb", f"--pgdata={folder}/data", f"--pwfile={secret}", "--auth=scram-sha-256")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where the database of corrections is."""
+        return f"postgresql://{OWNER}:{PASSWORD}@{HOST}:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self._port} -h {HOST} -k {self._folder}"
+        log = f"--log={self._folder}/log"
+        self._do("pg_ctl", "start", "--wait", f"--pgdata={self._folder}/data", log, "-o", options)
+
+    def kill(self) -> None:
+        """Let it crash: what was not on the disk is lost."""
+        self._do("pg_ctl", "stop", "--mode=immediate", f"--pgdata={self._folder}/data")
+
+    def _do(self, program: str, *arguments: str) -> None:
+        command = [*self._as_owner, "--clear-groups", str(self._programs / program), *arguments]
+        subprocess.run(command, check=True, cwd=self._folder, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server of this module's own."""
+    need({"setpriv": "setpriv: apt-get install util-linux"})
+    postgresql()
+    folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
+    try:
+        started = Server(folder)
+        yield started
+        started.kill()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of either kind; the server's is not empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/corrections.db"
+    server: Server = request.getfixturevalue("server")
+    return server.url
+
+
+def correction(key: str, entity_id: str = "e") -> Correction:
+    return Correction(key, "0" * 64, "ann\u00e4", entity_id, "{}", ["a"], [], [], {}, [])
+
+
+def keys(url: str) -> set[str]:
+    with CorrectionStore(url) as store:
+        return {key for table in store.batches() for key in table["key"].to_pylist()}
+
+
+def test_killed_at_200_random_moments_sqlite_has_all_that_was_acknowledged(tmp_path: Path) -> None:
+    database = tmp_path / "corrections.db"
+    promised = acknowledged(f"sqlite:///{database}", kills(200, seed=1))
+    assert promised <= keys(f"sqlite:///{database}")
+    assert len(promised) > 400
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_killed_at_random_moments_postgresql_has_all_that_was_acknowledged(server: Server) -> None:
+    assert acknowledged(server.url, kills(40, seed=2)) <= keys(server.url)
+
+
+def test_a_server_that_crashes_loses_nothing_and_is_told_from_a_full_disk(server: Server) -> None:
+    store = CorrectionStore(server.url)
+    taken: set[str] = set()
+
+    def write() -> None:
+        for number in range(100_000):
+            try:
+                taken.add(store.add(correction(f"crash-{number}")).key)
+            except UnreachableError:
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while len(taken) < 20:
+        time.sleep(0.01)
+    server.kill()
+    writer.join(PATIENCE)
+    with pytest.raises(UnreachableError) as caught:
+        store.add(correction("meanwhile"))
+    assert PASSWORD not in str(caught.value)
+    server.start()
+    store.add(correction("after"))  # by the same store: it connects again
+    assert {*taken, "after"} <= keys(server.url)
+    store.close()
+
+
+def test_postgresql_keeps_what_sqlite_keeps(server: Server) -> None:
+    with CorrectionStore(server.url) as store:
+        entity = uuid.uuid4().hex
+        first = store.add(correction(entity, entity))
+        assert store.add(correction(entity, entity)) == first
+        with pytest.raises(ConflictError):
+            store.add(Correction(entity, "1" * 64, "", entity, "{}", [], [], [], {}, []))
+        (row,) = [
+            row
+            for table in store.batches()
+            for row in table.filter(pc.equal(table["entity_id"], entity)).to_pylist()
+        ]
+        assert (row["reviewer"], row["received"]) == ("ann\u00e4", first.received)
+        assert (store.delete(entity), store.delete(entity)) == (1, 0)
+
+
+def test_writers_that_find_no_table_make_one_together(url: str) -> None:
+    prefix = uuid.uuid4().hex
+
+    def write(writer: int) -> list[str]:
+        with CorrectionStore(url) as store:
+            return [store.add(correction(f"{prefix}-{writer}-{n}")).key for n in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        written = {key for part in pool.map(write, range(8)) for key in part}
+    assert written <= keys(url)
+
+
+def test_a_service_that_is_killed_has_kept_all_that_it_acknowledged(
+    world: "World", url: str, tmp_path: Path
+) -> None:
+    settings = {**environment(world.home), "LABELWRIGHT_CORRECTIONS": url}
+    promised: set[str] = set()
+    for moment in [random.Random(n).uniform(0.1, 1) for n in range(3)]:
+        with serving("--model", world.uri, environment=settings, folder=tmp_path) as service:
+
+            def write(writer: int, address: str = service.url) -> None:
+                entity = {"id": f"e{writer}", "name": "Joe's"}
+                with httpx.Client(base_url=address, timeout=60) as client:
+                    while True:
+                        key = uuid.uuid4().hex
+                        content = {"entity": entity, "added": ["x"], "key": key}
+                        try:
+                            answer = client.post("/v1/feedback", json=content)
+                        except httpx.TransportError:
+                            return
+                        assert answer.status_code == 201, answer.text
+                        promised.add(key)
+
+            before = len(promised)
+            with ThreadPoolExecutor(3) as pool:
+                writers = [pool.submit(write, writer) for writer in range(3)]
+                while len(promised) == before and not any(each.done() for each in writers):
+                    time.sleep(0.01)
+                time.sleep(moment)
+                service.process.kill()
+                for each in writers:
+                    each.result()
+    assert len(promised) > 10
+    assert promised <= keys(url)

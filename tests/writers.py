@@ -1,0 +1,64 @@
+"""Processes that write corrections until they are killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+
+_WRITER = """
+import dataclasses, os, sys
+import pyarrow.parquet, sqlalchemy.dialects.sqlite
+from entities.corrections import Correction, CorrectionStore
+
+url = sys.argv[1]
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print("dead", flush=True)
+        continue
+    print(os.getpid(), flush=True)
+    store = CorrectionStore(url)
+    for number in range(1_000_000):
+        key = f"{line.strip()}-{number}"
+        said = [{"label": "a", "probability": 0.5, "asserted": True}] * 20
+        store.add(Correction(key, "0" * 64, "anna", "e", "{}", ["a"], [], [], {}, said))
+        print(key, flush=True)
+"""
+
+
+def kills(count: int, seed: int) -> list[float]:
+    """So many moments: seconds after the first acknowledgement."""
+    return [random.Random(seed + n).uniform(0, 0.1) for n in range(count)]
+
+
+def acknowledged(url: str, moments: Iterable[float]) -> set[str]:
+    """The keys that writers acknowledged, each killed in its turn; a new one goes on after it.
+
+    Writers are forked from a process that has imported all it takes, which none of them changes.
+    """
+    found: set[str] = set()
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for turn, moment in enumerate(moments):
+            process.stdin.write(f"{turn}\n")
+            child = int(process.stdout.readline())
+            found.add(process.stdout.readline().strip())
+            time.sleep(moment)
+            os.kill(child, signal.SIGKILL)
+            for line in process.stdout:
+                if line.strip().endswith("dead"):
+                    break
+                found.add(line.strip())
+        process.stdin.close()
+    return found

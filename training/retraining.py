@@ -1,0 +1,54 @@
+"""Training again, safe to schedule: only where something has changed, and one at a time."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+from collections.abc import Iterator
+
+from entities.errors import StorageError, reason
+from models.home import home
+from training import tracking, versions
+from training.fit import Progress, silent
+from training.job import Outcome, Task, complete, inputs_of, prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """Why nothing was trained."""
+
+    reason: str
+
+
+def retrain(task: Task, progress: Progress = silent) -> Outcome | Skipped:
+    """Train unless the champion or the newest version was made of the same; raises as `train`.
+
+    The newest version counts as well: what was refused once would be refused again, and what was
+    rolled back must not come back by itself.
+    """
+    tracking.check_name(task.name)
+    with _alone(task.name) as alone:
+        if not alone:
+            return Skipped(f"another retraining of {task.name!r} is under way")
+        prepared = prepare(task, progress)
+        if version := versions.made_of(task.name, inputs_of(task, prepared.material)):
+            return Skipped(f"nothing has changed since version {version} was trained")
+        return complete(task, prepared, progress)
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[bool]:
+    """Whether no other process retrains this model; the system takes the lock from a dead one."""
+    file = home() / "retraining" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.open("w")
+    except OSError as error:
+        raise StorageError(f"{file.parent} cannot be written to: {reason(error)}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
