@@ -290,6 +290,7 @@ def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
         "post /v1/labels",
         "get /v1/labels",
         "get /v1/model",
+        "get /v1/drift",
         "get /livez",
         "get /readyz",
         "get /metrics",
