@@ -53,7 +53,7 @@ requirements: ## pin the newest versions of all dependencies, with hashes (needs
 	$(COMPILE) pyproject.toml --extra train --group build --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra train --group build -c requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/serve.txt
-	for peer in $(basename $(wildcard benchmarks/requirements/*.in)); do \
+	for peer in $(basename $(wildcard benchmarks/requirements/*.in tests/*/requirements/*.in)); do \
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done
 

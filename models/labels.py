@@ -1,5 +1,6 @@
 """The label set, and which labels entities have."""
 
+import collections
 import dataclasses
 import fnmatch
 import functools
@@ -12,6 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entities.errors import RequestError
+
+TOGETHER = 1 << 20
+"""Rows whose labels are looked up at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,14 +105,13 @@ class LabelMatrix:
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
     """The labels that at least `min_count` entities have."""
-    lists = _without_nulls(lists)
-    rows = pc.list_parent_indices(lists)
-    given = (
-        pa.table({"row": rows, "label": lists.flatten()}).group_by(["row", "label"]).aggregate([])
-    )
-    counts = given.group_by("label").aggregate([("row", "count")])
-    frequent = counts.filter(pc.greater_equal(counts["row_count"], min_count))["label"]
-    return LabelSet(tuple(sorted(n for n in frequent.to_pylist() if n)))
+    counts: collections.Counter[str | None] = collections.Counter()
+    for first in range(0, len(lists), TOGETHER):
+        some = _without_nulls(lists.slice(first, TOGETHER))
+        given = pa.table({"row": pc.list_parent_indices(some), "label": some.flatten()})
+        once = given.group_by(["row", "label"]).aggregate([])["label"].combine_chunks()
+        counts.update({one["values"]: one["counts"] for one in once.value_counts().to_pylist()})
+    return LabelSet(tuple(sorted(name for name in counts if name and counts[name] >= min_count)))
 
 
 def label_matrix(
@@ -122,6 +125,18 @@ def label_matrix(
     `open_groups` names the groups (`group_of`) of an open world: a row knows such a group if it has
     a label of it, which makes the group's others absent; else only what `absent` lists is absent.
     """
+    if len(lists) > TOGETHER:
+        return _stacked(
+            [
+                label_matrix(
+                    lists.slice(first, TOGETHER),
+                    labels,
+                    open_groups,
+                    None if absent is None else absent.slice(first, TOGETHER),
+                )
+                for first in range(0, len(lists), TOGETHER)
+            ]
+        )
     lists = _without_nulls(lists)
     rows, ids = _looked_up(lists, labels)
     native = ids >= 0
@@ -142,6 +157,19 @@ def label_matrix(
         unknown[rows[told], np.searchsorted(open_ids, ids[told])] = False
     return LabelMatrix(
         indptr, present.astype(np.int32), len(labels), foreign, open_ids.astype(np.int32), unknown
+    )
+
+
+def _stacked(parts: Sequence[LabelMatrix]) -> LabelMatrix:
+    """The rows of one part after another."""
+    lengths = [np.diff(part.indptr) for part in parts]
+    return LabelMatrix(
+        np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+        np.concatenate([part.ids for part in parts]),
+        parts[0].labels,
+        np.concatenate([part.foreign for part in parts]),
+        parts[0].open_ids,
+        np.concatenate([part.unknown for part in parts]),
     )
 
 

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train on, and under which name to register it; no test files means a split."""
+    """What to train on, and under which name to register it; no test files means a split.
+
+    For `memory`, in bytes, see `training.room`.
+    """
 
     data: Sequence[Where]
     test: Sequence[Where]
@@ -44,6 +47,7 @@ class Task:
     name: str
     configuration: Configuration
     promote: bool = True
+    memory: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +73,7 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
     data, test = _read(task)
     warnings = [*data.warnings, *_left_behind(task.name)]
     progress("reading", 1.0)
-    labeler = fit_labeler(data, task.configuration, progress)
+    labeler = fit_labeler(data, task.configuration, progress, task.memory)
     answers, truth = judged(labeler, test, Question(), task.configuration.threads)
     evaluation = evaluate(answers, truth)
     progress("evaluation", 1.0)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -22,6 +23,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def size(text: str) -> int:
+    """Bytes, for argparse: a whole number with or without KB, MB or GB."""
+    found = re.fullmatch(r"(\d+)([KMG]?)B?", text.strip().upper())
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError("must be a size like 16GB or 500MB")
+    return int(found[1]) << (10 * " KMG".index(found[2] or " "))
 
 
 def whole(text: str) -> int:
@@ -112,7 +121,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def task(given: argparse.Namespace, configuration: "Configuration", promote: bool = True) -> "Task":
-    """What to train on, from `--data`, `--test` where there is one, `--schema` and `--name`."""
+    """What to train on, from `--data`, `--schema` and `--name`, and `--test` and `--memory`."""
     from training.job import Task
 
     schema = load_schema(given.schema)
@@ -123,6 +132,7 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
         name=given.name or schema.name,
         configuration=configuration,
         promote=promote,
+        memory=vars(given).get("memory"),
     )
 
 

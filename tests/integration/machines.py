@@ -43,6 +43,12 @@ def need_package(name: str) -> None:
         _stop(f"this test needs {name}: pip install {name}")
 
 
+def need_command(name: str, install: str) -> None:
+    """Skip where a command is missing, and say how to get it; in CI that is a failure."""
+    if shutil.which(name) is None:
+        _stop(f"this test needs {name}: {install}")
+
+
 def _major(program: Path) -> int:
     return int(program.parts[-3])
 
