@@ -10,6 +10,7 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-training \
+    bench-scaling bench-memory \
     bench-open-world check format requirements brands clean
 .DEFAULT_GOAL := help
 
@@ -38,6 +39,12 @@ bench-speed: $(VENV)/.developing ## how fast labels are made: minutes (ARGS="--m
 
 bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
 	$(BIN)/python -m benchmarks.training_cost $(ARGS)
+
+bench-scaling: $(VENV)/.developing ## labelling on a cluster, worked out from its steps (ARGS="--model models:/places@champion")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.scaling $(ARGS)
+
+bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: hours
+	$(BIN)/python -m benchmarks.training_memory $(ARGS)
 
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .

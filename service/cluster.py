@@ -131,7 +131,7 @@ def _label(given: _Given, numbers: Any) -> Iterator[pa.Table]:
         first = part.before + part.first
         for batch in read_part(part, work.bundle.labeler.schema):
             done = work(batch)
-            columns = [[first], [done.warnings], [_packed(done.records)]]
+            columns = [[first], [done.warnings], [packed(done.records)]]
             yield pa.table(columns, schema=_SENT)
             first += len(done.records)
 
@@ -144,12 +144,19 @@ def _work(bundle: Any, question: Question, previous: str | None) -> Work:
     return Work(ray.get(bundle), question, Previous(locate(previous)) if previous else None)
 
 
-def _packed(records: pa.Table) -> bytes:
+def packed(records: pa.Table) -> bytes:
+    """Records as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, records.schema) as stream:
         stream.write_table(records)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
+    stream_bytes: bytes = sink.getvalue().to_pybytes()
+    return stream_bytes
+
+
+def unpacked(sent: pa.LargeBinaryScalar) -> pa.Table:
+    """The records of such a stream, without copying."""
+    with pa.ipc.open_stream(sent.as_buffer()) as stream:
+        return stream.read_all()
 
 
 def _received(sent: "Dataset") -> Iterator[tuple[int, Done]]:
@@ -157,5 +164,4 @@ def _received(sent: "Dataset") -> Iterator[tuple[int, Done]]:
     for block in sent.iter_batches(batch_size=None, batch_format="pyarrow"):
         table = cast(pa.Table, block)
         for first, warnings, records in zip(*table.columns, strict=True):
-            with pa.ipc.open_stream(records.as_buffer()) as stream:
-                yield first.as_py(), Done(stream.read_all(), None, warnings.as_py())
+            yield first.as_py(), Done(unpacked(records), None, warnings.as_py())
