@@ -9,6 +9,7 @@ input under the same path or address.
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
@@ -65,6 +66,8 @@ def on_ray(address: str | None) -> Engine:
 @contextlib.contextmanager
 def _connected(address: str | None, threads: int) -> Iterator[None]:
     """A connection to the cluster; what goes wrong there becomes an error of ours."""
+    if importlib.util.find_spec("ray") is None:
+        raise EngineError("the engine is not installed: pip install 'ray[data]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 

@@ -128,8 +128,8 @@ def await_answer(url: str, alive: Callable[[], bool]) -> None:
 
 
 def await_port(port: int, alive: Callable[[], bool]) -> None:
-    """Wait until somebody listens on a port of this machine."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until somebody listens on a port of this machine: a server may make tables before."""
+    deadline = time.monotonic() + 4 * PATIENCE
     while time.monotonic() < deadline:
         if not alive():
             raise AssertionError(f"the process that should listen on port {port} has ended")
