@@ -16,7 +16,7 @@ import httpx
 
 LABELWRIGHT = str(Path(sys.executable).with_name("labelwright"))
 HOST = "127.0.0.1"
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +128,8 @@ def await_answer(url: str, alive: Callable[[], bool]) -> None:
 
 
 def await_port(port: int, alive: Callable[[], bool]) -> None:
-    """Wait until somebody listens on a port of this machine: a server may make tables before."""
-    deadline = time.monotonic() + 4 * PATIENCE
+    """Wait until somebody listens on a port of this machine."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not alive():
             raise AssertionError(f"the process that should listen on port {port} has ended")

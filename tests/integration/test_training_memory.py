@@ -47,22 +47,18 @@ print(content_hash(fit_labeler(rows, quick, progress, memory)))
 
 def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
     """The content hash of a model, and the most memory of its own that its first pass had."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", FIT, str(data), json.dumps(memory), str(THREADS)],
-        env={**os.environ, "LABELWRIGHT_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", FIT, str(data), json.dumps(memory), str(THREADS)]
+    settings = {**os.environ, "LABELWRIGHT_HOME": str(home)}
     said: list[str] = []
-    assert process.stdout is not None
-    reader = threading.Thread(target=lambda: said.extend(map(str.strip, process.stdout or ())))
-    reader.start()
     peak = 0
-    while process.poll() is None:
-        if said[-1:] == ["features"]:  # from then on until the linear stage tells of its first pass
-            peak = max(peak, memory_of(process.pid)[0])
-        time.sleep(0.02)
-    reader.join()
+    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
+        reader = threading.Thread(target=lambda: said.extend(map(str.strip, process.stdout or ())))
+        reader.start()
+        while process.poll() is None:
+            if said[-1:] == ["features"]:  # from then on until the first pass has been made
+                peak = max(peak, memory_of(process.pid)[0])
+            time.sleep(0.02)
+        reader.join()
     assert process.returncode == 0
     return said[-1], peak
 
