@@ -1,4 +1,4 @@
-"""Labelling whole files: batches are read, labelled by an engine, and written in order."""
+"""Labelling whole files: batches are read, labelled by a runner, and written in order."""
 
 import collections
 import contextlib
@@ -65,12 +65,12 @@ class BulkReport:
 Advance = Callable[[int, float | None], object]
 """Told of rows as they are written, and of the share of the whole that has been read by then."""
 
-Engine = Callable[[Work, Job, int], Generator[Done, None, None]]
+Runner = Callable[[Work, Job, int], Generator[Done, None, None]]
 """Carries out work on all batches of a job but the rows before one, and gives them in order."""
 
 
 def on_threads(work: Work, job: Job, skip: int) -> Generator[Done, None, None]:
-    """The engine of one process."""
+    """The runner of one process."""
     with ThreadPoolExecutor(job.threads) as pool:
         batches = read_batches(job.source, work.bundle.labeler.schema, labelled=False, skip=skip)
         yield from _in_order(pool, work, batches, ahead=2 * job.threads)
@@ -80,7 +80,7 @@ def label_file(
     bundle: Bundle,
     job: Job,
     advance: Advance = lambda rows, share: None,
-    engine: Engine = on_threads,
+    runner: Runner = on_threads,
 ) -> BulkReport:
     """Label every row of the source into the target, in order.
 
@@ -115,7 +115,7 @@ def label_file(
         for records in kept.before() if kept else ():
             finish(records, None)
         report.resumed = report.rows
-        results = stack.enter_context(contextlib.closing(engine(work, job, report.rows)))
+        results = stack.enter_context(contextlib.closing(runner(work, job, report.rows)))
         for done in results:
             if kept and job.resumable:
                 kept.add(done.records)

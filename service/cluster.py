@@ -1,4 +1,4 @@
-"""Labelling on the nodes of a Ray cluster: an `Engine` of `service.bulk`, made of Ray Data.
+"""Labelling on the nodes of a Ray cluster: a `Runner` of `service.bulk`, made of Ray Data.
 
 Nodes read parts of the input, label them and give records back, which this process writes in order.
 The model travels once to each node, into memory that Ray maps into all workers there. What a node
@@ -24,7 +24,7 @@ from entities.locations import locate
 from entities.parts import Part, parts_of, read_part
 from entities.readers import count_rows
 from models.decisions import Question
-from service.bulk import Engine, Job
+from service.bulk import Runner, Job
 from service.previous import Previous
 from service.records import Done, Work
 
@@ -41,13 +41,13 @@ _SENT = pa.schema(
 """A batch on its way: the row that it begins with, and its records as an Arrow stream."""
 
 
-def on_ray(address: str | None) -> Engine:
-    """The engine of a cluster; None is that of RAY_ADDRESS, else one that is started here.
+def on_ray(address: str | None) -> Runner:
+    """The runner of a cluster; None is that of RAY_ADDRESS, else one that is started here.
 
     It raises EngineError for a cluster that cannot be reached, or gives up.
     """
 
-    def engine(work: Work, job: Job, skip: int) -> Generator[Done, None, None]:
+    def runner(work: Work, job: Job, skip: int) -> Generator[Done, None, None]:
         if job.source.filesystem is None:
             raise RequestError("a cluster cannot read a standard stream: name a file")
         parts = [part for one in parts_of(job.source) if (part := one.after(skip))]
@@ -60,7 +60,7 @@ def on_ray(address: str | None) -> Engine:
                 share = skip / total if total else None
                 yield Done(done.records, share, done.warnings)
 
-    return engine
+    return runner
 
 
 @contextlib.contextmanager

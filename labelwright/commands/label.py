@@ -85,7 +85,7 @@ def run(given: argparse.Namespace) -> None:
         locate(given.previous) if given.previous else None,
     )
     files_of(job.source)  # before what takes long
-    engine = on_threads if given.engine is None else on_ray(given.engine or None)
+    runner = on_threads if given.engine is None else on_ray(given.engine or None)
     bundle = load_model(given.model).bundle
     with tqdm(unit="row", unit_scale=True, disable=None, leave=False) as bar:
 
@@ -95,7 +95,7 @@ def run(given: argparse.Namespace) -> None:
             bar.update(rows)
 
         try:
-            report = label_file(bundle, job, advance, engine)
+            report = label_file(bundle, job, advance, runner)
         except StorageError as error:
             if journal_folder(job.target).exists():
                 raise StorageError(f"{error}; {_KEPT}") from error

@@ -136,10 +136,10 @@ def test_work_that_was_stopped_is_gone_on_with_by_either_engine(
     def stop(rows: int, share: float | None) -> None:
         raise _StoppedError
 
-    for engine in (on_ray(cluster.address), on_threads):
+    for runner in (on_ray(cluster.address), on_threads):
         with pytest.raises(_StoppedError):
-            label_file(bundle, job, stop, engine)
-    report = label_file(bundle, job, engine=on_ray(cluster.address))
+            label_file(bundle, job, stop, runner)
+    report = label_file(bundle, job, runner=on_ray(cluster.address))
     assert 0 < report.resumed < report.rows
     assert target.read_bytes() == here.read_bytes()
 
