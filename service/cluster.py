@@ -24,7 +24,7 @@ from entities.locations import locate
 from entities.parts import Part, parts_of, read_part
 from entities.readers import count_rows
 from models.decisions import Question
-from service.bulk import Runner, Job
+from service.bulk import Job, Runner
 from service.previous import Previous
 from service.records import Done, Work
 
