@@ -52,6 +52,8 @@ def on_ray(address: str | None) -> Runner:
             raise RequestError("a cluster cannot read a standard stream: name a file")
         parts = [part for one in parts_of(job.source) if (part := one.after(skip))]
         total = count_rows(job.source)
+        if not parts:
+            return
         with _connected(address, job.threads):
             for first, done in _received(_labelled(work, parts)):
                 if first != skip:
@@ -59,6 +61,8 @@ def on_ray(address: str | None) -> Runner:
                 skip += len(done.records)
                 share = skip / total if total else None
                 yield Done(done.records, share, done.warnings)
+        if total is not None and skip < total:
+            raise EngineError(f"the cluster gave {skip:,} rows of {total:,}")
 
     return runner
 
