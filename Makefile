@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-training \
-    bench-open-world check format requirements brands osm-labels clean
+    bench-scaling bench-memory bench-open-world check format requirements brands osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,12 @@ bench-speed: $(VENV)/.developing ## how fast labels are made: minutes (ARGS="--m
 bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
 	$(BIN)/python -m benchmarks.training_cost $(ARGS)
 
+bench-scaling: $(VENV)/.developing ## labelling on a cluster, worked out from its steps (ARGS="--model models:/places@champion")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.scaling $(ARGS)
+
+bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: hours
+	$(BIN)/python -m benchmarks.training_memory $(ARGS)
+
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,7 +59,7 @@ requirements: ## pin the newest versions of all dependencies, with hashes (needs
 	$(COMPILE) pyproject.toml --extra train --extra tracing --group build --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra train --group build -c requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) pyproject.toml --extra tracing --group build -c requirements/dev.txt -o requirements/serve.txt
-	for peer in $(basename $(wildcard benchmarks/requirements/*.in)); do \
+	for peer in $(basename $(wildcard benchmarks/requirements/*.in tests/*/requirements/*.in)); do \
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done
 

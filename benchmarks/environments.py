@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, made on demand from pinned requirements."""
+"""Virtual environments, one for each peer, made on demand from pinned requirements."""
 
 import hashlib
 import shutil
@@ -16,15 +16,21 @@ class NotInstalledError(Exception):
     """A peer cannot be installed here; the message says why."""
 
 
-def interpreter(environment: str | None, folder: Path) -> str:
-    """The Python of a peer's environment, which is made below `folder` where it is missing.
+def interpreter(
+    environment: str | None,
+    folder: Path,
+    requirements: Path = REQUIREMENTS,
+    from_source: str = ":none:",
+) -> str:
+    """The Python of an environment, which is made below `folder` where it is missing.
 
-    None is the environment of this process. Raises NotInstalledError.
+    Its pins lie in `requirements`; nothing but the package `from_source` is built. None is the
+    environment of this process. Raises NotInstalledError.
     """
     if environment is None:
         return sys.executable
-    requirements = REQUIREMENTS / f"{environment}.txt"
-    pins = requirements.read_bytes() + sys.version.encode()
+    pinned = requirements / f"{environment}.txt"
+    pins = pinned.read_bytes() + sys.version.encode()
     home, stamp = folder / environment, hashlib.sha256(pins).hexdigest()
     python, done = home / "bin" / "python", home / ".installed"
     if done.exists() and done.read_text("utf-8") == stamp:
@@ -33,7 +39,7 @@ def interpreter(environment: str | None, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     install = (
         *(str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"),
-        *("--only-binary", ":all:", "-r", str(requirements)),
+        *("--only-binary", ":all:", "--no-binary", from_source, "-r", str(pinned)),
     )
     for command in ((sys.executable, "-m", "venv", str(home)), install):
         try:

@@ -16,6 +16,7 @@ LabelwrightError
 │   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
 │       └── OutdatedBundleError  a bundle of a format that is read no more
 ├── RegistryError        the tracking server or registry does not answer as it should
+├── EngineError          a cluster does not do the work it was given
 ├── StorageError         a disk or a store refused to take or give what was asked of it
 │   └── UnreachableError     a database does not answer, or not in time
 └── OverloadedError      there is more work than can be done in time
@@ -93,6 +94,10 @@ class OutdatedBundleError(BundleError):
 
 class RegistryError(LabelwrightError):
     """The tracking server or the model registry does not answer as it should."""
+
+
+class EngineError(LabelwrightError):
+    """A cluster that cannot be reached, or does not do the work it was given."""
 
 
 class StorageError(LabelwrightError):

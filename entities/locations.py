@@ -50,6 +50,11 @@ class Location:
         """What leads here from anywhere: the whole path, or the address without its settings."""
         return str(self.local.resolve()) if self.local else self.text.partition("?")[0]
 
+    @property
+    def absolute(self) -> "Location":
+        """The same, by a path that does not depend on the current folder."""
+        return locate(self.address) if self.local else self
+
     def holds(self, other: "Location") -> bool:
         """Whether another location is this one or lies in it."""
         if self.filesystem is None or other.filesystem is None:

@@ -9,7 +9,7 @@ length: the many runs of letters in a name do not drown its few words.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,15 +56,17 @@ class FeatureRows(NamedTuple):
         return FeatureRows(indptr, self.indices[at], self.values[at], self.names[rows])
 
 
-def stacked(parts: Sequence[FeatureRows]) -> FeatureRows:
-    """The rows of one part after another."""
-    lengths = np.concatenate([np.diff(part.indptr) for part in parts])
-    return FeatureRows(
-        np.concatenate([[0], np.cumsum(lengths)]),
-        np.concatenate([part.indices for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.names for part in parts]),
-    )
+def filled(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
+    """The rows of one part after another, written into arrays that have the size for it."""
+    row, at = 0, 0
+    for part in parts:
+        count, size = len(part.names), len(part.indices)
+        rows.indptr[row + 1 : row + count + 1] = at + part.indptr[1:]
+        rows.names[row : row + count] = part.names
+        rows.indices[at : at + size] = part.indices
+        rows.values[at : at + size] = part.values
+        row, at = row + count, at + size
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)

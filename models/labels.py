@@ -1,5 +1,6 @@
 """The label set, and which labels entities have."""
 
+import collections
 import dataclasses
 import fnmatch
 import functools
@@ -13,6 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from entities.errors import RequestError
+
+TOGETHER = 1 << 20
+"""Rows whose labels are looked up at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +140,13 @@ class LabelMatrix:
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
     """The labels that at least `min_count` entities have."""
-    lists = _without_nulls(lists)
-    rows = pc.list_parent_indices(lists)
-    given = (
-        pa.table({"row": rows, "label": lists.flatten()}).group_by(["row", "label"]).aggregate([])
-    )
-    counts = given.group_by("label").aggregate([("row", "count")])
-    frequent = counts.filter(pc.greater_equal(counts["row_count"], min_count))["label"]
-    return LabelSet(tuple(sorted(n for n in frequent.to_pylist() if n)))
+    counts: collections.Counter[str | None] = collections.Counter()
+    for first in range(0, len(lists), TOGETHER):
+        some = _without_nulls(lists.slice(first, TOGETHER))
+        given = pa.table({"row": pc.list_parent_indices(some), "label": some.flatten()})
+        once = given.group_by(["row", "label"]).aggregate([])["label"].combine_chunks()
+        counts.update({one["values"]: one["counts"] for one in once.value_counts().to_pylist()})
+    return LabelSet(tuple(sorted(name for name in counts if name and counts[name] >= min_count)))
 
 
 def label_matrix(
@@ -157,9 +160,22 @@ def label_matrix(
 
     `open_groups` names the groups (`group_of`) of an open world: a row knows such a group if it has
     a label of it, which makes the group's others absent; else only what `absent` lists is absent:
-    labels, or a group for all labels of it.
-    In a row that is `partial` (bool[n]) the same holds of every label.
+    labels, or a group for all labels of it. In a row that is `partial` (bool[n]) the same holds of
+    every label.
     """
+    if len(lists) > TOGETHER:
+        return _stacked(
+            [
+                label_matrix(
+                    lists.slice(first, TOGETHER),
+                    labels,
+                    open_groups,
+                    None if absent is None else absent.slice(first, TOGETHER),
+                    None if partial is None else partial[first : first + TOGETHER],
+                )
+                for first in range(0, len(lists), TOGETHER)
+            ]
+        )
     lists = _without_nulls(lists)
     rows, ids = _looked_up(lists, labels)
     native = ids >= 0
@@ -206,6 +222,27 @@ def _partly_known(
         denied_indptr=indptr,
         denied_ids=denied,
     )
+
+
+def _stacked(parts: Sequence[LabelMatrix]) -> LabelMatrix:
+    """The rows of one part after another."""
+    return LabelMatrix(
+        _chained([part.indptr for part in parts]),
+        np.concatenate([part.ids for part in parts]),
+        parts[0].labels,
+        np.concatenate([part.foreign for part in parts]),
+        parts[0].open_ids,
+        np.concatenate([part.unknown for part in parts]),
+        np.concatenate([part.partial for part in parts]),
+        _chained([part.denied_indptr for part in parts]),
+        np.concatenate([part.denied_ids for part in parts]),
+    )
+
+
+def _chained(offsets: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """The offsets of one group of rows after another."""
+    lengths = np.concatenate([np.diff(each) for each in offsets])
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def group_of(label: str) -> str:

@@ -1,16 +1,15 @@
-"""Labelling whole files: batches are read, labelled by several threads, and written in order."""
+"""Labelling whole files: batches are read, labelled by a runner, and written in order."""
 
 import collections
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.fs
@@ -18,29 +17,18 @@ import pyarrow.fs
 from entities.columns import ColumnNames
 from entities.errors import RequestError, StorageError, reason
 from entities.locations import Location
-from entities.readers import ALIKE, Batch, files_of, read_batches
-from entities.tables import Entities
-from entities.writers import ANSWERS, FINGERPRINT, answer_file, answer_format
+from entities.readers import ALIKE, files_of, read_batches
+from entities.writers import answer_file, answer_format
 from models.bundle import Bundle
 from models.decisions import Question
-from models.fingerprints import fingerprints
 from models.home import home
 from service.journal import Journal, journal
 from service.previous import Previous
+from service.records import KNOWN, RECORDS, Done, Work
 from service.rejects import REJECTION, rejects_file
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-KNOWN = "known"
-RECORDS = pa.schema(
-    [
-        *ANSWERS,
-        pa.field(FINGERPRINT, pa.uint64()),
-        pa.field(REJECTION, pa.string()),
-        pa.field(KNOWN, pa.bool_()),
-    ]
-)
-"""What becomes of rows: their answers, why they were rejected, whether an earlier run knew them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +68,29 @@ class BulkReport:
 Advance = Callable[[int, float | None], object]
 """Told of rows as they are written, and of the share of the whole that has been read by then."""
 
+Runner = Callable[[Work, Job, int], Generator[Done, None, None]]
+"""Carries out work on all batches of a job but the rows before one, and gives them in order."""
 
-def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: None) -> BulkReport:
+
+def on_threads(work: Work, job: Job, skip: int) -> Generator[Done, None, None]:
+    """The runner of one process."""
+    with ThreadPoolExecutor(job.threads) as pool:
+        schema = work.bundle.labeler.schema
+        batches = read_batches(job.source, schema, labelled=False, skip=skip, columns=job.columns)
+        yield from _in_order(pool, work, batches, ahead=2 * job.threads)
+
+
+def label_file(
+    bundle: Bundle,
+    job: Job,
+    advance: Advance = lambda rows, share: None,
+    runner: Runner = on_threads,
+) -> BulkReport:
     """Label every row of the source into the target, in order.
 
     A row that the schema rejects has null labels, and its reason goes to `TARGET.rejects.jsonl`, of
     a standard stream to standard error. Until all is done, what has been done is kept in a journal,
-    see `journal_folder`. Raises DataError, RequestError, StorageError.
+    see `journal_folder`. Raises DataError, RequestError, StorageError, EngineError.
     """
     bundle.labeler.check(job.question)
     job.columns.check(bundle.labeler.schema)
@@ -101,30 +105,27 @@ def label_file(bundle: Bundle, job: Job, advance: Advance = lambda rows, share: 
         previous = _previous(job, made_by, report)
         if previous:
             stack.callback(previous.close)
-        work = _Work(bundle, job.question, previous)
+        work = Work(bundle, job.question, previous)
         kept = stack.enter_context(_kept(job, made_by))
         drafts = kept.folder if kept else None
         reject = stack.enter_context(rejects_file(job.target, drafts))
         write = stack.enter_context(answer_file(job.target, made_by, drafts))
-        pool = stack.enter_context(ThreadPoolExecutor(job.threads))
 
-        def finish(done: pa.Table, share: float | None) -> None:
-            write(done)
-            reject(done, report.rows)
-            _count(done, report)
-            advance(len(done), share)
+        def finish(records: pa.Table, share: float | None) -> None:
+            write(records)
+            reject(records, report.rows)
+            _count(records, report)
+            advance(len(records), share)
 
-        for done in kept.before() if kept else ():
-            finish(done, None)
+        for records in kept.before() if kept else ():
+            finish(records, None)
         report.resumed = report.rows
-        batches = read_batches(
-            job.source, bundle.labeler.schema, labelled=False, skip=report.rows, columns=job.columns
-        )
-        for batch, done in _in_order(pool, work, batches, ahead=2 * job.threads):
+        results = stack.enter_context(contextlib.closing(runner(work, job, report.rows)))
+        for done in results:
             if kept and job.resumable:
-                kept.add(done)
-            finish(done, batch.share)
-            report.warnings.update(batch.entities.warnings)
+                kept.add(done.records)
+            finish(done.records, done.share)
+            report.warnings.update(done.warnings)
     return report
 
 
@@ -133,40 +134,6 @@ def journal_folder(target: Location) -> Path:
     if target.local:
         return target.local.with_name(f".{target.name}.unfinished")
     return home() / "unfinished" / hashlib.sha256(target.text.encode()).hexdigest()[:16]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Work:
-    """What one thread does with one batch."""
-
-    bundle: Bundle
-    question: Question
-    previous: Previous | None
-
-    def __call__(self, batch: Batch) -> tuple[Batch, pa.Table]:
-        entities, labeler = batch.entities, self.bundle.labeler
-        prints = fingerprints(entities)
-        prints[list(entities.rejected)] = 0
-        known = np.zeros(len(entities), np.bool_)
-        if self.previous is None:
-            labels = labeler.label(entities, self.question).to_arrow(list(entities.rejected))
-        else:
-            known, old = self.previous.find(prints)
-            unknown = np.flatnonzero(~known)
-            new = labeler.label(entities.take(unknown), self.question).to_arrow(
-                np.flatnonzero(np.isin(unknown, list(entities.rejected))).tolist()
-            )
-            order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))
-            labels = pa.concat_arrays([old, new]).take(pa.array(order))
-        columns = [entities.ids, labels, pa.array(prints), _reasons(entities), pa.array(known)]
-        return batch, pa.table(columns, schema=RECORDS)
-
-
-def _reasons(entities: Entities) -> pa.StringArray:
-    """Why each row was rejected, null where it was not."""
-    if not entities.rejected:
-        return pa.nulls(len(entities), pa.string())
-    return pa.array([entities.rejected.get(row) for row in range(len(entities))], pa.string())
 
 
 def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previous | None:
@@ -226,10 +193,10 @@ def _state(file: Location) -> list[object]:
     return [file.path, info.size if info else None, info.mtime_ns if info else None]
 
 
-def _count(done: pa.Table, report: BulkReport) -> None:
-    report.rows += len(done)
-    report.rejected += len(done) - done[REJECTION].null_count
-    report.known += int(done[KNOWN].to_numpy().sum())
+def _count(records: pa.Table, report: BulkReport) -> None:
+    report.rows += len(records)
+    report.rejected += len(records) - records[REJECTION].null_count
+    report.known += int(records[KNOWN].to_numpy().sum())
 
 
 def _in_order(

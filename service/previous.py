@@ -45,7 +45,7 @@ class Previous:
                 f"{location} cannot be gone on from: it must be Parquet as `label` writes it "
                 f"({reason(error)})"
             ) from error
-        self._location = location
+        self.location = location
         self._rows = np.argsort(fingerprints, kind="stable").astype(np.int32)
         self._sorted = fingerprints[self._rows]
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class Previous:
             column = self._parquet.read_row_group(group, columns=["labels"])["labels"]
             return column.cast(ANSWERS.field("labels").type).combine_chunks()
         except _UNREADABLE as error:
-            raise DataError(f"{self._location} cannot be read: {reason(error)}") from error
+            raise DataError(f"{self.location} cannot be read: {reason(error)}") from error
 
     def _fingerprints(self, rows: list[int]) -> Hashes:
         """What was kept beside each group of rows."""

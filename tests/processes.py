@@ -16,7 +16,7 @@ import httpx
 
 LABELWRIGHT = str(Path(sys.executable).with_name("labelwright"))
 HOST = "127.0.0.1"
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +127,18 @@ def await_answer(url: str, alive: Callable[[], bool]) -> None:
     raise AssertionError(f"{url} does not answer")
 
 
+def await_port(port: int, alive: Callable[[], bool]) -> None:
+    """Wait until somebody listens on a port of this machine."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if not alive():
+            raise AssertionError(f"the process that should listen on port {port} has ended")
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody listens on port {port}")
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
@@ -160,6 +172,15 @@ sys.exit(main(arguments))
 """
 
 
+def striking(place: str, moment: str, by: signal.Signals, *arguments: object) -> list[str]:
+    """A command line that gets a signal right before or `after` its first call of a function.
+
+    `place` is `module:function` or `module:Class.method`: nothing else can tell when a process is
+    between two steps.
+    """
+    return [sys.executable, "-c", _STRUCK, place, moment, str(by.value), *map(str, arguments)]
+
+
 def struck(
     place: str,
     moment: str,
@@ -168,13 +189,9 @@ def struck(
     environment: Mapping[str, str],
     timeout: float = PATIENCE,
 ) -> Said:
-    """Run a command that gets a signal right before or `after` its first call of a function.
-
-    `place` is `module:function` or `module:Class.method`, of a library: nothing else can tell when
-    a process is between two steps.
-    """
+    """Run `striking` in a process of its own to its end."""
     done = subprocess.run(
-        [sys.executable, "-c", _STRUCK, place, moment, str(by.value), *map(str, arguments)],
+        striking(place, moment, by, *arguments),
         env=environment,
         capture_output=True,
         text=True,

@@ -21,6 +21,8 @@ from models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
 """The share of names whose entities are held out for test."""
+HASHED_TOGETHER = 1 << 16
+"""Rows whose texts are Python's at a time, where they take several times the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,9 +161,13 @@ def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
     return _hashes(given)
 
 
-def _hashes(texts: pa.StringArray) -> npt.NDArray[np.uint64]:
-    digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts.to_pylist())
-    return np.frombuffer(b"".join(digests), np.uint64)
+def _hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    hashes = np.empty(len(texts), np.uint64)
+    for first in range(0, len(texts), HASHED_TOGETHER):
+        some = texts.slice(first, HASHED_TOGETHER).to_pylist()
+        digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in some)
+        hashes[first : first + len(some)] = np.frombuffer(b"".join(digests), np.uint64)
+    return hashes
 
 
 class _DigestSink:

@@ -11,6 +11,7 @@ from models.compiled import compiled
 from models.features import FeatureSpace, number_columns, token_source
 from models.lookup import slot_of
 from models.tokens import Scratch, TokenSource, row_tokens
+from training.room import Room
 
 FEATURES_AT_MOST = 1 << 19
 ENTITIES_AT_LEAST = 2
@@ -23,20 +24,24 @@ Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int32]
 
 
-def fit_features(batches: Iterable[Entities], sample: Entities) -> FeatureSpace:
+def fit_features(
+    batches: Iterable[Entities], sample: Entities, room: Room | None = None
+) -> tuple[FeatureSpace, int]:
     """Count tokens over all batches and keep the frequent ones, most frequent first.
 
     `sample` is what the bin edges of number columns are taken from. A feature's weight is its
-    inverse document frequency ln((1 + n) / (1 + count)) + 1.
+    inverse document frequency ln((1 + n) / (1 + count)) + 1. Also says how many features the rows
+    of the batches have together.
     """
     edges = _bin_edges(sample)
-    counter = _TokenCounter()
+    counter = _TokenCounter(room or Room())
     for entities in batches:
         counter.add(token_source(entities, edges))
     keys, counts = counter.frequent(ENTITIES_AT_LEAST)
     order = np.lexsort((keys, -counts))[:FEATURES_AT_MOST]
     weights = np.log((1 + counter.rows) / (1 + counts[order])) + 1
-    return FeatureSpace(sample.schema, keys[order], weights.astype(np.float32), SHARES, edges)
+    space = FeatureSpace(sample.schema, keys[order], weights.astype(np.float32), SHARES, edges)
+    return space, int(counts[order].sum(dtype=np.int64))
 
 
 def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
@@ -53,11 +58,12 @@ def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
 class _TokenCounter:
     """A hash table from token to the number of entities that have it; it grows as needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
         self.rows = 0
         self._used = 0
-        self._keys = np.zeros(1 << 16, np.uint64)
-        self._counts = np.zeros(1 << 16, np.int32)
+        self._room = room
+        self._keys: Keys = room.zeros((1 << 16,), np.uint64)
+        self._counts: Counts = room.zeros((1 << 16,), np.int32)
 
     def add(self, source: TokenSource) -> None:
         """Count the tokens of some entities."""
@@ -75,8 +81,8 @@ class _TokenCounter:
         return self._keys[kept], self._counts[kept]
 
     def _grow(self) -> None:
-        keys = np.zeros(4 * len(self._keys), np.uint64)
-        counts = np.zeros(len(keys), np.int32)
+        keys = self._room.zeros((4 * len(self._keys),), np.uint64)
+        counts = self._room.zeros((len(keys),), np.int32)
         _move(self._keys, self._counts, keys, counts)
         self._keys, self._counts = keys, counts
 

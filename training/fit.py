@@ -1,7 +1,7 @@
 """Fitting a model: features, the linear stage, the reranker on held-out entities, the decisions."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, Self
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from entities.errors import DataError
 from entities.tables import Entities
 from models.decisions import BALANCED, BROAD, Decisions, Probabilities
-from models.features import FeatureRows, FeatureSpace, stacked
+from models.features import FeatureRows, FeatureSpace, filled
 from models.implications import Implications
 from models.labeler import Labeler, proposed
 from models.labels import LabelMatrix, LabelSet, label_set
@@ -40,8 +40,11 @@ from training.reranker import (
     fit_trees,
     label_rates,
 )
+from training.room import Room
 
 CHUNK = 4_096
+TOGETHER = 32
+"""Chunks that are made features of before any is put in its place."""
 LEAST_ROWS = 10
 VISITS = 30_000
 """Rows that a fit of the linear stage visits at least: few rows need more passes to settle."""
@@ -120,9 +123,15 @@ class _HeldOut:
 
 
 def fit_labeler(
-    data: LabelledEntities, configuration: Configuration, progress: Progress = silent
+    data: LabelledEntities,
+    configuration: Configuration,
+    progress: Progress = silent,
+    memory: int | None = None,
 ) -> Labeler:
-    """Fit a model on all rows; raises DataError where there is nothing to learn."""
+    """Fit a model on all rows; raises DataError where there is nothing to learn.
+
+    For `memory`, in bytes, see `Room`; it does not change the model.
+    """
     labels = label_set(data.labels, configuration.min_count)
     if not len(labels):
         raise DataError(f"no label has at least {configuration.min_count} rows")
@@ -136,7 +145,15 @@ def fit_labeler(
     relations = Relations.of(label_rates(matrix), as_bytes(shares))
     with ThreadPoolExecutor(configuration.threads) as pool:
         return _Fit(
-            data.entities, labels, matrix, relations, implications, configuration, progress, pool
+            data.entities,
+            labels,
+            matrix,
+            relations,
+            implications,
+            configuration,
+            progress,
+            pool,
+            Room(memory),
         ).run()
 
 
@@ -152,6 +169,7 @@ class _Fit:
     configuration: Configuration
     progress: Progress
     pool: ThreadPoolExecutor
+    room: Room
 
     def run(self) -> Labeler:
         features, rows = self._features()
@@ -165,11 +183,28 @@ class _Fit:
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
         starts = range(0, len(self.entities), CHUNK)
         chunks = [self.entities.slice(start, CHUNK) for start in starts]
-        features = fit_features(chunks, self.entities)
+        features, size = fit_features(chunks, self.entities, self.room)
         self.progress("features", 0.5)
-        rows = stacked(list(self.pool.map(features.transform, chunks)))
+        rows = filled(self._room_for(size), self._transformed(features, chunks))
         self.progress("features", 0.5)
         return features, rows
+
+    def _transformed(
+        self, features: FeatureSpace, chunks: Sequence[Entities]
+    ) -> Iterator[FeatureRows]:
+        """The feature rows of some chunks after another, few of them at a time."""
+        for first in range(0, len(chunks), TOGETHER):
+            yield from self.pool.map(features.transform, chunks[first : first + TOGETHER])
+
+    def _room_for(self, size: int) -> FeatureRows:
+        """Room for the feature rows of all entities, which have so many features together."""
+        rows = len(self.entities)
+        return FeatureRows(
+            np.zeros(rows + 1, np.int64),
+            self.room.zeros((size,), np.int32),
+            self.room.zeros((size,), np.float32),
+            np.zeros(rows, np.uint64),
+        )
 
     def _linear(self, rows: FeatureRows, features: int) -> tuple["_HeldOut", LinearStage]:
         """The linear stage fitted on all rows, and what stages without some of them say of those.
@@ -190,8 +225,7 @@ class _Fit:
                 continue
             stage = self._stage(rows, features, _orders(random, inside, passes))
             namesakes = learn_namesakes(rows.names[inside], self.matrix.take(inside))
-            held_out = rows.take(outside), self.matrix.take(outside), names[outside]
-            parts.append(self._score_held_out(stage, namesakes, *held_out))
+            parts.append(self._score_held_out(stage, namesakes, rows, outside, names))
             scored += len(outside)
             if scored >= configuration.enough:
                 break
@@ -207,6 +241,7 @@ class _Fit:
             self.configuration.cost,
             self.configuration.threads,
             lambda part: self.progress("linear stage", part * share),
+            self.room,
         )
 
     def _fits(self, rows: int) -> int:
@@ -219,12 +254,12 @@ class _Fit:
         stage: LinearStage,
         namesakes: Namesakes,
         rows: FeatureRows,
-        truth: LabelMatrix,
+        outside: RowOrder,
         names: npt.NDArray[np.uint64],
     ) -> _HeldOut:
         def score(start: int) -> _HeldOut:
-            span = np.arange(start, min(start + CHUNK, len(truth)))
-            part, labels = rows.take(span), truth.take(span)
+            span = outside[start : start + CHUNK]
+            part, labels = rows.take(span), self.matrix.take(span)
             scores, chosen = proposed(stage, self.implications, part, self.configuration.candidates)
             recalled = namesakes.recall(part.names, chosen)
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
@@ -234,7 +269,7 @@ class _Fit:
                 pairs, chosen, labels.contains(chosen), known, names[span], len(labels.ids), *others
             )
 
-        return _merged(list(self.pool.map(score, range(0, len(truth), CHUNK))))
+        return _merged(list(self.pool.map(score, range(0, len(outside), CHUNK))))
 
     def _rerank(self, held_out: _HeldOut) -> tuple[Reranker, Decisions]:
         rate, company = label_rates(self.matrix), self.relations.company

@@ -49,6 +49,7 @@ class Task:
 
     `columns` says what the files call the columns of the schema.
     `feedback` names the corrections to learn from: a database, or a file that was exported.
+    For `memory`, in bytes, see `training.room`.
     """
 
     data: Sequence[Where]
@@ -59,6 +60,7 @@ class Task:
     promote: bool = True
     columns: ColumnNames = ALIKE
     feedback: str | None = None
+    memory: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Out
     material, started = prepared.material, prepared.started
     data, test = material.train, material.test
     warnings = [*data.warnings, *_left_behind(task.name)]
-    labeler = fit_labeler(data, task.configuration, progress)
+    labeler = fit_labeler(data, task.configuration, progress, task.memory)
     answers, truth = judged(labeler, test, Question(), task.configuration.threads)
     evaluation = evaluate(answers, truth)
     reviewed = _reviewed(task, material, labeler)

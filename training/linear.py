@@ -21,6 +21,7 @@ from models.features import FeatureRows
 from models.instructions import narrowed, prefetch, widened
 from models.labels import LabelMatrix
 from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, padded
+from training.room import Room
 
 TOGETHER = 128
 """Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
@@ -46,12 +47,13 @@ def fit_linear(
     cost: float,
     threads: int,
     advance: Callable[[float], None] = lambda share: None,
+    room: Room | None = None,
 ) -> LinearStage:
     """Fit one classifier for each label.
 
     A pass is the order in which it walks the rows; rows that no pass names are left out, and so are
     pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
-    done.
+    done; the dual variables lie in `room`.
     """
     firsts = range(0, labels.labels, TOGETHER)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
@@ -60,7 +62,7 @@ def fit_linear(
         width = min(TOGETHER, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
-        duals = np.zeros((len(labels), width), np.float32)
+        duals = (room or Room()).zeros((len(labels), width), np.float32)
         for order in passes:
             _descend(
                 rows.indptr,

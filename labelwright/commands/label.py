@@ -46,11 +46,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "as before, are taken over, if the model and the question are the same",
     )
     parser.add_argument(
+        "--engine",
+        type=_engine,
+        metavar="ray[=ADDRESS]",
+        help="label on a Ray cluster: at ADDRESS or RAY_ADDRESS, else one of --threads workers "
+        "that is started here; Parquet is shared out among the nodes, which must see INPUT",
+    )
+    parser.add_argument(
         "--format",
         choices=STREAM_FORMATS,
         default=STREAM_FORMATS[0],
         help="of standard streams (default: jsonl)",
     )
+
+
+def _engine(text: str) -> str:
+    """`ray`, or `ray=ADDRESS`: the address, empty where none is given."""
+    name, equals, address = text.partition("=")
+    if name != "ray" or (equals and not address):
+        raise argparse.ArgumentTypeError("must be ray or ray=ADDRESS")
+    return address
 
 
 def run(given: argparse.Namespace) -> None:
@@ -59,7 +74,8 @@ def run(given: argparse.Namespace) -> None:
     from entities.readers import files_of
     from models.decisions import Question
     from models.registry import load_model
-    from service.bulk import Job, journal_folder, label_file
+    from service.bulk import Job, journal_folder, label_file, on_threads
+    from service.cluster import on_ray
 
     job = Job(
         locate(given.input, given.format),
@@ -71,6 +87,7 @@ def run(given: argparse.Namespace) -> None:
         options.column_names(given),
     )
     files_of(job.source)  # before what takes long
+    runner = on_threads if given.engine is None else on_ray(given.engine or None)
     bundle = load_model(given.model).bundle
     with tqdm(unit="row", unit_scale=True, disable=None, leave=False) as bar:
 
@@ -80,7 +97,7 @@ def run(given: argparse.Namespace) -> None:
             bar.update(rows)
 
         try:
-            report = label_file(bundle, job, advance)
+            report = label_file(bundle, job, advance, runner)
         except StorageError as error:
             if journal_folder(job.target).exists():
                 raise StorageError(f"{error}; {_KEPT}") from error

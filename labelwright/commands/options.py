@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -25,6 +26,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def size(text: str) -> int:
+    """Bytes, for argparse: a whole number with or without KB, MB or GB."""
+    found = re.fullmatch(r"(\d+)([KMG]?)B?", text.strip().upper())
+    if found is None or not int(found[1]):
+        raise argparse.ArgumentTypeError("must be a size like 16GB or 500MB")
+    return int(found[1]) << (10 * " KMG".index(found[2] or " "))
 
 
 def whole(text: str) -> int:
@@ -173,6 +182,7 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
         promote=promote,
         columns=columns,
         feedback=None if corrections is None else feedback(corrections),
+        memory=vars(given).get("memory"),
     )
 
 

@@ -53,6 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--configuration", metavar="FILE", help="TOML as `labelwright tune` prints it"
     )
     options.add_threads(parser)
+    parser.add_argument(
+        "--memory",
+        type=options.size,
+        metavar="SIZE",
+        help="how much of the features and of the fit's variables lies in memory, like 16GB; the "
+        "rest lies in files of LABELWRIGHT_HOME, and the model is the same (default: all)",
+    )
     parser.add_argument("--no-promote", action="store_true", help="register, but change no alias")
     options.add_json(parser)
 

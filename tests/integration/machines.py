@@ -1,5 +1,6 @@
 """What integration tests need of the machine they run on."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -34,6 +35,18 @@ def postgresql() -> Path:
     if not found:
         _stop("this test needs a PostgreSQL server: apt-get install postgresql")
     return found[-1].parent
+
+
+def need_package(name: str) -> None:
+    """Skip where a Python package is missing; in CI that is a failure."""
+    if importlib.util.find_spec(name) is None:
+        _stop(f"this test needs {name}: pip install {name}")
+
+
+def need_command(name: str, install: str) -> None:
+    """Skip where a command is missing, and say how to get it; in CI that is a failure."""
+    if shutil.which(name) is None:
+        _stop(f"this test needs {name}: {install}")
 
 
 def _major(program: Path) -> int:

@@ -4,29 +4,19 @@ import dataclasses
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
 from tests.entities.importers.published import OVERTURE, overture_place
-from tests.processes import (
-    HOST,
-    LABELWRIGHT,
-    PATIENCE,
-    Said,
-    await_answer,
-    environment,
-    free_port,
-    spawn,
-)
+from tests.integration.stores import object_store
+from tests.processes import LABELWRIGHT, PATIENCE, Said, environment, spawn
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -61,23 +51,8 @@ class Store:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, world: "World") -> Iterator[Store]:
-    port = free_port()
-    url = f"http://{HOST}:{port}"
-    server = subprocess.Popen(
-        [str(Path(sys.executable).with_name("moto_server")), "-H", HOST, "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        await_answer(url, lambda: server.poll() is None)
-        httpx.put(f"{url}/{BUCKET}").raise_for_status()
-        settings = {
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
-            "AWS_ENDPOINT_URL": url,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        store = Store(url, environment(world.home) | settings)
+    with object_store(tmp_path_factory.mktemp("store"), BUCKET) as (_, settings):
+        store = Store(settings["AWS_ENDPOINT_URL"], environment(world.home) | settings)
         table = pq.read_table(world.data)
         for part in range(3):
             pq.write_table(
@@ -86,9 +61,6 @@ def store(tmp_path_factory: pytest.TempPathFactory, world: "World") -> Iterator[
                 filesystem=store.filesystem,
             )
         yield store
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture(scope="module")

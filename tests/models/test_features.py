@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from entities.schema import EntitySchema
 from entities.tables import Entities, conform, from_records
-from models.features import FeatureRows, FeatureSpace, number_columns, stacked, token_source
+from models.features import FeatureRows, FeatureSpace, filled, number_columns, token_source
 from models.labeler import Labeler
 from models.tokens import GROUPS, group_of, row_tokens, scratch, tokens_at_most
 
@@ -227,6 +227,18 @@ def test_the_order_of_rows_makes_no_difference(records: list[dict[str, Any]], ra
     random.shuffle(order)
     shuffled = entities_of(*(records[row] for row in order))
     assert_same(space.transform(shuffled), space.transform(entities).take(np.array(order)))
+
+
+def stacked(parts: list[FeatureRows]) -> FeatureRows:
+    """The rows of one part after another."""
+    rows, size = sum(len(part.names) for part in parts), sum(len(part.indices) for part in parts)
+    room = (
+        np.zeros(rows + 1, np.int64),
+        np.zeros(size, np.int32),
+        np.zeros(size, np.float32),
+        np.zeros(rows, np.uint64),
+    )
+    return filled(FeatureRows(*room), parts)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1_000])

@@ -1,0 +1,176 @@
+"""Whole files on a Ray cluster of several nodes, each of which is processes of this machine."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from entities.locations import locate
+from models.registry import load_model
+from service.bulk import BulkReport, Job, label_file, on_threads
+from service.cluster import on_ray
+from tests.integration.machines import need_package
+from tests.processes import Said, environment, spawn
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+    from tests.conftest import World
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
+FILES, GROUPS = 40, 2
+PATIENCE = 300.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator["Cluster"]:
+    """A head that does no work, and two nodes that do."""
+    need_package("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def folder(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Parquet files of which one can be read in parts; rows without ids, and a rejected one."""
+    folder = tmp_path_factory.mktemp("rows")
+    table = pq.read_table(world.data).drop_columns(["labels"])
+    ids = np.where(np.arange(len(table)) % 3 == 0, None, table["id"].to_numpy(False))
+    table = table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))
+    at = np.zeros(len(table))
+    at[7] = 200
+    table = table.append_column("lat", pa.array(at)).append_column("lon", pa.array(at / 2))
+    for number in range(FILES):
+        pq.write_table(table.slice(10 * number), folder / f"{number:02}.parquet")
+    many = pa.concat_tables([table] * 15).slice(0, GROUPS * 16_384 + 100)
+    pq.write_table(many, folder / "many.parquet", row_group_size=16_384)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(world: "World", folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The answers of one process."""
+    target = tmp_path_factory.mktemp("here") / "out.parquet"
+    assert label(world, folder, target).code == 0
+    return target
+
+
+def label(world: "World", source: object, target: Path, *more: object) -> Said:
+    question = ("label", source, target, "--model", world.uri, *more)
+    return spawn(*question, environment=environment(world.home), timeout=PATIENCE)
+
+
+def rejects(target: Path) -> list[Any]:
+    lines = Path(f"{target}.rejects.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_cluster_gives_the_answers_of_one_process(
+    cluster: "Cluster", world: "World", folder: Path, here: Path, tmp_path: Path
+) -> None:
+    target, engine = tmp_path / "out.parquet", ("--engine", f"ray={cluster.address}")
+    said = label(world, folder, target, *engine)
+    assert said.code == 0, said.err
+    assert len(said.err.splitlines()) == 1, said.err
+    assert target.read_bytes() == here.read_bytes()
+    assert rejects(target) == rejects(here) != []
+    again = label(world, folder, tmp_path / "again.parquet", *engine, "--previous", here)
+    assert "known before" in again.err, again.err
+    assert (tmp_path / "again.parquet").read_bytes() == here.read_bytes()
+
+
+def test_a_node_that_is_killed_loses_and_repeats_nothing(
+    cluster: "Cluster", trained: None, world: "World", folder: Path, here: Path, tmp_path: Path
+) -> None:
+    job = Job(locate(folder), locate(tmp_path / "out.parquet"))
+    victim = cluster.add_node(num_cpus=1)
+    killed: list[float] = []
+
+    def kill(rows: int, share: float | None) -> None:
+        if not killed:
+            killed.append(share or 1)
+            cluster.remove_node(victim, allow_graceful=False)
+
+    bundle = load_model(world.uri).bundle
+    report = label_file(bundle, job, kill, on_ray(cluster.address))
+    assert killed[0] < 0.1
+    assert report == BulkReport(pq.read_table(here).num_rows, len(rejects(here)))
+    assert (tmp_path / "out.parquet").read_bytes() == here.read_bytes()
+
+
+@pytest.fixture
+def trained(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shared world as the environment of this process."""
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+class _StoppedError(Exception):
+    """Stops work on the way."""
+
+
+def test_work_that_was_stopped_is_gone_on_with_by_either_engine(
+    cluster: "Cluster", trained: None, world: "World", folder: Path, here: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.parquet"
+    job = Job(locate(folder), locate(target), resume=True)
+    bundle = load_model(world.uri).bundle
+
+    def stop(rows: int, share: float | None) -> None:
+        raise _StoppedError
+
+    for runner in (on_ray(cluster.address), on_threads):
+        with pytest.raises(_StoppedError):
+            label_file(bundle, job, stop, runner)
+    report = label_file(bundle, job, runner=on_ray(cluster.address))
+    assert 0 < report.resumed < report.rows
+    assert target.read_bytes() == here.read_bytes()
+
+
+def test_text_and_a_cluster_that_is_started_here(world: "World", tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("name,lat,lon\nPizzeria Napoli,41,12\nNowhere,200,0\n")
+    for target, engine in (("here.jsonl", ()), ("there.jsonl", ("--engine", "ray"))):
+        said = label(world, source, tmp_path / target, *engine, "--threads", 1)
+        assert said.err == f"2 rows, 1 of them rejected -> {tmp_path / target}\n"
+    assert (tmp_path / "here.jsonl").read_bytes() == (tmp_path / "there.jsonl").read_bytes()
+
+
+def test_what_cannot_be_done_is_a_clear_error(
+    cluster: "Cluster", world: "World", folder: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    whole = (folder / "00.parquet").read_bytes()
+    (bad / "0.parquet").write_bytes(whole)
+    (bad / "1.parquet").write_bytes(
+        bytes([*whole[:8], *[255] * (len(whole) // 2)]) + whole[8 + len(whole) // 2 :]
+    )
+    there = f"ray={cluster.address}"
+    for code, source, engine, word in (
+        (3, bad, there, f"{bad}/1.parquet cannot be read: "),
+        (3, "-", there, "a cluster cannot read a standard stream"),
+        (1, folder, "ray=127.0.0.1:9", "the cluster failed: "),
+        (2, folder, "ray=", "must be ray or ray=ADDRESS"),
+    ):
+        said = label(world, source, tmp_path / "out.parquet", "--engine", engine)
+        assert said.code == code, said.err
+        assert word in said.err.splitlines()[-1], said.err
+        assert code == 2 or len(said.err.splitlines()) == 1, said.err

@@ -1,0 +1,254 @@
+"""The record on shared servers: MLflow on PostgreSQL, artifacts in an object store."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import BRANDS
+from tests.integration.stores import Server, database, object_store, relay
+from tests.processes import (
+    HOST,
+    PATIENCE,
+    Said,
+    Service,
+    await_answer,
+    environment,
+    free_port,
+    serving,
+    spawn,
+    striking,
+)
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+BUCKET, NAME = "artifacts", "record"
+ROWS, ASKED = 600, 40
+
+
+_VERSIONS = """
+import json, sys
+from models.registry import reached
+
+with reached() as client:
+    found = client.search_model_versions(f"name='{sys.argv[1]}'")
+    champion = client.get_model_version_by_alias(sys.argv[1], "champion").version
+print(json.dumps({str(each.version): each.version == champion for each in found}))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """The servers, and the environment of all who use them."""
+
+    folder: Path
+    database: Server
+    store: Server
+    settings: Mapping[str, str]
+
+    @property
+    def data(self) -> Path:
+        """Rows to learn from and to ask for."""
+        return self.folder / "rows.parquet"
+
+    def environment(self, home: str) -> dict[str, str]:
+        """That of a process with a state folder of its own."""
+        return {**environment(self.folder / home), **self.settings}
+
+    def run(self, *arguments: object, home: str = "training") -> Said:
+        """A command of ours to its end."""
+        return spawn(*arguments, environment=self.environment(home), timeout=400)
+
+    def versions(self) -> dict[str, bool]:
+        """All versions that are registered, and whether they are the champion."""
+        command = [sys.executable, "-c", _VERSIONS, NAME]
+        settings = self.environment("asking")
+        said = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+        found: dict[str, bool] = json.loads(said.stdout)
+        return found
+
+
+@pytest.fixture(scope="module")
+def record() -> Iterator[Record]:
+    """The servers with one champion; the database's user must reach the folder."""
+    folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
+    folder.chmod(0o755)
+    pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), folder / "rows.parquet")
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        base, address = stack.enter_context(database(folder, "mlflow"))
+        store, keys = stack.enter_context(object_store(folder, BUCKET))
+        way = stack.enter_context(relay(folder, store.port))
+        server = stack.enter_context(_tracking(folder, address, keys, way.port))
+        settings = {"MLFLOW_TRACKING_URI": f"http://{HOST}:{server.port}"}
+        made = Record(folder, base, way, settings)
+        said = made.run("train", "--data", made.data, "--name", NAME, "--threads", 1)
+        assert said.code == 0, said.err
+        yield made
+
+
+@contextlib.contextmanager
+def _tracking(folder: Path, address: str, keys: Mapping[str, str], store: int) -> Iterator[Server]:
+    """The MLflow server, the only one who has the keys of the store."""
+    port = free_port()
+    given = ("--host", HOST, "--port", port, "--workers", 1)
+    places = ("--backend-store-uri", address, "--artifacts-destination", f"s3://{BUCKET}")
+    program = Path(sys.executable).with_name("mlflow")
+    more = {"AWS_ENDPOINT_URL": f"http://{HOST}:{store}", "AWS_MAX_ATTEMPTS": "2"}
+    variables = [f"{name}={value}" for name, value in {**keys, **more}.items()]
+    command = ("env", *variables, program, "server", *given, *places)
+    server = Server(command, port, folder / "tracking.log")
+    try:
+        server.start()
+        await_answer(f"http://{HOST}:{port}/health", server.runs)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def services(record: Record) -> Iterator[list[Service]]:
+    """Two services, each with a state folder of its own."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(_service(record, name)) for name in ("first", "second")]
+
+
+@contextlib.contextmanager
+def _service(record: Record, name: str) -> Iterator[Service]:
+    folder = record.folder / f"service-{name}"
+    folder.mkdir()
+    settings = record.environment(name)
+    question = ("--model", f"models:/{NAME}@champion")
+    with serving(*question, environment=settings, folder=folder) as service:
+        yield service
+
+
+def ask(service: Service) -> tuple[str, list[Any]]:
+    """The version that answers, and what it answers for the same few entities."""
+    names = pq.read_table(BRANDS)["name"].slice(0, ASKED).to_pylist()
+    entities = [{"id": str(number), "name": name} for number, name in enumerate(names)]
+    with service.client() as client:
+        answer = client.post("/v1/labels", json={"entities": entities})
+    answer.raise_for_status()
+    content = answer.json()
+    return content["model"]["version"], content["results"]
+
+
+class Asking:
+    """Asks services again and again, until it is told to stop."""
+
+    def __init__(self, services: list[Service]) -> None:
+        self.answers: list[tuple[str, list[Any]]] = []
+        self.failed: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(one,)) for one in services]
+
+    def _ask(self, service: Service) -> None:
+        while not self._stop.is_set():
+            try:
+                self.answers.append(ask(service))
+            except httpx.HTTPError as error:
+                self.failed.append(repr(error))
+            time.sleep(0.02)
+
+    def __enter__(self) -> "Asking":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+
+def right(record: Record, version: str, folder: Path) -> list[Any]:
+    """What a version answers, from a service of its own."""
+    folder.mkdir()
+    settings = record.environment("right")
+    with serving(
+        "--model", f"models:/{NAME}/{version}", environment=settings, folder=folder
+    ) as one:
+        return ask(one)[1]
+
+
+def test_two_services_answer_rightly_while_a_training_promotes(
+    record: Record, services: list[Service], tmp_path: Path
+) -> None:
+    more = ("--seed", 1, "--threads", 1, "--no-promote")
+    with Asking(services) as asking:
+        trained = record.run("train", "--data", record.data, "--name", NAME, *more)
+        promoted = record.run("promote", NAME, 2, "--force")
+    assert trained.code == 0, trained.err
+    assert promoted.code == 0, promoted.err
+    assert record.versions() == {"1": False, "2": True}
+    assert not asking.failed
+    assert len(asking.answers) > 5
+    answered = {version for version, _ in asking.answers}
+    assert answered <= {"1", "2"}
+    expected = {version: right(record, version, tmp_path / version) for version in answered}
+    for version, results in asking.answers:
+        assert results == expected[version]
+    assert not list((record.folder / "training").glob("artifacts/*"))  # all of it is in the store
+
+
+@pytest.mark.parametrize("away", ["database", "store"])
+def test_a_server_that_goes_away_stops_the_training_and_not_the_services(
+    record: Record, services: list[Service], away: str
+) -> None:
+    before = record.versions()
+    place = {"database": "training.runs:experiment", "store": "training.tracking:write_run"}[away]
+    server = record.database if away == "database" else record.store
+    arguments = ("train", "--data", record.data, "--name", NAME, "--seed", 2, "--threads", 1)
+    training = subprocess.Popen(
+        striking(place, "before", signal.SIGSTOP, *arguments),
+        env=record.environment("training"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        await_stop(training.pid)
+        server.stop(signal.SIGINT)
+        with Asking(services) as asking:
+            os.kill(training.pid, signal.SIGCONT)
+            said = training.communicate(timeout=400)[1].splitlines()
+            fresh = record.run("label", record.data, "-", "--model", f"models:/{NAME}@champion")
+    finally:
+        training.kill()
+        training.wait()
+        server.start()
+    assert training.returncode in (5, 6), said
+    assert len(said) == 1, said
+    assert said[0].startswith("labelwright: "), said
+    if away == "database":
+        assert fresh.code == 5, fresh.err
+        assert len(fresh.err.splitlines()) == 1, fresh.err
+    assert len(asking.answers) > 5
+    assert not asking.failed
+
+    assert record.versions() == before
+    said_again = record.run(*arguments)
+    assert said_again.code == 0, said_again.err
+    assert len(record.versions()) == len(before) + 1
+
+
+def await_stop(process: int) -> None:
+    """Wait until a process has been stopped."""
+    deadline = time.monotonic() + 2 * PATIENCE
+    while psutil.Process(process).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline, "the training does not come to that point"
+        time.sleep(0.05)

@@ -1,0 +1,72 @@
+"""A training within a limit of memory, on real places: less memory, and the same model."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.training_memory import memory_of, write_made
+
+PLACES = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "places"
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(1_800),
+    pytest.mark.skipif(
+        not PLACES.exists(), reason=f"no real places at {PLACES}: set LABELWRIGHT_DATA"
+    ),
+]
+ROWS = 60_000
+THREADS = 2
+DUALS = THREADS * ROWS * 128 * 4
+"""What the dual variables of all threads take; features take about as much again."""
+FIT = """
+import json, sys
+from entities.schema import load_schema
+from models.bundle import content_hash
+from training.data import read_labelled
+from training.fit import Configuration, fit_labeler
+
+data, memory, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+rows = read_labelled([data], load_schema("places"))
+quick = Configuration(passes=1, trees=5, folds=2, threads=threads)
+stages = []
+
+def progress(stage, share):
+    if stage not in stages:
+        stages.append(stage)
+        print(stage, flush=True)
+
+print(content_hash(fit_labeler(rows, quick, progress, memory)))
+"""
+
+
+def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
+    """The content hash of a model, and the most memory of its own that its first pass had."""
+    command = [sys.executable, "-c", FIT, str(data), json.dumps(memory), str(THREADS)]
+    settings = {**os.environ, "LABELWRIGHT_HOME": str(home)}
+    said: list[str] = []
+    peak = 0
+    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
+        reader = threading.Thread(target=lambda: said.extend(map(str.strip, process.stdout or ())))
+        reader.start()
+        while process.poll() is None:
+            if said[-1:] == ["features"]:  # from then on until the first pass has been made
+                peak = max(peak, memory_of(process.pid)[0])
+            time.sleep(0.02)
+        reader.join()
+    assert process.returncode == 0
+    return said[-1], peak
+
+
+def test_a_limit_of_memory_bounds_it_and_changes_nothing_else(tmp_path: Path) -> None:
+    write_made(PLACES / "train.parquet", tmp_path / "data", ROWS)
+    whole, unbounded = fitted(tmp_path / "data", tmp_path / "home", None)
+    model, bounded = fitted(tmp_path / "data", tmp_path / "home", 1 << 20)
+    assert model == whole
+    assert bounded < unbounded - DUALS
+    assert not list((tmp_path / "home").iterdir())
