@@ -10,6 +10,7 @@ from service.engine import Engine
 from service.health import health
 from service.labels import labelling
 from service.model import model_and_labels
+from service.pages import page
 from service.problems import PROBLEM, answer_errors
 
 
@@ -39,4 +40,5 @@ def create_app(engine: Engine) -> fastapi.FastAPI:
     app.include_router(model_and_labels(engine.model))
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))
+    app.mount("/", page())
     return app

@@ -29,6 +29,7 @@ from training.judging import judged
 from training.markdown import code
 from training.metrics import Evaluation, evaluate
 from training.subject import Findings, Subject
+from training.summary import summary
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -179,6 +180,8 @@ def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, track
     from training.report import write_report  # drawing takes a second to import
 
     train, test = subject.train, subject.test
+    artifacts = folder / "artifacts"
+    findings = write_report(artifacts, subject)
     metrics = dataclasses.asdict(subject.evaluation.metrics)
     details = {
         "name": task.name,
@@ -188,12 +191,17 @@ def _record(task: Task, subject: Subject, folder: Path) -> tuple[Findings, track
         "test_data": test.fingerprint,
         "configuration": dataclasses.asdict(task.configuration),
         "metrics": metrics,
+        "report": summary(subject, findings),
     }
+<<<<<<< HEAD
     bundle, artifacts = folder / "bundle", folder / "artifacts"
     profile = Profile.of(subject.labeler, test.entities)
     manifest = write_bundle(subject.labeler, bundle, subject.version, details, profile)
+=======
+    bundle = folder / "bundle"
+    manifest = write_bundle(subject.labeler, bundle, subject.version, details)
+>>>>>>> 4633d61 (feat: a page to try, review and see the model)
     canned.check(read_bundle(bundle))  # what is registered has been read back once
-    findings = write_report(artifacts, subject)
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")
         rows = row_hashes(train.entities)
