@@ -78,7 +78,8 @@ async function ranked(entities, known) {
     const said = await ask("v1/labels", { method: "POST", body: { entities: plain, policy: POLICY, top_k: 8 } });
     said.results.forEach((result, i) => {
       const { rank, reasons } = worth(part[i], result, { labels: known.labels, policy: POLICY });
-      if (!result.error) queue.push({ entity: plain[i], result, rank, reasons, verdicts: new Map(), chosen: 0 });
+      const item = { entity: plain[i], model: said.model, result, rank, reasons, verdicts: new Map(), chosen: 0 };
+      if (!result.error) queue.push(item);
     });
   }
   if (!queue.length) throw new Error("no row can be labelled");
@@ -189,7 +190,7 @@ async function save(session) {
   }
 }
 
-function correction(session, { entity, result, verdicts }) {
+function correction(session, { entity, model, result, verdicts }) {
   const listed = result.labels.map((label) => label.label);
   const of = (value) => [...verdicts].filter(([, verdict]) => verdict === value).map(([label]) => label);
   const accepted = of("accept");
@@ -200,6 +201,7 @@ function correction(session, { entity, result, verdicts }) {
     confirmed: accepted.filter((label) => listed.includes(label)),
     added: accepted.filter((label) => !listed.includes(label)),
     denied: of("reject"),
+    shown: { model, labels: result.labels },
   };
 }
 
