@@ -29,11 +29,16 @@ export async function show(main) {
     h("p", { className: "quiet" }, `On ${(model.metrics.rows ?? 0).toLocaleString()} test rows; ${model.labels.toLocaleString()} labels.`),
     ...moved(drift),
     ...compared(comparison),
-    report.reliability?.length > 0 && h("div", { className: "charts" }, reliability(report.reliability), frequencies(rows)),
+    ...charts(report, rows),
     ...labelTable(rows),
     ...sliceTable(report.slices),
     ...promiseTable(report.promises),
   );
+}
+
+function charts(report, rows) {
+  if (!report.reliability?.length) return [];
+  return [h("div", { className: "charts" }, reliability(report.reliability), frequencies(rows))];
 }
 
 /** What a path answers, or null where there is no such thing or no right to it. */
@@ -115,12 +120,31 @@ function promiseTable(promises) {
 
 function moved(drift) {
   if (!drift) return [];
-  return [h("h2", {}, "Drift"), h("pre", {}, JSON.stringify(drift, null, 1))];
+  const shifts = [...drift.fields, ...drift.scores, ...drift.labels].filter((shift) => shift.psi > 0);
+  return [
+    h("h2", {}, "Drift"),
+    h("p", {}, `${drift.verdict} (${drift.rows.toLocaleString()} rows seen)`),
+    shifts.length > 0 &&
+      h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Drift" },
+        table(["what", "index (PSI)", "moved"], shifts.map((shift) => [
+          shift.name, shift.psi.toFixed(3), shift.moved ? "yes" : "",
+        ]))),
+  ].filter(Boolean);
 }
 
 function compared(comparison) {
-  if (!comparison) return [];
-  return [h("h2", {}, "Champion beside challenger"), h("pre", {}, JSON.stringify(comparison, null, 1))];
+  if (!comparison?.challenger) return [];
+  const { champion, challenger, entities, alike, labels } = comparison;
+  const differing = labels.filter((label) => label.champion || label.challenger);
+  return [
+    h("h2", {}, "Champion beside challenger"),
+    h("p", {}, `Versions ${champion.version} and ${challenger.version} asserted the same for `,
+      `${alike.toLocaleString()} of ${entities.toLocaleString()} entities.`),
+    h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Champion and challenger" },
+      table(["label", "both", "only the champion", "only the challenger"], differing.map((label) => [
+        label.label, whole(label.both), whole(label.champion), whole(label.challenger),
+      ]))),
+  ];
 }
 
 function table(header, rows) {
