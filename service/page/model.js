@@ -135,14 +135,14 @@ function moved(drift) {
 function compared(comparison) {
   if (!comparison?.challenger) return [];
   const { champion, challenger, entities, alike, labels } = comparison;
-  const differing = labels.filter((label) => label.champion || label.challenger);
+  const differing = labels.filter((label) => label.champion_only || label.challenger_only);
   return [
     h("h2", {}, "Champion beside challenger"),
     h("p", {}, `Versions ${champion.version} and ${challenger.version} asserted the same for `,
       `${alike.toLocaleString()} of ${entities.toLocaleString()} entities.`),
     h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Champion and challenger" },
       table(["label", "both", "only the champion", "only the challenger"], differing.map((label) => [
-        label.label, whole(label.both), whole(label.champion), whole(label.challenger),
+        label.label, whole(label.both), whole(label.champion_only), whole(label.challenger_only),
       ]))),
   ];
 }
