@@ -15,6 +15,7 @@ from service.keys import Doorkeeper
 from service.labels import labelling
 from service.model import model_and_labels
 from service.observer import Observer
+from service.pages import page
 from service.problems import PROBLEM, answer_errors
 from service.reference import reference
 from service.tracing import tracing
@@ -62,4 +63,5 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))
     app.include_router(feedback(engine, corrections))
+    app.include_router(page())
     return app

@@ -34,6 +34,15 @@ def model_and_labels(model: Model) -> fastapi.APIRouter:
             "labelwright": manifest.labelwright,
         }
 
+    @router.get("/model/report")
+    async def report() -> dict[str, Any]:
+        """How the model did on its test rows: by label, by slice, its promises and reliability.
+
+        `labels` has a column for each figure, in the order of `GET /v1/labels`.
+        """
+        told: dict[str, Any] = manifest.details.get("report", {})
+        return told
+
     @router.get("/labels")
     def search(
         search: Annotated[str, Query(max_length=200)] = "",

@@ -38,6 +38,7 @@ from training.markdown import code
 from training.metrics import Evaluation, evaluate
 from training.reviews import read_reviews
 from training.subject import Findings, Subject
+from training.summary import summary
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -262,6 +263,8 @@ def _record(
     from training.report import write_report  # drawing takes a second to import
 
     train, test = subject.train, subject.test
+    artifacts = folder / "artifacts"
+    findings = write_report(artifacts, subject)
     metrics = dataclasses.asdict(subject.evaluation.metrics)
     details = {
         "name": task.name,
@@ -271,12 +274,12 @@ def _record(
         "test_data": test.fingerprint,
         "configuration": dataclasses.asdict(task.configuration),
         "metrics": metrics,
+        "report": summary(subject, findings),
     }
-    bundle, artifacts = folder / "bundle", folder / "artifacts"
+    bundle = folder / "bundle"
     profile = Profile.of(subject.labeler, test.entities)
     manifest = write_bundle(subject.labeler, bundle, subject.version, details, profile)
     canned.check(read_bundle(bundle))  # what is registered has been read back once
-    findings = write_report(artifacts, subject)
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")
         rows = content_fingerprints(train.entities)

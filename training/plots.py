@@ -21,7 +21,7 @@ from matplotlib.ticker import (
 
 from models.decisions import Answers
 from models.labels import LabelMatrix
-from training.metrics import BINS, DEPTH, calibration_error, correctness
+from training.metrics import DEPTH, bins_of, calibration_error, correctness
 from training.slices import RARE, Counts
 
 INK, MUTED, FAINT = "#1f2933", "#5f6b7a", "#d9dee5"
@@ -141,8 +141,7 @@ def reliability(answers: Answers, truth: LabelMatrix) -> Figure:
     """
     _, position, correct = correctness(answers, truth)
     stated, holds = answers.probabilities[position < DEPTH], correct[position < DEPTH]
-    order = np.argsort(stated, kind="stable")
-    bins = [part for part in np.array_split(order, BINS) if len(part)]
+    bins = bins_of(stated)
     x = np.array([stated[part].mean(dtype=np.float64) for part in bins])
     y = np.array([holds[part].mean() for part in bins])
     centre, reach = _wilson(y, np.array([len(part) for part in bins]))

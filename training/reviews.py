@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from entities.corrections import CORRECTIONS, CorrectionStore
 from entities.errors import DataError, reason
 from entities.locations import locate
+from entities.redirects import Redirects
 from entities.schema import EntitySchema
 from entities.tables import Entities, from_records
 from training.data import LabelledEntities
@@ -83,7 +84,7 @@ def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> Revi
     entities = _entities(table, schema)
     if rejected := len(entities.rejected):
         warnings.append(f"{rejected:,} corrected entities left out: they do not fit the schema")
-    labels, votes = _votes(table, entities.ids)
+    labels, votes = _votes(table, entities.ids, schema.redirects)
     verdicts = settle(votes)
     rows, ids = np.divmod(verdicts.pairs, max(len(labels), 1))
 
@@ -161,13 +162,15 @@ def _weights(votes: Votes, of_pair: Numbers) -> Floats:
     return weights
 
 
-def _votes(table: pa.Table, names: pa.StringArray) -> tuple[pa.StringArray, Votes]:
+def _votes(
+    table: pa.Table, names: pa.StringArray, redirects: Redirects
+) -> tuple[pa.StringArray, Votes]:
     """The names of all labels that were voted on, and the last vote of each reviewer."""
     entities = pc.index_in(table["entity_id"], value_set=names).to_numpy().astype(np.int64)
     reviewers = pc.index_in(table["reviewer"], value_set=pc.unique(table["reviewer"])).to_numpy()
     rows, labels, signs = [], [], []
     for column, sign in (("confirmed", 1), ("added", 1), ("denied", -1)):
-        lists = table[column].combine_chunks()
+        lists = redirects.rewrite(table[column].combine_chunks())
         rows.append(pc.list_parent_indices(lists).to_numpy().astype(np.int64))
         labels.append(lists.flatten())
         signs.append(np.full(len(labels[-1]), sign, np.int64))

@@ -1,11 +1,6 @@
-"""What a person sees of a training in MLflow's own pages, in a real browser.
+"""What a person sees of a training in MLflow's own pages, in a real browser."""
 
-Pictures of the pages are kept in LABELWRIGHT_SCREENSHOTS, by default build/screenshots.
-"""
-
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +12,7 @@ import pytest
 
 from models.home import artifact_root, tracking_uri
 from tests.conftest import BRANDS
+from tests.integration.browser import PATIENCE, Pages
 from tests.processes import HOST, await_answer, environment, free_port
 from training import versions
 from training.fit import Configuration
@@ -28,13 +24,7 @@ if TYPE_CHECKING:
     from training.job import Outcome
 
 pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).parents[2]
-SCREENSHOTS = Path(os.environ.get("LABELWRIGHT_SCREENSHOTS", ROOT / "build" / "screenshots"))
-NEEDED = {"chromium": "chromium", "chromedriver": "chromium-driver"}
-"""Programs, and the Debian packages they come in."""
-SIZE = (1400, 1700)
-PATIENCE = 60
+pytest_plugins = ["tests.integration.browser"]
 
 
 @pytest.fixture(scope="module")
@@ -62,38 +52,6 @@ def trained(home: Path, places: "EntitySchema") -> list["Outcome"]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Chrome"]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
-    if missing:
-        stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        stop(f"no browser: apt-get install {' '.join(missing)}")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-        f"--window-size={SIZE[0]},{SIZE[1]}",
-    ):
-        options.add_argument(argument)
-    chrome = webdriver.Chrome(options, Service(str(shutil.which("chromedriver"))))
-    try:
-        yield chrome
-    finally:
-        chrome.quit()
-
-
-@pytest.fixture(scope="module")
 def server(trained: list["Outcome"], home: Path) -> Iterator[str]:
     """MLflow's UI on the world of `trained`."""
     port, log = free_port(), home / "ui.log"
@@ -110,48 +68,6 @@ def server(trained: list["Outcome"], home: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(PATIENCE)
-
-
-class Pages:
-    """The pages of the UI: what is seen on them, as text, and kept as pictures."""
-
-    def __init__(self, browser: "Chrome", server: str) -> None:
-        self.browser = browser
-        self.server = server
-
-    def open(self, route: str, *expected: str) -> str:
-        """Go to a page, and wait until it shows what is expected."""
-        self.browser.get("about:blank")
-        self.browser.get(f"{self.server}/#/{route}")
-        return self.wait_for(*expected)
-
-    def wait_for(self, *expected: str) -> str:
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        wait: Any = WebDriverWait(self.browser, PATIENCE)
-        wait.until(
-            lambda _: all(words in self.text() for words in expected),
-            f"the page does not show {expected}",
-        )
-        return self.text()
-
-    def text(self) -> str:
-        """The visible text, on one line."""
-        body: str = self.browser.execute_script("return document.body.innerText")
-        return " ".join(body.split())
-
-    def elements(self, selector: str) -> list[str]:
-        """The visible texts of elements."""
-        found = self.browser.find_elements("css selector", selector)
-        return [" ".join(element.text.split()) for element in found if element.text.strip()]
-
-    def click(self, words: str) -> None:
-        self.browser.find_element("xpath", f"//*[normalize-space(text())='{words}']").click()
-
-    def keep(self, name: str) -> None:
-        """Keep a picture of the page as it is."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        assert self.browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
 
 
 @pytest.fixture(scope="module")

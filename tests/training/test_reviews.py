@@ -1,8 +1,10 @@
 """What reviewers settle: the latest vote of each, weighed by how often the others agree."""
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from entities.corrections import CORRECTIONS
 from entities.errors import DataError
+from entities.redirects import Redirects
 from entities.schema import load_schema
 from training.reviews import Reviews, Votes, read_reviews, settle
 
@@ -35,8 +38,13 @@ def settled(*given_votes: tuple[int, int, int]) -> dict[int, int]:
     return dict(zip(verdicts.pairs.tolist(), verdicts.signs.tolist(), strict=True))
 
 
-def read(folder: Path, *corrections: dict[str, Any], name: str = "small") -> Reviews:
-    """The reviews of some corrections that were exported."""
+def read(
+    folder: Path,
+    *corrections: dict[str, Any],
+    name: str = "small",
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Reviews:
+    """The reviews of some corrections that were exported, where labels have been renamed since."""
     rows = [
         {
             "key": str(n),
@@ -54,7 +62,8 @@ def read(folder: Path, *corrections: dict[str, Any], name: str = "small") -> Rev
     ]
     file = folder / "corrections.parquet"
     pq.write_table(pa.Table.from_pylist(rows, CORRECTIONS), file)
-    return read_reviews(str(file), name, load_schema("places"))
+    schema = dataclasses.replace(load_schema("places"), redirects=Redirects(renamed))
+    return read_reviews(str(file), name, schema)
 
 
 def lists(reviews: Reviews) -> dict[str, tuple[set[str], set[str]]]:
@@ -112,6 +121,18 @@ def test_the_latest_word_of_a_reviewer_counts_and_the_latest_description(tmp_pat
     assert lists(reviews) == {"e": ({"c"}, {"a", "b"})}
     assert reviews.settled.entities.table["name"].to_pylist() == ["Joe's Pizza"]
     assert (reviews.corrections, reviews.reviewers, reviews.contested) == (2, 1, 0)
+
+
+def test_votes_on_a_label_that_was_renamed_count_for_the_new_one(tmp_path: Path) -> None:
+    reviews = read(
+        tmp_path,
+        {"confirmed": ["old", "gone"]},
+        {"reviewer": "ben", "denied": ["new"]},
+        {"reviewer": "eve", "confirmed": ["new"]},
+        renamed={"old": "new", "gone": ""},
+    )
+    assert lists(reviews) == {"e": ({"new"}, set())}
+    assert reviews.contested == 1
 
 
 def test_reviewers_who_contradict_each_other_are_counted(tmp_path: Path) -> None:

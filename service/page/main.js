@@ -1,0 +1,39 @@
+// Which page is shown: the part of the link after #.
+
+import { ask } from "./api.js";
+import { h } from "./dom.js";
+import * as model from "./model.js";
+import * as review from "./review.js";
+import * as trying from "./try.js";
+
+const PAGES = { "/try": trying, "/review": review, "/model": model };
+const main = document.getElementById("content");
+let leave = () => {};
+
+async function show() {
+  const [path, query] = location.hash.slice(1).split("?");
+  const page = PAGES[path] ?? trying;
+  for (const link of document.querySelectorAll("nav a"))
+    link.ariaCurrent = PAGES[link.hash.slice(1)] === page ? "page" : null;
+  leave();
+  leave = () => {};
+  try {
+    leave = (await page.show(main, new URLSearchParams(query ?? ""))) ?? leave;
+  } catch (error) {
+    main.replaceChildren(h("p", { className: "problem", role: "alert" }, error.message));
+  }
+}
+
+async function tellServing() {
+  const status = document.getElementById("serving");
+  try {
+    const { name, version } = await ask("v1/model");
+    status.textContent = name ? `${name}, version ${version}` : "a bundle without a name";
+  } catch (error) {
+    status.textContent = error.message;
+  }
+}
+
+addEventListener("hashchange", show);
+show();
+tellServing();

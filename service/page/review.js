@@ -1,0 +1,267 @@
+// Review: entities that are most worth a glance, one after another; keys do everything.
+
+import { ask, serving } from "./api.js";
+import { h, percent } from "./dom.js";
+import { parse } from "./records.js";
+import { worth } from "./worth.js";
+
+const POLICY = "balanced";
+const BATCH = 100;
+const KEYS = [
+  ["↑ ↓", "choose a label"],
+  ["a", "accept it"],
+  ["r", "reject it"],
+  ["+", "add another"],
+  ["Enter", "save, and go on"],
+  ["s", "skip"],
+  ["u", "undo"],
+];
+
+/** Fill the page; returns what to do when it is left. */
+export async function show(main) {
+  const known = await serving();
+  const session = { known, queue: [], at: 0, saved: [], reviewer: "" };
+  const listener = (event) => onKey(event, session);
+  document.addEventListener("keydown", listener);
+  main.replaceChildren(start(session));
+  return () => document.removeEventListener("keydown", listener);
+}
+
+function start(session) {
+  const text = h("textarea", {
+    name: "rows",
+    rows: 8,
+    required: true,
+    spellcheck: false,
+    placeholder: "id,name,city,labels\n1,Joe's Pizza,New York,amenity=restaurant",
+  });
+  const file = h("input", { type: "file", accept: ".csv,.tsv,.json,.jsonl,.ndjson,.txt" });
+  file.addEventListener("change", async () => {
+    if (file.files.length) text.value = await file.files[0].text();
+  });
+  const problem = h("p", { className: "problem", role: "alert" });
+  const reviewer = h("input", { name: "reviewer", required: true, maxLength: 200, autocomplete: "username" });
+  const begin = async (event) => {
+    event.preventDefault();
+    problem.textContent = "";
+    try {
+      session.reviewer = reviewer.value;
+      session.queue = await ranked(parse(text.value), session.known);
+      session.stage = h("section", { className: "stage", "aria-live": "polite" });
+      event.target.replaceWith(session.stage);
+      draw(session);
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  };
+  return h(
+    "form",
+    { className: "start", onsubmit: begin },
+    h("h1", {}, "What is worth a glance?"),
+    h("p", {}, "Bring places, with labels if they have some. Those come first of which the model is ",
+      "undecided, that look like nothing it knows, or whose given labels it does not see."),
+    h("label", {}, "Your name", reviewer),
+    h("label", {}, "A file", file),
+    h("label", {}, "or rows: CSV, JSON, or cells of a spreadsheet", text),
+    problem,
+    h("button", {}, "Begin"),
+  );
+}
+
+/** Entities with their answers, those first that are most worth a glance. */
+async function ranked(entities, known) {
+  if (!entities.length) throw new Error("there are no rows");
+  const queue = [];
+  for (let first = 0; first < entities.length; first += BATCH) {
+    const part = entities.slice(first, first + BATCH);
+    const plain = part.map(({ labels, ...entity }) => entity);
+    const said = await ask("v1/labels", { method: "POST", body: { entities: plain, policy: POLICY, top_k: 8 } });
+    said.results.forEach((result, i) => {
+      const { rank, reasons } = worth(part[i], result, { labels: known.labels, policy: POLICY });
+      const item = { entity: plain[i], model: said.model, result, rank, reasons, verdicts: new Map(), chosen: 0 };
+      if (!result.error) queue.push(item);
+    });
+  }
+  if (!queue.length) throw new Error("no row can be labelled");
+  return queue.sort((a, b) => b.rank - a.rank);
+}
+
+function draw(session) {
+  const item = session.queue[session.at];
+  session.stage.replaceChildren(...(item ? card(session, item) : done(session)));
+  session.stage.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+}
+
+function done(session) {
+  const count = session.saved.filter(Boolean).length;
+  return [
+    h("h1", {}, "That was all."),
+    h("p", {}, `${count} of ${session.queue.length} entities were corrected or confirmed. The next training learns from them.`),
+    h("p", { className: "actions" }, h("button", { onclick: () => undo(session) }, "Undo the last")),
+  ];
+}
+
+function card(session, item) {
+  const { entity } = item;
+  return [
+    h("p", { className: "quiet" }, `${session.at + 1} of ${session.queue.length}`),
+    h("h1", {}, String(entity.name ?? item.result.id)),
+    h("dl", {}, Object.entries(entity).filter(([field]) => field !== "name").map(([field, value]) => [
+      h("dt", {}, field), h("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
+    ])),
+    h("ul", { className: "badges" }, item.reasons.map((reason) => h("li", {}, reason))),
+    h("ol", { className: "verdicts" }, choices(item).map((label, i) => choice(session, item, label, i))),
+    adding(session, item),
+    h("p", { className: "problem", role: "alert" }, item.problem ?? ""),
+    h("p", { className: "actions" },
+      h("button", { onclick: () => save(session) }, "Save, and go on"),
+      h("button", { onclick: () => skip(session) }, "Skip"),
+      h("button", { onclick: () => undo(session), disabled: !session.at }, "Undo")),
+    h("p", { className: "keys" }, KEYS.map(([key, what]) => [h("kbd", {}, key), ` ${what} `])),
+  ];
+}
+
+/** The labels that can be judged: what the model listed, and what was added. */
+function choices({ result, verdicts }) {
+  const listed = result.labels.map((label) => label.label);
+  return [...listed, ...[...verdicts.keys()].filter((label) => !listed.includes(label))];
+}
+
+function choice(session, item, label, i) {
+  const said = item.result.labels.find((given) => given.label === label);
+  const verdict = item.verdicts.get(label);
+  const set = (value) => () => {
+    item.chosen = i;
+    judge(item, label, value);
+    draw(session);
+  };
+  const button = (value, sign) =>
+    h("button", { "aria-pressed": String(verdict === value), "aria-label": `${value} ${label}`, onclick: set(value) }, sign);
+  return h(
+    "li",
+    { "aria-current": String(i === item.chosen), className: verdict ?? "" },
+    h("span", { className: "name" }, label),
+    h("span", { className: "share" }, said ? `${percent(said.probability, 1)}${said.asserted ? " asserted" : ""}` : "added"),
+    button("accept", "✓"),
+    button("reject", "✕"),
+  );
+}
+
+function judge(item, label, value) {
+  if (item.verdicts.get(label) === value) item.verdicts.delete(label);
+  else item.verdicts.set(label, value);
+}
+
+function adding(session, item) {
+  const names = h("datalist", { id: "labels" });
+  const field = h("input", { id: "add", autocomplete: "off", maxLength: 200 });
+  field.setAttribute("list", "labels");
+  field.addEventListener("input", () => names.replaceChildren(...suggested(field.value, session.known.labels)));
+  const add = (event) => {
+    event.preventDefault();
+    const label = field.value.trim();
+    if (!label) return;
+    item.verdicts.set(label, "accept");
+    draw(session);
+  };
+  return h("form", { className: "add", onsubmit: add }, h("label", {}, "Add a label ", field), names, h("button", {}, "Add"));
+}
+
+function suggested(text, labels) {
+  const words = text.toLowerCase().split(/\s+/);
+  const found = [...labels.keys()].filter((name) => words.every((word) => name.toLowerCase().includes(word)));
+  return found.slice(0, 20).map((value) => h("option", { value }));
+}
+
+async function save(session) {
+  const item = session.queue[session.at];
+  if (!item || session.saving) return;
+  if (!item.verdicts.size) return skip(session);
+  session.saving = true;
+  try {
+    await ask("v1/feedback", { method: "POST", body: correction(session, item) });
+    item.problem = "";
+    next(session, item);
+  } catch (error) {
+    item.problem = `not saved: ${error.message}`;
+    draw(session);
+  } finally {
+    session.saving = false;
+  }
+}
+
+function correction(session, { entity, model, result, verdicts }) {
+  const listed = result.labels.map((label) => label.label);
+  const of = (value) => [...verdicts].filter(([, verdict]) => verdict === value).map(([label]) => label);
+  const accepted = of("accept");
+  return {
+    key: randomKey(),
+    reviewer: session.reviewer,
+    entity,
+    confirmed: accepted.filter((label) => listed.includes(label)),
+    added: accepted.filter((label) => !listed.includes(label)),
+    denied: of("reject"),
+    shown: { model, labels: result.labels },
+  };
+}
+
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function next(session, saved) {
+  session.saved[session.at] = saved;
+  session.at += 1;
+  draw(session);
+}
+
+function skip(session) {
+  if (session.at < session.queue.length) next(session, null);
+}
+
+/** Go back to the entity before; what is saved anew is a reviewer's latest word. */
+function undo(session) {
+  if (!session.at) return;
+  session.at -= 1;
+  draw(session);
+}
+
+function onKey(event, session) {
+  const item = session.queue[session.at];
+  if (!session.stage || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, dialog")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (event.key === "Enter" && event.target.closest("button")) return;
+  const run = item ? actions(session, item)[event.key] : { u: () => undo(session) }[event.key];
+  if (!run) return;
+  event.preventDefault();
+  run();
+}
+
+function actions(session, item) {
+  const labels = choices(item);
+  const move = (step) => () => {
+    item.chosen = (item.chosen + step + labels.length) % labels.length;
+    draw(session);
+  };
+  const set = (value) => () => {
+    if (!labels.length) return;
+    judge(item, labels[item.chosen], value);
+    item.chosen = Math.min(item.chosen + 1, labels.length - 1);
+    draw(session);
+  };
+  return {
+    ArrowDown: move(1),
+    ArrowUp: move(-1),
+    j: move(1),
+    k: move(-1),
+    a: set("accept"),
+    r: set("reject"),
+    "+": () => document.getElementById("add").focus(),
+    Enter: () => save(session),
+    s: () => skip(session),
+    u: () => undo(session),
+  };
+}

@@ -1,0 +1,144 @@
+// Try: a form made from the model's schema, or pasted rows; labels change as one types.
+
+import { answer } from "./answers.js";
+import { ask, serving } from "./api.js";
+import { debounced, h } from "./dom.js";
+import { MOST, parse } from "./records.js";
+
+const LINK_LIMIT = 6000;
+const EXPLAINED = 20;
+
+/** Fill the page; `state` are the parameters of the link. */
+export async function show(main, state) {
+  const known = await serving();
+  const { model } = known;
+  const results = h("section", { className: "results", "aria-live": "polite", "aria-label": "Labels" });
+  const policy = select("Policy", "policy", model.policies, state.get("policy") ?? "balanced");
+  const fields = inputs(model.schema, state);
+  const pasted = h("textarea", {
+    name: "rows",
+    rows: 6,
+    spellcheck: false,
+    placeholder: "name,city\nJoe's Pizza,New York",
+    value: state.get("rows") ?? "",
+  });
+  const form = h(
+    "form",
+    { className: "try", onsubmit: (event) => event.preventDefault() },
+    h("div", { className: "fields" }, fields),
+    policy,
+    h(
+      "details",
+      { open: Boolean(pasted.value) },
+      h("summary", {}, "Paste several"),
+      h("label", {}, `CSV, JSON, or cells of a spreadsheet (at most ${MOST} rows)`, pasted),
+    ),
+    h("p", { className: "actions" }, h("button", { type: "button", onclick: example }, "Show an example"),
+      h("button", { type: "reset", onclick: () => setTimeout(changed) }, "Clear")),
+  );
+  let asked;
+  const update = debounced(async () => {
+    asked?.abort();
+    asked = new AbortController();
+    await labelled(form, results, known, asked.signal);
+  }, 120);
+  function changed() {
+    remember(form);
+    update();
+  }
+  function example() {
+    for (const input of form.querySelectorAll("[data-example]")) input.value = input.dataset.example;
+    pasted.value = "";
+    changed();
+  }
+  form.addEventListener("input", changed);
+  main.replaceChildren(
+    h("h1", {}, "What is this place?"),
+    h("div", { className: "columns" }, form, results),
+  );
+  update();
+}
+
+function inputs(schema, state) {
+  return Object.entries(schema.columns).flatMap(([name, column]) =>
+    (column.fields ?? [name]).map((field) => input(field, column, state.get(field))),
+  );
+}
+
+function input(field, column, value) {
+  return h(
+    "label",
+    { title: column.about },
+    field.replaceAll("_", " "),
+    h("input", {
+      name: field,
+      value: value ?? "",
+      autocomplete: "off",
+      placeholder: column.example ?? "",
+      "data-example": column.example ?? "",
+      "data-kind": column.kind,
+    }),
+  );
+}
+
+function select(title, name, choices, chosen) {
+  return h(
+    "label",
+    { className: "policy" },
+    title,
+    h("select", { name }, choices.map((choice) => h("option", { value: choice, selected: choice === chosen }, choice))),
+  );
+}
+
+/** Keep what is on the screen in the link. */
+function remember(form) {
+  const filled = [...new FormData(form)].filter(([name, value]) => value && (name !== "policy" || value !== "balanced"));
+  const link = `#/try?${new URLSearchParams(filled)}`;
+  history.replaceState(null, "", link.length < LINK_LIMIT ? link : "#/try");
+}
+
+/** The entities of the form: the pasted ones, else the one that was typed. */
+function entitiesOf(form) {
+  const pasted = parse(form.elements.rows.value);
+  if (pasted.length) return pasted;
+  const typed = {};
+  for (const input of form.querySelectorAll(".fields input"))
+    if (input.value.trim()) typed[input.name] = valueOf(input);
+  return Object.keys(typed).length ? [typed] : [];
+}
+
+function valueOf(input) {
+  const { kind } = input.dataset;
+  if (kind === "tags") return Object.fromEntries(input.value.split(";").map((tag) => pair(tag)));
+  if (kind === "point" || kind === "number") return Number.isFinite(+input.value) ? +input.value : input.value;
+  return input.value;
+}
+
+function pair(tag) {
+  const [key, ...value] = tag.split("=");
+  return [key.trim(), value.join("=").trim()];
+}
+
+async function labelled(form, results, known, signal) {
+  try {
+    const entities = entitiesOf(form);
+    if (!entities.length) return results.replaceChildren(h("p", { className: "quiet" }, "Type a name."));
+    const policy = form.elements.policy.value;
+    const explain = entities.length <= EXPLAINED;
+    const body = { entities, policy, explain, top_k: explain ? 8 : 5 };
+    const said = await ask("v1/labels", { method: "POST", body, signal });
+    results.replaceChildren(
+      ...(said.warnings ?? []).map((warning) => h("p", { className: "problem" }, warning)),
+      ...said.results.map((result, i) =>
+        h(
+          "article",
+          {},
+          entities.length > 1 && h("h2", {}, String(entities[i].name ?? result.id)),
+          answer(result, entities[i], { labels: known.labels, policy }),
+        ),
+      ),
+    );
+  } catch (error) {
+    if (error.name !== "AbortError") results.replaceChildren(h("p", { className: "problem" }, error.message));
+  }
+}

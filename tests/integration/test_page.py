@@ -1,0 +1,242 @@
+"""The page of the service, in a real browser: trying, reviewing, and seeing the model."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import BRANDS
+from tests.integration.browser import Pages, required
+from tests.processes import Service, environment, serving, spawn
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.integration
+pytest_plugins = ["tests.integration.browser"]
+
+AXE = "axe-core@4.10.3"
+HOSTILE = '<img src=x onerror="document.title=1">Bar'
+PHONE = (390, 844)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    home = tmp_path_factory.mktemp("page")
+    pq.write_table(pq.read_table(BRANDS).slice(0, 3_000), home / "brands.parquet")
+    settings = environment(home)
+    said = spawn("train", "--data", home / "brands.parquet", "--name", "shops",
+                 environment=settings, timeout=600)  # fmt: skip
+    assert said.code == 0, said.err
+    with serving(environment=settings, folder=home) as running:
+        yield running
+
+
+@pytest.fixture
+def pages(browser: "Chrome", service: Service) -> Pages:
+    return Pages(browser, service.url)
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The checker of accessibility, from its npm package."""
+    required({"npm": "npm"})
+    folder = tmp_path_factory.mktemp("axe")
+    subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, check=True, timeout=300)
+    (packed,) = folder.glob("*.tgz")
+    shutil.unpack_archive(packed, folder, filter="data")
+    return (folder / "package" / "axe.min.js").read_text("utf-8")
+
+
+def typed(pages: Pages, field: str, text: str) -> None:
+    """Type into the field of that name."""
+    element = pages.browser.find_element("css selector", f"[name={field}]")
+    element.clear()
+    element.send_keys(text)
+
+
+def press(pages: Pages, *keys: str) -> None:
+    """Press keys, wherever the focus is."""
+    from selenium.webdriver import ActionChains
+
+    ActionChains(pages.browser).send_keys(*keys).perform()
+
+
+def corrections(service: Service, folder: Path) -> list[dict[str, Any]]:
+    """All corrections that the service has kept."""
+    file = folder / "corrections.parquet"
+    file.write_bytes(httpx.get(f"{service.url}/v1/feedback/export").raise_for_status().content)
+    rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    return rows
+
+
+# trying
+
+
+def test_labels_change_as_one_types_and_the_link_reproduces_the_screen(pages: Pages) -> None:
+    pages.open("try", "Type a name.")
+    typed(pages, "name", "Sparkasse Musterstadt")
+    pages.wait_for("amenity=bank")
+    assert "name=Sparkasse" in pages.browser.current_url
+    link = pages.browser.current_url.partition("#/")[2]
+    pages.open(link, "amenity=bank")
+    pages.keep("try")
+
+
+def test_the_letters_that_spoke_for_a_label_are_marked(pages: Pages) -> None:
+    pages.open("try?name=Sparkasse+Musterstadt", "amenity=bank")
+    pages.browser.find_element("css selector", ".labels summary").click()
+    marked = pages.browser.find_elements("css selector", ".labels mark.for")
+    assert any("Spark" in mark.text for mark in marked)
+    pages.wait_for("how frequent the label is")
+    pages.keep("why")
+
+
+def test_a_policy_moves_the_thresholds(pages: Pages) -> None:
+    pages.open("try?name=Sparkasse", "amenity=bank")
+    threshold = "return document.querySelector('.bar').title"
+    balanced = pages.browser.execute_script(threshold)
+    pages.open("try?name=Sparkasse&policy=precise", "amenity=bank")
+    assert pages.browser.execute_script(threshold) != balanced
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'name;country\n"Bar ""Zur; Post""";DE\nSparkasse;DE\n',
+        '[{"name": "Bar"}, {"name": "Sparkasse"}]',
+        '{"name": "Bar"}\n{"name": "Sparkasse"}',
+        "name\tcity\nBar\tUlm\nSparkasse\tUlm",
+    ],
+    ids=["csv", "json", "jsonl", "cells"],
+)
+def test_rows_are_taken_as_people_have_them(pages: Pages, rows: str) -> None:
+    pages.open("try", "Paste several")
+    pages.browser.execute_script(
+        "const rows = document.querySelector('[name=rows]');"
+        "rows.value = arguments[0]; rows.dispatchEvent(new Event('input', {bubbles: true}));",
+        rows,
+    )
+    pages.wait_for("Sparkasse", "amenity=bank")
+    assert len(pages.browser.find_elements("css selector", ".results article")) == 2
+
+
+def test_a_hostile_name_stays_text(pages: Pages) -> None:
+    pages.open("try", "Type a name.")
+    typed(pages, "name", HOSTILE)
+    pages.wait_for("%")
+    pages.browser.find_element("css selector", ".labels summary").click()
+    assert not pages.browser.find_elements("css selector", "main img")
+    assert pages.browser.title == "labelwright"
+
+
+def test_what_is_wrong_is_said(pages: Pages) -> None:
+    pages.open("try?lat=200&lon=1", "lat")
+    assert pages.browser.find_elements("css selector", ".results .problem")
+
+
+# reviewing
+
+
+def test_a_review_by_keys_is_kept(pages: Pages, service: Service, tmp_path: Path) -> None:
+    pages.open("review", "What is worth a glance?")
+    typed(pages, "reviewer", "Ada")
+    typed(pages, "rows", "id,name,labels\nx1,Sparkasse Musterstadt,shop=bakery\nx2,Kiosk,\n")
+    pages.click("Begin")
+    pages.wait_for("1 of 2", "Sparkasse Musterstadt", "given label disagrees")
+    pages.keep("review")
+    from selenium.webdriver.common.keys import Keys
+
+    press(pages, "a", "r", Keys.ENTER)
+    pages.wait_for("2 of 2", "Kiosk")
+    press(pages, "s")
+    pages.wait_for("That was all.", "1 of 2 entities")
+    press(pages, "u")
+    pages.wait_for("2 of 2")
+    (kept,) = [row for row in corrections(service, tmp_path) if row["entity_id"] == "x1"]
+    assert kept["reviewer"] == "Ada"
+    assert len(kept["confirmed"]) == len(kept["denied"]) == 1
+    assert kept["confirmed"] == [kept["said"][0]["label"]]
+    assert kept["model"]["name"] == "shops"
+
+
+def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) -> None:
+    pages.open("review", "What is worth a glance?")
+    typed(pages, "reviewer", "Grace")
+    typed(pages, "rows", "id,name\ny1,Sparkasse\n")
+    pages.click("Begin")
+    pages.wait_for("1 of 1")
+    press(pages, "+")
+    press(pages, "shop=bakery")
+    pages.click("Add")
+    pages.wait_for("added")
+    pages.click("Save, and go on")
+    pages.wait_for("That was all.")
+    (kept,) = [row for row in corrections(service, tmp_path) if row["entity_id"] == "y1"]
+    assert [*kept["added"], *kept["confirmed"]] == ["shop=bakery"]
+
+
+# the model
+
+
+def test_the_model_tells_how_good_it_is(pages: Pages) -> None:
+    text = pages.open("model", "shops, version 1", "micro-F1", "Labels", "Drift")
+    pages.keep("model_page")
+    assert re.search(r"\d+\.\d%\s+most probable label is true", text)
+    assert len(pages.browser.find_elements("css selector", "svg.chart")) == 2
+    typed_into = pages.browser.find_element("css selector", "input[type=search]")
+    typed_into.send_keys("bank")
+    pages.wait_for("amenity=bank")
+    assert len(pages.elements("tbody tr")) < 30
+
+
+# for everyone
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("route", ["try?name=Sparkasse", "review", "model"])
+def test_axe_finds_nothing_serious(pages: Pages, axe: str, route: str, dark: bool) -> None:
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    pages.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    pages.open(route, "shops, version 1")
+    for summary in pages.browser.find_elements("css selector", "summary")[:2]:
+        summary.click()
+    found = pages.browser.execute_async_script(
+        f"{axe}; axe.run().then(arguments[arguments.length - 1])"
+    )
+    serious = [
+        (v["id"], [node["html"] for node in v["nodes"]][:3])
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert not serious
+    assert found["passes"]
+    if dark:
+        pages.keep(f"{route.partition('?')[0]}_dark")
+
+
+def test_it_fits_a_phone(pages: Pages) -> None:
+    metrics = {"width": PHONE[0], "height": PHONE[1], "deviceScaleFactor": 2, "mobile": True}
+    pages.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        for route in ("try?name=Sparkasse", "review", "model"):
+            pages.open(route, "shops, version 1")
+            wide = "return document.documentElement.scrollWidth"
+            assert pages.browser.execute_script(wide) <= PHONE[0]
+            pages.keep(f"{route.partition('?')[0]}_phone")
+    finally:
+        pages.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_browser_complains_of_nothing(pages: Pages) -> None:
+    browser: Any = pages.browser
+    browser.get_log("browser")
+    for route in ("try?name=Sparkasse", "review"):
+        pages.open(route, "shops, version 1")
+    assert browser.get_log("browser") == []
