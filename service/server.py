@@ -17,10 +17,12 @@ from models.registry import Model, load_model
 from service import tracing
 from service.access import keyring
 from service.app import create_app
+from service.connections import Connection
 from service.engine import Engine
 from service.logs import log_configuration
 from service.metrics import Metrics
 from service.settings import Settings
+from service.stopping import first_and_second_signal
 from service.traffic import Traffic
 
 MODEL_VARIABLE = "LABELWRIGHT_MODEL"
@@ -49,7 +51,9 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
         os.environ[SETTINGS_VARIABLE] = settings.to_json()
         with _shared_folder() as folder:
             os.environ[FOLDER_VARIABLE] = folder
-            Supervisor(configuration, [listener]).run()
+            supervisor = Supervisor(configuration, [listener])
+            with first_and_second_signal(second=supervisor.kill):
+                supervisor.run()
 
 
 def app() -> fastapi.FastAPI:
@@ -84,11 +88,18 @@ class Supervisor(Multiprocess):
             if old is not new and old.pid is not None:
                 self._metrics.worker_replaced(old.pid)
 
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.processes:
+            worker.process.kill()
+
 
 def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
+        http=Connection,
+        ws="none",
         workers=settings.access.workers,
         log_config=log_configuration(settings.logs),
         access_log=False,

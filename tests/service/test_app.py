@@ -294,7 +294,6 @@ def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
         "get /livez",
         "get /readyz",
         "get /metrics",
-        "get /v1/drift",
     }
     identifiers = [operation["operationId"] for _, operation in operations(openapi)]
     assert len(set(identifiers)) == len(identifiers)
