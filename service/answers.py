@@ -19,7 +19,7 @@ ENTITIES_LIMIT = 1_000
 EXPLAINED_LIMIT = 100
 """Entities of a request that asks for reasons: finding them takes many times as long as labels."""
 EXPLAINED_TOP_K_LIMIT = 20
-EXPLAINED_COST = 30
+EXPLAINED_COST = 150
 """Rows that are labelled in the time that one is explained in."""
 PATTERNS_LIMIT = 100
 _BOOLEANS = np.array([b"false", b"true"], object)

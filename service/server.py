@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import socket
 import tempfile
 from pathlib import Path
@@ -28,6 +29,8 @@ from service.traffic import Traffic
 MODEL_VARIABLE = "LABELWRIGHT_MODEL"
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
+WORKER_SECONDS = 60
+"""Within which a worker must say that it lives; on a busy machine its imports take most of that."""
 _log = logging.getLogger("labelwright.server")
 
 
@@ -39,6 +42,7 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
     tracing.wanted()
     locked = settings.access.keys and not keyring().read()
     with _listen(host, port) as listener:
+        _allow_connections()
         alone = settings.access.workers == 1
         application = app_for(model, settings) if alone else "service.server:app"
         configuration = _configuration(application, settings)
@@ -94,6 +98,12 @@ class Supervisor(Multiprocess):
             worker.process.kill()
 
 
+def _allow_connections() -> None:
+    """Let there be as many connections as the system allows: under overload, callers wait."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -105,6 +115,7 @@ def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Co
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=30,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -39,7 +40,8 @@ def first_and_second_signal(
 ) -> Iterator[None]:
     """Within, `first` is told of a signal and what handled it before, `second` of the next one.
 
-    That one then does what a signal does by itself: it ends the process.
+    That one then does what a signal does by itself: it ends the process. A worker leaves that to
+    its parent: who signals a whole group of processes reaches it twice.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # where no signal arrives
@@ -52,7 +54,7 @@ def first_and_second_signal(
         before = handlers[signal.Signals(number)]
         if len(seen) == 1 and callable(before):
             first(number, before)
-        else:
+        elif multiprocessing.parent_process() is None:
             second()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
