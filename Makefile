@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
-.PHONY: help install demo test test-integration bench-quality bench-speed bench-training \
-    bench-scaling bench-memory bench-open-world check format requirements brands osm-labels clean
+.PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
+    bench-training bench-scaling bench-memory bench-open-world check format requirements brands \
+    osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +36,9 @@ bench-quality: $(VENV)/.developing ## quality, time and memory beside the peers:
 
 bench-speed: $(VENV)/.developing ## how fast labels are made: minutes (ARGS="--model models:/places@champion")
 	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+bench-overload: $(VENV)/.developing ## goodput at ten times the capacity: minutes (ARGS="--model URI")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.overload $(ARGS)
 
 bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
 	$(BIN)/python -m benchmarks.training_cost $(ARGS)

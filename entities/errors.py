@@ -10,7 +10,11 @@ LabelwrightError
 │   ├── RoleError            the key is of a role that may not do that
 │   └── RateError            the key has used up its share for the moment
 ├── RequestError         a question the model cannot answer as asked (a policy it does not have)
-│   └── ConflictError        what was asked contradicts what was asked before under the same key
+│   ├── ConflictError        what was asked contradicts what was asked before under the same key
+│   ├── MalformedError       what was sent is not what it says it is (JSON, gzip)
+│   ├── TooLargeError        more was sent than an answer can need
+│   ├── TooSlowError         it did not arrive in time
+│   └── EncodingError        it is encoded in a way that is not understood
 ├── ModelError           a model cannot be used
 │   ├── ModelNotFoundError   nothing is there under that name
 │   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
@@ -74,6 +78,22 @@ class RequestError(LabelwrightError):
 
 class ConflictError(RequestError):
     """A key that was used before, for something else."""
+
+
+class MalformedError(RequestError):
+    """What was sent is not what it says it is."""
+
+
+class TooLargeError(RequestError):
+    """More was sent than an answer can need."""
+
+
+class TooSlowError(RequestError):
+    """What was sent did not arrive in time."""
+
+
+class EncodingError(RequestError):
+    """What was sent is encoded in a way that is not understood."""
 
 
 class ModelError(LabelwrightError):

@@ -114,21 +114,22 @@ def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entiti
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
     """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
     rejections = _Rejections()
+    objects = [record if isinstance(record, dict) else {} for record in records]
+    keys = set().union(*objects)
+    present = {key for key in keys if isinstance(key, str)}
     for row, record in enumerate(records):
         if not isinstance(record, dict):
             rejections.add(row, "an entity must be an object")
-        elif not all(isinstance(key, str) for key in record):
+        elif len(present) < len(keys) and not all(isinstance(key, str) for key in record):
             rejections.add(row, "the names of fields must be text")
-    keys = {key for record in records if isinstance(record, dict) for key in record}
-    present = {key for key in keys if isinstance(key, str)}
-    given = _checked(records, _ID.name, _ID, rejections)
+    given = _checked(objects, _ID.name, _ID, rejections)
     ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]
     columns = {_ID.name: pa.array(ids, pa.string())}
     for column in schema.columns:
         if present.intersection(column.fields):
             kind = pa.float64() if column.kind in NUMERIC else pa.string()
             for field in column.fields:
-                columns[field] = pa.array(_checked(records, field, column, rejections), kind)
+                columns[field] = pa.array(_checked(objects, field, column, rejections), kind)
     checked = _entities(columns, schema, rejections, schema.warnings_for(present))
     return dataclasses.replace(checked, anonymous=all(value is None for value in given))
 
@@ -339,22 +340,24 @@ def _blank(array: pa.Array, reasons: Mapping[int, str], name: str) -> pa.Array:
 
 
 def _checked(
-    records: Sequence[Any], field: str, column: Column, rejections: _Rejections
+    objects: Sequence[dict[Any, Any]], field: str, column: Column, rejections: _Rejections
 ) -> list[Any]:
     """One column of parsed JSON, with what cannot be its kind rejected and left out."""
-    values: list[Any] = []
-    for row, record in enumerate(records):
-        value = record.get(field) if isinstance(record, dict) else None
-        if value is not None:
-            try:
-                value = _checked_value(value, column)
-            except _MisfitError as error:
-                rejections.add(row, str(error).format(field))
-                value = None
-            except (TypeError, ValueError, OverflowError):
-                rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
-                value = None
-        values.append(value)
+    values = [given.get(field) for given in objects]
+    plain = column.kind in _PLAIN
+    for row, value in enumerate(values):
+        if value is None:
+            continue
+        if plain and type(value) is str and value.isascii() and len(value) <= FIELD_LIMIT:
+            continue  # as nearly all are
+        try:
+            values[row] = _checked_value(value, column)
+        except _MisfitError as error:
+            rejections.add(row, str(error).format(field))
+            values[row] = None
+        except (TypeError, ValueError, OverflowError):
+            rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
+            values[row] = None
     return values
 
 
@@ -375,8 +378,6 @@ _PLAIN = frozenset({Kind.TEXT, Kind.WORDS, Kind.CATEGORY, Kind.WEB, Kind.PHONE})
 
 def _checked_value(value: Any, column: Column) -> Any:
     kind = column.kind
-    if type(value) is str and kind in _PLAIN and value.isascii() and len(value) <= FIELD_LIMIT:
-        return value  # as nearly all are
     if kind in NUMERIC:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError

@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +33,11 @@ class LabelSet:
     def array(self) -> pa.StringArray:
         """The names as an Arrow array, so that ids become names by one `take`."""
         return pa.array(self.names, pa.string())
+
+    @functools.cached_property
+    def encoded(self) -> npt.NDArray[np.object_]:
+        """The names as JSON strings, in bytes."""
+        return np.array([orjson.dumps(name) for name in self.names], object)
 
     def matching(self, patterns: Iterable[str]) -> npt.NDArray[np.bool_]:
         """Which labels any of the patterns names (`*` and `?` as in file names, case counts).

@@ -1,6 +1,7 @@
 """`POST /v1/labels`: from the bytes of a request to the bytes of its answer."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import orjson
 import pydantic
 from pydantic import Field
 
-from entities.errors import RequestError
+from entities.errors import MalformedError, RequestError
 from entities.tables import Entities, from_records
 from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Answers, Question
 from models.reasons import Explanation, explained
@@ -18,9 +19,10 @@ ENTITIES_LIMIT = 1_000
 EXPLAINED_LIMIT = 100
 """Entities of a request that asks for reasons: finding them takes many times as long as labels."""
 EXPLAINED_TOP_K_LIMIT = 20
-EXPLAINED_COST = 30
+EXPLAINED_COST = 150
 """Rows that are labelled in the time that one is explained in."""
 PATTERNS_LIMIT = 100
+_BOOLEANS = np.array([b"false", b"true"], object)
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -65,10 +67,15 @@ class Labels:
     def read(self, model: Model) -> tuple[Entities, Question]:
         """What is asked.
 
-        Raises pydantic.ValidationError for a body that is no such request, and RequestError for one
-        that would take too long.
+        Raises MalformedError for a body that is not JSON, pydantic.ValidationError for one that is
+        no such request, and RequestError for one that would take too long.
         """
-        request = LabelRequest.model_validate_json(self._body)
+        try:
+            request = LabelRequest.model_validate(orjson.loads(self._body))
+        except orjson.JSONDecodeError:
+            raise MalformedError(
+                "the body is not valid JSON, or nested more than 1,024 levels deep"
+            ) from None
         self._explain = request.explain
         if request.explain:
             _check_limits(request)
@@ -103,16 +110,39 @@ def identity(model: Model) -> Mapping[str, Any]:
 
 
 def results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
-    """One object for each entity, in order: its labels, or why it was rejected."""
-    return _by_entity(entities, answers, _pairs(answers))
+    """One object for each entity, in order: its labels, or why it was rejected.
+
+    Labels are JSON already, which takes a fraction of the time that objects would.
+    """
+    pairs = _encoded_pairs(answers)
+    return _by_entity(
+        entities,
+        answers,
+        lambda first, end: orjson.Fragment(b"[%b]" % b",".join(pairs[first:end])),
+    )
 
 
 def explained_results(entities: Entities, explanation: Explanation) -> list[dict[str, Any]]:
-    """The same with the log-odds and the reasons of each label."""
-    pairs = _pairs(explanation.answers)
-    stated = zip(pairs, explanation.log_odds.tolist(), explanation.stated(), strict=True)
-    explained = [pair | {"log_odds": odds, "reasons": reasons} for pair, odds, reasons in stated]
-    return _by_entity(entities, explanation.answers, explained)
+    """The same, as objects, with the log-odds and the reasons of each label."""
+    answers = explanation.answers
+    pairs = [
+        {
+            "label": answers.labels.names[label],
+            "probability": probability,
+            "asserted": asserted,
+            "log_odds": log_odds,
+            "reasons": reasons,
+        }
+        for label, probability, asserted, log_odds, reasons in zip(
+            answers.ids.tolist(),
+            answers.probabilities,
+            answers.asserted.tolist(),
+            explanation.log_odds.tolist(),
+            explanation.stated(),
+            strict=True,
+        )
+    ]
+    return _by_entity(entities, answers, lambda first, end: pairs[first:end])
 
 
 def _check_limits(request: LabelRequest) -> None:
@@ -124,24 +154,32 @@ def _check_limits(request: LabelRequest) -> None:
         )
 
 
-def _pairs(answers: Answers) -> list[dict[str, Any]]:
-    names = np.array(answers.labels.names, object)[answers.ids]
+def _encoded_pairs(answers: Answers) -> list[bytes]:
+    """A label, its probability and whether it is asserted, as JSON."""
+    if not answers.ids.size:
+        return []
+    numbers = orjson.dumps(answers.probabilities, option=orjson.OPT_SERIALIZE_NUMPY)
     return [
-        {"label": label, "probability": probability, "asserted": asserted}
-        for label, probability, asserted in zip(
-            names, answers.probabilities, answers.asserted.tolist(), strict=True
+        b'{"label":%b,"probability":%b,"asserted":%b}' % pair
+        for pair in zip(
+            answers.labels.encoded[answers.ids].tolist(),
+            numbers[1:-1].split(b","),
+            _BOOLEANS[answers.asserted.view(np.int8)].tolist(),
+            strict=True,
         )
     ]
 
 
 def _by_entity(
-    entities: Entities, answers: Answers, pairs: list[dict[str, Any]]
+    entities: Entities, answers: Answers, labels: Callable[[int, int], Any]
 ) -> list[dict[str, Any]]:
-    bounds = answers.indptr.tolist()
-    found: list[dict[str, Any]] = []
-    for row, identifier in enumerate(entities.ids.to_pylist()):
-        if reason := entities.rejected.get(row):
-            found.append({"id": identifier, "error": {"detail": reason}})
-        else:
-            found.append({"id": identifier, "labels": pairs[bounds[row] : bounds[row + 1]]})
-    return found
+    bounds = itertools.pairwise(answers.indptr.tolist())
+    rejected = entities.rejected
+    return [
+        {"id": identifier, "error": {"detail": rejected[row]}}
+        if row in rejected
+        else {"id": identifier, "labels": labels(first, end)}
+        for row, (identifier, (first, end)) in enumerate(
+            zip(entities.ids.to_pylist(), bounds, strict=True)
+        )
+    ]

@@ -1,7 +1,7 @@
 """The HTTP service: an app factory that is given the engine it serves."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import fastapi
 
@@ -18,6 +18,7 @@ from service.observer import Observer
 from service.pages import page
 from service.problems import PROBLEM, answer_errors
 from service.reference import reference
+from service.stopping import drained_by_signals
 from service.tracing import tracing
 
 
@@ -32,9 +33,10 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     doorkeeper = Doorkeeper(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
         await engine.warm_up()
-        yield
+        with drained_by_signals(engine):
+            yield {"engine": engine}
         engine.ready = False
         engine.close()
         if traces:

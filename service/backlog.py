@@ -61,11 +61,13 @@ class Job:
 class Backlog:
     """Jobs in order of arrival, and how long they take.
 
-    `cost` is that of all jobs that wait or are computed.
+    `cost` is that of all jobs that wait or are computed; `held` is the size of all bodies that were
+    not answered yet, in bytes.
     """
 
     def __init__(self) -> None:
         self.cost = 0
+        self.held = 0
         self._waiting: collections.OrderedDict[Job, None] = collections.OrderedDict()
         self._changed = threading.Condition()
         self._open = True

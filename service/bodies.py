@@ -1,42 +1,147 @@
-"""Bodies of requests, of which no more is read than an answer can need."""
+"""What is taken from a caller: no more than an answer can need, and no longer than it may take."""
 
+import asyncio
+import contextlib
+import dataclasses
 import math
 import time
+import zlib
+from collections.abc import AsyncIterator
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+
+from entities.errors import (
+    EncodingError,
+    MalformedError,
+    OverloadedError,
+    TooLargeError,
+    TooSlowError,
+)
+from service.engine import Engine
 
 BODY_LIMIT = 16 << 20
-"""The largest request body, in bytes."""
-
-
+"""The largest body of a request, in bytes, as it is sent and as it is meant."""
+HELD_LIMIT = 256 << 20
+"""Bytes of all bodies that are held at a time."""
 TIMEOUT = 5.0
 TIMEOUT_LIMIT = 60.0
 """Seconds within which a request is answered: by default, and at most."""
+PROMPT = 0.05
+"""Seconds after which a caller may have gone away."""
+_TOO_LARGE = f"a body may have {BODY_LIMIT:,} bytes"
 
 
-def deadline(request: Request) -> float:
-    """The monotonic time by which a request must be answered, as `X-Request-Timeout` says.
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """What a request says, and the monotonic time by which it must be answered."""
 
-    Raises HTTPException 400 for a header that is no number of seconds.
+    content: bytes
+    deadline: float
+
+
+@contextlib.asynccontextmanager
+async def body_of(request: Request, engine: Engine) -> AsyncIterator[Body]:
+    """The body of a request, which may be compressed, for as long as it is worked on.
+
+    What is done within is cancelled when the caller goes away. Raises MalformedError,
+    TooLargeError, TooSlowError, EncodingError, OverloadedError and ClientDisconnect.
     """
-    given = request.headers.get("x-request-timeout")
+    seconds = timeout(request.headers.get("x-request-timeout"))
+    deadline = time.monotonic() + seconds
+    coding = _coding(request.headers.get("content-encoding", "identity"))
+    content = bytearray()
+    try:
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    content += chunk
+                    engine.backlog.held += len(chunk)
+                    _check(len(content), engine)
+        except TimeoutError:
+            raise TooSlowError("the body did not arrive in time") from None
+        whole = await asyncio.to_thread(inflated, content, coding) if coding else bytes(content)
+        async with _while_connected(request):
+            yield Body(whole, deadline)
+    finally:
+        engine.backlog.held -= len(content)
+
+
+def timeout(given: str | bytes | None) -> float:
+    """The seconds that a header `X-Request-Timeout` allows; raises MalformedError."""
     try:
         seconds = TIMEOUT if given is None else float(given)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= TIMEOUT_LIMIT:
-        raise HTTPException(
-            400, f"X-Request-Timeout: must be seconds above 0 and up to {TIMEOUT_LIMIT:g}"
+        raise MalformedError(
+            f"X-Request-Timeout: must be seconds above 0 and up to {TIMEOUT_LIMIT:g}"
         )
-    return time.monotonic() + seconds
+    return seconds
 
 
-async def limited_body(request: Request) -> bytes:
-    """The body of a request; raises HTTPException 413 as soon as it is too large."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise HTTPException(413, f"a body may have {BODY_LIMIT:,} bytes")
-    return bytes(body)
+def inflated(content: bytes | bytearray, coding: str) -> bytes:
+    """What was compressed by `coding`; raises MalformedError and TooLargeError."""
+    whole = bytearray()
+    try:
+        while content or not whole:
+            inflate = zlib.decompressobj(_window_bits(content, coding))
+            whole += inflate.decompress(content, BODY_LIMIT + 1 - len(whole))
+            if len(whole) > BODY_LIMIT:
+                raise TooLargeError(_TOO_LARGE)
+            if not inflate.eof:
+                raise MalformedError(f"the body is not whole {coding}")
+            content = inflate.unused_data  # gzip may have several members
+    except zlib.error:
+        raise MalformedError(f"the body is not valid {coding}") from None
+    return bytes(whole)
+
+
+def _window_bits(content: bytes | bytearray, coding: str) -> int:
+    """What zlib calls the format; some senders leave out the header that `deflate` should have."""
+    if coding == "deflate" and content[:1] and content[0] & 0x0F != zlib.DEFLATED:
+        return -zlib.MAX_WBITS
+    return zlib.MAX_WBITS + (0 if coding == "deflate" else 16)
+
+
+def _coding(given: str) -> str | None:
+    """The one coding of a body, None if it is sent as it is; raises EncodingError."""
+    coding = given.strip().lower()
+    if coding in ("", "identity"):
+        return None
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise EncodingError("a body may be encoded with gzip or deflate")
+    return coding
+
+
+def _check(size: int, engine: Engine) -> None:
+    """Raise where a body, or all of them together, are too large."""
+    if size > BODY_LIMIT:
+        raise TooLargeError(_TOO_LARGE)
+    if engine.backlog.held > HELD_LIMIT:
+        engine.metrics.shed()
+        raise OverloadedError(engine.backlog.retry_after)
+
+
+@contextlib.asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancel what is done within when the caller goes away, and raise ClientDisconnect."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    watching: list[asyncio.Task[None]] = []
+
+    async def watch() -> None:
+        await request.receive()  # after the body, there comes nothing but the end
+        if task:
+            task.cancel()
+
+    timer = loop.call_later(PROMPT, lambda: watching.append(loop.create_task(watch())))
+    try:
+        yield
+    except asyncio.CancelledError:
+        if task and any(watcher.done() for watcher in watching):
+            task.uncancel()
+            raise ClientDisconnect from None
+        raise
+    finally:
+        timer.cancel()
+        for watcher in watching:
+            watcher.cancel()

@@ -26,9 +26,9 @@ COMPUTE_THREADS = 2
 class Engine:
     """A model that answers from compute threads, so that the event loop never waits for it.
 
-    `ready` turns true when the kernels are compiled and all tables built; a request keeps the
-    `model` that it began with, and notes how long each stage took. `backlog` has figures of the
-    load, and `traffic` what has been labelled.
+    `ready` turns true when the kernels are compiled and all tables built, `stopping` when the
+    service was told to come to its end. A request keeps the `model` that it began with, and notes
+    how long each stage took. `backlog` has figures of the load, and `traffic` what was labelled.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Engine:
         self.model = model
         self.traffic = traffic or Traffic()
         self.ready = False
+        self.stopping = False
         self.backlog = Backlog()
         self.metrics = Metrics()
         for number in range(threads):

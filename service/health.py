@@ -13,14 +13,16 @@ def health(engine: Engine, metrics: Metrics) -> fastapi.APIRouter:
     """`GET /livez`, `GET /readyz` and `GET /metrics`."""
     router = fastapi.APIRouter(tags=["health"])
 
-    @router.get("/livez")
-    async def live() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "live"}
+    @router.get("/livez", response_model=None)
+    async def live() -> dict[str, str] | Response:
+        """The process answers, and its computations come to an end."""
+        return problem(503, "a computation hangs") if engine.backlog.stalled else {"status": "live"}
 
     @router.get("/readyz", response_model=None)
     async def ready() -> dict[str, str] | Response:
-        """A model serves."""
+        """A model serves, and the service was not told to stop."""
+        if engine.stopping:
+            return problem(503, "the service is stopping")
         return {"status": "ready"} if engine.ready else problem(503, "no model serves yet")
 
     @router.get("/metrics", response_class=PlainTextResponse)

@@ -5,7 +5,7 @@ import pydantic
 from fastapi import Request, Response
 
 from service.answers import Labels
-from service.bodies import deadline, limited_body
+from service.bodies import body_of
 from service.engine import Engine
 from service.openapi import describe_labels
 from service.problems import invalid
@@ -21,12 +21,12 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
 
         With `explain`, up to 100 entities, and for each label why.
         """
-        due = deadline(request)
-        asked = Labels(await limited_body(request))
-        try:
-            content = await engine.label(asked.read, asked.write, asked.rows, due)
-        except pydantic.ValidationError as error:
-            return invalid(error)
+        async with body_of(request, engine) as body:
+            asked = Labels(body.content)
+            try:
+                content = await engine.label(asked.read, asked.write, asked.rows, body.deadline)
+            except pydantic.ValidationError as error:
+                return invalid(error)
         return Response(content, media_type="application/json")
 
     return router

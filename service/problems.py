@@ -23,6 +23,10 @@ STATUS: Mapping[type[Exception], int] = {
     errors.RoleError: 403,
     errors.RateError: 429,
     errors.ConflictError: 409,
+    errors.MalformedError: 400,
+    errors.TooLargeError: 413,
+    errors.TooSlowError: 408,
+    errors.EncodingError: 415,
     errors.ModelNotFoundError: 404,
     errors.ModelError: 503,
     errors.RegistryError: 503,
@@ -64,6 +68,13 @@ def problem(
     return ProblemResponse(content, status, headers)
 
 
+def as_sent(answer: Response) -> bytes:
+    """A response as HTTP/1.1 sends it."""
+    head = [f"HTTP/1.1 {answer.status_code} {http.HTTPStatus(answer.status_code).phrase}".encode()]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(answer.body)])
+
+
 def answer_errors(app: fastapi.FastAPI) -> None:
     """Let an application answer every error with a problem document."""
     app.add_exception_handler(LabelwrightError, _domain_problem)
@@ -75,8 +86,6 @@ def answer_errors(app: fastapi.FastAPI) -> None:
 def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     """What is wrong with a body, by place and rule, without the values that were sent."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    if found[0]["type"] == "json_invalid":
-        return problem(400, "the body is not valid JSON")
     misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
     if len(misfits) < len(found):  # whose name is the caller's
         misfits.append(((), "a member is not known"))
@@ -97,6 +106,10 @@ def _headers(error: Exception) -> Mapping[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, errors.RateError | errors.OverloadedError):
         return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.TooSlowError):
+        return {"Connection": "close"}
+    if isinstance(error, errors.EncodingError):
+        return {"Accept-Encoding": "gzip, deflate"}
     return {}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import socket
 import tempfile
 from pathlib import Path
@@ -17,15 +18,19 @@ from models.registry import Model, load_model
 from service import tracing
 from service.access import keyring
 from service.app import create_app
+from service.connections import Connection
 from service.engine import Engine
 from service.logs import log_configuration
 from service.metrics import Metrics
 from service.settings import Settings
+from service.stopping import first_and_second_signal
 from service.traffic import Traffic
 
 MODEL_VARIABLE = "LABELWRIGHT_MODEL"
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
+WORKER_SECONDS = 60
+"""Within which a worker must say that it lives; on a busy machine its imports take most of that."""
 _log = logging.getLogger("labelwright.server")
 
 
@@ -37,6 +42,7 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
     tracing.wanted()
     locked = settings.access.keys and not keyring().read()
     with _listen(host, port) as listener:
+        _allow_connections()
         alone = settings.access.workers == 1
         application = app_for(model, settings) if alone else "service.server:app"
         configuration = _configuration(application, settings)
@@ -49,7 +55,9 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
         os.environ[SETTINGS_VARIABLE] = settings.to_json()
         with _shared_folder() as folder:
             os.environ[FOLDER_VARIABLE] = folder
-            Supervisor(configuration, [listener]).run()
+            supervisor = Supervisor(configuration, [listener])
+            with first_and_second_signal(second=supervisor.kill):
+                supervisor.run()
 
 
 def app() -> fastapi.FastAPI:
@@ -84,16 +92,30 @@ class Supervisor(Multiprocess):
             if old is not new and old.pid is not None:
                 self._metrics.worker_replaced(old.pid)
 
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.processes:
+            worker.process.kill()
+
+
+def _allow_connections() -> None:
+    """Let there be as many connections as the system allows: under overload, callers wait."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
 
 def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
+        http=Connection,
+        ws="none",
         workers=settings.access.workers,
         log_config=log_configuration(settings.logs),
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=30,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
 
 

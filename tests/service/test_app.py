@@ -1,9 +1,7 @@
 """The service as its users meet it: one real process, asked over HTTP."""
 
-import dataclasses
 import json
 import re
-import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -502,7 +500,7 @@ def test_a_caller_who_goes_away_leaves_no_trace_in_the_log(service: Service) -> 
     assert "Traceback" not in service.log.read_text()[before:]
 
 
-# how it stops
+# how it is reached
 
 
 def connected(service: Service) -> socket.socket:
@@ -517,49 +515,6 @@ def begin_request(caller: socket.socket, content: bytes) -> None:
         b"Content-Length: %d\r\n\r\n" % len(content)
     )
     assert caller.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@dataclasses.dataclass(frozen=True)
-class Stopped:
-    """What a request got that was under way when the service was told to stop, and its end."""
-
-    response: bytes
-    code: int
-    seconds: float
-    log: str
-
-
-@pytest.fixture(scope="module")
-def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """A service that was told to stop while it read a request."""
-    folder = tmp_path_factory.mktemp("stopped")
-    with (
-        serving("--model", bundle, environment=environment(folder), folder=folder) as service,
-        connected(service) as caller,
-    ):
-        begin_request(caller, body())
-        service.process.send_signal(signal.SIGTERM)
-        while "Shutting down" not in service.log.read_text():
-            time.sleep(0.05)
-        caller.sendall(body())
-        response = b"".join(iter(lambda: caller.recv(1 << 16), b""))
-        started = time.monotonic()
-        code = service.process.wait(30)
-        return Stopped(response, code, time.monotonic() - started, service.log.read_text())
-
-
-def test_a_request_that_is_under_way_is_answered_before_the_service_stops(
-    stopped: Stopped,
-) -> None:
-    head, _, content = stopped.response.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert json.loads(content)["results"][0]["labels"]
-    assert stopped.seconds < 10
-    assert "Traceback" not in stopped.log
-
-
-def test_being_told_to_stop_is_no_failure(stopped: Stopped) -> None:
-    assert stopped.code == 0
 
 
 def assert_all_have_seen(service: Service, rows: int) -> None:

@@ -1,0 +1,315 @@
+"""What the service does when it is asked for many times what it can do.
+
+Client and server have one core each. Requests come at a steady rate whether or not earlier ones
+have been answered, as from clients who know nothing of one another; an answer counts if it came
+within the default deadline.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import orjson
+import psutil
+import pyarrow.parquet as pq
+import uvloop
+
+from benchmarks import options, tables
+from benchmarks.kernels import one_record
+from benchmarks.over_http import HOST, WAYS, Record, serving
+from benchmarks.perturbed import perturbed
+from entities.tables import conform
+from models.registry import load_model
+from service.bodies import TIMEOUT
+
+ROWS = 100
+RECORDS = 4_000
+CONNECTIONS = 4
+"""Of the measurement of capacity."""
+CONNECTIONS_LIMIT = 8_000
+TIMES = (1, 2, 10)
+SECONDS = 15.0
+ROUNDS = 3
+
+RATES = (
+    tables.Column("asked for, rows/s", 0),
+    tables.Column("answered in time, rows/s", 0),
+    tables.Column("share of capacity %", 1),
+    tables.Column("answered too late", 0),
+    tables.Column("refused", 0),
+    tables.Column("refused within ms (99%)", 1),
+    tables.Column("health within ms (99%)", 1),
+    tables.Column("server MB", 0),
+)
+
+
+@dataclasses.dataclass
+class Load:
+    """What became of requests that came so many times as fast as they could be answered."""
+
+    times: int
+    capacity: float
+    asked: float
+    answered: float
+    late: int
+    refused: int
+    refusal: float
+    health: float
+    megabytes: float
+
+    @property
+    def share(self) -> float:
+        """Of the capacity, what was answered in time."""
+        return self.answered / self.capacity
+
+
+class _Asking(asyncio.Protocol):
+    """A connection that sends one request at a time; the answer is its status."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._head = b""
+        self._left = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def ask(self, request: bytes) -> "asyncio.Future[bytes]":
+        """Send a request."""
+        self.answer = asyncio.get_running_loop().create_future()
+        self._head, self._left = b"", 0
+        self.transport.write(request)
+        return self.answer
+
+    def data_received(self, data: bytes) -> None:
+        if not self._left:
+            self._head += data
+            head, end, data = self._head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            self._head, self._left = head, int(length)
+        self._left -= len(data)
+        if self._left <= 0 and not self.answer.done():
+            self.answer.set_result(self._head[9:12])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(b"")
+
+
+@dataclasses.dataclass
+class _Client:
+    """Connections to one server, opened when there is none that is free."""
+
+    port: int
+    requests: Sequence[bytes]
+    free: list[_Asking] = dataclasses.field(default_factory=list)
+    opened: int = 0
+
+    async def ask(self, number: int) -> tuple[bytes, float]:
+        """The status of a request, and the seconds until its answer."""
+        began = time.perf_counter()
+        while self.free and self.free[-1].transport.is_closing():
+            self.free.pop()
+            self.opened -= 1
+        if self.free:
+            connection = self.free.pop()
+        elif self.opened < CONNECTIONS_LIMIT:
+            self.opened += 1
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(_Asking, HOST, self.port)
+        else:
+            return b"", 0.0
+        status = await connection.ask(self.requests[number % len(self.requests)])
+        if status:
+            self.free.append(connection)
+        else:
+            self.opened -= 1
+        return status, time.perf_counter() - began
+
+    async def capacity(self, seconds: float) -> float:
+        """Rows a second, if each request comes when an earlier one is answered."""
+        end = time.perf_counter() + seconds
+
+        async def ask(number: int) -> int:
+            done = 0
+            while time.perf_counter() < end:
+                status, _ = await self.ask(number + done)
+                done += status == b"200"
+            return done
+
+        began = time.perf_counter()
+        done = await asyncio.gather(*(ask(1_000 * n) for n in range(CONNECTIONS)))
+        return sum(done) * ROWS / (time.perf_counter() - began)
+
+    async def load(self, rate: float, seconds: float) -> list[tuple[float, bytes, float]]:
+        """When each request was due, its status and its seconds, at so many requests a second."""
+        said: list[tuple[float, bytes, float]] = []
+        began = time.perf_counter()
+
+        async def ask(number: int) -> None:
+            said.append((number / rate, *await self.ask(number)))
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * seconds)):
+                if (wait := began + number / rate - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                group.create_task(ask(number))
+        return said
+
+
+async def _health(port: int, taken: list[float]) -> None:
+    """Ask for the service's health on new connections until cancelled."""
+    while True:
+        began = time.perf_counter()
+        await asyncio.to_thread(_get, f"http://{HOST}:{port}/livez")
+        taken.append(time.perf_counter() - began)
+        await asyncio.sleep(0.1)
+
+
+def _get(url: str) -> None:
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
+        answer.read()
+
+
+async def measure(
+    process: psutil.Process, port: int, requests: Sequence[bytes], seconds: float
+) -> list[Load]:
+    """One round: the capacity, and what is done of several times as much."""
+    client = _Client(port, requests)
+    await client.capacity(1.0)
+    before, found = await client.capacity(seconds / 3), []
+    for times in TIMES:
+        taken: list[float] = []
+        asking = asyncio.create_task(_health(port, taken))
+        said = await client.load(times * before / ROWS, seconds)
+        asking.cancel()
+        size = process.memory_info().rss
+        after = await client.capacity(seconds / 3)
+        found.append(_summary(times, (before + after) / 2, said, taken, seconds, size))
+        before = after
+    return found
+
+
+def _summary(
+    times: int,
+    capacity: float,
+    said: Sequence[tuple[float, bytes, float]],
+    health: Sequence[float],
+    seconds: float,
+    size: int,
+) -> Load:
+    """Answers are counted over the time in which requests come and those that waited are done."""
+    done = [(due + took, took) for due, status, took in said if status == b"200"]
+    refused = [took for _, status, took in said if status == b"503"]
+    answered = sum(end <= seconds and took <= TIMEOUT for end, took in done) * ROWS / seconds
+    return Load(
+        times,
+        capacity,
+        len(said) * ROWS / seconds,
+        answered,
+        sum(took > TIMEOUT for _, took in done),
+        len(refused),
+        1e3 * float(np.percentile(refused, 99)) if refused else 0.0,
+        1e3 * float(np.percentile(health, 99)),
+        size / 1e6,
+    )
+
+
+def document(facts: dict[str, str], rounds: Sequence[Sequence[Load]]) -> str:
+    """The whole page."""
+    lines = [
+        tables.Line(f"{load.times} times", f"round {number}", _figures(load))
+        for loads in zip(*rounds, strict=True)
+        for number, load in enumerate(loads, 1)
+    ]
+    return "\n".join(
+        [
+            "# Overload\n",
+            f"Written by `make bench-overload`: client and server on one core each, {ROWS} rows a "
+            f"request, {SECONDS:g} seconds each, and a deadline of {TIMEOUT:g} seconds. The "
+            "capacity is measured before and after each line.\n",
+            tables.listed(facts),
+            tables.markdown(("of the capacity", "round"), RATES, lines),
+        ]
+    )
+
+
+def _figures(load: Load) -> dict[str, tables.Figure]:
+    figures = (
+        load.asked,
+        load.answered,
+        100 * load.share,
+        load.late,
+        load.refused,
+        load.refusal,
+        load.health,
+        load.megabytes,
+    )
+    return {column.title: figure for column, figure in zip(RATES, figures, strict=True)}
+
+
+@contextlib.contextmanager
+def pinned(uri: str, log: Path) -> Iterator[tuple[int, int]]:
+    """A server on the first core, and this process on the last one."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[:1])
+    try:
+        with serving(WAYS[0], uri, log) as (pid, port):
+            os.sched_setaffinity(0, cores[-1:])
+            yield pid, port
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def requests_of(records: Sequence[Record]) -> list[bytes]:
+    """Requests of ROWS records each, as they are sent."""
+    found = []
+    for start in range(0, len(records) - ROWS + 1, ROWS):
+        body = orjson.dumps({"entities": records[start : start + ROWS]})
+        head = f"POST /v1/labels HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n\r\n"
+        found.append(head.encode() + body)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, and beside it all figures as JSON."""
+    parser = argparse.ArgumentParser(prog="make bench-overload", description=__doc__)
+    options.add_data(parser)
+    options.add_output(parser, "overload.md")
+    parser.add_argument("--model", required=True, metavar="URI", help="a model of real places")
+    given = parser.parse_args(arguments)
+    schema = load_model(given.model).bundle.labeler.schema
+    real = pq.read_table(given.data / "places" / "maine.parquet")
+    made = conform(perturbed(real, 0, RECORDS, np.random.default_rng(1)), schema)
+    requests = requests_of([one_record(made.slice(row, 1)) for row in range(RECORDS)])
+    facts = tables.machine()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pinned(given.model, Path(folder) / "server.log") as (pid, port),
+    ):
+        process = psutil.Process(pid)
+        rounds = [uvloop.run(measure(process, port, requests, SECONDS)) for _ in range(ROUNDS)]
+    text = document(facts, rounds)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    given.output.write_text(text, "utf-8")
+    figures = [[dataclasses.asdict(load) for load in loads] for loads in rounds]
+    given.output.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

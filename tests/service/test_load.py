@@ -1,0 +1,287 @@
+"""Requests that come together: labelled together, apart from one another, and in time."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entities.errors import OverloadedError, RequestError
+from entities.tables import Entities, from_records
+from models.decisions import Answers, Question
+from models.registry import Model, load_model
+from service.backlog import BATCH_ROWS, Backlog, Job
+from service.engine import Engine
+from tests.conftest import World
+from tests.service.test_app import PLACES, ask, body, problem_of
+
+pytest_plugins = ["tests.worlds"]
+PATIENCE = 60.0
+
+Asked = tuple[Entities, Question]
+
+
+@pytest.fixture(scope="module")
+def model(world: World) -> Model:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(world.home))
+        return load_model(world.uri)
+
+
+class Busy:
+    """An engine with one thread, which is held up until `release`."""
+
+    def __init__(self, model: Model) -> None:
+        self.engine = Engine(model, threads=1)
+        self.stages: list[str] = []
+        self.engine.observers.append(lambda stage, seconds: self.stages.append(stage))
+        self._gate = threading.Event()
+
+    async def hold(self) -> None:
+        """Give the thread something to wait for."""
+        self._held = asyncio.create_task(
+            self.engine.compute(lambda model: self._gate.wait(PATIENCE), 1, due())
+        )
+        while not self.engine.backlog.cost or self.engine.backlog.waiting:
+            await asyncio.sleep(0.01)
+
+    async def release(self) -> None:
+        """Let the thread go on."""
+        self._gate.set()
+        await self._held
+
+
+def due(seconds: float = PATIENCE) -> float:
+    return time.monotonic() + seconds
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 2 * PATIENCE))
+
+
+def asking(name: str, question: Question | None = None) -> Callable[[Model], Asked]:
+    """What reads a request about one place."""
+
+    def read(model: Model) -> Asked:
+        return from_records([{"name": name}], model.bundle.labeler.schema), question or Question()
+
+    return read
+
+
+def labels(model: Model, entities: Entities, answers: Answers) -> list[tuple[str, float]]:
+    """What writes an answer."""
+    assert len(entities) == 1
+    names = [answers.labels.names[label] for label in answers.ids]
+    return list(zip(names, answers.probabilities.tolist(), strict=True))
+
+
+def uri_of(model: Model, entities: Entities, answers: Answers) -> str:
+    """What writes an answer that names its model alone."""
+    return model.uri
+
+
+def alone(model: Model, name: str, question: Question | None = None) -> list[tuple[str, float]]:
+    """The answer that a place gets by itself."""
+    entities, asked = asking(name, question)(model)
+    return labels(model, entities, model.bundle.labeler.label(entities, asked))
+
+
+def test_small_requests_that_wait_together_are_labelled_together(model: Model) -> None:
+    names = [f"Pizza {n}" for n in range(10)]
+
+    async def scenario() -> None:
+        busy = Busy(model)
+        await busy.hold()
+        waiting = [
+            asyncio.create_task(busy.engine.label(asking(name), labels, 1, due())) for name in names
+        ]
+        await asyncio.sleep(0)
+        await busy.release()
+        assert await asyncio.gather(*waiting) == [alone(model, name) for name in names]
+        assert busy.stages.count("label") == 1
+        assert busy.engine.backlog.cost == 0
+
+    run(scenario())
+
+
+def test_an_idle_server_does_not_wait_for_company(model: Model) -> None:
+    async def scenario() -> None:
+        engine = Engine(model, threads=1)
+        assert await engine.label(asking("Kiosk"), labels, 1, due()) == alone(model, "Kiosk")
+
+    run(scenario())
+
+
+def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(model: Model) -> None:
+    def fail(*arguments: object) -> Any:
+        raise ZeroDivisionError
+
+    wrong = Question(policy="no such")
+    patterns = Question(only=("cuisine=*",))
+
+    async def scenario() -> None:
+        busy = Busy(model)
+        engine = busy.engine
+        await busy.hold()
+        first, unread, unwritten, refused, other, gone, last = (
+            asyncio.create_task(work)
+            for work in (
+                engine.label(asking("Café"), labels, 1, due()),
+                engine.label(fail, labels, 1, due()),
+                engine.label(asking("Bar"), fail, 1, due()),
+                engine.label(asking("Bar", wrong), labels, 1, due()),
+                engine.label(asking("Bar", patterns), labels, 1, due()),
+                engine.label(fail, labels, 1, due()),
+                engine.label(asking("Kiosk"), labels, 1, due()),
+            )
+        )
+        await asyncio.sleep(0)
+        waiting = engine.backlog.waiting
+        gone.cancel()
+        await asyncio.wait([gone])
+        assert engine.backlog.waiting == waiting - 1
+        await busy.release()
+        assert await first == alone(model, "Café")
+        assert await last == alone(model, "Kiosk")
+        assert await other == alone(model, "Bar", patterns)
+        for failed, kind in (
+            (unread, ZeroDivisionError),
+            (unwritten, ZeroDivisionError),
+            (refused, RequestError),
+        ):
+            with pytest.raises(kind):
+                await failed
+        assert engine.backlog.cost == 0
+
+    run(scenario())
+
+
+def test_a_request_keeps_the_model_that_it_began_with(model: Model) -> None:
+    other = Model(model.bundle, "another")
+
+    async def scenario() -> None:
+        busy = Busy(model)
+        await busy.hold()
+        before = asyncio.create_task(busy.engine.label(asking("Bar"), uri_of, 1, due()))
+        await asyncio.sleep(0)
+        busy.engine.model = other
+        after = asyncio.create_task(busy.engine.label(asking("Bar"), uri_of, 1, due()))
+        await asyncio.sleep(0)
+        await busy.release()
+        assert [await before, await after] == [model.uri, "another"]
+        assert busy.stages.count("label") == 2
+
+    run(scenario())
+
+
+def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
+    model: Model,
+) -> None:
+    def never(model: Model) -> None:
+        raise AssertionError
+
+    async def scenario() -> None:
+        busy = Busy(model)
+        await busy.hold()
+        engine = busy.engine
+        hopeless = int(2 / engine.backlog.pace)
+        began = time.monotonic()
+        with pytest.raises(OverloadedError) as refused:
+            await engine.compute(never, hopeless, due(1))
+        assert time.monotonic() - began < 1
+        assert refused.value.retry_after >= 1
+        with pytest.raises(OverloadedError):
+            await engine.compute(never, 1, due(0.2))
+        assert engine.backlog.shed == 2
+        assert engine.backlog.waiting == 0
+        await busy.release()
+
+    run(scenario())
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=30))
+def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None:
+    loop = asyncio.new_event_loop()
+    backlog = Backlog()
+    jobs = [Job(lambda model: None, None, n, due(), loop.create_future()) for n in rows]  # type: ignore[arg-type]
+    for job in jobs:
+        backlog.add(job)
+    taken: list[Job] = []
+    while backlog.waiting:
+        batch = backlog.take()
+        assert len(batch) == 1 or sum(job.rows for job in batch) <= BATCH_ROWS
+        following = jobs[len(taken) + len(batch) :][:1]
+        assert not following or sum(job.rows for job in (*batch, *following)) > BATCH_ROWS
+        taken += batch
+        backlog.done(batch)
+    assert taken == jobs
+    assert backlog.cost == 0
+    loop.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    parts=st.lists(
+        st.lists(
+            st.fixed_dictionaries(
+                {"name": st.text(max_size=20)},
+                optional={"country": st.text(max_size=2), "lat": st.just(1), "lon": st.just(2.5)},
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_tables_get_the_same_answers_together_as_alone(
+    model: Model, parts: list[list[dict[str, Any]]]
+) -> None:
+    labeler = model.bundle.labeler
+    tables = [from_records(part, labeler.schema) for part in parts]
+    question = Question(top_k=3)
+    for entities, answers in zip(tables, labeler.label_parts(tables, question), strict=True):
+        assert answers.to_arrow().equals(labeler.label(entities, question).to_arrow())
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_with_the_time_to_come_back(
+    client: httpx.Client,
+) -> None:
+    many = body(entities=[{"name": f"Place {n}"} for n in range(1000)])
+    response = client.post("/v1/labels", content=many, headers={"X-Request-Timeout": "0.001"})
+    assert problem_of(response)["status"] == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert ask(client, PLACES, top_k=1)["results"]  # on the same connection
+
+
+@pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "61"])
+def test_a_timeout_that_is_none_is_refused(client: httpx.Client, given: str) -> None:
+    response = client.post("/v1/labels", content=body(), headers={"X-Request-Timeout": given})
+    assert problem_of(response)["status"] == 400
+
+
+def test_health_answers_while_there_is_too_much_to_do(client: httpx.Client) -> None:
+    many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
+    unlimited = httpx.Limits(max_connections=None)
+
+    async def scenario() -> None:
+        async with httpx.AsyncClient(
+            base_url=client.base_url, timeout=PATIENCE, limits=unlimited
+        ) as caller:
+            waiting = [
+                asyncio.create_task(caller.post("/v1/labels", content=many)) for _ in range(200)
+            ]
+            while not all(request.done() for request in waiting):
+                assert (await caller.get("/readyz")).status_code == 200
+                await asyncio.sleep(0.2)
+            answers = await asyncio.gather(*waiting)
+            assert {answer.status_code for answer in answers} == {200, 503}
+            assert all("retry-after" in one.headers for one in answers if one.status_code == 503)
+
+    run(scenario())
