@@ -228,14 +228,14 @@ def test_labels_are_searched_by_words_and_listed_in_pages(client: httpx.Client) 
     assert all({*label["implies"]} < {*names} for label in everything["labels"])
 
     found = client.get("/v1/labels", params={"search": "CUISINE pizza"}).json()
-    assert [label["label"] for label in found["labels"]] == ["cuisine=pizza"]
-    assert found["total"] == 1
+    assert found["labels"][0]["label"] == "cuisine=pizza"  # other cuisines have it as a synonym
+    assert found["total"] == len(found["labels"]) < 5
 
     for asked, title in (
         ({"search": "Bäckerei", "lang": "de-AT"}, "Bäckerei"),
         ({"search": "bakeshop"}, "Bakery"),
     ):
-        (bakery,) = client.get("/v1/labels", params=asked).json()["labels"]
+        bakery = client.get("/v1/labels", params=asked).json()["labels"][0]
         assert (bakery["label"], bakery["title"]) == ("shop=bakery", title)
 
     page = client.get("/v1/labels", params={"offset": 3, "limit": 4}).json()
