@@ -115,12 +115,11 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
     """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
     rejections = _Rejections()
     objects = [record if isinstance(record, dict) else {} for record in records]
-    keys = set().union(*objects)
-    present = {key for key in keys if isinstance(key, str)}
+    present = {key for key in set().union(*objects) if isinstance(key, str)}
     for row, record in enumerate(records):
         if not isinstance(record, dict):
             rejections.add(row, "an entity must be an object")
-        elif len(present) < len(keys) and not all(isinstance(key, str) for key in record):
+        elif not present.issuperset(record):
             rejections.add(row, "the names of fields must be text")
     given = _checked(objects, _ID.name, _ID, rejections)
     ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]
@@ -350,14 +349,13 @@ def _checked(
             continue
         if plain and type(value) is str and value.isascii() and len(value) <= FIELD_LIMIT:
             continue  # as nearly all are
+        values[row] = None
         try:
             values[row] = _checked_value(value, column)
         except _MisfitError as error:
             rejections.add(row, str(error).format(field))
-            values[row] = None
         except (TypeError, ValueError, OverflowError):
             rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
-            values[row] = None
     return values
 
 

@@ -86,7 +86,7 @@ class Labels:
         if self._explain:
             found = explained_results(entities, explained(model.bundle.labeler, entities, answers))
         else:
-            found = results(entities, answers)
+            found = _encoded_results(entities, answers)
         content: dict[str, Any] = {"model": identity(model), "results": found}
         if entities.warnings:
             content["warnings"] = entities.warnings
@@ -110,39 +110,27 @@ def identity(model: Model) -> Mapping[str, Any]:
 
 
 def results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
-    """One object for each entity, in order: its labels, or why it was rejected.
+    """One object for each entity, in order: its labels, or why it was rejected."""
+    pairs = _pairs(answers)
+    return _by_entity(entities, answers, lambda first, end: pairs[first:end])
 
-    Labels are JSON already, which takes a fraction of the time that objects would.
-    """
+
+def explained_results(entities: Entities, explanation: Explanation) -> list[dict[str, Any]]:
+    """The same with the log-odds and the reasons of each label."""
+    pairs = _pairs(explanation.answers)
+    stated = zip(pairs, explanation.log_odds.tolist(), explanation.stated(), strict=True)
+    told = [pair | {"log_odds": odds, "reasons": reasons} for pair, odds, reasons in stated]
+    return _by_entity(entities, explanation.answers, lambda first, end: told[first:end])
+
+
+def _encoded_results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
+    """`results` for orjson alone, in a fraction of the time: labels are JSON already."""
     pairs = _encoded_pairs(answers)
     return _by_entity(
         entities,
         answers,
         lambda first, end: orjson.Fragment(b"[%b]" % b",".join(pairs[first:end])),
     )
-
-
-def explained_results(entities: Entities, explanation: Explanation) -> list[dict[str, Any]]:
-    """The same, as objects, with the log-odds and the reasons of each label."""
-    answers = explanation.answers
-    pairs = [
-        {
-            "label": answers.labels.names[label],
-            "probability": probability,
-            "asserted": asserted,
-            "log_odds": log_odds,
-            "reasons": reasons,
-        }
-        for label, probability, asserted, log_odds, reasons in zip(
-            answers.ids.tolist(),
-            answers.probabilities,
-            answers.asserted.tolist(),
-            explanation.log_odds.tolist(),
-            explanation.stated(),
-            strict=True,
-        )
-    ]
-    return _by_entity(entities, answers, lambda first, end: pairs[first:end])
 
 
 def _check_limits(request: LabelRequest) -> None:
@@ -152,6 +140,16 @@ def _check_limits(request: LabelRequest) -> None:
             f"with explain, at most {EXPLAINED_LIMIT} entities and a top_k of "
             f"{EXPLAINED_TOP_K_LIMIT} can be asked for"
         )
+
+
+def _pairs(answers: Answers) -> list[dict[str, Any]]:
+    names = answers.labels.names
+    return [
+        {"label": names[label], "probability": probability, "asserted": asserted}
+        for label, probability, asserted in zip(
+            answers.ids.tolist(), answers.probabilities, answers.asserted.tolist(), strict=True
+        )
+    ]
 
 
 def _encoded_pairs(answers: Answers) -> list[bytes]:

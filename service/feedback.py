@@ -23,7 +23,7 @@ from models.decisions import TOP_K_LIMIT, Question
 from models.fingerprints import made_ids
 from models.registry import Model
 from service.answers import identity, results
-from service.bodies import deadline, limited_body
+from service.bodies import body_of
 from service.engine import Engine
 from service.openapi import entity_schema, example_entity
 from service.problems import invalid
@@ -107,14 +107,15 @@ def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
 
         The same again under the same key gets the same answer, something else gets 409.
         """
-        due = deadline(request)
-        body = await limited_body(request)
-        try:
-            correction, warnings = await engine.compute(
-                lambda model: read_correction(body, idempotency_key, model), 1, due
-            )
-        except pydantic.ValidationError as error:
-            return invalid(error)
+        async with body_of(request, engine) as body:
+            try:
+                correction, warnings = await engine.compute(
+                    lambda model: read_correction(body.content, idempotency_key, model),
+                    1,
+                    body.deadline,
+                )
+            except pydantic.ValidationError as error:
+                return invalid(error)
         kept = await run_in_threadpool(store.add, correction)
         return {
             "key": kept.key,

@@ -86,6 +86,8 @@ def answer_errors(app: fastapi.FastAPI) -> None:
 def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     """What is wrong with a body, by place and rule, without the values that were sent."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return problem(400, "the body is not valid JSON")
     misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
     if len(misfits) < len(found):  # whose name is the caller's
         misfits.append(((), "a member is not known"))
