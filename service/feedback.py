@@ -169,7 +169,8 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
     entities = from_records([request.entity], labeler.schema)
     identifier, entity = _entity(request, entities)
     shown = request.shown or _now_shown(model, entities)
-    _check_labels(request, {*labeler.labels.names, *(given.label for given in shown.labels)})
+    known = {*labeler.labels.names, *labeler.schema.redirects.targets}
+    _check_labels(request, known | {given.label for given in shown.labels})
     content = json.dumps(request.model_dump(exclude={"key"}), sort_keys=True)
     return Correction(
         key=key or request.key or uuid.uuid4().hex,

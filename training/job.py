@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 class Task:
     """What to train on, and under which name to register it; no test files means a split.
 
-    `columns` says what the files call the columns of the schema.
-    `feedback` names the corrections to learn from: a database, or a file that was exported.
-    For `memory`, in bytes, see `training.room`.
+    `columns` says what the files call the columns of the schema. `feedback` names the corrections
+    to learn from: a database, or a file that was exported. For `memory`, in bytes, see `training.room`.
     """
 
     data: Sequence[Where]
