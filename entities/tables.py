@@ -6,6 +6,7 @@ one string with semicolons. A row that breaks a rule is blanked and its reason k
 row never costs its neighbours.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -95,7 +96,7 @@ def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entiti
     Raises DataError for a column of a type that its kind cannot be, or no known column at all.
     """
     names = table.column_names
-    if duplicates := {name for name in names if names.count(name) > 1}:
+    if duplicates := [name for name, times in collections.Counter(names).items() if times > 1]:
         raise DataError(f"column {min(duplicates)[:100]!r} occurs more than once")
     if not set(names) & set(schema.fields):
         raise DataError(
@@ -204,7 +205,9 @@ def _flat(source: pa.ChunkedArray, field: str, rejections: _Rejections) -> pa.Ar
     """A column in one piece; a row whose text is not UTF-8 is rejected: Arrow trusts files."""
     array = source.combine_chunks()
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        array = _written_out(array, field, rejections)
+    if pa.types.is_string_view(array.type):
+        array = _copied(array, field)
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
@@ -217,6 +220,30 @@ def _flat(source: pa.ChunkedArray, field: str, rejections: _Rejections) -> pa.Ar
                 rejections.add(row, f"{field}: not valid UTF-8")
         return pa.array(values, array.type)
     return array
+
+
+def _written_out(array: pa.DictionaryArray, field: str, rejections: _Rejections) -> pa.Array:
+    """A column without its dictionary, of which many rows may repeat a value: never a long one."""
+    kind = array.type.value_type
+    if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+        raise DataError(f"column {field!r} holds a dictionary of {kind}")
+    if not (is_text(kind) or pa.types.is_binary(kind)):
+        return array.dictionary_decode()
+    lengths = pc.binary_length(array.dictionary)
+    too_long = pc.fill_null(pc.greater(lengths, FIELD_LIMIT), False)
+    values = pc.if_else(too_long, pa.scalar(None, kind), array.dictionary)
+    mask = pc.fill_null(too_long.take(array.indices), False).to_numpy(zero_copy_only=False)
+    rejections.add_where(mask, _TOO_LONG.format(field))
+    return values.take(array.indices)
+
+
+def _copied(array: pa.Array, field: str) -> pa.StringArray:
+    """Views as texts of their own; raises DataError where views of the same bytes would explode."""
+    views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+    lengths = views[array.offset : array.offset + len(array), 0]
+    if lengths.sum(dtype=np.int64) > FIELD_LIMIT * len(array):
+        raise DataError(f"column {field!r} holds texts longer than {FIELD_LIMIT:,} bytes")
+    return array.cast(pa.string())
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -283,7 +310,7 @@ def _parsed(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
 def _tag_text(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
     """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
     kind = array.type
-    if not (is_text(kind) or pa.types.is_map(kind) or pa.types.is_struct(kind)):
+    if not (is_text(kind) or _maps_scalars(kind)):
         raise DataError(f"column {field!r} holds {kind}; tags are a map, a struct or JSON text")
     texts: list[str | None] = []
     for row, given in enumerate(array.to_pylist()):
@@ -293,6 +320,20 @@ def _tag_text(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
             texts.append(None)
             rejections.add(row, f"{field}: must map text to text")
     return pa.array(texts, pa.string())
+
+
+def _maps_scalars(kind: pa.DataType) -> bool:
+    """Whether an Arrow type maps text to values that each row has for itself."""
+    if pa.types.is_map(kind):
+        kinds = [kind.key_type, kind.item_type]
+    elif pa.types.is_struct(kind):
+        kinds = [member.type for member in kind]
+    else:
+        return False
+    return not any(
+        pa.types.is_nested(each) or pa.types.is_dictionary(each) or pa.types.is_string_view(each)
+        for each in kinds
+    )
 
 
 def _joined_tags(tags: Any) -> str | None:

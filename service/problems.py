@@ -10,9 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from entities import errors
 from entities.errors import LabelwrightError
+from service.dialects import dialect_of
 
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
@@ -49,9 +51,22 @@ PROBLEM: Mapping[str, Any] = {
 
 
 class ProblemResponse(JSONResponse):
-    """A problem document (RFC 9457)."""
+    """A problem document (RFC 9457), or what the protocol of a path has in its place."""
 
     media_type = "application/problem+json"
+
+    def __init__(self, content: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
+        super().__init__(content, content["status"], headers)
+        self._detail = content.get("detail", content["title"])
+        self._own_headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in the dialect of the path."""
+        dialect = dialect_of(scope["path"])
+        if dialect is None:
+            return await super().__call__(scope, receive, send)
+        status, content = dialect(self.status_code, self._detail)
+        return await JSONResponse(content, status, self._own_headers)(scope, receive, send)
 
 
 def problem(
@@ -65,7 +80,7 @@ def problem(
     }
     if detail:
         content["detail"] = detail
-    return ProblemResponse(content, status, headers)
+    return ProblemResponse(content, headers)
 
 
 def as_sent(answer: Response) -> bytes:

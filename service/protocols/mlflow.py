@@ -1,0 +1,58 @@
+"""MLflow's scoring protocol."""
+
+from importlib.metadata import version
+
+import fastapi
+import pydantic
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
+
+from service.bodies import deadline, limited_body
+from service.engine import Engine
+from service.problems import invalid, problem
+from service.protocols.describing import describe_scoring
+from service.protocols.scoring import JSON, TABLES, Scoring
+
+
+def scoring(engine: Engine) -> fastapi.APIRouter:
+    """`POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
+    router = fastapi.APIRouter(tags=["MLflow"])
+
+    @router.get("/health", response_model=None)
+    @router.get("/ping", response_model=None)
+    async def ping() -> Response:
+        """A model serves."""
+        if not engine.ready:
+            return problem(503, "no model serves yet")
+        return Response("\n", media_type=JSON)
+
+    @router.get("/version")
+    async def told() -> Response:
+        """The version of MLflow whose protocol this is."""
+        return Response(version("mlflow-skinny"), media_type="text/plain")
+
+    @router.post("/invocations", openapi_extra=describe_scoring(engine.model), response_model=None)
+    async def invocations(request: Request) -> Response:
+        """The labels of up to 16,384 rows, in one of MLflow's forms of JSON, CSV or Parquet.
+
+        A row that is rejected has its error in its own place.
+        """
+        due, kind = deadline(request), _content_type(request.headers.get("content-type", JSON))
+        asked = Scoring(await limited_body(request), kind)
+        try:
+            content = await engine.label(asked.read, asked.write, asked.rows, due)
+        except pydantic.ValidationError as error:
+            return invalid(error)
+        return Response(content, media_type=JSON)
+
+    return router
+
+
+def _content_type(header: str) -> str:
+    """The type of a body; raises HTTPException 415."""
+    kind, *parameters = (part.strip().lower() for part in header.split(";"))
+    if kind not in (JSON, *TABLES):
+        raise HTTPException(415, f"a body is {', '.join((JSON, *TABLES))}")
+    if any(part and part.replace('"', "") != "charset=utf-8" for part in parameters):
+        raise HTTPException(415, "a body is UTF-8")
+    return kind
