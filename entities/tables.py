@@ -54,6 +54,13 @@ class Entities:
         """The ids, one for each row."""
         return self.table["id"].combine_chunks()
 
+    @property
+    def reasons(self) -> pa.StringArray:
+        """Why each row was rejected, null where it was not."""
+        if not self.rejected:
+            return pa.nulls(len(self), pa.string())
+        return pa.array([self.rejected.get(row) for row in range(len(self))], pa.string())
+
     def column(self, name: str) -> pa.Array | None:
         """A column's values as one array, or None where the source has no such column."""
         at = self.table.schema.get_field_index(name)

@@ -1,7 +1,7 @@
 """Errors over HTTP: the one table from errors to statuses, as RFC 9457 problem documents."""
 
 import http
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fastapi
@@ -101,10 +101,9 @@ def answer_errors(app: fastapi.FastAPI) -> None:
 def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     """What is wrong with a body, by place and rule, without the values that were sent."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
-    if len(misfits) < len(found):  # whose name is the caller's
-        misfits.append(((), "a member is not known"))
-    return _misfits(misfits)
+    if found[0]["type"] == "json_invalid":
+        return problem(400, "the body is not valid JSON")
+    return _misfits(found)
 
 
 def answer_to(error: Exception) -> ProblemResponse:
@@ -135,11 +134,15 @@ async def _domain_problem(request: Request, error: Exception) -> ProblemResponse
 async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    return _misfits([(e["loc"][1:], e["msg"]) for e in error.errors()])
+    return _misfits([{**e, "loc": e["loc"][1:]} for e in error.errors()])
 
 
-def _misfits(found: list[tuple[tuple[int | str, ...], str]]) -> ProblemResponse:
-    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in found[:10]]
+def _misfits(found: Sequence[Mapping[str, Any]]) -> ProblemResponse:
+    """What is wrong at which place; a name that is not known is the caller's, and not repeated."""
+    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
+    if len(misfits) < len(found):
+        misfits.append(((), "a member is not known"))
+    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in misfits[:10]]
     return problem(422, "; ".join(parts))
 
 
