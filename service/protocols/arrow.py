@@ -27,6 +27,7 @@ ANSWERED = ANSWERS.append(pa.field("error", pa.string()))
 BATCH_ROWS_LIMIT = 1 << 20
 """Rows of a batch: columns that are all null take no bytes at all."""
 COLUMNS_LIMIT = 1_000
+_UNREADABLE = (pa.ArrowException, OSError, StopIteration, UnicodeDecodeError)
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
@@ -69,9 +70,9 @@ class ArrowStream:
             self._feed(frame)
             try:
                 self._reader = pa.ipc.open_stream(self._source)
-            except (pa.ArrowException, OSError) as error:
+                self._check_columns(self._reader.schema)
+            except _UNREADABLE as error:
                 raise DataError("not an Arrow IPC stream") from error
-            self._check_columns(self._reader.schema)
             return None
         if frame.kind == DICTIONARY and self._reader:
             self._dictionaries[frame.dictionary] = len(frame.content)
@@ -84,7 +85,7 @@ class ArrowStream:
         self._feed(frame)
         try:
             return _checked(self._reader.read_next_batch(), self._known)
-        except (pa.ArrowException, OSError, StopIteration) as error:
+        except _UNREADABLE as error:
             raise DataError("a batch of the Arrow stream is not valid") from error
 
     def _feed(self, frame: Frame) -> None:
