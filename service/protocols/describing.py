@@ -30,7 +30,7 @@ def describe_inference(model: Model) -> Description:
         "application/json": {"schema": _INFERENCE_ANSWER},
         "application/octet-stream": _BINARY,
     }
-    return _operation(content, answered, "One element for each row, in order.", _INFERENCE_ERROR)
+    return _operation(content, answered, "One element for each row, in order.")
 
 
 def describe_scoring(model: Model) -> Description:
@@ -58,17 +58,22 @@ def describe_scoring(model: Model) -> Description:
         PARQUET: _BINARY,
     }
     answered = {JSON: {"schema": _SCORING_ANSWER}}
-    return _operation(content, answered, "One result for each row, in order.", _SCORING_ERROR)
+    return _operation(content, answered, "One result for each row, in order.")
 
 
-def _operation(
-    content: Description, answered: Description, words: str, error: Mapping[str, Any]
-) -> Description:
-    wrong = {"description": "What is wrong.", "content": {"application/json": {"schema": error}}}
+def _operation(content: Description, answered: Description, words: str) -> Description:
     return {
         "requestBody": {"required": True, "content": content},
-        "responses": {"200": {"description": words, "content": answered}, "default": wrong},
+        "responses": {"200": {"description": words, "content": answered}},
     }
+
+
+def _errors(name: str, *others: str) -> Mapping[int | str, Description]:
+    """What an error looks like, for all operations of a protocol."""
+    texts = {member: {"type": "string"} for member in (name, *others)}
+    schema = {"type": "object", "required": list(texts), "properties": texts}
+    wrong = {"description": "What is wrong.", "content": {"application/json": {"schema": schema}}}
+    return {"default": wrong}
 
 
 def _inference_request(schema: EntitySchema) -> Description:
@@ -160,11 +165,7 @@ _INFERENCE_ANSWER: Mapping[str, Any] = {
         },
     },
 }
-_INFERENCE_ERROR: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {"error": {"type": "string"}},
-}
+INFERENCE_ERRORS = _errors("error")
 _SCORING_ANSWER: Mapping[str, Any] = {
     "type": "object",
     "required": ["predictions"],
@@ -173,8 +174,4 @@ _SCORING_ANSWER: Mapping[str, Any] = {
         "warnings": {"type": "array", "items": {"type": "string"}},
     },
 }
-_SCORING_ERROR: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["error_code", "message"],
-    "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
-}
+SCORING_ERRORS = _errors("error_code", "message")

@@ -5,12 +5,13 @@ from importlib.metadata import version
 import fastapi
 import pydantic
 from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from service.bodies import deadline, limited_body
 from service.engine import Engine
 from service.problems import invalid, problem
-from service.protocols.describing import describe_scoring
+from service.protocols.describing import SCORING_ERRORS, describe_scoring
 from service.protocols.scoring import JSON, TABLES, Scoring
 
 
@@ -18,20 +19,25 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
     """`POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
     router = fastapi.APIRouter(tags=["MLflow"])
 
-    @router.get("/health", response_model=None)
-    @router.get("/ping", response_model=None)
+    @router.get("/health", response_class=PlainTextResponse)
+    @router.get("/ping", response_class=PlainTextResponse)
     async def ping() -> Response:
         """A model serves."""
         if not engine.ready:
             return problem(503, "no model serves yet")
-        return Response("\n", media_type=JSON)
+        return PlainTextResponse("\n")
 
-    @router.get("/version")
+    @router.get("/version", response_class=PlainTextResponse)
     async def told() -> Response:
         """The version of MLflow whose protocol this is."""
-        return Response(version("mlflow-skinny"), media_type="text/plain")
+        return PlainTextResponse(version("mlflow-skinny"))
 
-    @router.post("/invocations", openapi_extra=describe_scoring(engine.model), response_model=None)
+    @router.post(
+        "/invocations",
+        openapi_extra=describe_scoring(engine.model),
+        responses={**SCORING_ERRORS},
+        response_model=None,
+    )
     async def invocations(request: Request) -> Response:
         """The labels of up to 16,384 rows, in one of MLflow's forms of JSON, CSV or Parquet.
 

@@ -15,7 +15,7 @@ from service.bodies import deadline, limited_body
 from service.compression import compressed
 from service.engine import Engine
 from service.problems import invalid, problem
-from service.protocols.describing import describe_inference
+from service.protocols.describing import INFERENCE_ERRORS, describe_inference
 from service.protocols.inference import OUTPUTS, SHAPES, Inference, inputs_of, name_of
 
 HEADER_SIZE = "Inference-Header-Content-Length"
@@ -26,7 +26,7 @@ Encodings = Annotated[str, Header(alias="Accept-Encoding", include_in_schema=Fal
 
 def inference(engine: Engine) -> fastapi.APIRouter:
     """Everything under `/v2`."""
-    router = fastapi.APIRouter(tags=["Open Inference Protocol"])
+    router = fastapi.APIRouter(tags=["Open Inference Protocol"], responses={**INFERENCE_ERRORS})
     router.include_router(_health(engine))
     router.include_router(_model(engine))
 

@@ -40,7 +40,7 @@ def invoke(client: httpx.Client, content: bytes | str, kind: str = JSON) -> http
 
 
 def test_its_client_is_answered(service: Service, expected: Any) -> None:
-    client = ScoringServerClient(HOST, service.port)
+    client: Any = ScoringServerClient(HOST, service.port)  # type: ignore[no-untyped-call]
     client.wait_server_ready()
     assert client.get_version()
     frame = client.invoke(FRAME, params={"top_k": 1}).get_predictions()

@@ -142,7 +142,10 @@ def tensor(**changes: Any) -> dict[str, Any]:
         ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "outputs are labels"),
         ({"inputs": [tensor()], "parameters": {"topk": 3}}, "not known"),
         ({"inputs": [tensor()], "parameters": {"top_k": "3"}}, "top_k"),
-        ({"inputs": [tensor(shape=[1001], data=["x"] * 1001)], "parameters": {"top_k": 1000}}, "tim"),
+        (
+            {"inputs": [tensor(shape=[1001], data=["x"] * 1001)], "parameters": {"top_k": 1000}},
+            "tim",
+        ),
     ],
     ids=str,
 )
