@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from entities.errors import DataError, LabelwrightError
-from models.decisions import Question
+from entities.tables import Entities
+from models.decisions import Answers, Question
 from models.registry import Model
 from service.bodies import TIMEOUT
 from service.engine import Engine
@@ -36,10 +37,11 @@ PATIENCE = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """So many rows, and what a compute thread does to answer them."""
+    """So many rows; how they are read, and how their answers are written, by compute threads."""
 
     rows: int
-    answer: Callable[[Model], bytes]
+    read: Callable[[Model], tuple[Entities, Question]]
+    write: Callable[[Model, Entities, Answers], bytes]
 
 
 class Format(Protocol):
@@ -105,8 +107,7 @@ async def _send(send: Send, body: bytes, more: bool = True) -> None:
 
 
 async def _answers(request: Request, engine: Engine, form: Format) -> AsyncGenerator[bytes, None]:
-    """The answers to all pieces, in order, by the model that serves when the stream begins."""
-    model = engine.model
+    """The answers to all pieces, in order; each is of one model, that which serves by then."""
     inbox, pieces = _Inbox(), asyncio.Queue[asyncio.Task[bytes] | None](WINDOW)
     failed: list[Exception] = []
     tasks: set[asyncio.Task[Any]] = set()
@@ -123,7 +124,7 @@ async def _answers(request: Request, engine: Engine, form: Format) -> AsyncGener
             received, last = await inbox.take()
             work = _cutting(form, received, last)
             for piece in await engine.compute(work, CUTTING_ROWS, time.monotonic() + patience):
-                await pieces.put(start(_answer(engine, model, piece)))
+                await pieces.put(start(_answer(engine, piece)))
             patience = PATIENCE
 
     async def until_end(work: Coroutine[Any, Any, None]) -> None:
@@ -145,10 +146,9 @@ async def _answers(request: Request, engine: Engine, form: Format) -> AsyncGener
             task.cancel()
 
 
-async def _answer(engine: Engine, model: Model, piece: Piece) -> bytes:
-    """The answer of one model, whichever serves by now."""
+async def _answer(engine: Engine, piece: Piece) -> bytes:
     due = time.monotonic() + PATIENCE
-    return await engine.compute(lambda _: piece.answer(model), piece.rows, due)
+    return await engine.label(piece.read, piece.write, piece.rows, due)
 
 
 def _cutting(form: Format, received: Sequence[bytes], last: bool) -> Callable[[Model], list[Piece]]:

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from entities.errors import DataError
 from entities.schema import EntitySchema
-from entities.tables import conform
+from entities.tables import Entities, conform
 from entities.writers import ANSWERS
-from models.decisions import Question
+from models.decisions import Answers, Question
 from models.registry import Model
 from service.protocols.messages import (
     BATCH,
@@ -113,13 +113,14 @@ class ArrowStream:
         return pieces
 
     def _piece(self, table: pa.Table, first_row: int) -> Piece:
-        return Piece(len(table), lambda model: _answered(model, table, first_row, self._question))
+        def read(model: Model) -> tuple[Entities, Question]:
+            return conform(table, model.bundle.labeler.schema, first_row), self._question
+
+        return Piece(len(table), read, _write)
 
 
-def _answered(model: Model, table: pa.Table, first_row: int, question: Question) -> bytes:
-    labeler = model.bundle.labeler
-    entities = conform(table, labeler.schema, first_row)
-    labels = labeler.label(entities, question).to_arrow(list(entities.rejected))
+def _write(model: Model, entities: Entities, answers: Answers) -> bytes:
+    labels = answers.to_arrow(list(entities.rejected))
     return _message(entities.ids, labels, entities.reasons)
 
 

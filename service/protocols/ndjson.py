@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from entities.errors import DataError
-from entities.tables import from_records
-from models.decisions import Question
+from entities.tables import Entities, from_records
+from models.decisions import Answers, Question
 from models.registry import Model
 from service.answers import lines
 from service.streams import Piece, piece_rows
@@ -50,16 +50,19 @@ class JsonLines:
         return orjson.dumps({"error": {"detail": detail}}) + b"\n"
 
     def _piece(self, some: Sequence[bytes], first_row: int) -> Piece:
-        return Piece(len(some), lambda model: _answered(model, some, first_row, self._question))
+        question = self._question
+        return Piece(len(some), lambda model: (_read(model, some, first_row), question), _write)
 
 
-def _answered(model: Model, some: Sequence[bytes], first_row: int, question: Question) -> bytes:
-    labeler = model.bundle.labeler
+def _read(model: Model, some: Sequence[bytes], first_row: int) -> Entities:
     records = [_parsed(line) for line in some]
-    entities = from_records(records, labeler.schema, first_row)
+    entities = from_records(records, model.bundle.labeler.schema, first_row)
     broken = {row: "not valid JSON" for row, each in enumerate(records) if each is _BROKEN}
-    entities = dataclasses.replace(entities, rejected={**entities.rejected, **broken})
-    return b"\n".join((*lines(entities, labeler.label(entities, question)), b""))
+    return dataclasses.replace(entities, rejected={**entities.rejected, **broken})
+
+
+def _write(model: Model, entities: Entities, answers: Answers) -> bytes:
+    return b"\n".join((*lines(entities, answers), b""))
 
 
 def _parsed(line: bytes) -> Any:

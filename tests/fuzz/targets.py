@@ -14,14 +14,14 @@ from service.protocols.arrow import ArrowStream
 from service.protocols.inference import Inference
 from service.protocols.ndjson import JsonLines
 from service.protocols.scoring import CSV, JSON, PARQUET, Scoring
-from service.streams import Format
+from service.streams import Format, Piece
 
 REFUSALS = (LabelwrightError, pydantic.ValidationError)
 """What becomes an answer with a status below 500."""
 Target = Callable[[Model, bytes], object]
 
 
-def _answered(request: Labels | Scoring | Inference, model: Model) -> object:
+def _answered(request: Labels | Scoring | Inference | Piece, model: Model) -> object:
     entities, question = request.read(model)
     labels = model.bundle.labeler.label(entities, question)
     return request.write(model, entities, labels)
@@ -39,7 +39,7 @@ def _streamed(form: Format, model: Model, body: bytes) -> object:
     """The body comes in two parts, cut where its length says."""
     middle = len(body) * 5 // 8
     pieces = form.cut([body[:middle]], False) + form.cut([body[middle:]], True)
-    return [piece.answer(model) for piece in pieces]
+    return [_answered(piece, model) for piece in pieces]
 
 
 TARGETS: Mapping[str, Target] = {
