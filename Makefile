@@ -10,8 +10,8 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
-    bench-training bench-scaling bench-memory bench-open-world fuzz audit check format requirements brands \
-    osm-labels clean
+    bench-training bench-scaling bench-memory bench-open-world fuzz audit check format \
+    requirements brands osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,7 +56,7 @@ audit: ## known vulnerabilities of the pinned packages (asks the service that pi
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install --quiet pip-audit
 	for pins in requirements/*.txt; do \
-	    build/audit/bin/pip-audit --require-hashes --disable-pip -r $$pins || exit; \
+	    build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r $$pins || exit; \
 	done
 
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter

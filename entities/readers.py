@@ -19,12 +19,13 @@ import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from entities.arrays import is_text
 from entities.columns import ColumnNames
 from entities.errors import DataError
 from entities.geojson import features, record_of
 from entities.locations import Location, Where, locate
 from entities.schema import EntitySchema
-from entities.tables import Entities, conform, from_records, is_text
+from entities.tables import Entities, conform, from_records
 
 BATCH_ROWS = 16_384
 READ_BYTES = 1 << 20

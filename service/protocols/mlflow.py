@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
-from service.bodies import deadline, limited_body
+from service.bodies import body_of
 from service.engine import Engine
 from service.problems import invalid, problem
 from service.protocols.describing import SCORING_ERRORS, describe_scoring
@@ -43,12 +43,13 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
 
         A row that is rejected has its error in its own place.
         """
-        due, kind = deadline(request), _content_type(request.headers.get("content-type", JSON))
-        asked = Scoring(await limited_body(request), kind)
-        try:
-            content = await engine.label(asked.read, asked.write, asked.rows, due)
-        except pydantic.ValidationError as error:
-            return invalid(error)
+        kind = _content_type(request.headers.get("content-type", JSON))
+        async with body_of(request, engine) as body:
+            asked = Scoring(body.content, kind)
+            try:
+                content = await engine.label(asked.read, asked.write, asked.rows, body.deadline)
+            except pydantic.ValidationError as error:
+                return invalid(error)
         return Response(content, media_type=JSON)
 
     return router

@@ -11,7 +11,7 @@ from entities.errors import ModelNotFoundError
 from entities.tables import Entities
 from models.decisions import Answers
 from models.registry import Model
-from service.bodies import deadline, limited_body
+from service.bodies import body_of
 from service.compression import compressed
 from service.engine import Engine
 from service.problems import invalid, problem
@@ -52,16 +52,16 @@ def inference(engine: Engine) -> fastapi.APIRouter:
         A row that is rejected has its error in `labels`, and no label in the other outputs.
         """
         _check(engine.model, name, number)
-        due = deadline(request)
-        asked = Inference(await limited_body(request), header_size)
+        async with body_of(request, engine) as body:
+            asked = Inference(body.content, header_size)
 
-        def write(model: Model, entities: Entities, answers: Answers) -> Response:
-            return _response(*asked.write(model, entities, answers), accepted)
+            def write(model: Model, entities: Entities, answers: Answers) -> Response:
+                return _response(*asked.write(model, entities, answers), accepted)
 
-        try:
-            return await engine.label(asked.read, write, asked.rows, due)
-        except pydantic.ValidationError as error:
-            return invalid(error)
+            try:
+                return await engine.label(asked.read, write, asked.rows, body.deadline)
+            except pydantic.ValidationError as error:
+                return invalid(error)
 
     return router
 
