@@ -66,7 +66,9 @@ class ParquetDecoder:
 
     def _ask(self, question: bytes) -> tuple[bytes, bool]:
         """What the process answers; raises OSError or ValueError where it does not."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process and self._process.poll() is not None:
+            self.close()
+        if self._process is None:
             self._process = _started()
         to, back = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         to.write(question)
