@@ -10,8 +10,8 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
-    bench-training bench-scaling bench-memory bench-open-world check format requirements brands \
-    osm-labels clean
+    bench-training bench-scaling bench-memory bench-open-world fuzz audit check format \
+    requirements brands osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,16 @@ bench-scaling: $(VENV)/.developing ## labelling on a cluster, worked out from it
 bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: hours
 	$(BIN)/python -m benchmarks.training_memory $(ARGS)
 
+fuzz: $(VENV)/.developing ## a million hostile inputs: hours (ARGS="--inputs 100000")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.fuzz --output benchmarks/results/fuzz.md $(ARGS)
+
+audit: ## known vulnerabilities of the pinned packages (asks the service that pip-audit uses)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet pip-audit
+	for pins in requirements/*.txt; do \
+	    build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r $$pins || exit; \
+	done
+
 check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -66,6 +76,7 @@ requirements: ## pin the newest versions of all dependencies, with hashes (needs
 	for peer in $(basename $(wildcard benchmarks/requirements/*.in tests/*/requirements/*.in)); do \
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done
+	$(COMPILE) tests/integration/requirements/kserve.in -o tests/integration/requirements/kserve.txt
 
 brands: install ## rebuild the embedded data set from its npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918

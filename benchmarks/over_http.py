@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import orjson
 import psutil
+import pyarrow as pa
 
+import labelwright
 from models.home import tracking_uri
 
 HOST = "127.0.0.1"
@@ -31,6 +33,8 @@ SECONDS = 6.0
 CONNECTIONS = 4
 RATE = 300
 """Requests a second of one entity each, sent when they are due and not when there is time."""
+STREAM_BATCH = 8_192
+WARM_ROWS = 20_000
 PATIENCE = 180.0
 SETTLING = 30.0
 
@@ -108,6 +112,18 @@ def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served
                 yield Served(way.name, batch, asyncio.run(client.rate(records, batch)))
             milliseconds = asyncio.run(client.paced(records)) * 1e3
             yield Paced(way.name, *np.percentile(milliseconds, (50, 99)).tolist())
+
+
+def streamed(uri: str, table: pa.Table, folder: Path) -> float:
+    """Rows a second through one connection, as a stream of Arrow batches both ways."""
+    with serving(WAYS[0], uri, folder / "server.log") as (_, port):
+        client = labelwright.Client(f"http://{HOST}:{port}")
+        for _ in client.label_batches(table.slice(0, WARM_ROWS).to_batches()):
+            pass
+        began = time.perf_counter()
+        batches = table.to_batches(max_chunksize=STREAM_BATCH)
+        rows = sum(len(answer) for answer in client.label_batches(batches))
+        return rows / (time.perf_counter() - began)
 
 
 def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:

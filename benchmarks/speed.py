@@ -23,7 +23,7 @@ from benchmarks import options, quality, tables
 from benchmarks.environments import ROOT
 from benchmarks.growth import Grown, exponent, grown
 from benchmarks.kernels import OWN, Timed, best, one_record, stages
-from benchmarks.over_http import BATCHES, RATE, Paced, Served, served, worker_bytes
+from benchmarks.over_http import BATCHES, RATE, Paced, Served, served, streamed, worker_bytes
 from benchmarks.peers import PEERS
 from benchmarks.perturbed import perturbed, write_perturbed
 from benchmarks.processes import run_measured
@@ -39,6 +39,7 @@ ROWS = (2_000_000, 6_000_000)
 """Sizes of the two files from whose difference the rate of whole files is worked out."""
 RECORDS = 4_000
 """Entities that are asked about over HTTP."""
+STREAM_ROWS = 1_000_000
 PEER_NAMES = ("pecos-tree", "omikuji-parabel")
 PEER_ROWS = 100_000
 MINUTES = 15.0
@@ -91,6 +92,7 @@ class Measured:
     bandwidth: float
     weight_bytes: float
     worker_bytes: float
+    streamed: float
     notes: Sequence[str] = ()
 
 
@@ -171,6 +173,8 @@ def document(found: Measured) -> str:
         _findings(found),
         "## Over HTTP, client and server on the same cores\n",
         tables.markdown(("entities a request", "way"), HTTP, list(_http_lines(found.over_http))),
+        f"A stream of Arrow batches, both ways over one connection: {found.streamed:,.0f} rows a "
+        f"second, {found.streamed / slope(found.labelled):.0%} of the rate of whole files.\n",
         f"With {RATE} requests a second of one entity each:\n",
         tables.markdown(("requests", "way"), PACE, list(_pace_lines(found.paced))),
         "## Growth, on one thread\n",
@@ -259,6 +263,8 @@ def measure(given: argparse.Namespace) -> Measured:
         answered: list[Served | Paced] = []
         records = [one_record(entities.slice(row, 1)) for row in range(RECORDS)]
         another = worker_bytes(given.model, records, work)
+        rows = perturbed(pq.read_table(real), 0, STREAM_ROWS, np.random.default_rng(2))
+        stream = streamed(given.model, rows, work)
         if given.model.startswith("models:/"):
             answered = list(served(given.model, records, work))
         else:
@@ -276,6 +282,7 @@ def measure(given: argparse.Namespace) -> Measured:
         speed,
         weights,
         another,
+        stream,
         [*notes, *unmeasured],
     )
 

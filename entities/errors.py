@@ -23,7 +23,8 @@ LabelwrightError
 ├── EngineError          a cluster does not do the work it was given
 ├── StorageError         a disk or a store refused to take or give what was asked of it
 │   └── UnreachableError     a database does not answer, or not in time
-└── OverloadedError      there is more work than can be done in time
+├── OverloadedError      there is more work than can be done in time
+└── ServiceError         a service that was asked over HTTP refused, or did not answer
 
 Messages name columns, files and limits. They never repeat a value of the caller's data.
 """
@@ -134,6 +135,10 @@ class OverloadedError(LabelwrightError):
     def __init__(self, retry_after: int) -> None:
         super().__init__("there is more work than can be done in time")
         self.retry_after = retry_after
+
+
+class ServiceError(LabelwrightError):
+    """A service that refused, or did not answer."""
 
 
 def reason(error: BaseException) -> str:

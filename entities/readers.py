@@ -19,12 +19,13 @@ import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from entities.arrays import is_text
 from entities.columns import ColumnNames
 from entities.errors import DataError
 from entities.geojson import features, record_of
 from entities.locations import Location, Where, locate
 from entities.schema import EntitySchema
-from entities.tables import Entities, conform, from_records, is_text
+from entities.tables import Entities, conform, from_records
 
 BATCH_ROWS = 16_384
 READ_BYTES = 1 << 20
@@ -123,7 +124,7 @@ def read_batches(
                     first_row += piece.rows - passed
             before += size
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read: {_first_line(error)}") from error
+            raise DataError(f"{file} cannot be read: {first_line(error)}") from error
 
 
 def size_of(file: Location) -> int:
@@ -143,7 +144,7 @@ def count_rows(where: Where) -> int | None:
             with file.open() as stream:
                 rows += pq.read_metadata(stream).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{where} cannot be read: {_first_line(error)}") from error
+        raise DataError(f"{where} cannot be read: {first_line(error)}") from error
     return rows
 
 
@@ -229,19 +230,9 @@ def _begins_a_batch(start: int, skip: int) -> bool:
 def _read_csv(source: _Source) -> Iterator[_Piece]:
     with source.file.open() as raw, _decompressed(raw, source.file) as stream:
         buffered = io.BufferedReader(stream, HEADER_LIMIT)
-        header = _header(buffered.peek(HEADER_LIMIT))
-        reader = pyarrow.csv.open_csv(
-            buffered,
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()),
-                strings_can_be_null=True,
-                null_values=[""],
-            ),
-            read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
-        )
+        header = csv_header(buffered.peek(HEADER_LIMIT))
         names = source.columns.of(header)
-        for record_batch in reader:
+        for record_batch in csv_batches(buffered, header):
             table = source.columns.table(pa.table(record_batch))
             for name in source.labels:
                 if names.count(name) == 1:
@@ -250,10 +241,25 @@ def _read_csv(source: _Source) -> Iterator[_Piece]:
             yield _Piece(table.num_rows, _position(raw, source), table, names)
 
 
-def _header(begin: bytes) -> list[str]:
+def csv_header(begin: bytes) -> list[str]:
     """The names of the columns, from the beginning of a CSV file."""
     lines = io.StringIO(begin.decode("utf-8-sig", "replace"), newline="")
     return next((row for row in csv.reader(lines) if row), [])
+
+
+def csv_batches(stream: io.BufferedIOBase, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of CSV, all of them text, null where a cell is empty; raises ArrowInvalid."""
+    reader = pyarrow.csv.open_csv(
+        stream,
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+        read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
+    )
+    yield from reader
 
 
 def _split_labels(cells: pa.StringArray) -> pa.ListArray:
@@ -337,7 +343,7 @@ def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
         raise DataError(f"{name!r} must be lists of text") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a message, without the row of a file that Arrow may quote at its end."""
     line = str(error).split("\n", 1)[0]
     return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", line)[:200]

@@ -17,6 +17,10 @@ BUILT_IN = ("places", "text", "words")
 RESERVED = ("id", "labels", "absent")
 """Columns that any table may have beside those of its schema."""
 
+WARNINGS_LIMIT = 20
+NAME_SHOWN = 100
+"""Letters of an unknown name that a warning repeats."""
+
 
 class Kind(enum.StrEnum):
     """How a column is read."""
@@ -123,13 +127,16 @@ class EntitySchema:
         return next(named, None)
 
     def warnings_for(self, names: Iterable[str]) -> list[str]:
-        """One sentence for each column name that this schema does not know."""
+        """One sentence for each column name that this schema does not know, of many for some."""
         known = (*self.fields, *RESERVED)
+        unknown = sorted(set(names) - set(known))
         warnings = []
-        for name in sorted(set(names) - set(known)):
-            close = difflib.get_close_matches(name, known, n=1)
+        for name in unknown[:WARNINGS_LIMIT]:
+            close = difflib.get_close_matches(name[:NAME_SHOWN], known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            warnings.append(f"column {name[:100]!r} is not in schema {self.name!r}{hint}")
+            warnings.append(f"column {name[:NAME_SHOWN]!r} is not in schema {self.name!r}{hint}")
+        if (more := len(unknown) - WARNINGS_LIMIT) > 0:
+            warnings.append(f"{more:,} more columns are not in schema {self.name!r}")
         return warnings
 
 

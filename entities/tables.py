@@ -6,6 +6,7 @@ one string with semicolons. A row that breaks a rule is blanked and its reason k
 row never costs its neighbours.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -14,18 +15,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from entities.arrays import (
+    FIELD_LIMIT,
+    INFINITE,
+    TOO_LONG,
+    MisfitError,
+    Rejections,
+    canonical,
+    flat,
+    floats,
+    is_text,
+    joined_tags,
+    limited,
+)
 from entities.errors import DataError
 from entities.schema import NUMERIC, Column, EntitySchema, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIELD_LIMIT = 10_000
-"""The largest number of bytes in one text value."""
 POINT_LIMITS = (90.0, 180.0)
 """Latitude and longitude lie between minus and plus these, in degrees."""
 
@@ -52,6 +63,13 @@ class Entities:
     def ids(self) -> pa.StringArray:
         """The ids, one for each row."""
         return self.table["id"].combine_chunks()
+
+    @property
+    def reasons(self) -> pa.StringArray:
+        """Why each row was rejected, null where it was not."""
+        if not self.rejected:
+            return pa.nulls(len(self), pa.string())
+        return pa.array([self.rejected.get(row) for row in range(len(self))], pa.string())
 
     def column(self, name: str) -> pa.Array | None:
         """A column's values as one array, or None where the source has no such column."""
@@ -95,25 +113,25 @@ def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entiti
     Raises DataError for a column of a type that its kind cannot be, or no known column at all.
     """
     names = table.column_names
-    if duplicates := {name for name in names if names.count(name) > 1}:
+    if duplicates := [name for name, times in collections.Counter(names).items() if times > 1]:
         raise DataError(f"column {min(duplicates)[:100]!r} occurs more than once")
     if not set(names) & set(schema.fields):
         raise DataError(
             f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
         )
-    rejections = _Rejections()
+    rejections = Rejections()
     columns = {"id": _ids(table, first_row, rejections)}
     for column in schema.columns:
         for field in column.fields:
             if field in names:
-                columns[field] = _canonical(table[field], column, field, rejections)
+                columns[field] = canonical(table[field], column, field, rejections)
     checked = _entities(columns, schema, rejections, schema.warnings_for(names))
     return dataclasses.replace(checked, anonymous=_ID.name not in names)
 
 
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
     """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
-    rejections = _Rejections()
+    rejections = Rejections()
     objects = [record if isinstance(record, dict) else {} for record in records]
     present = {key for key in set().union(*objects) if isinstance(key, str)}
     for row, record in enumerate(records):
@@ -139,7 +157,7 @@ _ID = Column("id", Kind.CATEGORY)
 def _entities(
     columns: dict[str, pa.Array],
     schema: EntitySchema,
-    rejections: "_Rejections",
+    rejections: "Rejections",
     warnings: Sequence[str],
 ) -> Entities:
     """Entities of canonical columns, rejected rows blanked."""
@@ -152,177 +170,24 @@ def _entities(
     return Entities(schema, pa.table(columns), reasons, warnings)
 
 
-_TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
-_INFINITE = "{}: must be finite"
-
-
-class _MisfitError(Exception):
-    """A value of the right type that a field cannot hold; the text is the reason."""
-
-
-class _Rejections:
-    """The first reason for each rejected row."""
-
-    def __init__(self) -> None:
-        self.reasons: dict[int, str] = {}
-
-    def add(self, row: int, reason: str) -> None:
-        self.reasons.setdefault(row, reason)
-
-    def add_where(self, mask: npt.NDArray[np.bool_], reason: str) -> None:
-        if mask.any():
-            for row in np.flatnonzero(mask):
-                self.add(int(row), reason)
-
-
-def _ids(table: pa.Table, first_row: int, rejections: _Rejections) -> pa.Array:
+def _ids(table: pa.Table, first_row: int, rejections: Rejections) -> pa.Array:
     made = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
     if "id" not in table.column_names:
         return made
-    given = _flat(table["id"], "id", rejections)
+    given = flat(table["id"], "id", rejections)
     kind = given.type
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
-    return pc.coalesce(_limited(given.cast(pa.string()), "id", rejections), made)
+    return pc.coalesce(limited(given.cast(pa.string()), "id", rejections), made)
 
 
-def _canonical(
-    source: pa.ChunkedArray, column: Column, field: str, rejections: _Rejections
-) -> pa.Array:
-    array = _flat(source, field, rejections)
-    if pa.types.is_null(array.type):
-        return array.cast(pa.float64() if column.kind in NUMERIC else pa.string())
-    if column.kind in NUMERIC:
-        return _numbers(array, field, rejections)
-    if column.kind is Kind.TAGS:
-        return _limited(_tag_text(array, field, rejections), field, rejections)
-    return _limited(_text(array, column, field, rejections), field, rejections)
-
-
-def _flat(source: pa.ChunkedArray, field: str, rejections: _Rejections) -> pa.Array:
-    """A column in one piece; a row whose text is not UTF-8 is rejected: Arrow trusts files."""
-    array = source.combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        values = []
-        for row in range(len(array)):
-            try:
-                values.append(array[row].as_py())
-            except UnicodeDecodeError:
-                values.append(None)
-                rejections.add(row, f"{field}: not valid UTF-8")
-        return pa.array(values, array.type)
-    return array
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type holds text."""
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def _text(array: pa.Array, column: Column, field: str, rejections: _Rejections) -> pa.Array:
-    kind = array.type
-    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
-        is_text(kind.value_type) or pa.types.is_null(kind.value_type)
-    ):
-        if array.flatten().null_count:
-            texts = [
-                None if v is None else [t for t in v if t is not None] for v in array.to_pylist()
-            ]
-            array = pa.array(texts, kind)
-        return pc.binary_join(array.cast(pa.list_(pa.string())), ";")
-    if is_text(kind):
-        return array.cast(pa.string())
-    if column.kind in (Kind.CATEGORY, Kind.PHONE) and pa.types.is_integer(kind):
-        return array.cast(pa.string())
-    raise DataError(f"column {field!r} holds {kind}; its kind is {column.kind.value}")
-
-
-def _limited(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
-    too_long = pc.greater(pc.binary_length(array), FIELD_LIMIT)
-    if pc.any(too_long).as_py():
-        mask = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
-        rejections.add_where(mask, _TOO_LONG.format(field))
-    return array
-
-
-def _numbers(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
-    kind = array.type
-    if is_text(kind):
-        array = _parsed(array, field, rejections)
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise DataError(f"column {field!r} holds {kind}; it must be numbers")
-    array = array.cast(pa.float64(), safe=False)
-    rejections.add_where(np.isinf(_floats(array)), _INFINITE.format(field))
-    return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
-
-
-def _floats(array: pa.DoubleArray) -> npt.NDArray[np.float64]:
-    """Numbers, NaN where there is none."""
-    numbers: npt.NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
-    return numbers
-
-
-def _parsed(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
-    values: list[float | None] = []
-    for row, text in enumerate(array.to_pylist()):
-        try:
-            values.append(float(text) if text and text.strip() else None)
-        except ValueError:
-            values.append(None)
-            rejections.add(row, f"{field}: not a number")
-    return pa.array(values, pa.float64())
-
-
-def _tag_text(array: pa.Array, field: str, rejections: _Rejections) -> pa.Array:
-    """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
-    kind = array.type
-    if not (is_text(kind) or pa.types.is_map(kind) or pa.types.is_struct(kind)):
-        raise DataError(f"column {field!r} holds {kind}; tags are a map, a struct or JSON text")
-    texts: list[str | None] = []
-    for row, given in enumerate(array.to_pylist()):
-        try:
-            texts.append(_joined_tags(dict(given) if isinstance(given, list) else given))
-        except (ValueError, TypeError):
-            texts.append(None)
-            rejections.add(row, f"{field}: must map text to text")
-    return pa.array(texts, pa.string())
-
-
-def _joined_tags(tags: Any) -> str | None:
-    """A map, or the JSON of one; nothing at all is None. Raises TypeError or ValueError."""
-    value = orjson.loads(tags) if isinstance(tags, str) and tags else tags
-    if value is None or value == "" or value == {}:
-        return None
-    if not isinstance(value, dict):
-        raise TypeError("tags must map text to text")
-    return ";".join(
-        f"{key}={part.strip()}"
-        for key, given in sorted((str(k), v) for k, v in value.items() if v is not None)
-        for part in _scalar(given).split(";")
-    )
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise TypeError("a tag must be text")
-
-
-def _check_point(columns: dict[str, Any], column: Column, rejections: _Rejections) -> None:
+def _check_point(columns: dict[str, Any], column: Column, rejections: Rejections) -> None:
     present = [field for field in column.fields if field in columns]
     if len(present) == 1:
         raise DataError(f"column {present[0]!r} needs {' and '.join(column.fields)} together")
     if not present:
         return
-    lat, lon = (_floats(columns[field]) for field in present)
+    lat, lon = (floats(columns[field]) for field in present)
     for field, degrees, limit in zip(present, (lat, lon), POINT_LIMITS, strict=True):
         outside = np.abs(degrees) > limit
         rejections.add_where(outside, f"{field}: must lie between -{limit:g} and {limit:g}")
@@ -339,7 +204,7 @@ def _blank(array: pa.Array, reasons: Mapping[int, str], name: str) -> pa.Array:
 
 
 def _checked(
-    objects: Sequence[dict[Any, Any]], field: str, column: Column, rejections: _Rejections
+    objects: Sequence[dict[Any, Any]], field: str, column: Column, rejections: Rejections
 ) -> list[Any]:
     """One column of parsed JSON, with what cannot be its kind rejected and left out."""
     values = [given.get(field) for given in objects]
@@ -352,7 +217,7 @@ def _checked(
         values[row] = None
         try:
             values[row] = _checked_value(value, column)
-        except _MisfitError as error:
+        except MisfitError as error:
             rejections.add(row, str(error).format(field))
         except (TypeError, ValueError, OverflowError):
             rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
@@ -381,12 +246,12 @@ def _checked_value(value: Any, column: Column) -> Any:
             raise TypeError
         number = float(value)
         if math.isinf(number):
-            raise _MisfitError(_INFINITE)
+            raise MisfitError(INFINITE)
         return None if math.isnan(number) else number
     if kind is Kind.TAGS:
         if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
             raise TypeError
-        value = _joined_tags(value)
+        value = joined_tags(value)
         if value is None:
             return None
     elif isinstance(value, list):
@@ -396,5 +261,5 @@ def _checked_value(value: Any, column: Column) -> Any:
     if not isinstance(value, str):
         raise TypeError
     if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate is not text
-        raise _MisfitError(_TOO_LONG)
+        raise MisfitError(TOO_LONG)
     return value

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -11,9 +11,10 @@ from pydantic import Field
 
 from entities.errors import MalformedError, RequestError
 from entities.tables import Entities, from_records
-from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Answers, Question
+from models.decisions import Answers, Question
 from models.reasons import Explanation, explained
 from models.registry import Model
+from service.questions import QuestionForm
 
 ENTITIES_LIMIT = 1_000
 EXPLAINED_LIMIT = 100
@@ -21,34 +22,20 @@ EXPLAINED_LIMIT = 100
 EXPLAINED_TOP_K_LIMIT = 20
 EXPLAINED_COST = 150
 """Rows that are labelled in the time that one is explained in."""
-PATTERNS_LIMIT = 100
 _BOOLEANS = np.array([b"false", b"true"], object)
-Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class LabelRequest(pydantic.BaseModel):
+class LabelRequest(QuestionForm):
     """Entities and what is asked about each of them."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    model_config = pydantic.ConfigDict(strict=True)
 
     entities: list[Any] = Field(min_length=1, max_length=ENTITIES_LIMIT)
-    top_k: int = Field(5, ge=1, le=TOP_K_LIMIT)
-    min_probability: float = Field(0.0, ge=0, le=1)
-    only: list[Pattern] = Field(default=[], max_length=PATTERNS_LIMIT)
-    policy: str = Field(BALANCED, max_length=100)
-    min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
     explain: bool = Field(
         False,
         description="Give each label its log-odds and reasons; then at most "
         f"{EXPLAINED_LIMIT} entities and a top_k of {EXPLAINED_TOP_K_LIMIT}.",
     )
-
-    @property
-    def question(self) -> Question:
-        """The part that is the same for all entities."""
-        return Question(
-            self.top_k, self.policy, self.min_probability, tuple(self.only), self.min_precision
-        )
 
 
 class Labels:
@@ -131,6 +118,11 @@ def _encoded_results(entities: Entities, answers: Answers) -> list[dict[str, Any
         answers,
         lambda first, end: orjson.Fragment(b"[%b]" % b",".join(pairs[first:end])),
     )
+
+
+def lines(entities: Entities, answers: Answers) -> list[bytes]:
+    """The results of entities, each as JSON."""
+    return [orjson.dumps(result) for result in _encoded_results(entities, answers)]
 
 
 def _check_limits(request: LabelRequest) -> None:

@@ -17,6 +17,8 @@ from service.model import model_and_labels
 from service.observer import Observer
 from service.pages import page
 from service.problems import PROBLEM, answer_errors
+from service.protocols.mlflow import scoring
+from service.protocols.v2 import inference
 from service.reference import reference
 from service.stopping import drained_by_signals
 from service.tracing import tracing
@@ -66,4 +68,6 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     app.include_router(drifting(engine))
     app.include_router(feedback(engine, corrections))
     app.include_router(page())
+    app.include_router(inference(engine))
+    app.include_router(scoring(engine))
     return app

@@ -1,14 +1,21 @@
-"""`POST /v1/labels`."""
+"""`POST /v1/labels`: one answer to a JSON request, or a stream of answers to a stream of rows."""
+
+from typing import Annotated
 
 import fastapi
 import pydantic
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 
+from entities.errors import RequestError
 from service.answers import Labels
 from service.bodies import body_of
 from service.engine import Engine
 from service.openapi import describe_labels
 from service.problems import invalid
+from service.protocols.arrow import ARROW, ArrowStream
+from service.protocols.ndjson import NDJSON, JsonLines
+from service.questions import QuestionForm
+from service.streams import Format, StreamingAnswer
 
 
 def labelling(engine: Engine) -> fastapi.APIRouter:
@@ -16,17 +23,35 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
     router = fastapi.APIRouter(prefix="/v1", tags=["labels"])
 
     @router.post("/labels", openapi_extra=describe_labels(engine.model), response_model=None)
-    async def label(request: Request) -> Response:
+    async def label(request: Request, asked: Annotated[QuestionForm, Query()]) -> Response:
         """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
 
-        With `explain`, up to 100 entities, and for each label why.
+        With `explain`, up to 100 entities, and for each label why. As a stream of JSON lines or of
+        Arrow batches, any number of entities: answers come while entities are still sent. What is
+        asked about the entities of a stream stands in the query, otherwise in the body.
         """
+        if form := _format(request, engine, asked):
+            answer = StreamingAnswer(request, engine, form)
+            await answer.begin()
+            return answer
+        if request.query_params:
+            raise RequestError("only streams are asked in the query: put it into the body")
         async with body_of(request, engine) as body:
-            asked = Labels(body.content)
+            labels = Labels(body.content)
             try:
-                content = await engine.label(asked.read, asked.write, asked.rows, body.deadline)
+                content = await engine.label(labels.read, labels.write, labels.rows, body.deadline)
             except pydantic.ValidationError as error:
                 return invalid(error)
         return Response(content, media_type="application/json")
 
     return router
+
+
+def _format(request: Request, engine: Engine, asked: QuestionForm) -> Format | None:
+    """How the rows of a stream are written, by its content type; None of a single request."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == NDJSON:
+        return JsonLines(asked.question)
+    if kind == ARROW:
+        return ArrowStream(asked.question, engine.model.bundle.labeler.schema)
+    return None

@@ -8,6 +8,8 @@ from entities.schema import NUMERIC, Column, EntitySchema, Kind
 from models.reasons import ABOUT
 from models.registry import Model
 from service.answers import LabelRequest, answer
+from service.protocols.arrow import ARROW
+from service.protocols.ndjson import NDJSON
 
 _REASON: Mapping[str, Any] = {
     "type": "object",
@@ -101,14 +103,28 @@ def describe_labels(model: Model) -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": request, "examples": asked}},
+            "content": {
+                "application/json": {"schema": request, "examples": asked},
+                **_streams("entities"),
+            },
         },
         "responses": {
             "200": {
                 "description": "One result for each entity, in order.",
-                "content": {"application/json": {"schema": _ANSWER, "examples": answered}},
+                "content": {
+                    "application/json": {"schema": _ANSWER, "examples": answered},
+                    **_streams("results"),
+                },
             }
         },
+    }
+
+
+def _streams(what: str) -> dict[str, Any]:
+    """The content types of streams."""
+    return {
+        NDJSON: {"schema": {"type": "string", "description": f"JSON lines: the {what}."}},
+        ARROW: {"schema": {"type": "string", "format": "binary"}},
     }
 
 

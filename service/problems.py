@@ -1,7 +1,7 @@
 """Errors over HTTP: the one table from errors to statuses, as RFC 9457 problem documents."""
 
 import http
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fastapi
@@ -10,9 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from entities import errors
 from entities.errors import LabelwrightError
+from service.dialects import dialect_of
 
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
@@ -49,9 +51,22 @@ PROBLEM: Mapping[str, Any] = {
 
 
 class ProblemResponse(JSONResponse):
-    """A problem document (RFC 9457)."""
+    """A problem document (RFC 9457), or what the protocol of a path has in its place."""
 
     media_type = "application/problem+json"
+
+    def __init__(self, content: Mapping[str, Any], headers: Mapping[str, str] | None) -> None:
+        super().__init__(content, content["status"], headers)
+        self._detail = content.get("detail", content["title"])
+        self._own_headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in the dialect of the path."""
+        dialect = dialect_of(scope["path"])
+        if dialect is None:
+            return await super().__call__(scope, receive, send)
+        status, content = dialect(self.status_code, self._detail)
+        return await JSONResponse(content, status, self._own_headers)(scope, receive, send)
 
 
 def problem(
@@ -65,7 +80,7 @@ def problem(
     }
     if detail:
         content["detail"] = detail
-    return ProblemResponse(content, status, headers)
+    return ProblemResponse(content, headers)
 
 
 def as_sent(answer: Response) -> bytes:
@@ -88,10 +103,7 @@ def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return problem(400, "the body is not valid JSON")
-    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
-    if len(misfits) < len(found):  # whose name is the caller's
-        misfits.append(((), "a member is not known"))
-    return _misfits(misfits)
+    return _misfits(found)
 
 
 def answer_to(error: Exception) -> ProblemResponse:
@@ -122,11 +134,15 @@ async def _domain_problem(request: Request, error: Exception) -> ProblemResponse
 async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    return _misfits([(e["loc"][1:], e["msg"]) for e in error.errors()])
+    return _misfits([{**e, "loc": e["loc"][1:]} for e in error.errors()])
 
 
-def _misfits(found: list[tuple[tuple[int | str, ...], str]]) -> ProblemResponse:
-    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in found[:10]]
+def _misfits(found: Sequence[Mapping[str, Any]]) -> ProblemResponse:
+    """What is wrong at which place; a name that is not known is the caller's, and not repeated."""
+    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
+    if len(misfits) < len(found):
+        misfits.append(((), "a member is not known"))
+    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in misfits[:10]]
     return problem(422, "; ".join(parts))
 
 

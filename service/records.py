@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 
 from entities.readers import Batch
-from entities.tables import Entities
 from entities.writers import ANSWERS, FINGERPRINT
 from models.bundle import Bundle
 from models.decisions import Question
@@ -60,12 +59,5 @@ class Work:
             )
             order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))
             labels = pa.concat_arrays([old, new]).take(pa.array(order))
-        columns = [entities.ids, labels, pa.array(prints), _reasons(entities), pa.array(known)]
+        columns = [entities.ids, labels, pa.array(prints), entities.reasons, pa.array(known)]
         return Done(pa.table(columns, schema=RECORDS), batch.share, entities.warnings)
-
-
-def _reasons(entities: Entities) -> pa.StringArray:
-    """Why each row was rejected, null where it was not."""
-    if not entities.rejected:
-        return pa.nulls(len(entities), pa.string())
-    return pa.array([entities.rejected.get(row) for row in range(len(entities))], pa.string())

@@ -22,7 +22,7 @@ from models.labeler import Labeler
 from models.reasons import explain
 from models.registry import load_model
 from service.answers import explained_results
-from tests.processes import Command
+from tests.processes import Command, Service
 from training.data import read_labelled, split
 from training.fit import Configuration, fit_labeler
 
@@ -136,6 +136,53 @@ def test_the_service_answers_as_the_model_in_memory(
     results = response.json()["results"]
     assert [result["id"] for result in results] == table["id"].to_pylist()
     agree([result["labels"] for result in results], expected)
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "inputs"])
+def test_mlflows_protocol_answers_as_the_model_in_memory(
+    client: httpx.Client, table: pa.Table, expected: Answers, form: str
+) -> None:
+    columns = table.to_pydict() | {"tags": records_of_tags(table)}
+    rows = records(table) if form == "dataframe_records" else columns
+    predictions = client.post("/invocations", json={form: rows}).json()["predictions"]
+    agree([row["labels"] for row in predictions], expected)
+
+
+def test_the_open_inference_protocol_answers_as_the_model_in_memory(
+    client: httpx.Client, table: pa.Table, expected: Answers
+) -> None:
+    columns = table.to_pydict() | {"tags": [t and json.dumps(t) for t in records_of_tags(table)]}
+    tensors = [
+        {
+            "name": name,
+            "shape": [len(table)],
+            "datatype": "FP64" if name in ("lat", "lon") else "BYTES",
+            "data": values,
+        }
+        for name, values in columns.items()
+    ]
+    answer = client.post("/v2/models/small/infer", json={"inputs": tensors}).json()
+    rows = [json.loads(row) for row in answer["outputs"][0]["data"]]
+    assert [row["id"] for row in rows] == table["id"].to_pylist()
+    agree([row["labels"] for row in rows], expected)
+
+
+def records_of_tags(table: pa.Table) -> list[dict[str, str] | None]:
+    """The tags as JSON would have them."""
+    return [tags if tags is None else dict(tags) for tags in table["tags"].to_pylist()]
+
+
+def test_streams_are_answered_as_by_the_model_in_memory(
+    service: Service, table: pa.Table, expected: Answers
+) -> None:
+    stream = labelwright.Client(service.url)
+    lines = list(stream.label_rows(records(table)))
+    assert [line["id"] for line in lines] == table["id"].to_pylist()
+    agree([line["labels"] for line in lines], expected)
+    batches = stream.label(table)
+    assert batches["id"].to_pylist() == table["id"].to_pylist()
+    assert not batches["error"].drop_null()
+    agree(batches["labels"].to_pylist(), expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -49,7 +49,8 @@ class Task:
     """What to train on, and under which name to register it; no test files means a split.
 
     `columns` says what the files call the columns of the schema. `feedback` names the corrections
-    to learn from: a database, or a file that was exported. For `memory`, in bytes, see `training.room`.
+    to learn from: a database, or a file that was exported. For `memory`, in bytes, see
+    `training.room`.
     """
 
     data: Sequence[Where]

@@ -99,6 +99,7 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
             3e10,
             3e4,
             120e6,
+            1_500.0,
             ["omikuji: not installed"],
         )
     )
@@ -106,6 +107,7 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
     assert f"| {what} | another | 9.00 | 4.5 |" in page
     assert "| file | 6,000 rows | 5.0 | 600 |" in page
     assert "- 2,000 rows a second, from the difference of the two files\n" in page
+    assert "1,500 rows a second, 75% of the rate of whole files." in page
     assert "which are read at 15.0 GB a second (50%)" in page
     assert "a third worker of the service takes 120 MB more" in page
     assert "| 32 | mlflow models serve | 1,440 | 2.0 |" in page

@@ -1,0 +1,216 @@
+"""One column of a table in canonical form: text or numbers, whatever Arrow type it comes as.
+
+Tables may come from anybody. What a few bytes can stand for many times, values of dictionaries and
+views, is written out only as far as a field may be long.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from entities.errors import DataError
+from entities.schema import NUMERIC, Column, Kind
+
+FIELD_LIMIT = 10_000
+"""The largest number of bytes in one text value."""
+
+
+TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
+INFINITE = "{}: must be finite"
+
+
+class MisfitError(Exception):
+    """A value of the right type that a field cannot hold; the text is the reason."""
+
+
+class Rejections:
+    """The first reason for each rejected row."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[int, str] = {}
+
+    def add(self, row: int, reason: str) -> None:
+        """Reject a row."""
+        self.reasons.setdefault(row, reason)
+
+    def add_where(self, mask: npt.NDArray[np.bool_], reason: str) -> None:
+        """Reject the rows of a mask (bool, one for each row)."""
+        if mask.any():
+            for row in np.flatnonzero(mask):
+                self.add(int(row), reason)
+
+
+def canonical(
+    source: pa.ChunkedArray, column: Column, field: str, rejections: Rejections
+) -> pa.Array:
+    """A column as its kind has it: text or float64; raises DataError for a type it cannot be."""
+    array = flat(source, field, rejections)
+    if pa.types.is_null(array.type):
+        return array.cast(pa.float64() if column.kind in NUMERIC else pa.string())
+    if column.kind in NUMERIC:
+        return _numbers(array, field, rejections)
+    if column.kind is Kind.TAGS:
+        return limited(_tag_text(array, field, rejections), field, rejections)
+    return limited(_text(array, column, field, rejections), field, rejections)
+
+
+def flat(source: pa.ChunkedArray, field: str, rejections: Rejections) -> pa.Array:
+    """A column in one piece; a row whose text is not UTF-8 is rejected: Arrow trusts files."""
+    array = source.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = _written_out(array, field, rejections)
+    if pa.types.is_string_view(array.type):
+        array = _copied(array, field)
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        values = []
+        for row in range(len(array)):
+            try:
+                values.append(array[row].as_py())
+            except UnicodeDecodeError:
+                values.append(None)
+                rejections.add(row, f"{field}: not valid UTF-8")
+        return pa.array(values, array.type)
+    return array
+
+
+def _written_out(array: pa.DictionaryArray, field: str, rejections: Rejections) -> pa.Array:
+    """A column without its dictionary, of which many rows may repeat a value: never a long one."""
+    kind = array.type.value_type
+    if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+        raise DataError(f"column {field!r} holds a dictionary of {kind}")
+    if not (is_text(kind) or pa.types.is_binary(kind)):
+        return array.dictionary_decode()
+    lengths = pc.binary_length(array.dictionary)
+    too_long = pc.fill_null(pc.greater(lengths, FIELD_LIMIT), False)
+    values = pc.if_else(too_long, pa.scalar(None, kind), array.dictionary)
+    mask = pc.fill_null(too_long.take(array.indices), False).to_numpy(zero_copy_only=False)
+    rejections.add_where(mask, TOO_LONG.format(field))
+    return values.take(array.indices)
+
+
+def _copied(array: pa.Array, field: str) -> pa.StringArray:
+    """Views as texts of their own; raises DataError where views of the same bytes would explode."""
+    views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+    lengths = views[array.offset : array.offset + len(array), 0]
+    if lengths.sum(dtype=np.int64) > FIELD_LIMIT * len(array):
+        raise DataError(f"column {field!r} holds texts longer than {FIELD_LIMIT:,} bytes")
+    return array.cast(pa.string())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds text."""
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _text(array: pa.Array, column: Column, field: str, rejections: Rejections) -> pa.Array:
+    kind = array.type
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
+        is_text(kind.value_type) or pa.types.is_null(kind.value_type)
+    ):
+        if array.flatten().null_count:
+            texts = [
+                None if v is None else [t for t in v if t is not None] for v in array.to_pylist()
+            ]
+            array = pa.array(texts, kind)
+        return pc.binary_join(array.cast(pa.list_(pa.string())), ";")
+    if is_text(kind):
+        return array.cast(pa.string())
+    if column.kind in (Kind.CATEGORY, Kind.PHONE) and pa.types.is_integer(kind):
+        return array.cast(pa.string())
+    raise DataError(f"column {field!r} holds {kind}; its kind is {column.kind.value}")
+
+
+def limited(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+    """Text whose rows are rejected where they are too long."""
+    too_long = pc.greater(pc.binary_length(array), FIELD_LIMIT)
+    if pc.any(too_long).as_py():
+        mask = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
+        rejections.add_where(mask, TOO_LONG.format(field))
+    return array
+
+
+def _numbers(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+    kind = array.type
+    if is_text(kind):
+        array = _parsed(array, field, rejections)
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise DataError(f"column {field!r} holds {kind}; it must be numbers")
+    array = array.cast(pa.float64(), safe=False)
+    rejections.add_where(np.isinf(floats(array)), INFINITE.format(field))
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+
+
+def floats(array: pa.DoubleArray) -> npt.NDArray[np.float64]:
+    """Numbers, NaN where there is none."""
+    numbers: npt.NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _parsed(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+    values: list[float | None] = []
+    for row, text in enumerate(array.to_pylist()):
+        try:
+            values.append(float(text) if text and text.strip() else None)
+        except ValueError:
+            values.append(None)
+            rejections.add(row, f"{field}: not a number")
+    return pa.array(values, pa.float64())
+
+
+def _tag_text(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+    """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
+    kind = array.type
+    if not (is_text(kind) or _maps_scalars(kind)):
+        raise DataError(f"column {field!r} holds {kind}; tags are a map, a struct or JSON text")
+    texts: list[str | None] = []
+    for row, given in enumerate(array.to_pylist()):
+        try:
+            texts.append(joined_tags(dict(given) if isinstance(given, list) else given))
+        except (ValueError, TypeError):
+            texts.append(None)
+            rejections.add(row, f"{field}: must map text to text")
+    return pa.array(texts, pa.string())
+
+
+def _maps_scalars(kind: pa.DataType) -> bool:
+    """Whether an Arrow type maps text to values that each row has for itself."""
+    if pa.types.is_map(kind):
+        kinds = [kind.key_type, kind.item_type]
+    elif pa.types.is_struct(kind):
+        kinds = [member.type for member in kind]
+    else:
+        return False
+    return not any(
+        pa.types.is_nested(each) or pa.types.is_dictionary(each) or pa.types.is_string_view(each)
+        for each in kinds
+    )
+
+
+def joined_tags(tags: Any) -> str | None:
+    """A map, or the JSON of one; nothing at all is None. Raises TypeError or ValueError."""
+    value = orjson.loads(tags) if isinstance(tags, str) and tags else tags
+    if value is None or value == "" or value == {}:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError("tags must map text to text")
+    return ";".join(
+        f"{key}={part.strip()}"
+        for key, given in sorted((str(k), v) for k, v in value.items() if v is not None)
+        for part in _scalar(given).split(";")
+    )
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise TypeError("a tag must be text")

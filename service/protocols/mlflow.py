@@ -1,0 +1,65 @@
+"""MLflow's scoring protocol."""
+
+from importlib.metadata import version
+
+import fastapi
+import pydantic
+from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from service.bodies import body_of
+from service.engine import Engine
+from service.problems import invalid, problem
+from service.protocols.describing import SCORING_ERRORS, describe_scoring
+from service.protocols.scoring import JSON, TABLES, Scoring
+
+
+def scoring(engine: Engine) -> fastapi.APIRouter:
+    """`POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
+    router = fastapi.APIRouter(tags=["MLflow"])
+
+    @router.get("/health", response_class=PlainTextResponse)
+    @router.get("/ping", response_class=PlainTextResponse)
+    async def ping() -> Response:
+        """A model serves."""
+        if not engine.ready:
+            return problem(503, "no model serves yet")
+        return PlainTextResponse("\n")
+
+    @router.get("/version", response_class=PlainTextResponse)
+    async def told() -> Response:
+        """The version of MLflow whose protocol this is."""
+        return PlainTextResponse(version("mlflow-skinny"))
+
+    @router.post(
+        "/invocations",
+        openapi_extra=describe_scoring(engine.model),
+        responses={**SCORING_ERRORS},
+        response_model=None,
+    )
+    async def invocations(request: Request) -> Response:
+        """The labels of up to 16,384 rows, in one of MLflow's forms of JSON, CSV or Parquet.
+
+        A row that is rejected has its error in its own place.
+        """
+        kind = _content_type(request.headers.get("content-type", JSON))
+        async with body_of(request, engine) as body:
+            asked = Scoring(body.content, kind)
+            try:
+                content = await engine.label(asked.read, asked.write, asked.rows, body.deadline)
+            except pydantic.ValidationError as error:
+                return invalid(error)
+        return Response(content, media_type=JSON)
+
+    return router
+
+
+def _content_type(header: str) -> str:
+    """The type of a body; raises HTTPException 415."""
+    kind, *parameters = (part.strip().lower() for part in header.split(";"))
+    if kind not in (JSON, *TABLES):
+        raise HTTPException(415, f"a body is {', '.join((JSON, *TABLES))}")
+    if any(part and part.replace('"', "") != "charset=utf-8" for part in parameters):
+        raise HTTPException(415, "a body is UTF-8")
+    return kind

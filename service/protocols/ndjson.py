@@ -1,0 +1,72 @@
+"""Streams of JSON lines: an entity in each, and for each a line with its labels or its error."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from entities.errors import DataError
+from entities.tables import Entities, from_records
+from models.decisions import Answers, Question
+from models.registry import Model
+from service.answers import lines
+from service.streams import Piece, piece_rows
+
+NDJSON = "application/x-ndjson"
+LINE_LIMIT = 1 << 20
+"""The largest line, in bytes."""
+_BROKEN = object()
+
+
+class JsonLines:
+    """The format of a stream of JSON lines; a line that is not JSON has an error of its own."""
+
+    media_type = NDJSON
+    opening = ending = b""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._rest = b""
+        self._rows = 0
+
+    def cut(self, received: Sequence[bytes], last: bool) -> list[Piece]:
+        """Pieces of whole lines; raises DataError for a line that is too long."""
+        *whole, rest = b"".join((self._rest, *received)).split(b"\n")
+        self._rest = b"" if last else rest
+        if len(self._rest) > LINE_LIMIT:
+            raise DataError(f"a line may have {LINE_LIMIT:,} bytes")
+        found = [line for line in (*whole, *([rest] if last else [])) if line.strip()]
+        size = piece_rows(self._question)
+        pieces = [
+            self._piece(found[start : start + size], self._rows + start)
+            for start in range(0, len(found), size)
+        ]
+        self._rows += len(found)
+        return pieces
+
+    def failure(self, detail: str) -> bytes:
+        """A line with an error and no id."""
+        return orjson.dumps({"error": {"detail": detail}}) + b"\n"
+
+    def _piece(self, some: Sequence[bytes], first_row: int) -> Piece:
+        question = self._question
+        return Piece(len(some), lambda model: (_read(model, some, first_row), question), _write)
+
+
+def _read(model: Model, some: Sequence[bytes], first_row: int) -> Entities:
+    records = [_parsed(line) for line in some]
+    entities = from_records(records, model.bundle.labeler.schema, first_row)
+    broken = {row: "not valid JSON" for row, each in enumerate(records) if each is _BROKEN}
+    return dataclasses.replace(entities, rejected={**entities.rejected, **broken})
+
+
+def _write(model: Model, entities: Entities, answers: Answers) -> bytes:
+    return b"\n".join((*lines(entities, answers), b""))
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _BROKEN

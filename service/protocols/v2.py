@@ -1,0 +1,145 @@
+"""The Open Inference Protocol, version 2, over REST, with its binary extension."""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import fastapi
+import pydantic
+from fastapi import Header, Request, Response
+
+from entities.errors import ModelNotFoundError
+from entities.tables import Entities
+from models.decisions import Answers
+from models.registry import Model
+from service.bodies import body_of
+from service.compression import compressed
+from service.engine import Engine
+from service.problems import invalid, problem
+from service.protocols.describing import INFERENCE_ERRORS, describe_inference
+from service.protocols.inference import OUTPUTS, SHAPES, Inference, inputs_of, name_of
+
+HEADER_SIZE = "Inference-Header-Content-Length"
+"""How many bytes of a body are JSON; the others are binary tensors."""
+HeaderSize = Annotated[int | None, Header(alias=HEADER_SIZE, ge=0)]
+Encodings = Annotated[str, Header(alias="Accept-Encoding", include_in_schema=False)]
+
+
+def inference(engine: Engine) -> fastapi.APIRouter:
+    """Everything under `/v2`."""
+    router = fastapi.APIRouter(tags=["Open Inference Protocol"], responses={**INFERENCE_ERRORS})
+    router.include_router(_health(engine))
+    router.include_router(_model(engine))
+
+    @router.post(
+        "/v2/models/{name}/versions/{number}/infer",
+        openapi_extra=describe_inference(engine.model),
+        response_model=None,
+    )
+    @router.post(
+        "/v2/models/{name}/infer",
+        openapi_extra=describe_inference(engine.model),
+        response_model=None,
+    )
+    async def infer(
+        request: Request,
+        name: str,
+        number: str | None = None,
+        header_size: HeaderSize = None,
+        accepted: Encodings = "",
+    ) -> Response:
+        """The labels of up to 16,384 rows, one tensor for each column; absent ones are missing.
+
+        A row that is rejected has its error in `labels`, and no label in the other outputs.
+        """
+        _check(engine.model, name, number)
+        async with body_of(request, engine) as body:
+            asked = Inference(body.content, header_size)
+
+            def write(model: Model, entities: Entities, answers: Answers) -> Response:
+                return _response(*asked.write(model, entities, answers), accepted)
+
+            try:
+                return await engine.label(asked.read, write, asked.rows, body.deadline)
+            except pydantic.ValidationError as error:
+                return invalid(error)
+
+    return router
+
+
+def _response(content: bytes, json_size: int | None, accepted: str) -> Response:
+    """An answer, of which the first bytes may be JSON and all others tensors."""
+    kind = "application/json" if json_size is None else "application/octet-stream"
+    headers = {} if json_size is None else {HEADER_SIZE: str(json_size)}
+    packed, encoding = compressed(content, accepted)
+    return Response(packed, headers=headers | encoding, media_type=kind)
+
+
+def _health(engine: Engine) -> fastapi.APIRouter:
+    router = fastapi.APIRouter()
+
+    @router.get("/v2")
+    async def server() -> dict[str, Any]:
+        """What this server is."""
+        return {
+            "name": "labelwright",
+            "version": version("labelwright"),
+            "extensions": ["binary_tensor_data"],
+        }
+
+    @router.get("/v2/health/live")
+    async def live() -> dict[str, bool]:
+        """The process answers."""
+        return {"live": True}
+
+    @router.get("/v2/health/ready", response_model=None)
+    async def ready() -> dict[str, bool] | Response:
+        """A model serves."""
+        if not engine.ready:
+            return problem(503, "no model serves yet")
+        return {"live": True, "ready": True}
+
+    return router
+
+
+def _model(engine: Engine) -> fastapi.APIRouter:
+    router = fastapi.APIRouter(prefix="/v2/models/{name}")
+
+    @router.get("/versions/{number}")
+    @router.get("")
+    async def describe(name: str, number: str | None = None) -> dict[str, Any]:
+        """The tensors that the model takes and gives; all inputs are optional."""
+        model = _check(engine.model, name, number)
+        inputs = inputs_of(model.bundle.labeler.schema)
+        return {
+            "name": name_of(model),
+            "versions": [] if model.version is None else [model.version],
+            "platform": "labelwright",
+            "inputs": [
+                {"name": field, "datatype": datatype, "shape": [-1]}
+                for field, datatype in inputs.items()
+            ],
+            "outputs": [
+                {"name": output, "datatype": datatype, "shape": SHAPES[output]}
+                for output, datatype in OUTPUTS.items()
+            ],
+        }
+
+    @router.get("/versions/{number}/ready", response_model=None)
+    @router.get("/ready", response_model=None)
+    async def ready(name: str, number: str | None = None) -> dict[str, Any] | Response:
+        """The model serves."""
+        model = _check(engine.model, name, number)
+        if not engine.ready:
+            return problem(503, "no model serves yet")
+        return {"name": name_of(model), "ready": True}
+
+    return router
+
+
+def _check(model: Model, name: str, number: str | None) -> Model:
+    """The model, if it goes by that name and version; raises ModelNotFoundError."""
+    if name != name_of(model):
+        raise ModelNotFoundError(f"the model that is served is {name_of(model)!r}")
+    if number is not None and number != model.version:
+        raise ModelNotFoundError(f"the version that is served is {model.version!r}")
+    return model

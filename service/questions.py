@@ -1,0 +1,50 @@
+"""What is asked about entities, as callers of any protocol say it."""
+
+from typing import Annotated
+
+import pydantic
+from pydantic import Field
+
+from entities.errors import RequestError
+from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Question
+
+PATTERNS_LIMIT = 100
+ROWS_LIMIT = 16_384
+"""Rows of one table in protocols that send tables."""
+LISTED_LIMIT = 1_000_000
+"""Labels that one answer lists: rows times `top_k`."""
+ROW_BYTES = 128
+"""What a row takes in a body, about."""
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class QuestionForm(pydantic.BaseModel):
+    """Which labels are listed and which of them are asserted."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    top_k: int = Field(5, ge=1, le=TOP_K_LIMIT)
+    min_probability: float = Field(0.0, ge=0, le=1)
+    only: list[Pattern] = Field(default=[], max_length=PATTERNS_LIMIT)
+    policy: str = Field(BALANCED, max_length=100)
+    min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
+
+    @property
+    def question(self) -> Question:
+        """What a labeler is asked; raises RequestError where parts contradict each other."""
+        return Question(
+            self.top_k, self.policy, self.min_probability, tuple(self.only), self.min_precision
+        )
+
+
+def check_size(rows: int, question: Question) -> None:
+    """Raise RequestError for more rows or labels than one answer holds."""
+    if rows > ROWS_LIMIT:
+        raise RequestError(f"a request may have {ROWS_LIMIT:,} rows")
+    if rows * question.top_k > LISTED_LIMIT:
+        raise RequestError(f"rows times top_k may be {LISTED_LIMIT:,}")
+
+
+def estimated_rows(body: bytes) -> int:
+    """About how many rows a table has that takes so many bytes."""
+    return min(len(body) // ROW_BYTES + 1, ROWS_LIMIT)

@@ -1,0 +1,64 @@
+"""Tables whose few bytes stand for very many are refused, or cost their rows, before they grow."""
+
+import time
+
+import pyarrow as pa
+import pytest
+
+from entities.arrays import FIELD_LIMIT
+from entities.errors import DataError
+from entities.schema import EntitySchema
+from entities.tables import conform, from_records
+
+LONG = "x" * (FIELD_LIMIT + 1)
+ROWS = 10_000
+
+
+def test_a_long_value_of_a_dictionary_is_not_written_out_for_each_row(places: EntitySchema) -> None:
+    values = pa.array([LONG * 1_000, "Bar", None])
+    indices = pa.array([0] * ROWS + [1, 2, None])
+    before = pa.total_allocated_bytes()
+    entities = conform(pa.table({"name": pa.DictionaryArray.from_arrays(indices, values)}), places)
+    assert pa.total_allocated_bytes() - before < 10 * len(LONG) * 1_000
+    assert len(entities.rejected) == ROWS
+    assert set(entities.rejected.values()) == {"name: longer than 10,000 bytes"}
+    assert entities.table["name"].to_pylist()[ROWS:] == ["Bar", None, None]
+
+
+def test_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
+    view = pa.array([LONG], pa.string_view())
+    buffers = view.buffers()
+    same = pa.Array.from_buffers(
+        pa.string_view(),
+        ROWS,
+        [None, pa.py_buffer(buffers[1].to_pybytes()[:16] * ROWS), *buffers[2:]],
+    )
+    with pytest.raises(DataError, match="texts longer than"):
+        conform(pa.table({"name": same}), places)
+    short = pa.array(["Bar", None], pa.string_view())
+    assert conform(pa.table({"name": short}), places).table["name"].to_pylist() == ["Bar", None]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([["x"]])),
+        pa.array([{"a": "x"}]).cast(pa.struct([("a", pa.dictionary(pa.int32(), pa.string()))])),
+        pa.array([{"a": ["x"]}]),
+    ],
+    ids=["a dictionary of lists", "tags of a dictionary", "nested tags"],
+)
+def test_what_could_grow_without_bound_is_no_column(places: EntitySchema, column: pa.Array) -> None:
+    with pytest.raises(DataError, match="holds"):
+        conform(pa.table({"tags": column}), places)
+
+
+def test_very_many_unknown_columns_take_no_time(places: EntitySchema) -> None:
+    names = [f"nmae{number}" for number in range(20_000)]
+    began = time.perf_counter()
+    record = dict.fromkeys(names, 1) | {"name": "Bar"}
+    table = pa.table([pa.array(["x"])] * (len(names) + 1), [*names, "name"])
+    for warnings in (from_records([record], places).warnings, conform(table, places).warnings):
+        assert len(warnings) == 21
+        assert warnings[-1] == "19,980 more columns are not in schema 'places'"
+    assert time.perf_counter() - began < 20

@@ -1,0 +1,66 @@
+"""Damaged bundles: `python -m tests.fuzz.bundles BUNDLE INPUTS SEED`.
+
+Each has one file damaged, and every other one states hashes that fit, as a forged one would. All
+are refused, or read; nothing is run, and the interpreter does not crash. Prints figures as JSON.
+"""
+
+import json
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from entities.errors import ModelError
+from models.bundle import MANIFEST, read_bundle
+from tests.fuzz.mutations import mutated
+from tests.models.bundles import sign
+
+RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class", "exec")
+"""What would tell that a bundle runs something."""
+
+
+def main() -> int:
+    """Damage and read."""
+    source, inputs, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    chance, ran, slowest = random.Random(seed), [], 0.0
+    read_bundle(source)
+    watching = False
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in RUNS:
+            ran.append(event)
+
+    sys.addaudithook(watch)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder, "bundle")
+        shutil.copytree(source, bundle)
+        whole = {path: path.read_bytes() for path in bundle.iterdir()}
+        began = time.perf_counter()
+        for number in range(inputs):
+            path = chance.choice(list(whole))
+            path.write_bytes(mutated(whole[path], chance))
+            if number % 2 and path.name != MANIFEST:
+                sign(bundle)
+            watching, since = True, time.perf_counter()
+            try:
+                read_bundle(bundle)
+            except ModelError:
+                pass
+            finally:
+                watching = False
+            slowest = max(slowest, time.perf_counter() - since)
+            for damaged in (path, bundle / MANIFEST):
+                damaged.write_bytes(whole[damaged])
+        seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    found = {"seconds": seconds, "slowest": slowest, "peak": peak, "ran": sorted(set(ran))}
+    sys.stdout.write(json.dumps(found))
+    return 1 if ran else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

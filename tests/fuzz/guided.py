@@ -1,0 +1,34 @@
+"""Fuzzing guided by coverage: `python -m tests.fuzz.guided DECODER BUNDLE [options of libFuzzer]`.
+
+It ends with a traceback at the first input that is neither answered nor refused.
+"""
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["service", "entities"], enable_loader_override=False):
+    from models.bundle import read_bundle
+    from models.registry import Model
+    from tests.fuzz.seeds import SEEDS
+    from tests.fuzz.targets import try_out
+
+
+def main() -> None:
+    """Run libFuzzer; it exits by itself."""
+    name, folder, corpus, *options = sys.argv[1:]
+    model = Model(read_bundle(Path(folder)), folder)
+    model.bundle.labeler.warm_up()
+    for number, seed in enumerate(SEEDS[name]):
+        Path(corpus, f"seed-{number}").write_bytes(seed)
+
+    def once(body: bytes) -> None:
+        try_out(name, model, body)
+
+    atheris.Setup([sys.argv[0], corpus, *options], once)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

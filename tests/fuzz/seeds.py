@@ -1,0 +1,79 @@
+"""Requests that are in order, for mutations to start from."""
+
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from service.protocols.tensors import join_texts
+
+PLACES: list[dict[str, Any]] = [
+    {"id": "a", "name": "Joe's Pizza", "country": "US", "lat": 1.5, "lon": 2},
+    {
+        "name": ["Café", None],
+        "tags": {"fee": "no"},
+        "phone": "+49 30 1",
+        "website": "löwen.example",
+    },
+    {},
+]
+TABLE = pa.table(
+    {
+        "id": ["a", "b", None],
+        "name": ["Joe's Pizza", "Café", ""],
+        "alternative_names": pa.array([["x", "y"], None, []], pa.list_(pa.string())),
+        "country": pa.array(["US", "DE", "DE"]).dictionary_encode(),
+        "city": pa.array(["Bonn", None, "Köln"], pa.large_string()),
+        "brand": pa.array(["a", "b", None], pa.string_view()),
+        "lat": [1.5, None, 90],
+        "lon": [2.5, None, 180],
+        "tags": pa.array([[("fee", "no")], None, []], pa.map_(pa.string(), pa.string())),
+    }
+)
+HEADER = {
+    "id": "q",
+    "inputs": [
+        {"name": "name", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": 12}},
+        {"name": "lat", "shape": [2, 1], "datatype": "FP32", "parameters": {"binary_data_size": 8}},
+        {"name": "lon", "shape": [2, 1], "datatype": "INT8", "data": [[1], [2]]},
+    ],
+    "outputs": [{"name": "labels", "parameters": {"binary_data": True}}, {"name": "label_ids"}],
+    "parameters": {"top_k": 3, "binary_data_output": True},
+}
+BINARY = join_texts([b"Bar", b"\xff"]) + bytes(8)
+
+
+def arrow(table: pa.Table = TABLE) -> bytes:
+    """A table as an IPC stream."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    return sink.getvalue()
+
+
+def parquet(table: pa.Table = TABLE) -> bytes:
+    """A table as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=2)
+    return sink.getvalue()
+
+
+SEEDS: dict[str, list[bytes]] = {
+    "json": [
+        json.dumps({"entities": PLACES, "top_k": 3, "only": ["*a*"]}).encode(),
+        json.dumps({"entities": PLACES[:1], "explain": True, "min_precision": 0.8}).encode(),
+    ],
+    "ndjson": ["\n".join(json.dumps(place) for place in PLACES).encode(), b'{"name":1}\n\n[]\nx'],
+    "arrow": [arrow(), arrow(TABLE.select(["name"])), arrow(TABLE.slice(0, 0))],
+    "v2": [json.dumps(HEADER).encode() + BINARY],
+    "mlflow": [
+        json.dumps({"dataframe_records": PLACES, "params": {"top_k": 2}}).encode(),
+        b'{"dataframe_split": {"columns": ["name", "lat"], "data": [["a", NaN], [null, 1]]}}',
+        b'{"inputs": {"name": ["a", "b"], "country": ["US", null]}}',
+    ],
+    "csv": [b'name,lat,lon,tags\n"Caf\xc3\xa9, ""x""",1.5,2,\n,,,"{""fee"": ""no""}"\n'],
+    "parquet": [parquet(), parquet(TABLE.select(["name", "country"]))],
+}
+"""By the name of the decoder."""

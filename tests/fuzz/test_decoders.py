@@ -1,0 +1,46 @@
+"""Whatever bytes come, every decoder answers or refuses; it never fails."""
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.registry import Model, load_model
+from tests.fuzz.mutations import mutated
+from tests.fuzz.seeds import SEEDS
+from tests.fuzz.targets import REFUSALS, TARGETS, try_out
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+MUTATIONS = 300
+
+
+@pytest.fixture(scope="module")
+def model(world: "World") -> Model:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(world.home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return load_model(world.uri)
+
+
+@pytest.mark.parametrize(("name", "seed"), [(n, seed) for n in SEEDS for seed in SEEDS[n]])
+def test_what_is_in_order_is_answered(model: Model, name: str, seed: bytes) -> None:
+    answer = try_out(name, model, seed)
+    assert not isinstance(answer, REFUSALS), answer
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(max_examples=100, deadline=None)
+@given(body=st.binary(max_size=300))
+def test_noise_is_answered_or_refused(model: Model, name: str, body: bytes) -> None:
+    try_out(name, model, body)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_requests_are_answered_or_refused(model: Model, name: str) -> None:
+    chance = random.Random(7)
+    for _ in range(MUTATIONS):
+        try_out(name, model, mutated(chance.choice(SEEDS[name]), chance))

@@ -1,0 +1,134 @@
+"""MLflow's scoring protocol, spoken by its own client and by hand."""
+
+import io
+import json
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+from tests.processes import HOST, Service
+
+pytest_plugins = ["tests.worlds"]
+
+FRAME = pd.DataFrame(
+    {
+        "id": ["a", "b", "c"],
+        "name": ["Joe's Pizza", None, "Löwen-Apotheke"],
+        "lat": [1.0, 200.0, None],
+        "lon": [1.0, 2.0, None],
+    }
+)
+RECORDS = [
+    {name: value for name, value in row.items() if not pd.isna(value)}
+    for row in FRAME.to_dict("records")
+]
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+
+
+@pytest.fixture(scope="module")
+def expected(service: Service) -> Any:
+    """What `POST /v1/labels` says of the frame."""
+    with service.client() as client:
+        return client.post("/v1/labels", json={"entities": RECORDS}).json()["results"]
+
+
+def invoke(client: httpx.Client, content: bytes | str, kind: str = JSON) -> httpx.Response:
+    return client.post("/invocations", content=content, headers={"Content-Type": kind})
+
+
+def test_its_client_is_answered(service: Service, expected: Any) -> None:
+    client: Any = ScoringServerClient(HOST, service.port)  # type: ignore[no-untyped-call]
+    client.wait_server_ready()
+    assert client.get_version()
+    frame = client.invoke(FRAME, params={"top_k": 1}).get_predictions()
+    assert frame["id"].tolist() == ["a", "b", "c"]
+    assert frame["labels"][0][0] == expected[0]["labels"][0]
+    assert frame["error"][1] == expected[1]["error"]
+    assert len(client.invoke(RECORDS).get_predictions()) == len(RECORDS)
+
+
+@pytest.mark.parametrize("path", ["/ping", "/health"])
+def test_it_says_that_it_is_ready(client: httpx.Client, path: str) -> None:
+    assert (client.get(path).status_code, client.get(path).text) == (200, "\n")
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False).encode()
+
+
+def parquet(frame: pd.DataFrame, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    frame.to_parquet(sink, **options)
+    return sink.getvalue()
+
+
+SPLIT = json.dumps({"dataframe_split": FRAME.to_dict("split")})  # with NaN, as pandas writes it
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (json.dumps({"dataframe_records": RECORDS}), JSON),
+        (json.dumps({"instances": RECORDS}), JSON),
+        (json.dumps({"inputs": RECORDS}), JSON),
+        (json.dumps({"inputs": FRAME.to_dict("list")}), JSON),
+        (SPLIT, "application/json; charset=utf-8"),
+        (csv(FRAME), CSV),
+        (parquet(FRAME), PARQUET),
+        (parquet(FRAME.set_index("id").reset_index(), compression="zstd"), PARQUET),
+    ],
+    ids=["records", "instances", "inputs", "columns", "split", "CSV", "Parquet", "zstd"],
+)
+def test_every_form_of_rows_gets_the_labels_of_the_service(
+    client: httpx.Client, expected: Any, content: bytes | str, kind: str
+) -> None:
+    assert "NaN" in SPLIT
+    response = invoke(client, content, kind)
+    assert response.status_code == 200
+    assert response.json() == {"predictions": expected}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        ("{", JSON, "not valid JSON"),
+        ("[" * 100_000, JSON, "not valid JSON"),
+        ("[]", JSON, "a JSON object"),
+        ("{}", JSON, "exactly one of"),
+        ('{"inputs": [], "instances": []}', JSON, "exactly one of"),
+        ('{"instances": [1]}', JSON, "list of objects"),
+        ('{"inputs": {"name": ["a"], "city": []}}', JSON, "equal length"),
+        ('{"dataframe_split": {"data": []}}', JSON, "columns and data"),
+        ('{"dataframe_split": {"columns": ["a", "a"], "data": []}}', JSON, "different"),
+        ('{"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}', JSON, "for each column"),
+        ('{"instances": [], "params": {"top_k": "x"}}', JSON, "top_k"),
+        ('{"instances": [], "params": [1]}', JSON, "valid dictionary"),
+        (b"", CSV, "not valid CSV"),
+        (b"name,lat\na\n", CSV, "not valid CSV"),
+        (b"name\n" + b"a\n" * 20_000, CSV, "16,384 rows"),
+        (b"x," * 2_000 + b"name\n", CSV, "1,000 columns"),
+        (b"PAR1", PARQUET, "not valid Parquet"),
+        (parquet(pd.DataFrame({"name": ["a"] * 20_000})), PARQUET, "16,384 rows"),
+        (parquet(pd.DataFrame({"other": ["a"]})), PARQUET, "no column is known"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_request_that_is_wrong_is_told_in_the_words_of_the_protocol(
+    client: httpx.Client, content: bytes | str, kind: str, words: str
+) -> None:
+    response = invoke(client, content, kind)
+    assert response.status_code == 400
+    assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert words in response.json()["message"]
+
+
+@pytest.mark.parametrize("kind", ["image/png", "text/csv; charset=latin-1", ""])
+def test_other_types_of_content_are_refused(client: httpx.Client, kind: str) -> None:
+    assert invoke(client, b"x", kind).status_code == 415
+
+
+def test_no_rows_have_no_predictions(client: httpx.Client) -> None:
+    assert invoke(client, '{"instances": []}').json() == {"predictions": []}

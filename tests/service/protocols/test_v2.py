@@ -1,0 +1,189 @@
+"""The Open Inference Protocol, spoken by its own client and by hand."""
+
+import asyncio
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entities.errors import DataError
+from service.protocols.tensors import join_texts, split_texts
+from tests.processes import HOST, Service
+
+pytest_plugins = ["tests.worlds"]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+NAMES = ["Joe's Pizza", "Sparkasse", "Löwen-Apotheke"]
+INFER = "/v2/models/small/infer"
+
+
+@pytest.fixture
+def ask(service: Service) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(f"{HOST}:{service.port}") as client:
+        yield client
+
+
+def inputs(binary: bool = True) -> list[triton.InferInput]:
+    """Three places, of which the second has an impossible latitude."""
+    columns: dict[str, Any] = {
+        "name": np.array(NAMES, object),
+        "lat": np.array([[1.0], [200.0], [3.0]]),
+        "lon": np.array([[1.0], [2.0], [3.0]]),
+    }
+    tensors = []
+    for name, values in columns.items():
+        tensor = triton.InferInput(name, list(values.shape), "BYTES" if name == "name" else "FP64")
+        tensor.set_data_from_numpy(values, binary_data=binary)
+        tensors.append(tensor)
+    return tensors
+
+
+def same_over_http(client: httpx.Client, **question: Any) -> list[Any]:
+    """What `POST /v1/labels` says of them."""
+    places = zip(NAMES, (1.0, 200.0, 3.0), (1.0, 2.0, 3.0), strict=True)
+    entities = [{"name": name, "lat": lat, "lon": lon} for name, lat, lon in places]
+    response = client.post("/v1/labels", json={"entities": entities, **question})
+    found: list[Any] = response.json()["results"]
+    return found
+
+
+def test_who_serves_is_told(ask: triton.InferenceServerClient) -> None:
+    assert ask.is_server_live()
+    assert ask.is_server_ready()
+    assert ask.is_model_ready("small")
+    assert ask.is_model_ready("small", "1")
+    assert not ask.is_model_ready("large")
+    assert not ask.is_model_ready("small", "2")
+    assert ask.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    about = ask.get_model_metadata("small", "1")
+    assert about["versions"] == ["1"]
+    kinds = {tensor["name"]: tensor["datatype"] for tensor in about["inputs"]}
+    assert (kinds["id"], kinds["name"], kinds["lat"]) == ("BYTES", "BYTES", "FP64")
+    assert [tensor["name"] for tensor in about["outputs"]] == [
+        "labels",
+        "probabilities",
+        "label_ids",
+    ]
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
+@pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
+def test_its_client_gets_the_labels_of_the_service(
+    ask: triton.InferenceServerClient, client: httpx.Client, binary: bool, packed: str | None
+) -> None:
+    found = ask.infer(
+        "small",
+        inputs(binary),
+        model_version="1",
+        request_id="q",
+        parameters={"top_k": 3},
+        response_compression_algorithm=packed,
+    )
+    expected = same_over_http(client, top_k=3)
+    rows = [json.loads(row) for row in found.as_numpy("labels")]
+    assert rows == expected
+    assert "error" in rows[1]
+    assert found.get_response()["id"] == "q"
+    total = client.get("/v1/labels", params={"limit": 1000}).json()
+    names = [label["label"] for label in total["labels"]]
+    ids, probabilities = found.as_numpy("label_ids"), found.as_numpy("probabilities")
+    assert ids.shape == probabilities.shape == (3, 3)
+    assert set(ids[1]) == {-1}
+    for row in (0, 2):
+        assert [names[i] for i in ids[row]] == [x["label"] for x in expected[row]["labels"][:3]]
+        first = [label["probability"] for label in expected[row]["labels"][:3]]
+        np.testing.assert_array_equal(probabilities[row], np.array(first, np.float32))
+
+
+def test_only_the_outputs_that_are_asked_for_come(ask: triton.InferenceServerClient) -> None:
+    wanted = [triton.InferRequestedOutput("label_ids", binary_data=False)]
+    found = ask.infer("small", inputs(), outputs=wanted).get_response()
+    assert [output["name"] for output in found["outputs"]] == ["label_ids"]
+
+
+def test_its_asynchronous_client_is_answered_too(service: Service) -> None:
+    async def infer() -> int:
+        async with triton_aio.InferenceServerClient(f"{HOST}:{service.port}") as client:
+            found = await client.infer("small", inputs())
+            return len(found.as_numpy("labels"))
+
+    assert asyncio.run(infer()) == len(NAMES)
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    """A tensor in JSON."""
+    return {"name": "name", "shape": [1], "datatype": "BYTES", "data": ["Bar"], **changes}
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({}, "inputs"),
+        ({"inputs": []}, "no column is known"),
+        ({"inputs": [tensor(shape=[2])]}, "as many elements"),
+        ({"inputs": [tensor(shape=[1, 2])]}, "must have shape [n] or [n, 1]"),
+        ({"inputs": [tensor(shape=[-1])]}, "shape.0"),
+        ({"inputs": [tensor(shape=[10**30])]}, "16,384 rows"),
+        ({"inputs": [tensor(datatype="FP128")]}, "a datatype must be BYTES or one of"),
+        ({"inputs": [tensor(data=[1])]}, "must be BYTES"),
+        ({"inputs": [tensor(name="lat", datatype="FP64", data=[1.0])]}, "'lat' needs"),
+        ({"inputs": [tensor(parameters={"binary_data_size": 7})]}, "either data or"),
+        ({"inputs": [tensor(data=None, parameters={"binary_data_size": 7})]}, "shorter"),
+        ({"inputs": [tensor(), tensor()]}, "more than once"),
+        ({"inputs": [tensor(), tensor(name="city", shape=[0], data=[])]}, "same number of rows"),
+        ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "outputs are labels"),
+        ({"inputs": [tensor()], "parameters": {"topk": 3}}, "not known"),
+        ({"inputs": [tensor()], "parameters": {"top_k": "3"}}, "top_k"),
+        (
+            {"inputs": [tensor(shape=[1001], data=["x"] * 1001)], "parameters": {"top_k": 1000}},
+            "tim",
+        ),
+    ],
+    ids=str,
+)
+def test_a_request_that_is_wrong_is_told_in_the_words_of_the_protocol(
+    client: httpx.Client, request_: Any, words: str
+) -> None:
+    response = client.post(INFER, json=request_)
+    assert response.status_code == 400
+    assert list(response.json()) == ["error"]
+    assert words in response.json()["error"]
+
+
+@pytest.mark.parametrize("size", ["1000", "-1", "x", "1"])
+def test_a_length_that_is_wrong_is_refused(client: httpx.Client, size: str) -> None:
+    headers = {"Inference-Header-Content-Length": size}
+    response = client.post(INFER, json={"inputs": [tensor()]}, headers=headers)
+    assert response.status_code == 400
+    assert list(response.json()) == ["error"]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/x/infer", "/v2/models/small/versions/2/infer"])
+def test_other_models_and_versions_are_not_there(client: httpx.Client, path: str) -> None:
+    response = client.post(path, json={"inputs": [tensor()]})
+    assert response.status_code == 404
+    assert "is served" in response.json()["error"]
+
+
+def test_no_rows_have_no_labels(client: httpx.Client) -> None:
+    found = client.post(INFER, json={"inputs": [tensor(shape=[0], data=[])]}).json()
+    assert [output["shape"] for output in found["outputs"]] == [[0], [0, 5], [0, 5]]
+
+
+@given(st.lists(st.binary(max_size=20)))
+def test_texts_survive_their_way_through_bytes(texts: list[bytes]) -> None:
+    assert split_texts(join_texts(texts), len(texts)) == texts
+
+
+@pytest.mark.parametrize("content", [b"\x01", struct.pack("<I", 5), struct.pack("<I", 1 << 31)])
+def test_texts_that_do_not_fit_are_refused(content: bytes) -> None:
+    with pytest.raises(DataError):
+        split_texts(content, 1)

@@ -1,0 +1,277 @@
+"""Streams as clients meet them: rows go and labels come over one connection."""
+
+import contextlib
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow as pa
+import pytest
+
+from entities.errors import ServiceError
+from labelwright import Client
+from tests.processes import HOST, Service
+
+pytest_plugins = ["tests.worlds"]
+
+PLACES: list[dict[str, Any]] = [
+    {"id": "a", "name": "Joe's Pizza", "country": "US"},
+    {"id": "b", "name": "Bar", "lat": 200, "lon": 4},
+    {"name": "Kiosk"},
+]
+NDJSON, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
+QUESTION: dict[str, Any] = {"top_k": 2, "only": ["*a*", "*e*"], "policy": "broad"}
+
+
+@pytest.fixture
+def labels(service: Service) -> Client:
+    """A client of the streams of the shared service."""
+    return Client(service.url)
+
+
+@pytest.fixture(scope="module")
+def expected(service: Service) -> Any:
+    """What a single request is answered."""
+    with service.client() as client:
+        response = client.post("/v1/labels", json={"entities": PLACES, **QUESTION})
+        return response.json()["results"]
+
+
+def stream(client: httpx.Client, kind: str, content: bytes, **question: Any) -> httpx.Response:
+    headers = {"Content-Type": kind}
+    return client.post("/v1/labels", content=content, headers=headers, params=question)
+
+
+def arrow(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, **options) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_lines_are_answered_as_a_single_request(labels: Client, expected: Any) -> None:
+    assert list(labels.label_rows(PLACES, **QUESTION)) == expected
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "dictionaries"])
+def test_batches_are_answered_as_a_single_request(
+    labels: Client, expected: Any, encoded: bool
+) -> None:
+    table = pa.Table.from_pylist(
+        [{"id": None, "lat": None, "lon": None, "country": None, **p} for p in PLACES]
+    )
+    if encoded:
+        table = table.set_column(4, "name", table["name"].dictionary_encode())
+    answers = labels.label(table, **QUESTION)
+    assert answers["id"].to_pylist() == [result["id"] for result in expected]
+    for labelled, error, result in zip(
+        answers["labels"].to_pylist(), answers["error"].to_pylist(), expected, strict=True
+    ):
+        assert error == result.get("error", {}).get("detail")
+        assert (labelled is None) == (error is not None)
+        names = [label["label"] for label in labelled or []]
+        assert names == [label["label"] for label in result.get("labels", [])]
+
+
+def test_an_answer_comes_while_rows_are_still_to_come(labels: Client) -> None:
+    """Each row waits for the answer to the one before."""
+    answered = threading.Semaphore(1)
+
+    def one_by_one() -> Iterator[pa.RecordBatch]:
+        for number in range(5):
+            assert answered.acquire(timeout=30)
+            yield pa.record_batch({"name": [f"Pizza {number}"]})
+
+    ids = []
+    for answer in labels.label_batches(one_by_one()):
+        ids += answer["id"].to_pylist()
+        answered.release()
+    assert ids == ["0", "1", "2", "3", "4"]
+
+
+def test_memory_stays_flat_and_a_slow_reader_makes_a_slow_sender(
+    labels: Client, service: Service
+) -> None:
+    process, sent, batches = psutil.Process(service.process.pid), 0, 60
+    names = [f"Pizzeria {n}" for n in range(1_000)]
+    batch = pa.record_batch({"name": names, "unknown": ["x" * 1_000] * len(names)})
+
+    def many() -> Iterator[pa.RecordBatch]:
+        nonlocal sent
+        for _ in range(batches):
+            sent += 1
+            yield batch
+
+    answers = labels.label_batches(many(), top_k=50)
+    rows = next(answers).num_rows
+    before = process.memory_info().rss
+    threading.Event().wait(1.0)
+    assert sent < batches  # nobody takes the answers
+    rows += sum(answer.num_rows for answer in answers)
+    assert rows == batches * len(names)
+    assert process.memory_info().rss - before < 40 << 20
+
+
+def test_a_line_that_is_not_json_costs_its_neighbours_nothing(client: httpx.Client) -> None:
+    content = b'{"name": "Bar"}\n\n{"name": \n[]\n{"name": "\xff"}\r\n{"name": "Kiosk"}'
+    answers = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
+    reasons = [answer.get("error", {}).get("detail") for answer in answers]
+    assert reasons == [
+        None,
+        "not valid JSON",
+        "an entity must be an object",
+        "not valid JSON",
+        None,
+    ]
+    assert [answer["id"] for answer in answers] == ["0", "1", "2", "3", "4"]
+
+
+def test_text_that_is_not_utf8_costs_its_neighbours_nothing(client: httpx.Client) -> None:
+    names = pa.array([b"Bar", b"\xff", b"Kiosk"]).view(pa.string())
+    response = stream(client, ARROW, arrow(pa.table({"name": names})))
+    errors = pa.ipc.open_stream(response.content).read_all()["error"].to_pylist()
+    assert errors == [None, "name: not valid UTF-8", None]
+
+
+NULLS = pa.table({"name": pa.nulls(2_000_000)})
+DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "question", "words"),
+    [
+        (NDJSON, b"{}", {"top_k": 0}, "top_k"),
+        (NDJSON, b"{}", {"topk": 3}, "not known"),
+        (NDJSON, b"{}", {"policy": "x"}, "unknown policy"),
+        (NDJSON, b"x" * (1 << 21), {}, "a line may have"),
+        (ARROW, b"", {}, "cut short"),
+        (ARROW, b"x" * 100, {}, "not an Arrow IPC stream"),
+        (ARROW, arrow(pa.table({"name": ["a"]}))[:-50], {}, "cut short"),
+        (ARROW, arrow(pa.table({"other": ["a"]})), {}, "no column is known"),
+        (ARROW, arrow(pa.table({"name": [1]})), {}, "its kind is text"),
+        (ARROW, arrow(pa.table({"name": ["a"]}), **DELTAS), {}, "must not be compressed"),
+        (ARROW, arrow(NULLS), {}, "a batch may have 1,048,576 rows"),
+        (ARROW, b"\xff\xff\xff\xff\xff\xff\xff\x7f", {}, "not an Arrow IPC stream"),
+        ("application/json", b"{}", {"top_k": 3}, "put it into the body"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_stream_that_cannot_be_read_is_refused(
+    client: httpx.Client, kind: str, content: bytes, question: Any, words: str
+) -> None:
+    response = stream(client, kind, content, **question)
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+
+
+def test_a_stream_that_breaks_off_never_looks_whole(client: httpx.Client) -> None:
+    good = arrow(pa.table({"name": ["Bar"]}))[:-8]
+
+    def broken() -> Iterator[bytes]:
+        yield good
+        threading.Event().wait(0.5)
+        yield b"x" * 100
+
+    received = b""
+    with (
+        client.stream("POST", "/v1/labels", content=broken(), headers={"Content-Type": ARROW}) as r,
+        contextlib.suppress(httpx.RemoteProtocolError),
+    ):
+        assert r.status_code == 200
+        for part in r.iter_bytes():
+            received += part
+        pytest.fail("the end of the answer came")
+    last = pa.ipc.open_stream(received).read_all().to_pylist()[-1]
+    assert last == {"id": None, "labels": None, "error": "not an Arrow IPC stream"}
+
+
+# the client
+
+
+class Moody(BaseHTTPRequestHandler):
+    """A service that is busy at first, then breaks off after a line, and then answers."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Do what its mood is."""
+        self.close_connection = True
+        rows = [json.loads(line) for line in self.body().splitlines()]
+        self.seen.append([row["id"] for row in rows])
+        if len(self.seen) == 1:
+            self.send_response(503)
+            self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for row in rows[: 1 if len(self.seen) == 2 else None]:
+            line = json.dumps({"id": row["id"], "labels": []}).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+        if len(self.seen) > 2:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def body(self) -> bytes:
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size + 2)[:-2]
+        self.rfile.readline()
+        return content
+
+    def log_message(self, *words: Any) -> None:
+        """Say nothing."""
+
+    seen: list[list[str]] = []  # noqa: RUF012
+
+
+@pytest.fixture
+def moody() -> Iterator[str]:
+    Moody.seen = []
+    with ThreadingHTTPServer((HOST, 0), Moody) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{HOST}:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_client_waits_and_goes_on_with_what_has_no_answer(moody: str) -> None:
+    answers = list(Client(moody).label_rows([{"id": each} for each in "abc"]))
+    assert [answer["id"] for answer in answers] == ["a", "b", "c"]
+    assert Moody.seen == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
+
+
+def test_the_client_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelwright.client.TRIES", 2)
+    with pytest.raises(ServiceError, match="2 times in a row"):
+        list(Client(f"http://{HOST}:9").label_rows(PLACES))
+
+
+def test_errors_of_the_callers_own_rows_are_raised(labels: Client) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield PLACES[0]
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        list(labels.label_rows(rows()))
+
+
+def test_a_client_that_goes_away_leaves_no_trace(labels: Client, service: Service) -> None:
+    before = service.log.stat().st_size
+    endless = ({"name": f"Bar {number}"} for number in iter(int, 1))
+    answers = labels.label_rows(endless)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert len(list(labels.label_rows(PLACES))) == len(PLACES)
+    assert "Traceback" not in service.log.read_text()[before:]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x", "http://"])
+def test_an_address_must_be_one(address: str) -> None:
+    with pytest.raises(ValueError, match="an address is"):
+        Client(address)
