@@ -96,9 +96,7 @@ def feedback(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
 def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
     router = fastapi.APIRouter()
 
-    @router.post(
-        "/feedback", status_code=201, openapi_extra=_described(engine.model), response_model=None
-    )
+    @router.post("/feedback", status_code=201, response_model=None)
     async def correct(
         request: Request,
         idempotency_key: Annotated[Key | None, Header()] = None,
@@ -169,7 +167,8 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
     entities = from_records([request.entity], labeler.schema)
     identifier, entity = _entity(request, entities)
     shown = request.shown or _now_shown(model, entities)
-    _check_labels(request, {*labeler.labels.names, *(given.label for given in shown.labels)})
+    known = {*labeler.labels.names, *labeler.schema.redirects.targets}
+    _check_labels(request, known | {given.label for given in shown.labels})
     content = json.dumps(request.model_dump(exclude={"key"}), sort_keys=True)
     return Correction(
         key=key or request.key or uuid.uuid4().hex,
@@ -231,8 +230,8 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _described(model: Model) -> dict[str, Any]:
-    """What `POST /v1/feedback` takes, for FastAPI's `openapi_extra`."""
+def describe_feedback(model: Model) -> dict[str, Any]:
+    """What `POST /v1/feedback` takes: a part of its OpenAPI operation."""
     labeler = model.bundle.labeler
     schema = _inlined(FeedbackRequest.model_json_schema())
     schema["properties"]["entity"] = entity_schema(labeler.schema)
