@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
-    bench-training bench-scaling bench-memory bench-open-world fuzz audit check format \
+    bench-training bench-scaling bench-memory bench-open-world bench-swaps fuzz audit check format \
     requirements brands osm-labels clean
 .DEFAULT_GOAL := help
 
@@ -48,6 +48,9 @@ bench-scaling: $(VENV)/.developing ## labelling on a cluster, worked out from it
 
 bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: hours
 	$(BIN)/python -m benchmarks.training_memory $(ARGS)
+
+bench-swaps: $(VENV)/.developing ## 1,000 swaps of the model under load: minutes (ARGS="--model models:/brands@champion")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.swaps $(ARGS)
 
 fuzz: $(VENV)/.developing ## a million hostile inputs: hours (ARGS="--inputs 100000")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.fuzz --output benchmarks/results/fuzz.md $(ARGS)

@@ -352,10 +352,13 @@ def _champions(uris: list[str]) -> Result:
 
 
 def _model(uri: str) -> Result:
-    """Load a model as a worker of the service does, in a process of its own."""
+    """Load a model as a worker of the service does, in a process that asks no registry."""
+    from models.registry import fetch, locate
+
+    folder = str(fetch(locate(uri)).folder)
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-        load = pool.submit(measured, uri).result()
+        load = pool.submit(measured, folder).result()
     return Result(
         Status.OK,
         f"{load.labels:,} labels, {_bytes(load.size)}, ready in {load.seconds:.1f} s, "

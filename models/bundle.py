@@ -125,12 +125,7 @@ def write_bundle(
 
 def read_bundle(folder: Path) -> Bundle:
     """Read and check a bundle; raises BundleError, or ModelNotFoundError where there is none."""
-    manifest = read_manifest(folder)
-    with ThreadPoolExecutor() as pool:  # hashing is most of the time that loading takes
-        digests = list(pool.map(_digest, (folder / name for name in manifest.files)))
-    for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
-        if digest != expected:
-            raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
+    manifest = verify(folder)
     try:
         labeler = _assemble(folder, manifest)
         canned = Canned.from_json((folder / _CANNED).read_bytes())
@@ -138,6 +133,17 @@ def read_bundle(folder: Path) -> Bundle:
         return Bundle(labeler, manifest, canned, Profile.from_counts(labeler, counts))
     except _UNREADABLE as error:
         raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
+
+
+def verify(folder: Path) -> Manifest:
+    """Check the hashes of all files; raises BundleError, or ModelNotFoundError for no bundle."""
+    manifest = read_manifest(folder)
+    with ThreadPoolExecutor() as pool:  # hashing is most of the time that loading takes
+        digests = list(pool.map(_digest, (folder / name for name in manifest.files)))
+    for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
+        if digest != expected:
+            raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:

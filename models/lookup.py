@@ -9,20 +9,21 @@ from models.compiled import compiled
 
 
 class LookupTable(NamedTuple):
-    """Hashes in their slots, 0 where a slot is free, and the position of each.
+    """Hashes where they lie, and slots that say which of them belongs there.
 
-    The number of slots is a power of two, at least twice the number of hashes.
+    A slot holds 1 + the position of a hash, 0 where it is free. The number of slots is a power of
+    two, at least twice the number of hashes; the hashes are not copied, so that processes share
+    them.
     """
 
-    slots: npt.NDArray[np.uint64]
-    positions: npt.NDArray[np.int32]
+    keys: npt.NDArray[np.uint64]
+    slots: npt.NDArray[np.int32]
 
 
 def lookup_table(keys: npt.NDArray[np.uint64]) -> LookupTable:
     """A table of distinct hashes, none of which is 0."""
-    size = table_size(len(keys))
-    table = LookupTable(np.zeros(size, np.uint64), np.zeros(size, np.int32))
-    _fill(np.asarray(keys), table)
+    table = LookupTable(np.asarray(keys), np.zeros(table_size(len(keys)), np.int32))
+    _fill(table)
     return table
 
 
@@ -46,15 +47,22 @@ def slot_of(slots: npt.NDArray[np.uint64], size: int, key: np.uint64) -> int:
 
 
 @compiled
-def _fill(keys: npt.NDArray[np.uint64], table: LookupTable) -> None:
-    for i in range(keys.size):
-        slot = slot_of(table.slots, table.slots.size, keys[i])
-        table.slots[slot] = keys[i]
-        table.positions[slot] = i
+def _place(table: LookupTable, key: np.uint64) -> int:
+    """The slot of a hash, or else the free slot where it belongs."""
+    mask = np.uint64(table.slots.size - 1)
+    slot = key & mask
+    while table.slots[slot] != 0 and table.keys[table.slots[slot] - 1] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@compiled
+def _fill(table: LookupTable) -> None:
+    for i in range(table.keys.size):
+        table.slots[_place(table, table.keys[i])] = i + 1
 
 
 @compiled
 def find(table: LookupTable, key: np.uint64) -> int:
     """The position of a hash, -1 if it is not in the table or 0."""
-    slot = slot_of(table.slots, table.slots.size, key)
-    return int(table.positions[slot]) if table.slots[slot] != 0 else -1
+    return int(table.slots[_place(table, key)]) - 1

@@ -6,6 +6,7 @@ A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
 import hashlib
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from entities.errors import ModelError, ModelNotFoundError, RegistryError, StorageError
-from models.bundle import MANIFEST, Bundle, read_bundle
+from models.bundle import MANIFEST, Bundle, read_bundle, verify
 from models.home import home, tracking_uri
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CHAMPION = "champion"
 BUNDLE_FOLDER = "data/bundle"
 """The folder of an MLflow model in which the bundle lies."""
+_DRAFT = "draft-"
+_LONG_AGO = 24 * 3600.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROOM = 1 << 20
+"""Bytes; where fewer are free, that is why a model could not be fetched."""
 
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -52,22 +59,72 @@ class Model:
     run_id: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a model URI means at this moment: where its artifact lies, and the name it goes by."""
+
+    uri: str
+    place: str
+    name: str | None = None
+    version: str | None = None
+    run_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A source, and the folder on this machine that holds its bundle."""
+
+    source: Source
+    folder: Path
+
+
 def load_model(uri: str) -> Model:
     """Find, fetch and read a model.
 
     Raises ModelNotFoundError, BundleError, RegistryError, or StorageError.
     """
+    return read(fetch(locate(uri)))
+
+
+def locate(uri: str) -> Source:
+    """Ask the registry what a URI means; raises ModelNotFoundError or RegistryError."""
     if uri.startswith("models:/"):
         name, version = _named(uri.removeprefix("models:/"))
-        folder = _bundle_folder(_fetch(_source(name, version)))
-        return Model(read_bundle(folder), uri, name, str(version.version), version.run_id)
+        return Source(uri, _place(name, version), name, str(version.version), version.run_id)
     if uri.startswith("runs:/"):
         run_id = uri.removeprefix("runs:/").split("/")[0]
         if not run_id:
             raise ModelNotFoundError("a model URI of a run is runs:/RUN_ID/model")
-        source = uri if uri.count("/") > 1 else f"{uri}/model"
-        return Model(read_bundle(_bundle_folder(_fetch(source))), uri, run_id=run_id)
-    return Model(read_bundle(_bundle_folder(Path(uri))), uri)
+        return Source(uri, uri if uri.count("/") > 1 else f"{uri}/model", run_id=run_id)
+    return Source(uri, Path(uri).absolute().as_uri())
+
+
+def fetch(source: Source) -> Resolved:
+    """Bring a bundle to this machine, unless it lies there already.
+
+    What is copied is checked against its hashes before it is kept. Raises ModelNotFoundError,
+    BundleError, RegistryError, or StorageError.
+    """
+    return Resolved(source, _bundle_folder(_fetch(source.place)))
+
+
+def read(resolved: Resolved) -> Model:
+    """Read and check a bundle that was fetched; raises BundleError or ModelNotFoundError."""
+    source = resolved.source
+    bundle = read_bundle(resolved.folder)
+    return Model(bundle, source.uri, source.name, source.version, source.run_id)
+
+
+def is_alias(uri: str) -> bool:
+    """Whether what a URI means may change: that of a version, a run or a folder does not."""
+    return uri.startswith("models:/") and "@" in uri
+
+
+def forget(resolved: Resolved) -> None:
+    """Remove the copy of a bundle from the cache; whoever reads it already is not disturbed."""
+    cached = _cached(resolved.source.place)
+    if resolved.folder.is_relative_to(cached):
+        shutil.rmtree(cached, ignore_errors=True)
 
 
 def champions() -> list[str]:
@@ -116,6 +173,10 @@ def reached() -> Iterator["MlflowClient"]:
             raise ModelNotFoundError(_brief(error)) from error
         raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
     except OSError as error:
+        raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
+    except Exception as error:  # a database that MLflow cannot even open speaks for itself
+        if not type(error).__module__.startswith("sqlalchemy."):
+            raise
         raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
 
 
@@ -185,7 +246,7 @@ def _named(rest: str) -> tuple[str, "ModelVersion"]:
         return name, client.get_model_version(name, number)
 
 
-def _source(name: str, version: "ModelVersion") -> str:
+def _place(name: str, version: "ModelVersion") -> str:
     with reached() as client:
         return client.get_model_version_download_uri(name, version.version)
 
@@ -197,24 +258,52 @@ def _fetch(uri: str) -> Path:
         return Path(url2pathname(parsed.path))
     if parsed.scheme == "":
         return Path(uri)
-    cached = home() / "cache" / hashlib.sha256(f"{tracking_uri()} {uri}".encode()).hexdigest()
+    cached = _cached(uri)
     if cached.exists():
         return cached
-    with reached():
-        import mlflow
-
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(dir=cached.parent))
-        except OSError as error:
-            raise StorageError(f"no room for the model under {home()}: {error.strerror}") from error
-        try:
-            fetched = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(draft)))
-            with contextlib.suppress(OSError):  # another process was first
-                fetched.rename(cached)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        _clear_drafts(cached.parent)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=cached.parent))
+    except OSError as error:
+        raise StorageError(f"no room for the model under {home()}: {error.strerror}") from error
+    try:
+        fetched = _download(uri, draft)
+        verify(_bundle_folder(fetched))
+        with contextlib.suppress(OSError):  # another process was first
+            fetched.rename(cached)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return cached
+
+
+def _cached(uri: str) -> Path:
+    """Where the copy of an artifact is kept."""
+    return home() / "cache" / hashlib.sha256(f"{tracking_uri()} {uri}".encode()).hexdigest()
+
+
+def _download(uri: str, draft: Path) -> Path:
+    """Copy an artifact; raises StorageError where there is no room, else what `reached` does."""
+    try:
+        with reached():
+            import mlflow
+
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(draft)))
+    except (RegistryError, ModelNotFoundError) as error:
+        full = any(os.strerror(number) in str(error) for number in _FULL)
+        if full or shutil.disk_usage(draft).free < _ROOM:
+            raise StorageError(
+                f"the model was not fetched to {home()}: no space is left"
+            ) from error
+        raise
+
+
+def _clear_drafts(cache: Path) -> None:
+    """Remove what processes have left that were killed while they fetched a model."""
+    for draft in cache.glob(f"{_DRAFT}*"):
+        with contextlib.suppress(OSError):  # its owner has just removed it
+            if time.time() - draft.stat().st_mtime > _LONG_AGO:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _bundle_folder(folder: Path) -> Path:

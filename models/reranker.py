@@ -3,19 +3,17 @@
 import dataclasses
 import functools
 import threading
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
+from models.contributions import Contributions
 from models.features import FeatureRows
 from models.linear import LabelIds, Scores
 from models.namesakes import Recalled
 from models.trees import Forest, read_forest
-
-if TYPE_CHECKING:
-    import lightgbm
 
 # A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
 # What the trees are told of an entity's namesakes stands in `models.namesakes`.
@@ -104,10 +102,8 @@ class Reranker:
         return read_forest(self.trees, len(PAIR_FEATURES), len(self.rate))
 
     @functools.cached_property
-    def _booster(self) -> "lightgbm.Booster":
-        import lightgbm  # which takes a second, and is needed for reasons only
-
-        return lightgbm.Booster(model_str=self.trees)
+    def _contributions(self) -> Contributions:
+        return Contributions(self.trees)
 
     def contributions(self, pairs: Pairs) -> npt.NDArray[np.float64]:
         """What each pair feature adds to the raw score of each pair, n x (features + 1).
@@ -119,7 +115,7 @@ class Reranker:
         if not len(pairs):
             return np.zeros((0, len(PAIR_FEATURES) + 1))
         with _CONTRIBUTING:
-            return np.asarray(self._booster.predict(pairs, pred_contrib=True, num_threads=1))
+            return self._contributions.of(pairs)
 
     def lifts(self, scores: Scores, chosen: LabelIds, labels: LabelIds) -> npt.NDArray[np.float32]:
         """What each candidate of one entity adds to the pair feature `lift` of some labels.

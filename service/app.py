@@ -1,15 +1,18 @@
 """The HTTP service: an app factory that is given the engine it serves."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 import fastapi
 
 from entities.corrections import CorrectionStore
+from entities.errors import LabelwrightError
 from service.access import Access, Guard, keyring
+from service.description import describe
 from service.drift import drifting
 from service.engine import Engine
-from service.feedback import feedback
+from service.feedback import describe_feedback, feedback
 from service.health import health
 from service.keys import Doorkeeper
 from service.labels import labelling
@@ -17,29 +20,39 @@ from service.model import model_and_labels
 from service.observer import Observer
 from service.pages import page
 from service.problems import PROBLEM, answer_errors
-from service.protocols.mlflow import scoring
-from service.protocols.v2 import inference
+from service.protocols.describing import describe_inference, describe_scoring
+from service.protocols.mlflow import INVOCATIONS, scoring
+from service.protocols.v2 import INFER, INFER_VERSION, inference
 from service.reference import reference
 from service.stopping import drained_by_signals
 from service.tracing import tracing
 
+_DESCRIBED = {
+    "/v1/feedback": describe_feedback,
+    INFER: describe_inference,
+    INFER_VERSION: describe_inference,
+    INVOCATIONS: describe_scoring,
+}
+"""What the model of the moment takes and gives at these paths."""
+
 
 def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> fastapi.FastAPI:
-    """An application that answers with the engine's model; it warms up when it starts.
+    """An application that answers with the engine's model, which is loaded when it starts.
 
     Raises StorageError for keys that cannot be read, LabelwrightError for traces that cannot be
     sent.
     """
-    metrics, traces = engine.metrics, tracing()
-    metrics.serves(engine.model)
+    serving, metrics, traces = engine.serving, engine.metrics, tracing()
     doorkeeper = Doorkeeper(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
-        await engine.warm_up()
+        with contextlib.suppress(LabelwrightError):  # said at /readyz, while it is tried again
+            await asyncio.to_thread(serving.load)
+        serving.start()
         with drained_by_signals(engine):
             yield {"engine": engine}
-        engine.ready = False
+        serving.stop()
         engine.close()
         if traces:
             traces.close()
@@ -63,11 +76,12 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     app.add_middleware(Observer, metrics=metrics, tracing=traces)
     app.include_router(health(engine, metrics))
     app.include_router(reference(app))
-    app.include_router(model_and_labels(engine.model))
+    app.include_router(model_and_labels(engine))
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))
     app.include_router(feedback(engine, corrections))
     app.include_router(page())
     app.include_router(inference(engine))
     app.include_router(scoring(engine))
+    describe(app, serving, _DESCRIBED)
     return app

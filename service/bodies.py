@@ -33,10 +33,14 @@ _TOO_LARGE = f"a body may have {BODY_LIMIT:,} bytes"
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """What a request says, and the monotonic time by which it must be answered."""
+    """What a request says, and the monotonic time by which it must be answered.
+
+    The `key` decides whether a challenger answers: `X-Request-Key`, or else the content.
+    """
 
     content: bytes
     deadline: float
+    key: bytes
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +65,7 @@ async def body_of(request: Request, engine: Engine) -> AsyncIterator[Body]:
             raise TooSlowError("the body did not arrive in time") from None
         whole = await asyncio.to_thread(inflated, content, coding) if coding else bytes(content)
         async with _while_connected(request):
-            yield Body(whole, deadline)
+            yield Body(whole, deadline, request.headers.get("x-request-key", "").encode() or whole)
     finally:
         engine.backlog.held -= len(content)
 

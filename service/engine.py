@@ -1,4 +1,4 @@
-"""The engine behind every protocol: a model, and threads that compute with it what waits."""
+"""The engine behind every protocol: threads that compute what waits with the model that serves."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 from entities.errors import OverloadedError
 from entities.tables import Entities
 from models.decisions import Answers, Question
-from models.profile import Profile
-from models.reasons import explain
 from models.registry import Model
 from service.backlog import Backlog, Job, Labelling
 from service.batches import compute
-from service.metrics import Metrics
+from service.comparison import Comparison
 from service.notes import current_note
+from service.serving import Serving
 from service.traffic import Traffic
 
 Result = TypeVar("Result")
@@ -24,25 +23,35 @@ COMPUTE_THREADS = 2
 
 
 class Engine:
-    """A model that answers from compute threads, so that the event loop never waits for it.
+    """The model that serves, answering from compute threads: the event loop never waits for it.
 
-    `ready` turns true when the kernels are compiled and all tables built, `stopping` when the
-    service was told to come to its end. A request keeps the `model` that it began with, and notes
-    how long each stage took. `backlog` has figures of the load, and `traffic` what was labelled.
+    `stopping` turns true when the service was told to come to its end. A request keeps the `model`
+    that it began with, and notes how long each stage took. `backlog` has figures of the load,
+    `traffic` what was labelled, and `comparison` where champion and challenger differ.
     """
 
     def __init__(
-        self, model: Model, threads: int = COMPUTE_THREADS, traffic: Traffic | None = None
+        self, serving: Serving, threads: int = COMPUTE_THREADS, traffic: Traffic | None = None
     ) -> None:
-        self.model = model
+        self.serving = serving
         self.traffic = traffic or Traffic()
-        self.ready = False
         self.stopping = False
         self.backlog = Backlog()
-        self.metrics = Metrics()
+        self.metrics = serving.metrics
+        self.comparison = Comparison(serving.folder, lambda: self.backlog.waiting > 0)
         for number in range(threads):
             name = f"compute-{number}"
             threading.Thread(target=self._work_off, name=name, daemon=True).start()
+
+    @property
+    def model(self) -> Model:
+        """The model that serves at this moment; raises ModelError while none does."""
+        return self.serving.model
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model serves: its kernels are compiled, and all its tables built."""
+        return self.serving.ready
 
     async def label(
         self,
@@ -50,46 +59,46 @@ class Engine:
         write: Callable[[Model, Entities, Answers], Result],
         rows: int,
         deadline: float,
+        key: bytes = b"",
     ) -> Result:
         """Label what `read` makes of a request, and give what `write` makes of the answers.
 
         Both run on a compute thread, and what they raise is raised here. `rows` is an estimate by
         which requests queue and small ones are computed together; `deadline` a monotonic time.
         Raises OverloadedError, at once where it can be known, if the deadline cannot be met; a
-        caller that is cancelled leaves the queue.
+        caller that is cancelled leaves the queue. The `key` decides whether a challenger answers.
         """
-        answer: Result = await self._answer(Labelling(read, write), rows, deadline)
+        pair = self.serving.pair(key)
+        model = pair.answering if pair else self.model
+        if pair:
+            write = self.comparison.compared(pair, read, write)
+        answer: Result = await self._answer(Labelling(read, write), model, rows, deadline)
         return answer
 
     async def compute(self, work: Callable[[Model], Result], rows: int, deadline: float) -> Result:
         """The same for work that is not labelling; `rows` says how many labellings it is worth."""
-        answer: Result = await self._answer(work, rows, deadline)
+        answer: Result = await self._answer(work, self.model, rows, deadline)
         return answer
-
-    async def warm_up(self) -> None:
-        """Make the first answer as quick as any other, with reasons and without."""
-        await asyncio.to_thread(_warm_up, self.model)
-        self.ready = True
 
     def close(self) -> None:
         """Let the compute threads end."""
         self.backlog.close()
 
     async def _answer(
-        self, work: Labelling | Callable[[Model], Any], rows: int, deadline: float
+        self, work: Labelling | Callable[[Model], Any], model: Model, rows: int, deadline: float
     ) -> Any:
         try:
             self.backlog.admit(rows, deadline)
-            return await self._queued(work, rows, deadline)
+            return await self._queued(work, model, rows, deadline)
         except OverloadedError:
             self.metrics.shed()
             raise
 
     async def _queued(
-        self, work: Labelling | Callable[[Model], Any], rows: int, deadline: float
+        self, work: Labelling | Callable[[Model], Any], model: Model, rows: int, deadline: float
     ) -> Any:
         loop = asyncio.get_running_loop()
-        job = Job(work, self.model, rows, deadline, loop.create_future(), current_note())
+        job = Job(work, model, rows, deadline, loop.create_future(), current_note())
         timer = loop.call_later(deadline - time.monotonic(), self._expire, job)
         self.backlog.add(job)
         self.metrics.queued(self.backlog.cost)
@@ -126,10 +135,3 @@ def _settle(job: Job, outcome: Any) -> None:
         job.answer.set_exception(outcome)
     else:
         job.answer.set_result(outcome)
-
-
-def _warm_up(model: Model) -> None:
-    labeler = model.bundle.labeler
-    labeler.warm_up()
-    Profile.of(labeler, Entities.empty(labeler.schema, 1))
-    explain(labeler, Entities.empty(labeler.schema, 1), Question())

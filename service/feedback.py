@@ -96,9 +96,7 @@ def feedback(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
 def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
     router = fastapi.APIRouter()
 
-    @router.post(
-        "/feedback", status_code=201, openapi_extra=_described(engine.model), response_model=None
-    )
+    @router.post("/feedback", status_code=201, response_model=None)
     async def correct(
         request: Request,
         idempotency_key: Annotated[Key | None, Header()] = None,
@@ -232,8 +230,8 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _described(model: Model) -> dict[str, Any]:
-    """What `POST /v1/feedback` takes, for FastAPI's `openapi_extra`."""
+def describe_feedback(model: Model) -> dict[str, Any]:
+    """What `POST /v1/feedback` takes: a part of its OpenAPI operation."""
     labeler = model.bundle.labeler
     schema = _inlined(FeedbackRequest.model_json_schema())
     schema["properties"]["entity"] = entity_schema(labeler.schema)

@@ -10,7 +10,6 @@ from entities.errors import RequestError
 from service.answers import Labels
 from service.bodies import body_of
 from service.engine import Engine
-from service.openapi import describe_labels
 from service.problems import invalid
 from service.protocols.arrow import ARROW, ArrowStream
 from service.protocols.ndjson import NDJSON, JsonLines
@@ -22,7 +21,7 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
     """`POST /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["labels"])
 
-    @router.post("/labels", openapi_extra=describe_labels(engine.model), response_model=None)
+    @router.post("/labels", response_model=None)
     async def label(request: Request, asked: Annotated[QuestionForm, Query()]) -> Response:
         """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
 
@@ -39,7 +38,9 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
         async with body_of(request, engine) as body:
             labels = Labels(body.content)
             try:
-                content = await engine.label(labels.read, labels.write, labels.rows, body.deadline)
+                content = await engine.label(
+                    labels.read, labels.write, labels.rows, body.deadline, body.key
+                )
             except pydantic.ValidationError as error:
                 return invalid(error)
         return Response(content, media_type="application/json")

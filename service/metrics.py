@@ -106,7 +106,10 @@ class Metrics:
         )
         self._swaps = Counter("labelwright_swaps", "Changes to another model.", registry=registry)
         self._refusals = Counter(
-            "labelwright_swap_refusals", "Models not changed to, as unfit.", registry=registry
+            "labelwright_swap_refusals",
+            "Models not changed to, by the step in which they were found unfit.",
+            ["step"],
+            registry=registry,
         )
         self._restarts = Counter(
             "labelwright_worker_restarts", "Workers that died and were replaced.", registry=registry
@@ -170,9 +173,9 @@ class Metrics:
         """Another model answers than before."""
         self._swaps.inc()
 
-    def refused(self) -> None:
-        """A model was to answer, and was found unfit."""
-        self._refusals.inc()
+    def refused(self, step: str) -> None:
+        """A model was to answer, and was found unfit in a step."""
+        self._refusals.labels(step).inc()
 
     def worker_replaced(self, pid: int) -> None:
         """A worker has died, and another took its place; the supervisor calls this."""

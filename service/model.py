@@ -1,28 +1,37 @@
-"""What the model is and which labels it knows."""
+"""What the model is, how it came to serve, and which labels it knows."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import fastapi
 from fastapi import Query
 
-from entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, osm_taxonomy
+from entities.errors import ModelNotFoundError
+from entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, Taxonomy, osm_taxonomy
 from models.decisions import NEVER, Question
-from models.registry import Model
+from models.labeler import Labeler
+from models.registry import is_alias
 from service.answers import identity
+from service.engine import Engine
+from service.serving import Serving
+from service.state import CHALLENGER, CHAMPION
 
 
-def model_and_labels(model: Model) -> fastapi.APIRouter:
-    """`GET /v1/model` and `GET /v1/labels`."""
+def model_and_labels(engine: Engine) -> fastapi.APIRouter:
+    """Everything under `/v1/model`, and `GET /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
-    labeler, manifest = model.bundle.labeler, model.bundle.manifest
-    thresholds = {
-        policy: labeler.decisions.thresholds(Question(policy=policy))
-        for policy in labeler.decisions.policy_names
-    }
+    serving = engine.serving
 
     @router.get("/model")
     async def describe() -> dict[str, Any]:
-        """Which model serves, how good it is, and what its entities look like."""
+        """Which model serves, how good it is, what its entities look like, and what is to come.
+
+        `following` tells what the registry said last, `refused` a model that did not pass its
+        checks, `changed` what the last swap has changed.
+        """
+        model = serving.model
+        labeler, manifest = model.bundle.labeler, model.bundle.manifest
         return {
             **identity(model),
             "uri": model.uri,
@@ -32,6 +41,10 @@ def model_and_labels(model: Model) -> fastapi.APIRouter:
             "metrics": manifest.details.get("metrics", {}),
             "schema": manifest.schema,
             "labelwright": manifest.labelwright,
+            "following": _following(serving),
+            "refused": _refused(serving, CHAMPION),
+            "changed": serving.change and dataclasses.asdict(serving.change),
+            "challenger": _challenger(serving),
         }
 
     @router.get("/model/report")
@@ -40,8 +53,20 @@ def model_and_labels(model: Model) -> fastapi.APIRouter:
 
         `labels` has a column for each figure, in the order of `GET /v1/labels`.
         """
-        told: dict[str, Any] = manifest.details.get("report", {})
+        told: dict[str, Any] = serving.model.bundle.manifest.details.get("report", {})
         return told
+
+    @router.get("/model/comparison")
+    def compare(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
+        """What champion and challenger have asserted of the same entities, by label.
+
+        `alike` counts the entities with the same labels of both; `dropped` the requests that were
+        not compared because others waited.
+        """
+        pair = serving.pair()
+        if pair is None:
+            raise ModelNotFoundError("no challenger is compared with the champion")
+        return engine.comparison.told(pair, limit)
 
     @router.get("/labels")
     def search(
@@ -55,21 +80,61 @@ def model_and_labels(model: Model) -> fastapi.APIRouter:
         OpenStreetMap's labels have a `title` in the language `lang`, and are found by synonyms too.
         A threshold of null says that the policy never asserts the label, for want of evidence.
         """
-        taxonomy = osm_taxonomy(lang)
+        labeler, taxonomy = serving.model.bundle.labeler, osm_taxonomy(lang)
         found = taxonomy.search(labeler.labels.names, search)
-        labels = [
-            {
-                "label": labeler.labels.names[i],
-                "title": taxonomy.title(labeler.labels.names[i]),
-                "rate": float(labeler.reranker.rate[i]),
-                "thresholds": {
-                    policy: None if given[i] == NEVER else float(given[i])
-                    for policy, given in thresholds.items()
-                },
-                "implies": [labeler.labels.names[a] for a in labeler.implications.ancestors_of(i)],
-            }
-            for i in found[offset : offset + limit]
-        ]
+        labels = _described(labeler, taxonomy, found[offset : offset + limit])
         return {"total": len(found), "labels": labels}
 
     return router
+
+
+def _following(serving: Serving) -> dict[str, Any] | None:
+    """What is known of the registry; None where a fixed model serves."""
+    state = serving.state
+    if not is_alias(serving.model.uri):
+        return None
+    return {
+        "alias": serving.model.uri.partition("@")[2],
+        "checked": state.checked,
+        "reachable": state.registry is None,
+        "detail": state.registry,
+    }
+
+
+def _refused(serving: Serving, role: str) -> dict[str, Any] | None:
+    refusal = serving.refusal(role)
+    return dataclasses.asdict(refusal) if refusal else None
+
+
+def _challenger(serving: Serving) -> dict[str, Any] | None:
+    """The model that is compared with the champion; None where none is asked for."""
+    routing, challenger = serving.state.routing, serving.challenger
+    if not routing.challenged:
+        return None
+    return {
+        "model": challenger and identity(challenger.model),
+        "share": routing.share,
+        "shadow": routing.shadow,
+        "refused": _refused(serving, CHALLENGER),
+    }
+
+
+def _described(labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]) -> list[dict[str, Any]]:
+    """What decides about some labels."""
+    decisions = labeler.decisions
+    thresholds = {
+        policy: decisions.thresholds(Question(policy=policy)) for policy in decisions.policy_names
+    }
+    return [
+        {
+            "label": labeler.labels.names[i],
+            "title": taxonomy.title(labeler.labels.names[i]),
+            "rate": float(labeler.reranker.rate[i]),
+            "thresholds": {
+                policy: None if given[i] == NEVER else float(given[i])
+                for policy, given in thresholds.items()
+            },
+            "implies": [labeler.labels.names[a] for a in labeler.implications.ancestors_of(i)],
+        }
+        for i in labels
+    ]

@@ -90,7 +90,7 @@ _ANSWER: Mapping[str, Any] = {
 
 
 def describe_labels(model: Model) -> dict[str, Any]:
-    """What `POST /v1/labels` takes and gives, for FastAPI's `openapi_extra`."""
+    """What `POST /v1/labels` takes and gives: parts of its OpenAPI operation."""
     schema = model.bundle.labeler.schema
     request = LabelRequest.model_json_schema()
     request["properties"]["entities"]["items"] = entity_schema(schema)

@@ -4,7 +4,9 @@ import logging
 import os
 import resource
 import socket
+import sys
 import tempfile
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import fastapi
@@ -14,19 +16,21 @@ from uvicorn.supervisors import Multiprocess
 from entities.corrections import CorrectionStore
 from entities.errors import LabelwrightError, StorageError, reason
 from models.home import corrections_kept, corrections_uri
-from models.registry import Model, load_model
+from models.registry import read
 from service import tracing
 from service.access import keyring
 from service.app import create_app
 from service.connections import Connection
 from service.engine import Engine
+from service.following import Follower, Following
 from service.logs import log_configuration
 from service.metrics import Metrics
+from service.serving import Serving
 from service.settings import Settings
+from service.state import CHAMPION, recall
 from service.stopping import first_and_second_signal
 from service.traffic import Traffic
 
-MODEL_VARIABLE = "LABELWRIGHT_MODEL"
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
 WORKER_SECONDS = 60
@@ -34,46 +38,56 @@ WORKER_SECONDS = 60
 _log = logging.getLogger("labelwright.server")
 
 
-def serve(model: Model, host: str, port: int, settings: Settings) -> None:
-    """Serve a model until a signal stops it; raises LabelwrightError for a port in use.
+def serve(following: Following, host: str, port: int, settings: Settings) -> None:
+    """Serve a model until a signal stops it, and whatever its alias moves to.
 
-    With several workers, each is a process of its own that loads the model itself.
+    With several workers, each is a process of its own that is told by a file what to serve. Raises
+    LabelwrightError for a port in use, or a model that cannot be served.
     """
     tracing.wanted()
     locked = settings.access.keys and not keyring().read()
-    with _listen(host, port) as listener:
+    with _listen(host, port) as listener, _shared_folder() as name:
         _allow_connections()
-        alone = settings.access.workers == 1
-        application = app_for(model, settings) if alone else "service.server:app"
+        folder = Path(name)
+        follower = Follower(following, folder)
+        state = follower.begin()
+        application: fastapi.FastAPI | str = "service.server:app"
+        if alone := settings.access.workers == 1:
+            serving = Serving(folder)
+            serving.load()
+            application = app_for(serving, settings)
+        elif recall(following.uri) is None:
+            read(state.models[CHAMPION])  # else a worker would have to say that it cannot be
         configuration = _configuration(application, settings)
         if locked:
             _log.warning("nobody has a key yet: make one with `labelwright keys create NAME`")
+        follower.start()
         if alone:
             uvicorn.Server(configuration).run([listener])
-            return
-        os.environ[MODEL_VARIABLE] = model.uri
-        os.environ[SETTINGS_VARIABLE] = settings.to_json()
-        with _shared_folder() as folder:
-            os.environ[FOLDER_VARIABLE] = folder
+        else:
+            os.environ[SETTINGS_VARIABLE] = settings.to_json()
+            os.environ[FOLDER_VARIABLE] = name
             supervisor = Supervisor(configuration, [listener])
             with first_and_second_signal(second=supervisor.kill):
                 supervisor.run()
+        follower.stop()
 
 
 def app() -> fastapi.FastAPI:
-    """The application of a worker process, with the model and settings of the environment."""
+    """The application of a worker process, with the settings and the folder of the environment."""
+    sys.meta_path.insert(0, _WithoutPandas())
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
-    model = load_model(os.environ[MODEL_VARIABLE])
-    return app_for(model, settings, Path(os.environ[FOLDER_VARIABLE]))
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    return app_for(Serving(folder), settings, folder)
 
 
-def app_for(model: Model, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
-    """The application for a model, with compute threads of its own.
+def app_for(serving: Serving, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
+    """The application for what serves, with compute threads of its own.
 
     Several processes tell each other in `folder` what they have seen.
     """
     corrections = CorrectionStore(corrections_uri(), corrections_kept())
-    engine = Engine(model, traffic=Traffic(folder))
+    engine = Engine(serving, traffic=Traffic(folder))
     return create_app(engine, settings.access, corrections)
 
 
@@ -96,6 +110,19 @@ class Supervisor(Multiprocess):
         """End all workers at once."""
         for worker in self.processes:
             worker.process.kill()
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Lets pandas seem not to be installed.
+
+    PyArrow imports it to find out whether what it is given is a series; no worker ever has one, and
+    a second and 30 MB of each are better used.
+    """
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """Raise ModuleNotFoundError for pandas, and leave all else to others."""
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not imported by a worker", name=name)
 
 
 def _allow_connections() -> None:

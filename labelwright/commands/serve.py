@@ -1,6 +1,8 @@
 """Serve a model over HTTP until it is stopped; /docs describes the interface.
 
-Without --model it serves the one that LABELWRIGHT_MODEL names, else the only champion there is.
+Without --model it serves the one that LABELWRIGHT_MODEL names, else the only champion there is. An
+alias is followed: the service takes what it moves to without a pause. With the registry down, it
+starts from the last model that it served.
 On a loopback address it asks for no key; on any other it does, see `labelwright keys --help`.
 """
 
@@ -40,22 +42,80 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="text" if sys.stderr.isatty() else "json",
         help="lines on standard error (default: text on a terminal, else json)",
     )
+    parser.add_argument(
+        "--poll",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="how often the registry is asked what the alias means (default: 5)",
+    )
+    compared = parser.add_mutually_exclusive_group()
+    compared.add_argument(
+        "--challenger",
+        type=_percent,
+        default=0.0,
+        metavar="PERCENT",
+        help="share of the requests that the model of the alias challenger answers",
+    )
+    compared.add_argument(
+        "--shadow",
+        action="store_true",
+        help="let the challenger label what the champion answers, and compare them",
+    )
 
 
 def run(given: argparse.Namespace) -> None:
     """Find the model and serve it."""
-    from models.registry import load_model, only_champion
+    from entities.errors import RequestError
+    from models.registry import is_alias
     from service.sharing import shared_figures
 
-    uri = given.model or os.environ.get("LABELWRIGHT_MODEL") or only_champion()
+    uri = given.model or os.environ.get("LABELWRIGHT_MODEL") or _only_model()
+    challenged = given.shadow or given.challenger > 0
+    if challenged and not is_alias(uri):
+        raise RequestError("a challenger needs a champion that goes by an alias")
     # Uvicorn ends what is in flight, then raises the signal again for whoever handled it before.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), shared_figures(given.workers):
         from service.access import access
+        from service.following import Following
         from service.logs import LogFormat
         from service.server import serve
         from service.settings import Settings
+        from service.state import Routing
 
         allowed = access(given.host, given.keys, tuple(given.allowed_host), given.workers)
         settings = Settings(allowed, LogFormat(given.log_format))
-        serve(load_model(uri), given.host, given.port, settings)
+        routing = Routing(given.challenger / 100, given.shadow)
+        serve(Following(uri, routing, given.poll), given.host, given.port, settings)
+
+
+def _only_model() -> str:
+    """The only champion there is; with the registry down, the only model that has been served."""
+    from entities.errors import RegistryError
+    from models.registry import only_champion
+    from service.state import recalled_uris
+
+    try:
+        return only_champion()
+    except RegistryError:
+        served = recalled_uris()
+        if len(served) != 1:
+            raise
+        return served[0]
+
+
+def _percent(text: str) -> float:
+    """A share of the requests, for argparse."""
+    number = float(text)
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError("must lie between 0 and 100")
+    return number
+
+
+def _seconds(text: str) -> float:
+    """An interval, for argparse."""
+    number = float(text)
+    if not 0.05 <= number <= 86_400:
+        raise argparse.ArgumentTypeError("must lie between 0.05 and 86400")
+    return number

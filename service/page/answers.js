@@ -30,7 +30,7 @@ function line(label, labels, policy) {
   return h(
     "div",
     { className: label.asserted ? "label asserted" : "label" },
-    h("span", { className: "name" }, label.label),
+    h("span", { className: "name" }, label.label, titled(labels.get(label.label))),
     h("span", { className: "share" }, percent(label.probability, 1)),
     h(
       "span",
@@ -40,6 +40,11 @@ function line(label, labels, policy) {
     ),
     h("span", { className: "unseen" }, `${label.asserted ? "asserted" : "not asserted"}, ${promise}`),
   );
+}
+
+/** What a label is called in the language of the browser, where it is known. */
+export function titled(label) {
+  return label?.title && h("span", { className: "title" }, ` ${label.title}`);
 }
 
 function why(label, entity) {

@@ -74,8 +74,9 @@ export async function serving() {
 
 async function allLabels() {
   const labels = new Map();
+  const lang = encodeURIComponent(navigator.language);
   for (let total = 1; labels.size < total; ) {
-    const page = await ask(`v1/labels?limit=1000&offset=${labels.size}`);
+    const page = await ask(`v1/labels?limit=1000&offset=${labels.size}&lang=${lang}`);
     for (const label of page.labels) labels.set(label.label, label);
     total = page.labels.length ? page.total : 0;
   }

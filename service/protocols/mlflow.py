@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from service.bodies import body_of
 from service.engine import Engine
 from service.problems import invalid, problem
-from service.protocols.describing import SCORING_ERRORS, describe_scoring
+from service.protocols.describing import SCORING_ERRORS
 from service.protocols.scoring import JSON, TABLES, Scoring
+
+INVOCATIONS = "/invocations"
 
 
 def scoring(engine: Engine) -> fastapi.APIRouter:
@@ -32,12 +34,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
         """The version of MLflow whose protocol this is."""
         return PlainTextResponse(version("mlflow-skinny"))
 
-    @router.post(
-        "/invocations",
-        openapi_extra=describe_scoring(engine.model),
-        responses={**SCORING_ERRORS},
-        response_model=None,
-    )
+    @router.post(INVOCATIONS, responses={**SCORING_ERRORS}, response_model=None)
     async def invocations(request: Request) -> Response:
         """The labels of up to 16,384 rows, in one of MLflow's forms of JSON, CSV or Parquet.
 

@@ -15,9 +15,11 @@ from service.bodies import body_of
 from service.compression import compressed
 from service.engine import Engine
 from service.problems import invalid, problem
-from service.protocols.describing import INFERENCE_ERRORS, describe_inference
+from service.protocols.describing import INFERENCE_ERRORS
 from service.protocols.inference import OUTPUTS, SHAPES, Inference, inputs_of, name_of
 
+INFER = "/v2/models/{name}/infer"
+INFER_VERSION = "/v2/models/{name}/versions/{number}/infer"
 HEADER_SIZE = "Inference-Header-Content-Length"
 """How many bytes of a body are JSON; the others are binary tensors."""
 HeaderSize = Annotated[int | None, Header(alias=HEADER_SIZE, ge=0)]
@@ -30,16 +32,8 @@ def inference(engine: Engine) -> fastapi.APIRouter:
     router.include_router(_health(engine))
     router.include_router(_model(engine))
 
-    @router.post(
-        "/v2/models/{name}/versions/{number}/infer",
-        openapi_extra=describe_inference(engine.model),
-        response_model=None,
-    )
-    @router.post(
-        "/v2/models/{name}/infer",
-        openapi_extra=describe_inference(engine.model),
-        response_model=None,
-    )
+    @router.post(INFER_VERSION, response_model=None)
+    @router.post(INFER, response_model=None)
     async def infer(
         request: Request,
         name: str,

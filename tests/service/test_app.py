@@ -18,7 +18,6 @@ from tests.processes import HOST, Service, environment, serving
 
 if TYPE_CHECKING:
     from entities.tables import Entities
-    from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
 
@@ -31,13 +30,6 @@ PLACES = [
 ]
 
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def bundle(world: "World") -> Path:
-    """The bundle folder of the shared world's model."""
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
-    return manifest.parent
 
 
 def ask(client: httpx.Client, entities: list[Any], **question: Any) -> Json:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from entities.errors import OverloadedError, RequestError
 from entities.tables import Entities, from_records
 from models.decisions import Answers, Question
-from models.registry import Model, load_model
+from models.registry import Model
 from service.backlog import BATCH_ROWS, Backlog, Job
 from service.engine import Engine
 from service.notes import NOTE, Note
+from service.serving import Serving
 from tests.conftest import World
+from tests.service.registered import serving_of
 from tests.service.test_app import PLACES, ask, body, problem_of
 
 pytest_plugins = ["tests.worlds"]
@@ -28,17 +30,24 @@ Asked = tuple[Entities, Question]
 
 
 @pytest.fixture(scope="module")
-def model(world: World) -> Model:
+def serving(world: World, tmp_path_factory: pytest.TempPathFactory) -> Serving:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(world.home))
-        return load_model(world.uri)
+        serving = serving_of(world.uri, tmp_path_factory.mktemp("state"))
+        serving.load()
+        return serving
+
+
+@pytest.fixture
+def model(serving: Serving) -> Model:
+    return serving.model
 
 
 class Busy:
     """An engine with one thread, which is held up until `release`."""
 
-    def __init__(self, model: Model) -> None:
-        self.engine = Engine(model, threads=1)
+    def __init__(self, serving: Serving) -> None:
+        self.engine = Engine(serving, threads=1)
         self._gate = threading.Event()
 
     def figure(self, name: str) -> float:
@@ -91,22 +100,19 @@ def labels(model: Model, entities: Entities, answers: Answers) -> list[tuple[str
     return list(zip(names, answers.probabilities.tolist(), strict=True))
 
 
-def uri_of(model: Model, entities: Entities, answers: Answers) -> str:
-    """What writes an answer that names its model alone."""
-    return model.uri
-
-
 def alone(model: Model, name: str, question: Question | None = None) -> list[tuple[str, float]]:
     """The answer that a place gets by itself."""
     entities, asked = asking(name, question)(model)
     return labels(model, entities, model.bundle.labeler.label(entities, asked))
 
 
-def test_small_requests_that_wait_together_are_labelled_together(model: Model) -> None:
+def test_small_requests_that_wait_together_are_labelled_together(
+    serving: Serving, model: Model
+) -> None:
     names = [f"Pizza {n}" for n in range(10)]
 
     async def scenario() -> None:
-        busy = Busy(model)
+        busy = Busy(serving)
         await busy.hold()
         notes = [Note(name) for name in names]
         waiting = [
@@ -122,15 +128,17 @@ def test_small_requests_that_wait_together_are_labelled_together(model: Model) -
     run(scenario())
 
 
-def test_an_idle_server_does_not_wait_for_company(model: Model) -> None:
+def test_an_idle_server_does_not_wait_for_company(serving: Serving, model: Model) -> None:
     async def scenario() -> None:
-        engine = Engine(model, threads=1)
+        engine = Engine(serving, threads=1)
         assert await engine.label(asking("Kiosk"), labels, 1, due()) == alone(model, "Kiosk")
 
     run(scenario())
 
 
-def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(model: Model) -> None:
+def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(
+    serving: Serving, model: Model
+) -> None:
     def fail(*arguments: object) -> Any:
         raise ZeroDivisionError
 
@@ -138,7 +146,7 @@ def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(model: Model) ->
     patterns = Question(only=("cuisine=*",))
 
     async def scenario() -> None:
-        busy = Busy(model)
+        busy = Busy(serving)
         engine = busy.engine
         await busy.hold()
         first, unread, unwritten, refused, other, gone, last = (
@@ -174,31 +182,14 @@ def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(model: Model) ->
     run(scenario())
 
 
-def test_a_request_keeps_the_model_that_it_began_with(model: Model) -> None:
-    other = Model(model.bundle, "another")
-
-    async def scenario() -> None:
-        busy = Busy(model)
-        await busy.hold()
-        before = asyncio.create_task(busy.engine.label(asking("Bar"), uri_of, 1, due()))
-        await asyncio.sleep(0)
-        busy.engine.model = other
-        after = asyncio.create_task(busy.engine.label(asking("Bar"), uri_of, 1, due()))
-        await asyncio.sleep(0)
-        await busy.release()
-        assert [await before, await after] == [model.uri, "another"]
-
-    run(scenario())
-
-
 def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
-    model: Model,
+    serving: Serving,
 ) -> None:
     def never(model: Model) -> None:
         raise AssertionError
 
     async def scenario() -> None:
-        busy = Busy(model)
+        busy = Busy(serving)
         await busy.hold()
         engine = busy.engine
         hopeless = int(2 / engine.backlog.pace)

@@ -25,6 +25,7 @@ from service.engine import Engine
 from service.traffic import SAMPLE, Traffic
 from service.window import Window
 from tests.processes import HOST, await_answer, free_port
+from tests.service.registered import serving_of
 from training.data import LabelledEntities, split
 
 if TYPE_CHECKING:
@@ -153,10 +154,11 @@ def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: 
 
 
 @pytest.fixture
-def asked(model: Model, tmp_path: Path) -> Iterator[httpx.Client]:
+def asked(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     """A service that looks at every request."""
     corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
-    app = create_app(Engine(model, traffic=Traffic(every=0)), Access(), corrections)
+    engine = Engine(serving_of(str(bundle), tmp_path), traffic=Traffic(every=0))
+    app = create_app(engine, Access(), corrections)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)

@@ -1,0 +1,92 @@
+"""A registry of its own with several versions of one model, for services that follow an alias."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from mlflow import MlflowClient
+
+from models.bundle import read_bundle, write_bundle
+from models.labels import LabelSet
+from models.registry import fetch, locate
+from service.serving import Serving
+from service.state import CHAMPION, State
+from tests.models.bundles import sign
+
+NAME = "m"
+URI = f"models:/{NAME}@champion"
+SOUND, RENAMED, DAMAGED, CHANGED = "1", "2", "3", "4"
+"""A model; the same with other names of labels; with damaged trees; with other canned answers."""
+PREFIX = "new:"
+"""How all labels of RENAMED begin."""
+PATIENCE = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Registry:
+    """A state folder, and a client of its registry."""
+
+    home: Path
+    client: MlflowClient
+
+    def point(self, version: str | None, alias: str = "champion") -> None:
+        """Let an alias name a version, or nothing."""
+        if version is None:
+            self.client.delete_registered_model_alias(NAME, alias)
+        else:
+            self.client.set_registered_model_alias(NAME, alias, version)
+
+    @property
+    def database(self) -> Path:
+        """The file that the registry consists of."""
+        return self.home / "mlflow.db"
+
+
+def registry(bundle: Path, home: Path, database: Path) -> Registry:
+    """Register all versions of the model, made of a bundle; the champion is SOUND."""
+    home.mkdir()
+    shutil.copy(database, home)
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    client.create_registered_model(NAME)
+    for folder in _versions(bundle, home / "bundles"):
+        client.create_model_version(NAME, folder.as_uri())
+    made = Registry(home, client)
+    made.point(SOUND)
+    return made
+
+
+def _versions(bundle: Path, place: Path) -> list[Path]:
+    folders = [place / number for number in (SOUND, RENAMED, DAMAGED, CHANGED)]
+    for folder in (folders[0], folders[2], folders[3]):
+        shutil.copytree(bundle, folder)
+    labeler = read_bundle(bundle).labeler
+    names = tuple(f"{PREFIX}{name}" for name in labeler.labels.names)
+    write_bundle(dataclasses.replace(labeler, labels=LabelSet(names)), folders[1], "0", {})
+    with (folders[2] / "reranker.txt").open("a") as trees:
+        trees.write("damage")
+    canned = folders[3] / "canned.json"
+    canned.write_text(canned.read_text().replace('"asserted": true', '"asserted": false'))
+    sign(folders[3])
+    return folders
+
+
+def serving_of(uri: str, folder: Path) -> Serving:
+    """What an application in this process serves, which nobody follows."""
+    State({CHAMPION: fetch(locate(uri))}).write(folder)
+    return Serving(folder)
+
+
+def awaited(client: httpx.Client, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What `/v1/model` says as soon as something is true of it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        said: dict[str, Any] = client.get("/v1/model").json()
+        if true(said):
+            return said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
