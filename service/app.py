@@ -18,6 +18,7 @@ from service.keys import Doorkeeper
 from service.labels import labelling
 from service.model import model_and_labels
 from service.observer import Observer
+from service.openapi import describe_labels
 from service.pages import page
 from service.problems import PROBLEM, answer_errors
 from service.protocols.describing import describe_inference, describe_scoring
@@ -28,6 +29,7 @@ from service.stopping import drained_by_signals
 from service.tracing import tracing
 
 _DESCRIBED = {
+    "/v1/labels": describe_labels,
     "/v1/feedback": describe_feedback,
     INFER: describe_inference,
     INFER_VERSION: describe_inference,
@@ -74,7 +76,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     answer_errors(app)
     app.add_middleware(Guard, access=access, doorkeeper=doorkeeper)
     app.add_middleware(Observer, metrics=metrics, tracing=traces)
-    app.include_router(health(engine, metrics))
+    app.include_router(health(engine))
     app.include_router(reference(app))
     app.include_router(model_and_labels(engine))
     app.include_router(labelling(engine))

@@ -11,10 +11,10 @@ from service.serving import Served, Serving
 Describe = Callable[[Model], Mapping[str, Any]]
 
 
-def describe(app: fastapi.FastAPI, serving: Serving, others: Mapping[str, Describe]) -> None:
+def describe(app: fastapi.FastAPI, serving: Serving, parts: Mapping[str, Describe]) -> None:
     """Let the application describe what the model of the moment takes and gives.
 
-    `others` describe the POST operations of their paths, beside that of `/v1/labels`.
+    `parts` describe the POST operations of their paths.
     """
     described: Served | None = None
     generate = app.openapi  # keeps what it has made as the application's schema
@@ -26,8 +26,7 @@ def describe(app: fastapi.FastAPI, serving: Serving, others: Mapping[str, Descri
             app.openapi_schema, described = None, served
         if app.openapi_schema is None and served:
             paths = generate()["paths"]
-            _complete(paths["/v1/labels"]["post"], served.description)
-            for path, describe_one in others.items():
+            for path, describe_one in parts.items():
                 _complete(paths[path]["post"], describe_one(served.model))
         return generate()
 

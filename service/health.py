@@ -5,12 +5,13 @@ from fastapi import Response
 from fastapi.responses import PlainTextResponse
 
 from service.engine import Engine
-from service.metrics import CONTENT_TYPE, Metrics
+from service.metrics import CONTENT_TYPE
 from service.problems import problem
 
 
-def health(engine: Engine, metrics: Metrics) -> fastapi.APIRouter:
+def health(engine: Engine) -> fastapi.APIRouter:
     """`GET /livez`, `GET /readyz` and `GET /metrics`."""
+    metrics = engine.metrics
     router = fastapi.APIRouter(tags=["health"])
 
     @router.get("/livez", response_model=None)
@@ -28,6 +29,8 @@ def health(engine: Engine, metrics: Metrics) -> fastapi.APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     def figures() -> Response:
         """What Prometheus scrapes; with several workers, of all together."""
+        if engine.ready:
+            metrics.moved(engine.traffic.figures(engine.model))
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     return router

@@ -6,6 +6,7 @@ adds them up.
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from prometheus_client import (
@@ -114,6 +115,13 @@ class Metrics:
         self._restarts = Counter(
             "labelwright_worker_restarts", "Workers that died and were replaced.", registry=registry
         )
+        self._drift = Gauge(
+            "labelwright_drift_psi",
+            "How far live traffic has moved from the rows the model was judged on.",
+            ["kind", "name"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self._watched = _Watched(LabelSet(()), {})
         self._named: set[str] = set()
         self._serving: Gauge | None = None
@@ -182,6 +190,11 @@ class Metrics:
         self._restarts.inc()
         if os.environ.get(FOLDER_VARIABLE):
             mark_process_dead(pid)
+
+    def moved(self, figures: Mapping[tuple[str, str], float]) -> None:
+        """So far have fields, scores and labels moved, by kind and name."""
+        for (kind, name), psi in figures.items():
+            self._drift.labels(kind, name).set(psi)
 
     def exposition(self) -> bytes:
         """All figures in Prometheus' text format, of all workers where there are several."""

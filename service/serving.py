@@ -12,9 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from entities.errors import LabelwrightError, ModelError
 from entities.tables import Entities
@@ -25,7 +23,6 @@ from models.profile import Profile
 from models.reasons import explain
 from models.registry import Model, Resolved, is_alias, read
 from service.metrics import Metrics
-from service.openapi import describe_labels
 from service.state import CHALLENGER, CHAMPION, Refusal, State, now, recall, remember
 
 BEAT = 0.2
@@ -40,11 +37,10 @@ _log = logging.getLogger("labelwright.serving")
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """A model that has answered its canned questions, and its OpenAPI description."""
+    """A model that has answered its canned questions."""
 
     resolved: Resolved
     model: Model
-    description: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +197,6 @@ class Serving:
             _warm_up(model.bundle.labeler)
             step = "answers"
             check(model.bundle)
-            served = Served(resolved, model, describe_labels(model))
         except LabelwrightError as error:
             self._refuse(role, resolved, step, error)
             return
@@ -211,7 +206,7 @@ class Serving:
             self._refuse(role, resolved, step, unexpected)
             return
         before = self._served.get(role)
-        self._served[role] = served
+        self._served[role] = Served(resolved, model)
         self._refused.pop(role, None)
         if before:
             self.metrics.swapped()
