@@ -42,6 +42,9 @@ CASES: Mapping[str, Mapping[str, str]] = {
         f"labelwright_top_probability_sum{{{PLACE}}}": "0+54x1440 77790+30x180",
         f"labelwright_top_probability_count{{{PLACE}}}": "0+60x1620",
     },
+    "LabelwrightDrifts": {
+        f'labelwright_drift_psi{{{PLACE}, kind="field", name="country"}}': "0.5x120"
+    },
 }
 """What makes each alert fire: samples, one a minute, of two hours or of a day and three."""
 
