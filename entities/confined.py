@@ -9,6 +9,7 @@ Run as a program, this is that process: for each line of JSON on its standard in
 stream, or the words of a refusal.
 """
 
+import atexit
 import contextlib
 import io
 import json
@@ -59,6 +60,7 @@ class ParquetDecoder:
 
     def close(self) -> None:
         """End the process, whatever it does."""
+        atexit.unregister(self.close)
         process, self._process = self._process, None
         if process:
             process.kill()
@@ -70,6 +72,7 @@ class ParquetDecoder:
             self.close()
         if self._process is None:
             self._process = _started()
+            atexit.register(self.close)
         to, back = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         to.write(question)
         to.flush()

@@ -1,6 +1,7 @@
 """Parquet of strangers: whatever it does to its decoder, the next table is decoded."""
 
 import io
+import signal
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -71,7 +72,10 @@ def test_a_decoder_that_hangs_is_ended(
     decoder: ParquetDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check(decoder)
-    monkeypatch.setattr(confined, "SECONDS", 0.0)
+    process = decoder._process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(confined, "SECONDS", 0.2)
     with pytest.raises(DataError, match="not valid Parquet"):
         decoder.table(parquet(GOOD), ["name"], 10)
     monkeypatch.undo()
