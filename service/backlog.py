@@ -19,7 +19,7 @@ BATCH_ROWS = 128
 """Requests are computed together up to so many rows: by then a batch's fixed cost is small."""
 REQUEST_ROWS = 8
 """What a request takes beside its rows, in rows."""
-CAUTION = 1.25
+CAUTION = 1.5
 """Work is expected to take so many times the estimate: what is begun must not be in vain."""
 HORIZON = 2.0
 """Seconds of work over which the pace is measured."""
