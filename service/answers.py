@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -94,6 +95,11 @@ def identity(model: Model) -> Mapping[str, Any]:
         "version": model.version,
         "content": model.bundle.manifest.content[:12],
     }
+
+
+def naming(model: Model) -> dict[str, str]:
+    """The same as headers, for answers that have no place for it."""
+    return {f"X-Model-{part}": quote(str(said or "")) for part, said in identity(model).items()}
 
 
 def results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:

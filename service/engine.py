@@ -60,16 +60,18 @@ class Engine:
         rows: int,
         deadline: float,
         key: bytes = b"",
+        model: Model | None = None,
     ) -> Result:
         """Label what `read` makes of a request, and give what `write` makes of the answers.
 
         Both run on a compute thread, and what they raise is raised here. `rows` is an estimate by
         which requests queue and small ones are computed together; `deadline` a monotonic time.
         Raises OverloadedError, at once where it can be known, if the deadline cannot be met; a
-        caller that is cancelled leaves the queue. The `key` decides whether a challenger answers.
+        caller that is cancelled leaves the queue. The `key` decides whether a challenger answers; a
+        part of an answer that has begun names the `model` that it began with.
         """
-        pair = self.serving.pair(key)
-        model = pair.answering if pair else self.model
+        pair = None if model else self.serving.pair(key)
+        model = pair.answering if pair else model or self.model
         if pair:
             write = self.comparison.compared(pair, read, write)
         answer: Result = await self._answer(Labelling(read, write), model, rows, deadline)

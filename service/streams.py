@@ -19,6 +19,7 @@ from entities.errors import DataError, LabelwrightError
 from entities.tables import Entities
 from models.decisions import Answers, Question
 from models.registry import Model
+from service.answers import naming
 from service.bodies import TIMEOUT
 from service.engine import Engine
 
@@ -71,15 +72,17 @@ def piece_rows(question: Question) -> int:
 class StreamingAnswer(Response):
     """Answers to the rows of a request, sent while it is still coming in.
 
-    Errors before the first answer are raised by `begin`. Later ones are told as the format has it,
+    All are of the model that serves when it begins, which its headers name. Errors before the first
+    answer are raised by `begin`. Later ones are told as the format has it,
     and the answer is left without its end, so that no client takes it for whole.
     """
 
     def __init__(self, request: Request, engine: Engine, form: Format) -> None:
-        super().__init__(media_type=form.media_type)
+        model = engine.model
+        super().__init__(headers=naming(model), media_type=form.media_type)
         del self.headers["content-length"]
         self._form = form
-        self._answers = _answers(request, engine, form)
+        self._answers = _answers(request, engine, model, form)
         self._first = b""
 
     async def begin(self) -> None:
@@ -106,8 +109,10 @@ async def _send(send: Send, body: bytes, more: bool = True) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _answers(request: Request, engine: Engine, form: Format) -> AsyncGenerator[bytes, None]:
-    """The answers to all pieces, in order; each is of one model, that which serves by then."""
+async def _answers(
+    request: Request, engine: Engine, model: Model, form: Format
+) -> AsyncGenerator[bytes, None]:
+    """The answers of a model to all pieces, in order."""
     inbox, pieces = _Inbox(), asyncio.Queue[asyncio.Task[bytes] | None](WINDOW)
     failed: list[Exception] = []
     tasks: set[asyncio.Task[Any]] = set()
@@ -124,7 +129,7 @@ async def _answers(request: Request, engine: Engine, form: Format) -> AsyncGener
             received, last = await inbox.take()
             work = _cutting(form, received, last)
             for piece in await engine.compute(work, CUTTING_ROWS, time.monotonic() + patience):
-                await pieces.put(start(_answer(engine, piece)))
+                await pieces.put(start(_answer(engine, model, piece)))
             patience = PATIENCE
 
     async def until_end(work: Coroutine[Any, Any, None]) -> None:
@@ -146,9 +151,9 @@ async def _answers(request: Request, engine: Engine, form: Format) -> AsyncGener
             task.cancel()
 
 
-async def _answer(engine: Engine, piece: Piece) -> bytes:
+async def _answer(engine: Engine, model: Model, piece: Piece) -> bytes:
     due = time.monotonic() + PATIENCE
-    return await engine.label(piece.read, piece.write, piece.rows, due)
+    return await engine.label(piece.read, piece.write, piece.rows, due, model=model)
 
 
 def _cutting(form: Format, received: Sequence[bytes], last: bool) -> Callable[[Model], list[Piece]]:

@@ -8,6 +8,10 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
+from entities.tables import Entities
+from models.decisions import Answers
+from models.registry import Model
+from service.answers import naming
 from service.bodies import body_of
 from service.engine import Engine
 from service.problems import invalid, problem
@@ -43,11 +47,15 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
         kind = _content_type(request.headers.get("content-type", JSON))
         async with body_of(request, engine) as body:
             asked = Scoring(body.content, kind)
+
+            def write(model: Model, entities: Entities, answers: Answers) -> Response:
+                content = asked.write(model, entities, answers)
+                return Response(content, headers=naming(model), media_type=JSON)
+
             try:
-                content = await engine.label(asked.read, asked.write, asked.rows, body.deadline)
+                return await engine.label(asked.read, write, asked.rows, body.deadline)
             except pydantic.ValidationError as error:
                 return invalid(error)
-        return Response(content, media_type=JSON)
 
     return router
 

@@ -58,6 +58,13 @@ def test_lines_are_answered_as_a_single_request(labels: Client, expected: Any) -
     assert list(labels.label_rows(PLACES, **QUESTION)) == expected
 
 
+def test_a_stream_names_its_model(client: httpx.Client) -> None:
+    model = client.get("/v1/model").json()
+    answer = stream(client, NDJSON, b'{"name": "Kiosk"}')
+    for part in ("name", "version", "content"):
+        assert answer.headers[f"x-model-{part}"] == model[part]
+
+
 @pytest.mark.parametrize("encoded", [False, True], ids=["plain", "dictionaries"])
 def test_batches_are_answered_as_a_single_request(
     labels: Client, expected: Any, encoded: bool
