@@ -12,7 +12,7 @@ import pytest
 
 from models.home import artifact_root, tracking_uri
 from tests.conftest import BRANDS
-from tests.integration.browser import PATIENCE, Pages
+from tests.integration.pages import PATIENCE, Pages
 from tests.processes import HOST, await_answer, environment, free_port
 from training import versions
 from training.fit import Configuration

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import BRANDS
-from tests.integration.browser import Pages, required
+from tests.integration.machines import need
+from tests.integration.pages import Pages
 from tests.processes import Service, environment, serving, spawn
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def pages(browser: "Chrome", service: Service) -> Pages:
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The checker of accessibility, from its npm package."""
-    required({"npm": "npm"})
+    need({"npm": "npm: apt-get install npm"})
     folder = tmp_path_factory.mktemp("axe")
     subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, check=True, timeout=300)
     (packed,) = folder.glob("*.tgz")
