@@ -62,7 +62,8 @@ class Labels:
             request = LabelRequest.model_validate(orjson.loads(self._body))
         except orjson.JSONDecodeError:
             raise MalformedError(
-                "the body is not valid JSON, or nested more than 1,024 levels deep"
+                "the body is not valid JSON, is nested more than 1,024 levels deep, or has a "
+                "number beyond all bounds"
             ) from None
         self._explain = request.explain
         if request.explain:

@@ -31,6 +31,8 @@ WATCHED = 50
 and a monitoring system suffers from every series; the sum over all labels is counted beside."""
 WATCHED_LIMIT = 200
 """Labels that one process ever counts one by one, whatever models it serves in its life."""
+STEPS = ("fetch", "load", "warm_up", "answers")
+"""The steps in which a model can be found unfit."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
@@ -112,6 +114,8 @@ class Metrics:
             ["step"],
             registry=registry,
         )
+        for step in STEPS:
+            self._refusals.labels(step)  # a series that is there before it is needed
         self._restarts = Counter(
             "labelwright_worker_restarts", "Workers that died and were replaced.", registry=registry
         )

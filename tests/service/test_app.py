@@ -280,6 +280,8 @@ def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
         "post /v1/labels",
         "get /v1/labels",
         "get /v1/model",
+        "get /v1/model/report",
+        "get /v1/model/comparison",
         "get /v1/drift",
         "post /v1/feedback",
         "get /v1/feedback/export",
@@ -287,6 +289,18 @@ def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
         "get /livez",
         "get /readyz",
         "get /metrics",
+        "get /v2",
+        "get /v2/health/live",
+        "get /v2/health/ready",
+        *(
+            f"{what} /v2/models/{{name}}{version}{part}"
+            for version in ("", "/versions/{number}")
+            for what, part in (("get", ""), ("get", "/ready"), ("post", "/infer"))
+        ),
+        "get /ping",
+        "get /health",
+        "get /version",
+        "post /invocations",
     }
     identifiers = [operation["operationId"] for _, operation in operations(openapi)]
     assert len(set(identifiers)) == len(identifiers)

@@ -104,7 +104,7 @@ def test_over_http_a_body_that_is_not_utf_8_json_is_refused(
 ) -> None:
     response = client.post("/v1/labels", content=body)
     assert response.status_code == 400
-    assert response.json()["detail"] == "the body is not valid JSON"
+    assert response.json()["detail"].startswith("the body is not valid JSON")
 
 
 def test_a_ragged_csv_is_refused_without_repeating_its_content(
