@@ -44,7 +44,9 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
         async with body_of(request, engine) as body:
             asked = Scoring(body.content, kind)
             try:
-                content = await engine.label(asked.read, asked.write, asked.rows, body.deadline)
+                content = await engine.label(
+                    asked.read, asked.write, asked.rows, body.deadline, body.key
+                )
             except pydantic.ValidationError as error:
                 return invalid(error)
         return Response(content, media_type=JSON)
