@@ -6,7 +6,6 @@ A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import functools
 import hashlib
@@ -36,9 +35,8 @@ BUNDLE_FOLDER = "data/bundle"
 """The folder of an MLflow model in which the bundle lies."""
 _DRAFT = "draft-"
 _LONG_AGO = 24 * 3600.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOM = 1 << 20
-"""Bytes; where fewer are free, that is why a model could not be fetched."""
+"""Bytes; where not even they can be written, that is why a model could not be fetched."""
 
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -290,12 +288,19 @@ def _download(uri: str, draft: Path) -> Path:
 
             return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(draft)))
     except (RegistryError, ModelNotFoundError) as error:
-        full = any(os.strerror(number) in str(error) for number in _FULL)
-        if full or shutil.disk_usage(draft).free < _ROOM:
-            raise StorageError(
-                f"the model was not fetched to {home()}: no space is left"
-            ) from error
-        raise
+        if _has_room(draft):
+            raise
+        raise StorageError(f"the model was not fetched to {home()}: no space is left") from error
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a folder still takes some bytes: MLflow does not tell why it could not write."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
+    except OSError:
+        return False
+    return True
 
 
 def _clear_drafts(cache: Path) -> None:

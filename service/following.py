@@ -76,6 +76,8 @@ class Follower:
             if champion.resolved is None:
                 raise
             _log.warning("%s; starting with the last good bundle on disk", error)
+        # MLflow says all that goes wrong with a traceback, and it may go wrong for hours
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         return self.look()
 
     def start(self) -> None:

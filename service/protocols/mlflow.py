@@ -53,7 +53,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
                 return Response(content, headers=naming(model), media_type=JSON)
 
             try:
-                return await engine.label(asked.read, write, asked.rows, body.deadline)
+                return await engine.label(asked.read, write, asked.rows, body.deadline, body.key)
             except pydantic.ValidationError as error:
                 return invalid(error)
 

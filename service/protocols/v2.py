@@ -52,8 +52,9 @@ def inference(engine: Engine) -> fastapi.APIRouter:
             def write(model: Model, entities: Entities, answers: Answers) -> Response:
                 return _response(*asked.write(model, entities, answers), accepted)
 
+            key = b"" if number else body.key  # a version that is asked for is not exchanged
             try:
-                return await engine.label(asked.read, write, asked.rows, body.deadline)
+                return await engine.label(asked.read, write, asked.rows, body.deadline, key)
             except pydantic.ValidationError as error:
                 return invalid(error)
 
