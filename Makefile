@@ -11,7 +11,7 @@ export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
     bench-training bench-scaling bench-memory bench-open-world bench-swaps fuzz audit check format \
-    requirements brands osm-labels clean
+    requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -80,6 +80,9 @@ requirements: ## pin the newest versions of all dependencies, with hashes (needs
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done
 	$(COMPILE) tests/integration/requirements/kserve.in -o tests/integration/requirements/kserve.txt
+
+reference: $(VENV)/.developing ## make docs/reference.md from the code
+	$(BIN)/python -m tests.docs.reference
 
 brands: install ## rebuild the embedded data set from its npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 
@@ -37,6 +38,7 @@ from labelwright.commands import (
     train,
     tune,
 )
+from labelwright.settings import listed
 
 EXIT_CODES = {
     DataError: 3,
@@ -54,12 +56,6 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 3 unusable data or question, 4 unus
             5 tracking server or registry, 6 disk or store, 130 interrupted, 143 terminated
 
 environment:
-  LABELWRIGHT_HOME     folder of all state: MLflow's database and artifacts, bundle cache
-  MLFLOW_TRACKING_URI  another tracking server or database than the one in LABELWRIGHT_HOME
-  LABELWRIGHT_MODEL    the model that `serve` serves without --model
-  LABELWRIGHT_CORRECTIONS       where corrections lie, sqlite:///PATH or postgresql://USER@HOST/NAME,
-                                instead of in LABELWRIGHT_HOME
-  LABELWRIGHT_CORRECTIONS_KEEP  how long corrections are kept, like 365d (default: for ever)
 """
 
 
@@ -74,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="labelwright",
         description="Train, evaluate, apply and serve models that give places categorical labels.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + textwrap.indent(listed(), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     version = importlib.metadata.version("labelwright")

@@ -154,7 +154,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=THREADS,
         metavar="N",
-        help=f"threads to compute with (default: {THREADS})",
+        help="threads to compute with (default: as many as this process may use)",
     )
 
 

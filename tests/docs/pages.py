@@ -1,0 +1,50 @@
+"""The pages for users, and what their blocks of commands say."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`\n]+)`")
+_ENDS = set("|&;\n")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in a language."""
+    return [text for named, text in _BLOCK.findall(page) if named == language]
+
+
+def inline(page: str) -> list[str]:
+    """What stands between backticks in running text."""
+    return _CODE.findall(_BLOCK.sub("", page))
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """Every command of a page, as the shell splits it, without what follows a redirection.
+
+    Those are the blocks of `sh`, and in blocks of `console` what follows a `$`.
+    """
+    typed = blocks(page, "sh")
+    for said in blocks(page, "console"):
+        typed += [line[2:] for line in said.splitlines() if line.startswith("$ ")]
+    for block in typed:
+        yield from _split(block)
+
+
+def _split(block: str) -> Iterator[list[str]]:
+    lexer = shlex.shlex(block.replace("\\\n", " "), posix=True, punctuation_chars="|&;<>\n")
+    lexer.whitespace, lexer.commenters, lexer.whitespace_split = " \t", "", True
+    command: list[str] = []
+    redirected = False
+    for token in (*lexer, "\n"):
+        if set(token) <= _ENDS:
+            if command:
+                yield command
+            command, redirected = [], False
+        elif set(token) <= set("<>"):
+            redirected = True
+        elif not redirected:
+            command.append(token)

@@ -1,0 +1,68 @@
+"""The tutorial's commands, in order and as written, on the extract that its outputs are of."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.docs.pages import ROOT, blocks
+from tests.processes import Service, environment, serving
+
+EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
+SERVE = "labelwright serve"
+PATIENCE = 900.0
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        not EXTRACTS.exists(), reason=f"no real extracts at {EXTRACTS}: set LABELWRIGHT_DATA"
+    ),
+    pytest.mark.skipif(not shutil.which("curl"), reason="the tutorial asks with curl"),
+]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """The folder where somebody follows the tutorial, with the two extracts it names."""
+    shutil.copy(EXTRACTS / "porto.osm.pbf", tmp_path / "city.osm.pbf")
+    shutil.copy(EXTRACTS / "monaco.osm.pbf", tmp_path / "elsewhere.osm.pbf")
+    return tmp_path
+
+
+def test_the_tutorial_goes_from_an_extract_to_a_model_that_learns(desk: Path) -> None:
+    settings = environment(desk / "home")
+    settings["PATH"] = f"{Path(sys.executable).parent}:{settings['PATH']}"
+    typed = blocks(TUTORIAL, "sh")
+    begin = next(place for place, block in enumerate(typed) if block.startswith(SERVE))
+    said = "".join(_run(block, desk, settings) for block in typed[:begin])
+    assert "499 rows -> labelled.parquet" in said
+    for line in ("3,370 places, 3,370 of them labelled -> places.parquet", 'name "Farmácia"'):
+        assert line in said
+        assert line in TUTORIAL
+    options = typed[begin].removeprefix(SERVE).split()
+    with serving(*options, environment=settings, folder=desk) as service:
+        said = "".join(_run(block, desk, settings, service) for block in typed[begin + 1 :])
+        assert "1 corrections\n" in said
+        assert "verdicts on 1 corrected entities learned from" in said
+        assert httpx.get(service.url).status_code == 200  # the page
+
+
+def _run(block: str, desk: Path, settings: dict[str, str], service: Service | None = None) -> str:
+    """What a block of commands says; each of them must do what it should."""
+    if service:
+        block = block.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.replace("curl -s ", "curl -sf ")],
+        cwd=desk,
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
