@@ -9,7 +9,7 @@ from fastapi import Header, Request, Response
 
 from entities.errors import ModelNotFoundError
 from entities.tables import Entities
-from models.decisions import Answers
+from models.decisions import Answers, Question
 from models.registry import Model
 from service.bodies import body_of
 from service.compression import compressed
@@ -49,12 +49,15 @@ def inference(engine: Engine) -> fastapi.APIRouter:
         async with body_of(request, engine) as body:
             asked = Inference(body.content, header_size)
 
+            def read(model: Model) -> tuple[Entities, Question]:
+                return asked.read(_check(model, name, number))
+
             def write(model: Model, entities: Entities, answers: Answers) -> Response:
                 return _response(*asked.write(model, entities, answers), accepted)
 
             key = b"" if number else body.key  # a version that is asked for is not exchanged
             try:
-                return await engine.label(asked.read, write, asked.rows, body.deadline, key)
+                return await engine.label(read, write, asked.rows, body.deadline, key)
             except pydantic.ValidationError as error:
                 return invalid(error)
 
