@@ -10,7 +10,7 @@ DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
-    bench-training bench-scaling bench-memory bench-open-world bench-swaps fuzz audit check format \
+    bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit check format \
     requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
 
@@ -51,6 +51,9 @@ bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit 
 
 bench-swaps: $(VENV)/.developing ## 1,000 swaps of the model under load: minutes (ARGS="--model models:/brands@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.swaps $(ARGS)
+
+soak: $(VENV)/.developing ## the service at 80% of its capacity, with swaps and kills: half an hour (ARGS="--model URI")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.soak $(ARGS)
 
 fuzz: $(VENV)/.developing ## a million hostile inputs: hours (ARGS="--inputs 100000")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.fuzz --output benchmarks/results/fuzz.md $(ARGS)

@@ -130,7 +130,7 @@ def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
     """What a third worker adds to the memory that two take, pages that they share counted once."""
     taken = []
     for workers in (2, 3):
-        several = dataclasses.replace(WAYS[0], command=_with_workers(workers))
+        several = with_options("--workers", str(workers))
         with serving(several, uri, folder / "server.log") as (pid, port):
             time.sleep(SETTLING)  # the others are ready soon after the first
             asyncio.run(_Client(port, several).rate(records, 1))
@@ -139,8 +139,10 @@ def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
     return float(taken[1] - taken[0])
 
 
-def _with_workers(workers: int) -> Callable[[str, int], Sequence[str]]:
-    return lambda uri, port: (*WAYS[0].command(uri, port), "--workers", str(workers))
+def with_options(*given: str) -> Way:
+    """This project's service, started with some more options."""
+    own = WAYS[0]
+    return dataclasses.replace(own, command=lambda uri, port: (*own.command(uri, port), *given))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import orjson
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 import uvloop
 
 from benchmarks import options, tables
+from benchmarks.connections import Pool, closed_loop, open_loop
 from benchmarks.kernels import one_record
 from benchmarks.over_http import HOST, WAYS, Record, serving
 from benchmarks.perturbed import perturbed
@@ -37,7 +37,6 @@ ROWS = 100
 RECORDS = 4_000
 CONNECTIONS = 4
 """Of the measurement of capacity."""
-CONNECTIONS_LIMIT = 8_000
 TIMES = (1, 2, 10)
 SECONDS = 15.0
 ROUNDS = 3
@@ -74,102 +73,6 @@ class Load:
         return self.answered / self.capacity
 
 
-class _Asking(asyncio.Protocol):
-    """A connection that sends one request at a time; the answer is its status."""
-
-    def __init__(self) -> None:
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._head = b""
-        self._left = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def ask(self, request: bytes) -> "asyncio.Future[bytes]":
-        """Send a request."""
-        self.answer = asyncio.get_running_loop().create_future()
-        self._head, self._left = b"", 0
-        self.transport.write(request)
-        return self.answer
-
-    def data_received(self, data: bytes) -> None:
-        if not self._left:
-            self._head += data
-            head, end, data = self._head.partition(b"\r\n\r\n")
-            if not end:
-                return
-            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-            self._head, self._left = head, int(length)
-        self._left -= len(data)
-        if self._left <= 0 and not self.answer.done():
-            self.answer.set_result(self._head[9:12])
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.answer.done():
-            self.answer.set_result(b"")
-
-
-@dataclasses.dataclass
-class _Client:
-    """Connections to one server, opened when there is none that is free."""
-
-    port: int
-    requests: Sequence[bytes]
-    free: list[_Asking] = dataclasses.field(default_factory=list)
-    opened: int = 0
-
-    async def ask(self, number: int) -> tuple[bytes, float]:
-        """The status of a request, and the seconds until its answer."""
-        began = time.perf_counter()
-        while self.free and self.free[-1].transport.is_closing():
-            self.free.pop()
-            self.opened -= 1
-        if self.free:
-            connection = self.free.pop()
-        elif self.opened < CONNECTIONS_LIMIT:
-            self.opened += 1
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(_Asking, HOST, self.port)
-        else:
-            return b"", 0.0
-        status = await connection.ask(self.requests[number % len(self.requests)])
-        if status:
-            self.free.append(connection)
-        else:
-            self.opened -= 1
-        return status, time.perf_counter() - began
-
-    async def capacity(self, seconds: float) -> float:
-        """Rows a second, if each request comes when an earlier one is answered."""
-        end = time.perf_counter() + seconds
-
-        async def ask(number: int) -> int:
-            done = 0
-            while time.perf_counter() < end:
-                status, _ = await self.ask(number + done)
-                done += status == b"200"
-            return done
-
-        began = time.perf_counter()
-        done = await asyncio.gather(*(ask(1_000 * n) for n in range(CONNECTIONS)))
-        return sum(done) * ROWS / (time.perf_counter() - began)
-
-    async def load(self, rate: float, seconds: float) -> list[tuple[float, bytes, float]]:
-        """When each request was due, its status and its seconds, at so many requests a second."""
-        said: list[tuple[float, bytes, float]] = []
-        began = time.perf_counter()
-
-        async def ask(number: int) -> None:
-            said.append((number / rate, *await self.ask(number)))
-
-        async with asyncio.TaskGroup() as group:
-            for number in range(int(rate * seconds)):
-                if (wait := began + number / rate - time.perf_counter()) > 0:
-                    await asyncio.sleep(wait)
-                group.create_task(ask(number))
-        return said
-
-
 async def _health(port: int, taken: list[float]) -> None:
     """Ask for the service's health on new connections until cancelled."""
     while True:
@@ -188,32 +91,56 @@ async def measure(
     process: psutil.Process, port: int, requests: Sequence[bytes], seconds: float
 ) -> list[Load]:
     """One round: the capacity, and what is done of several times as much."""
-    client = _Client(port, requests)
-    await client.capacity(1.0)
-    before, found = await client.capacity(seconds / 3), []
+    pool = Pool(port)
+    await capacity(pool, requests, 1.0)
+    before, found = await capacity(pool, requests, seconds / 3), []
     for times in TIMES:
         taken: list[float] = []
         asking = asyncio.create_task(_health(port, taken))
-        said = await client.load(times * before / ROWS, seconds)
+        said = await load(pool, requests, times * before / ROWS, seconds)
         asking.cancel()
         size = process.memory_info().rss
-        after = await client.capacity(seconds / 3)
+        after = await capacity(pool, requests, seconds / 3)
         found.append(_summary(times, (before + after) / 2, said, taken, seconds, size))
         before = after
     return found
 
 
+async def capacity(pool: Pool, requests: Sequence[bytes], seconds: float) -> float:
+    """Rows a second, if each request comes when an earlier one is answered."""
+
+    async def ask(number: int) -> bool:
+        return (await pool.ask(requests[number % len(requests)])).status == 200
+
+    return ROWS * await closed_loop(ask, CONNECTIONS, seconds)
+
+
+async def load(
+    pool: Pool, requests: Sequence[bytes], rate: float, seconds: float
+) -> list[tuple[float, int, float]]:
+    """When each request was due, its status and its seconds, at so many requests a second."""
+    said: list[tuple[float, int, float]] = []
+
+    async def ask(number: int, _: float) -> None:
+        began = time.perf_counter()
+        answer = await pool.ask(requests[number % len(requests)])
+        said.append((number / rate, answer.status, time.perf_counter() - began))
+
+    await open_loop(ask, rate, seconds)
+    return said
+
+
 def _summary(
     times: int,
     capacity: float,
-    said: Sequence[tuple[float, bytes, float]],
+    said: Sequence[tuple[float, int, float]],
     health: Sequence[float],
     seconds: float,
     size: int,
 ) -> Load:
     """Answers are counted over the time in which requests come and those that waited are done."""
-    done = [(due + took, took) for due, status, took in said if status == b"200"]
-    refused = [took for _, status, took in said if status == b"503"]
+    done = [(due + took, took) for due, status, took in said if status == 200]
+    refused = [took for _, status, took in said if status == 503]
     answered = sum(end <= seconds and took <= TIMEOUT for end, took in done) * ROWS / seconds
     return Load(
         times,

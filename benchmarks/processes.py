@@ -60,7 +60,7 @@ def run_measured(
         while process.poll() is None:
             if time.monotonic() - started > seconds:
                 raise OutOfTimeError(f"not finished in {seconds / 60:g} minutes")
-            peak = max(peak, _resident(process.pid))
+            peak = max(peak, sum(resident(process.pid).values()))
             time.sleep(BEAT)
     finally:
         _end(process)
@@ -75,14 +75,15 @@ def last_words(log: Path) -> str:
     return next((line for line in reversed(lines) if line), "")[:200]
 
 
-def _resident(pid: int) -> int:
-    total = 0
+def resident(pid: int) -> dict[int, int]:
+    """Bytes of resident memory of a process and of all below it, by process."""
+    found = {}
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         for process in (parent, *parent.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                total += process.memory_info().rss
-    return total
+                found[process.pid] = process.memory_info().rss
+    return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,14 +9,11 @@ import contextlib
 import dataclasses
 import http.client
 import itertools
-import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +21,9 @@ import orjson
 import psutil
 
 from benchmarks import options, tables
-from benchmarks.over_http import HOST, WAYS, serving
-from models.bundle import read_bundle, write_bundle
-from models.labels import LabelSet
-from models.registry import fetch, locate, reached
+from benchmarks.over_http import HOST, serving, with_options
+from benchmarks.versions import PREFIX, URI, point, registered
 
-NAME = "swapped"
-PREFIX = "other:"
 CLIENTS = 4
 PATIENCE = 60.0
 BODY = orjson.dumps({"entities": [{"id": "a", "name": "Joe's Pizza", "country": "US"}], "top_k": 3})
@@ -58,20 +51,6 @@ class Asked:
     seconds: list[float] = dataclasses.field(default_factory=list)
     failed: int = 0
     mixed: int = 0
-
-
-def register(bundle: Path, work: Path) -> None:
-    """Register two versions of a model: as it is, and with other names of labels."""
-    labeler = read_bundle(bundle).labeler
-    names = tuple(f"{PREFIX}{name}" for name in labeler.labels.names)
-    write_bundle(
-        dataclasses.replace(labeler, labels=LabelSet(names)), work / "2", version("labelwright"), {}
-    )
-    with reached() as client:
-        client.create_registered_model(NAME)
-        for folder in (bundle, work / "2"):
-            client.create_model_version(NAME, folder.as_uri())
-        client.set_registered_model_alias(NAME, "champion", "1")
 
 
 def ask(port: int, over: Callable[[], bool]) -> Asked:
@@ -108,8 +87,7 @@ def swap(port: int, swaps: int) -> Iterator[float]:
     """Let the alias move so often; gives the seconds until each new version has answered."""
     for turn, number in zip(range(swaps), itertools.cycle("21")):
         began = time.perf_counter()
-        with reached() as client:
-            client.set_registered_model_alias(NAME, "champion", number)
+        point(number)
         while _serving(port) != number:
             if time.perf_counter() - began > PATIENCE:
                 raise TimeoutError(f"swap {turn + 1} did not come about")
@@ -126,13 +104,10 @@ def _serving(port: int) -> str:
 
 def measure(swaps: int, work: Path) -> tables.Line:
     """One service, its clients, and all swaps."""
-    way = dataclasses.replace(
-        WAYS[0], command=lambda uri, port: (*WAYS[0].command(uri, port), "--poll", "0.05")
-    )
     over = threading.Event()
     memory, took = [], []
     with (
-        serving(way, f"models:/{NAME}@champion", work / "server.log") as (pid, port),
+        serving(with_options("--poll", "0.05"), URI, work / "server.log") as (pid, port),
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
         clients = [pool.submit(ask, port, over.is_set) for _ in range(CLIENTS)]
@@ -160,12 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, metavar="URI", help="the model that is swapped")
     parser.add_argument("--swaps", type=int, default=1_000, metavar="N", help="default: 1000")
     given = parser.parse_args(arguments)
-    bundle = fetch(locate(given.model)).folder
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        os.environ["LABELWRIGHT_HOME"] = str(work / "home")
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        register(bundle, work)
+    with registered(given.model) as work:
         line = measure(given.swaps, work)
     table = tables.markdown(("what", "by"), FIGURES, [line])
     page = (

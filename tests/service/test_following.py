@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import resource
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -189,3 +191,32 @@ def test_without_the_registry_it_goes_on_and_starts_from_the_last_good_model(
         models.database.write_bytes(sound)
     awaited(client, lambda said: said["following"]["reachable"])
     assert "Traceback" not in following.log.read_text()
+
+
+@pytest.fixture
+def full_disk(following: Service) -> Iterator[Callable[[], None]]:
+    """The disk of the service is full, log and all, until the function is called."""
+    pid = following.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+
+    def make_room() -> None:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    yield make_room
+    make_room()
+
+
+def test_on_a_full_disk_it_answers_and_takes_new_models_and_corrections_when_there_is_room(
+    client: httpx.Client, models: Registry, full_disk: Callable[[], None]
+) -> None:
+    correction = {"entity": {"id": "full", "name": "Joe's Pizza"}, "added": ["kind=new"]}
+    models.point(RENAMED)
+    assert client.post("/v1/feedback", json=correction).status_code == 507
+    for _ in range(20):
+        assert ask(client)["model"]["version"] == SOUND
+        time.sleep(0.05)
+    assert client.get("/readyz").status_code == 200
+    full_disk()
+    awaited(client, functools.partial(_serves, RENAMED))
+    assert client.post("/v1/feedback", json=correction).status_code == 201
