@@ -54,12 +54,17 @@ function why(label, entity) {
     if (reason.about === "field" && reason.start !== undefined)
       fields.set(reason.field, [...(fields.get(reason.field) ?? []), reason]);
   const others = label.reasons.filter((reason) => reason.about !== "field" || reason.start === undefined);
+  const spoken = [...fields].map(([field, reasons]) => {
+    const letters = [...valueOf(entity, field)];
+    return { field, letters, weights: weighed(letters.length, reasons) };
+  });
+  const most = Math.max(1e-9, ...spoken.flatMap(({ weights }) => [...weights].map(Math.abs)));
   return h(
     "details",
     {},
     h("summary", {}, "why"),
-    [...fields].map(([field, reasons]) =>
-      h("p", {}, h("span", { className: "field" }, field), " ", marked(valueOf(entity, field), reasons)),
+    spoken.map(({ field, letters, weights }) =>
+      h("p", {}, h("span", { className: "field" }, field), " ", marked(letters, weights, most)),
     ),
     h("ul", { className: "reasons" }, others.map(other)),
   );
@@ -70,19 +75,21 @@ function valueOf(entity, field) {
   return Array.isArray(value) ? value.join(";") : String(value ?? "");
 }
 
-/** A value whose letters are marked by what they say for the label, and against it. */
-export function marked(value, reasons) {
-  const letters = [...value];
-  const weights = new Float64Array(letters.length);
+/** What each letter of a value says: a reason is shared by all of its letters. */
+function weighed(length, reasons) {
+  const weights = new Float64Array(length);
   for (const { start, end, weight } of reasons)
-    for (let i = start; i < Math.min(end, letters.length); i++) weights[i] += weight / (end - start);
-  const most = Math.max(...weights.map(Math.abs), 1e-9);
+    for (let i = start; i < Math.min(end, length); i++) weights[i] += weight / (end - start);
+  return weights;
+}
+
+/** Letters that are marked by what they say for the label, and against it. */
+function marked(letters, weights, most) {
   const parts = [];
-  for (let i = 0, from = 0; i <= letters.length; i++) {
-    if (i && (i === letters.length || weights[i] !== weights[i - 1])) {
-      parts.push(part(letters.slice(from, i).join(""), weights[i - 1], most));
-      from = i;
-    }
+  for (let i = 1, from = 0; i <= letters.length; i++) {
+    if (i < letters.length && weights[i] === weights[i - 1]) continue;
+    parts.push(part(letters.slice(from, i).join(""), weights[i - 1], most));
+    from = i;
   }
   return h("span", { className: "marked" }, parts);
 }
