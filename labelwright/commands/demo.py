@@ -134,7 +134,7 @@ def _invitation(port: int, ui_port: int) -> str:
     body = json.dumps({"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3})
     quoted = body.replace("'", "'\\''")
     return f"""
-labels     http://{HOST}:{port}/docs
+labels     http://{HOST}:{port}
 MLflow UI  http://{HOST}:{ui_port}
 try        curl -s http://{HOST}:{port}/v1/labels -H 'Content-Type: application/json' -d '{quoted}'
 stop       Ctrl-C

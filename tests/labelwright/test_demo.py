@@ -80,7 +80,7 @@ def test_the_demo_answers_what_it_invites_to_and_ctrl_c_ends_all_of_it(
             word, _, rest = line.strip().partition("  ")
             said[word] = rest.strip()
 
-        assert said["labels"] == f"http://{HOST}:{port}/docs"
+        assert said["labels"] == f"http://{HOST}:{port}"
         assert httpx.get(said["labels"]).status_code == 200
         curl = shlex.split(said["try"])
         assert curl[:2] == ["curl", "-s"]
