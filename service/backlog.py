@@ -96,9 +96,13 @@ class Backlog:
         """When so many rows would be done that came now."""
         return (self.cost + rows) * self.pace * CAUTION
 
+    def hopeless(self, rows: int, seconds: float) -> bool:
+        """Whether so many rows would not be done in that time; an idle service always tries."""
+        return self.cost > 0 and self.seconds(rows) > seconds
+
     def admit(self, rows: int, deadline: float) -> None:
         """Raise OverloadedError where a request of so many rows cannot meet its deadline."""
-        if time.monotonic() + self.seconds(rows) > deadline:
+        if self.hopeless(rows, deadline - time.monotonic()):
             raise OverloadedError(self.retry_after)
 
     @property

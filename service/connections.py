@@ -80,7 +80,7 @@ class Connection(HttpToolsProtocol):
             rows = min(int(headers.get(b"content-length", 0)) // ROW_BYTES, ROWS_LIMIT)
         except (LabelwrightError, ValueError):
             return False
-        return engine.backlog.seconds(rows) > seconds
+        return engine.backlog.hopeless(rows, seconds)
 
     def _refuse(self, engine: Engine) -> None:
         engine.metrics.shed()

@@ -305,9 +305,11 @@ def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
     identifiers = [operation["operationId"] for _, operation in operations(openapi)]
     assert len(set(identifiers)) == len(identifiers)
     for name, operation in operations(openapi):
-        assert "200" in operation["responses"], name
+        assert any(status.startswith("2") for status in operation["responses"]), name
         assert all(response["description"] for response in operation["responses"].values())
-        assert "application/problem+json" in operation["responses"]["default"]["content"]
+        other = name.split()[1].startswith(("/v2", "/invocations"))  # they have forms of their own
+        kind = "application/json" if other else "application/problem+json"
+        assert kind in operation["responses"]["default"]["content"]
         for parameter in operation.get("parameters", ()):
             assert {"name", "in", "schema"} <= set(parameter)
     for part in parts(openapi):

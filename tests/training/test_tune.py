@@ -24,6 +24,7 @@ from models.decisions import Answers, Question
 from models.home import tracking_uri
 from models.labeler import Labeler
 from models.labels import LabelMatrix
+from tests.conftest import BRANDS
 from training.data import LabelledEntities, name_hashes, read_labelled, split
 from training.fit import Configuration, fit_labeler
 from training.job import Task
@@ -148,7 +149,7 @@ def test_without_optuna_there_is_a_clear_word(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(LabelwrightError, match=r"needs optuna.*install requirements/train.txt"):
-        run("--data", "missing.parquet", "--minutes", "1")
+        run("--data", str(BRANDS), "--minutes", "1")
 
 
 def test_the_default_comes_first_and_the_seed_decides_the_rest(optuna: Any, clock: Clock) -> None:

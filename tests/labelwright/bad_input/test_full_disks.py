@@ -31,7 +31,7 @@ def small_files(limit: int) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class FullDisk:
-    """What a training says whose bundle finds no room, where drafts would lie, and the state."""
+    """What a training says whose report finds no room, where drafts would lie, and the state."""
 
     said: Said
     drafts: Path
@@ -56,10 +56,10 @@ def full_disk(
     return FullDisk(said, drafts, home)
 
 
-def test_a_full_disk_never_leaves_half_a_bundle_behind(
+def test_a_full_disk_leaves_nothing_behind_that_is_half_made(
     full_disk: FullDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused(full_disk.said, 6, f"the bundle was not written to {full_disk.drafts}/")
+    refused(full_disk.said, 6, "the report was not written")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{full_disk.home / 'mlflow.db'}")
     assert nothing_is_registered()
     assert not list(full_disk.drafts.iterdir())
