@@ -253,6 +253,7 @@ def test_a_server_that_goes_away_stops_the_training_and_not_the_services(
 def await_stop(process: int) -> None:
     """Wait until a process has been stopped."""
     deadline = time.monotonic() + 2 * PATIENCE
-    while psutil.Process(process).status() != psutil.STATUS_STOPPED:
+    while (status := psutil.Process(process).status()) != psutil.STATUS_STOPPED:
+        assert status != psutil.STATUS_ZOMBIE, "the training has ended before"
         assert time.monotonic() < deadline, "the training does not come to that point"
         time.sleep(0.05)
