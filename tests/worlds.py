@@ -68,6 +68,7 @@ def service(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    """A client of the shared service."""
+    """A client of the shared service, patient with a machine that has other work."""
     with service.client() as client:
+        client.headers["X-Request-Timeout"] = "60"
         yield client
