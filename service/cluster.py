@@ -79,7 +79,12 @@ def _connected(address: str | None, threads: int) -> Iterator[None]:
     here = address is None and "RAY_ADDRESS" not in os.environ
     started: dict[str, Any] = {"num_cpus": threads, "include_dashboard": False} if here else {}
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **started)
+        ray.init(
+            "local" if here else address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **started,
+        )
         yield
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise _ours(error) from error
@@ -93,6 +98,7 @@ def _ours(error: BaseException) -> LabelwrightError:
     while inner := getattr(cause, "cause", None) or cause.__cause__:
         cause = inner
         if isinstance(cause, LabelwrightError):
+            cause.args = (str(cause).partition("\n")[0],)  # Ray adds lines of its own
             return cause
     return EngineError(f"the cluster failed: {type(cause).__name__}: {reason(cause)}")
 
