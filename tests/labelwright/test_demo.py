@@ -118,10 +118,12 @@ def test_an_interrupt_ends_the_training_of_a_demo_as_well(
 ) -> None:
     with demo(empty_world, tmp_path) as (process, _, _):
         deadline = time.monotonic() + PATIENCE
-        while not (started := descendants(process)) and time.monotonic() < deadline:
+        started = []
+        while not any("train" in each.cmdline() for each in started):
+            assert time.monotonic() < deadline, "no training begins"
             time.sleep(0.1)
+            started = descendants(process)
         (training,) = started
-        assert "train" in training.cmdline()
         process.send_signal(by)
         assert process.wait(PATIENCE) == code
         assert not training.is_running()
