@@ -138,7 +138,7 @@ def test_a_hostile_name_stays_text(pages: Pages) -> None:
 
 
 def test_what_is_wrong_is_said(pages: Pages) -> None:
-    pages.open("try?lat=200&lon=1", "lat")
+    pages.open("try?lat=200&lon=1", "must lie between")
     assert pages.browser.find_elements("css selector", ".results .problem")
 
 

@@ -118,7 +118,7 @@ def test_an_interrupt_ends_the_training_of_a_demo_as_well(
 ) -> None:
     with demo(empty_world, tmp_path) as (process, _, _):
         deadline = time.monotonic() + PATIENCE
-        started = []
+        started: list[psutil.Process] = []
         while not any("train" in each.cmdline() for each in started):
             assert time.monotonic() < deadline, "no training begins"
             time.sleep(0.1)
