@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
@@ -32,6 +33,8 @@ from service.records import Done, Work
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+PATIENCE = 10.0
+"""Seconds in which a cluster must let us connect."""
 _SENT = pa.schema(
     [
         pa.field("first", pa.int64()),
@@ -74,6 +77,7 @@ def _connected(address: str | None, threads: int) -> Iterator[None]:
     if importlib.util.find_spec("ray") is None:
         raise EngineError("the engine is not installed: pip install 'ray[data]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
     import ray
 
     here = address is None and "RAY_ADDRESS" not in os.environ
@@ -90,6 +94,17 @@ def _connected(address: str | None, threads: int) -> Iterator[None]:
         raise _ours(error) from error
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise EngineError where nobody listens at an address: Ray would try for many minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(f"the cluster failed: nobody answers at {address}") from error
 
 
 def _ours(error: BaseException) -> LabelwrightError:
