@@ -172,6 +172,7 @@ class Metrics:
         content = model.bundle.manifest.content[:12]
         self._serving = self._model.labels(model.name or "", model.version or "", content)
         self._serving.set(1)
+        self._drift.labels("label", "largest")  # a series that is there before it is needed
         labeler = model.bundle.labeler
         counters = {}
         for label in np.argsort(-labeler.reranker.rate, kind="stable")[:WATCHED].tolist():

@@ -5,7 +5,6 @@ import os
 import resource
 import socket
 import sys
-import tempfile
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from entities.corrections import CorrectionStore
-from entities.errors import LabelwrightError, StorageError, reason
+from entities.errors import LabelwrightError
 from models.home import corrections_kept, corrections_uri
 from models.registry import read
 from service import tracing
@@ -27,6 +26,7 @@ from service.logs import log_configuration
 from service.metrics import Metrics
 from service.serving import Serving
 from service.settings import Settings
+from service.sharing import temporary_folder
 from service.state import CHAMPION, recall
 from service.stopping import first_and_second_signal
 from service.traffic import Traffic
@@ -46,7 +46,7 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
     """
     tracing.wanted()
     locked = settings.access.keys and not keyring().read()
-    with _listen(host, port) as listener, _shared_folder() as name:
+    with _listen(host, port) as listener, temporary_folder() as name:
         _allow_connections()
         folder = Path(name)
         follower = Follower(following, folder)
@@ -144,13 +144,6 @@ def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Co
         timeout_graceful_shutdown=30,
         timeout_worker_healthcheck=WORKER_SECONDS,
     )
-
-
-def _shared_folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="labelwright-")
-    except OSError as error:
-        raise StorageError(f"no temporary folder can be made: {reason(error)}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

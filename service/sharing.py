@@ -1,4 +1,4 @@
-"""The folder in which the figures of several workers meet."""
+"""The folders in which several workers meet."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def shared_figures(workers: int) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    with _folder() as folder:
+    with temporary_folder() as folder:
         os.environ[FOLDER_VARIABLE] = folder
         try:
             yield
@@ -29,8 +29,9 @@ def shared_figures(workers: int) -> Iterator[None]:
             del os.environ[FOLDER_VARIABLE]
 
 
-def _folder() -> tempfile.TemporaryDirectory[str]:
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for as long as it is used; raises StorageError where none can be made."""
     try:
-        return tempfile.TemporaryDirectory(prefix="labelwright-figures-")
+        return tempfile.TemporaryDirectory(prefix="labelwright-")
     except OSError as error:
         raise StorageError(f"no temporary folder can be made: {reason(error)}") from error

@@ -345,7 +345,7 @@ def test_a_key_that_is_revoked_opens_nothing_within_seconds_and_the_folder_goes(
     revoked = time.monotonic()
     await_true(lambda: ask(guarded, key).status_code == 401)
     assert time.monotonic() - revoked < 10
-    assert list(guarded.log.parent.glob("labelwright-figures-*"))
+    assert list(guarded.log.parent.glob("labelwright-*"))
     assert guarded.stop(signal.SIGTERM) == 0
-    assert not list(guarded.log.parent.glob("labelwright-figures-*"))
+    assert not list(guarded.log.parent.glob("labelwright-*"))
     assert "Traceback" not in guarded.log.read_text()
