@@ -1,5 +1,6 @@
 """The arrays of a bundle: their types, how they fit together, and what kernels trust them for."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ _FINITE = (
     "reranker.rate",
     "reranker.knots",
 )
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '[<>|]\w+', 'fortran_order': (True|False), "
+    rb"'shape': \(((0|[1-9]\d*),( (0|[1-9]\d*))?)?\), \} *\n"
+)
+"""What `np.save` writes: with any other header NumPy would first try to mend it, by Python's own
+tokenizer, as one of long ago."""
 _LARGEST = 1e6
 _SMALLEST = 1e-3
 
@@ -62,7 +70,13 @@ def check_arrays(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
 
 
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r")
+    path = folder / f"{name}.npy"
+    with path.open("rb") as file:
+        begin = file.read(len(_MAGIC) + 2)
+        header = file.read(int.from_bytes(begin[len(_MAGIC) :], "little"))
+    if not (begin.startswith(_MAGIC) and _HEADER.fullmatch(header)):
+        raise ValueError(f"{name} does not begin as an array of this format does")
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     kind, dimensions = ARRAYS[name]
     right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
     if not right or array.ndim != dimensions:

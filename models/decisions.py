@@ -1,6 +1,7 @@
 """From probabilities to answers: which labels are listed, and which of them are asserted."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -87,6 +88,19 @@ class Answers:
             self.probabilities[first:last],
             self.asserted[first:last],
         )
+
+    def first(self, count: int) -> "Answers":
+        """Of each entity the `count` most probable labels, and what is asserted beside them."""
+        place = np.arange(len(self.ids)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        return self.where((place < count) | self.asserted)
+
+    def asserted_names(self) -> list[set[str]]:
+        """The names of the labels that are asserted of each entity."""
+        names, ids, asserted = self.labels.names, self.ids.tolist(), self.asserted.tolist()
+        return [
+            {names[ids[i]] for i in range(first, end) if asserted[i]}
+            for first, end in itertools.pairwise(self.indptr.tolist())
+        ]
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
         """list<struct<label: string, probability: float, asserted: bool>>, null if rejected."""

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -32,3 +33,15 @@ def corrections_uri() -> str:
 def corrections_kept() -> str | None:
     """`LABELWRIGHT_CORRECTIONS_KEEP`: how long corrections stay, like 365d; None: for ever."""
     return os.environ.get("LABELWRIGHT_CORRECTIONS_KEEP") or None
+
+
+def mlflow_ui() -> str | None:
+    """`LABELWRIGHT_MLFLOW_UI`, else the tracking server, if it is one that a browser can ask."""
+    for given in (os.environ.get("LABELWRIGHT_MLFLOW_UI", ""), tracking_uri()):
+        try:
+            parsed = urlsplit(given)
+        except ValueError:
+            continue
+        if parsed.scheme in ("http", "https") and parsed.hostname:
+            return parsed._replace(netloc=parsed.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    return None

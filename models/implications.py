@@ -80,19 +80,13 @@ def choose_implied(implications: Implications, line: Line, chosen: LabelIds) -> 
     Only labels that score about as high as the last candidate can lift anything among the
     candidates, so the ancestors of no others are looked at.
     """
-    if implications.ancestors.size > 0:
-        _lift_among(implications, line, _least_candidate(line, chosen))
-    choose(line, chosen)
-
-
-@compiled
-def _least_candidate(line: Line, chosen: LabelIds) -> np.float32:
-    """A score that every candidate reaches."""
     least = peak_of_rank(line.peaks, chosen.size)
-    if least > -np.inf:
-        return least
-    choose(line, chosen)
-    return np.float32(line.scores[chosen[-1]])
+    if implications.ancestors.size > 0:
+        if least == -np.inf:  # too few blocks: any candidate may be the last
+            choose(line, least, chosen)
+            least = line.scores[chosen[-1]]
+        _lift_among(implications, line, least)
+    choose(line, least, chosen)
 
 
 @compiled

@@ -20,7 +20,7 @@ from models.compiled import compiled
 BLOCK = 64
 """Labels whose weights `add_rows` adds at once: those in one cache line."""
 LANES = 16
-"""Pairs that `keep_leaves` treats at once."""
+"""Pairs that are treated at once."""
 CACHE_LINE = 64
 
 _cgutils: Any = cgutils

@@ -38,7 +38,7 @@ from models.reranker import (
     describe,
     pair_features,
 )
-from models.trees import Forest, new_workspace, walk
+from models.trees import Forest, new_workspace, walk, whole_lanes
 
 CHUNK = 16_384
 """Entities whose features are held at a time, so that memory does not grow with the request."""
@@ -167,7 +167,7 @@ def _label(stages: _Stages, rows: FeatureRows, asked: Asked, count: int, lists: 
     ahead, line, work = new_ahead(rows), new_line(linear.bias.size), new_workspace(forest)
     chosen = np.empty(count, np.int32)
     recalled = np.empty((count, 2), np.float32)
-    pairs = np.empty((forest.features, count), np.float32)
+    pairs = np.zeros((forest.features, whole_lanes(count)), np.float32)
     raw = np.empty(count, np.float64)
     probabilities = np.empty(count, np.float32)
     for row in range(rows.names.size):

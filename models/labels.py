@@ -5,7 +5,7 @@ import dataclasses
 import fnmatch
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -28,6 +28,11 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @functools.cached_property
+    def ids(self) -> Mapping[str, int]:
+        """The id of each name."""
+        return {name: i for i, name in enumerate(self.names)}
 
     @functools.cached_property
     def array(self) -> pa.StringArray:

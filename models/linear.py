@@ -166,17 +166,16 @@ def score_row(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead, lin
 
 
 @compiled
-def choose(line: Line, chosen: LabelIds) -> None:
+def choose(line: Line, least: np.float32, chosen: LabelIds) -> None:
     """The best labels of one row, best first, ties by id; `chosen` says how many.
 
-    Only labels that reach the peaks of as many blocks as labels are wanted can be among the best:
-    they are inserted into a short sorted list.
+    Only labels that reach `least` are looked at, a score that as many labels reach: they are
+    inserted into a short sorted list.
     """
     count, held = chosen.size, 0
     for place in range(count):
         chosen[place] = place  # ids that exist, even where no score compares with any other
     best = np.empty(count, np.float32)
-    least = peak_of_rank(line.peaks, count)
     for block in range(line.peaks.size):
         if line.peaks[block] < least:
             continue
@@ -199,7 +198,10 @@ def choose(line: Line, chosen: LabelIds) -> None:
 
 @compiled
 def peak_of_rank(peaks: Floats, rank: int) -> np.float32:
-    """The largest peak that at least `rank` peaks reach, minus infinity if there are fewer."""
+    """The largest peak that at least `rank` peaks reach, minus infinity if there are fewer.
+
+    So at least as many labels reach it.
+    """
     found = np.float32(-np.inf)
     for peak in peaks:
         reaching = 0
@@ -223,7 +225,7 @@ def _candidates(scores: Scores, out: LabelIds) -> None:
     line = new_line(scores.shape[1])
     for row in range(scores.shape[0]):
         fill_line(scores[row], line)
-        choose(line, out[row])
+        choose(line, peak_of_rank(line.peaks, out.shape[1]), out[row])
 
 
 @compiled

@@ -12,13 +12,10 @@ import numpy.typing as npt
 
 from entities.schema import NUMERIC, Column, Kind
 from entities.tables import POINT_LIMITS, Entities
-from models import tokens
-from models.compiled import compiled
 from models.decisions import Question
-from models.features import FeatureSpace, number_columns, token_source
+from models.features import FeatureSpace, number_columns
 from models.labeler import CHUNK, Labeler
-from models.lookup import LookupTable, find
-from models.tokens import Scratch, TokenSource, row_tokens
+from models.novelty import met
 
 BINS = 16
 """Bins of every column and score. In bin 0 of a column are the rows that do not fill it."""
@@ -136,24 +133,10 @@ def _bins(space: FeatureSpace, entities: Entities, column: Column) -> Counts:
 
 
 def _text_bins(space: FeatureSpace, entities: Entities, column: Column) -> Counts:
-    alone = Entities(entities.schema, entities.table.select(["id", column.name]))
-    source = token_source(alone, space.edges)
-    bins = np.zeros(len(entities), np.int64)
-    _fill_text_bins(source, tokens.scratch(source), space.table, column.kind is Kind.CATEGORY, bins)
-    return bins
-
-
-@compiled
-def _fill_text_bins(
-    source: TokenSource, scratch: Scratch, table: LookupTable, hashed: bool, bins: Counts
-) -> None:
-    for row in range(bins.size):
-        n = row_tokens(row, source, scratch)
-        known, value = 0, np.uint64(0)
-        for i in range(n):
-            known += find(table, scratch.tokens[i]) >= 0
-            value += scratch.tokens[i]
-        if n > 0 and not hashed:
-            bins[row] = 1 + (n - known) * (BINS - 2) // n
-        elif n > 0:
-            bins[row] = UNSEEN if known == 0 else UNSEEN + 1 + int(value % np.uint64(BINS - 2))
+    found = met(space, entities, column)
+    if column.kind is Kind.CATEGORY:
+        values = UNSEEN + 1 + (found.digest % np.uint64(BINS - 2)).astype(np.int64)
+        bins = np.where(found.known == 0, UNSEEN, values)
+    else:
+        bins = 1 + found.unseen(of=BINS - 2)
+    return np.where(found.tokens == 0, 0, bins)

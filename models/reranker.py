@@ -11,9 +11,10 @@ import numpy.typing as npt
 from models.compiled import compiled
 from models.contributions import Contributions
 from models.features import FeatureRows
+from models.instructions import LANES
 from models.linear import LabelIds, Scores
 from models.namesakes import Recalled
-from models.trees import Forest, read_forest
+from models.trees import Forest, read_forest, whole_lanes
 
 # A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
 # What the trees are told of an entity's namesakes stands in `models.namesakes`.
@@ -170,7 +171,10 @@ def describe(
     relations: Relations,
     out: Floats,
 ) -> None:
-    """The pairs of one entity, PAIR_FEATURES x candidates; `known` is how many features it has."""
+    """The pairs of one entity, PAIR_FEATURES x `whole_lanes` of candidates.
+
+    `known` is how many features the entity has. What is written to idle lanes means nothing.
+    """
     second = scores[chosen[1]] if chosen.size > 1 else _NO_SCORE
     for i in range(chosen.size):
         score = scores[chosen[i]]
@@ -191,38 +195,42 @@ def describe(
 def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, out: Floats) -> None:
     """What candidates say of one another.
 
-    The inner loops run over all candidates, in single precision and without branches, so that the
+    The inner loops run over whole lanes, in single precision and without branches, so that the
     processor treats many at a time; ids without a sign are not looked at from the end of an array.
     """
     log_rates, company, logs = relations
-    count = chosen.size
-    ids = chosen.astype(np.uint32)
-    shares, brings = np.empty(count, np.float32), np.empty(count, np.float32)
-    news, absent = np.empty(count, np.float32), np.empty(count, np.float32)
+    count, lanes = chosen.size, out.shape[1]
+    ids = np.empty(lanes, np.uint32)
+    shares, lacking = np.zeros(lanes, np.float32), np.zeros(lanes, np.float32)
+    brings, news = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
     total = _NONE
-    for i in range(count):
-        shares[i] = min(max((scores[ids[i]] + _ONE) * _HALF, _NONE), _ONE)
-        total += shares[i]
+    for i in range(lanes):
+        ids[i] = chosen[i] if i < count else chosen[0]
         out[_SUPPORT, i] = out[_STRONGEST, i] = out[_LIFT, i] = _NONE
         out[_SPECIALISATION, i] = _NO_SCORE
+    for i in range(count):
+        shares[i] = min(max((scores[ids[i]] + _ONE) * _HALF, _NONE), _ONE)
+        lacking[i] = _ONE - shares[i]
+        total += shares[i]
     for j in range(count):
         score, share = scores[ids[j]], shares[j]
-        for i in range(count):
-            shared = company[ids[j], ids[i]]
-            brings[i] = np.float32(shared) / _WHOLE
-            news[i] = logs[shared]
+        for first in range(0, lanes, LANES):
+            for i in range(first, first + LANES):
+                shared = company[ids[j], ids[i]]
+                brings[i] = np.float32(shared) / _WHOLE
+                news[i] = logs[shared]
         brings[j] = news[j] = _NONE  # no label is company to itself
-        for i in range(count):
-            support = share * brings[i]
-            out[_SUPPORT, i] += support
-            out[_STRONGEST, i] = max(out[_STRONGEST, i], support)
-            out[_LIFT, i] += share * news[i]
-            absent[i] = (_ONE - shares[i]) * brings[i]
-            special = score if brings[i] > _IMPLIES else _NO_SCORE
-            out[_SPECIALISATION, i] = max(out[_SPECIALISATION, i], special)
+        for first in range(0, lanes, LANES):
+            for i in range(first, first + LANES):
+                support = share * brings[i]
+                out[_SUPPORT, i] += support
+                out[_STRONGEST, i] = max(out[_STRONGEST, i], support)
+                out[_LIFT, i] += share * news[i]
+                special = score if brings[i] > _IMPLIES else _NO_SCORE
+                out[_SPECIALISATION, i] = max(out[_SPECIALISATION, i], special)
         missing = _NONE
         for i in range(count):
-            missing += absent[i]
+            missing += lacking[i] * brings[i]
         out[_MISSING, j] = missing
     for i in range(count):
         other = ids[1] if i == 0 and count > 1 else ids[0]
@@ -242,6 +250,7 @@ def _describe_all(
     out: Pairs,
 ) -> None:
     count = chosen.shape[1]
+    pairs = np.empty((out.shape[1], whole_lanes(count)), np.float32)
     for row in range(chosen.shape[0]):
-        pairs = out[row * count : (row + 1) * count].T
         describe(known[row], scores[row], chosen[row], recalled[row], relations, pairs)
+        out[row * count : (row + 1) * count] = pairs[:, :count].T

@@ -48,10 +48,11 @@ class Forest(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Working memory for LANES pairs: their values, and the leaves they can still reach."""
+    """Working memory for LANES pairs: their values, the leaves they can still reach, their sums."""
 
     pairs: Floats
     reached: Leaves
+    sums: npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,22 +221,24 @@ def new_workspace(forest: Forest) -> Workspace:
     return Workspace(
         np.zeros((2 * forest.features, LANES), np.float32),
         np.empty((forest.values.shape[0], LANES), np.uint16),
+        np.empty(LANES, np.float64),
     )
 
 
 @compiled
+def whole_lanes(pairs: int) -> int:
+    """How many lanes some pairs take, of which the last may be idle."""
+    return -(-pairs // LANES) * LANES
+
+
+@compiled
 def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.float64]) -> None:
-    """The sums of what the leaves add, for each of some pairs (float32[features, pairs])."""
-    features, trees = forest.features, forest.values.shape[0]
-    for first in range(0, pairs.shape[1], LANES):
-        count = min(LANES, pairs.shape[1] - first)
-        for feature in range(features):
-            for lane in range(count):
-                value = pairs[feature, first + lane]
-                value = np.float32(0) if abs(value) <= _ZERO else value
-                unknown = np.isnan(value)
-                work.pairs[feature, lane] = np.float32(np.inf) if unknown else value
-                work.pairs[features + feature, lane] = np.float32(-np.inf) if unknown else value
+    """The sums of what the leaves add, for as many pairs as `raw` has room for.
+
+    pairs float32[features, whole_lanes]; an idle lane has values too, and a label that exists.
+    """
+    for first in range(0, raw.size, LANES):
+        _look_at(forest, pairs, first, work)
         work.reached[:] = _EVERY_LEAF
         for node in range(forest.trees.size):
             keep_leaves(
@@ -246,10 +249,33 @@ def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.flo
                 forest.thresholds[node],
                 forest.right[node],
             )
-        for lane in range(count):
-            label = int(pairs[features - 1, first + lane])
-            total = 0.0
-            for tree in range(trees):
-                leaves = work.reached[tree, lane] & forest.by_label[label, tree]
-                total += forest.values[tree, trailing_zeros(leaves)]
-            raw[first + lane] = total
+        _add_leaves(forest, pairs, first, work)
+        count = min(LANES, raw.size - first)
+        raw[first : first + count] = work.sums[:count]
+
+
+@compiled
+def _look_at(forest: Forest, pairs: Floats, first: int, work: Workspace) -> None:
+    """Take the values of some pairs as LightGBM takes them."""
+    for feature in range(forest.features):
+        for lane in range(LANES):
+            value = pairs[feature, first + lane]
+            value = np.float32(0) if abs(value) <= _ZERO else value
+            unknown = np.isnan(value)
+            work.pairs[feature, lane] = np.float32(np.inf) if unknown else value
+            work.pairs[forest.features + feature, lane] = np.float32(-np.inf) if unknown else value
+
+
+@compiled
+def _add_leaves(forest: Forest, pairs: Floats, first: int, work: Workspace) -> None:
+    """Sum what is reached, for two pairs at a time: an addition waits for the one before it."""
+    label = forest.features - 1
+    for lane in range(0, LANES, 2):
+        here, there = int(pairs[label, first + lane]), int(pairs[label, first + lane + 1])
+        one = other = 0.0
+        for tree in range(forest.values.shape[0]):
+            leaves = work.reached[tree, lane] & forest.by_label[here, tree]
+            one += forest.values[tree, trailing_zeros(leaves)]
+            leaves = work.reached[tree, lane + 1] & forest.by_label[there, tree]
+            other += forest.values[tree, trailing_zeros(leaves)]
+        work.sums[lane], work.sums[lane + 1] = one, other

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from entities.columns import ColumnNames
-from entities.locations import Where
+from entities.errors import RequestError
+from entities.locations import Where, locate
 from entities.readers import ALIKE, read_batches
 from entities.schema import EntitySchema
 from entities.tables import Entities
@@ -143,8 +144,9 @@ def answer_changes(
 ) -> AnswerChanges:
     """Let both models label the same rows; each reads them by its own schema.
 
-    Examples are the largest moves of each kind. Raises DataError. A probability outside the most
-    probable hundred counts as that of the last among them.
+    Examples are the largest moves of each kind. A probability outside the most probable hundred
+    counts as that of the last among them. Raises DataError, and RequestError for a stream that
+    would have to be read twice.
     """
     names = sorted({*old.labels.names, *new.labels.names})
     tally = _Tally(names, examples)
@@ -183,6 +185,8 @@ def _read_both(
         for batch in read_batches(path, old, labelled=False, columns=columns):
             yield batch.entities, dataclasses.replace(batch.entities, schema=new)
         return
+    if locate(path).filesystem is None:
+        raise RequestError("the schemas differ, so the data is read twice: it must be a file")
     for before, after in zip(
         read_batches(path, old, labelled=False, columns=columns),
         read_batches(path, new, labelled=False, columns=columns),

@@ -31,7 +31,7 @@ def learn_implications(
     have b, which rests on `evidence[a, b]` rows. Of two labels that imply each other, only the
     rarer implies the other. Raises DataError for declarations that go in a circle.
     """
-    ids = {name: i for i, name in enumerate(labels.names)}
+    ids = labels.ids
     ancestors: list[set[int]] = [set() for _ in labels.names]
     for name, implied in declared.items():
         for other in implied:

@@ -25,6 +25,8 @@ from training.room import Room
 
 TOGETHER = 128
 """Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
+TOGETHER_AT_LEAST = 32
+"""Where memory is short, fewer are: a pass over rows costs less than dual variables on a disk."""
 START = np.float32(-1)
 """Scores before any weight is learned: on the margin of a label that is absent."""
 CONSTANT = np.float32(0.2)
@@ -55,14 +57,16 @@ def fit_linear(
     pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
     done; the dual variables lie in `room`.
     """
-    firsts = range(0, labels.labels, TOGETHER)
+    room = room or Room()
+    together = _together(len(labels) * threads, room)
+    firsts = range(0, labels.labels, together)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
 
     def fit_block(first: int) -> _Block:
-        width = min(TOGETHER, labels.labels - first)
+        width = min(together, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
-        duals = (room or Room()).zeros((len(labels), width), np.float32)
+        duals = room.zeros((len(labels), width), np.float32)
         for order in passes:
             _descend(
                 rows.indptr,
@@ -87,6 +91,14 @@ def fit_linear(
 
     with ThreadPoolExecutor(threads) as pool:
         return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
+
+
+def _together(rows: int, room: Room) -> int:
+    """How many labels are fitted together so that the duals of so many rows lie in memory."""
+    together = TOGETHER
+    while together > TOGETHER_AT_LEAST and rows * together * 4 > room.left:
+        together //= 2
+    return together
 
 
 class _Block(NamedTuple):

@@ -28,6 +28,11 @@ class Room:
         self._left = math.inf if limit is None else limit
         self._lock = threading.Lock()
 
+    @property
+    def left(self) -> float:
+        """Bytes of memory that nothing lies in; infinity without a limit."""
+        return self._left
+
     def zeros(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
         """An array of zeros; raises StorageError where the disk has no room either."""
         size = math.prod(shape) * np.dtype(kind).itemsize

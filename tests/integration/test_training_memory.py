@@ -22,8 +22,8 @@ pytestmark = [
 ]
 ROWS = 60_000
 THREADS = 2
-DUALS = THREADS * ROWS * 128 * 4
-"""What the dual variables of all threads take; features take about as much again."""
+DUALS = ROWS * 128 * 4
+"""What the dual variables of one thread take: the other thread may be before or after its own."""
 FIT = """
 import json, sys
 from entities.schema import load_schema

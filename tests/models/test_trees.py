@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entities.tables import Entities
+from models.instructions import LANES
 from models.labeler import Labeler
 from models.reranker import PAIR_FEATURES
 from models.trees import LEAVES_AT_MOST, Forest, new_workspace, read_forest, walk
@@ -48,7 +49,8 @@ def grown(seed: int, leaves: int, trees: int, unknown: float) -> lightgbm.Booste
 
 def walked(forest: Forest, pairs: Pairs) -> npt.NDArray[np.float64]:
     raw = np.empty(len(pairs))
-    walk(forest, np.ascontiguousarray(pairs.T), new_workspace(forest), raw)
+    lanes = np.pad(pairs.T, ((0, 0), (0, -len(pairs) % LANES)))
+    walk(forest, np.ascontiguousarray(lanes), new_workspace(forest), raw)
     return raw
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from entities.errors import RequestError
 from entities.schema import EntitySchema
 from entities.tables import Entities, conform
 from models.decisions import Question
@@ -205,6 +206,8 @@ def test_each_model_reads_the_data_by_its_own_schema(
     assert (found.rows, found.rejected, found.differing) == (2, 1, 2)
     assert found.total(ADDED) == 2 * shops.decisions.candidates
     assert {example.id for example in found.examples[ADDED]} <= {"1", "3"}
+    with pytest.raises(RequestError, match="read twice"):
+        answer_changes(labeler, shops, ["-"], 9, 1)
 
 
 def test_manifests_tell_label_sets_thresholds_and_metrics(world: "World", other: Labeler) -> None:

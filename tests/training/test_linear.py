@@ -1,6 +1,7 @@
 """The linear stage minimises its objective, whatever the number of threads."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ import scipy.sparse
 
 from models.features import FeatureRows
 from models.labels import LabelMatrix, LabelSet, label_matrix
-from training.linear import CONSTANT, START, fit_linear
+from training.linear import CONSTANT, START, TOGETHER, TOGETHER_AT_LEAST, fit_linear
+from training.room import Room
 
 N, F, L = 400, 30, 140
 Floats = npt.NDArray[np.float64]
@@ -68,6 +70,20 @@ def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix
     three = fit_linear(rows, labels, F, orders(3), 0.3, 3)
     for name in ("bias", "scales", "dense", "sparse_indptr", "sparse_ids", "sparse_weights"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
+
+
+@pytest.mark.parametrize("together", [TOGETHER, TOGETHER // 2, TOGETHER_AT_LEAST])
+def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_result(
+    together: int, rows: FeatureRows, labels: LabelMatrix, home: Path
+) -> None:
+    room = Room(N * together * 4)
+    shares: list[float] = []
+    bounded = fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append, room)
+    assert len(shares) == 3 * -(-L // together)
+    whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
+    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse_ids", "sparse_weights"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(bounded, name))
+    assert not home.exists()  # nothing had to lie in a file
 
 
 def test_unknown_pairs_teach_nothing(rows: FeatureRows, labels: LabelMatrix) -> None:
