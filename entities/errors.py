@@ -13,6 +13,7 @@ LabelwrightError
 │   ├── ConflictError        what was asked contradicts what was asked before under the same key
 │   ├── MalformedError       what was sent is not what it says it is (JSON, gzip)
 │   ├── TooLargeError        more was sent than an answer can need
+│   │   └── HeadTooLargeError    the head of a request is longer than any has to be
 │   ├── TooSlowError         it did not arrive in time
 │   └── EncodingError        it is encoded in a way that is not understood
 ├── ModelError           a model cannot be used
@@ -89,12 +90,20 @@ class TooLargeError(RequestError):
     """More was sent than an answer can need."""
 
 
+class HeadTooLargeError(TooLargeError):
+    """A head of a request that is longer than any has to be."""
+
+
 class TooSlowError(RequestError):
     """What was sent did not arrive in time."""
 
 
 class EncodingError(RequestError):
-    """What was sent is encoded in a way that is not understood."""
+    """What was sent is encoded in a way that is not understood; `understood` are those that are."""
+
+    def __init__(self, message: str, understood: str) -> None:
+        super().__init__(message)
+        self.understood = understood
 
 
 class ModelError(LabelwrightError):

@@ -54,6 +54,7 @@ A model URI is a bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 3 unusable data or question, 4 unusable model,
             5 tracking server or registry, 6 disk or store, 130 interrupted, 143 terminated
+            (for serve and demo that is 0)
 
 environment:
 """

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from entities.errors import LabelwrightError
-from labelwright.commands.options import THREADS
+from labelwright import processors
+from labelwright.processors import text_of
 
 if TYPE_CHECKING:
     from models.labeler import Labeler
@@ -217,47 +218,9 @@ def _libgomp() -> Result:
 
 
 def _threads() -> Result:
-    allowed = THREADS
-    granted = granted_cpus()
-    if granted is None or granted >= allowed:
-        return Result(Status.OK, f"{allowed} available")
-    return Result(
-        Status.WARN,
-        f"{allowed} available, but the control group grants the time of {granted:g}",
-        f"give --threads {max(1, round(granted))}",
-    )
-
-
-def granted_cpus(
-    groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> float | None:
-    """How many processors' time the control groups (v1 or v2) of this process grant; None: all."""
-    quotas: list[float] = []
-    for line in _text(membership).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = groups / "cpu" if controllers else groups
-        group = root / path.strip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(root):
-                quotas += _quota(folder)
-    return min(quotas, default=None)
-
-
-def _quota(group: Path) -> list[float]:
-    quota, _, period = _text(group / "cpu.max").strip().partition(" ")
-    if not quota:
-        quota = _text(group / "cpu.cfs_quota_us").strip()
-        period = _text(group / "cpu.cfs_period_us").strip()
-    return [int(quota) / int(period)] if quota.isdigit() and period.isdigit() else []
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
+    threads, allowed = processors.usable(), processors.allowed()
+    granted = f" of {allowed}, as the control group grants" if threads < allowed else " available"
+    return Result(Status.OK, f"{threads}{granted}")
 
 
 def _numba_cache() -> Result:
@@ -395,7 +358,7 @@ def _size(labeler: "Labeler") -> int:
 
 def _private_memory() -> int:
     """Bytes that no other process can share; where the system does not tell, the most ever used."""
-    for line in _text(Path("/proc/self/smaps_rollup")).splitlines():
+    for line in text_of(Path("/proc/self/smaps_rollup")).splitlines():
         if line.startswith("Anonymous:"):
             return 1024 * int(line.split()[1])
     scale = 1 if sys.platform == "darwin" else 1024

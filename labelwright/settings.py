@@ -10,6 +10,8 @@ SETTINGS = {
     "LABELWRIGHT_CORRECTIONS": "where corrections lie, sqlite:///PATH or "
     "postgresql://USER@HOST/NAME, instead of in LABELWRIGHT_HOME",
     "LABELWRIGHT_CORRECTIONS_KEEP": "how long corrections are kept, like 365d (default: for ever)",
+    "LABELWRIGHT_MLFLOW_UI": "where browsers find the MLflow UI, which the page links to (default: "
+    "the tracking server, if there is one)",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "where `serve` sends traces to; OpenTelemetry's other variables "
     "hold too (default: nowhere)",
     "RAY_ADDRESS": "the cluster that `label --engine ray` uses (default: one on this machine)",

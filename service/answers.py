@@ -1,6 +1,7 @@
 """`POST /v1/labels`: from the bytes of a request to the bytes of its answer."""
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,7 @@ EXPLAINED_LIMIT = 100
 EXPLAINED_TOP_K_LIMIT = 20
 EXPLAINED_COST = 150
 """Rows that are labelled in the time that one is explained in."""
+_EXPLAINS = re.compile(rb'"explain"\s*:\s*true')
 _BOOLEANS = np.array([b"false", b"true"], object)
 
 
@@ -50,7 +52,7 @@ class Labels:
     def rows(self) -> int:
         """About how many rows it is worth, without looking closely."""
         rows = min(max(self._body.count(b"{") - 1, 1), ENTITIES_LIMIT)
-        return rows * EXPLAINED_COST if b'"explain"' in self._body else rows
+        return rows * EXPLAINED_COST if _EXPLAINS.search(self._body) else rows
 
     def read(self, model: Model) -> tuple[Entities, Question]:
         """What is asked.
@@ -58,13 +60,7 @@ class Labels:
         Raises MalformedError for a body that is not JSON, pydantic.ValidationError for one that is
         no such request, and RequestError for one that would take too long.
         """
-        try:
-            request = LabelRequest.model_validate(orjson.loads(self._body))
-        except orjson.JSONDecodeError:
-            raise MalformedError(
-                "the body is not valid JSON, is nested more than 1,024 levels deep, or has a "
-                "number beyond all bounds"
-            ) from None
+        request = LabelRequest.model_validate(parsed(self._body))
         self._explain = request.explain
         if request.explain:
             _check_limits(request)
@@ -80,6 +76,17 @@ class Labels:
         if entities.warnings:
             content["warnings"] = entities.warnings
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def parsed(body: bytes) -> Any:
+    """What a body of JSON says; raises MalformedError."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise MalformedError(
+            "the body is not valid JSON, is nested more than 1,024 levels deep, or has a "
+            "number beyond all bounds"
+        ) from None
 
 
 def answer(body: bytes, model: Model) -> bytes:

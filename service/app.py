@@ -25,11 +25,13 @@ from service.protocols.describing import describe_inference, describe_scoring
 from service.protocols.mlflow import INVOCATIONS, scoring
 from service.protocols.v2 import INFER, INFER_VERSION, inference
 from service.reference import reference
+from service.review import describe_review, reviewing
 from service.stopping import drained_by_signals
 from service.tracing import tracing
 
 _DESCRIBED = {
     "/v1/labels": describe_labels,
+    "/v1/review": describe_review,
     "/v1/feedback": describe_feedback,
     INFER: describe_inference,
     INFER_VERSION: describe_inference,
@@ -63,6 +65,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     app = fastapi.FastAPI(
         title="labelwright",
         summary="Categorical labels for places and other entities.",
+        openapi_url=None,  # FastAPI's own would label the examples on the event loop
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -81,6 +84,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     app.include_router(model_and_labels(engine))
     app.include_router(labelling(engine))
     app.include_router(drifting(engine))
+    app.include_router(reviewing(engine))
     app.include_router(feedback(engine, corrections))
     app.include_router(page())
     app.include_router(inference(engine))

@@ -58,17 +58,34 @@ class Job:
         return self.rows + REQUEST_ROWS
 
 
+class Coming:
+    """Room that is kept for a request while its body arrives, until it is a job or given up."""
+
+    def __init__(self, backlog: "Backlog", rows: int) -> None:
+        self._backlog, self._cost = backlog, rows + REQUEST_ROWS
+        backlog.coming += self._cost
+
+    def release(self) -> None:
+        """Keep it no more; more than once does no harm."""
+        self._backlog.coming -= self._cost
+        self._cost = 0
+
+
 class Backlog:
     """Jobs in order of arrival, and how long they take.
 
-    `cost` is that of all jobs that wait or are computed; `held` is the size of all bodies that were
-    not answered yet, in bytes.
+    `cost` is that of all jobs that wait or are computed, and `coming` of those that are on their
+    way; `held` is the size of all bodies that were not answered yet, in bytes, and `streams` those
+    that are being answered.
     """
 
     def __init__(self) -> None:
         self.cost = 0
+        self.coming = 0
         self.held = 0
+        self.streams = 0
         self._waiting: collections.OrderedDict[Job, None] = collections.OrderedDict()
+        self._computed: set[Job] = set()
         self._changed = threading.Condition()
         self._open = True
         self._begun: dict[int, float] = {}
@@ -94,11 +111,15 @@ class Backlog:
 
     def seconds(self, rows: int = 0) -> float:
         """When so many rows would be done that came now."""
-        return (self.cost + rows) * self.pace * CAUTION
+        return (self.cost + self.coming + rows) * self.pace * CAUTION
 
     def hopeless(self, rows: int, seconds: float) -> bool:
         """Whether so many rows would not be done in that time; an idle service always tries."""
-        return self.cost > 0 and self.seconds(rows) > seconds
+        return self.cost + self.coming > 0 and self.seconds(rows) > seconds
+
+    def expect(self, rows: int) -> Coming:
+        """Keep room for a request of about so many rows."""
+        return Coming(self, rows)
 
     def admit(self, rows: int, deadline: float) -> None:
         """Raise OverloadedError where a request of so many rows cannot meet its deadline."""
@@ -113,7 +134,7 @@ class Backlog:
     def add(self, job: Job) -> None:
         """Let a job wait for the next thread that is free."""
         with self._changed:
-            if not self.cost:
+            if not self._waiting and not self._begun:
                 self._last = time.monotonic()
             self.cost += job.cost
             self._waiting[job] = None
@@ -139,15 +160,24 @@ class Backlog:
                     break
                 batch.append(job)
                 del self._waiting[job]
+            self._computed.update(batch)
             self._begun[threading.get_ident()] = time.monotonic()
             return batch
 
+    def answered(self, job: Job) -> None:
+        """Count a job no more: who has its answer may ask the next before its batch is done."""
+        with self._changed:
+            if job in self._computed:
+                self._computed.remove(job)
+                self.cost -= job.cost
+
     def done(self, batch: Sequence[Job]) -> None:
         """Take note of what a batch has taken."""
+        for job in batch:
+            self.answered(job)
         with self._changed:
             now, cost = time.monotonic(), sum(job.cost for job in batch)
             self._begun.pop(threading.get_ident())
-            self.cost -= cost
             kept = math.exp((self._last - now) / HORIZON)
             seconds, rows = self._measured
             self._measured = (kept * seconds + now - self._last, kept * rows + cost)

@@ -13,7 +13,6 @@ from entities.tables import Entities
 from models.decisions import Answers, Question
 from models.registry import Model
 from service.backlog import Job, Labelling
-from service.notes import Stage
 
 Deliver = Callable[[Job, Any], object]
 """Takes the answer to a job, or the exception that it ended with."""
@@ -30,12 +29,12 @@ def compute(batch: Sequence[Job], deliver: Deliver, labelled: Labelled, see: See
     for job in batch:
         if not job.wanted:
             continue
-        job.note.stages.append(Stage("queue", job.since, time.monotonic()))
+        job.note.took("queue", job.since, time.monotonic())
         try:
             if isinstance(job.work, Labelling):
                 with job.note.stage("read"):
                     entities, question = job.work.read(job.model)
-                job.note.rows = len(entities)
+                job.note.read(len(entities))
                 alike[id(job.model), question].append((job, job.work, entities))
             else:
                 with job.note.stage("work"):
@@ -66,7 +65,7 @@ def _label(
         return
     ended = time.monotonic()
     for (job, work, entities), answer in zip(asked, answers, strict=True):
-        job.note.stages.append(Stage("label", began, ended))
+        job.note.took("label", began, ended)
         try:
             with job.note.stage("write"):
                 written = work.write(job.model, entities, answer)

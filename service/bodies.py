@@ -26,6 +26,14 @@ HELD_LIMIT = 256 << 20
 TIMEOUT = 5.0
 TIMEOUT_LIMIT = 60.0
 """Seconds within which a request is answered: by default, and at most."""
+INFLATED_BYTES = 1 << 12
+"""Of a compressed body, at a time: where a member ends, zlib copies what is left of them."""
+LEFT = "labelwright.left"
+"""The entry of a request's scope that is there when its caller has gone away."""
+COMING = "labelwright.coming"
+"""The entry of a request's scope that holds the room that is kept for it."""
+PLAIN = ("", "identity")
+"""Codings of what is sent as it is."""
 PROMPT = 0.05
 """Seconds after which a caller may have gone away."""
 _TOO_LARGE = f"a body may have {BODY_LIMIT:,} bytes"
@@ -53,7 +61,7 @@ async def body_of(request: Request, engine: Engine) -> AsyncIterator[Body]:
     seconds = timeout(request.headers.get("x-request-timeout"))
     deadline = time.monotonic() + seconds
     coding = _coding(request.headers.get("content-encoding", "identity"))
-    content = bytearray()
+    content: bytes | bytearray = bytearray()
     try:
         try:
             async with asyncio.timeout(seconds):
@@ -64,10 +72,20 @@ async def body_of(request: Request, engine: Engine) -> AsyncIterator[Body]:
         except TimeoutError:
             raise TooSlowError("the body did not arrive in time") from None
         whole = await asyncio.to_thread(inflated, content, coding) if coding else bytes(content)
+        engine.backlog.held += len(whole) - len(content)
+        content = whole  # so that what was sent is held no more
+        _check(len(content), engine)
+        release_room(request)
         async with _while_connected(request):
             yield Body(whole, deadline, request.headers.get("x-request-key", "").encode() or whole)
     finally:
         engine.backlog.held -= len(content)
+
+
+def release_room(request: Request) -> None:
+    """Keep no room any more for a request of which it is now known what it takes."""
+    if coming := request.scope.pop(COMING, None):
+        coming.release()
 
 
 def timeout(given: str | bytes | None) -> float:
@@ -85,22 +103,30 @@ def timeout(given: str | bytes | None) -> float:
 
 def inflated(content: bytes | bytearray, coding: str) -> bytes:
     """What was compressed by `coding`; raises MalformedError and TooLargeError."""
-    whole = bytearray()
+    whole, rest = bytearray(), memoryview(content)
     try:
-        while content or not whole:
-            inflate = zlib.decompressobj(_window_bits(content, coding))
-            whole += inflate.decompress(content, BODY_LIMIT + 1 - len(whole))
-            if len(whole) > BODY_LIMIT:
-                raise TooLargeError(_TOO_LARGE)
-            if not inflate.eof:
-                raise MalformedError(f"the body is not whole {coding}")
-            content = inflate.unused_data  # gzip may have several members
+        while rest or not whole:  # gzip may have several members
+            rest = _inflated_member(rest, coding, whole)
     except zlib.error:
         raise MalformedError(f"the body is not valid {coding}") from None
     return bytes(whole)
 
 
-def _window_bits(content: bytes | bytearray, coding: str) -> int:
+def _inflated_member(rest: memoryview, coding: str, whole: bytearray) -> memoryview:
+    """Append what the first member of the rest says; returns what comes behind it."""
+    inflate = zlib.decompressobj(_window_bits(rest, coding))
+    while rest and not inflate.eof:
+        piece = rest[:INFLATED_BYTES]
+        whole += inflate.decompress(piece, BODY_LIMIT + 1 - len(whole))
+        if len(whole) > BODY_LIMIT:
+            raise TooLargeError(_TOO_LARGE)
+        rest = rest[len(piece) - len(inflate.unused_data) :]
+    if not inflate.eof:
+        raise MalformedError(f"the body is not whole {coding}")
+    return rest
+
+
+def _window_bits(content: memoryview, coding: str) -> int:
     """What zlib calls the format; some senders leave out the header that `deflate` should have."""
     if coding == "deflate" and content[:1] and content[0] & 0x0F != zlib.DEFLATED:
         return -zlib.MAX_WBITS
@@ -110,10 +136,10 @@ def _window_bits(content: bytes | bytearray, coding: str) -> int:
 def _coding(given: str) -> str | None:
     """The one coding of a body, None if it is sent as it is; raises EncodingError."""
     coding = given.strip().lower()
-    if coding in ("", "identity"):
+    if coding in PLAIN:
         return None
     if coding not in ("gzip", "x-gzip", "deflate"):
-        raise EncodingError("a body may be encoded with gzip or deflate")
+        raise EncodingError("a body may be encoded with gzip or deflate", "gzip, deflate")
     return coding
 
 

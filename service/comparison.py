@@ -20,6 +20,7 @@ from entities.tables import Entities
 from models.decisions import Answers, Question
 from models.registry import Model
 from service.answers import identity
+from service.priority import give_way
 from service.serving import Pair
 from service.state import CHALLENGER, CHAMPION, replace
 
@@ -31,6 +32,8 @@ WAITING = 16
 """Answers that wait to be compared, each with its request; more are dropped."""
 ENTITIES = 100
 """Entities of a request that are compared, so that a large one does not hold up the others."""
+NICE = 10
+"""By how much its thread gives way: twice as much as those that answer."""
 PAUSE = 1.0
 """Seconds between two writings of the figures."""
 _FILES = "comparison-*.json"
@@ -128,6 +131,7 @@ class Comparison:
             self._counts.dropped += 1
 
     def _work_off(self) -> None:
+        give_way(NICE)
         while True:
             pair, read, answers = self._waiting.get()
             if self._between != (between := _between(pair)):
@@ -142,11 +146,11 @@ class Comparison:
         try:
             entities, question = read(pair.other)
             few = entities.slice(0, ENTITIES)
-            other = _asserted(pair.other.bundle.labeler.label(few, question), len(few))
+            other = pair.other.bundle.labeler.label(few, question).asserted_names()
         except Exception:  # noqa: BLE001 - whatever it is, the next may do
             self._counts.failed += 1
             return
-        answered = _asserted(answers, len(few))
+        answered = answers.slice(0, len(few)).asserted_names()
         both = (answered, other) if pair.champion_answers else (other, answered)
         self._counts.add(*both)
 
@@ -157,16 +161,6 @@ class Comparison:
             path = self._folder / _FILES.replace("*", str(os.getpid()))
             with contextlib.suppress(OSError):  # a disk may be full for a while
                 replace(path, {"between": self._between, "counts": vars(self._counts)})
-
-
-def _asserted(answers: Answers, entities: int) -> list[set[str]]:
-    """The asserted labels of the first entities."""
-    names, ids, asserted = answers.labels.names, answers.ids.tolist(), answers.asserted.tolist()
-    bounds = answers.indptr.tolist()
-    return [
-        {names[ids[i]] for i in range(bounds[row], bounds[row + 1]) if asserted[i]}
-        for row in range(entities)
-    ]
 
 
 def _between(pair: Pair) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`/openapi.json`: the description of the application, true to the model that serves."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import fastapi
 
-from models.registry import Model
-from service.serving import Served, Serving
+from models.registry import Model, Resolved
+from service.serving import Serving
 
 Describe = Callable[[Model], Mapping[str, Any]]
 
@@ -14,21 +15,23 @@ Describe = Callable[[Model], Mapping[str, Any]]
 def describe(app: fastapi.FastAPI, serving: Serving, parts: Mapping[str, Describe]) -> None:
     """Let the application describe what the model of the moment takes and gives.
 
-    `parts` describe the POST operations of their paths.
+    `parts` describe the POST operations of their paths. They label examples, once for each model:
+    not for the event loop.
     """
-    described: Served | None = None
-    generate = app.openapi  # keeps what it has made as the application's schema
+    described: Resolved | None = None
+    generate, lock = app.openapi, threading.Lock()  # what was made stays the application's schema
 
     def openapi() -> dict[str, Any]:
         nonlocal described
-        served = serving.champion if serving.ready else None
-        if served is not described:
-            app.openapi_schema, described = None, served
-        if app.openapi_schema is None and served:
-            paths = generate()["paths"]
-            for path, describe_one in parts.items():
-                _complete(paths[path]["post"], describe_one(served.model))
-        return generate()
+        with lock:
+            served = serving.champion if serving.ready else None
+            if served and served.resolved != described:
+                app.openapi_schema = None
+                paths = generate()["paths"]
+                for path, describe_one in parts.items():
+                    _complete(paths[path]["post"], describe_one(served.model))
+                described = served.resolved
+            return generate()
 
     app.openapi = openapi  # type: ignore[method-assign]
 

@@ -15,11 +15,14 @@ from service.backlog import Backlog, Job, Labelling
 from service.batches import compute
 from service.comparison import Comparison
 from service.notes import current_note
+from service.priority import give_way
 from service.serving import Serving
 from service.traffic import Traffic
 
 Result = TypeVar("Result")
 COMPUTE_THREADS = 2
+NICE = 5
+"""By how much compute threads give way to the event loop."""
 
 
 class Engine:
@@ -50,8 +53,8 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether a model serves: its kernels are compiled, and all its tables built."""
-        return self.serving.ready
+        """Whether it should be asked: a model serves, and the service was not told to stop."""
+        return self.serving.ready and not self.stopping
 
     async def label(
         self,
@@ -115,19 +118,20 @@ class Engine:
 
     def _work_off(self) -> None:
         """What a compute thread does until the end."""
+        give_way(NICE)
         while batch := self.backlog.take():
             try:
-                compute(batch, _deliver, self.metrics.labelled, self.traffic.see)
+                compute(batch, self._deliver, self.metrics.labelled, self.traffic.see)
             except Exception as error:  # noqa: BLE001 - a thread that ends would be missed
                 for job in batch:
-                    _deliver(job, error)
+                    self._deliver(job, error)
             self.backlog.done(batch)
             self.metrics.queued(self.backlog.cost)
 
-
-def _deliver(job: Job, outcome: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
-        job.answer.get_loop().call_soon_threadsafe(_settle, job, outcome)
+    def _deliver(self, job: Job, outcome: Any) -> None:
+        self.backlog.answered(job)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            job.answer.get_loop().call_soon_threadsafe(_settle, job, outcome)
 
 
 def _settle(job: Job, outcome: Any) -> None:

@@ -3,43 +3,49 @@
 import contextlib
 import json
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
 
+import anyio
+import anyio.to_thread
 import fastapi
 import pydantic
 from fastapi import Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, StringConstraints
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 
 from entities.corrections import Correction, CorrectionStore
-from entities.errors import DataError, RequestError
+from entities.errors import DataError, RequestError, UnreachableError
 from entities.tables import Entities, from_records
 from models.decisions import TOP_K_LIMIT, Question
 from models.fingerprints import made_ids
 from models.registry import Model
-from service.answers import identity, results
+from service.answers import identity, parsed, results
 from service.bodies import body_of
 from service.engine import Engine
 from service.openapi import entity_schema, example_entity
 from service.problems import invalid
 
-LABELS_LIMIT = 200
-"""Labels that a correction may confirm, deny or add."""
+LABELS_LIMIT, LABEL_LIMIT = 200, 200
+"""Labels that a correction may confirm, deny or add, and the characters of each."""
 ENTITY_LIMIT = 256 << 10
 """Bytes of JSON that may describe the entity of a correction."""
 ID_LIMIT = 500
 """Bytes of the id of an entity that can be corrected."""
 
+WRITERS = 4
+"""Threads that wait for the database: while it is away, all others go on."""
+
+T = TypeVar("T")
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 _TRIMMED = r"^\S([^\x00-\x1f\x7f]*\S)?$"
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PLAIN)]
 Plain = Annotated[str, StringConstraints(max_length=200, pattern=_PLAIN)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_TRIMMED)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LIMIT, pattern=_TRIMMED)]
 Labels = Annotated[list[Label], Field(max_length=LABELS_LIMIT)]
 
 
@@ -94,7 +100,7 @@ def feedback(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
 
 
 def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
-    router = fastapi.APIRouter()
+    router, writers = fastapi.APIRouter(), anyio.CapacityLimiter(WRITERS)
 
     @router.post("/feedback", status_code=201, response_model=None)
     async def correct(
@@ -114,7 +120,7 @@ def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
                 )
             except pydantic.ValidationError as error:
                 return invalid(error)
-        kept = await run_in_threadpool(store.add, correction)
+        kept = await _within(body.deadline, lambda: store.add(correction), writers)
         return {
             "key": kept.key,
             "entity_id": kept.entity_id,
@@ -123,6 +129,15 @@ def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
         } | ({"warnings": warnings} if warnings else {})
 
     return router
+
+
+async def _within(deadline: float, work: Callable[[], T], threads: anyio.CapacityLimiter) -> T:
+    """What a database says, on a thread of its own; raises UnreachableError at the deadline."""
+    try:
+        with anyio.fail_after(deadline - time.monotonic()):
+            return await anyio.to_thread.run_sync(work, limiter=threads, abandon_on_cancel=True)
+    except TimeoutError:
+        raise UnreachableError("corrections were not kept in time") from None
 
 
 def _keeping(store: CorrectionStore) -> fastapi.APIRouter:
@@ -157,10 +172,11 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
     """The correction in the body of a request, and warnings about it.
 
     `key` is that of the header, which the body may name as well; without either one is made.
-    Raises pydantic.ValidationError for a body that is no such request, DataError for an entity that
-    cannot be used, and RequestError for labels or keys that contradict each other.
+    Raises MalformedError for a body that is not JSON, pydantic.ValidationError for one that is no
+    such request, DataError for an entity that cannot be used, and RequestError for labels or keys
+    that contradict each other.
     """
-    request = FeedbackRequest.model_validate_json(body)
+    request = FeedbackRequest.model_validate(parsed(body))
     if key and request.key and key != request.key:
         raise RequestError("the header Idempotency-Key and the member key differ")
     labeler = model.bundle.labeler
@@ -169,7 +185,8 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
     shown = request.shown or _now_shown(model, entities)
     known = {*labeler.labels.names, *labeler.schema.redirects.targets}
     _check_labels(request, known | {given.label for given in shown.labels})
-    content = json.dumps(request.model_dump(exclude={"key"}), sort_keys=True)
+    said = request.model_dump(exclude={"key", "entity"})
+    content = json.dumps([identifier, entity, said], sort_keys=True)
     return Correction(
         key=key or request.key or uuid.uuid4().hex,
         request=sha256(content.encode()).hexdigest(),

@@ -18,8 +18,8 @@ from service.state import CHALLENGER, CHAMPION, Refusal, Routing, State, now, re
 
 RETRY = 60.0
 """Seconds until a model that could not be fetched is tried again."""
-KEPT = 3
-"""Bundles of one role that stay in the cache; older ones that this service fetched are removed."""
+KEPT = 2
+"""Bundles that this service fetched and needs no more, but keeps for a way back; older ones go."""
 
 _log = logging.getLogger("labelwright.following")
 
@@ -33,7 +33,6 @@ class _Role:
     resolved: Resolved | None = None
     refusal: Refusal | None = None
     retry_at: float = 0.0
-    fetched: list[Resolved] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Follower:
         if following.routing.challenged:
             name = following.uri.partition("@")[0]
             self._roles[CHALLENGER] = _Role(f"{name}@{CHALLENGER}")
+        self._fetched: dict[Path, Resolved] = {}  # by folder, which roles may share
         self._registry: str | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -148,6 +148,14 @@ class Follower:
             _log.warning("version %s is refused: %s", source.version, error)
             raise
         role.resolved, role.refusal = resolved, None
-        role.fetched = [*(kept for kept in role.fetched if kept != resolved), resolved]
-        while len(role.fetched) > KEPT:
-            forget(role.fetched.pop(0))
+        self._fetched.pop(resolved.folder, None)
+        self._fetched[resolved.folder] = resolved
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget the oldest bundles, but none that a role means or that served it last."""
+        roles = self._roles.values()
+        needed = [found for role in roles for found in (role.resolved, recall(role.uri)) if found]
+        spare = self._fetched.keys() - {resolved.folder for resolved in needed}
+        for folder in [folder for folder in self._fetched if folder in spare][:-KEPT]:
+            forget(self._fetched.pop(folder))

@@ -22,15 +22,18 @@ def health(engine: Engine) -> fastapi.APIRouter:
     @router.get("/readyz", response_model=None)
     async def ready() -> dict[str, str] | Response:
         """A model serves, and the service was not told to stop."""
-        if engine.stopping:
-            return problem(503, "the service is stopping")
-        return {"status": "ready"} if engine.ready else problem(503, "no model serves yet")
+        return {"status": "ready"} if engine.ready else not_ready(engine)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def figures() -> Response:
         """What Prometheus scrapes; with several workers, of all together."""
-        if engine.ready:
+        if engine.serving.ready:
             metrics.moved(engine.traffic.figures(engine.model))
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def not_ready(engine: Engine) -> Response:
+    """Why a service that is not ready is not."""
+    return problem(503, "the service is stopping" if engine.stopping else "no model serves yet")

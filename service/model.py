@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import fastapi
 from fastapi import Query
@@ -10,8 +11,9 @@ from fastapi import Query
 from entities.errors import ModelNotFoundError
 from entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, Taxonomy, osm_taxonomy
 from models.decisions import NEVER, Question
+from models.home import mlflow_ui
 from models.labeler import Labeler
-from models.registry import is_alias
+from models.registry import Model, is_alias
 from service.answers import identity
 from service.engine import Engine
 from service.serving import Serving
@@ -36,6 +38,7 @@ def model_and_labels(engine: Engine) -> fastapi.APIRouter:
             **identity(model),
             "uri": model.uri,
             "run_id": model.run_id,
+            "run_url": _run_url(model),
             "labels": len(labeler.labels),
             "policies": labeler.decisions.policy_names,
             "metrics": manifest.details.get("metrics", {}),
@@ -86,6 +89,12 @@ def model_and_labels(engine: Engine) -> fastapi.APIRouter:
         return {"total": len(found), "labels": labels}
 
     return router
+
+
+def _run_url(model: Model) -> str | None:
+    """Where the MLflow UI shows the model's run."""
+    page = mlflow_ui()
+    return f"{page}/#/runs/{quote(model.run_id)}" if page and model.run_id else None
 
 
 def _following(serving: Serving) -> dict[str, Any] | None:

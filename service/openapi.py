@@ -34,56 +34,55 @@ _REASON: Mapping[str, Any] = {
     },
 }
 
+_LABEL: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["label", "probability", "asserted"],
+    "properties": {
+        "label": {"type": "string"},
+        "probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "asserted": {"type": "boolean"},
+        "log_odds": {"type": "number", "description": "With explain: before calibration."},
+        "reasons": {
+            "type": "array",
+            "items": _REASON,
+            "description": "With explain: their weights sum to log_odds, to a thousandth; the "
+            "largest first, the rest last.",
+        },
+    },
+}
+
+IDENTITY: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["name", "version", "content"],
+    "properties": {
+        "name": {"type": ["string", "null"]},
+        "version": {"type": ["string", "null"]},
+        "content": {"type": "string"},
+    },
+}
+"""The JSON schema of `identity`."""
+
+RESULT: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {
+        "id": {"type": "string"},
+        "labels": {"type": "array", "items": _LABEL},
+        "error": {
+            "type": "object",
+            "required": ["detail"],
+            "properties": {"detail": {"type": "string"}},
+        },
+    },
+}
+"""The JSON schema of what is said of one entity."""
+
 _ANSWER: Mapping[str, Any] = {
     "type": "object",
     "required": ["model", "results"],
     "properties": {
-        "model": {
-            "type": "object",
-            "required": ["name", "version", "content"],
-            "properties": {
-                "name": {"type": ["string", "null"]},
-                "version": {"type": ["string", "null"]},
-                "content": {"type": "string"},
-            },
-        },
-        "results": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["id"],
-                "properties": {
-                    "id": {"type": "string"},
-                    "labels": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["label", "probability", "asserted"],
-                            "properties": {
-                                "label": {"type": "string"},
-                                "probability": {"type": "number", "minimum": 0, "maximum": 1},
-                                "asserted": {"type": "boolean"},
-                                "log_odds": {
-                                    "type": "number",
-                                    "description": "With explain: before calibration.",
-                                },
-                                "reasons": {
-                                    "type": "array",
-                                    "items": _REASON,
-                                    "description": "With explain: their weights sum to log_odds, "
-                                    "to a thousandth; the largest first, the rest last.",
-                                },
-                            },
-                        },
-                    },
-                    "error": {
-                        "type": "object",
-                        "required": ["detail"],
-                        "properties": {"detail": {"type": "string"}},
-                    },
-                },
-            },
-        },
+        "model": IDENTITY,
+        "results": {"type": "array", "items": RESULT},
         "warnings": {"type": "array", "items": {"type": "string"}},
     },
 }

@@ -22,7 +22,6 @@ FILES = {
             "review.js",
             "style.css",
             "try.js",
-            "worth.js",
         )
     },
 }

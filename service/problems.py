@@ -1,7 +1,7 @@
 """Errors over HTTP: the one table from errors to statuses, as RFC 9457 problem documents."""
 
 import http
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import fastapi
@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from entities import errors
 from entities.errors import LabelwrightError
-from service.dialects import dialect_of
+from service.dialects import Dialect, dialect_of
 
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
@@ -27,6 +27,7 @@ STATUS: Mapping[type[Exception], int] = {
     errors.ConflictError: 409,
     errors.MalformedError: 400,
     errors.TooLargeError: 413,
+    errors.HeadTooLargeError: 431,
     errors.TooSlowError: 408,
     errors.EncodingError: 415,
     errors.ModelNotFoundError: 404,
@@ -62,11 +63,15 @@ class ProblemResponse(JSONResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer in the dialect of the path."""
-        dialect = dialect_of(scope["path"])
-        if dialect is None:
-            return await super().__call__(scope, receive, send)
+        if dialect := dialect_of(scope["path"]):
+            await self.spoken(dialect)(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def spoken(self, dialect: Dialect) -> Response:
+        """The same in a dialect."""
         status, content = dialect(self.status_code, self._detail)
-        return await JSONResponse(content, status, self._own_headers)(scope, receive, send)
+        return JSONResponse(content, status, self._own_headers)
 
 
 def problem(
@@ -83,10 +88,10 @@ def problem(
     return ProblemResponse(content, headers)
 
 
-def as_sent(answer: Response) -> bytes:
-    """A response as HTTP/1.1 sends it."""
+def as_sent(answer: Response, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A response with further headers, as HTTP/1.1 sends it."""
     head = [f"HTTP/1.1 {answer.status_code} {http.HTTPStatus(answer.status_code).phrase}".encode()]
-    head += [name + b": " + value for name, value in answer.raw_headers]
+    head += [name + b": " + value for name, value in (*answer.raw_headers, *headers)]
     return b"\r\n".join([*head, b"", bytes(answer.body)])
 
 
@@ -120,10 +125,10 @@ def _headers(error: Exception) -> Mapping[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, errors.RateError | errors.OverloadedError):
         return {"Retry-After": str(error.retry_after)}
-    if isinstance(error, errors.TooSlowError):
+    if isinstance(error, errors.TooSlowError | errors.HeadTooLargeError):
         return {"Connection": "close"}
     if isinstance(error, errors.EncodingError):
-        return {"Accept-Encoding": "gzip, deflate"}
+        return {"Accept-Encoding": error.understood}
     return {}
 
 

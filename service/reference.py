@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI description as a page that needs no script and nothing from elsewhere."""
+"""The OpenAPI description, for programs and as a page that needs nothing from elsewhere."""
 
 import html
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import fastapi
 from fastapi import Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 _STYLE = """\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -27,8 +27,12 @@ _LIMITS = {
 
 
 def reference(app: fastapi.FastAPI) -> fastapi.APIRouter:
-    """`GET /docs`, made of what the application says of itself at the time."""
+    """`GET /openapi.json` and `GET /docs`: what the application says of itself at the time."""
     router = fastapi.APIRouter(include_in_schema=False)
+
+    @router.api_route("/openapi.json", methods=["GET", "HEAD"])
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
 
     @router.get("/docs", response_class=HTMLResponse)
     def docs() -> str:

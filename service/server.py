@@ -5,7 +5,6 @@ import os
 import resource
 import socket
 import sys
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import fastapi
@@ -22,6 +21,7 @@ from service.app import create_app
 from service.connections import Connection
 from service.engine import Engine
 from service.following import Follower, Following
+from service.lean import spare
 from service.logs import log_configuration
 from service.metrics import Metrics
 from service.serving import Serving
@@ -35,6 +35,8 @@ SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
 WORKER_SECONDS = 60
 """Within which a worker must say that it lives; on a busy machine its imports take most of that."""
+SWITCH_SECONDS = 0.0005
+"""Python's own 5 ms: so long may the event loop wait for a compute thread, which is long."""
 _log = logging.getLogger("labelwright.server")
 
 
@@ -75,7 +77,7 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
 
 def app() -> fastapi.FastAPI:
     """The application of a worker process, with the settings and the folder of the environment."""
-    sys.meta_path.insert(0, _WithoutPandas())
+    spare()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     folder = Path(os.environ[FOLDER_VARIABLE])
     return app_for(Serving(folder), settings, folder)
@@ -86,6 +88,7 @@ def app_for(serving: Serving, settings: Settings, folder: Path | None = None) ->
 
     Several processes tell each other in `folder` what they have seen.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     corrections = CorrectionStore(corrections_uri(), corrections_kept())
     engine = Engine(serving, traffic=Traffic(folder))
     return create_app(engine, settings.access, corrections)
@@ -100,6 +103,8 @@ class Supervisor(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Put a new worker in the place of one that has died or hangs."""
+        for worker in self.processes:
+            worker.child_conn.close()  # else who dies while it is asked would be waited for
         before = self.processes[:]
         super().keep_subprocess_alive()
         for old, new in zip(before, self.processes, strict=True):
@@ -110,19 +115,6 @@ class Supervisor(Multiprocess):
         """End all workers at once."""
         for worker in self.processes:
             worker.process.kill()
-
-
-class _WithoutPandas(MetaPathFinder):
-    """Lets pandas seem not to be installed.
-
-    PyArrow imports it to find out whether what it is given is a series; no worker ever has one, and
-    a second and 30 MB of each are better used.
-    """
-
-    def find_spec(self, name: str, path: object, target: object = None) -> None:
-        """Raise ModuleNotFoundError for pandas, and leave all else to others."""
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas is not imported by a worker", name=name)
 
 
 def _allow_connections() -> None:

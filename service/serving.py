@@ -23,10 +23,13 @@ from models.profile import Profile
 from models.reasons import explain
 from models.registry import Model, Resolved, is_alias, read
 from service.metrics import Metrics
+from service.priority import give_way
 from service.state import CHALLENGER, CHAMPION, Refusal, State, now, recall, remember
 
 BEAT = 0.2
 """Seconds between two looks at the state."""
+NICE = 5
+"""By how much trying a new model gives way to answering with the old one."""
 RETRY = 60.0
 """Seconds until a model that was refused is tried again: there may be more memory by then."""
 NAMES_TOLD = 100
@@ -159,6 +162,7 @@ class Serving:
         self._stopped.set()
 
     def _watch(self) -> None:
+        give_way(NICE)
         parent = multiprocessing.parent_process()
         while not self._stopped.wait(BEAT):
             try:

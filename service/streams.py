@@ -2,27 +2,33 @@
 
 What has come is cut into pieces, which are labelled side by side and answered in order. While
 WINDOW pieces are on their way nothing more is read, so that who reads slowly must send slowly.
+Each stream takes memory, and threads that others wait for: there are STREAMS at a time.
 """
 
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from entities.errors import DataError, LabelwrightError
+from entities.errors import DataError, EncodingError, LabelwrightError, OverloadedError
 from entities.tables import Entities
 from models.decisions import Answers, Question
 from models.registry import Model
 from service.answers import naming
-from service.bodies import TIMEOUT
+from service.bodies import LEFT, PLAIN, TIMEOUT, release_room
 from service.engine import Engine
 
+STREAMS = 8
+"""Streams that are answered at a time."""
+RETRY = 10
+"""Seconds after which one of them may have ended."""
 PIECE_ROWS = 2_048
 PIECE_LISTED = 1 << 18
 """Labels that the answer to a piece lists: of questions with a large top_k, pieces are smaller."""
@@ -52,9 +58,10 @@ class Format(Protocol):
     opening: bytes
     ending: bytes
 
-    def cut(self, received: Sequence[bytes], last: bool) -> list[Piece]:
+    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """What is complete of all that has come; asked in order, by compute threads.
 
+        Pieces are made as they are asked for, because a few bytes may stand for millions of rows.
         Raises DataError where the stream cannot be read on.
         """
         ...
@@ -73,15 +80,17 @@ class StreamingAnswer(Response):
     """Answers to the rows of a request, sent while it is still coming in.
 
     All are of the model that serves when it begins, which its headers name. Errors before the first
-    answer are raised by `begin`. Later ones are told as the format has it,
+    answer are raised, by `begin` those of the rows. Later ones are told as the format has it,
     and the answer is left without its end, so that no client takes it for whole.
     """
 
     def __init__(self, request: Request, engine: Engine, form: Format) -> None:
+        _check_plain(request)
         model = engine.model
         super().__init__(headers=naming(model), media_type=form.media_type)
         del self.headers["content-length"]
         self._form = form
+        release_room(request)
         self._answers = _answers(request, engine, model, form)
         self._first = b""
 
@@ -93,7 +102,7 @@ class StreamingAnswer(Response):
         """Send all answers."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with contextlib.aclosing(self._answers):
-            with contextlib.suppress(ClientDisconnect, TimeoutError):
+            with contextlib.suppress(ClientDisconnect):
                 await send(start)
                 try:
                     await _send(send, self._form.opening + self._first)
@@ -105,8 +114,7 @@ class StreamingAnswer(Response):
 
 
 async def _send(send: Send, body: bytes, more: bool = True) -> None:
-    async with asyncio.timeout(PATIENCE):
-        await send({"type": "http.response.body", "body": body, "more_body": more})
+    await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 async def _answers(
@@ -120,17 +128,24 @@ async def _answers(
     def start(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(ended)
         return task
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio would log the words of one that nobody awaits
 
     async def cut() -> None:
         patience, last = TIMEOUT, False
         while not last:
             received, last = await inbox.take()
-            work = _cutting(form, received, last)
-            for piece in await engine.compute(work, CUTTING_ROWS, time.monotonic() + patience):
-                await pieces.put(start(_answer(engine, model, piece)))
-            patience = PATIENCE
+            work, more = _cutting(form.cut(received, last)), True
+            while more:
+                some = await engine.compute(work, CUTTING_ROWS, time.monotonic() + patience)
+                patience, more = PATIENCE, len(some) == WINDOW
+                for piece in some:
+                    await pieces.put(start(_answer(engine, model, piece)))
 
     async def until_end(work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -139,16 +154,36 @@ async def _answers(
             failed.append(error)
         await pieces.put(None)
 
-    start(inbox.fill(request))
-    start(until_end(cut()))
+    with _place(engine):
+        start(inbox.fill(request))
+        start(until_end(cut()))
+        try:
+            while (piece := await pieces.get()) and LEFT not in request.scope:
+                yield await piece
+            for error in failed:
+                raise error
+        finally:
+            for task in tuple(tasks):
+                task.cancel()
+
+
+@contextlib.contextmanager
+def _place(engine: Engine) -> Iterator[None]:
+    """One of the places for streams; raises OverloadedError where all are taken."""
+    if engine.backlog.streams >= STREAMS:
+        engine.metrics.shed()
+        raise OverloadedError(max(RETRY, engine.backlog.retry_after))
+    engine.backlog.streams += 1
     try:
-        while piece := await pieces.get():
-            yield await piece
-        for error in failed:
-            raise error
+        yield
     finally:
-        for task in tuple(tasks):
-            task.cancel()
+        engine.backlog.streams -= 1
+
+
+def _check_plain(request: Request) -> None:
+    """Raise EncodingError for what would have to be decoded first."""
+    if request.headers.get("content-encoding", "").strip().lower() not in PLAIN:
+        raise EncodingError("a stream is sent as it is", "identity")
 
 
 async def _answer(engine: Engine, model: Model, piece: Piece) -> bytes:
@@ -156,8 +191,9 @@ async def _answer(engine: Engine, model: Model, piece: Piece) -> bytes:
     return await engine.label(piece.read, piece.write, piece.rows, due, model=model)
 
 
-def _cutting(form: Format, received: Sequence[bytes], last: bool) -> Callable[[Model], list[Piece]]:
-    return lambda _: form.cut(received, last)
+def _cutting(found: Iterator[Piece]) -> Callable[[Model], Sequence[Piece]]:
+    """Work that makes the next pieces, fewer than WINDOW where there are no more."""
+    return lambda _: list(itertools.islice(found, WINDOW))
 
 
 class _Inbox:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING
 from entities.columns import ColumnNames
 from entities.redirects import Redirects
 from entities.schema import EntitySchema, load_schema
+from labelwright import processors
 
 if TYPE_CHECKING:
     from entities.locations import Location
     from training.fit import Configuration
     from training.job import Task
-
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def positive(text: str) -> int:
@@ -152,7 +150,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads",
         type=positive,
-        default=THREADS,
+        default=processors.usable(),
         metavar="N",
         help="threads to compute with (default: as many as this process may use)",
     )

@@ -10,18 +10,19 @@ const PAGES = { "/try": trying, "/review": review, "/model": model };
 const main = document.getElementById("content");
 let leave = () => {};
 
-async function show() {
+/** Each page draws into a place of its own: one that is late and was left draws where nobody looks. */
+function show() {
   const [path, query] = location.hash.slice(1).split("?");
   const page = PAGES[path] ?? trying;
   for (const link of document.querySelectorAll("nav a"))
     link.ariaCurrent = PAGES[link.hash.slice(1)] === page ? "page" : null;
   leave();
-  leave = () => {};
-  try {
-    leave = (await page.show(main, new URLSearchParams(query ?? ""))) ?? leave;
-  } catch (error) {
-    main.replaceChildren(h("p", { className: "problem", role: "alert" }, error.message));
-  }
+  const place = h("div");
+  main.replaceChildren(place);
+  const shown = page
+    .show(place, new URLSearchParams(query ?? ""))
+    .catch((error) => place.replaceChildren(h("p", { className: "problem", role: "alert" }, error.message)));
+  leave = () => shown.then((stop) => stop?.());
 }
 
 async function tellServing() {

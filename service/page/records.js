@@ -1,13 +1,10 @@
 // Entities as people have them: JSON, JSON Lines, CSV, or cells copied from a spreadsheet.
 
-export const MOST = 200;
-
-/** The entities in a text, at most MOST of them; throws Error with what is wrong. */
+/** The entities in a text; throws Error with what is wrong. */
 export function parse(text) {
   const trimmed = text.trim();
   if (!trimmed) return [];
-  const found = /^[[{]/.test(trimmed) ? fromJson(trimmed) : fromCells(trimmed);
-  return found.slice(0, MOST);
+  return /^[[{]/.test(trimmed) ? fromJson(trimmed) : fromCells(text);
 }
 
 function fromJson(text) {
@@ -31,29 +28,33 @@ function fromLine(line, number) {
   }
 }
 
+/** A column without a name, as of row numbers, is left out. */
 function fromCells(text) {
-  const first = text.split("\n", 1)[0];
+  const [first] = text.match(/.*\S.*/);
   const separator = [..."\t;,"].find((candidate) => first.includes(candidate)) ?? ",";
-  const [header, ...rows] = cells(text, separator);
+  const [header, ...rows] = cells(text, separator).filter(({ row }) => filled(row));
   if (!rows.length) throw new Error("the first line must name the columns");
-  return rows.map((row) =>
-    Object.fromEntries(header.map((name, i) => [name.trim(), row[i]]).filter(([name, cell]) => name && cell)),
-  );
+  return rows.map(({ row, number }) => {
+    if (filled(row.slice(header.row.length))) throw new Error(`row ${number} has more cells than there are columns`);
+    return Object.fromEntries(header.row.map((name, i) => [name.trim(), row[i]]).filter(([name, cell]) => name && cell));
+  });
 }
 
-/** Rows of cells; a quoted cell may hold separators, doubled quotes and line ends (RFC 4180). */
+const filled = (row) => row.some((cell) => cell.trim());
+
+/**
+ * Rows of cells, numbered from 1. A quoted cell may hold separators, doubled quotes and line ends
+ * (RFC 4180); a cell that is not quoted from end to end is text as it stands, like 12" or "Joe" Pizza.
+ */
 function cells(text, separator) {
   const rows = [];
   let row = [];
-  const pattern = new RegExp(`("(?:[^"]|"")*"|[^${separator}\\r\\n"]*)(${separator}|\\r?\\n|$)`, "gy");
-  for (let match; (match = pattern.exec(text)); ) {
-    const [, cell, end] = match;
-    row.push(cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell);
-    if (end !== separator) {
-      if (row.some((value) => value)) rows.push(row);
-      row = [];
-    }
-    if (!end) break;
+  const pattern = new RegExp(`(?:"([^"]*(?:""[^"]*)*)"|([^${separator}\\r\\n]*))(${separator}|\\r?\\n|\\r|$)`, "gy");
+  for (const [, quoted, plain, end] of text.matchAll(pattern)) {
+    row.push(quoted?.replaceAll('""', '"') ?? plain);
+    if (end === separator) continue;
+    rows.push({ row, number: rows.length + 1 });
+    row = [];
   }
   return rows;
 }

@@ -3,10 +3,17 @@
 import { ask, serving } from "./api.js";
 import { h, percent } from "./dom.js";
 import { parse } from "./records.js";
-import { worth } from "./worth.js";
 
 const POLICY = "balanced";
-const BATCH = 100;
+const BATCH = 200;
+const MOST = 10_000;
+const REASONS = {
+  undecided: ({ label }) => `undecided: ${label}`,
+  improbable: () => "nothing is probable",
+  unseen: ({ field, share }) => `new: ${percent(share)} of the ${field} was never seen`,
+  given: (reason) => `given labels disagree: ${differing(reason)}`,
+  challenger: (reason) => `the challenger disagrees: ${differing(reason)}`,
+};
 const KEYS = [
   ["↑ ↓", "choose a label"],
   ["a", "accept it"],
@@ -40,13 +47,16 @@ function start(session) {
     if (file.files.length) text.value = await file.files[0].text();
   });
   const problem = h("p", { className: "problem", role: "alert" });
+  const progress = h("p", { className: "quiet", role: "status" });
   const reviewer = h("input", { name: "reviewer", required: true, maxLength: 200, autocomplete: "username" });
   const begin = async (event) => {
     event.preventDefault();
     problem.textContent = "";
     try {
       session.reviewer = reviewer.value;
-      session.queue = await ranked(parse(text.value), session.known);
+      [session.queue, session.left] = await ranked(parse(text.value), (done, all) => {
+        progress.textContent = `${done.toLocaleString()} of ${all.toLocaleString()} rows are looked at`;
+      });
       session.stage = h("section", { className: "stage", "aria-live": "polite" });
       event.target.replaceWith(session.stage);
       draw(session);
@@ -59,31 +69,45 @@ function start(session) {
     { className: "start", onsubmit: begin },
     h("h1", {}, "What is worth a glance?"),
     h("p", {}, "Bring places, with labels if they have some. Those come first of which the model is ",
-      "undecided, that look like nothing it knows, or whose given labels it does not see."),
+      "undecided, that look like nothing it knows, or of which given labels or a challenger say something else."),
     h("label", {}, "Your name", reviewer),
     h("label", {}, "A file", file),
     h("label", {}, "or rows: CSV, JSON, or cells of a spreadsheet", text),
     problem,
+    progress,
     h("button", {}, "Begin"),
   );
 }
 
-/** Entities with their answers, those first that are most worth a glance. */
-async function ranked(entities, known) {
+/** Entities with their answers, those first that are most worth a glance, and how many have none; `tell` is told how far it is. */
+async function ranked(entities, tell) {
   if (!entities.length) throw new Error("there are no rows");
+  if (entities.length > MOST) throw new Error(`at most ${MOST.toLocaleString()} rows can be reviewed at a time`);
   const queue = [];
+  let left = 0;
   for (let first = 0; first < entities.length; first += BATCH) {
-    const part = entities.slice(first, first + BATCH);
-    const plain = part.map(({ labels, ...entity }) => entity);
-    const said = await ask("v1/labels", { method: "POST", body: { entities: plain, policy: POLICY, top_k: 8 } });
+    const part = entities.slice(first, first + BATCH).map(({ labels, ...entity }) => ({ entity, labels: listed(labels) }));
+    const asked = part.map(({ entity, labels }) => ({ ...entity, labels }));
+    const said = await ask("v1/review", { method: "POST", body: { entities: asked, policy: POLICY } });
     said.results.forEach((result, i) => {
-      const { rank, reasons } = worth(part[i], result, { labels: known.labels, policy: POLICY });
-      const item = { entity: plain[i], model: said.model, result, rank, reasons, verdicts: new Map(), chosen: 0 };
-      if (!result.error) queue.push(item);
+      if (result.error) left += 1;
+      else queue.push({ entity: part[i].entity, model: said.model, result, verdicts: new Map(), chosen: 0 });
     });
+    tell(first + part.length, entities.length);
   }
   if (!queue.length) throw new Error("no row can be labelled");
-  return queue.sort((a, b) => b.rank - a.rank);
+  return [queue.sort((a, b) => b.result.worth.rank - a.result.worth.rank), left];
+}
+
+/** Given labels, which a spreadsheet has in one cell, separated by semicolons or bars. */
+function listed(labels) {
+  if (labels === undefined || labels === null || labels === "") return null;
+  return Array.isArray(labels) ? labels : String(labels).split(/[;|]/).map((label) => label.trim()).filter(Boolean);
+}
+
+/** Which labels the model does not assert, and which only it does. */
+function differing({ missing, surplus }) {
+  return [...missing.map((label) => `+ ${label}`), ...surplus.map((label) => `− ${label}`)].join(", ");
 }
 
 function draw(session) {
@@ -104,12 +128,14 @@ function done(session) {
 function card(session, item) {
   const { entity } = item;
   return [
-    h("p", { className: "quiet" }, `${session.at + 1} of ${session.queue.length}`),
+    h("p", { className: "quiet" }, `${session.at + 1} of ${session.queue.length}`,
+      session.left > 0 && `; ${session.left} rows cannot be labelled`,
+      item === session.saved[session.at] && " · saved; saving again replaces what you said, label by label"),
     h("h1", {}, String(entity.name ?? item.result.id)),
     h("dl", {}, Object.entries(entity).filter(([field]) => field !== "name").map(([field, value]) => [
       h("dt", {}, field), h("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
     ])),
-    h("ul", { className: "badges" }, item.reasons.map((reason) => h("li", {}, reason))),
+    h("ul", { className: "badges" }, item.result.worth.reasons.map((reason) => h("li", {}, REASONS[reason.about](reason)))),
     h("ol", { className: "verdicts" }, choices(item).map((label, i) => choice(session, item, label, i))),
     adding(session, item),
     h("p", { className: "problem", role: "alert" }, item.problem ?? ""),
@@ -175,9 +201,8 @@ function suggested(text, labels) {
 
 async function save(session) {
   const item = session.queue[session.at];
-  if (!item || session.saving) return;
   if (!item.verdicts.size) return skip(session);
-  session.saving = true;
+  session.stage.inert = true; // what is pressed meanwhile would be lost, or said of an entity not seen
   try {
     await ask("v1/feedback", { method: "POST", body: correction(session, item) });
     item.problem = "";
@@ -186,7 +211,7 @@ async function save(session) {
     item.problem = `not saved: ${error.message}`;
     draw(session);
   } finally {
-    session.saving = false;
+    session.stage.inert = false;
   }
 }
 
@@ -228,7 +253,7 @@ function undo(session) {
 
 function onKey(event, session) {
   const item = session.queue[session.at];
-  if (!session.stage || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!session.stage || session.stage.inert || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, textarea, select, dialog")) {
     if (event.key === "Escape") event.target.blur();
     return;

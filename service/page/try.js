@@ -3,10 +3,11 @@
 import { answer } from "./answers.js";
 import { ask, serving } from "./api.js";
 import { debounced, h } from "./dom.js";
-import { MOST, parse } from "./records.js";
+import { parse } from "./records.js";
 
 const LINK_LIMIT = 6000;
 const EXPLAINED = 20;
+const MOST = 200;
 
 /** Fill the page; `state` are the parameters of the link. */
 export async function show(main, state) {
@@ -121,13 +122,15 @@ function pair(tag) {
 
 async function labelled(form, results, known, signal) {
   try {
-    const entities = entitiesOf(form);
+    const all = entitiesOf(form);
+    const entities = all.slice(0, MOST);
     if (!entities.length) return results.replaceChildren(h("p", { className: "quiet" }, "Type a name."));
     const policy = form.elements.policy.value;
     const explain = entities.length <= EXPLAINED;
     const body = { entities, policy, explain, top_k: explain ? 8 : 5 };
     const said = await ask("v1/labels", { method: "POST", body, signal });
     results.replaceChildren(
+      ...(all.length > MOST ? [h("p", { className: "problem" }, `The first ${MOST} of ${all.length.toLocaleString()} rows.`)] : []),
       ...(said.warnings ?? []).map((warning) => h("p", { className: "problem" }, warning)),
       ...said.results.map((result, i) =>
         h(

@@ -1,7 +1,7 @@
 """Arrow IPC streams: batches of entities one way, batches of labels the other."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -44,19 +44,16 @@ class ArrowStream:
         self._frames = Frames()
         self._source = io.BytesIO()
         self._reader: pa.RecordBatchStreamReader | None = None
-        self._dictionaries: dict[int, int] = {}
+        self._dictionaries = _Dictionaries()
         self._rows = 0
 
-    def cut(self, received: Sequence[bytes], last: bool) -> list[Piece]:
+    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Pieces of the batches that are complete; raises DataError."""
         self._frames.feed(b"".join(received))
-        batches = []
-        while frame := self._frames.take():
-            if (batch := self._read(frame)) is not None:
-                batches.append(batch)
-        if last and (self._reader is None or (self._frames.rest and not self._frames.ended)):
-            raise DataError("the Arrow stream is cut short")
-        return self._pieces(pa.Table.from_batches(batches)) if batches else []
+        size = piece_rows(self._question)
+        for table in _grouped(self._batches(last), size):
+            for start in range(0, len(table), size):
+                yield self._piece(table.slice(start, size))
 
     def failure(self, detail: str) -> bytes:
         """A row with an error and no id."""
@@ -64,10 +61,17 @@ class ArrowStream:
             pa.array([None], pa.string()), pa.nulls(1, ANSWERED.field(1).type), [detail]
         )
 
+    def _batches(self, last: bool) -> Iterator[pa.RecordBatch]:
+        while frame := self._frames.take():
+            if (batch := self._read(frame)) is not None:
+                yield batch
+        if last and (self._reader is None or (self._frames.rest and not self._frames.ended)):
+            raise DataError("the Arrow stream is cut short")
+
     def _read(self, frame: Frame) -> pa.RecordBatch | None:
         """The batch that a message completes; raises DataError."""
         if frame.kind == SCHEMA and self._reader is None:
-            self._feed(frame)
+            self._feed(frame.content)
             try:
                 self._reader = pa.ipc.open_stream(self._source)
                 self._check_columns(self._reader.schema)
@@ -75,25 +79,21 @@ class ArrowStream:
                 raise DataError("not an Arrow IPC stream") from error
             return None
         if frame.kind == DICTIONARY and self._reader:
-            self._dictionaries[frame.dictionary] = len(frame.content)
-            if sum(self._dictionaries.values()) > MESSAGE_LIMIT:
-                raise DataError(f"dictionaries may have {MESSAGE_LIMIT:,} bytes")
-            self._feed(frame)
+            self._dictionaries.keep(frame)
             return None
         if frame.kind != BATCH or self._reader is None:
             raise DataError("an Arrow stream is a schema, dictionaries and batches")
-        self._feed(frame)
+        self._feed(*self._dictionaries.taken(), frame.content)
         try:
             return _checked(self._reader.read_next_batch(), self._known)
         except _UNREADABLE as error:
             raise DataError("a batch of the Arrow stream is not valid") from error
 
-    def _feed(self, frame: Frame) -> None:
-        """Let the reader find a message, behind what it has not read yet."""
-        rest = self._source.read()
+    def _feed(self, *messages: bytes) -> None:
+        """Let the reader find messages; it has read all before them."""
         self._source.seek(0)
         self._source.truncate()
-        self._source.write(rest + frame.content)
+        self._source.writelines(messages)
         self._source.seek(0)
 
     def _check_columns(self, schema: pa.Schema) -> None:
@@ -103,20 +103,51 @@ class ArrowStream:
             known = ", ".join(sorted(self._known - {"id"}))
             raise DataError(f"no column is known to the schema, which has {known}")
 
-    def _pieces(self, table: pa.Table) -> list[Piece]:
-        size = piece_rows(self._question)
-        pieces = [
-            self._piece(table.slice(start, size), self._rows + start)
-            for start in range(0, len(table), size)
-        ]
+    def _piece(self, table: pa.Table) -> Piece:
+        first_row = self._rows
         self._rows += len(table)
-        return pieces
 
-    def _piece(self, table: pa.Table, first_row: int) -> Piece:
         def read(model: Model) -> tuple[Entities, Question]:
             return conform(table, model.bundle.labeler.schema, first_row), self._question
 
         return Piece(len(table), read, _write)
+
+
+class _Dictionaries:
+    """Of each dictionary the latest message, until a batch comes that may need it."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self._size = 0
+        self._untaken: dict[int, bytes] = {}
+
+    def keep(self, frame: Frame) -> None:
+        """Put a dictionary in the place of the one before it; raises DataError."""
+        size = len(frame.content)
+        self._size += size - self._sizes.get(frame.dictionary, 0)
+        if self._size > MESSAGE_LIMIT:
+            raise DataError(f"dictionaries may have {MESSAGE_LIMIT:,} bytes")
+        self._sizes[frame.dictionary] = size
+        self._untaken[frame.dictionary] = frame.content
+
+    def taken(self) -> Iterable[bytes]:
+        """The messages that have come since this was last asked."""
+        untaken, self._untaken = self._untaken, {}
+        return untaken.values()
+
+
+def _grouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """Neighbours that have up to so many rows together, and larger batches by themselves."""
+    some: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        if some and rows + batch.num_rows > size:
+            yield pa.Table.from_batches(some)
+            some, rows = [], 0
+        some.append(batch)
+        rows += batch.num_rows
+    if some:
+        yield pa.Table.from_batches(some)
 
 
 def _write(model: Model, entities: Entities, answers: Answers) -> bytes:

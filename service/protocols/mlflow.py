@@ -14,7 +14,8 @@ from models.registry import Model
 from service.answers import naming
 from service.bodies import body_of
 from service.engine import Engine
-from service.problems import invalid, problem
+from service.health import not_ready
+from service.problems import invalid
 from service.protocols.describing import SCORING_ERRORS
 from service.protocols.scoring import JSON, TABLES, Scoring
 
@@ -30,7 +31,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
     async def ping() -> Response:
         """A model serves."""
         if not engine.ready:
-            return problem(503, "no model serves yet")
+            return not_ready(engine)
         return PlainTextResponse("\n")
 
     @router.get("/version", response_class=PlainTextResponse)

@@ -1,7 +1,7 @@
 """Streams of JSON lines: an entity in each, and for each a line with its labels or its error."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -30,7 +30,7 @@ class JsonLines:
         self._rest = b""
         self._rows = 0
 
-    def cut(self, received: Sequence[bytes], last: bool) -> list[Piece]:
+    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Pieces of whole lines; raises DataError for a line that is too long."""
         *whole, rest = b"".join((self._rest, *received)).split(b"\n")
         self._rest = b"" if last else rest
@@ -38,19 +38,16 @@ class JsonLines:
             raise DataError(f"a line may have {LINE_LIMIT:,} bytes")
         found = [line for line in (*whole, *([rest] if last else [])) if line.strip()]
         size = piece_rows(self._question)
-        pieces = [
-            self._piece(found[start : start + size], self._rows + start)
-            for start in range(0, len(found), size)
-        ]
-        self._rows += len(found)
-        return pieces
+        for start in range(0, len(found), size):
+            yield self._piece(found[start : start + size])
 
     def failure(self, detail: str) -> bytes:
         """A line with an error and no id."""
         return orjson.dumps({"error": {"detail": detail}}) + b"\n"
 
-    def _piece(self, some: Sequence[bytes], first_row: int) -> Piece:
-        question = self._question
+    def _piece(self, some: Sequence[bytes]) -> Piece:
+        question, first_row = self._question, self._rows
+        self._rows += len(some)
         return Piece(len(some), lambda model: (_read(model, some, first_row), question), _write)
 
 

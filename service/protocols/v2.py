@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import fastapi
 import pydantic
-from fastapi import Header, Request, Response
+from fastapi import Depends, Header, Request, Response
 
 from entities.errors import ModelNotFoundError
 from entities.tables import Entities
@@ -14,7 +14,8 @@ from models.registry import Model
 from service.bodies import body_of
 from service.compression import compressed
 from service.engine import Engine
-from service.problems import invalid, problem
+from service.health import not_ready
+from service.problems import invalid
 from service.protocols.describing import INFERENCE_ERRORS
 from service.protocols.inference import OUTPUTS, SHAPES, Inference, inputs_of, name_of
 
@@ -23,6 +24,19 @@ INFER_VERSION = "/v2/models/{name}/versions/{number}/infer"
 HEADER_SIZE = "Inference-Header-Content-Length"
 """How many bytes of a body are JSON; the others are binary tensors."""
 HeaderSize = Annotated[int | None, Header(alias=HEADER_SIZE, ge=0)]
+_VERSIONED: dict[str, Any] = {
+    "parameters": [{"name": "number", "in": "path", "required": True, "schema": {"type": "string"}}]
+}
+"""What the description of a path has beside that of the same path without a version."""
+
+
+def _number(request: Request) -> str | None:
+    number: str | None = request.path_params.get("number")
+    return number
+
+
+Number = Annotated[str | None, Depends(_number)]
+"""The version that a path asks for, if it does."""
 Encodings = Annotated[str, Header(alias="Accept-Encoding", include_in_schema=False)]
 
 
@@ -32,12 +46,12 @@ def inference(engine: Engine) -> fastapi.APIRouter:
     router.include_router(_health(engine))
     router.include_router(_model(engine))
 
-    @router.post(INFER_VERSION, response_model=None)
+    @router.post(INFER_VERSION, response_model=None, openapi_extra=_VERSIONED)
     @router.post(INFER, response_model=None)
     async def infer(
         request: Request,
         name: str,
-        number: str | None = None,
+        number: Number,
         header_size: HeaderSize = None,
         accepted: Encodings = "",
     ) -> Response:
@@ -93,7 +107,7 @@ def _health(engine: Engine) -> fastapi.APIRouter:
     async def ready() -> dict[str, bool] | Response:
         """A model serves."""
         if not engine.ready:
-            return problem(503, "no model serves yet")
+            return not_ready(engine)
         return {"live": True, "ready": True}
 
     return router
@@ -102,9 +116,9 @@ def _health(engine: Engine) -> fastapi.APIRouter:
 def _model(engine: Engine) -> fastapi.APIRouter:
     router = fastapi.APIRouter(prefix="/v2/models/{name}")
 
-    @router.get("/versions/{number}")
+    @router.get("/versions/{number}", openapi_extra=_VERSIONED)
     @router.get("")
-    async def describe(name: str, number: str | None = None) -> dict[str, Any]:
+    async def describe(name: str, number: Number) -> dict[str, Any]:
         """The tensors that the model takes and gives; all inputs are optional."""
         model = _check(engine.model, name, number)
         inputs = inputs_of(model.bundle.labeler.schema)
@@ -122,13 +136,13 @@ def _model(engine: Engine) -> fastapi.APIRouter:
             ],
         }
 
-    @router.get("/versions/{number}/ready", response_model=None)
+    @router.get("/versions/{number}/ready", response_model=None, openapi_extra=_VERSIONED)
     @router.get("/ready", response_model=None)
-    async def ready(name: str, number: str | None = None) -> dict[str, Any] | Response:
+    async def ready(name: str, number: Number) -> dict[str, Any] | Response:
         """The model serves."""
         model = _check(engine.model, name, number)
         if not engine.ready:
-            return problem(503, "no model serves yet")
+            return not_ready(engine)
         return {"name": name_of(model), "ready": True}
 
     return router

@@ -15,8 +15,8 @@ import pytest
 
 import labelwright
 from entities.errors import LabelwrightError
-from labelwright import checkup
-from labelwright.checkup import PYTHONS, Finding, Status, granted_cpus, measured
+from labelwright import checkup, processors
+from labelwright.checkup import PYTHONS, Finding, Status, measured
 from labelwright.commands import doctor
 from models.labeler import Labeler
 
@@ -230,41 +230,13 @@ def test_folders_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert done.stdout.strip() == "cannot be written to (Permission denied)"
 
 
-@pytest.mark.parametrize(
-    ("membership", "files", "granted"),
-    [
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n"}, None),
-        ("0::/a/b\n", {"a/b/cpu.max": "150000 100000\n"}, 1.5),
-        ("0::/a/b\n", {"a/cpu.max": "50000 100000\n", "a/b/cpu.max": "max 100000\n"}, 0.5),
-        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2.0),
-        ("0::/not/seen\n", {"cpu.max": "200000 100000\n"}, 2.0),
-        (
-            "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n0::/\n",
-            {"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "100000\n"},
-            0.25,
-        ),
-        ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ("", {}, None),
-    ],
-)
-def test_the_time_that_control_groups_grant(
-    membership: str, files: dict[str, str], granted: float | None, tmp_path: Path
-) -> None:
-    (tmp_path / "membership").write_text(membership)
-    for name, text in files.items():
-        file = tmp_path / "groups" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    assert granted_cpus(tmp_path / "groups", tmp_path / "membership") == granted
-
-
-def test_too_little_time_is_a_warning(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+def test_threads_are_no_more_than_is_granted(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     without_models(monkeypatch)
-    monkeypatch.setattr(checkup, "granted_cpus", lambda: 0.5)
-    threads = found()["threads"]
-    assert threads.status is Status.WARN
-    assert "0.5" in threads.finding
-    assert threads.remedy == "give --threads 1"
+    monkeypatch.setattr(processors, "granted_cpus", lambda: 0.5)
+    monkeypatch.setattr(processors, "allowed", lambda: 4)
+    assert found()["threads"] == Finding(
+        "threads", Status.OK, "1 of 4, as the control group grants", ""
+    )
 
 
 def test_a_numba_cache_that_is_not_where_it_should_be(

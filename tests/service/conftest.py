@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models.registry import Model
+from service.serving import Serving
+from tests.service.registered import serving_of
+
 if TYPE_CHECKING:
     from tests.conftest import World
 
@@ -14,3 +18,19 @@ def bundle(world: "World") -> Path:
     """The bundle folder of the shared world's model."""
     (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
     return manifest.parent
+
+
+@pytest.fixture(scope="module")
+def serving(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Serving:
+    """The shared world's model, taken into service in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(world.home))
+        serving = serving_of(world.uri, tmp_path_factory.mktemp("state"))
+        serving.load()
+        return serving
+
+
+@pytest.fixture(scope="module")
+def model(serving: Serving) -> Model:
+    """The model of `serving`."""
+    return serving.model

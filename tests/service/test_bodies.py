@@ -1,17 +1,26 @@
 """What is taken from a caller: compressed bodies, limits, and how slowly they may come."""
 
+import asyncio
 import gzip
 import socket
 import threading
 import time
+import tracemalloc
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
-from service.bodies import BODY_LIMIT
+from entities.errors import OverloadedError
+from service.bodies import BODY_LIMIT, body_of, inflated
 from service.connections import HEAD_SECONDS
+from service.engine import Engine
 from tests.processes import Service
+from tests.service.registered import serving_of
 from tests.service.test_app import PLACES, ask, begin_request, body, connected, problem_of
 from tests.service.test_stopping import everything
 
@@ -73,6 +82,56 @@ def test_what_cannot_be_inflated_is_refused(
     if status == 415:
         assert response.headers["accept-encoding"] == "gzip, deflate"  # RFC 9110, 15.5.16
     assert ask(client, PLACES)["results"]  # on the same connection
+
+
+def test_members_of_a_compressed_body_take_time_in_proportion_to_it() -> None:
+    members = gzip.compress(b"") * 200_000 + gzip.compress(body())
+    began = time.thread_time()
+    assert inflated(members, "gzip") == body()
+    assert time.thread_time() - began < 5
+
+
+@pytest.fixture
+def engine(bundle: Path, tmp_path: Path) -> Iterator[Engine]:
+    """An engine whose model is not loaded, which takes bodies all the same."""
+    engine = Engine(serving_of(str(bundle), tmp_path))
+    yield engine
+    engine.close()
+
+
+def held(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
+    """Bytes that are counted, and that are there, while a request is worked on."""
+    scope = {"type": "http", "headers": [(b"content-encoding", coding.encode())]}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content}
+
+    async def work() -> tuple[int, int]:
+        async with body_of(Request(scope, receive), engine):
+            return engine.backlog.held, tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        return asyncio.run(work())
+    finally:
+        tracemalloc.stop()
+        assert engine.backlog.held == 0
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_a_body_is_held_once_and_counted_as_it_is_meant(engine: Engine, coding: str) -> None:
+    whole = b" " * (BODY_LIMIT // 2)
+    counted, there = held(engine, gzip.compress(whole) if coding == "gzip" else whole, coding)
+    assert counted == len(whole)
+    assert there < 1.5 * len(whole)
+
+
+def test_small_bodies_that_mean_much_count_as_much(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.bodies.HELD_LIMIT", BODY_LIMIT // 4)
+    with pytest.raises(OverloadedError):
+        held(engine, gzip.compress(b" " * (BODY_LIMIT // 2)), "gzip")
 
 
 def test_json_is_nested_as_deep_as_is_said(client: httpx.Client) -> None:

@@ -1,8 +1,10 @@
 """`/v1/feedback` as its users meet it: one real process, asked over HTTP."""
 
+import contextlib
 import datetime
 import io
 import json
+import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from entities.corrections import CORRECTIONS
+from tests.conftest import World
 from tests.processes import Service
 
 pytest_plugins = ["tests.worlds"]
@@ -164,6 +167,33 @@ def test_bodies_and_parameters_that_are_none_are_refused(client: httpx.Client) -
     refused(client.post("/v1/feedback", content=b" " * ((16 << 20) + 1)), 413, "bytes")
     refused(client.delete("/v1/feedback"), 422, "entity_id")
     refused(give(client, "x" * 201, entity=place(), added=["a"]), 422, "idempotency")
+
+
+def test_what_is_nested_deeply_and_not_known_is_passed_over(client: httpx.Client) -> None:
+    depth = 1_000
+    body = '{"added": ["a"], "entity": {"name": "Deep", "unknown": %s}}'
+    content = body % ("[" * depth + "]" * depth)
+    assert taken(client.post("/v1/feedback", content=content))["entity_id"]
+
+
+def test_a_database_that_keeps_callers_waiting_costs_nobody_else_time(
+    client: httpx.Client, world: World
+) -> None:
+    taken(give(client, entity=place(), added=["a"]))
+    body = {"entity": place(), "added": ["a"]}
+    headers = {"X-Request-Timeout": "1", "Idempotency-Key": "kept in the end"}
+    file = world.home / "corrections.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with ThreadPoolExecutor(50) as pool:
+            tries = [
+                pool.submit(client.post, "/v1/feedback", json=body, headers=headers, timeout=60)
+                for _ in range(50)
+            ]
+            assert client.get("/metrics", timeout=10).status_code == 200
+            for one in tries:
+                refused(one.result(), 503, "in time")
+    assert taken(give(client, headers["Idempotency-Key"], **body))["entity_id"]
 
 
 def test_it_is_described_by_openapi(client: httpx.Client) -> None:

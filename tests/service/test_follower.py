@@ -1,6 +1,8 @@
 """What the follower tells the workers, and what fetching a model can run into."""
 
+import dataclasses
 import resource
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +10,7 @@ import pytest
 
 from models.bundle import verify
 from models.registry import fetch, forget, is_alias, locate
-from service.following import Follower, Following
+from service.following import KEPT, Follower, Following
 from service.state import CHALLENGER, CHAMPION, Routing, State, recall, recalled_uris, remember
 from tests.processes import FirstVisit, environment, spawn
 from tests.service.registered import NAME, RENAMED, SOUND, URI, Registry, registry
@@ -23,6 +25,31 @@ pytest_plugins = ["tests.worlds"]
 def models(bundle: Path, home: Path, first_visit: FirstVisit) -> Registry:
     """A registry in the state folder of this process."""
     return registry(bundle, home, first_visit.home / "mlflow.db")
+
+
+@dataclasses.dataclass(frozen=True)
+class Remote:
+    """A registry whose versions have to be copied to the cache, from runs of their own."""
+
+    registry: Registry
+    versions: tuple[str, ...]
+
+    @property
+    def cached(self) -> int:
+        """How many bundles the cache holds."""
+        return len(list((self.registry.home / "cache").iterdir()))
+
+
+@pytest.fixture
+def remote(models: Registry, bundle: Path) -> Remote:
+    client, artifacts = models.client, models.home / "artifacts"
+    experiment = client.create_experiment("remote", artifact_location=artifacts.as_uri())
+    versions = []
+    for _ in range(KEPT + 3):
+        run_id = client.create_run(experiment).info.run_id
+        shutil.copytree(bundle, artifacts / run_id / "artifacts" / "model")
+        versions.append(client.create_model_version(NAME, f"runs:/{run_id}/model").version)
+    return Remote(models, tuple(map(str, versions)))
 
 
 @pytest.fixture
@@ -70,6 +97,35 @@ def test_a_model_that_finds_no_room_is_refused_until_there_is_one(
     state = follower.look()
     assert state.models[CHAMPION].source.version == RENAMED
     assert not state.refusals
+
+
+def test_the_last_good_model_stays_in_the_cache_whatever_is_refused_after_it(
+    remote: Remote, tmp_path: Path
+) -> None:
+    good, *refused = remote.versions
+    remote.registry.point(good)
+    follower = Follower(Following(URI), tmp_path)
+    served = follower.begin().models[CHAMPION]
+    remember(served)  # as a worker does that serves it; it refuses all that follow
+    for version in refused:
+        remote.registry.point(version)
+        assert follower.look().models[CHAMPION].source.version == version
+    assert recall(URI) == served
+    verify(served.folder)
+    assert remote.cached == KEPT + 2
+
+
+def test_a_role_forgets_no_model_that_the_other_one_needs(remote: Remote, tmp_path: Path) -> None:
+    remote.registry.point(remote.versions[0])
+    follower = Follower(Following(URI, Routing(shadow=True)), tmp_path)
+    follower.begin()
+    for version in remote.versions:
+        remote.registry.point(version, "challenger")
+        state = follower.look()
+        for role in (CHAMPION, CHALLENGER):
+            verify(state.models[role].folder)
+    assert state.models[CHAMPION].source.version == remote.versions[0]
+    assert remote.cached == KEPT + 2
 
 
 def test_a_full_disk_while_fetching_is_called_so_and_leaves_nothing(

@@ -1,6 +1,8 @@
 """Requests that come together: labelled together, apart from one another, and in time."""
 
 import asyncio
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -15,32 +17,19 @@ from entities.errors import OverloadedError, RequestError
 from entities.tables import Entities, from_records
 from models.decisions import Answers, Question
 from models.registry import Model
+from service.answers import EXPLAINED_COST, Labels
 from service.backlog import BATCH_ROWS, Backlog, Job
+from service.connections import SOON
 from service.engine import Engine
-from service.notes import NOTE, Note
+from service.notes import NOTE, STAGES, Note
 from service.serving import Serving
-from tests.conftest import World
-from tests.service.registered import serving_of
+from tests.processes import HOST, Service
 from tests.service.test_app import PLACES, ask, body, problem_of
 
 pytest_plugins = ["tests.worlds"]
 PATIENCE = 60.0
 
 Asked = tuple[Entities, Question]
-
-
-@pytest.fixture(scope="module")
-def serving(world: World, tmp_path_factory: pytest.TempPathFactory) -> Serving:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELWRIGHT_HOME", str(world.home))
-        serving = serving_of(world.uri, tmp_path_factory.mktemp("state"))
-        serving.load()
-        return serving
-
-
-@pytest.fixture(scope="module")
-def model(serving: Serving) -> Model:
-    return serving.model
 
 
 class Busy:
@@ -101,7 +90,7 @@ def labels(model: Model, entities: Entities, answers: Answers) -> list[tuple[str
 
 
 async def idle(engine: Engine) -> None:
-    """Wait until nothing is counted as work any more: answers are given a moment before."""
+    """Wait until nothing is counted as work any more."""
     async with asyncio.timeout(PATIENCE):
         while engine.backlog.cost:
             await asyncio.sleep(0.001)
@@ -131,6 +120,33 @@ def test_small_requests_that_wait_together_are_labelled_together(
         assert await asyncio.gather(*waiting) == [alone(model, name) for name in names]
         assert len({stage for note in notes for stage in note.stages if stage.name == "label"}) == 1
         await idle(busy.engine)
+
+    run(scenario())
+
+
+def test_all_rows_of_a_note_are_counted_once_and_its_stages_are_bounded(
+    serving: Serving,
+) -> None:
+    wrong = Question(policy="no such")
+
+    async def scenario() -> None:
+        busy, note = Busy(serving), Note("")
+        await busy.hold()
+        NOTE.set(note)
+        together = [
+            asyncio.create_task(busy.engine.label(asking("Bar", asked), labels, 1, due()))
+            for asked in (None, None, wrong, wrong)
+        ]
+        await asyncio.sleep(0)
+        await busy.release()
+        *_, failed, alone_too = await asyncio.gather(*together, return_exceptions=True)
+        assert isinstance(failed, RequestError)
+        assert isinstance(alone_too, RequestError)
+        assert note.rows == 4
+        for _ in range(STAGES):
+            await busy.engine.label(asking("Bar"), labels, 1, due())
+        assert note.rows == 4 + STAGES
+        assert len(note.stages) == STAGES
 
     run(scenario())
 
@@ -214,6 +230,42 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
     run(scenario())
 
 
+def test_room_is_kept_for_what_is_on_its_way_until_it_is_known() -> None:
+    backlog = Backlog()
+    assert not backlog.hopeless(1_000, 0.5)  # an idle service tries
+    coming = [backlog.expect(1_000) for _ in range(8)]
+    assert backlog.hopeless(1_000, 0.5)
+    with pytest.raises(OverloadedError):
+        backlog.admit(1_000, due(0.5))
+    for one in coming * 2:
+        one.release()
+    assert backlog.coming == 0
+    assert not backlog.hopeless(1_000, 0.5)
+
+
+def test_who_announces_much_and_sends_nothing_blocks_nobody(
+    client: httpx.Client, service: Service
+) -> None:
+    head = (
+        b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: 60\r\n"
+        b"Content-Length: 99000\r\n\r\n"
+    )
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            silent = stack.enter_context(socket.create_connection((HOST, service.port)))
+            silent.sendall(head)
+        time.sleep(3 * SOON)
+        client.headers["X-Request-Timeout"] = "5"
+        assert ask(client, PLACES, top_k=1)["results"]
+
+
+def test_only_what_is_explained_is_counted_as_such() -> None:
+    plain, explained = (
+        Labels(b'{"entities": [{}, {}], "explain": %b}' % said) for said in (b"false", b"true")
+    )
+    assert (plain.rows, explained.rows) == (2, 2 * EXPLAINED_COST)
+
+
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=30))
 def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None:
@@ -274,6 +326,39 @@ def test_a_deadline_that_cannot_be_met_is_refused_with_the_time_to_come_back(
 def test_a_timeout_that_is_none_is_refused(client: httpx.Client, given: str) -> None:
     response = client.post("/v1/labels", content=body(), headers={"X-Request-Timeout": given})
     assert problem_of(response)["status"] == 400
+
+
+def test_what_is_refused_at_its_head_is_told_in_the_dialect_of_its_path(
+    client: httpx.Client,
+) -> None:
+    many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
+    told = {
+        "/v1/labels": {"type", "title", "status", "detail"},
+        "/v2/models/small/infer": {"error"},
+        "/invocations": {"error_code", "message"},
+    }
+
+    async def scenario() -> None:
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=PATIENCE) as caller:
+            busy = [asyncio.create_task(caller.post("/v1/labels", content=many)) for _ in range(40)]
+            for path, members in told.items():
+                answer = await refused_at_its_head(caller, path)
+                assert set(answer.json()) == members
+                assert "default-src" in answer.headers["content-security-policy"]
+                assert int(answer.headers["retry-after"]) >= 1
+            await asyncio.gather(*busy)
+
+    run(scenario())
+
+
+async def refused_at_its_head(caller: httpx.AsyncClient, path: str) -> httpx.Response:
+    """The first refusal that no more was done for than necessary: it has no id."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        answer = await caller.post(path, content=b"{}", headers={"X-Request-Timeout": "0.01"})
+        if answer.status_code == 503 and "x-request-id" not in answer.headers:
+            return answer
+    raise AssertionError(f"{path}: nothing was refused")
 
 
 def test_health_answers_while_there_is_too_much_to_do(client: httpx.Client) -> None:

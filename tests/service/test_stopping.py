@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.worlds"]
 
+READY = ("/readyz", "/v2/health/ready", "/ping", "/health")
+"""Where those who send requests ask whether to."""
+
 
 @pytest.fixture(scope="module")
 def bundle(world: "World") -> Path:
@@ -32,7 +35,7 @@ def bundle(world: "World") -> Path:
 class Stopped:
     """What was said by a service that was told to stop while it read a request, and its end."""
 
-    ready: httpx.Response
+    ready: list[httpx.Response]
     response: bytes
     code: int
     seconds: float
@@ -55,7 +58,7 @@ def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     ):
         begin_request(caller, body())
         service.process.send_signal(signal.SIGTERM)
-        ready = client.get("/readyz")
+        ready = [client.get(path) for path in READY]
         while "Shutting down" not in service.log.read_text():
             time.sleep(0.05)
         caller.sendall(body())
@@ -66,8 +69,10 @@ def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
 
 
 def test_it_is_not_ready_any_more_as_soon_as_it_is_told_to_stop(stopped: Stopped) -> None:
-    assert stopped.ready.status_code == 503
-    assert stopped.ready.headers["connection"] == "close"  # that the next request goes elsewhere
+    for ready in stopped.ready:
+        assert ready.status_code == 503
+        assert "stopping" in ready.text
+        assert ready.headers["connection"] == "close"  # that the next request goes elsewhere
 
 
 def test_a_request_that_is_under_way_is_answered_before_the_service_stops(

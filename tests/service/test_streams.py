@@ -1,10 +1,14 @@
 """Streams as clients meet them: rows go and labels come over one connection."""
 
+import asyncio
 import contextlib
+import gc
 import io
 import json
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,10 +16,18 @@ import httpx
 import psutil
 import pyarrow as pa
 import pytest
+from starlette.requests import Request
 
-from entities.errors import ServiceError
+from entities.errors import DataError, ServiceError
 from labelwright import Client
-from tests.processes import HOST, Service
+from models.decisions import Question
+from models.registry import Model
+from service.backlog import BATCH_ROWS
+from service.engine import Engine
+from service.protocols.ndjson import JsonLines
+from service.serving import Serving
+from service.streams import STREAMS, Piece, StreamingAnswer
+from tests.processes import HOST, PATIENCE, Service
 
 pytest_plugins = ["tests.worlds"]
 
@@ -114,14 +126,38 @@ def test_memory_stays_flat_and_a_slow_reader_makes_a_slow_sender(
             sent += 1
             yield batch
 
+    for _ in labels.label_batches(many(), top_k=50):
+        pass  # what is kept once is kept by now
+    before, sent = process.memory_info().rss, 0
     answers = labels.label_batches(many(), top_k=50)
     rows = next(answers).num_rows
-    before = process.memory_info().rss
     threading.Event().wait(1.0)
     assert sent < batches  # nobody takes the answers
     rows += sum(answer.num_rows for answer in answers)
     assert rows == batches * len(names)
     assert process.memory_info().rss - before < 40 << 20
+
+
+def test_a_few_bytes_that_stand_for_many_rows_take_no_memory(
+    client: httpx.Client, service: Service
+) -> None:
+    process = psutil.Process(service.process.pid)
+    sink = io.BytesIO()
+    batch = pa.record_batch({"name": pa.nulls(1 << 20)})
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(2_000):
+            writer.write_batch(batch)
+    kind = {"Content-Type": ARROW}
+    before = process.memory_info().rss
+    with client.stream("POST", "/v1/labels", content=sink.getvalue(), headers=kind) as answer:
+        parts = answer.iter_bytes()
+        for _ in range(10):
+            assert next(parts)
+        assert process.memory_info().rss - before < 200 << 20
+    deadline = time.monotonic() + PATIENCE
+    while _figure(client, "labelwright_queue_rows"):  # who has gone away is not answered on
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_line_that_is_not_json_costs_its_neighbours_nothing(client: httpx.Client) -> None:
@@ -174,6 +210,121 @@ def test_a_stream_that_cannot_be_read_is_refused(
     response = stream(client, kind, content, **question)
     assert response.status_code == 422
     assert words in response.json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+@pytest.mark.parametrize("kind", [NDJSON, ARROW])
+def test_a_stream_is_sent_as_it_is(client: httpx.Client, kind: str, coding: str) -> None:
+    headers = {"Content-Type": kind, "Content-Encoding": coding}
+    refused = client.post("/v1/labels", content=b"{}", headers=headers)
+    assert refused.status_code == 415
+    assert refused.headers["accept-encoding"] == "identity"
+    assert refused.json()["detail"] == "a stream is sent as it is"
+
+
+def test_a_stream_may_say_that_it_is_sent_as_it_is(client: httpx.Client) -> None:
+    headers = {"Content-Type": NDJSON, "Content-Encoding": "identity"}
+    answer = client.post("/v1/labels", content=b'{"name": "Bar"}', headers=headers)
+    assert answer.json()["labels"]
+
+
+def test_all_rows_of_a_stream_are_counted(service: Service) -> None:
+    """Each row waits for the answer to the one before, so that each is a piece."""
+    answered = threading.Semaphore(1)
+
+    def one_by_one() -> Iterator[dict[str, Any]]:
+        for number in range(5):
+            assert answered.acquire(timeout=30)
+            yield {"name": f"Pizza {number}"}
+
+    name = "stream-of-five"
+    labels = Client(service.url, headers={"X-Request-Id": name})
+    for batch in labels.label_batches(pa.RecordBatch.from_pylist([row]) for row in one_by_one()):
+        assert batch.num_rows == 1
+        answered.release()
+    deadline = time.monotonic() + PATIENCE
+    while not (said := [line for line in service.log.read_text().splitlines() if name in line]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [json.loads(line)["rows"] for line in said] == [5]
+
+
+def test_there_are_so_many_streams_at_a_time(client: httpx.Client, service: Service) -> None:
+    begun = (
+        f"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: {NDJSON}\r\n"
+        'Transfer-Encoding: chunked\r\n\r\n12\r\n{"name": "Kiosk"}\n\r\n'
+    ).encode()
+    deadline = time.monotonic() + PATIENCE
+    while _figure(client, "labelwright_requests_under_way") > 1:  # those of other tests
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(STREAMS):
+            sender = stack.enter_context(socket.create_connection((HOST, service.port), timeout=60))
+            sender.sendall(begun)
+            assert sender.recv(15) == b"HTTP/1.1 200 OK"
+        shed = _figure(client, "labelwright_shed_total")
+        refused = stream(client, NDJSON, b'{"name": "Bar"}')
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert _figure(client, "labelwright_shed_total") == shed + 1
+        single = client.post("/v1/labels", json={"entities": PLACES})
+        assert single.status_code == 200
+    while stream(client, NDJSON, b'{"name": "Bar"}').status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _figure(client: httpx.Client, name: str) -> float:
+    found = client.get("/metrics").text.splitlines()
+    (line,) = (line for line in found if line.startswith(f"{name} "))
+    return float(line.split()[-1])
+
+
+class Failing(JsonLines):
+    """All pieces fail, the first after the others have begun to."""
+
+    def __init__(self) -> None:
+        super().__init__(Question())
+        self._begun = threading.Semaphore(0)
+
+    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
+        """Three pieces."""
+        for read in (self._late, self._early, self._early):
+            yield Piece(2 * BATCH_ROWS, read, lambda *_: b"")
+
+    def _late(self, model: Model) -> Any:
+        for _ in range(2):
+            assert self._begun.acquire(timeout=60)
+        raise DataError("the first")
+
+    def _early(self, model: Model) -> Any:
+        self._begun.release()
+        raise DataError("secret")
+
+
+def test_what_fails_unseen_is_not_logged(serving: Serving) -> None:
+    told: list[dict[str, Any]] = []
+    others = set(threading.enumerate())
+    engine = Engine(serving, threads=2)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+        request = Request({"type": "http", "headers": []}, receive)
+        answer = StreamingAnswer(request, engine, Failing())
+        with pytest.raises(DataError, match="the first"):
+            await answer.begin()
+
+    asyncio.run(scenario())
+    engine.close()
+    for thread in set(threading.enumerate()) - others:
+        if thread.name.startswith("compute-"):
+            thread.join(PATIENCE)  # it holds the last exception, and that the tasks
+    gc.collect()
+    assert not told
 
 
 def test_a_stream_that_breaks_off_never_looks_whole(client: httpx.Client) -> None:

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from service.server import WORKER_SECONDS
 from tests.processes import PATIENCE, FirstVisit, Service, environment, serving
 from tests.service.registered import RENAMED, SOUND, URI, Registry, registry
 
@@ -108,16 +109,29 @@ def test_a_killed_worker_costs_its_clients_a_connection_and_is_replaced(workers:
     assert len(pids(workers)) == 2
 
 
+def test_who_dies_while_it_is_asked_whether_it_lives_is_replaced_at_once(workers: Service) -> None:
+    before = pids(workers)
+    victim = min(before)
+    os.kill(victim, signal.SIGSTOP)
+    time.sleep(2)  # the supervisor asks every half second, and now waits for an answer
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    while len(pids(workers) - {victim}) < 2:
+        assert time.monotonic() < killed + WORKER_SECONDS / 2
+        time.sleep(0.2)
+
+
 def test_every_worker_takes_the_new_model(workers: Service, models: Registry) -> None:
     for version in (RENAMED, SOUND):
         models.point(version)
         _await_versions(workers, {version})
 
 
-def test_no_worker_imports_mlflow_or_pandas(workers: Service) -> None:
+def test_no_worker_imports_mlflow_pandas_or_scipy(workers: Service) -> None:
     for pid in pids(workers):
         files = [file.path for file in psutil.Process(pid).memory_maps()]
-        assert not [path for path in files if "/pandas/" in path or "/_upb/" in path]
+        foreign = ("/pandas/", "/scipy/linalg/", "/_upb/")  # the last one is of MLflow
+        assert not [path for path in files if any(part in path for part in foreign)]
 
 
 def test_workers_end_with_their_supervisor(bundle: Path, tmp_path: Path) -> None:
