@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from entities.tables import Entities, from_records
 from models.decisions import Question
 from models.features import FeatureRows
+from models.instructions import LANES
 from models.labeler import Labeler, proposed
 from models.linear import LinearStage
 from models.trees import new_workspace, walk
@@ -51,7 +52,9 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
         labeler.linear, labeler.implications, some, labeler.decisions.candidates
     )
     pairs = labeler.pairs(some, scores, chosen)
-    by_feature, raw = np.ascontiguousarray(pairs.T), np.empty(len(pairs))
+    idle = -len(pairs) % LANES
+    lanes = np.ascontiguousarray(np.pad(pairs.T, ((0, 0), (0, idle))))
+    raw = np.empty(len(pairs))
     forest = labeler.reranker.forest
     work = new_workspace(forest)
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
@@ -73,7 +76,7 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
     yield Timed(
         "trees on the candidates",
         OWN,
-        best(lambda: walk(forest, by_feature, work, raw), len(few)),
+        best(lambda: walk(forest, lanes, work, raw), len(few)),
     )
     yield Timed(
         "trees on the candidates",

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from labelwright.__main__ import parser
+from service.access import keyring
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")
@@ -87,6 +88,23 @@ def test_what_is_mounted_or_named_is_there() -> None:
         budget["spec"]["selector"]["matchLabels"],
     ):
         assert selector == labels
+
+
+def test_what_cannot_be_made_again_lies_in_no_pod() -> None:
+    """Corrections lie in a database that the training reads as well, keys in a Secret."""
+    (settings,), (deployment,), (job,) = map(of_kind, ("ConfigMap", "Deployment", "CronJob"))
+    assert settings["data"]["LABELWRIGHT_CORRECTIONS"].startswith("postgresql://")
+    (service,) = deployment["spec"]["template"]["spec"]["containers"]
+    (training,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    for container in (service, training):
+        (password,) = container["env"]
+        assert password["name"] == "PGPASSWORD"
+        assert password["valueFrom"]["secretKeyRef"]["name"] == "labelwright"
+    assert parser().parse_args(training["args"][1:]).feedback is not None
+    (state,) = (at["mountPath"] for at in service["volumeMounts"] if at["name"] == "state")
+    (keys,) = (at for at in service["volumeMounts"] if at["name"] == "keys")
+    assert Path(keys["mountPath"]) == Path(state) / keyring().path.name
+    assert keys["readOnly"]
 
 
 def test_the_service_is_asked_where_it_answers_and_has_time_to_end() -> None:

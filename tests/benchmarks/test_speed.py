@@ -13,7 +13,7 @@ from benchmarks.growth import Grown, exponent, grown, with_features, with_labels
 from benchmarks.kernels import Timed, as_matrix, as_weights, one_record, stages
 from benchmarks.over_http import WAYS, Paced, Served, served, worker_bytes
 from benchmarks.perturbed import altered, perturbed, write_perturbed
-from benchmarks.speed import Labelled, Measured, document, slope, weight_bytes
+from benchmarks.speed import Labelled, Measured, Start, document, slope, weight_bytes
 from entities.tables import Entities, conform
 from models.labeler import Labeler
 from tests.conftest import World
@@ -95,7 +95,7 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
             [Paced(way, 1.0, 2.0) for way in WAY_NAMES],
             [Grown("scores", number, "labels", 2 * number) for number in (100, 400)],
             200 * 10**6,
-            0.9,
+            Start(0.4, 0.2, 0.3),
             3e10,
             3e4,
             120e6,
@@ -109,6 +109,7 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
     assert "- 2,000 rows a second, from the difference of the two files\n" in page
     assert "1,500 rows a second, 75% of the rate of whole files." in page
     assert "which are read at 15.0 GB a second (50%)" in page
+    assert "a new process answers in 0.90 s: it imports in 0.40 s, " in page
     assert "a third worker of the service takes 120 MB more" in page
     assert "| 32 | mlflow models serve | 1,440 | 2.0 |" in page
     assert "grow with the labels to the power of 1.00" in page

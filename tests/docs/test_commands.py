@@ -14,7 +14,19 @@ from tests.docs.pages import PAGES, ROOT, commands, inline
 from tests.docs.reference import REFERENCE
 from tests.docs.reference import commands as parsers
 
-OTHERS = {"docker", "git", "kubectl", "mlflow", "printf", "pip", "sudo", "zcat", "grep"}
+OTHERS = {
+    "docker",
+    "git",
+    "kubectl",
+    "mlflow",
+    "printf",
+    "pip",
+    "sudo",
+    "zcat",
+    "grep",
+    "tar",
+    "mkdir",
+}
 """Programs that are not ours."""
 OPTIONS_OF_OTHERS = {"--allowed-hosts", "--target", "--model"}
 TARGETS = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))

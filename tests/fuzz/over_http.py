@@ -14,6 +14,7 @@ from tests.processes import Service
 
 WAYS = {
     "json": ("/v1/labels", "application/json"),
+    "review": ("/v1/review", "application/json"),
     "ndjson": ("/v1/labels", "application/x-ndjson"),
     "arrow": ("/v1/labels", "application/vnd.apache.arrow.stream"),
     "v2": ("/v2/models/{name}/infer", "application/octet-stream"),

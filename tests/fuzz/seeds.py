@@ -65,6 +65,9 @@ SEEDS: dict[str, list[bytes]] = {
         json.dumps({"entities": PLACES, "top_k": 3, "only": ["*a*"]}).encode(),
         json.dumps({"entities": PLACES[:1], "explain": True, "min_precision": 0.8}).encode(),
     ],
+    "review": [
+        json.dumps({"entities": [{**PLACES[0], "labels": ["amenity=bar"]}, *PLACES[1:]]}).encode(),
+    ],
     "ndjson": ["\n".join(json.dumps(place) for place in PLACES).encode(), b'{"name":1}\n\n[]\nx'],
     "arrow": [arrow(), arrow(TABLE.select(["name"])), arrow(TABLE.slice(0, 0))],
     "v2": [json.dumps(HEADER).encode() + BINARY],

@@ -14,6 +14,7 @@ from service.protocols.arrow import ArrowStream
 from service.protocols.inference import Inference
 from service.protocols.ndjson import JsonLines
 from service.protocols.scoring import CSV, JSON, PARQUET, Scoring
+from service.review import reviewed
 from service.streams import Format, Piece
 
 REFUSALS = (LabelwrightError, pydantic.ValidationError)
@@ -38,12 +39,13 @@ def _v2(model: Model, body: bytes) -> object:
 def _streamed(form: Format, model: Model, body: bytes) -> object:
     """The body comes in two parts, cut where its length says."""
     middle = len(body) * 5 // 8
-    pieces = form.cut([body[:middle]], False) + form.cut([body[middle:]], True)
+    pieces = [*form.cut([body[:middle]], False), *form.cut([body[middle:]], True)]
     return [_answered(piece, model) for piece in pieces]
 
 
 TARGETS: Mapping[str, Target] = {
     "json": lambda model, body: _answered(Labels(body), model),
+    "review": lambda model, body: reviewed(body, model, model),
     "ndjson": lambda model, body: _streamed(JsonLines(Question()), model, body),
     "arrow": lambda model, body: _streamed(
         ArrowStream(Question(), model.bundle.labeler.schema), model, body

@@ -69,6 +69,27 @@ def press(pages: Pages, *keys: str) -> None:
     ActionChains(pages.browser).send_keys(*keys).perform()
 
 
+def hold(pages: Pages, path: str) -> None:
+    """Let requests to a path wait, as on a slow network, until they are released."""
+    pages.browser.execute_script(
+        "const send = fetch, [path] = arguments;"
+        "const free = new Promise((resolve) => { window.release = resolve; });"
+        "window.fetch = async (...given) => {"
+        "  if (given[0] === path) { window.held = true; await free; }"
+        "  return send(...given);"
+        "};",
+        path,
+    )
+
+
+def release(pages: Pages) -> None:
+    """Release them, and let the page do with the answers what it does."""
+    assert pages.browser.execute_script("return window.held")
+    pages.browser.execute_async_script(
+        "const [done] = arguments; release(); setTimeout(done, 1000);"
+    )
+
+
 def corrections(service: Service, folder: Path) -> list[dict[str, Any]]:
     """All corrections that the service has kept."""
     file = folder / "corrections.parquet"
@@ -128,6 +149,38 @@ def test_rows_are_taken_as_people_have_them(pages: Pages, rows: str) -> None:
     assert len(pages.browser.find_elements("css selector", ".results article")) == 2
 
 
+def parsed(pages: Pages, text: str) -> Any:
+    """What the page reads in a text: entities, or what it says is wrong."""
+    pages.open("try", "Type a name.")
+    return pages.browser.execute_async_script(
+        "const [text, done] = arguments;"
+        "import('/records.js').then(({parse}) => parse(text)).then(done, (e) => done(e.message));",
+        text,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "entities"),
+    [
+        ('name,city\nBar,Ulm\n12" Sub,Ulm\nPub,', [["Bar", "Ulm"], ['12" Sub', "Ulm"], ["Pub"]]),
+        ('name\tcity\n"Joe" Pizza\tUlm\nBar\tUlm', [['"Joe" Pizza', "Ulm"], ["Bar", "Ulm"]]),
+        ('name,city\n"Joe,Ulm\nBar,Ulm', [['"Joe', "Ulm"], ["Bar", "Ulm"]]),
+        ('name,city\n"Bar, ""Post""\n2",Ulm\n', [['Bar, "Post"\n2', "Ulm"]]),
+        ("\tname\tcity\n0\tBar\tUlm\n\n1\tPub\t\t\n", [["Bar", "Ulm"], ["Pub"]]),
+        ("name,city\rBar,Ulm\rPub,Ulm", [["Bar", "Ulm"], ["Pub", "Ulm"]]),
+    ],
+    ids=["inch", "copied", "unclosed", "quoted", "row_numbers", "old_line_ends"],
+)
+def test_no_row_of_cells_is_lost(pages: Pages, text: str, entities: list[list[str]]) -> None:
+    named = [dict(zip(("name", "city"), cells, strict=False)) for cells in entities]
+    assert parsed(pages, text) == named
+
+
+def test_a_row_with_cells_of_no_column_is_named(pages: Pages) -> None:
+    text = "name,city\nBar,Ulm\n\nJoe, Inc,Ulm\n"
+    assert parsed(pages, text) == "row 4 has more cells than there are columns"
+
+
 def test_a_hostile_name_stays_text(pages: Pages) -> None:
     pages.open("try", "Type a name.")
     typed(pages, "name", HOSTILE)
@@ -148,9 +201,12 @@ def test_what_is_wrong_is_said(pages: Pages) -> None:
 def test_a_review_by_keys_is_kept(pages: Pages, service: Service, tmp_path: Path) -> None:
     pages.open("review", "What is worth a glance?")
     typed(pages, "reviewer", "Ada")
-    typed(pages, "rows", "id,name,labels\nx1,Sparkasse Musterstadt,shop=bakery\nx2,Kiosk,\n")
+    typed(pages, "rows", "id,name,labels,lat,lon\nx1,Sparkasse Musterstadt,shop=bakery,,\n"
+          "x2,Kiosk,,,\nx3,Nowhere,,200,4\n")  # fmt: skip
     pages.click("Begin")
-    pages.wait_for("1 of 2", "Sparkasse Musterstadt", "given label disagrees")
+    pages.wait_for(
+        "1 of 2; 1 rows cannot be labelled", "Sparkasse Musterstadt", "given labels disagree"
+    )
     pages.keep("review")
     from selenium.webdriver.common.keys import Keys
 
@@ -165,6 +221,31 @@ def test_a_review_by_keys_is_kept(pages: Pages, service: Service, tmp_path: Path
     assert len(kept["confirmed"]) == len(kept["denied"]) == 1
     assert kept["confirmed"] == [kept["said"][0]["label"]]
     assert kept["model"]["name"] == "shops"
+
+
+def test_what_is_pressed_while_a_review_is_saved_is_about_no_other_entity(
+    pages: Pages, service: Service, tmp_path: Path
+) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    pages.open("review", "What is worth a glance?")
+    typed(pages, "reviewer", "Alan")
+    typed(pages, "rows", "id,name,labels\nz1,Sparkasse,shop=bakery\nz2,Kiosk,\nz3,Bar,\n")
+    pages.click("Begin")
+    pages.wait_for("1 of 3")
+    hold(pages, "v1/feedback")
+    press(pages, "a", Keys.ENTER, "s", "a", "r", "u", Keys.ENTER)
+    for button in pages.browser.find_elements("css selector", ".actions button, .verdicts button"):
+        ActionChains(pages.browser).move_to_element(button).click().perform()
+    assert "1 of 3" in pages.text()
+    release(pages)
+    pages.wait_for("2 of 3")
+    assert not pages.browser.find_elements("css selector", ".verdicts [aria-pressed=true]")
+    press(pages, "s")
+    pages.wait_for("3 of 3")
+    (kept,) = [row for row in corrections(service, tmp_path) if row["reviewer"] == "Alan"]
+    assert len([*kept["confirmed"], *kept["added"], *kept["denied"]]) == 1
 
 
 def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) -> None:
@@ -198,6 +279,20 @@ def test_the_model_tells_how_good_it_is(pages: Pages) -> None:
 
 
 # for everyone
+
+
+def test_a_page_that_is_late_replaces_no_newer_one(pages: Pages) -> None:
+    pages.open("review", "What is worth a glance?")
+    hold(pages, "v1/model/report")
+    for link in ("Model", "Try"):
+        pages.click(link)
+    pages.wait_for("Type a name.")
+    typed(pages, "name", "Sparkasse")
+    pages.wait_for("amenity=bank")
+    release(pages)
+    assert "micro-F1" not in pages.text()
+    field = pages.browser.find_element("css selector", "[name=name]")
+    assert field.get_attribute("value") == "Sparkasse"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
