@@ -13,9 +13,11 @@ import importlib.util
 import logging
 import os
 import socket
+import sys
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 PATIENCE = 10.0
-"""Seconds in which a cluster must let us connect."""
+"""Seconds in which a cluster must let us connect, and in which its threads here must end."""
 _SENT = pa.schema(
     [
         pa.field("first", pa.int64()),
@@ -58,8 +60,11 @@ def on_ray(address: str | None) -> Runner:
         total = count_rows(job.source)
         if not parts:
             return
-        with _connected(address, job.threads):
-            for first, done in _received(_labelled(work, parts, job.columns)):
+        with (
+            _connected(address, job.threads),
+            contextlib.closing(_received(_labelled(work, parts, job.columns))) as received,
+        ):
+            for first, done in received:
                 if first != skip:
                     raise EngineError(f"the cluster gave row {first:,} where {skip:,} comes next")
                 skip += len(done.records)
@@ -82,18 +87,32 @@ def _connected(address: str | None, threads: int) -> Iterator[None]:
 
     here = address is None and "RAY_ADDRESS" not in os.environ
     started: dict[str, Any] = {"num_cpus": threads, "include_dashboard": False} if here else {}
+    # what Ray says about its nodes is no answer of ours
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            ray.init(
+                "local" if here else address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **started,
+            )
+            with _ending_threads():
+                yield
+        except (ConnectionError, ray.exceptions.RayError) as error:
+            raise _ours(error) from error
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _ending_threads() -> Iterator[None]:
+    """Wait for threads that begin here: Ray ends a process with one that outlives its cluster."""
+    before = set(threading.enumerate())
     try:
-        ray.init(
-            "local" if here else address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **started,
-        )
         yield
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        raise _ours(error) from error
     finally:
-        ray.shutdown()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(PATIENCE)
 
 
 def _check_reachable(address: str) -> None:
@@ -190,9 +209,14 @@ def unpacked(sent: pa.LargeBinaryScalar) -> pa.Table:
         return stream.read_all()
 
 
-def _received(sent: "Dataset") -> Iterator[tuple[int, Done]]:
-    """The batches as they come, each with the row that it begins with."""
-    for block in sent.iter_batches(batch_size=None, batch_format="pyarrow"):
-        table = cast(pa.Table, block)
-        for first, warnings, records in zip(*table.columns, strict=True):
-            yield first.as_py(), Done(unpacked(records), None, warnings.as_py())
+def _received(sent: "Dataset") -> Generator[tuple[int, Done], None, None]:
+    """The batches as they come, each with the row that it begins with.
+
+    They are fetched by this thread: those of `iter_batches` go on when nobody listens any more.
+    """
+    import ray
+
+    for bundle in sent.iter_internal_ref_bundles():
+        for block in bundle.blocks:
+            for first, warnings, records in zip(*ray.get(block.ref).columns, strict=True):
+                yield first.as_py(), Done(unpacked(records), None, warnings.as_py())

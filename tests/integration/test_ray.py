@@ -1,53 +1,80 @@
 """Whole files on a Ray cluster of several nodes, each of which is processes of this machine."""
 
+import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from entities.locations import locate
-from models.registry import load_model
-from service.bulk import BulkReport, Job, label_file, on_threads
-from service.cluster import on_ray
+from tests.conftest import World
 from tests.integration.machines import need_package
+from tests.integration.on_ray import STOPPED
 from tests.processes import Said, environment, spawn
 
-if TYPE_CHECKING:
-    from ray.cluster_utils import Cluster
-
-    from tests.conftest import World
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parents[2]
 FILES, GROUPS = 40, 2
 PATIENCE = 300.0
 
 
+class Process:
+    """`tests.integration.on_ray`, which answers lines with lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def hear(self) -> str:
+        """The next line it says."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, "the process has ended"
+        return line.strip()
+
+    def say(self, line: str = "") -> None:
+        """Say a line to it."""
+        assert self.process.stdin
+        print(line, file=self.process.stdin, flush=True)
+
+    def ask(self, line: str = "") -> str:
+        """Say a line; returns what it answers."""
+        self.say(line)
+        return self.hear()
+
+
+@contextlib.contextmanager
+def running(world: World, *arguments: object) -> Iterator[Process]:
+    """A process that ends when nobody says anything to it any more."""
+    command = [sys.executable, "-m", "tests.integration.on_ray", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment(world.home), cwd=ROOT, text=True, stdin=pipe, stdout=pipe
+    ) as process:
+        yield Process(process)
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator["Cluster"]:
+def nodes(world: World) -> Iterator[Process]:
     """A head that does no work, and two nodes that do."""
     need_package("ray")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        yield cluster
-    finally:
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+    with running(world, "nodes") as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
-def folder(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
+def address(nodes: Process) -> str:
+    """Where the cluster listens."""
+    return nodes.hear()
+
+
+@pytest.fixture(scope="module")
+def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Parquet files of which one can be read in parts; rows without ids, and a rejected one."""
     folder = tmp_path_factory.mktemp("rows")
     table = pq.read_table(world.data).drop_columns(["labels"])
@@ -64,14 +91,14 @@ def folder(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def here(world: "World", folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def here(world: World, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The answers of one process."""
     target = tmp_path_factory.mktemp("here") / "out.parquet"
     assert label(world, folder, target).code == 0
     return target
 
 
-def label(world: "World", source: object, target: Path, *more: object) -> Said:
+def label(world: World, source: object, target: Path, *more: object) -> Said:
     question = ("label", source, target, "--model", world.uri, *more)
     return spawn(*question, environment=environment(world.home), timeout=PATIENCE)
 
@@ -82,9 +109,9 @@ def rejects(target: Path) -> list[Any]:
 
 
 def test_a_cluster_gives_the_answers_of_one_process(
-    cluster: "Cluster", world: "World", folder: Path, here: Path, tmp_path: Path
+    address: str, world: World, folder: Path, here: Path, tmp_path: Path
 ) -> None:
-    target, engine = tmp_path / "out.parquet", ("--engine", f"ray={cluster.address}")
+    target, engine = tmp_path / "out.parquet", ("--engine", f"ray={address}")
     said = label(world, folder, target, *engine)
     assert said.code == 0, said.err
     assert len(said.err.splitlines()) == 1, said.err
@@ -96,54 +123,35 @@ def test_a_cluster_gives_the_answers_of_one_process(
 
 
 def test_a_node_that_is_killed_loses_and_repeats_nothing(
-    cluster: "Cluster", trained: None, world: "World", folder: Path, here: Path, tmp_path: Path
-) -> None:
-    job = Job(locate(folder), locate(tmp_path / "out.parquet"))
-    victim = cluster.add_node(num_cpus=1)
-    killed: list[float] = []
-
-    def kill(rows: int, share: float | None) -> None:
-        if not killed:
-            killed.append(share or 1)
-            cluster.remove_node(victim, allow_graceful=False)
-
-    bundle = load_model(world.uri).bundle
-    report = label_file(bundle, job, kill, on_ray(cluster.address))
-    assert killed[0] < 0.1
-    assert report == BulkReport(pq.read_table(here).num_rows, len(rejects(here)))
-    assert (tmp_path / "out.parquet").read_bytes() == here.read_bytes()
-
-
-@pytest.fixture
-def trained(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shared world as the environment of this process."""
-    monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-class _StoppedError(Exception):
-    """Stops work on the way."""
-
-
-def test_work_that_was_stopped_is_gone_on_with_by_either_engine(
-    cluster: "Cluster", trained: None, world: "World", folder: Path, here: Path, tmp_path: Path
+    nodes: Process, address: str, world: World, folder: Path, here: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out.parquet"
-    job = Job(locate(folder), locate(target), resume=True)
-    bundle = load_model(world.uri).bundle
-
-    def stop(rows: int, share: float | None) -> None:
-        raise _StoppedError
-
-    for runner in (on_ray(cluster.address), on_threads):
-        with pytest.raises(_StoppedError):
-            label_file(bundle, job, stop, runner)
-    report = label_file(bundle, job, runner=on_ray(cluster.address))
-    assert 0 < report.resumed < report.rows
+    assert nodes.ask("add") == "done"
+    with running(world, "label", folder, target, world.uri, address) as labelling:
+        assert 0 < float(labelling.hear()) < 0.1
+        assert nodes.ask("kill") == "done"
+        rows, rejected = pq.read_table(here).num_rows, len(rejects(here))
+        assert labelling.ask() == f"{rows} {rejected} 0"
     assert target.read_bytes() == here.read_bytes()
 
 
-def test_text_and_a_cluster_that_is_started_here(world: "World", tmp_path: Path) -> None:
+def test_work_that_was_stopped_is_gone_on_with_by_either_engine(
+    address: str, world: World, folder: Path, here: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.parquet"
+    for engine in (address, ""):
+        with running(world, "label", folder, target, world.uri, engine) as labelling:
+            assert 0 < float(labelling.hear()) < 1
+            labelling.say("stop")
+            assert labelling.process.wait(PATIENCE) == STOPPED
+    with running(world, "label", folder, target, world.uri, address) as labelling:
+        labelling.hear()
+        rows, _, resumed = map(int, labelling.ask().split())
+    assert 0 < resumed < rows
+    assert target.read_bytes() == here.read_bytes()
+
+
+def test_text_and_a_cluster_that_is_started_here(world: World, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("name,lat,lon\nPizzeria Napoli,41,12\nNowhere,200,0\n")
     for target, engine in (("here.jsonl", ()), ("there.jsonl", ("--engine", "ray"))):
@@ -153,7 +161,7 @@ def test_text_and_a_cluster_that_is_started_here(world: "World", tmp_path: Path)
 
 
 def test_what_cannot_be_done_is_a_clear_error(
-    cluster: "Cluster", world: "World", folder: Path, tmp_path: Path
+    address: str, world: World, folder: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad"
     bad.mkdir()
@@ -162,7 +170,7 @@ def test_what_cannot_be_done_is_a_clear_error(
     (bad / "1.parquet").write_bytes(
         bytes([*whole[:8], *[255] * (len(whole) // 2)]) + whole[8 + len(whole) // 2 :]
     )
-    there = f"ray={cluster.address}"
+    there = f"ray={address}"
     for code, source, engine, word in (
         (3, bad, there, f"{bad}/1.parquet cannot be read: "),
         (3, "-", there, "a cluster cannot read a standard stream"),
