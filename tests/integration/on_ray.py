@@ -45,8 +45,8 @@ def label(source: str, target: str, model: str, address: str = "") -> None:
     done: list[float] = []
 
     def wait(rows: int, share: float | None) -> None:
-        if not done:
-            done.append(share or 1)
+        if share and not done:  # what was done before has no share
+            done.append(share)
             print(*done, file=sys.__stdout__, flush=True)
             if sys.stdin.readline() == "stop\n":
                 sys.exit(STOPPED)
