@@ -27,7 +27,7 @@ from benchmarks.processes import last_words
 
 ROWS = 10_000_000
 PART = 500_000
-MEMORY = "8GB"
+MEMORY = "12GB"
 BEAT = 0.5
 COLUMNS = (
     tables.Column("minutes", 1),

@@ -17,6 +17,10 @@ from service.notes import Note
 
 BATCH_ROWS = 128
 """Requests are computed together up to so many rows: by then a batch's fixed cost is small."""
+CROWD_ROWS = 512
+"""The same where much waits: what is left of that cost counts more than some milliseconds."""
+SHARE = 4
+"""Of all there is to do, a thread takes no more than one in so many, to leave some for others."""
 REQUEST_ROWS = 8
 """What a request takes beside its rows, in rows."""
 CAUTION = 1.5
@@ -148,15 +152,18 @@ class Backlog:
                 self.cost -= job.cost
 
     def take(self) -> Sequence[Job]:
-        """What waits, up to BATCH_ROWS but at least one job; nothing when all is over."""
+        """What waits, up to BATCH_ROWS, or CROWD_ROWS of much, but at least one job.
+
+        Nothing when all is over.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._open)
             batch: list[Job] = []
-            rows = 0
+            rows, most = 0, min(max(self.cost // SHARE, BATCH_ROWS), CROWD_ROWS)
             while self._waiting and self._open:
                 job = next(iter(self._waiting))
                 rows += job.rows
-                if batch and rows > BATCH_ROWS:
+                if batch and rows > most:
                     break
                 batch.append(job)
                 del self._waiting[job]

@@ -55,8 +55,8 @@ class Configuration:
     """Everything that decides what is learned from given rows, but for `threads`.
 
     The linear stage is fitted with liblinear's C `cost` in `passes` passes or more. For the
-    reranker it is also fitted without each of `folds` parts of the rows in turn, until `enough`
-    rows have been scored by a stage that has not seen them.
+    reranker it is also fitted without each of `folds` parts of the rows in turn, or of more where
+    there are many rows, until `enough` have been scored by a stage that has not seen them.
     """
 
     min_count: int = 1
@@ -215,11 +215,12 @@ class _Fit:
         random = np.random.default_rng(configuration.seed)
         names = name_hashes(self.entities)
         everything = np.arange(len(self.matrix))
-        folds = random.permutation(everything) % configuration.folds
+        count = self._folds(len(everything))
+        folds = random.permutation(everything) % count
         parts: list[_HeldOut] = []
         scored = 0
         passes = max(configuration.passes, -(-VISITS // len(everything)))
-        for fold in range(configuration.folds):
+        for fold in range(count):
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if not len(outside):
                 continue
@@ -244,9 +245,13 @@ class _Fit:
             self.room,
         )
 
+    def _folds(self, rows: int) -> int:
+        """Of how many folds each is left out in turn: of many rows, a smaller part is enough."""
+        return max(self.configuration.folds, rows // self.configuration.enough)
+
     def _fits(self, rows: int) -> int:
         """How often the linear stage is fitted: for some folds, and on everything."""
-        folds = self.configuration.folds
+        folds = self._folds(rows)
         return 1 + min(folds, -(-self.configuration.enough * folds // rows))
 
     def _score_held_out(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import uvicorn
 from entities.corrections import CorrectionStore
 from service.access import Access
 from service.app import create_app
+from service.backlog import Backlog
 from service.connections import HEAD_LIMIT, Connection
 from service.engine import Engine
 from tests.processes import HOST, Service, await_answer
@@ -97,12 +99,16 @@ def test_trailers_are_no_headers(service: Service) -> None:
 # a service that waits only SECONDS
 
 
+PLAIN = b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n"
+
+
 @dataclasses.dataclass(frozen=True)
 class Impatient:
     """A service in this process with small buffers."""
 
     server: uvicorn.Server
     port: int
+    backlog: Backlog
 
     def connected(self) -> socket.socket:
         """A connection that holds little of what was not read."""
@@ -117,7 +123,8 @@ class Impatient:
 def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Impatient]:
     folder = tmp_path_factory.mktemp("impatient")
     corrections = CorrectionStore(f"sqlite:///{folder}/corrections.db")
-    app = create_app(Engine(serving_of(str(bundle), folder)), Access(), corrections)
+    engine = Engine(serving_of(str(bundle), folder))
+    app = create_app(engine, Access(), corrections)
     server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="warning"))
     with pytest.MonkeyPatch.context() as patch, socket.create_server((HOST, 0)) as listener:
         for waits in ("HEAD_SECONDS", "PATIENCE"):
@@ -127,7 +134,7 @@ def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         await_answer(f"http://{HOST}:{port}/readyz", thread.is_alive)
-        yield Impatient(server, port)
+        yield Impatient(server, port, engine.backlog)
         server.should_exit = True
         thread.join()
 
@@ -199,3 +206,62 @@ def test_a_client_that_reads_slowly_is_served_to_the_end(impatient: Impatient) -
                 time.sleep(0.05)
     assert time.monotonic() - began > 4 * SECONDS
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["results"]) == 300
+
+
+# a service that has too much to do
+
+
+@pytest.fixture
+def overloaded(impatient: Impatient) -> Iterator[Impatient]:
+    much = impatient.backlog.expect(1_000_000_000)
+    yield impatient
+    much.release()
+
+
+@pytest.mark.parametrize("size", [1, 50, 1_000, 1 << 20])
+def test_what_is_refused_leaves_its_neighbours_their_answers(
+    overloaded: Impatient, size: int
+) -> None:
+    refused = [
+        PLAIN + b"Content-Length: %d\r\nX: GET / HTTP/1.1\r\n\r\n%b" % (len(rest), rest)
+        for rest in (b"", b"{}", PLAIN + b"\r\n\r\n", body().ljust(3_000))
+    ]
+    refused += [
+        CHUNKED + chunks(body(), 100) + b"0\r\n\r\n",
+        POST + b"Content-Length: 2\r\n\r\n{}",
+        PLAIN + b"content-length:0\r\n\r\n",
+    ]
+    whole = b"".join([*refused, GET + b"\r\n", *refused, GET + b"Connection: close\r\n\r\n"])
+    with overloaded.connected() as caller:
+        for at in range(0, len(whole), size):
+            caller.sendall(whole[at : at + size])
+        said = re.findall(rb"HTTP/1.1 (\d+) ", everything(caller))
+    assert said == 2 * [*len(refused) * [b"503"], b"200"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 2\r\nContent-Length: 3\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length : 2\r\n",
+        b"Content-Length: 2\nX: y\r\n",
+        b"Content-Length: -2\r\n",
+        b"Content-Length: 2\r\nX\0: y\r\n",
+    ],
+)
+def test_a_head_that_is_wrong_is_told_so_all_the_same(overloaded: Impatient, fields: bytes) -> None:
+    with overloaded.connected() as caller:
+        caller.sendall(PLAIN + fields + b"\r\n{}")
+        assert everything(caller).startswith(b"HTTP/1.1 400 ")
+
+
+def test_who_does_not_send_what_it_announced_is_not_waited_for(overloaded: Impatient) -> None:
+    with overloaded.connected() as caller:
+        caller.sendall(PLAIN + b"Content-Length: 1000\r\n\r\n{")
+        assert everything(caller).startswith(b"HTTP/1.1 503 ")  # and no end of time
+
+
+def test_who_reads_no_refusal_is_cut_off(overloaded: Impatient) -> None:
+    with overloaded.connected() as caller, pytest.raises(ConnectionError):
+        flood(caller, 1_000 * (PLAIN + b"Content-Length: 0\r\n\r\n"))
