@@ -18,7 +18,7 @@ from entities.tables import Entities, from_records
 from models.decisions import Answers, Question
 from models.registry import Model
 from service.answers import EXPLAINED_COST, Labels
-from service.backlog import BATCH_ROWS, Backlog, Job
+from service.backlog import BATCH_ROWS, CROWD_ROWS, SHARE, Backlog, Job
 from service.connections import SOON
 from service.engine import Engine
 from service.notes import NOTE, STAGES, Note
@@ -269,7 +269,7 @@ def test_only_what_is_explained_is_counted_as_such() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=30))
+@given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=60))
 def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None:
     loop = asyncio.new_event_loop()
     backlog = Backlog()
@@ -278,10 +278,11 @@ def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None
         backlog.add(job)
     taken: list[Job] = []
     while backlog.waiting:
+        most = min(max(backlog.cost // SHARE, BATCH_ROWS), CROWD_ROWS)
         batch = backlog.take()
-        assert len(batch) == 1 or sum(job.rows for job in batch) <= BATCH_ROWS
+        assert len(batch) == 1 or sum(job.rows for job in batch) <= most
         following = jobs[len(taken) + len(batch) :][:1]
-        assert not following or sum(job.rows for job in (*batch, *following)) > BATCH_ROWS
+        assert not following or sum(job.rows for job in (*batch, *following)) > most
         taken += batch
         backlog.done(batch)
     assert taken == jobs
