@@ -46,7 +46,7 @@ bench-training: $(VENV)/.developing ## how the cost of training grows with rows 
 bench-scaling: $(VENV)/.developing ## labelling on a cluster, worked out from its steps (ARGS="--model models:/places@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.scaling $(ARGS)
 
-bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: hours
+bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: an hour
 	$(BIN)/python -m benchmarks.training_memory $(ARGS)
 
 bench-swaps: $(VENV)/.developing ## 1,000 swaps of the model under load: minutes (ARGS="--model models:/brands@champion")
