@@ -8,7 +8,6 @@ away as it arrives.
 import asyncio
 import functools
 import math
-import re
 import types
 from typing import cast
 
@@ -31,16 +30,6 @@ ROW_BYTES = 100
 ROWS_LIMIT = 1_000
 SOON = 0.1
 """Seconds for which there is room for a body that is on its way: who sends slowly blocks nobody."""
-_FIELD = (
-    rb"(?:(?!connection:|content-length:|expect:|transfer-encoding:|upgrade:|x-request-timeout:)"
-    rb"[!#$%&'*+.^_`|~0-9a-z-]+:[^\r\n\0]*|connection: ?keep-alive)\r\n"
-)
-_PLAIN = re.compile(
-    rb"POST (?P<path>/[!-~]*) HTTP/1\.1\r\n"
-    rb"(?:%b)*content-length: ?(?P<length>\d{1,9})\r\n(?:%b)*\r\n" % (_FIELD, _FIELD),
-    re.IGNORECASE,
-)
-"""The whole head of a request that says nothing about its body, or its answer, but a length."""
 _REFUSED = cast(
     RequestResponseCycle,
     types.SimpleNamespace(response_complete=True, message_event=asyncio.Event(), keep_alive=True),
@@ -53,9 +42,7 @@ class Connection(HttpToolsProtocol):
 
     _limit: asyncio.TimerHandle | None = None
     _glance: asyncio.TimerHandle
-    _amid = False
     _bodiless = 0
-    _refused_bytes = 0
     _unread = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -74,9 +61,6 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, unless too much of it is no body."""
-        data = self._beyond_refused(data)
-        if not data:
-            return
         self._bodiless += len(data)
         super().data_received(data)
         if self._bodiless > HEAD_LIMIT and not self.transport.is_closing():
@@ -89,7 +73,6 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin to wait for the head of a request."""
-        self._amid = True
         self._await_more()
         super().on_message_begin()
 
@@ -99,12 +82,7 @@ class Connection(HttpToolsProtocol):
         engine: Engine = self.app_state["engine"]
         busy = self.cycle is not None and not self.cycle.response_complete
         if not busy and self.parser.get_method() == b"POST" and not self._has_room(engine):
-            unsure = self.expect_100_continue  # whether the body comes after all
-            keep = self.parser.should_keep_alive() and not unsure
-            self._refuse(engine, self.url, keep)
-            self.cycle = _REFUSED
-            if unsure:
-                self.transport.close()
+            self._refuse(engine)
             return
         self._stop_waiting()
         super().on_headers_complete()
@@ -119,7 +97,6 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request that was refused is over when all of it has arrived."""
-        self._amid = False
         if self.cycle is _REFUSED:
             if self.parser.should_keep_alive():
                 self.on_response_complete()
@@ -141,7 +118,7 @@ class Connection(HttpToolsProtocol):
         headers = dict(self.headers)
         try:
             seconds = timeout(headers.get(b"x-request-timeout"))
-            rows = _rows(headers.get(b"content-length", b"0"))
+            rows = min(int(headers.get(b"content-length", 0)) // ROW_BYTES, ROWS_LIMIT)
         except (LabelwrightError, ValueError):
             return True
         if engine.backlog.hopeless(rows, seconds):
@@ -151,38 +128,17 @@ class Connection(HttpToolsProtocol):
         self.loop.call_later(SOON, coming.release)
         return True
 
-    def _beyond_refused(self, data: bytes) -> bytes:
-        """What comes after requests that are refused by their heads, and after their bodies."""
-        while data and (self._refused_bytes or self._refuse_plain(data)):
-            skipped = min(len(data), self._refused_bytes)
-            self._refused_bytes -= skipped
-            data = data[skipped:]
-            if not self._refused_bytes:
-                self._await_more()
-        return data
-
-    def _refuse_plain(self, data: bytes) -> bool:
-        """Refuse the request that begins there if it is plain: parsing it would cost the most."""
-        engine: Engine = self.app_state["engine"]
-        busy = self._amid or (self.cycle is not None and not self.cycle.response_complete)
-        if busy or self.transport.is_closing() or not engine.backlog.hopeless(ROWS_LIMIT, TIMEOUT):
-            return False
-        head = _PLAIN.match(data)
-        if head is None or not engine.backlog.hopeless(_rows(head["length"]), TIMEOUT):
-            return False
-        self._unset_keepalive_if_required()
-        self._await_more()
-        self._refused_bytes = head.end() + int(head["length"])
-        self._refuse(engine, head["path"], keep=True)
-        return True
-
-    def _refuse(self, engine: Engine, url: bytes, keep: bool) -> None:
+    def _refuse(self, engine: Engine) -> None:
         engine.metrics.shed()
         if self.flow.write_paused:
             self.transport.abort()  # it reads no refusals, and asks on
-            return
-        dialect = dialect_of(url.partition(b"?")[0].decode("latin-1"))
+        unsure = self.expect_100_continue  # whether the body comes after all
+        keep = self.parser.should_keep_alive() and not unsure
+        dialect = dialect_of(self.url.partition(b"?")[0].decode("latin-1"))
         self.transport.write(_refusal(engine.backlog.retry_after, keep, dialect))
+        self.cycle = _REFUSED
+        if unsure:
+            self.transport.close()
 
     def _refuse_head(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -216,11 +172,6 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.cycle.keep_alive = False
-
-
-def _rows(length: bytes) -> int:
-    """How many rows a body of that length has at least, as far as it matters."""
-    return min(int(length) // ROW_BYTES, ROWS_LIMIT)
 
 
 @functools.lru_cache(128)
