@@ -181,15 +181,18 @@ def reached() -> Iterator["MlflowClient"]:
 def _point_at(uri: str) -> None:
     """Let MLflow's own functions use this server, without leaving a trace in the environment.
 
-    MLflow writes the URI to MLFLOW_TRACKING_URI, where it would outlive a change of state folder.
+    MLflow writes the URI to its variables, where it would outlive a change of state folder.
     """
     import mlflow
 
-    given = os.environ.get("MLFLOW_TRACKING_URI")
+    given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    if given is None:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    for name, value in given.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _make_room(uri: str) -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from models.home import tracking_uri
+from models.registry import reached
 from tests.conftest import BRANDS
 from tests.processes import HOST, PATIENCE, await_answer, environment, free_port, serving, spawn
 
@@ -156,14 +156,15 @@ def test_mlflows_evaluation_judges_the_answers_of_our_service(
         first = (labels[0]["label"] for labels in predictions)
         return float(np.mean([a in b for a, b in zip(first, targets, strict=True)]))
 
-    mlflow.set_tracking_uri(tracking_uri())
-    mlflow.set_registry_uri(tracking_uri())
-    mlflow.create_experiment("evaluations", (home / "evaluations").as_uri())
-    mlflow.set_experiment("evaluations")
-    tools: Any = mlflow.models  # of which these functions have no types
-    metric = tools.make_metric(eval_fn=hits, greater_is_better=True, name="p_at_1")
     data = frame.rename(columns={"labels": "truth"})
-    found = tools.evaluate(URI, data, targets="truth", predictions="labels", extra_metrics=[metric])
+    with reached():
+        mlflow.create_experiment("evaluations", (home / "evaluations").as_uri())
+        mlflow.set_experiment("evaluations")
+        tools: Any = mlflow.models  # of which these functions have no types
+        metric = tools.make_metric(eval_fn=hits, greater_is_better=True, name="p_at_1")
+        found = tools.evaluate(
+            URI, data, targets="truth", predictions="labels", extra_metrics=[metric]
+        )
     agree(judged[-1], expected)
     truth = zip(expected, frame["labels"], strict=True)
     p_at_1 = np.mean([answers[0]["label"] in labels for answers, labels in truth])

@@ -14,6 +14,7 @@ import pytest
 import labelwright
 from benchmarks.environments import ROOT, interpreter
 from tests.integration.machines import need_command
+from tests.processes import environment
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -46,7 +47,7 @@ def test_spark_gives_the_same_answers(
     pq.write_table(rows, tmp_path / "in.parquet", row_group_size=3_000)
     paths = os.pathsep.join([str(ROOT), sysconfig.get_paths()["purelib"]])
     settings = {
-        **os.environ,
+        **environment(trained_world.home),
         "MLFLOW_TRACKING_URI": f"sqlite:///{trained_world.home / 'mlflow.db'}",
         "PYTHONPATH": paths,
         "PYSPARK_PYTHON": spark,

@@ -1,0 +1,25 @@
+"""What reaching the registry does to the process that does it."""
+
+import os
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from models.registry import reached
+
+pytest_plugins = ["tests.worlds"]
+VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+
+
+@pytest.mark.parametrize("registry", [None, "sqlite:///another.db"])
+def test_it_leaves_no_trace_in_the_environment(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch, registry: str | None
+) -> None:
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    if registry:
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
+    with reached():
+        assert mlflow.get_tracking_uri() == f"sqlite:///{empty_world / 'mlflow.db'}"
+        assert mlflow.get_registry_uri() == mlflow.get_tracking_uri()
+    assert [os.environ.get(name) for name in VARIABLES] == [None, registry]
