@@ -17,6 +17,7 @@ from entities.errors import HeadTooLargeError, LabelwrightError, OverloadedError
 from service.bodies import COMING, LEFT, TIMEOUT, timeout
 from service.dialects import Dialect, dialect_of
 from service.engine import Engine
+from service.joining import JoiningTransport
 from service.observer import HEADERS
 from service.problems import answer_to, as_sent
 from service.streams import PATIENCE
@@ -47,7 +48,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(JoiningTransport(transport, self.loop))
         self._await_more()
         self._glance = self.loop.call_later(PATIENCE, self._glance_at_reader)
 
