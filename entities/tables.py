@@ -95,6 +95,12 @@ class Entities:
         return Entities(self.schema, taken, anonymous=self.anonymous)
 
 
+def together(parts: Sequence[Entities]) -> Entities:
+    """Tables of one schema, one after another; rejections and warnings are left behind."""
+    table = pa.concat_tables([part.table for part in parts], promote_options="default")
+    return Entities(parts[0].schema, table, anonymous=parts[0].anonymous)
+
+
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
     """The same as `conform` for a pandas frame."""
     arrays = []

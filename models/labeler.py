@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import pyarrow as pa
 
 from entities.errors import RequestError
 from entities.schema import EntitySchema
-from entities.tables import Entities
+from entities.tables import Entities, together
 from models.compiled import compiled
 from models.decisions import (
     TOP_K_LIMIT,
@@ -86,8 +85,7 @@ class Labeler:
         """The same for several tables in one go, which small ones take less time for."""
         if len(parts) == 1:
             return [self.label(parts[0], question)]
-        table = pa.concat_tables([part.table for part in parts], promote_options="default")
-        answers = self.label(Entities(self.schema, table), question)
+        answers = self.label(together(parts), question)
         ends = list(itertools.accumulate(map(len, parts), initial=0))
         return [answers.slice(start, end) for start, end in itertools.pairwise(ends)]
 

@@ -1,9 +1,11 @@
 """What callers have asked about of late, counted.
 
-A few times a second, some entities of a request are counted after it has been labelled, so that the
-service is no slower for it. No entity is kept.
+A few times a second, some entities of a request are sampled after it has been labelled, and when
+there are enough of them they are counted, so that the service is no slower for it. No entity is
+kept after that.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from entities.tables import Entities
+from entities.tables import Entities, together
 from models.bundle import Bundle
 from models.drift import LEAST_ROWS, Shift, shifts
 from models.profile import Profile
@@ -21,7 +23,7 @@ from service.window import Window
 EVERY = 0.2
 """Seconds between two requests that are looked at, for each process."""
 SAMPLE = 64
-"""Entities of one request that are counted at most."""
+"""Entities of one request that are counted at most, and of several that are counted at least."""
 _KEPT = 2
 """Models whose counts are at hand: that which serves, and that which some requests began with."""
 
@@ -35,23 +37,27 @@ class Traffic:
     def __init__(self, folder: Path | None = None, every: float = EVERY) -> None:
         self._folder, self._every, self._due = folder, every, 0.0
         self._lock = threading.Lock()
+        self._sampled: list[tuple[Bundle, Entities]] = []
         self._windows: dict[str, Window] = {}
 
     def see(self, model: Model, entities: Entities) -> None:
-        """Count some entities that have been labelled, if it is time to."""
+        """Sample some entities that have been labelled, if it is time to."""
         with self._lock:
             if (now := time.monotonic()) < self._due:
                 return
             self._due = now + self._every
         accepted = np.delete(np.arange(len(entities)), list(entities.rejected))
         rows = accepted[:: max(1, -(-len(accepted) // SAMPLE))]
-        seen = Profile.of(model.bundle.labeler, entities.take(rows))
         with self._lock:
-            self._window(model.bundle).add(seen)
+            self._sampled.append((model.bundle, entities.take(rows)))
+            enough = sum(len(sample) for _, sample in self._sampled) >= SAMPLE
+        if enough:
+            self._count()
 
     def shifts(self, model: Model) -> tuple[int, Sequence[Shift]]:
         """How many rows have been seen, and how far they have moved: nothing for too few rows."""
         bundle = model.bundle
+        self._count()
         with self._lock:
             counts = self._window(bundle).total()
         seen = Profile(counts, bundle.profile.columns)
@@ -66,6 +72,17 @@ class Traffic:
             key = shift.kind, "largest" if shift.kind == "label" else shift.name
             found[key] = max(shift.psi, found.get(key, 0.0))
         return found
+
+    def _count(self) -> None:
+        """Count what has been sampled, all of one model in one go."""
+        with self._lock:
+            sampled, self._sampled = self._sampled, []
+        for _, alike in itertools.groupby(sampled, lambda sample: id(sample[0])):
+            of_one = list(alike)
+            bundle = of_one[0][0]
+            seen = Profile.of(bundle.labeler, together([sample for _, sample in of_one]))
+            with self._lock:
+                self._window(bundle).add(seen)
 
     def _window(self, bundle: Bundle) -> Window:
         """The counts that belong to a model and its profile."""

@@ -125,6 +125,19 @@ def test_a_request_is_looked_at_only_when_it_is_time(model: Model, held_out: Ent
     assert traffic.shifts(model)[0] == 5
 
 
+def test_small_requests_are_counted_together_but_each_for_its_model(
+    world: "World", model: Model, held_out: Entities, tmp_path: Path
+) -> None:
+    another = load_model(world.uri)
+    together, apart = Traffic(tmp_path / "together", every=0), Traffic(tmp_path / "apart", every=0)
+    for row in range(2 * SAMPLE):
+        together.see(another if row % 3 else model, held_out.slice(row, 1))
+        apart.see(model, held_out.slice(row, 1))
+        assert apart.shifts(model)[0] == row + 1
+    assert together.shifts(model)[0] == 2 * SAMPLE
+    assert together.figures(model) == apart.figures(model)
+
+
 def test_of_a_large_request_rows_from_all_over_it_are_counted(
     model: Model, held_out: Entities
 ) -> None:
