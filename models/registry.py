@@ -248,8 +248,14 @@ def _named(rest: str) -> tuple[str, "ModelVersion"]:
 
 
 def _place(name: str, version: "ModelVersion") -> str:
+    return _place_of(tracking_uri(), name, str(version.version), version.creation_timestamp)
+
+
+@functools.lru_cache(64)
+def _place_of(registry: str, name: str, version: str, created: int) -> str:
+    """Asked once for each version, because who follows an alias asks all the time."""
     with reached() as client:
-        return client.get_model_version_download_uri(name, version.version)
+        return client.get_model_version_download_uri(name, version)
 
 
 def _fetch(uri: str) -> Path:
