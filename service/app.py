@@ -79,10 +79,10 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     answer_errors(app)
     app.add_middleware(Guard, access=access, doorkeeper=doorkeeper)
     app.add_middleware(Observer, metrics=metrics, tracing=traces)
+    app.include_router(labelling(engine))  # first, because most is asked there
     app.include_router(health(engine))
     app.include_router(reference(app))
     app.include_router(model_and_labels(engine))
-    app.include_router(labelling(engine))
     app.include_router(drifting(engine))
     app.include_router(reviewing(engine))
     app.include_router(feedback(engine, corrections))

@@ -1,10 +1,8 @@
 """`POST /v1/labels`: one answer to a JSON request, or a stream of answers to a stream of rows."""
 
-from typing import Annotated
-
 import fastapi
 import pydantic
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from entities.errors import RequestError
 from service.answers import Labels
@@ -21,38 +19,42 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
     """`POST /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["labels"])
 
-    @router.post("/labels", response_model=None)
-    async def label(request: Request, asked: Annotated[QuestionForm, Query()]) -> Response:
+    @router.post("/labels", response_model=None, openapi_extra=QuestionForm.described_query())
+    async def label(request: Request) -> Response:
         """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
 
         With `explain`, up to 100 entities, and for each label why. As a stream of JSON lines or of
         Arrow batches, any number of entities: answers come while entities are still sent. What is
         asked about the entities of a stream stands in the query, otherwise in the body.
         """
-        if form := _format(request, engine, asked):
-            answer = StreamingAnswer(request, engine, form)
-            await answer.begin()
-            return answer
-        if request.query_params:
-            raise RequestError("only streams are asked in the query: put it into the body")
-        async with body_of(request, engine) as body:
-            labels = Labels(body.content)
-            try:
+        try:
+            if form := _format(request, engine):
+                answer = StreamingAnswer(request, engine, form)
+                await answer.begin()
+                return answer
+            if request.scope["query_string"]:
+                raise RequestError("only streams are asked in the query: put it into the body")
+            async with body_of(request, engine) as body:
+                labels = Labels(body.content)
                 content = await engine.label(
                     labels.read, labels.write, labels.rows, body.deadline, body.key
                 )
-            except pydantic.ValidationError as error:
-                return invalid(error)
+        except pydantic.ValidationError as error:
+            return invalid(error)
         return Response(content, media_type="application/json")
 
     return router
 
 
-def _format(request: Request, engine: Engine, asked: QuestionForm) -> Format | None:
-    """How the rows of a stream are written, by its content type; None of a single request."""
+def _format(request: Request, engine: Engine) -> Format | None:
+    """How the rows of a stream are written, by its content type; None of a single request.
+
+    Raises pydantic.ValidationError for a query that does not say what is asked about them.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (NDJSON, ARROW):
+        return None
+    question = QuestionForm.of_query(request.query_params).question
     if kind == NDJSON:
-        return JsonLines(asked.question)
-    if kind == ARROW:
-        return ArrowStream(asked.question, engine.model.bundle.labeler.schema)
-    return None
+        return JsonLines(question)
+    return ArrowStream(question, engine.model.bundle.labeler.schema)

@@ -1,7 +1,7 @@
 """The outermost layer: every request gets an id, a note, and safe headers, and is reported on."""
 
 import logging
-import os
+import random
 import re
 import time
 
@@ -93,7 +93,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return str(value, "ascii")
-    return os.urandom(16).hex()
+    return f"{random.getrandbits(128):032x}"
 
 
 def _completed(headers: list[tuple[bytes, bytes]], note: Note) -> list[tuple[bytes, bytes]]:

@@ -1,9 +1,11 @@
 """What is asked about entities, as callers of any protocol say it."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import Field
+from starlette.datastructures import QueryParams
 
 from entities.errors import RequestError
 from models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Question
@@ -28,6 +30,24 @@ class QuestionForm(pydantic.BaseModel):
     only: list[Pattern] = Field(default=[], max_length=PATTERNS_LIMIT)
     policy: str = Field(BALANCED, max_length=100)
     min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
+
+    @classmethod
+    def of_query(cls, query: QueryParams) -> Self:
+        """The form that a query fills in; raises pydantic.ValidationError."""
+        return cls.model_validate(
+            {name: query.getlist(name) if name == "only" else query[name] for name in query}
+        )
+
+    @classmethod
+    def described_query(cls) -> dict[str, Any]:
+        """Its members as parameters of a query: a part of an OpenAPI operation."""
+        members: Mapping[str, Any] = cls.model_json_schema()["properties"]
+        return {
+            "parameters": [
+                {"name": name, "in": "query", "required": False, "schema": schema}
+                for name, schema in members.items()
+            ]
+        }
 
     @property
     def question(self) -> Question:
