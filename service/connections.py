@@ -43,12 +43,14 @@ class Connection(HttpToolsProtocol):
 
     _limit: asyncio.TimerHandle | None = None
     _glance: asyncio.TimerHandle
+    _joining: JoiningTransport
     _bodiless = 0
     _unread = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
-        super().connection_made(JoiningTransport(transport, self.loop))
+        self._joining = JoiningTransport(transport, self.loop)
+        super().connection_made(self._joining)
         self._await_more()
         self._glance = self.loop.call_later(PATIENCE, self._glance_at_reader)
 
@@ -110,6 +112,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the rest of the request, or for the next one."""
+        self._joining.flush()  # before the request is reported on
         super().on_response_complete()
         if self.cycle.response_complete:
             self._await_more()

@@ -8,7 +8,7 @@ JOINED_BYTES = 1 << 16
 
 
 class JoiningTransport(asyncio.Transport):
-    """Stands before another transport, and writes to it when the event loop comes round."""
+    """Stands before another transport, and writes to it by the next turn of the event loop."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -20,11 +20,18 @@ class JoiningTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send this with what is written before and after."""
         if not self._parts:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._parts.append(bytes(data))
         self._size += len(data)
         if self._size > JOINED_BYTES:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is written now."""
+        if self._parts and not self._transport.is_closing():
+            self._transport.write(b"".join(self._parts))
+        self._parts.clear()
+        self._size = 0
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the other side has not taken yet."""
@@ -32,7 +39,7 @@ class JoiningTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Close when all is sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -54,9 +61,3 @@ class JoiningTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Receive again."""
         self._transport.resume_reading()
-
-    def _flush(self) -> None:
-        if self._parts and not self._transport.is_closing():
-            self._transport.write(b"".join(self._parts))
-        self._parts.clear()
-        self._size = 0
