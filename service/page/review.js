@@ -48,10 +48,12 @@ function start(session) {
   });
   const problem = h("p", { className: "problem", role: "alert" });
   const progress = h("p", { className: "quiet", role: "status" });
+  const button = h("button", {}, "Begin");
   const reviewer = h("input", { name: "reviewer", required: true, maxLength: 200, autocomplete: "username" });
   const begin = async (event) => {
     event.preventDefault();
     problem.textContent = "";
+    button.disabled = true;
     try {
       session.reviewer = reviewer.value;
       [session.queue, session.left] = await ranked(parse(text.value), (done, all) => {
@@ -62,6 +64,7 @@ function start(session) {
       draw(session);
     } catch (error) {
       problem.textContent = error.message;
+      button.disabled = false;
     }
   };
   return h(
@@ -75,7 +78,7 @@ function start(session) {
     h("label", {}, "or rows: CSV, JSON, or cells of a spreadsheet", text),
     problem,
     progress,
-    h("button", {}, "Begin"),
+    button,
   );
 }
 

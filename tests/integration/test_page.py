@@ -69,6 +69,15 @@ def press(pages: Pages, *keys: str) -> None:
     ActionChains(pages.browser).send_keys(*keys).perform()
 
 
+def review(pages: Pages, reviewer: str, rows: str, *first: str) -> None:
+    """Begin a review of rows, which shows some words first."""
+    pages.open("review", "What is worth a glance?")
+    typed(pages, "reviewer", reviewer)
+    typed(pages, "rows", rows)
+    pages.click("Begin")
+    pages.wait_for(*first)
+
+
 def hold(pages: Pages, path: str) -> None:
     """Let requests to a path wait, as on a slow network, until they are released."""
     pages.browser.execute_script(
@@ -229,11 +238,8 @@ def test_what_is_pressed_while_a_review_is_saved_is_about_no_other_entity(
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    pages.open("review", "What is worth a glance?")
-    typed(pages, "reviewer", "Alan")
-    typed(pages, "rows", "id,name,labels\nz1,Sparkasse,shop=bakery\nz2,Kiosk,\nz3,Bar,\n")
-    pages.click("Begin")
-    pages.wait_for("1 of 3")
+    rows = "id,name,labels\nz1,Sparkasse,shop=bakery\nz2,Kiosk,\nz3,Bar,\n"
+    review(pages, "Alan", rows, "1 of 3")
     hold(pages, "v1/feedback")
     press(pages, "a", Keys.ENTER, "s", "a", "r", "u", Keys.ENTER)
     for button in pages.browser.find_elements("css selector", ".actions button, .verdicts button"):
@@ -248,12 +254,19 @@ def test_what_is_pressed_while_a_review_is_saved_is_about_no_other_entity(
     assert len([*kept["confirmed"], *kept["added"], *kept["denied"]]) == 1
 
 
-def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) -> None:
-    pages.open("review", "What is worth a glance?")
-    typed(pages, "reviewer", "Grace")
-    typed(pages, "rows", "id,name\ny1,Sparkasse\n")
-    pages.click("Begin")
+def test_a_review_begins_once_and_again_after_what_was_wrong(pages: Pages) -> None:
+    review(pages, "Edsger", "id,name,lat,lon\nx,Nowhere,200,4\n", "no row can be labelled")
+    hold(pages, "v1/review")
+    typed(pages, "rows", "id,name\nw1,Sparkasse\n")
+    button = pages.browser.find_element("css selector", ".start button")
+    button.click()
+    assert not button.is_enabled()
+    release(pages)
     pages.wait_for("1 of 1")
+
+
+def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) -> None:
+    review(pages, "Grace", "id,name\ny1,Sparkasse\n", "1 of 1")
     press(pages, "+")
     press(pages, "shop=bakery")
     pages.click("Add")
