@@ -253,7 +253,10 @@ def _place(name: str, version: "ModelVersion") -> str:
 
 @functools.lru_cache(64)
 def _place_of(registry: str, name: str, version: str, created: int) -> str:
-    """Asked once for each version, because who follows an alias asks all the time."""
+    """Asked once for each version, because who follows an alias asks all the time.
+
+    `registry` and `created` tell it from versions that go by the same name and number.
+    """
     with reached() as client:
         return client.get_model_version_download_uri(name, version)
 

@@ -31,7 +31,8 @@ _KEPT = 2
 class Traffic:
     """What the processes of a service have seen of late; safe to call from any thread.
 
-    They meet in `folder`; without one, each knows what it has seen itself.
+    They meet in `folder`; without one, each knows what it has seen itself. What others have sampled
+    and not counted yet, fewer than SAMPLE rows each, is missing.
     """
 
     def __init__(self, folder: Path | None = None, every: float = EVERY) -> None:
