@@ -22,7 +22,7 @@ from entities.tables import Entities
 from entities.text import normalise
 from models import tokens
 from models.compiled import compiled
-from models.lookup import LookupTable, find, lookup_table
+from models.lookup import LookupTable, fetch_hashes, find, lookup_table
 from models.tokens import Scratch, TokenSource, group_of, row_tokens
 
 _TOKEN_KINDS = {
@@ -213,13 +213,14 @@ def _transform(
 ) -> int:
     """Write the rows; returns how many indices and values they take."""
     indptr, indices, values, names = rows
-    squares = np.empty(shares.size, np.float32)
+    squares, factors = np.empty((2, shares.size), np.float32)
     at = 0
     for row in range(source.made.shape[0]):
         n = row_tokens(row, source, scratch)
         names[row] = scratch.name[0]
         first = at
         squares[:] = 0
+        fetch_hashes(table, scratch.tokens[:n])
         for i in range(n):
             token = scratch.tokens[i]
             feature = find(table, token)
@@ -234,8 +235,9 @@ def _transform(
         for group in range(shares.size):
             if squares[group] > 0:
                 length += shares[group] * shares[group]
+        for group in range(shares.size):
+            factors[group] = shares[group] / np.sqrt(squares[group] * length)
         for i in range(first, at):
-            group = group_of(scratch.tokens[i - first])
-            values[i] *= shares[group] / np.sqrt(squares[group] * length)
+            values[i] *= factors[group_of(scratch.tokens[i - first])]
         indptr[row + 1] = at
     return at

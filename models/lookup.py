@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
+from models.instructions import fetch
 
 
 class LookupTable(NamedTuple):
@@ -66,3 +67,13 @@ def _fill(table: LookupTable) -> None:
 def find(table: LookupTable, key: np.uint64) -> int:
     """The position of a hash, -1 if it is not in the table or 0."""
     return int(table.slots[_place(table, key)]) - 1
+
+
+@compiled
+def fetch_hashes(table: LookupTable, hashes: npt.NDArray[np.uint64]) -> None:
+    """Ask for what finding some hashes looks at, so that they wait for memory together."""
+    mask = np.uint64(table.slots.size - 1)
+    for key in hashes:
+        fetch(table.slots, np.intp(key & mask))
+    for key in hashes:
+        fetch(table.keys, max(table.slots[key & mask] - 1, 0))

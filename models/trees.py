@@ -268,14 +268,16 @@ def _look_at(forest: Forest, pairs: Floats, first: int, work: Workspace) -> None
 
 @compiled
 def _add_leaves(forest: Forest, pairs: Floats, first: int, work: Workspace) -> None:
-    """Sum what is reached, for two pairs at a time: an addition waits for the one before it."""
-    label = forest.features - 1
-    for lane in range(0, LANES, 2):
-        here, there = int(pairs[label, first + lane]), int(pairs[label, first + lane + 1])
-        one = other = 0.0
+    """Sum what is reached, for four pairs at a time: an addition waits for the one before it."""
+    labels = pairs[forest.features - 1, first : first + LANES]
+    for lane in range(0, LANES, 4):
+        a, b = int(labels[lane]), int(labels[lane + 1])
+        c, d = int(labels[lane + 2]), int(labels[lane + 3])
+        w = x = y = z = 0.0
         for tree in range(forest.values.shape[0]):
-            leaves = work.reached[tree, lane] & forest.by_label[here, tree]
-            one += forest.values[tree, trailing_zeros(leaves)]
-            leaves = work.reached[tree, lane + 1] & forest.by_label[there, tree]
-            other += forest.values[tree, trailing_zeros(leaves)]
-        work.sums[lane], work.sums[lane + 1] = one, other
+            reached = work.reached[tree]
+            w += forest.values[tree, trailing_zeros(reached[lane] & forest.by_label[a, tree])]
+            x += forest.values[tree, trailing_zeros(reached[lane + 1] & forest.by_label[b, tree])]
+            y += forest.values[tree, trailing_zeros(reached[lane + 2] & forest.by_label[c, tree])]
+            z += forest.values[tree, trailing_zeros(reached[lane + 3] & forest.by_label[d, tree])]
+        work.sums[lane : lane + 4] = w, x, y, z
