@@ -128,13 +128,29 @@ def _text(array: pa.Array, column: Column, field: str, rejections: Rejections) -
     raise DataError(f"column {field!r} holds {kind}; its kind is {column.kind.value}")
 
 
-def limited(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
-    """Text whose rows are rejected where they are too long."""
-    too_long = pc.greater(pc.binary_length(array), FIELD_LIMIT)
+def limited(array: pa.StringArray, field: str, rejections: Rejections) -> pa.StringArray:
+    """Text whose rows are rejected where they are too long, with no letters where it is null."""
+    lengths = pc.binary_length(array)
+    too_long = pc.greater(lengths, FIELD_LIMIT)
     if pc.any(too_long).as_py():
         mask = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
         rejections.add_where(mask, TOO_LONG.format(field))
+    if array.null_count and len(buffers(array)[1]) > (pc.sum(lengths).as_py() or 0):
+        return blanked(array, array.is_null().to_numpy(zero_copy_only=False))
     return array
+
+
+def blanked(array: pa.Array, rows: npt.NDArray[np.bool_]) -> pa.Array:
+    """An array that is null in some rows; of a text no letters are left behind them."""
+    return array.take(pa.array(np.arange(len(array)), mask=rows))
+
+
+def buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Offsets and bytes of a string column, those of its first letter at 0."""
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+    return ends.astype(np.int64) - ends[0], letters[ends[0] : ends[-1]]
 
 
 def _numbers(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:

@@ -2,8 +2,8 @@
 
 Whatever the source, a canonical table has `id` (string) and, in schema order, the columns that are
 present: strings for all kinds but numbers and points, which are float64. Lists and tag maps become
-one string with semicolons. A row that breaks a rule is blanked and its reason kept, so that one bad
-row never costs its neighbours.
+one string with semicolons; a string that is null has no letters. A row that breaks a rule is
+blanked and its reason kept, so that one bad row never costs its neighbours.
 """
 
 import collections
@@ -24,6 +24,7 @@ from entities.arrays import (
     TOO_LONG,
     MisfitError,
     Rejections,
+    blanked,
     canonical,
     flat,
     floats,
@@ -172,7 +173,12 @@ def _entities(
             _check_point(columns, column, rejections)
     reasons = dict(sorted(rejections.reasons.items()))
     if reasons:
-        columns = {name: _blank(array, reasons, name) for name, array in columns.items()}
+        bad = np.zeros(len(columns[_ID.name]), np.bool_)
+        bad[list(reasons)] = True
+        columns = {
+            name: array if name == _ID.name else blanked(array, bad)
+            for name, array in columns.items()
+        }
     return Entities(schema, pa.table(columns), reasons, warnings)
 
 
@@ -201,25 +207,20 @@ def _check_point(columns: dict[str, Any], column: Column, rejections: Rejections
     rejections.add_where(half, f"{' and '.join(present)} must be given together")
 
 
-def _blank(array: pa.Array, reasons: Mapping[int, str], name: str) -> pa.Array:
-    if name == "id":
-        return array
-    keep = np.ones(len(array), bool)
-    keep[list(reasons)] = False
-    return pc.if_else(pa.array(keep), array, pa.scalar(None, array.type))
-
-
 def _checked(
     objects: Sequence[dict[Any, Any]], field: str, column: Column, rejections: Rejections
 ) -> list[Any]:
     """One column of parsed JSON, with what cannot be its kind rejected and left out."""
     values = [given.get(field) for given in objects]
-    plain = column.kind in _PLAIN
+    plain, numeric = column.kind in _PLAIN, column.kind in NUMERIC
     for row, value in enumerate(values):
         if value is None:
             continue
-        if plain and type(value) is str and value.isascii() and len(value) <= FIELD_LIMIT:
-            continue  # as nearly all are
+        kind = type(value)  # nearly all values are plain
+        if plain and kind is str and value.isascii() and len(value) <= FIELD_LIMIT:
+            continue
+        if numeric and kind is float and math.isfinite(value):
+            continue
         values[row] = None
         try:
             values[row] = _checked_value(value, column)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from entities.arrays import buffers
 from entities.schema import NUMERIC, Column, EntitySchema, Kind
 from entities.tables import Entities
 from entities.text import normalise
@@ -154,26 +154,8 @@ def seed_of(name: str) -> np.uint64:
 
 def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
     """Offsets and bytes of a string column, normalised but for ASCII; a null is an empty value."""
-    if array.null_count:
-        array = pc.fill_null(array, "")
     offsets, letters = buffers(array)
-    return (offsets, letters) if _is_ascii(letters) else buffers(normalise(array))
-
-
-def buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
-    """Offsets and bytes of a string column without nulls."""
-    _, offsets, data = array.buffers()
-    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-    letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-    return ends.astype(np.int64) - ends[0], letters[ends[0] : ends[-1]]
-
-
-@compiled
-def _is_ascii(letters: tokens.Bytes) -> bool:
-    found = np.uint8(0)
-    for letter in letters:
-        found |= letter
-    return bool(found < 0x80)
+    return (offsets, letters) if letters.tobytes().isascii() else buffers(normalise(array))
 
 
 def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.Hashes:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from entities.arrays import buffers
 from entities.tables import Entities
 from models.compiled import compiled
-from models.features import buffers, seed_of
+from models.features import seed_of
 from models.tokens import Bytes, Hashes
 
 MADE_ID = "content-"
@@ -41,7 +41,7 @@ def _fingerprints(entities: Entities, names: Sequence[str]) -> Hashes:
         if pa.types.is_floating(array.type):
             _add_numbers(array.to_numpy(zero_copy_only=False), seed_of(name), found)
         else:
-            _add_texts(*buffers(pc.fill_null(array, "")), seed_of(name), found)
+            _add_texts(*buffers(array), seed_of(name), found)
     return found
 
 

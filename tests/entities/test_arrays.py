@@ -2,10 +2,11 @@
 
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.arrays import FIELD_LIMIT
+from entities.arrays import FIELD_LIMIT, buffers
 from entities.errors import DataError
 from entities.schema import EntitySchema
 from entities.tables import conform, from_records
@@ -23,6 +24,19 @@ def test_a_long_value_of_a_dictionary_is_not_written_out_for_each_row(places: En
     assert len(entities.rejected) == ROWS
     assert set(entities.rejected.values()) == {"name: longer than 10,000 bytes"}
     assert entities.table["name"].to_pylist()[ROWS:] == ["Bar", None, None]
+
+
+def test_letters_behind_a_null_are_dropped(places: EntitySchema) -> None:
+    ends = pa.py_buffer(np.array([0, 3, 9, 12], np.int32))
+    hiding = pa.Array.from_buffers(
+        pa.string(), 3, [pa.py_buffer(b"\x05"), ends, pa.py_buffer(b"BarsecretInn")]
+    )
+    names = conform(pa.table({"name": hiding}), places).column("name")
+    assert names is not None
+    assert names.to_pylist() == ["Bar", None, "Inn"]
+    offsets, shown = buffers(names)
+    assert offsets.tolist() == [0, 3, 3, 6]
+    assert shown.tobytes() == b"BarInn"
 
 
 def test_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
