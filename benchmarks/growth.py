@@ -9,7 +9,7 @@ from entities.tables import Entities
 from models.decisions import Question
 from models.features import FeatureRows
 from models.labeler import Labeler
-from models.linear import LinearStage, padded
+from models.linear import LinearStage, padded, parted
 
 LABELS = (100, 400, 800)
 SHARES = (0.25, 0.5, 0.75)
@@ -52,15 +52,14 @@ def grown(
 
 def with_labels(stage: LinearStage, labels: int) -> LinearStage:
     """The linear stage of the first labels alone."""
-    kept = stage.sparse_ids < labels
+    kept = parted(stage.sparse)[0] < labels
     dense = np.array(stage.dense[:, : padded(labels)], order="C")
     dense[:, labels:] = 0
     return stage._replace(
         dense=dense,
         bias=stage.bias[:labels],
         sparse_indptr=np.concatenate([[0], np.cumsum(kept)])[stage.sparse_indptr],
-        sparse_ids=stage.sparse_ids[kept],
-        sparse_weights=stage.sparse_weights[kept],
+        sparse=stage.sparse[kept],
     )
 
 

@@ -15,7 +15,7 @@ from models.decisions import Question
 from models.features import FeatureRows
 from models.instructions import LANES
 from models.labeler import Labeler, proposed
-from models.linear import LinearStage
+from models.linear import LinearStage, parted
 from models.trees import new_workspace, walk
 
 OWN = "labelwright"
@@ -104,8 +104,9 @@ def as_weights(stage: LinearStage) -> Any:
     """The weights of a linear stage as a sparse matrix, features x labels."""
     labels = len(stage.bias)
     shape = (len(stage.sparse_indptr) - 1, labels)
-    content = stage.sparse_weights.astype(np.float32), stage.sparse_ids.astype(np.int32)
-    rare = scipy.sparse.csr_array((*content, stage.sparse_indptr), shape=shape)
+    ids, weights = parted(stage.sparse)
+    content = weights.astype(np.float32), ids, stage.sparse_indptr
+    rare = scipy.sparse.csr_array(content, shape=shape)
     dense = scipy.sparse.csr_array(np.asarray(stage.dense[:, :labels]).astype(np.float32))
     whole = scipy.sparse.vstack([dense, rare], format="csr")
     return scipy.sparse.diags_array(stage.scales).tocsr() @ whole

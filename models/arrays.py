@@ -20,8 +20,7 @@ ARRAYS = {
     "linear.scales": (np.float32, 1),
     "linear.dense": (np.int8, 2),
     "linear.sparse_indptr": (np.int64, 1),
-    "linear.sparse_ids": (np.unsignedinteger, 1),
-    "linear.sparse_weights": (np.int8, 1),
+    "linear.sparse": (np.uint32, 1),
     "implications.indptr": (np.int64, 1),
     "implications.ancestors": (np.int32, 1),
     "namesakes.keys": (np.uint64, 1),
@@ -90,7 +89,7 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     """The kernels trust these: an index out of range would read foreign memory."""
     linear, namesakes, reranker = parts["linear"], parts["namesakes"], parts["reranker"]
     features = len(parts["features"]["keys"])
-    indptr, ids = linear["sparse_indptr"], linear["sparse_ids"]
+    indptr, sparse = linear["sparse_indptr"], linear["sparse"]
     implied, ancestors = parts["implications"]["indptr"], parts["implications"]["ancestors"]
     agreements = {
         "features.weights": len(parts["features"]["weights"]) == features,
@@ -99,13 +98,12 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
         "linear.scales": len(linear["scales"]) == features,
         "linear.dense": linear["dense"].shape[1] == padded(labels)
         and len(linear["dense"]) <= features,
-        "linear.sparse_indptr": _offsets_fit(indptr, features - len(linear["dense"]), ids),
-        "linear.sparse_ids": _within(ids, labels),
+        "linear.sparse_indptr": _offsets_fit(indptr, features - len(linear["dense"]), sparse),
+        "linear.sparse": _within(sparse, labels * 256),
         "implications.indptr": _offsets_fit(implied, labels, ancestors),
         "implications.ancestors": _within(ancestors, labels)
         and _offsets_fit(implied, labels, ancestors)
         and _without_circles(implied, ancestors),
-        "linear.sparse_weights": len(linear["sparse_weights"]) == len(ids),
         "namesakes.counts": len(namesakes["counts"]) == len(namesakes["keys"]),
         "namesakes.indptr": _offsets_fit(
             namesakes["indptr"], len(namesakes["keys"]), namesakes["ids"]

@@ -44,7 +44,7 @@ from models.namesakes import Namesakes
 from models.profile import Profile
 from models.reranker import Reranker
 
-FORMAT = 4
+FORMAT = 5
 """Earlier formats were those of no released version."""
 MANIFEST = "manifest.json"
 _LABELS, _CANNED, _TREES = "labels.json", "canned.json", "reranker.txt"

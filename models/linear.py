@@ -5,22 +5,28 @@ row of weights, where nearly all of the work is; the others, whose rows are near
 one.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
 from models.features import FeatureRows
-from models.instructions import BLOCK, add_rows, at_least, fetch, trailing_zeros
+from models.instructions import BLOCK, CACHE_LINE, add_rows, at_least, fetch, trailing_zeros
 
 DENSE_BYTES = 96 << 20
 """How much the dense rows may take."""
 PRUNED_BELOW = 0.02
 """Weights of sparse rows that are smaller are dropped; measured to cost nothing."""
+ZERO = 128
+"""How a weight of 0 is written in a sparse row, whose numbers have no sign."""
+_LABEL, _WEIGHT = np.uint32(8), np.uint32(255)
+"""Where in a word of a sparse row the label begins, and which bits are the weight."""
+_WORDS_FETCHED = CACHE_LINE // 4
 
 Scores = npt.NDArray[np.float32]
 LabelIds = npt.NDArray[np.int32]
+Words = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float32]
 
 
@@ -28,16 +34,15 @@ class LinearStage(NamedTuple):
     """One linear classifier for each label.
 
     bias float32[labels]; scales float32[features]; dense int8[dense features, `padded(labels)`],
-    of which the columns beyond the labels are 0; sparse rows: indptr int64[features - dense
-    features + 1], ids uint16 or uint32, weights int8.
+    of which the columns beyond the labels are 0; sparse rows: sparse_indptr int64[features - dense
+    features + 1] and sparse uint32[weights], as `joined` makes them.
     """
 
     bias: Floats
     scales: Floats
     dense: npt.NDArray[np.int8]
     sparse_indptr: npt.NDArray[np.int64]
-    sparse_ids: npt.NDArray[np.unsignedinteger[Any]]
-    sparse_weights: npt.NDArray[np.int8]
+    sparse: Words
 
     def scores(self, rows: FeatureRows) -> Scores:
         """Scores of all labels, n x labels: signed distances where 1 is the margin of a label."""
@@ -82,6 +87,17 @@ def padded(labels: int) -> int:
     return -(-labels // BLOCK) * BLOCK
 
 
+def joined(labels: LabelIds, weights: npt.NDArray[np.int8]) -> Words:
+    """Words of sparse rows, each a label * 256 + its weight + ZERO: one place to wait for."""
+    return labels.astype(np.uint32) << _LABEL | (weights + np.int16(ZERO)).astype(np.uint32)
+
+
+def parted(sparse: Words) -> tuple[LabelIds, npt.NDArray[np.int8]]:
+    """The labels and weights that `joined` was given."""
+    weights = (sparse & _WEIGHT).astype(np.int16) - np.int16(ZERO)
+    return (sparse >> _LABEL).astype(np.int32), weights.astype(np.int8)
+
+
 def candidates(scores: Scores, count: int) -> LabelIds:
     """The ids of the `count` best labels of each row, best first, n x count; ties by id."""
     out = np.empty((scores.shape[0], min(count, scores.shape[1])), np.int32)
@@ -112,6 +128,12 @@ def new_ahead(rows: FeatureRows) -> Ahead:
 
 
 @compiled
+def _parted(word: np.uint32) -> tuple[int, np.float32]:
+    """The label and the weight of a word of a sparse row."""
+    return int(word >> _LABEL), np.float32(np.int64(word & _WEIGHT) - ZERO)
+
+
+@compiled
 def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> None:
     """Note the features of a row; of no row where that is past the last."""
     place, frequent = row & 1, stage.dense.shape[0]
@@ -138,9 +160,9 @@ def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> N
 def _fetch_sparse(stage: LinearStage, ahead: Ahead, place: int) -> None:
     """Ask for the sparse weights of a row that was looked at some time ago."""
     for i in range(ahead.dense[place], ahead.ends[place]):
-        first = stage.sparse_indptr[ahead.features[place, i] - stage.dense.shape[0]]
-        fetch(stage.sparse_ids, first)
-        fetch(stage.sparse_weights, first)
+        rare = ahead.features[place, i] - stage.dense.shape[0]
+        for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1], _WORDS_FETCHED):
+            fetch(stage.sparse, j)
 
 
 @compiled
@@ -155,7 +177,8 @@ def score_row(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead, lin
     for i in range(ahead.dense[here], ahead.ends[here]):
         factor, rare = ahead.factors[here, i], ahead.features[here, i] - stage.dense.shape[0]
         for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
-            line.scores[stage.sparse_ids[j]] += factor * np.float32(stage.sparse_weights[j])
+            label, weight = _parted(stage.sparse[j])
+            line.scores[label] += factor * weight
     features, factors, count = ahead.features[here], ahead.factors[here], ahead.dense[here]
     later, more = ahead.features[there], ahead.dense[there]
     for block in range(line.peaks.size):
@@ -254,6 +277,6 @@ def _weigh(
         else:
             rare = features[i] - frequent
             for k in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
-                place = places[stage.sparse_ids[k]]
-                if place >= 0:
-                    out[i, place] = scale * np.float32(stage.sparse_weights[k])
+                label, weight = _parted(stage.sparse[k])
+                if places[label] >= 0:
+                    out[i, places[label]] = scale * weight

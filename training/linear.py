@@ -20,7 +20,7 @@ from models.compiled import compiled
 from models.features import FeatureRows
 from models.instructions import narrowed, prefetch, widened
 from models.labels import LabelMatrix
-from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, padded
+from models.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, joined, padded
 from training.room import Room
 
 TOGETHER = 128
@@ -158,8 +158,9 @@ def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
         scales=scales,
         dense=np.pad(rounded, ((0, 0), (0, padded(labels) - labels))),
         sparse_indptr=rare.indptr.astype(np.int64),
-        sparse_ids=rare.indices.astype(np.result_type(np.uint16, np.min_scalar_type(labels))),
-        sparse_weights=np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8),
+        sparse=joined(
+            rare.indices, np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8)
+        ),
     )
 
 

@@ -11,7 +11,7 @@ ROWS = 200
 DETAILS = {"seed": 7, "data": "nsi", "metrics": {"f1": 0.5}}
 ARRAYS = [
     *("features.keys", "features.weights", "features.shares", "linear.bias", "linear.scales"),
-    *("linear.dense", "linear.sparse_indptr", "linear.sparse_ids", "linear.sparse_weights"),
+    *("linear.dense", "linear.sparse_indptr", "linear.sparse"),
     *("namesakes.keys", "namesakes.counts", "namesakes.indptr", "namesakes.ids"),
     *("namesakes.shares", "reranker.rate", "reranker.company", "reranker.knots"),
 ]

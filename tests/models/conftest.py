@@ -11,7 +11,7 @@ import pytest
 from entities.tables import Entities
 from models.bundle import write_bundle
 from models.labeler import Labeler
-from models.linear import LinearStage
+from models.linear import LinearStage, joined
 from tests.models.bundles import DETAILS, ROWS
 from training.data import LabelledEntities
 from training.fit import Configuration, fit_labeler
@@ -23,13 +23,10 @@ def with_sparse_rows(linear: LinearStage) -> LinearStage:
     rare = linear.dense[frequent:]
     owners, ids = np.nonzero(rare)
     indptr = np.searchsorted(owners, np.arange(len(rare) + 1)).astype(np.int64)
-    return LinearStage(
-        linear.bias,
-        linear.scales,
-        linear.dense[:frequent],
-        indptr,
-        ids.astype(np.uint16),
-        rare[owners, ids],
+    return linear._replace(
+        dense=linear.dense[:frequent],
+        sparse_indptr=indptr,
+        sparse=joined(ids.astype(np.int32), rare[owners, ids]),
     )
 
 

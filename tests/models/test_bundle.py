@@ -49,9 +49,9 @@ def test_all_parts_survive(tiny: Labeler, written: Path) -> None:
     assert list(labeler.decisions.promises) == list(PRECISIONS)
     for level, thresholds in tiny.decisions.promises.items():
         assert np.array_equal(labeler.decisions.promises[level], thresholds)
-    for part in ("bias", "scales", "dense", "sparse_indptr", "sparse_ids", "sparse_weights"):
+    for part in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
         assert np.array_equal(getattr(labeler.linear, part), getattr(tiny.linear, part))
-    assert len(tiny.linear.sparse_ids) > 100
+    assert len(tiny.linear.sparse) > 100
 
 
 def test_what_was_read_can_be_written_and_read_again(

@@ -91,26 +91,26 @@ def replaced(array: Any, place: int, value: int) -> Any:
     return array
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda ids: replaced(ids, 3, 65_535),
-        lambda ids: replaced(ids.astype(np.int64), 3, -1),
-        lambda ids: replaced(ids.astype(np.int64), 3, 1 << 40),
-        lambda ids: replaced(ids.astype(np.uint64), 3, (1 << 64) - 1),
-    ],
-    ids=["too large", "negative", "far too large", "largest"],
-)
-def test_sparse_ids_out_of_range_are_refused(copy: Path, change: Callable[[Any], Any]) -> None:
-    reshape(copy, "linear.sparse_ids", change)
-    with pytest.raises(BundleError, match=r"linear\.sparse_ids (does not fit|has type)"):
+@pytest.mark.parametrize("label", [65_535, (1 << 24) - 1])
+def test_labels_of_sparse_rows_out_of_range_are_refused(copy: Path, label: int) -> None:
+    reshape(copy, "linear.sparse", lambda words: replaced(words, 3, label * 256))
+    with pytest.raises(BundleError, match=r"linear\.sparse does not fit"):
         read_bundle(copy)
 
 
-def test_the_first_sparse_id_that_is_no_label_is_refused(copy: Path, tiny: Labeler) -> None:
-    reshape(copy, "linear.sparse_ids", lambda ids: replaced(ids, 0, len(tiny.labels)))
-    with pytest.raises(BundleError, match=r"linear\.sparse_ids"):
+@pytest.mark.parametrize("weight", [0, 255])
+def test_the_first_label_there_is_not_is_refused(copy: Path, tiny: Labeler, weight: int) -> None:
+    first = len(tiny.labels) * 256 + weight
+    reshape(copy, "linear.sparse", lambda words: replaced(words, 0, first))
+    with pytest.raises(BundleError, match=r"linear\.sparse does not fit"):
         read_bundle(copy)
+
+
+@pytest.mark.parametrize("weight", [0, 255])
+def test_any_weight_of_the_last_label_is_read(copy: Path, tiny: Labeler, weight: int) -> None:
+    last = len(tiny.labels) * 256 - 256 + weight
+    reshape(copy, "linear.sparse", lambda words: replaced(words, 0, last))
+    assert read_bundle(copy).labeler.linear.sparse[0] == last
 
 
 @pytest.mark.parametrize(

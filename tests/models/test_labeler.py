@@ -169,8 +169,7 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
                 ((0, 0), (0, padded(labels) - len(linear.bias))),
             ),
             linear.sparse_indptr,
-            linear.sparse_ids,
-            linear.sparse_weights,
+            linear.sparse,
         ),
         Implications(
             np.pad(labeler.implications.indptr, (0, more), mode="edge"),

@@ -1,7 +1,5 @@
 """The linear stage: scores by plain arithmetic, candidates by plain sorting."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,27 +9,24 @@ from hypothesis import strategies as st
 from entities.tables import Entities
 from models.features import FeatureRows
 from models.labeler import Labeler
-from models.linear import LinearStage, candidates, padded
+from models.linear import LinearStage, candidates, joined, padded, parted
 
 some = settings(max_examples=60, deadline=None)
 
 SIZES = st.sampled_from([1, 2, 5, 63, 64, 65, 130])
 
 
-def stage_of(
-    random: np.random.Generator, labels: int, frequent: int, rare: int, ids: Any = np.uint16
-) -> LinearStage:
+def stage_of(random: np.random.Generator, labels: int, frequent: int, rare: int) -> LinearStage:
     """A stage of random weights; rows of rare features hold about a third of the labels."""
     held = random.random((rare, labels)) < 1 / 3
     indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
-    sparse_ids: npt.NDArray[np.unsignedinteger[Any]] = np.nonzero(held)[1].astype(ids)
+    ids = np.nonzero(held)[1].astype(np.int32)
     return LinearStage(
         bias=random.normal(size=labels).astype(np.float32),
         scales=random.uniform(0.001, 0.05, frequent + rare).astype(np.float32),
         dense=whole_blocks(random.integers(-127, 128, (frequent, labels)).astype(np.int8)),
         sparse_indptr=indptr,
-        sparse_ids=sparse_ids,
-        sparse_weights=random.integers(-127, 128, len(sparse_ids)).astype(np.int8),
+        sparse=joined(ids, random.integers(-127, 128, len(ids)).astype(np.int8)),
     )
 
 
@@ -52,7 +47,8 @@ def weights_of(stage: LinearStage) -> npt.NDArray[np.float64]:
     rare = len(stage.scales) - len(stage.dense)
     sparse = np.zeros((rare, len(stage.bias)))
     owners = np.repeat(np.arange(rare), np.diff(stage.sparse_indptr))
-    sparse[owners, stage.sparse_ids] = stage.sparse_weights
+    ids, weights = parted(stage.sparse)
+    sparse[owners, ids] = weights
     dense = stage.dense[:, : len(stage.bias)].astype(np.float64)
     whole = np.concatenate([dense, sparse])
     return whole * stage.scales.astype(np.float64)[:, None]
@@ -74,13 +70,12 @@ def by_hand(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
     st.integers(0, 6),
     st.integers(0, 6),
     st.integers(0, 5),
-    st.sampled_from([np.uint16, np.uint32]),
 )
 def test_scores_are_a_product_of_matrices(
-    seed: int, labels: int, frequent: int, rare: int, count: int, ids: Any
+    seed: int, labels: int, frequent: int, rare: int, count: int
 ) -> None:
     random = np.random.default_rng(seed)
-    stage = stage_of(random, labels, frequent, rare, ids)
+    stage = stage_of(random, labels, frequent, rare)
     rows = rows_of(random, count, frequent + rare)
     scores = stage.scores(rows)
     assert scores.shape == (count, labels)
@@ -133,20 +128,23 @@ def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
     random = np.random.default_rng(0)
     sparse = stage_of(random, 65, 0, 9)
     dense = np.zeros((9, 65), np.int8)
-    dense[np.repeat(np.arange(9), np.diff(sparse.sparse_indptr)), sparse.sparse_ids] = (
-        sparse.sparse_weights
-    )
-    nothing = np.zeros(0, np.uint16)
-    stage = LinearStage(
-        sparse.bias,
-        sparse.scales,
-        whole_blocks(dense),
-        np.zeros(1, np.int64),
-        nothing,
-        nothing.astype(np.int8),
+    ids, weights = parted(sparse.sparse)
+    dense[np.repeat(np.arange(9), np.diff(sparse.sparse_indptr)), ids] = weights
+    stage = sparse._replace(
+        dense=whole_blocks(dense),
+        sparse_indptr=np.zeros(1, np.int64),
+        sparse=sparse.sparse[:0],
     )
     rows = rows_of(random, 20, 9)
     assert stage.scores(rows) == pytest.approx(sparse.scores(rows), rel=1e-5, abs=1e-5)
+
+
+def test_joined_weights_are_found_again() -> None:
+    weights = np.arange(-128, 128).astype(np.int8)
+    labels = np.linspace(0, (1 << 24) - 1, len(weights)).astype(np.int32)
+    found = parted(joined(labels, weights))
+    assert np.array_equal(found[0], labels)
+    assert np.array_equal(found[1], weights)
 
 
 @some

@@ -68,7 +68,7 @@ def test_it_minimises_the_regularised_squared_hinge(rows: FeatureRows, labels: L
 def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix) -> None:
     one = fit_linear(rows, labels, F, orders(3), 0.3, 1)
     three = fit_linear(rows, labels, F, orders(3), 0.3, 3)
-    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse_ids", "sparse_weights"):
+    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
@@ -81,7 +81,7 @@ def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_r
     bounded = fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append, room)
     assert len(shares) == 3 * -(-L // together)
     whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
-    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse_ids", "sparse_weights"):
+    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(bounded, name))
     assert not home.exists()  # nothing had to lie in a file
 
