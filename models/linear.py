@@ -16,7 +16,7 @@ from models.instructions import BLOCK, CACHE_LINE, add_rows, at_least, fetch, tr
 
 DENSE_BYTES = 96 << 20
 """How much the dense rows may take."""
-PRUNED_BELOW = 0.02
+PRUNED_BELOW = 0.05
 """Weights of sparse rows that are smaller are dropped; measured to cost nothing."""
 ZERO = 128
 """How a weight of 0 is written in a sparse row, whose numbers have no sign."""
