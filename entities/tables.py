@@ -140,11 +140,12 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
     """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
     rejections = Rejections()
     objects = [record if isinstance(record, dict) else {} for record in records]
-    present = {key for key in set().union(*objects) if isinstance(key, str)}
+    names = set().union(*objects)
+    present = {name for name in names if isinstance(name, str)}
     for row, record in enumerate(records):
         if not isinstance(record, dict):
             rejections.add(row, "an entity must be an object")
-        elif not present.issuperset(record):
+        elif len(present) < len(names) and not present.issuperset(record):
             rejections.add(row, "the names of fields must be text")
     given = _checked(objects, _ID.name, _ID, rejections)
     ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +88,11 @@ class Answers:
             self.probabilities[first:last],
             self.asserted[first:last],
         )
+
+    def split(self, counts: Iterable[int]) -> list["Answers"]:
+        """The answers for so many entities, then for so many, and so on."""
+        ends = itertools.accumulate(counts, initial=0)
+        return [self.slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def first(self, count: int) -> "Answers":
         """Of each entity the `count` most probable labels, and what is asserted beside them."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -81,13 +80,9 @@ class Labeler:
         ]
         return parts[0] if len(parts) == 1 else concatenated(parts, self.labels)
 
-    def label_parts(self, parts: Sequence[Entities], question: Question) -> list[Answers]:
+    def label_together(self, parts: Sequence[Entities], question: Question) -> Answers:
         """The same for several tables in one go, which small ones take less time for."""
-        if len(parts) == 1:
-            return [self.label(parts[0], question)]
-        answers = self.label(together(parts), question)
-        ends = list(itertools.accumulate(map(len, parts), initial=0))
-        return [answers.slice(start, end) for start, end in itertools.pairwise(ends)]
+        return self.label(parts[0] if len(parts) == 1 else together(parts), question)
 
     def check(self, question: Question) -> None:
         """Raise RequestError for a question that this model cannot answer."""

@@ -17,7 +17,7 @@ from service.backlog import Job, Labelling
 Deliver = Callable[[Job, Any], object]
 """Takes the answer to a job, or the exception that it ended with."""
 Labelled = Callable[[Answers, int], object]
-"""Told of the answers to a request, and how many of its entities were rejected."""
+"""Told of the answers to some requests, and how many of their entities were rejected."""
 See = Callable[[Model, Entities], object]
 """Told of the model and the entities of each request, when all have their answers."""
 _Asked = tuple[Job, Labelling, Entities]
@@ -54,8 +54,9 @@ def _label(
     """Label the entities of jobs that have one model and one question."""
     began = time.monotonic()
     labeler = asked[0][0].model.bundle.labeler
+    tables = [entities for _, _, entities in asked]
     try:
-        answers = labeler.label_parts([entities for _, _, entities in asked], question)
+        answers = labeler.label_together(tables, question)
     except Exception as error:  # noqa: BLE001
         if len(asked) == 1:
             deliver(asked[0][0], error)
@@ -64,12 +65,12 @@ def _label(
                 _label([one], question, deliver, labelled)
         return
     ended = time.monotonic()
-    for (job, work, entities), answer in zip(asked, answers, strict=True):
+    labelled(answers, sum(len(entities.rejected) for entities in tables))
+    for (job, work, entities), answer in zip(asked, answers.split(map(len, tables)), strict=True):
         job.note.took("label", began, ended)
         try:
             with job.note.stage("write"):
                 written = work.write(job.model, entities, answer)
-            labelled(answer, len(entities.rejected))
             deliver(job, written)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)

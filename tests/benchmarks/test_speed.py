@@ -157,7 +157,7 @@ def test_both_servers_are_measured_and_give_the_same_labels(
     records = [one_record(brands.slice(row, 1)) for row in range(40)]
     found = list(served(world.uri, records, tmp_path))
     rates = [line for line in found if isinstance(line, Served)]
-    assert [(line.way, line.batch) for line in rates] == [(n, b) for n in WAY_NAMES for b in (1, 5)]
+    assert [(line.way, line.batch) for line in rates] == [(n, b) for b in (1, 5) for n in WAY_NAMES]
     assert all(line.entities > 0 for line in rates)
     monkeypatch.setattr(over_http, "SETTLING", 3.0)
     assert 10e6 < worker_bytes(world.uri, records, tmp_path) < 1e9

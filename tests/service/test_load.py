@@ -311,7 +311,8 @@ def test_tables_get_the_same_answers_together_as_alone(
     labeler = model.bundle.labeler
     tables = [from_records(part, labeler.schema) for part in parts]
     question = Question(top_k=3)
-    for entities, answers in zip(tables, labeler.label_parts(tables, question), strict=True):
+    together = labeler.label_together(tables, question)
+    for entities, answers in zip(tables, together.split(map(len, tables)), strict=True):
         assert answers.to_arrow().equals(labeler.label(entities, question).to_arrow())
 
 
