@@ -148,7 +148,7 @@ def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
         several = with_options("--workers", str(workers))
         with serving(several, uri, folder / "server.log") as (pid, port):
             time.sleep(SETTLING)  # the others are ready soon after the first
-            asyncio.run(_Client(port, several).rate(records, 1))
+            asyncio.run(_Client(port, several).paced(records))  # so many connections find all
             processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
             taken.append(sum(process.memory_full_info().pss for process in processes))
     return float(taken[1] - taken[0])
