@@ -23,6 +23,7 @@ ZERO = 128
 _LABEL, _WEIGHT = np.uint32(8), np.uint32(255)
 """Where in a word of a sparse row the label begins, and which bits are the weight."""
 _WORDS_FETCHED = CACHE_LINE // 4
+_LARGEST_STEP, _STEPS_AT_MOST = np.float32(2**15 - 1), np.float32(2**23)
 
 Scores = npt.NDArray[np.float32]
 LabelIds = npt.NDArray[np.int32]
@@ -72,12 +73,16 @@ class Line(NamedTuple):
 class Ahead(NamedTuple):
     """The features of an entity and of the next one.
 
-    `features` (int32) and `factors` (float32) are 2 x the longest row: of each entity the dense
-    features first, as many as `dense` (int64[2]) says, and then the sparse ones up to `ends`.
+    `features` (int32) and `factors` (float32) are 2 x (the longest row + 1): of each entity the
+    dense features first, as many as `dense` (int64[2]) says, then an idle place, and the sparse
+    ones up to `ends`. The factors of dense features are also given as `steps` (int16), each of a
+    size in `sizes` (float32[2]).
     """
 
     features: npt.NDArray[np.int32]
     factors: Floats
+    steps: npt.NDArray[np.int16]
+    sizes: Floats
     dense: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
 
@@ -120,8 +125,10 @@ def new_ahead(rows: FeatureRows) -> Ahead:
     for row in range(rows.indptr.size - 1):
         longest = max(longest, rows.indptr[row + 1] - rows.indptr[row])
     return Ahead(
-        np.empty((2, longest), np.int32),
-        np.empty((2, longest), np.float32),
+        np.empty((2, longest + 1), np.int32),
+        np.empty((2, longest + 1), np.float32),
+        np.empty((2, longest + 1), np.int16),
+        np.empty(2, np.float32),
         np.zeros(2, np.int64),
         np.zeros(2, np.int64),
     )
@@ -139,7 +146,7 @@ def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> N
     place, frequent = row & 1, stage.dense.shape[0]
     dense = end = 0
     if row < rows.indptr.size - 1:
-        end = rows.indptr[row + 1] - rows.indptr[row]
+        end = rows.indptr[row + 1] - rows.indptr[row] + 1
         last = end
         for i in range(rows.indptr[row], rows.indptr[row + 1]):
             feature = rows.indices[i]
@@ -154,12 +161,33 @@ def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> N
             ahead.factors[place, at] = rows.values[i] * stage.scales[feature]
     ahead.dense[place] = dense
     ahead.ends[place] = end
+    _step(ahead, place)
+
+
+@compiled
+def _step(ahead: Ahead, place: int) -> None:
+    """Give the factors of dense features as whole steps, as small as fit into 16 bits.
+
+    And so small that the sum of all, times any weight, fits into 32.
+    """
+    factors, steps, dense = ahead.factors[place], ahead.steps[place], ahead.dense[place]
+    largest = total = np.float32(0)
+    for i in range(dense):
+        largest = max(largest, abs(factors[i]))
+        total += abs(factors[i])
+    size = max(largest / _LARGEST_STEP, total / _STEPS_AT_MOST)
+    ahead.sizes[place] = size
+    for i in range(dense):
+        steps[i] = np.rint(factors[i] / size) if size > 0 else 0
+    if dense > 0:
+        ahead.features[place, dense] = ahead.features[place, dense - 1]
+        steps[dense] = 0
 
 
 @compiled
 def _fetch_sparse(stage: LinearStage, ahead: Ahead, place: int) -> None:
     """Ask for the sparse weights of a row that was looked at some time ago."""
-    for i in range(ahead.dense[place], ahead.ends[place]):
+    for i in range(ahead.dense[place] + 1, ahead.ends[place]):
         rare = ahead.features[place, i] - stage.dense.shape[0]
         for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1], _WORDS_FETCHED):
             fetch(stage.sparse, j)
@@ -174,16 +202,16 @@ def score_row(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead, lin
     here, there = row & 1, 1 - (row & 1)
     for label in range(stage.bias.size):
         line.scores[label] = stage.bias[label]
-    for i in range(ahead.dense[here], ahead.ends[here]):
+    for i in range(ahead.dense[here] + 1, ahead.ends[here]):
         factor, rare = ahead.factors[here, i], ahead.features[here, i] - stage.dense.shape[0]
         for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
             label, weight = _parted(stage.sparse[j])
             line.scores[label] += factor * weight
-    features, factors, count = ahead.features[here], ahead.factors[here], ahead.dense[here]
-    later, more = ahead.features[there], ahead.dense[there]
+    features, steps, count = ahead.features[here], ahead.steps[here], ahead.dense[here]
+    later, more, size = ahead.features[there], ahead.dense[there], ahead.sizes[here]
     for block in range(line.peaks.size):
         line.peaks[block] = add_rows(
-            stage.dense, features, factors, count, later, more, block, line.scores
+            stage.dense, features, steps, count, later, more, block, size, line.scores
         )
     _fetch_sparse(stage, ahead, there)
 

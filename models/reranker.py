@@ -11,7 +11,6 @@ import numpy.typing as npt
 from models.compiled import compiled
 from models.contributions import Contributions
 from models.features import FeatureRows
-from models.instructions import LANES
 from models.linear import LabelIds, Scores
 from models.namesakes import Recalled
 from models.trees import Forest, read_forest, whole_lanes
@@ -42,7 +41,7 @@ _SMOOTH = np.float32(1e-3)
 _IMPLIES = np.float32(0.95)
 _NO_SCORE = np.float32(-3)
 """What stands for the score of a label that is not there."""
-_NONE, _HALF, _ONE, _WHOLE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(255)
+_NONE, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 (
     _SCORE, _RANK, _GAP_TO_BEST, _GAP_TO_PREVIOUS, _BEST, _SECOND,
@@ -63,19 +62,20 @@ class Relations(NamedTuple):
 
     `log_rates` (float32[labels]) are logarithms of the share of training entities with each label;
     `company` (uint8[labels, labels]) is 255 times the share of entities with the row's label that
-    also have the column's, and `logs` (float32[256]) the logarithms of what its numbers mean. All
-    logarithms are smoothed.
+    also have the column's, `shares` (float32[256]) what its numbers mean, and `logs` (float32[256])
+    the logarithms of that. All logarithms are smoothed.
     """
 
     log_rates: Floats
     company: npt.NDArray[np.uint8]
+    shares: Floats
     logs: Floats
 
     @classmethod
     def of(cls, rate: Floats, company: npt.NDArray[np.uint8]) -> Self:
         """What follows from the rates (float32[labels]) and the company of labels."""
         shares = (np.arange(256) / 255).astype(np.float32)
-        return cls(np.log(rate + _SMOOTH), company, np.log(shares + _SMOOTH))
+        return cls(np.log(rate + _SMOOTH), company, shares, np.log(shares + _SMOOTH))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +198,13 @@ def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, ou
     The inner loops run over whole lanes, in single precision and without branches, so that the
     processor treats many at a time; ids without a sign are not looked at from the end of an array.
     """
-    log_rates, company, logs = relations
+    log_rates, company, meant, logs = relations
     count, lanes = chosen.size, out.shape[1]
     ids = np.empty(lanes, np.uint32)
     shares, lacking = np.zeros(lanes, np.float32), np.zeros(lanes, np.float32)
     brings, news = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
+    support, strongest, lift = out[_SUPPORT], out[_STRONGEST], out[_LIFT]
+    special = out[_SPECIALISATION]
     total = _NONE
     for i in range(lanes):
         ids[i] = chosen[i] if i < count else chosen[0]
@@ -214,28 +216,27 @@ def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, ou
         total += shares[i]
     for j in range(count):
         score, share = scores[ids[j]], shares[j]
-        for first in range(0, lanes, LANES):
-            for i in range(first, first + LANES):
-                shared = company[ids[j], ids[i]]
-                brings[i] = np.float32(shared) / _WHOLE
-                news[i] = logs[shared]
+        for i in range(lanes):
+            shared = company[ids[j], ids[i]]
+            brings[i] = meant[shared]
+            news[i] = logs[shared]
         brings[j] = news[j] = _NONE  # no label is company to itself
-        for first in range(0, lanes, LANES):
-            for i in range(first, first + LANES):
-                support = share * brings[i]
-                out[_SUPPORT, i] += support
-                out[_STRONGEST, i] = max(out[_STRONGEST, i], support)
-                out[_LIFT, i] += share * news[i]
-                special = score if brings[i] > _IMPLIES else _NO_SCORE
-                out[_SPECIALISATION, i] = max(out[_SPECIALISATION, i], special)
+        for i in range(lanes):
+            support[i] += share * brings[i]
+            lift[i] += share * news[i]
+        for i in range(lanes):
+            given = share * brings[i]
+            strongest[i] = given if given > strongest[i] else strongest[i]
+            above = score if brings[i] > _IMPLIES else _NO_SCORE
+            special[i] = above if above > special[i] else special[i]
         missing = _NONE
         for i in range(count):
             missing += lacking[i] * brings[i]
         out[_MISSING, j] = missing
     for i in range(count):
         other = ids[1] if i == 0 and count > 1 else ids[0]
-        out[_BROUGHT, i] = np.float32(company[other, ids[i]]) / _WHOLE
-        out[_BRINGS, i] = np.float32(company[ids[i], other]) / _WHOLE
+        out[_BROUGHT, i] = meant[company[other, ids[i]]]
+        out[_BRINGS, i] = meant[company[ids[i], other]]
         out[_LIFT, i] -= (total - shares[i]) * log_rates[ids[i]]
         out[_TOTAL, i] = total
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
-from models.instructions import LANES, keep_leaves, trailing_zeros
+from models.instructions import LANES, keep_leaves, keep_leaves_known, sum_leaves, turn
 
 LEAVES_AT_MOST = 16
-"""Of one tree."""
+"""Of one tree: one bit each, and as many numbers as there are lanes."""
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 12  # bits of LightGBM's decision_type
 _MISSING_NONE, _MISSING_NAN = 0, 8
 _EVERY_LEAF = 0xFFFF
@@ -33,14 +33,15 @@ class Forest(NamedTuple):
     """Trees over `features` features of (entity, label) pairs, of which the last is the label.
 
     Node n belongs to tree `trees[n]` and strikes out all leaves but `right[n]` (one bit each) where
-    feature `columns[n]` exceeds `thresholds[n]`; columns from `features` on are the same features
-    once more, for the nodes where what is not known goes left. `by_label` (uint16[labels, trees])
-    has the leaves that a label can reach, `values` (float64[trees, LEAVES_AT_MOST]) what they add.
+    a feature exceeds `thresholds[n]`. The nodes of feature f lie between `bounds[0, f]` and
+    `bounds[0, f + 1]`, and those where what is not known does not exceed, in the second row of
+    `bounds`. `by_label` (uint16[labels, whole lanes of trees]) has the leaves that a label can
+    reach, `values` (float64[trees, LEAVES_AT_MOST]) what they add.
     """
 
     features: int
+    bounds: npt.NDArray[np.int64]
     trees: npt.NDArray[np.int32]
-    columns: npt.NDArray[np.int16]
     thresholds: Floats
     right: Leaves
     by_label: Leaves
@@ -48,11 +49,21 @@ class Forest(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Working memory for LANES pairs: their values, the leaves they can still reach, their sums."""
+    """Working memory for LANES pairs: labels, the leaves they can still reach, their sums."""
 
-    pairs: Floats
+    labels: npt.NDArray[np.int32]
     reached: Leaves
     sums: npt.NDArray[np.float64]
+
+
+class _Node(NamedTuple):
+    """A node of `Forest`, in the order in which they are walked."""
+
+    unknown_left: bool
+    feature: int
+    tree: int
+    threshold: np.float32
+    right: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,28 +83,29 @@ class _Tree:
 def read_forest(text: str, features: int, labels: int) -> Forest:
     """Read trees from LightGBM's text; raises ValueError for any that could not be walked."""
     trees = list(_read_trees(text, features))
-    by_label = np.full((labels, len(trees)), _EVERY_LEAF, np.uint16)
+    by_label = np.full((labels, whole_lanes(len(trees))), _EVERY_LEAF, np.uint16)
     values = np.zeros((len(trees), LEAVES_AT_MOST))
-    nodes: list[tuple[int, int, np.float32, int]] = []
+    nodes: list[_Node] = []
     for number, tree in enumerate(trees):
         order, right = _leaves(tree)
         values[number, : len(order)] = tree.values[order]
         for node, remaining in enumerate(right):
-            feature = int(tree.features[node])
             if tree.decisions[node] & _CATEGORICAL:
                 goes_right = ~_in_category(tree, node, labels)
                 by_label[goes_right, number] &= np.uint16(remaining)
             else:
-                column = feature + (features if _unknown_goes_left(tree, node) else 0)
-                nodes.append((number, column, _at_most(tree.thresholds[node]), remaining))
-    # one feature after another, so that its values stay in a register
-    nodes.sort(key=lambda node: (node[1], node[0]))
+                left = _unknown_goes_left(tree, node)
+                at_most = _at_most(tree.thresholds[node])
+                nodes.append(_Node(left, int(tree.features[node]), number, at_most, remaining))
+    nodes.sort()
+    groups = [node.unknown_left * features + node.feature for node in nodes]
+    starts = np.searchsorted(groups, np.arange(2 * features + 1))
     return Forest(
         features,
-        np.array([node[0] for node in nodes], np.int32),
-        np.array([node[1] for node in nodes], np.int16),
-        np.array([node[2] for node in nodes], np.float32),
-        np.array([node[3] for node in nodes], np.uint16),
+        np.stack([starts[: features + 1], starts[features:]]),
+        np.array([node.tree for node in nodes], np.int32),
+        np.array([node.threshold for node in nodes], np.float32),
+        np.array([node.right for node in nodes], np.uint16),
         by_label,
         values,
     )
@@ -209,8 +221,11 @@ def _unknown_goes_left(tree: _Tree, node: int) -> bool:
 def _at_most(threshold: np.float64) -> np.float32:
     """The largest finite float32 up to a threshold: float32 values compare with both alike.
 
-    A threshold of infinity parts all values from those that are not known.
+    A threshold of infinity parts all values from those that are not known. Values next to 0 are 0
+    to LightGBM, so they lie on the same side of any threshold.
     """
+    if abs(threshold) <= _ZERO:
+        return _ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf))
     single = np.float32(min(float(threshold), float(np.finfo(np.float32).max)))
     return np.nextafter(single, np.float32(-np.inf)) if single > threshold else single
 
@@ -219,16 +234,16 @@ def _at_most(threshold: np.float64) -> np.float32:
 def new_workspace(forest: Forest) -> Workspace:
     """Working memory for `walk`."""
     return Workspace(
-        np.zeros((2 * forest.features, LANES), np.float32),
-        np.empty((forest.values.shape[0], LANES), np.uint16),
+        np.empty(LANES, np.int32),
+        np.empty((forest.by_label.shape[1], LANES), np.uint16),
         np.empty(LANES, np.float64),
     )
 
 
 @compiled
-def whole_lanes(pairs: int) -> int:
-    """How many lanes some pairs take, of which the last may be idle."""
-    return -(-pairs // LANES) * LANES
+def whole_lanes(number: int) -> int:
+    """How many lanes some pairs or trees take, of which the last may be idle."""
+    return -(-number // LANES) * LANES
 
 
 @compiled
@@ -237,47 +252,19 @@ def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.flo
 
     pairs float32[features, whole_lanes]; an idle lane has values too, and a label that exists.
     """
+    bounds = forest.bounds
     for first in range(0, raw.size, LANES):
-        _look_at(forest, pairs, first, work)
-        work.reached[:] = _EVERY_LEAF
-        for node in range(forest.trees.size):
-            keep_leaves(
-                work.reached,
-                forest.trees[node],
-                work.pairs,
-                forest.columns[node],
-                forest.thresholds[node],
-                forest.right[node],
-            )
-        _add_leaves(forest, pairs, first, work)
+        for lane in range(LANES):
+            work.labels[lane] = pairs[forest.features - 1, first + lane]
+        for tree in range(0, work.reached.shape[0], LANES):
+            turn(forest.by_label, work.labels, tree, work.reached)
+        nodes = forest.trees, forest.thresholds, forest.right
+        for feature in range(forest.features):
+            at = feature * pairs.shape[1] + first
+            begin, end = bounds[0, feature], bounds[0, feature + 1]
+            keep_leaves(work.reached, *nodes, begin, end, pairs, at)
+            begin, end = bounds[1, feature], bounds[1, feature + 1]
+            keep_leaves_known(work.reached, *nodes, begin, end, pairs, at)
+        sum_leaves(work.reached, forest.values, work.sums)
         count = min(LANES, raw.size - first)
         raw[first : first + count] = work.sums[:count]
-
-
-@compiled
-def _look_at(forest: Forest, pairs: Floats, first: int, work: Workspace) -> None:
-    """Take the values of some pairs as LightGBM takes them."""
-    for feature in range(forest.features):
-        for lane in range(LANES):
-            value = pairs[feature, first + lane]
-            value = np.float32(0) if abs(value) <= _ZERO else value
-            unknown = np.isnan(value)
-            work.pairs[feature, lane] = np.float32(np.inf) if unknown else value
-            work.pairs[forest.features + feature, lane] = np.float32(-np.inf) if unknown else value
-
-
-@compiled
-def _add_leaves(forest: Forest, pairs: Floats, first: int, work: Workspace) -> None:
-    """Sum what is reached, for four pairs at a time: an addition waits for the one before it."""
-    labels = pairs[forest.features - 1, first : first + LANES]
-    for lane in range(0, LANES, 4):
-        a, b = int(labels[lane]), int(labels[lane + 1])
-        c, d = int(labels[lane + 2]), int(labels[lane + 3])
-        w = x = y = z = 0.0
-        for tree in range(forest.values.shape[0]):
-            reached = work.reached[tree]
-            w += forest.values[tree, trailing_zeros(reached[lane] & forest.by_label[a, tree])]
-            x += forest.values[tree, trailing_zeros(reached[lane + 1] & forest.by_label[b, tree])]
-            y += forest.values[tree, trailing_zeros(reached[lane + 2] & forest.by_label[c, tree])]
-            z += forest.values[tree, trailing_zeros(reached[lane + 3] & forest.by_label[d, tree])]
-        work.sums[lane : lane + 4] = w, x, y, z

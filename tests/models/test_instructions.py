@@ -1,5 +1,10 @@
 """The processor's instructions, against plain NumPy."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,25 +18,31 @@ from models.instructions import (
     add_rows,
     at_least,
     keep_leaves,
+    keep_leaves_known,
     narrowed,
     prefetch,
+    sum_leaves,
     trailing_zeros,
+    turn,
     widened,
 )
 
 some = settings(max_examples=60, deadline=None)
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 
 @compiled
 def added(
     table: npt.NDArray[np.int8],
     rows: npt.NDArray[np.int32],
-    factors: Floats,
+    steps: npt.NDArray[np.int16],
+    count: int,
     block: int,
+    size: float,
     sums: Floats,
 ) -> float:
-    return add_rows(table, rows, factors, rows.size, rows, rows.size, block, sums)  # type: ignore[no-any-return]
+    return add_rows(table, rows, steps, count, rows, count, block, np.float32(size), sums)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -41,9 +52,35 @@ def reached(values: Floats, block: int, least: float) -> int:
 
 @compiled
 def kept(
-    leaves: npt.NDArray[np.uint16], pairs: Floats, feature: int, threshold: float, right: int
+    leaves: npt.NDArray[np.uint16],
+    trees: npt.NDArray[np.int32],
+    thresholds: Floats,
+    right: npt.NDArray[np.uint16],
+    pairs: Floats,
+    feature: int,
+    known: bool,
 ) -> None:
-    keep_leaves(leaves, 1, pairs, feature, np.float32(threshold), np.uint16(right))
+    if known:
+        keep_leaves_known(leaves, trees, thresholds, right, 1, trees.size, pairs, feature * LANES)
+    else:
+        keep_leaves(leaves, trees, thresholds, right, 1, trees.size, pairs, feature * LANES)
+
+
+@compiled
+def turned(
+    table: npt.NDArray[np.uint16],
+    rows: npt.NDArray[np.int32],
+    first: int,
+    out: npt.NDArray[np.uint16],
+) -> None:
+    turn(table, rows, first, out)
+
+
+@compiled
+def summed(leaves: npt.NDArray[np.uint16], values: npt.NDArray[np.float64]) -> Doubles:
+    out = np.empty(LANES, np.float64)
+    sum_leaves(leaves, values, out)
+    return out
 
 
 @compiled
@@ -61,14 +98,19 @@ def halved(value: np.float32) -> np.float32:
 def test_rows_are_added_to_one_block(seed: int, count: int, block: int) -> None:
     random = np.random.default_rng(seed)
     table = random.integers(-128, 128, (7, 3 * BLOCK)).astype(np.int8)
-    rows = random.integers(0, 7, count).astype(np.int32)
-    factors = random.normal(size=count).astype(np.float32)
+    rows = random.integers(0, 7, count + 1).astype(np.int32)
+    steps = random.integers(-(2**15), 2**15, count + 1).astype(np.int16)
+    steps[count] = 0
+    size = 2.0 ** random.integers(-10, 3)  # so that nothing is rounded but sums
     sums = random.normal(size=3 * BLOCK).astype(np.float32)
     part = slice(block * BLOCK, (block + 1) * BLOCK)
     expected = sums.copy()
-    expected[part] += factors @ table[rows, part].astype(np.float32)
-    assert added(table, rows, factors, block, sums) == sums[part].max()
-    assert sums == pytest.approx(expected, rel=1e-4, abs=1e-3)
+    products = steps[:count].astype(np.int64) @ table[rows[:count], part].astype(np.int64)
+    expected[part] = (products.astype(np.float32) * np.float64(size) + sums[part]).astype(
+        np.float32
+    )
+    assert added(table, rows, steps, count, block, size, sums) == sums[part].max()
+    np.testing.assert_array_equal(sums, expected)
 
 
 @some
@@ -82,15 +124,48 @@ def test_values_that_reach_a_bound_have_their_bits(seed: int, block: int) -> Non
 
 
 @some
-@given(st.integers(0, 9_999), st.integers(0, 0xFFFF))
-def test_leaves_are_struck_out_where_a_value_is_larger(seed: int, right: int) -> None:
+@given(st.integers(0, 9_999), st.integers(1, 6), st.booleans())
+def test_leaves_are_struck_out_where_a_value_is_larger(seed: int, nodes: int, known: bool) -> None:
     random = np.random.default_rng(seed)
     pairs = random.integers(-2, 3, (3, LANES)).astype(np.float32)
-    leaves = random.integers(0, 0x10000, (2, LANES)).astype(np.uint16)
+    pairs[2, ::5] = np.nan
+    leaves = random.integers(0, 0x10000, (4, LANES)).astype(np.uint16)
+    trees = random.integers(0, 4, nodes).astype(np.int32)
+    thresholds = random.integers(-2, 3, nodes).astype(np.float32)
+    right = random.integers(0, 0x10000, nodes).astype(np.uint16)
     expected = leaves.copy()
-    expected[1] &= np.where(pairs[2] <= 0.5, 0xFFFF, right).astype(np.uint16)
-    kept(leaves, pairs, 2, 0.5, right)
+    for node in range(1, nodes):
+        goes_left = (pairs[2] <= thresholds[node]) | (known & np.isnan(pairs[2]))
+        expected[trees[node]] &= np.where(goes_left, 0xFFFF, right[node]).astype(np.uint16)
+    kept(leaves, trees, thresholds, right, pairs, 2, known)
     np.testing.assert_array_equal(leaves, expected)
+
+
+@some
+@given(st.integers(0, 9_999), st.integers(0, 1))
+def test_columns_of_some_rows_become_rows(seed: int, part: int) -> None:
+    random = np.random.default_rng(seed)
+    table = random.integers(0, 0x10000, (9, 2 * LANES)).astype(np.uint16)
+    rows = random.integers(0, 9, LANES).astype(np.int32)
+    out = np.zeros((2 * LANES, LANES), np.uint16)
+    turned(table, rows, part * LANES, out)
+    expected = np.zeros_like(out)
+    columns = slice(part * LANES, (part + 1) * LANES)
+    expected[columns] = table[rows, columns].T
+    np.testing.assert_array_equal(out, expected)
+
+
+@some
+@given(st.integers(0, 9_999), st.integers(0, 5))
+def test_the_first_leaves_that_are_left_are_summed(seed: int, trees: int) -> None:
+    random = np.random.default_rng(seed)
+    leaves = random.integers(1, 0x10000, (trees + 1, LANES)).astype(np.uint16)
+    values = random.normal(size=(trees, LANES))
+    expected = np.zeros(LANES)
+    for tree in range(trees):
+        lowest = leaves[tree] & -leaves[tree]
+        expected += values[tree, np.log2(lowest).astype(np.int64)]
+    np.testing.assert_array_equal(summed(leaves, values), expected)
 
 
 @some
@@ -119,3 +194,26 @@ def test_asking_for_a_row_changes_nothing(kind: type[np.generic]) -> None:
     before = table.copy()
     fetch_all(table)
     np.testing.assert_array_equal(table, before)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "processor", [("generic", ""), ("haswell", "+avx,+avx2,+fma,+bmi,+sse4.2,+f16c")]
+)
+def test_other_processors_have_the_same_results(processor: tuple[str, str], tmp_path: Path) -> None:
+    """All of the above once more, in machine code for processors that offer less than this one."""
+    name, features = processor
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "not half_precision"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ
+        | {
+            "NUMBA_CPU_NAME": name,
+            "NUMBA_CPU_FEATURES": features,
+            "NUMBA_CACHE_DIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,5 +1,7 @@
 """The linear stage: scores by plain arithmetic, candidates by plain sorting."""
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -136,7 +138,37 @@ def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
         sparse=sparse.sparse[:0],
     )
     rows = rows_of(random, 20, 9)
-    assert stage.scores(rows) == pytest.approx(sparse.scores(rows), rel=1e-5, abs=1e-5)
+    within = 1e-5 + rounding(stage, rows)
+    assert (np.abs(stage.scores(rows) - sparse.scores(rows)) <= within[:, None]).all()
+
+
+@some
+@given(st.integers(0, 9_999), st.sampled_from([1, 2, 3, 50, 700]), st.booleans())
+def test_factors_are_rounded_by_no_more_than_half_a_step(
+    seed: int, features: int, alike: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    stage = stage_of(random, 65, features, 0)
+    stage.dense[:] = np.where(stage.dense < 0, -127, 127)  # the largest sums there can be
+    if alike:
+        stage.scales[:] = 1
+    rows = rows_of(random, 3, features)
+    if alike:
+        rows.values[:] = 1
+    within = 1e-4 * features + rounding(stage, rows)
+    assert (np.abs(stage.scores(rows) - by_hand(stage, rows)) <= within[:, None]).all()
+
+
+def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
+    """By how much the scores of each row may differ because factors are given in whole steps."""
+    errors = []
+    for begin, end in itertools.pairwise(rows.indptr):
+        features = rows.indices[begin:end]
+        dense = features < len(stage.dense)
+        factors = (rows.values[begin:end] * stage.scales[features])[dense]
+        step = max(factors.max(initial=0) / (2**15 - 1), factors.sum() / 2**23)
+        errors.append(127 * len(factors) * step / 2)
+    return np.array(errors)
 
 
 def test_joined_weights_are_found_again() -> None:
