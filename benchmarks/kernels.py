@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightgbm
+import mlflow.pyfunc
 import numpy as np
+import pandas as pd
 import scipy.sparse
-from sklearn.feature_extraction.text import HashingVectorizer
 
+from benchmarks.pipeline import PIPELINE, Pipeline, as_texts, as_weights
 from entities.tables import Entities, from_records
 from models.decisions import Question
 from models.features import FeatureRows
 from models.instructions import LANES
 from models.labeler import Labeler, proposed
-from models.linear import LinearStage, parted
 from models.trees import new_workspace, walk
 
 OWN = "labelwright"
+ALONE, PARSED = "one entity alone", "one entity alone, from parsed JSON"
 SMALL = 2_048
 """Entities that slower ways are timed on."""
 REPEATS = 5
@@ -59,13 +61,13 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
     work = new_workspace(forest)
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
     matrix, weights = as_matrix(some, len(labeler.features.keys)), as_weights(labeler.linear)
-    texts = as_texts(few)
-    vectorizer = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=1 << 19)
+    texts = as_texts(few.table)
+    pipeline = Pipeline(labeler)
     yield Timed("features", OWN, best(lambda: labeler.features.transform(entities), len(entities)))
     yield Timed(
         "features",
         "scikit-learn HashingVectorizer, letters only",
-        best(lambda: vectorizer.transform(texts), len(few)),
+        best(lambda: pipeline.transform(texts), len(few)),
     )
     yield Timed("scores of all labels", OWN, best(lambda: labeler.linear.scores(some), len(few)))
     yield Timed(
@@ -84,13 +86,25 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
         best(lambda: booster.predict(pairs, raw_score=True, num_threads=1), len(few)),
     )
     yield Timed("everything", OWN, best(lambda: labeler.label(entities, Question()), len(entities)))
+    yield Timed("everything", PIPELINE, best(lambda: pipeline.label(texts), len(few)))
     record = one_record(entities)
     single = from_records([record], labeler.schema)
-    yield Timed("one entity alone", OWN, best(lambda: labeler.label(single, Question()), 1))
+    yield Timed(ALONE, OWN, best(lambda: labeler.label(single, Question()), 1))
+    yield Timed(ALONE, PIPELINE, best(lambda: pipeline.label(texts[:1]), 1))
     yield Timed(
-        "one entity alone, from parsed JSON",
+        PARSED,
         OWN,
         best(lambda: labeler.label(from_records([record], labeler.schema), Question()), 1),
+    )
+
+
+def through_mlflow(uri: str, record: dict[str, Any]) -> Timed:
+    """One entity alone, with the registered model as MLflow loads it for anybody."""
+    model = mlflow.pyfunc.load_model(uri)
+    return Timed(
+        PARSED,
+        "mlflow.pyfunc, the same model",
+        best(lambda: model.predict(pd.DataFrame([record])), 1),
     )
 
 
@@ -98,25 +112,6 @@ def as_matrix(rows: FeatureRows, features: int) -> Any:
     """Feature rows as SciPy has them."""
     shape = (len(rows.names), features)
     return scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=shape)
-
-
-def as_weights(stage: LinearStage) -> Any:
-    """The weights of a linear stage as a sparse matrix, features x labels."""
-    labels = len(stage.bias)
-    shape = (len(stage.sparse_indptr) - 1, labels)
-    ids, weights = parted(stage.sparse)
-    content = weights.astype(np.float32), ids, stage.sparse_indptr
-    rare = scipy.sparse.csr_array(content, shape=shape)
-    dense = scipy.sparse.csr_array(np.asarray(stage.dense[:, :labels]).astype(np.float32))
-    whole = scipy.sparse.vstack([dense, rare], format="csr")
-    return scipy.sparse.diags_array(stage.scales).tocsr() @ whole
-
-
-def as_texts(entities: Entities) -> list[str]:
-    """The text of all columns of each entity."""
-    columns = [name for name in entities.table.column_names if name not in ("id", "lat", "lon")]
-    values = [entities.table[name].to_pylist() for name in columns]
-    return [" ".join(value for value in row if value) for row in zip(*values, strict=True)]
 
 
 def one_record(entities: Entities) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import psutil
 import pyarrow as pa
 
 import labelwright
+from benchmarks.processes import resident
 from models.home import tracking_uri
 
 HOST = "127.0.0.1"
@@ -101,13 +102,26 @@ class Paced:
     most: float
 
 
-def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served | Paced]:
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What a server takes: seconds until its first answer, and memory when all has been asked."""
+
+    way: str
+    seconds: float
+    memory_bytes: float
+
+
+def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served | Paced | Taken]:
     """Measure each way with the same records; raises ValueError where the ways disagree."""
     with contextlib.ExitStack() as stack:
-        clients = []
+        clients, starts, processes = [], [], []
         for number, way in enumerate(WAYS):
-            _, port = stack.enter_context(serving(way, uri, folder / f"server-{number}.log"))
+            began = time.perf_counter()
+            pid, port = stack.enter_context(serving(way, uri, folder / f"server-{number}.log"))
             clients.append(_Client(port, way))
+            asyncio.run(clients[-1].once(records[:1]))
+            starts.append(time.perf_counter() - began)
+            processes.append(pid)
         _check_agreement(clients, records[:32])
         for batch in BATCHES:
             rounds = [
@@ -119,6 +133,8 @@ def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served
         for client in clients:
             milliseconds = asyncio.run(client.paced(records)) * 1e3
             yield Paced(client.way.name, *np.percentile(milliseconds, (50, 99)).tolist())
+        for client, seconds, pid in zip(clients, starts, processes, strict=True):
+            yield Taken(client.way.name, seconds, float(sum(resident(pid).values())))
 
 
 def _check_agreement(clients: Sequence["_Client"], records: Sequence[Record]) -> None:
@@ -142,16 +158,13 @@ def streamed(uri: str, table: pa.Table, folder: Path) -> float:
 
 
 def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
-    """What a third worker adds to the memory that two take, pages that they share counted once."""
-    taken = []
-    for workers in (2, 3):
-        several = with_options("--workers", str(workers))
-        with serving(several, uri, folder / "server.log") as (pid, port):
-            time.sleep(SETTLING)  # the others are ready soon after the first
-            asyncio.run(_Client(port, several).paced(records))  # so many connections find all
-            processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-            taken.append(sum(process.memory_full_info().pss for process in processes))
-    return float(taken[1] - taken[0])
+    """What one of three workers has for itself: the memory that would be free without it."""
+    several = with_options("--workers", "3")
+    with serving(several, uri, folder / "server.log") as (pid, port):
+        time.sleep(SETTLING)  # the others are ready soon after the first
+        asyncio.run(_Client(port, several).paced(records))  # so many connections find all
+        workers = psutil.Process(pid).children(recursive=True)
+        return float(max(worker.memory_full_info().uss for worker in workers))
 
 
 def with_options(*given: str) -> Way:

@@ -1,5 +1,7 @@
 """The stages one after another for all entities: what the one pass over each entity must equal."""
 
+import itertools
+
 import lightgbm
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +11,7 @@ from models.features import FeatureRows
 from models.implications import Implications
 from models.labeler import Labeler, proposed
 from models.labels import LabelSet
-from models.linear import LabelIds, Scores, fill_line, new_line
+from models.linear import LabelIds, LinearStage, Scores, fill_line, new_line
 from models.reranker import Pairs, calibrated
 
 Probabilities = npt.NDArray[np.float32]
@@ -59,3 +61,15 @@ def answer(
         fill_line(scores[row], line)
         answer_row(asked, implications, line, chosen[row], probabilities[row], lists, row)
     return lists.answers(labels)
+
+
+def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
+    """By how much the scores of each row may differ because factors are given in whole steps."""
+    errors = []
+    for begin, end in itertools.pairwise(rows.indptr):
+        features = rows.indices[begin:end]
+        dense = features < len(stage.dense)
+        factors = (rows.values[begin:end] * stage.scales[features])[dense]
+        step = max(factors.max(initial=0) / (2**15 - 1), factors.sum() / 2**23)
+        errors.append(127 * len(factors) * step / 2)
+    return np.array(errors)

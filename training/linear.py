@@ -39,6 +39,8 @@ AHEAD = 8
 RowOrder = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.uint16]
+Fitted = Callable[[int, Halves, Floats], object]
+"""Told of a block of labels: the first, the weights (features x labels), those of the constant."""
 
 
 def fit_linear(
@@ -50,12 +52,13 @@ def fit_linear(
     threads: int,
     advance: Callable[[float], None] = lambda share: None,
     room: Room | None = None,
+    fitted: Fitted = lambda first, weights, constant: None,
 ) -> LinearStage:
     """Fit one classifier for each label.
 
     A pass is the order in which it walks the rows; rows that no pass names are left out, and so are
     pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
-    done; the dual variables lie in `room`.
+    done; the dual variables lie in `room`; `fitted` is shown weights before they are rounded.
     """
     room = room or Room()
     together = _together(len(labels) * threads, room)
@@ -87,6 +90,7 @@ def fit_linear(
                 duals,
             )
             advance(1 / (len(firsts) * len(passes)))
+        fitted(first, weights, constant)
         return _snapshot(weights, constant, frequent)
 
     with ThreadPoolExecutor(threads) as pool:

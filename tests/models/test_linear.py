@@ -1,7 +1,5 @@
 """The linear stage: scores by plain arithmetic, candidates by plain sorting."""
 
-import itertools
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,6 +10,7 @@ from entities.tables import Entities
 from models.features import FeatureRows
 from models.labeler import Labeler
 from models.linear import LinearStage, candidates, joined, padded, parted
+from tests import plain
 
 some = settings(max_examples=60, deadline=None)
 
@@ -138,7 +137,7 @@ def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
         sparse=sparse.sparse[:0],
     )
     rows = rows_of(random, 20, 9)
-    within = 1e-5 + rounding(stage, rows)
+    within = 1e-5 + plain.rounding(stage, rows)
     assert (np.abs(stage.scores(rows) - sparse.scores(rows)) <= within[:, None]).all()
 
 
@@ -155,20 +154,8 @@ def test_factors_are_rounded_by_no_more_than_half_a_step(
     rows = rows_of(random, 3, features)
     if alike:
         rows.values[:] = 1
-    within = 1e-4 * features + rounding(stage, rows)
+    within = 1e-4 * features + plain.rounding(stage, rows)
     assert (np.abs(stage.scores(rows) - by_hand(stage, rows)) <= within[:, None]).all()
-
-
-def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
-    """By how much the scores of each row may differ because factors are given in whole steps."""
-    errors = []
-    for begin, end in itertools.pairwise(rows.indptr):
-        features = rows.indices[begin:end]
-        dense = features < len(stage.dense)
-        factors = (rows.values[begin:end] * stage.scales[features])[dense]
-        step = max(factors.max(initial=0) / (2**15 - 1), factors.sum() / 2**23)
-        errors.append(127 * len(factors) * step / 2)
-    return np.array(errors)
 
 
 def test_joined_weights_are_found_again() -> None:

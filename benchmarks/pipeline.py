@@ -1,0 +1,97 @@
+"""What a user of scikit-learn would write: hashed letters, a sparse linear model, Parquet files.
+
+The weights are those of a model of this project, in a sparse matrix: as many as it has, and as many
+labels. The features are other ones, so the labels mean nothing; making them is the same work.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.sparse
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from entities.arrays import is_text
+from models.bundle import read_bundle
+from models.labeler import Labeler
+from models.linear import LinearStage, parted
+
+PIPELINE = "scikit-learn's HashingVectorizer, SciPy's product"
+LISTED = 5
+BATCH = 4_096
+
+
+class Pipeline:
+    """From texts to the best labels."""
+
+    def __init__(self, labeler: Labeler) -> None:
+        self._weights, self._bias = as_weights(labeler.linear), labeler.linear.bias
+        self._names = labeler.labels.array
+        self._vectorizer = HashingVectorizer(
+            analyzer="char_wb", ngram_range=(3, 5), n_features=self._weights.shape[0]
+        )
+
+    def transform(self, texts: Sequence[str]) -> Any:
+        """The features of some texts, sparse."""
+        return self._vectorizer.transform(texts)
+
+    def label(self, texts: Sequence[str]) -> pa.ListArray:
+        """The best labels of each text with their scores, the best first."""
+        scores = (self.transform(texts) @ self._weights).toarray() + self._bias
+        few = np.argpartition(-scores, LISTED, axis=1)[:, :LISTED]
+        order = np.argsort(-np.take_along_axis(scores, few, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(few, order, axis=1)
+        values = np.take_along_axis(scores, best, axis=1)
+        columns = [self._names.take(pa.array(best.ravel())), pa.array(values.ravel())]
+        bounds: npt.NDArray[np.int32] = np.arange(len(texts) + 1, dtype=np.int32) * LISTED
+        structs = pa.StructArray.from_arrays(columns, names=["label", "score"])
+        return pa.ListArray.from_arrays(pa.array(bounds), structs)
+
+    def label_file(self, source: Path, target: Path) -> None:
+        """Label all rows of a Parquet file into another."""
+        writer: pq.ParquetWriter | None = None
+        for batch in pq.ParquetFile(source).iter_batches(BATCH):
+            table = pa.table(batch)
+            columns = [table["id"], self.label(as_texts(table))]
+            answers = pa.table(columns, names=["id", "labels"])
+            writer = writer or pq.ParquetWriter(target, answers.schema, compression="zstd")
+            writer.write_table(answers)
+        if writer is not None:
+            writer.close()
+
+
+def as_weights(stage: LinearStage) -> Any:
+    """The weights of a linear stage as a sparse matrix, features x labels."""
+    labels = len(stage.bias)
+    shape = (len(stage.sparse_indptr) - 1, labels)
+    ids, weights = parted(stage.sparse)
+    content = weights.astype(np.float32), ids, stage.sparse_indptr
+    rare = scipy.sparse.csr_array(content, shape=shape)
+    dense = scipy.sparse.csr_array(np.asarray(stage.dense[:, :labels]).astype(np.float32))
+    whole = scipy.sparse.vstack([dense, rare], format="csr")
+    return scipy.sparse.diags_array(stage.scales).tocsr() @ whole
+
+
+def as_texts(table: pa.Table) -> list[str]:
+    """The text of all columns of each row."""
+    fields = [field for field in table.schema if field.name != "id" and is_text(field.type)]
+    columns = [table[field.name].to_pylist() for field in fields]
+    return [" ".join(value for value in row if value) for row in zip(*columns, strict=True)]
+
+
+def main() -> None:
+    """Label SOURCE into TARGET with the weights of BUNDLE."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("bundle", "source", "target"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    Pipeline(read_bundle(given.bundle).labeler).label_file(given.source, given.target)
+
+
+if __name__ == "__main__":
+    main()

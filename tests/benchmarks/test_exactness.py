@@ -1,0 +1,52 @@
+"""The exact model, which answers as they are given are compared with."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.exactness import EXACT, exact_answers, exact_scores, qualities, unrounded
+from entities.schema import load_schema
+from models.decisions import Question
+from tests.conftest import BRANDS
+from training.data import read_labelled
+from training.fit import Configuration, fit_labeler
+
+ROWS = 600
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("exactness") / "brands.parquet"
+    pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), file)
+    return file
+
+
+def test_the_exact_model_differs_by_what_is_rounded(data: Path) -> None:
+    labelled = read_labelled([data], load_schema("places"))
+    with unrounded() as weights:
+        labeler = fit_labeler(labelled, Configuration())
+    assert sorted(weights) == list(range(0, len(labeler.labels), 128))
+    rows = labeler.features.transform(labelled.entities)
+    exact, rounded = exact_scores(labeler, rows, weights), labeler.linear.scores(rows)
+    assert exact.shape == rounded.shape
+    assert 0 < np.abs(exact - rounded).max() < 0.2
+    found = exact_answers(labeler, rows, weights)
+    given = labeler.label(labelled.entities, Question(top_k=1))
+    same = found.ids[found.indptr[:-1]] == given.ids[given.indptr[:-1]]
+    assert same.mean() > 0.95
+    assert (
+        np.abs(found.probabilities[found.indptr[:-1]] - given.probabilities[given.indptr[:-1]])[
+            same
+        ].mean()
+        < 0.05
+    )
+
+
+def test_both_ways_are_judged_on_each_part(data: Path) -> None:
+    found = list(qualities(data, [("a", data), ("b", data)]))
+    assert [(one.part, one.way) for one in found] == [
+        (part, way) for part in "ab" for way in ("labelwright", EXACT)
+    ]
+    assert all(50 < one.p_at_1 <= 100 and 0 < one.p_at_5 <= 100 for one in found)
