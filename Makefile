@@ -34,7 +34,7 @@ bench-open-world: $(VENV)/.developing ## what it changes that unknown is not abs
 bench-quality: $(VENV)/.developing ## quality, time and memory beside the peers: hours (ARGS="--sets bibtex")
 	$(BIN)/python -m benchmarks.quality $(ARGS)
 
-bench-speed: $(VENV)/.developing ## how fast labels are made: minutes (ARGS="--model models:/places@champion")
+bench-speed: $(VENV)/.developing ## how fast labels are made: 20 minutes (ARGS="--model models:/places@champion")
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 bench-overload: $(VENV)/.developing ## goodput at ten times the capacity: minutes (ARGS="--model URI")

@@ -1,7 +1,8 @@
 """What speed costs in quality: answers as they are given, beside those of the exact model.
 
-The exact model has the weights as they were fitted: none is dropped and none is rounded to 8 bits.
-All of them are multiplied by SciPy, and all candidates are scored by LightGBM's own prediction.
+The exact model has the weights as they were fitted, in half precision: none is dropped and none is
+rounded to 8 bits. All of them are multiplied by SciPy, and all candidates are scored by LightGBM's
+own prediction.
 """
 
 import contextlib
@@ -13,7 +14,6 @@ from unittest import mock
 
 import lightgbm
 import numpy as np
-import numpy.typing as npt
 
 import training.fit
 import training.linear
@@ -106,5 +106,7 @@ def exact_scores(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Score
         + (START + CONSTANT * weights[first][1])
         for first in sorted(weights)
     ]
-    found: npt.NDArray[np.float32] = np.concatenate(scores, axis=1).astype(np.float32)
+    found: Scores = np.concatenate(scores, axis=1).astype(np.float32)
+    if found.shape[1] != len(labeler.labels):
+        raise ValueError("these are not the weights of this model")
     return np.ascontiguousarray(found)

@@ -25,7 +25,6 @@ import psutil
 import pyarrow as pa
 
 import labelwright
-from benchmarks.processes import resident
 from models.home import tracking_uri
 
 HOST = "127.0.0.1"
@@ -33,6 +32,7 @@ BATCHES = (1, 32, 1_000)
 SECONDS = 3.0
 ROUNDS = 4
 """Servers take turns, so that all meet the machine as it is; the median of the rounds counts."""
+STARTS = 3
 CONNECTIONS = 4
 RATE = 300
 """Requests a second of one entity each, sent when they are due and not when there is time."""
@@ -104,7 +104,7 @@ class Paced:
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """What a server takes: seconds until its first answer, and memory when all has been asked."""
+    """What a server takes: seconds until its first answer, memory when it answers no more."""
 
     way: str
     seconds: float
@@ -113,14 +113,12 @@ class Taken:
 
 def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served | Paced | Taken]:
     """Measure each way with the same records; raises ValueError where the ways disagree."""
+    seconds = [[_first_answer(way, uri, records, folder) for way in WAYS] for _ in range(STARTS)]
     with contextlib.ExitStack() as stack:
-        clients, starts, processes = [], [], []
+        clients, processes = [], []
         for number, way in enumerate(WAYS):
-            began = time.perf_counter()
             pid, port = stack.enter_context(serving(way, uri, folder / f"server-{number}.log"))
             clients.append(_Client(port, way))
-            asyncio.run(clients[-1].once(records[:1]))
-            starts.append(time.perf_counter() - began)
             processes.append(pid)
         _check_agreement(clients, records[:32])
         for batch in BATCHES:
@@ -130,11 +128,25 @@ def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served
             ]
             for client, rate in zip(clients, np.median(rounds, axis=0).tolist(), strict=True):
                 yield Served(client.way.name, batch, rate)
+        for way, pid, taken in zip(WAYS, processes, np.median(seconds, axis=0), strict=True):
+            yield Taken(way.name, float(taken), float(_proportional(pid)))
         for client in clients:
             milliseconds = asyncio.run(client.paced(records)) * 1e3
             yield Paced(client.way.name, *np.percentile(milliseconds, (50, 99)).tolist())
-        for client, seconds, pid in zip(clients, starts, processes, strict=True):
-            yield Taken(client.way.name, seconds, float(sum(resident(pid).values())))
+
+
+def _first_answer(way: Way, uri: str, records: Sequence[Record], folder: Path) -> float:
+    """Seconds that a server takes until it has answered once."""
+    began = time.perf_counter()
+    with serving(way, uri, folder / "server.log") as (_, port):
+        asyncio.run(_Client(port, way).once(records[:1]))
+        return time.perf_counter() - began
+
+
+def _proportional(pid: int) -> int:
+    """Memory of a process and all below it: what several share counts in equal parts."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return sum(process.memory_full_info().pss for process in processes)
 
 
 def _check_agreement(clients: Sequence["_Client"], records: Sequence[Record]) -> None:

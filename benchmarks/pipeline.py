@@ -1,7 +1,8 @@
-"""What a user of scikit-learn would write: hashed letters, a sparse linear model, Parquet files.
+"""What a user of scikit-learn would write: hashed letters, a linear model, Parquet files.
 
-The weights are those of a model of this project, in a sparse matrix: as many as it has, and as many
-labels. The features are other ones, so the labels mean nothing; making them is the same work.
+The weights are those of a model of this project, in single precision and a dense matrix, as
+scikit-learn keeps them: as many features and labels as it has. The features are runs of letters,
+about as a user would take them; they are not those of the model, so the labels mean nothing.
 """
 
 import argparse
@@ -15,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse
 from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.utils.extmath import safe_sparse_dot
 
 from entities.arrays import is_text
 from models.bundle import read_bundle
 from models.labeler import Labeler
 from models.linear import LinearStage, parted
 
-PIPELINE = "scikit-learn's HashingVectorizer, SciPy's product"
+PIPELINE = "scikit-learn, hashed letters and a linear model"
 LISTED = 5
 BATCH = 4_096
 
@@ -30,10 +32,13 @@ class Pipeline:
     """From texts to the best labels."""
 
     def __init__(self, labeler: Labeler) -> None:
-        self._weights, self._bias = as_weights(labeler.linear), labeler.linear.bias
+        self.weights, self._bias = as_weights(labeler.linear).toarray(), labeler.linear.bias
         self._names = labeler.labels.array
         self._vectorizer = HashingVectorizer(
-            analyzer="char_wb", ngram_range=(3, 5), n_features=self._weights.shape[0]
+            analyzer="char_wb",
+            ngram_range=(3, 5),
+            n_features=self.weights.shape[0],
+            dtype=np.float32,
         )
 
     def transform(self, texts: Sequence[str]) -> Any:
@@ -42,13 +47,14 @@ class Pipeline:
 
     def label(self, texts: Sequence[str]) -> pa.ListArray:
         """The best labels of each text with their scores, the best first."""
-        scores = (self.transform(texts) @ self._weights).toarray() + self._bias
-        few = np.argpartition(-scores, LISTED, axis=1)[:, :LISTED]
+        scores = safe_sparse_dot(self.transform(texts), self.weights) + self._bias
+        listed = min(LISTED, len(self._bias))
+        few = np.argpartition(-scores, listed - 1, axis=1)[:, :listed]
         order = np.argsort(-np.take_along_axis(scores, few, axis=1), axis=1, kind="stable")
         best = np.take_along_axis(few, order, axis=1)
         values = np.take_along_axis(scores, best, axis=1)
         columns = [self._names.take(pa.array(best.ravel())), pa.array(values.ravel())]
-        bounds: npt.NDArray[np.int32] = np.arange(len(texts) + 1, dtype=np.int32) * LISTED
+        bounds: npt.NDArray[np.int32] = np.arange(len(texts) + 1, dtype=np.int32) * listed
         structs = pa.StructArray.from_arrays(columns, names=["label", "score"])
         return pa.ListArray.from_arrays(pa.array(bounds), structs)
 

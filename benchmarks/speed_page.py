@@ -23,6 +23,8 @@ HTTP = (
 )
 PACE = (tables.Column("half within ms", 1, min), tables.Column("99% within ms", 1, min))
 TAKEN = (tables.Column("first answer after s", 1, min), tables.Column("MB, all processes", 0, min))
+ROWS = "rows"
+"""What whole files grow with; what an entity takes then falls, as the start is shared by more."""
 GROWTH = (tables.Column("number", 0), tables.Column("us/entity", 2))
 
 
@@ -34,6 +36,7 @@ class Labelled:
     seconds: float
     peak_bytes: int
     way: str = OWN
+    threads: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,7 @@ def document(found: Measured) -> str:
         f"second, {found.streamed / slope(found.labelled):.0%} of the rate of whole files.\n",
         f"With {RATE} requests a second of one entity each:\n",
         tables.markdown(("requests", "way"), PACE, list(_pace_lines(found.paced))),
-        "What a server takes, from its start until all of this was asked:\n",
+        "What a server takes, until its first answer and after all but the last of this:\n",
         tables.markdown(("server", "way"), TAKEN, list(_taken_lines(found.taken))),
         "## Growth\n",
         tables.markdown(("work", "of"), GROWTH, list(_growth_lines(found.grown))),
@@ -119,7 +122,8 @@ def _file_lines(labelled: Sequence[Labelled]) -> Iterator[tables.Line]:
         rate = slope(labelled, done.way) if done.rows == last else None
         values = done.seconds, done.peak_bytes / 1e6, rate
         figures = {column.title: value for column, value in zip(FILE, values, strict=True)}
-        yield tables.Line(f"{done.rows:,} rows", done.way, figures)
+        way = f"{done.way}, {done.threads} thread{'s' * (done.threads > 1)}"
+        yield tables.Line(f"{done.rows:,} rows", way, figures)
 
 
 def _findings(found: Measured) -> str:
@@ -143,8 +147,10 @@ def _quality(qualities: Sequence[Quality]) -> Iterator[str]:
     if not qualities:
         return
     yield (
-        "What it costs in quality: the exact model is the same one with the weights as they were "
-        "fitted, none of them dropped or rounded, SciPy's product and LightGBM's own prediction.\n"
+        "What it costs in quality, of a model that is fitted anew on the real places: the exact "
+        "model is that one with its weights as they were fitted, in half precision, none of them "
+        "dropped or rounded to 8 bits, SciPy's product, and LightGBM's own prediction. (The trees "
+        "have learned from rounded scores.)\n"
     )
     lines = [
         tables.Line(one.part, one.way, {"P@1": one.p_at_1, "P@5": one.p_at_5}) for one in qualities
@@ -179,7 +185,7 @@ def _pace_lines(lines: Sequence[Paced]) -> Iterator[tables.Line]:
 def _taken_lines(lines: Sequence[Taken]) -> Iterator[tables.Line]:
     for line in lines:
         figures = {TAKEN[0].title: line.seconds, TAKEN[1].title: line.memory_bytes / 1e6}
-        yield tables.Line("one process", line.way, figures)
+        yield tables.Line("one worker", line.way, figures)
 
 
 def _growth_lines(lines: Sequence[Grown]) -> Iterator[tables.Line]:
@@ -189,6 +195,6 @@ def _growth_lines(lines: Sequence[Grown]) -> Iterator[tables.Line]:
 
 
 def _exponents(lines: Sequence[Grown]) -> Iterator[str]:
-    for of in dict.fromkeys(line.of for line in lines):
+    for of in dict.fromkeys(line.of for line in lines if line.of != ROWS):
         several = [line for line in lines if line.of == of]
         yield f"- {several[0].work}: grow with the {of} to the power of {exponent(several):.2f}\n"

@@ -1,7 +1,8 @@
 """Instructions of the processor that kernels use and Numba has no names for.
 
-They are LLVM's own, so they run on any processor, in whatever vectors that one has; where one kind
-of processor has something better, there is another way for all others, with the same results. What
+They are LLVM's own, so they run on any processor (half precision, which only training uses, on any
+that converts it), in whatever vectors that one has; where one kind of processor has something
+better, there is another way for all others, with the same results. What
 the vector instructions do could be written as loops; they are here because Numba's loops leave most
 of the machine idle: they neither keep sums in registers over an inner loop, nor fetch memory ahead,
 nor treat a fixed number of values at once.
@@ -23,6 +24,8 @@ BLOCK = 64
 """Labels whose weights `add_rows` adds at once: those in one cache line."""
 LANES = 16
 """Pairs that are treated at once."""
+LEAVES = 16
+"""Of one tree: one bit each."""
 CACHE_LINE = 64
 
 _cgutils: Any = cgutils
@@ -32,6 +35,7 @@ _FLOATS, _BYTES = ir.VectorType(_FLOAT, BLOCK), ir.VectorType(_BYTE, BLOCK)
 _LANES, _LEAVES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_SHORT, LANES)
 _HALF = LANES // 2
 _DOUBLES, _LONGS = ir.VectorType(_DOUBLE, _HALF), ir.VectorType(_LONG, _HALF)
+_LOOKED_UP = ir.VectorType(_DOUBLE, LEAVES // 2)
 
 
 def _offers(context: Any, feature: str) -> bool:
@@ -121,12 +125,10 @@ def _generate_narrow(typing: Any, single: Any) -> Any:
 
 def _generate_trailing_zeros(typing: Any, bits: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        flag, kind = ir.IntType(1), arguments[0].type
-        count = _function(builder, f"llvm.cttz.i{kind.width}", kind, [kind, flag])
-        zeros = builder.call(count, [arguments[0], ir.Constant(flag, 0)])
-        return zeros if kind.width == 64 else builder.zext(zeros, ir.IntType(64))
+        count = _function(builder, "llvm.cttz.i64", _LONG, [_LONG, ir.IntType(1)])
+        return builder.call(count, [arguments[0], ir.Constant(ir.IntType(1), 0)])
 
-    return numba.intp(bits), generate
+    return numba.intp(numba.uint64), generate
 
 
 def _generate_add_rows(
@@ -329,17 +331,17 @@ def _generate_sum_leaves(typing: Any, reached: Any, values: Any, out: Any) -> An
             _array(context, builder, signature, arguments, place) for place in range(3)
         )
         trees = _cgutils.unpack_tuple(builder, added.shape)[0]
-        width = ir.Constant(trees.type, LANES)
         count = _function(builder, f"llvm.cttz.v{LANES}i16", _LEAVES, [_LEAVES, ir.IntType(1)])
         halves = [list(range(first, first + _HALF)) for first in (0, _HALF)]
         totals = [_cgutils.alloca_once(builder, _DOUBLES) for _ in halves]
         for total in totals:
             builder.store(ir.Constant(_DOUBLES, [0.0] * _HALF), total)
         with _cgutils.for_range(builder, trees) as loop:
-            first = builder.mul(loop.index, width)
-            leaves = _load(builder, builder.gep(left.data, [first]), _LEAVES, 2)
+            row = builder.mul(loop.index, ir.Constant(trees.type, LANES))
+            leaves = _load(builder, builder.gep(left.data, [row]), _LEAVES, 2)
             found = builder.call(count, [leaves, ir.Constant(ir.IntType(1), 0)])
-            tree = builder.gep(added.data, [first])
+            row = builder.mul(loop.index, ir.Constant(trees.type, LEAVES))
+            tree = builder.gep(added.data, [row])
             for half, total in zip(halves, totals, strict=True):
                 mask = ir.Constant(ir.VectorType(_INT, _HALF), half)
                 places = builder.zext(builder.shuffle_vector(found, found, mask), _LONGS)
@@ -354,15 +356,16 @@ def _generate_sum_leaves(typing: Any, reached: Any, values: Any, out: Any) -> An
 
 
 def _picked(context: Any, builder: Any, table: Any, places: Any) -> Any:
-    """The numbers (float64) at some places of a table of LANES."""
+    """The numbers (float64) at some places of a table of LEAVES, none of them past its end."""
     if _offers(context, "avx512f"):
         low, high = (
-            _load(builder, builder.gep(table, [_number(first)]), _DOUBLES, 8)
-            for first in (0, _HALF)
+            _load(builder, builder.gep(table, [_number(first)]), _LOOKED_UP, 8)
+            for first in (0, LEAVES // 2)
         )
         name = "llvm.x86.avx512.vpermi2var.pd.512"
-        pick = _function(builder, name, _DOUBLES, [_DOUBLES, _LONGS, _DOUBLES])
-        return builder.call(pick, [low, places, high])
+        pick = _function(builder, name, _DOUBLES, [_LOOKED_UP, _LONGS, _LOOKED_UP])
+        return builder.call(pick, [low, places, high])  # looks at the last four bits alone
+    places = builder.and_(places, ir.Constant(_LONGS, [LEAVES - 1] * _HALF))
     picked = ir.Constant(_DOUBLES, ir.Undefined)
     for lane in range(_HALF):
         place = builder.extract_element(places, _number(lane))
@@ -407,17 +410,18 @@ widened = _instruction(_generate_widen)
 narrowed = _instruction(_generate_narrow)
 """In kernels: the bits (uint16) of the half-precision number next to a float32."""
 trailing_zeros = _instruction(_generate_trailing_zeros)
-"""In kernels: how many zeros end a uint16 or uint64, all of them for 0."""
+"""In kernels: how many zeros end a uint64, all of them for 0."""
 at_least = _instruction(_generate_at_least)
 """In kernels: which values (float32) of a block reach a bound, one bit each (uint64)."""
 add_rows = _instruction(_generate_add_rows)
 """In kernels: add rows of a table, each times a factor, to sums, for one block of BLOCK columns.
 
 Takes the table (int8, C-ordered, whole blocks); the rows (int32) and their factors in steps
-(int16), of which the first `count` are used, and of an odd number one more, whose factor is 0; the
-rows of the next call and how many they are, which are fetched from memory meanwhile; the number of
-the block; the size of a step (float32); and the sums (float32, one for each column). Returns the
-largest sum of the block. The steps of all rows together must be fewer than 2^24.
+(int16), of which the first `count` are used, and of an odd number one more row, which must exist,
+with a factor of 0; the rows of the next call and how many they are, which are fetched from memory
+meanwhile; the number of the block; the size of a step (float32); and the sums (float32, one for
+each column). Returns the largest sum of the block. The steps of all rows together must be fewer
+than 2^24.
 """
 keep_leaves = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_ordered))
 """In kernels: at some nodes of trees, keep only the leaves that LANES pairs can still reach.
@@ -426,7 +430,7 @@ Takes the leaves (uint16[trees, LANES], one bit each); of all nodes the trees (i
 (float32), and leaves that remain where a value is larger, or NaN (uint16); the first node and the
 end; and the values of pairs (float32), with the position of the first that the nodes look at.
 """
-keep_leaves_known = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_unordered))
+keep_leaves_nan_left = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_unordered))
 """In kernels: the same at nodes where NaN is not larger."""
 turn = _instruction(_generate_turn)
 """In kernels: turn over some columns of LANES rows of a table.
@@ -438,5 +442,5 @@ sum_leaves = _instruction(_generate_sum_leaves)
 """In kernels: the sums of the numbers of the first leaves that are left of trees.
 
 Takes the leaves (uint16[trees or more, LANES], at least one bit each), the numbers of the leaves
-(float64[trees, LANES]), and where the sums go (float64[LANES]), which are added tree by tree.
+(float64[trees, LEAVES]), and where the sums go (float64[LANES]), which are added tree by tree.
 """

@@ -179,7 +179,7 @@ def _step(ahead: Ahead, place: int) -> None:
     ahead.sizes[place] = size
     for i in range(dense):
         steps[i] = np.rint(factors[i] / size) if size > 0 else 0
-    if dense > 0:
+    if dense > 0:  # what the idle place names is looked at, but counts for nothing
         ahead.features[place, dense] = ahead.features[place, dense - 1]
         steps[dense] = 0
 

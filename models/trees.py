@@ -15,10 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.compiled import compiled
-from models.instructions import LANES, keep_leaves, keep_leaves_known, sum_leaves, turn
+from models.instructions import (
+    LANES,
+    LEAVES,
+    keep_leaves,
+    keep_leaves_nan_left,
+    sum_leaves,
+    turn,
+)
 
-LEAVES_AT_MOST = 16
-"""Of one tree: one bit each, and as many numbers as there are lanes."""
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 12  # bits of LightGBM's decision_type
 _MISSING_NONE, _MISSING_NAN = 0, 8
 _EVERY_LEAF = 0xFFFF
@@ -36,7 +41,7 @@ class Forest(NamedTuple):
     a feature exceeds `thresholds[n]`. The nodes of feature f lie between `bounds[0, f]` and
     `bounds[0, f + 1]`, and those where what is not known does not exceed, in the second row of
     `bounds`. `by_label` (uint16[labels, whole lanes of trees]) has the leaves that a label can
-    reach, `values` (float64[trees, LEAVES_AT_MOST]) what they add.
+    reach, `values` (float64[trees, LEAVES]) what they add.
     """
 
     features: int
@@ -84,7 +89,7 @@ def read_forest(text: str, features: int, labels: int) -> Forest:
     """Read trees from LightGBM's text; raises ValueError for any that could not be walked."""
     trees = list(_read_trees(text, features))
     by_label = np.full((labels, whole_lanes(len(trees))), _EVERY_LEAF, np.uint16)
-    values = np.zeros((len(trees), LEAVES_AT_MOST))
+    values = np.zeros((len(trees), LEAVES))
     nodes: list[_Node] = []
     for number, tree in enumerate(trees):
         order, right = _leaves(tree)
@@ -139,7 +144,7 @@ def _read_tree(entries: Mapping[str, str], features: int) -> _Tree:
         )
     except (KeyError, OverflowError) as error:
         raise ValueError("a tree lacks numbers, or has some that are too large") from error
-    if not 1 <= leaves <= LEAVES_AT_MOST or entries.get("is_linear", "0") != "0":
+    if not 1 <= leaves <= LEAVES or entries.get("is_linear", "0") != "0":
         raise ValueError(f"a tree has {leaves} leaves, or leaves that are not constant")
     _check(tree, leaves, features)
     return tree
@@ -252,19 +257,17 @@ def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.flo
 
     pairs float32[features, whole_lanes]; an idle lane has values too, and a label that exists.
     """
-    bounds = forest.bounds
     for first in range(0, raw.size, LANES):
         for lane in range(LANES):
             work.labels[lane] = pairs[forest.features - 1, first + lane]
         for tree in range(0, work.reached.shape[0], LANES):
             turn(forest.by_label, work.labels, tree, work.reached)
         nodes = forest.trees, forest.thresholds, forest.right
+        right, left = forest.bounds[0], forest.bounds[1]
         for feature in range(forest.features):
-            at = feature * pairs.shape[1] + first
-            begin, end = bounds[0, feature], bounds[0, feature + 1]
-            keep_leaves(work.reached, *nodes, begin, end, pairs, at)
-            begin, end = bounds[1, feature], bounds[1, feature + 1]
-            keep_leaves_known(work.reached, *nodes, begin, end, pairs, at)
+            at, after = feature * pairs.shape[1] + first, feature + 1
+            keep_leaves(work.reached, *nodes, right[feature], right[after], pairs, at)
+            keep_leaves_nan_left(work.reached, *nodes, left[feature], left[after], pairs, at)
         sum_leaves(work.reached, forest.values, work.sums)
         count = min(LANES, raw.size - first)
         raw[first : first + count] = work.sums[:count]

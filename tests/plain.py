@@ -69,7 +69,7 @@ def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
     for begin, end in itertools.pairwise(rows.indptr):
         features = rows.indices[begin:end]
         dense = features < len(stage.dense)
-        factors = (rows.values[begin:end] * stage.scales[features])[dense]
+        factors = np.abs(rows.values[begin:end] * stage.scales[features])[dense]
         step = max(factors.max(initial=0) / (2**15 - 1), factors.sum() / 2**23)
         errors.append(127 * len(factors) * step / 2)
     return np.array(errors)

@@ -13,6 +13,7 @@ from entities.tables import Entities
 from models.decisions import BALANCED, BROAD, Decisions, Probabilities
 from models.features import FeatureRows, FeatureSpace, filled
 from models.implications import Implications
+from models.instructions import LEAVES
 from models.labeler import Labeler, proposed
 from models.labels import LabelMatrix, LabelSet, label_set
 from models.linear import LabelIds, LinearStage
@@ -24,7 +25,6 @@ from models.reranker import (
     calibrated,
     pair_features,
 )
-from models.trees import LEAVES_AT_MOST
 from training.data import LabelledEntities, name_hashes
 from training.decisions import best_threshold, logistic, precise_thresholds
 from training.features import fit_features
@@ -81,8 +81,8 @@ class Configuration:
             numeric = isinstance(value, (kinds[name], int)) and not isinstance(value, bool)
             if not numeric or not value > (1 if name == "folds" else 0):
                 raise DataError(f"{name} of a configuration must be a larger number, or whole")
-        if not 2 <= content.get("leaves", cls.leaves) <= LEAVES_AT_MOST:
-            raise DataError(f"leaves of a configuration must lie between 2 and {LEAVES_AT_MOST}")
+        if not 2 <= content.get("leaves", cls.leaves) <= LEAVES:
+            raise DataError(f"leaves of a configuration must lie between 2 and {LEAVES}")
         return cls(**content)
 
     @property

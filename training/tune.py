@@ -20,7 +20,7 @@ import pyarrow.csv
 
 from entities.errors import DataError, LabelwrightError
 from models.decisions import Question
-from models.trees import LEAVES_AT_MOST
+from models.instructions import LEAVES
 from training import tracking
 from training.data import LabelledEntities, name_hashes, read_labelled, split
 from training.fit import Configuration, Progress, fit_labeler, silent
@@ -35,7 +35,7 @@ SPACE: dict[str, tuple[float, float, bool]] = {
     "passes": (2, 5, False),
     "candidates": (10, 25, False),
     "trees": (50, 300, True),
-    "leaves": (7, LEAVES_AT_MOST, True),
+    "leaves": (7, LEAVES, True),
     "rate": (0.03, 0.2, True),
 }
 """Fields of the configuration that are searched: lowest, highest, and whether by ratio."""

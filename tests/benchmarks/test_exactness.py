@@ -12,6 +12,7 @@ from models.decisions import Question
 from tests.conftest import BRANDS
 from training.data import read_labelled
 from training.fit import Configuration, fit_labeler
+from training.linear import TOGETHER
 
 ROWS = 600
 
@@ -27,11 +28,13 @@ def test_the_exact_model_differs_by_what_is_rounded(data: Path) -> None:
     labelled = read_labelled([data], load_schema("places"))
     with unrounded() as weights:
         labeler = fit_labeler(labelled, Configuration())
-    assert sorted(weights) == list(range(0, len(labeler.labels), 128))
+    assert sorted(weights) == list(range(0, len(labeler.labels), TOGETHER))
     rows = labeler.features.transform(labelled.entities)
     exact, rounded = exact_scores(labeler, rows, weights), labeler.linear.scores(rows)
     assert exact.shape == rounded.shape
     assert 0 < np.abs(exact - rounded).max() < 0.2
+    with pytest.raises(ValueError, match="not the weights"):
+        exact_scores(labeler, rows, {0: weights[0]})
     found = exact_answers(labeler, rows, weights)
     given = labeler.label(labelled.entities, Question(top_k=1))
     same = found.ids[found.indptr[:-1]] == given.ids[given.indptr[:-1]]

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import over_http
 from benchmarks.exactness import EXACT, Quality
 from benchmarks.growth import Grown, exponent, grown, with_features, with_labels
-from benchmarks.kernels import Timed, as_matrix, one_record, stages
+from benchmarks.kernels import Timed, as_matrix, one_record, stages, through_mlflow
 from benchmarks.over_http import WAYS, Paced, Served, Taken, served, worker_bytes
 from benchmarks.perturbed import altered, perturbed, write_perturbed
 from benchmarks.pipeline import as_weights
@@ -86,8 +86,8 @@ def test_each_stage_is_timed(labeler: Labeler, real: pa.Table) -> None:
 
 def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
     labelled = [
-        Labelled(2_000, 3.0, 5 * 10**8),
-        Labelled(6_000, 5.0, 6 * 10**8),
+        Labelled(2_000, 3.0, 5 * 10**8, threads=2),
+        Labelled(6_000, 5.0, 6 * 10**8, threads=2),
         Labelled(10, 3.0, 10**8, "another"),
         Labelled(50, 5.0, 10**8, "another"),
     ]
@@ -124,12 +124,13 @@ def test_the_page_tells_ratios_and_the_rate_between_two_files() -> None:
     )
     assert f"| {what} | labelwright | **2.00** | 1.0 |" in page
     assert f"| {what} | another | 9.00 | 4.5 |" in page
-    assert "| 6,000 rows | labelwright | 5.0 | 600 | 2,000 |" in page
-    assert "| 50 rows | another | 5.0 | 100 | 20 |" in page
+    assert "| 6,000 rows | labelwright, 2 threads | 5.0 | 600 | 2,000 |" in page
+    assert "| 50 rows | another, 1 thread | 5.0 | 100 | 20 |" in page
     assert "| test | the exact model | 80.05 | 54.98 |" in page
     assert "Given up: +0.05 of P@1 and -0.02 of P@5 on test.\n" in page
-    assert "| one process | mlflow models serve | **1.5** | **300** |" in page
-    assert "- whole files: grow with the rows to the power of -0.54" in page
+    assert "| one worker | mlflow models serve | **1.5** | **300** |" in page
+    assert "| whole files | rows | 6,000 | 833.33 |" in page
+    assert "grow with the rows" not in page
     assert "- 2,000 rows a second, from the difference of the two files\n" in page
     assert "1,500 rows a second, 75% of the rate of whole files." in page
     assert "which are read at 15.0 GB a second (50%)" in page
@@ -178,6 +179,7 @@ def test_both_servers_are_measured_and_give_the_same_labels(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(over_http, "SECONDS", 0.2)
     monkeypatch.setattr(over_http, "BATCHES", (1, 5))
+    monkeypatch.setattr(over_http, "STARTS", 1)
     records = [one_record(brands.slice(row, 1)) for row in range(40)]
     found = list(served(world.uri, records, tmp_path))
     rates = [line for line in found if isinstance(line, Served)]
@@ -186,3 +188,7 @@ def test_both_servers_are_measured_and_give_the_same_labels(
     monkeypatch.setattr(over_http, "SETTLING", 3.0)
     assert 10e6 < worker_bytes(world.uri, records, tmp_path) < 1e9
     assert all(0 < line.half <= line.most for line in found if isinstance(line, Paced))
+    taken = [line for line in found if isinstance(line, Taken)]
+    assert [line.way for line in taken] == WAY_NAMES
+    assert all(0 < line.seconds < 100 and 10e6 < line.memory_bytes < 4e9 for line in taken)
+    assert through_mlflow(world.uri, records[0]).microseconds > 0
