@@ -31,8 +31,7 @@ from benchmarks.perturbed import perturbed, write_perturbed
 from benchmarks.pipeline import PIPELINE
 from benchmarks.processes import run_measured
 from benchmarks.sets import SETS
-from benchmarks.speed_page import ROWS as ROWS_OF
-from benchmarks.speed_page import Labelled, Measured, Start, document
+from benchmarks.speed_page import OF_ROWS, Labelled, Measured, Start, document
 from entities.tables import Entities, conform
 from labelwright import processors
 from models.bundle import write_bundle
@@ -95,7 +94,7 @@ def of_rows(labelled: Sequence[Labelled]) -> Iterator[Grown]:
     """How what an entity of a file takes grows with its rows."""
     for done in labelled:
         if done.way == OWN:
-            yield Grown("whole files", done.rows, ROWS_OF, 1e6 * done.seconds / done.rows)
+            yield Grown("whole files", done.rows, OF_ROWS, 1e6 * done.seconds / done.rows)
 
 
 def peers(data: Path, work: Path) -> tuple[list[Timed], list[str]]:

@@ -23,7 +23,7 @@ HTTP = (
 )
 PACE = (tables.Column("half within ms", 1, min), tables.Column("99% within ms", 1, min))
 TAKEN = (tables.Column("first answer after s", 1, min), tables.Column("MB, all processes", 0, min))
-ROWS = "rows"
+OF_ROWS = "rows"
 """What whole files grow with; what an entity takes then falls, as the start is shared by more."""
 GROWTH = (tables.Column("number", 0), tables.Column("us/entity", 2))
 
@@ -195,6 +195,6 @@ def _growth_lines(lines: Sequence[Grown]) -> Iterator[tables.Line]:
 
 
 def _exponents(lines: Sequence[Grown]) -> Iterator[str]:
-    for of in dict.fromkeys(line.of for line in lines if line.of != ROWS):
+    for of in dict.fromkeys(line.of for line in lines if line.of != OF_ROWS):
         several = [line for line in lines if line.of == of]
         yield f"- {several[0].work}: grow with the {of} to the power of {exponent(several):.2f}\n"
