@@ -265,16 +265,26 @@ def test_a_review_begins_once_and_again_after_what_was_wrong(pages: Pages) -> No
     pages.wait_for("1 of 1")
 
 
+def add(pages: Pages, label: str) -> None:
+    """Type a label where others can be added."""
+    press(pages, "+")
+    press(pages, label)
+    pages.click("Add")
+
+
 def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) -> None:
     review(pages, "Grace", "id,name\ny1,Sparkasse\n", "1 of 1")
-    press(pages, "+")
-    press(pages, "shop=bakery")
-    pages.click("Add")
-    pages.wait_for("added")
+    listed = pages.elements(".verdicts .name")
+    known = httpx.get(f"{service.url}/v1/labels").raise_for_status().json()["labels"]
+    unlisted = next(label["label"] for label in known if label["label"] not in listed)
+    add(pages, unlisted)
+    pages.wait_for(f"{unlisted} added")
+    add(pages, listed[-1])
+    assert pages.elements(".verdicts .name") == [*listed, unlisted]
     pages.click("Save, and go on")
     pages.wait_for("That was all.")
     (kept,) = [row for row in corrections(service, tmp_path) if row["entity_id"] == "y1"]
-    assert [*kept["added"], *kept["confirmed"]] == ["shop=bakery"]
+    assert (kept["added"], kept["confirmed"]) == ([unlisted], [listed[-1]])
 
 
 # the model
