@@ -5,7 +5,6 @@ import gc
 import importlib.metadata
 import logging
 import os
-import signal
 import sys
 import textwrap
 import warnings
@@ -38,6 +37,7 @@ from labelwright.commands import (
     train,
     tune,
 )
+from labelwright.interrupts import interruptible
 from labelwright.settings import listed
 
 EXIT_CODES = {
@@ -91,13 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = parser().parse_args(arguments)
     _prepare()
-    interrupts: list[int] = []
+    with interruptible() as interrupts:
+        try:
+            return _run(options)
+        except KeyboardInterrupt:
+            print("labelwright: interrupted", file=sys.stderr)
+            return 128 + interrupts.number
 
-    def interrupt(number: int, frame: object) -> None:
-        interrupts.append(number)
-        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+def _run(options: argparse.Namespace) -> int:
     try:
         options.run(options)
         sys.stdout.flush()
@@ -111,14 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_CODES[LabelwrightError]
-    except KeyboardInterrupt:
-        print("labelwright: interrupted", file=sys.stderr)
-        return 128 + next(iter(interrupts), signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 

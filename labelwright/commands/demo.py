@@ -50,7 +50,6 @@ def run(given: argparse.Namespace) -> None:
         store += ["--default-artifact-root", root]
     ui = ["mlflow", "server", "--host", HOST, "--port", str(given.ui_port), "--workers", "1"]
     serve = ["labelwright", "serve", "--model", f"models:/{NAME}@champion"]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["LABELWRIGHT_MLFLOW_UI"] = f"http://{HOST}:{given.ui_port}"
     servers = [_start([*serve, "--port", str(given.port)]), _start([*ui, *store])]
     try:

@@ -9,7 +9,6 @@ On a loopback address it asks for no key; on any other it does, see `labelwright
 import argparse
 import contextlib
 import os
-import signal
 import sys
 
 from labelwright.commands import options
@@ -74,8 +73,7 @@ def run(given: argparse.Namespace) -> None:
     challenged = given.shadow or given.challenger > 0
     if challenged and not is_alias(uri):
         raise RequestError("a challenger needs a champion that goes by an alias")
-    # Uvicorn ends what is in flight, then raises the signal again for whoever handled it before.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Uvicorn ends what is in flight, and then raises the signal again.
     with contextlib.suppress(KeyboardInterrupt), shared_figures(given.workers):
         from service.access import access
         from service.following import Following
