@@ -8,6 +8,8 @@ COMPILE = $(UV) pip compile --universal --python-version 3.11 --upgrade \
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
+# One more than there are cores: tests often wait, for processes to start and to end.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
     bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit check format \
@@ -22,8 +24,8 @@ install: $(VENV)/.installed ## .venv/bin/labelwright
 demo: install ## train on the embedded brands, then serve on port 8000 and the MLflow UI on 5000
 	@$(BIN)/labelwright demo
 
-test: $(VENV)/.developing ## all fast tests
-	$(BIN)/pytest
+test: $(VENV)/.developing ## all fast tests: 5 minutes on 2 cores
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile
 
 test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
 	$(BIN)/pytest -m integration --timeout 1800

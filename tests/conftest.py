@@ -40,6 +40,12 @@ class World:
     uri: str
 
     @property
+    def bundle(self) -> Path:
+        """The folder of the model's bundle."""
+        (manifest,) = self.home.glob("artifacts/**/bundle/manifest.json")
+        return manifest.parent
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of a process that lives in this world."""
         return {**os.environ, "LABELWRIGHT_HOME": str(self.home)}
@@ -61,6 +67,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         outcome = train(task)
         assert outcome.verdict.promoted
         yield World(folder / "home", data, "models:/small@champion")
+
+
+@pytest.fixture(scope="session")
+def bundle(world: World) -> Path:
+    """The bundle folder of the shared world's model."""
+    return world.bundle
 
 
 @pytest.fixture

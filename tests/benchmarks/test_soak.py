@@ -19,10 +19,9 @@ SUPERVISOR, ELDER, KILLED, LATER = range(4)
 
 @pytest.fixture(scope="module")
 def versions(world: World, tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
     renamed = tmp_path_factory.mktemp("renamed") / "2"
-    write_renamed(manifest.parent, renamed)
-    folders = {"1": manifest.parent, "2": renamed}
+    write_renamed(world.bundle, renamed)
+    folders = {"1": world.bundle, "2": renamed}
     return [Model(read_bundle(place), "", NAME, number) for number, place in folders.items()]
 
 

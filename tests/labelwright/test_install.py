@@ -85,13 +85,12 @@ def test_the_installed_command_works_beside_foreign_packages_of_the_same_names(
     for name in ("models", "service"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
     rows = pq.read_table(world.data).slice(0, 10)
     pq.write_table(rows, tmp_path / "in.parquet")
     settings = {**environment(tmp_path / "home"), "PYTHONPATH": str(installed)}
 
     script = installed / "bin" / "labelwright"
-    label = [str(script), "label", "in.parquet", "out.parquet", "--model", str(manifest.parent)]
+    label = [str(script), "label", "in.parquet", "out.parquet", "--model", str(world.bundle)]
     done = subprocess.run(
         label, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -28,7 +28,7 @@ def test_a_terminal_is_shown_share_rate_and_time_left(
     termios.tcsetwinsize(end, (24, 100))
     try:
         process = subprocess.Popen(
-            [LABELWRIGHT, "label", source, tmp_path / "out.parquet", "--model", world.uri],
+            [LABELWRIGHT, "label", source, tmp_path / "out.parquet", "--model", world.bundle],
             env=environment(world.home),
             stderr=end,
         )

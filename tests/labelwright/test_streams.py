@@ -19,7 +19,7 @@ LINES = b'{"id": "a", "name": "Joe\'s Pizza"}\n{"id": "b", "lat": 200, "lon": 0}
 
 def label(world: "World", *arguments: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [LABELWRIGHT, "label", *arguments, "--model", world.uri],
+        [LABELWRIGHT, "label", *arguments, "--model", world.bundle],
         env=environment(world.home) | {"PYTHONUNBUFFERED": "1"},
         timeout=PATIENCE,
         check=False,
@@ -69,7 +69,7 @@ def test_a_full_disk_behind_standard_output_is_a_clear_error(
 
 def test_who_closes_the_pipe_ends_the_work(world: "World", tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(LINES * 20_000)
-    command = f"{LABELWRIGHT} label {tmp_path / 'in.jsonl'} - --model {world.uri} | head -c 10"
+    command = f"{LABELWRIGHT} label {tmp_path / 'in.jsonl'} - --model {world.bundle} | head -c 10"
     said = subprocess.run(
         ["sh", "-c", command],
         env=environment(world.home),

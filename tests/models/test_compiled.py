@@ -6,60 +6,76 @@ import subprocess
 import sys
 from pathlib import Path
 
-import entities
+import pytest
+
 import models
 
-COUNT = """
-from entities.schema import load_schema
-from entities.tables import from_records
-from models.features import token_source
-from training_stand_in import count
-import numpy as np
-entities = from_records([{"text": "abcdef"}], load_schema("text"))
-print(count(token_source(entities, np.zeros((0, 15)))))
-"""
-STAND_IN = """
+NUMBERS = """
+from typing import NamedTuple
 from models.compiled import compiled
-from models import tokens
+
+class Pair(NamedTuple):
+    first: int
+    second: int
 
 @compiled
-def rows(source, scratch):
-    return tokens.row_tokens(0, source, scratch)
+def together(pair):
+    return pair.first + pair.second
+"""
+CALLER = """
+from models.compiled import compiled
+from models import numbers
 
-def count(source):
-    return rows(source, tokens.scratch(source))
+@compiled
+def total(pair):
+    return numbers.together(pair)
+
+print(total(numbers.{}(3, 4)), len(total.stats.cache_hits))
 """
 
 
-def test_a_change_in_another_module_is_seen(tmp_path: Path) -> None:
-    for package in (entities, models):
-        folder = Path(package.__file__ or "").parent
-        ignored = shutil.ignore_patterns("__pycache__", "brands.parquet")
-        shutil.copytree(folder, tmp_path / folder.name, ignore=ignored)
-    (tmp_path / "training_stand_in.py").write_text(STAND_IN)
-    before = counted(tmp_path)
-    assert counted(tmp_path) == before
-    tokens = tmp_path / "models" / "tokens.py"
-    text = tokens.read_text("utf-8")
-    changed = text.replace("_LONGEST_GRAM = 3, 5", "_LONGEST_GRAM = 3, 3")
-    assert changed != text
-    renamed = changed.replace("TokenSource", "TokenSpring")
-    assert renamed != changed
-    tokens.write_text(renamed, "utf-8")
-    features = tmp_path / "models" / "features.py"
-    features.write_text(features.read_text("utf-8").replace("TokenSource", "TokenSpring"), "utf-8")
-    assert counted(tmp_path) < before
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """The folder of a room in which nothing is but how kernels are compiled."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("__init__.py", "compiled.py"):
+        shutil.copy(Path(models.__file__ or "").with_name(name), folder)
+    return folder
 
 
-def counted(folder: Path) -> int:
+def test_a_change_in_another_module_is_seen(room: Path) -> None:
+    write(room, NUMBERS, CALLER.format("Pair"))
+    assert printed(room) == (7, 0)
+    assert printed(room) == (7, 1)
+    write(room, NUMBERS.replace("+", "*"), CALLER.format("Pair"))
+    assert printed(room) == (12, 0)
+
+
+def test_machine_code_for_a_type_that_is_no_more_is_no_hindrance(room: Path) -> None:
+    write(room, NUMBERS, CALLER.format("Pair"))
+    assert printed(room) == (7, 0)
+    write(room, NUMBERS.replace("Pair", "Couple"), CALLER.format("Couple"))
+    assert printed(room) == (7, 0)
+
+
+def write(room: Path, numbers: str, caller: str) -> None:
+    """Write two modules, one of which calls the other's kernel."""
+    (room / "numbers.py").write_text(numbers, "utf-8")
+    (room / "caller.py").write_text(caller, "utf-8")
+
+
+def printed(room: Path) -> tuple[int, int]:
+    """What the caller computes in a new process, and how many kernels it found on disk."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     said = subprocess.run(
-        [sys.executable, "-c", COUNT],
-        cwd=folder,
-        env=environment | {"PYTHONPATH": str(folder)},
+        [sys.executable, "-m", "models.caller"],
+        cwd=room.parent,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert said.returncode == 0, said.stderr
-    return int(said.stdout)
+    total, found = map(int, said.stdout.split())
+    return total, found

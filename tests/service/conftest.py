@@ -1,6 +1,5 @@
 """What the tests of the service share."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +10,6 @@ from tests.service.registered import serving_of
 
 if TYPE_CHECKING:
     from tests.conftest import World
-
-
-@pytest.fixture(scope="session")
-def bundle(world: "World") -> Path:
-    """The bundle folder of the shared world's model."""
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
-    return manifest.parent
 
 
 @pytest.fixture(scope="module")

@@ -35,13 +35,6 @@ def bundle(world: World) -> Bundle:
         return load_model(world.uri).bundle
 
 
-@pytest.fixture(scope="session")
-def bundle_folder(world: World) -> Path:
-    """Where it lies."""
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
-    return manifest.parent
-
-
 @pytest.fixture
 def source(world: World, tmp_path: Path) -> Path:
     """Two thousand rows to label, in groups of 130; the eighth is rejected."""
@@ -228,14 +221,14 @@ while kills or not finished:
 assert not any(path.name.endswith(".part") for path in written.parent.iterdir())
 print(finished)
 """
-KILLS = 30
+KILLS = 20
 
 
 @pytest.mark.parametrize(
     ("given", "wanted"), [("parquet", "parquet"), ("csv", "csv.gz"), ("jsonl.gz", "jsonl")]
 )
 def test_work_that_is_killed_at_any_moment_is_gone_on_with(
-    bundle_folder: Path, source: Path, tmp_path: Path, given: str, wanted: str
+    world: World, source: Path, tmp_path: Path, given: str, wanted: str
 ) -> None:
     file, folder = tmp_path / f"in.{given}", tmp_path / "out"
     folder.mkdir()
@@ -243,7 +236,7 @@ def test_work_that_is_killed_at_any_moment_is_gone_on_with(
         file = source
     else:
         write_text(pq.read_table(source), file)
-    arguments = (bundle_folder, file, folder / f"out.{wanted}", KILLS, 0)
+    arguments = (world.bundle, file, folder / f"out.{wanted}", KILLS, 0)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
         capture_output=True,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import psutil
@@ -21,9 +21,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.keys import Keyring, Role
 from tests.processes import HOST, PATIENCE, Service, environment, serving
-
-if TYPE_CHECKING:
-    from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
 
@@ -65,12 +62,6 @@ def collector() -> Iterator[Collector]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def bundle(world: "World") -> Path:
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
-    return manifest.parent
 
 
 @pytest.fixture(scope="module")

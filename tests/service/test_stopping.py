@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import psutil
@@ -15,20 +14,10 @@ import pytest
 from tests.processes import PATIENCE, environment, serving
 from tests.service.test_app import begin_request, body, connected
 
-if TYPE_CHECKING:
-    from tests.conftest import World
-
 pytest_plugins = ["tests.worlds"]
 
 READY = ("/readyz", "/v2/health/ready", "/ping", "/health")
 """Where those who send requests ask whether to."""
-
-
-@pytest.fixture(scope="module")
-def bundle(world: "World") -> Path:
-    """The bundle folder of the shared world's model."""
-    (manifest,) = world.home.glob("artifacts/**/bundle/manifest.json")
-    return manifest.parent
 
 
 @dataclasses.dataclass(frozen=True)

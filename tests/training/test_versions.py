@@ -20,19 +20,21 @@ from training.fit import Configuration
 from training.job import Outcome, Task, train
 from training.promotion import Verdict
 
+pytest_plugins = ["tests.worlds"]
+
 Trainer = Callable[..., Outcome]
 
 
 @pytest.fixture
-def train_on(home: Path, world: World, places: EntitySchema) -> Trainer:
+def train_on(empty_world: Path, world: World, places: EntitySchema) -> Trainer:
     """A function that trains a version of `m` on the rows of one name."""
     rows = pq.read_table(world.data)
     for name, size in {"fair": 600, "poor": 40}.items():
-        pq.write_table(rows.slice(0, size), home.parent / f"{name}.parquet")
-    pq.write_table(rows.slice(600, 300), home.parent / "test.parquet")
+        pq.write_table(rows.slice(0, size), empty_world.parent / f"{name}.parquet")
+    pq.write_table(rows.slice(600, 300), empty_world.parent / "test.parquet")
 
     def run(name: str, test: str = "test", schema: EntitySchema = places, **more: int) -> Outcome:
-        data, held_out = (home.parent / f"{part}.parquet" for part in (name, test))
+        data, held_out = (empty_world.parent / f"{part}.parquet" for part in (name, test))
         configuration = dataclasses.replace(Configuration(trees=10), **more)
         return train(Task([data], [held_out], schema, "m", configuration))
 
@@ -74,10 +76,12 @@ def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outc
         versions.rollback("m")
 
 
-def test_pruning_frees_space_and_spares_what_is_needed(trained: list[Outcome], home: Path) -> None:
-    before = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
+def test_pruning_frees_space_and_spares_what_is_needed(
+    trained: list[Outcome], empty_world: Path
+) -> None:
+    before = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
     assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
-    after = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
+    after = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
     assert before - after > 30_000  # the poor model is small
     assert load_model("models:/m/1").version == "1"
     assert load_model("models:/m@champion").version == "3"
@@ -103,9 +107,9 @@ def test_a_champion_that_has_seen_the_test_rows_is_noticed(
 
 
 def test_a_champion_of_an_old_format_gives_way(
-    champion: Outcome, train_on: Trainer, home: Path
+    champion: Outcome, train_on: Trainer, empty_world: Path
 ) -> None:
-    for file in home.rglob("manifest.json"):
+    for file in empty_world.rglob("manifest.json"):
         content = json.loads(file.read_text("utf-8"))
         file.write_text(json.dumps(content | {"format": FORMAT - 1}), "utf-8")
     verdict = train_on("poor").verdict
