@@ -25,7 +25,7 @@ demo: install ## train on the embedded brands, then serve on port 8000 and the M
 	@$(BIN)/labelwright demo
 
 test: $(VENV)/.developing ## all fast tests: 5 minutes on 2 cores
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile
+	$(BIN)/pytest -n $(TESTERS)
 
 test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
 	$(BIN)/pytest -m integration --timeout 1800

@@ -32,7 +32,8 @@ def model_and_labels(engine: Engine) -> fastapi.APIRouter:
         `following` tells what the registry said last, `refused` a model that did not pass its
         checks, `changed` what the last swap has changed.
         """
-        model = serving.model
+        served = serving.champion
+        model, change = served.model, served.change
         labeler, manifest = model.bundle.labeler, model.bundle.manifest
         return {
             **identity(model),
@@ -46,7 +47,7 @@ def model_and_labels(engine: Engine) -> fastapi.APIRouter:
             "labelwright": manifest.labelwright,
             "following": _following(serving),
             "refused": _refused(serving, CHAMPION),
-            "changed": serving.change and dataclasses.asdict(serving.change),
+            "changed": change and dataclasses.asdict(change),
             "challenger": _challenger(serving),
         }
 

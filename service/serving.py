@@ -39,11 +39,23 @@ _log = logging.getLogger("labelwright.serving")
 
 
 @dataclasses.dataclass(frozen=True)
+class Change:
+    """What changed when a model followed another one."""
+
+    previous: str | None
+    at: str
+    schema: bool
+    labels_added: tuple[str, ...]
+    labels_removed: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Served:
     """A model that has answered its canned questions."""
 
     resolved: Resolved
     model: Model
+    change: Change | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +78,6 @@ class Pair:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
-    """What the last swap changed."""
-
-    previous: str | None
-    at: str
-    schema: bool
-    labels_added: tuple[str, ...]
-    labels_removed: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class _Refused:
     """A model that was refused, and until when it is not tried again."""
 
@@ -92,7 +93,6 @@ class Serving:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metrics = Metrics()
-        self.change: Change | None = None
         self.state = State.read(folder)
         self._served: dict[str, Served] = {}
         self._refused: dict[str, _Refused] = {}
@@ -210,14 +210,14 @@ class Serving:
             self._refuse(role, resolved, step, unexpected)
             return
         before = self._served.get(role)
-        self._served[role] = Served(resolved, model)
+        change = _change(before.model, model) if before else None
+        self._served[role] = Served(resolved, model, change)
         self._refused.pop(role, None)
         if before:
             self.metrics.swapped()
             _log.info("%s: version %s follows %s", role, version, before.model.version)
         if role == CHAMPION:
             self.metrics.serves(model)
-            self.change = _change(before.model, model) if before else None
             if is_alias(resolved.source.uri):
                 remember(resolved)
 

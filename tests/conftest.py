@@ -5,11 +5,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from entities.schema import EntitySchema, load_schema
 from entities.tables import Entities, conform
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BRANDS = Path(__file__).parents[1] / "entities" / "data" / "brands.parquet"
 ROWS = 3_000
+BEHAVIOUR = "tests/behaviour/"
 
 
 def pytest_configure() -> None:
@@ -29,6 +31,20 @@ def pytest_configure() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests that share a model that is costly to make run in the same process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return BEHAVIOUR if file.startswith(BEHAVIOUR) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModel:
+    """Which tests go together to one of several processes: those of a module, or of `behaviour`."""
+    return ByModel(config, log)
 
 
 @dataclasses.dataclass(frozen=True)
