@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 # One more than there are cores: tests often wait, for processes to start and to end.
-TESTERS ?= $(shell $(PYTHON) -c 'import os; print(1 + os.cpu_count())')
+TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
 .PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
     bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit check format \
