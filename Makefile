@@ -24,7 +24,7 @@ install: $(VENV)/.installed ## .venv/bin/labelwright
 demo: install ## train on the embedded brands, then serve on port 8000 and the MLflow UI on 5000
 	@$(BIN)/labelwright demo
 
-test: $(VENV)/.developing ## all fast tests: 5 minutes on 2 cores
+test: $(VENV)/.developing ## all fast tests: about 5 minutes on 2 cores
 	$(BIN)/pytest -n $(TESTERS)
 
 test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long

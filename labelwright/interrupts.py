@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the work, wherever it is, and none of them is lost."""
+"""Ctrl-C and SIGTERM end the work, also at moments when Python would lose or misread them."""
 
 import contextlib
 import signal
@@ -26,6 +26,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.number = signal.SIGINT
         """The signal that came last."""
+        self.hook = sys.unraisablehook
+        """What else is told of exceptions that cannot be raised."""
         self._waits = False
 
     def come(self, number: int, frame: FrameType | None) -> None:
@@ -47,7 +49,7 @@ class Interrupts:
         if isinstance(unraisable.exc_value, Interrupted):
             self._later()
         else:
-            sys.__unraisablehook__(unraisable)
+            self.hook(unraisable)
 
     def end(self) -> None:
         """What still waits is not raised any more."""
@@ -70,7 +72,6 @@ class Interrupts:
 def interruptible() -> Iterator[Interrupts]:
     """Let SIGINT and SIGTERM raise Interrupted in the main thread, where they are not ignored."""
     interrupts = Interrupts()
-    hook = sys.unraisablehook
     sys.unraisablehook = interrupts.lost
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     heard = {number: by for number, by in handlers.items() if by != signal.SIG_IGN}
@@ -82,7 +83,7 @@ def interruptible() -> Iterator[Interrupts]:
         interrupts.end()
         for number, handler in heard.items():
             signal.signal(number, handler)
-        sys.unraisablehook = hook
+        sys.unraisablehook = interrupts.hook
 
 
 def _compiled(frame: FrameType | None) -> bool:

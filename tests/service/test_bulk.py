@@ -221,7 +221,7 @@ while kills or not finished:
 assert not any(path.name.endswith(".part") for path in written.parent.iterdir())
 print(finished)
 """
-KILLS = 20
+KILLS = 30
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""Trainings that are interrupted while they begin, at many random moments."""
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BRANDS
+from tests.processes import LABELWRIGHT, PATIENCE, environment
+
+pytestmark = pytest.mark.integration
+
+TIMES = 60
+BEGINNING = 1.0
+"""Seconds in which a training imports what it needs."""
+WITHIN = 10.0
+"""Seconds; a training that was not interrupted takes twice as long."""
+
+
+@pytest.mark.parametrize(
+    ("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["terminated", "Ctrl-C"]
+)
+def test_every_interrupt_of_a_training_that_begins_ends_it(
+    tmp_path: Path, by: signal.Signals, code: int
+) -> None:
+    chance = random.Random(by)
+    for attempt in range(TIMES):
+        process = subprocess.Popen(
+            [LABELWRIGHT, "train", "--data", BRANDS, "--name", "m"],
+            env=environment(tmp_path / str(attempt)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        _await_handler(process)
+        time.sleep(chance.uniform(0, BEGINNING))
+        process.send_signal(by)
+        sent = time.monotonic()
+        out, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, out, err) == (code, "", "labelwright: interrupted\n")
+        assert time.monotonic() - sent < WITHIN
+
+
+def _await_handler(process: subprocess.Popen[str]) -> None:
+    """Wait until a process handles SIGTERM, which is when its command begins."""
+    deadline = time.monotonic() + PATIENCE
+    status = Path(f"/proc/{process.pid}/status")
+    while time.monotonic() < deadline:
+        words = status.read_text().split()
+        handled = int(words[words.index("SigCgt:") + 1], 16)
+        if handled >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.01)
+    raise AssertionError("no command begins")
