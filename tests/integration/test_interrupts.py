@@ -3,13 +3,14 @@
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import BRANDS
-from tests.processes import LABELWRIGHT, PATIENCE, environment
+from tests.processes import PATIENCE, environment
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,7 @@ def test_every_interrupt_of_a_training_that_begins_ends_it(
     chance = random.Random(by)
     for attempt in range(TIMES):
         process = subprocess.Popen(
-            [LABELWRIGHT, "train", "--data", BRANDS, "--name", "m"],
+            [sys.executable, "-m", "labelwright", "train", "--data", BRANDS, "--name", "m"],
             env=environment(tmp_path / str(attempt)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
