@@ -91,12 +91,12 @@ reference: $(VENV)/.developing ## make docs/reference.md from the code
 
 brands: install ## rebuild the embedded data set from its npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918
-	$(BIN)/python -m entities.importers.brands $(VENV)/name-suggestion-index-8.0.20260918.tgz \
+	$(BIN)/python -m labelwright.entities.importers.brands $(VENV)/name-suggestion-index-8.0.20260918.tgz \
 	    entities/data/brands.parquet
 
 osm-labels: install ## rebuild the titles of OpenStreetMap's labels from their npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) @openstreetmap/id-tagging-schema@7.2.0
-	$(BIN)/python -m entities.importers.osm_labels \
+	$(BIN)/python -m labelwright.entities.importers.osm_labels \
 	    $(VENV)/openstreetmap-id-tagging-schema-7.2.0.tgz entities/data/osm_labels.parquet
 
 clean: ## remove what was installed and cached here

@@ -15,19 +15,18 @@ from unittest import mock
 import lightgbm
 import numpy as np
 
-import training.fit
-import training.linear
 from benchmarks.kernels import OWN, as_matrix
-from entities.schema import load_schema
-from models.decisions import BALANCED, Answers, Question
-from models.features import FeatureRows
-from models.labeler import Labeler
-from models.linear import Scores, candidates
-from models.reranker import calibrated
-from training.data import read_labelled
-from training.fit import Configuration, fit_labeler
-from training.linear import CONSTANT, START, Floats, Halves
-from training.metrics import evaluate
+from labelwright.entities.schema import load_schema
+from labelwright.models.decisions import BALANCED, Answers, Question
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.labeler import Labeler
+from labelwright.models.stages.linear import Scores, candidates
+from labelwright.models.stages.reranker import calibrated
+from labelwright.training.data import read_labelled
+from labelwright.training.evaluation.metrics import evaluate
+from labelwright.training.fitting import fit, linear
+from labelwright.training.fitting.fit import Configuration, fit_labeler
+from labelwright.training.fitting.linear import CONSTANT, START, Floats, Halves
 
 EXACT = "the exact model"
 CHUNK = 4_096
@@ -71,8 +70,8 @@ def unrounded() -> Iterator[Weights]:
     def note(first: int, weights: Halves, constant: Floats) -> None:
         noted[first] = weights, constant
 
-    noting = functools.partial(training.linear.fit_linear, fitted=note)
-    with mock.patch.object(training.fit, "fit_linear", noting):
+    noting = functools.partial(linear.fit_linear, fitted=note)
+    with mock.patch.object(fit, "fit_linear", noting):
         yield noted
 
 

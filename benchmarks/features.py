@@ -20,10 +20,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from benchmarks.contract import TRAIN
-from entities.schema import load_schema
-from entities.tables import Entities
-from models.labels import LabelSet, label_set
-from training.data import LabelledEntities, read_labelled
+from labelwright.entities.schema import load_schema
+from labelwright.entities.tables import Entities
+from labelwright.models.labels import LabelSet, label_set
+from labelwright.training.data import LabelledEntities, read_labelled
 
 PHONE_PREFIX = 6
 """Characters of a phone number that say where it is, its plus sign and spaces apart."""

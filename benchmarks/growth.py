@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from entities.tables import Entities
-from models.decisions import Question
-from models.features import FeatureRows
-from models.labeler import Labeler
-from models.linear import LinearStage, padded, parted
+from labelwright.entities.tables import Entities
+from labelwright.models.decisions import Question
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.labeler import Labeler
+from labelwright.models.stages.linear import LinearStage, padded, parted
 
 LABELS = (100, 400, 800)
 SHARES = (0.25, 0.5, 0.75)

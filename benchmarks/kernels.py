@@ -12,12 +12,12 @@ import pandas as pd
 import scipy.sparse
 
 from benchmarks.pipeline import PIPELINE, Pipeline, as_texts, as_weights
-from entities.tables import Entities, from_records
-from models.decisions import Question
-from models.features import FeatureRows
-from models.instructions import LANES
-from models.labeler import Labeler, proposed
-from models.trees import new_workspace, walk
+from labelwright.entities.tables import Entities, from_records
+from labelwright.models.decisions import Question
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.kernels.simd import LANES
+from labelwright.models.labeler import Labeler, proposed
+from labelwright.models.stages.trees import new_workspace, walk
 
 OWN = "labelwright"
 ALONE, PARSED = "one entity alone", "one entity alone, from parsed JSON"

@@ -11,11 +11,11 @@ import orjson
 from benchmarks.connections import Answer
 from benchmarks.over_http import HOST, Record
 from benchmarks.versions import VERSIONS
-from entities.tables import from_records
-from models.decisions import Question
-from models.registry import Model
-from service.answers import answer, lines
-from service.protocols.ndjson import NDJSON
+from labelwright.entities.tables import from_records
+from labelwright.models.decisions import Question
+from labelwright.models.registry import Model
+from labelwright.service.protocols.label_messages import answer, lines
+from labelwright.service.protocols.ndjson import NDJSON
 
 STREAM, LEAVES = "stream of 200 lines", "client that leaves"
 SHARES: Mapping[str, int] = {

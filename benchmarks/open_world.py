@@ -18,15 +18,15 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
 from benchmarks import options
-from entities.schema import EntitySchema, load_schema
-from entities.tables import conform
-from models.decisions import Question
-from models.labeler import Labeler
-from models.labels import group_of
-from training.data import LabelledEntities, split
-from training.fit import Configuration, fit_labeler
-from training.judging import judged
-from training.metrics import calibration_error, correctness
+from labelwright.entities.schema import EntitySchema, load_schema
+from labelwright.entities.tables import conform
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.models.labels import group_of
+from labelwright.training.data import LabelledEntities, split
+from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.metrics import calibration_error, correctness
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 OPEN = ("wheelchair", "internet_access", "outdoor_seating", "diet:vegan", "diet:vegetarian")
 KINDS = ("amenity", "shop", "tourism", "leisure", "office", "cuisine", *OPEN)

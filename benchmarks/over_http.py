@@ -25,7 +25,7 @@ import psutil
 import pyarrow as pa
 
 import labelwright
-from models.home import tracking_uri
+from labelwright.models.paths import tracking_uri
 
 HOST = "127.0.0.1"
 BATCHES = (1, 32, 1_000)

@@ -30,9 +30,9 @@ from benchmarks.connections import Pool, closed_loop, open_loop
 from benchmarks.kernels import one_record
 from benchmarks.over_http import HOST, WAYS, Record, serving
 from benchmarks.perturbed import perturbed
-from entities.tables import conform
-from models.registry import load_model
-from service.bodies import TIMEOUT
+from labelwright.entities.tables import conform
+from labelwright.models.registry import load_model
+from labelwright.service.http.body import TIMEOUT
 
 ROWS = 100
 RECORDS = 4_000

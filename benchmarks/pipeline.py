@@ -18,10 +18,10 @@ import scipy.sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.utils.extmath import safe_sparse_dot
 
-from entities.arrays import is_text
-from models.bundle import read_bundle
-from models.labeler import Labeler
-from models.linear import LinearStage, parted
+from labelwright.entities.arrays import is_text
+from labelwright.models.bundle.format import read_bundle
+from labelwright.models.labeler import Labeler
+from labelwright.models.stages.linear import LinearStage, parted
 
 PIPELINE = "scikit-learn, hashed letters and a linear model"
 LISTED = 5

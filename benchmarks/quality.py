@@ -24,9 +24,9 @@ from benchmarks.environments import ROOT, NotInstalledError, interpreter
 from benchmarks.peers import PEERS, Peer
 from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
 from benchmarks.sets import SETS, DataSet, sample
-from models import decisions
-from models.labels import LabelMatrix, LabelSet
-from training.metrics import evaluate
+from labelwright.models import decisions
+from labelwright.models.labels import LabelMatrix, LabelSet
+from labelwright.training.evaluation.metrics import evaluate
 
 INTERRUPTED = 130
 BUSY = 0.7

@@ -21,14 +21,14 @@ from benchmarks import options, tables
 from benchmarks.environments import ROOT
 from benchmarks.perturbed import write_perturbed
 from benchmarks.processes import run_measured
-from entities.locations import locate
-from entities.parts import Part, read_part
-from entities.writers import answer_file
-from models.bundle import Bundle
-from models.decisions import Question
-from models.registry import load_model
-from service.cluster import packed, unpacked
-from service.records import Work
+from labelwright.entities.io.locations import locate
+from labelwright.entities.io.splits import Part, read_part
+from labelwright.entities.io.writers import answer_file
+from labelwright.models.bundle.format import Bundle
+from labelwright.models.decisions import Question
+from labelwright.models.registry import load_model
+from labelwright.service.bulk.ray import packed, unpacked
+from labelwright.service.bulk.worker import Work
 
 TIMED = 131_072
 """Rows of which each step is timed."""

@@ -31,9 +31,9 @@ from benchmarks.over_http import Record, serving, with_options
 from benchmarks.processes import resident
 from benchmarks.soaked import Outcome, Run, document, faults
 from benchmarks.versions import NAME, URI, VERSIONS, point, registered
-from entities.schema import EntitySchema
-from entities.tables import conform
-from models.registry import load_model
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import conform
+from labelwright.models.registry import load_model
 
 WORKERS = 2
 LOAD = 0.8

@@ -32,11 +32,11 @@ from benchmarks.pipeline import PIPELINE
 from benchmarks.processes import run_measured
 from benchmarks.sets import SETS
 from benchmarks.speed_page import OF_ROWS, Labelled, Measured, Start, document
-from entities.tables import Entities, conform
 from labelwright import processors
-from models.bundle import write_bundle
-from models.labeler import Labeler
-from models.registry import load_model
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.bundle.format import write_bundle
+from labelwright.models.labeler import Labeler
+from labelwright.models.registry import load_model
 
 ENTITIES = 16_384
 """Entities of which each stage is timed."""
@@ -57,11 +57,11 @@ START = """
 import sys, time
 begin = time.perf_counter()
 from pathlib import Path
-from service.lean import spare
+from labelwright.service.process.skipped_imports import spare
 spare()
-from models.bundle import read_bundle
-from models.decisions import Question
-from entities.tables import from_records
+from labelwright.models.bundle.format import read_bundle
+from labelwright.models.decisions import Question
+from labelwright.entities.tables import from_records
 imported = time.perf_counter()
 labeler = read_bundle(Path(sys.argv[1])).labeler
 read = time.perf_counter()

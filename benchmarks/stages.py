@@ -52,10 +52,10 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it
 
-    from entities.schema import load_schema
-    from training.fit import Configuration
-    from training.job import Task, train
-    from training.versions import current_champion
+    from labelwright.entities.schema import load_schema
+    from labelwright.training.fitting.fit import Configuration
+    from labelwright.training.job import Task, train
+    from labelwright.training.tracking.versions import current_champion
 
     current_champion(NAME)  # makes an empty registry, which is no part of a training's cost
     schema = load_schema(given.schema)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from models.bundle import read_bundle, write_bundle
-from models.labels import LabelSet
-from models.registry import fetch, locate, reached
+from labelwright.models.bundle.format import read_bundle, write_bundle
+from labelwright.models.labels import LabelSet
+from labelwright.models.registry import fetch, locate, reached
 
 NAME = "swapped"
 URI = f"models:/{NAME}@champion"

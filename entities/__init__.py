@@ -1,1 +1,1 @@
-"""What is labelled: the entity schema, canonical Arrow tables, readers and writers, sample data."""
+"""The entities: their schema, canonical Arrow tables, files, importers and corrections."""

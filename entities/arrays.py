@@ -12,8 +12,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entities.errors import DataError
-from entities.schema import NUMERIC, Column, Kind
+from labelwright.entities.errors import DataError
+from labelwright.entities.schema import NUMERIC, Column, Kind
 
 FIELD_LIMIT = 10_000
 """The largest number of bytes in one text value."""

@@ -18,8 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entities.errors import ConflictError, DataError, StorageError, UnreachableError, reason
-from entities.writers import LABELS
+from labelwright.entities.errors import (
+    ConflictError,
+    DataError,
+    StorageError,
+    UnreachableError,
+    reason,
+)
+from labelwright.entities.tables import LABELS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row, Table

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-from entities.errors import DataError
+from labelwright.entities.errors import DataError
 
 Point = tuple[float, float]
 

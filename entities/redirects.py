@@ -8,7 +8,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from entities.errors import DataError
+from labelwright.entities.errors import DataError
 
 HEADER = ("old", "new")
 

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from entities.errors import DataError, SchemaError
-from entities.redirects import Redirects
+from labelwright.entities.errors import DataError, SchemaError
+from labelwright.entities.redirects import Redirects
 
 BUILT_IN = ("places", "text", "words")
 RESERVED = ("id", "labels", "absent")
@@ -144,7 +144,7 @@ def load_schema(name_or_file: str) -> EntitySchema:
     """A built-in schema by name, or one from a TOML file; raises SchemaError."""
     try:
         if name_or_file in BUILT_IN:
-            file = resources.files("entities") / "schemas" / f"{name_or_file}.toml"
+            file = resources.files("labelwright.entities") / "schemas" / f"{name_or_file}.toml"
             return EntitySchema.from_mapping(tomllib.loads(file.read_text("utf-8")))
         return EntitySchema.from_mapping(tomllib.loads(Path(name_or_file).read_text("utf-8")))
     except FileNotFoundError:

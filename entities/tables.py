@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entities.arrays import (
+from labelwright.entities.arrays import (
     FIELD_LIMIT,
     INFINITE,
     TOO_LONG,
@@ -32,12 +32,22 @@ from entities.arrays import (
     joined_tags,
     limited,
 )
-from entities.errors import DataError
-from entities.schema import NUMERIC, Column, EntitySchema, Kind
+from labelwright.entities.errors import DataError
+from labelwright.entities.schema import NUMERIC, Column, EntitySchema, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LABELS = pa.list_(
+    pa.struct(
+        [
+            pa.field("label", pa.string()),
+            pa.field("probability", pa.float32()),
+            pa.field("asserted", pa.bool_()),
+        ]
+    )
+)
+"""The Arrow type of the labels of one row, the most probable first."""
 POINT_LIMITS = (90.0, 180.0)
 """Latitude and longitude lie between minus and plus these, in degrees."""
 

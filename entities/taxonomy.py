@@ -69,7 +69,7 @@ def osm_taxonomy(language: str = DEFAULT) -> Taxonomy:
     What a dialect does not say is said as in its language, and else in English, whose words find
     labels in any language.
     """
-    file = resources.files("entities") / "data" / "osm_labels.parquet"
+    file = resources.files("labelwright.entities") / "data" / "osm_labels.parquet"
     with resources.as_file(file) as path, pq.ParquetFile(path) as parquet:
         known = {code.casefold(): code for code in _languages(parquet)}
         asked = language.replace("_", "-").casefold().split("-")

@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from entities.errors import ServiceError
     from labelwright.api import LoadedModel, load
     from labelwright.client import Client
+    from labelwright.entities.errors import ServiceError
 
 _HOMES = {
     "Client": "labelwright.client",
     "LoadedModel": "labelwright.api",
-    "ServiceError": "entities.errors",
+    "ServiceError": "labelwright.entities.errors",
     "load": "labelwright.api",
 }
 __all__ = ["Client", "LoadedModel", "ServiceError", "load"]

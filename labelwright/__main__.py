@@ -10,14 +10,6 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 
-from entities.errors import (
-    DataError,
-    LabelwrightError,
-    ModelError,
-    RegistryError,
-    RequestError,
-    StorageError,
-)
 from labelwright.commands import (
     corrections,
     demo,
@@ -36,6 +28,14 @@ from labelwright.commands import (
     study,
     train,
     tune,
+)
+from labelwright.entities.errors import (
+    DataError,
+    LabelwrightError,
+    ModelError,
+    RegistryError,
+    RequestError,
+    StorageError,
 )
 from labelwright.interrupts import interruptible
 from labelwright.settings import listed

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from entities.schema import EntitySchema
-from entities.tables import Entities, conform, from_frame, from_records
-from models.decisions import Question
-from models.reasons import explain
-from models.registry import Model, load_model
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform, from_frame, from_records
+from labelwright.models.decisions import Question
+from labelwright.models.explain.reasons import explain
+from labelwright.models.registry import Model, load_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +73,9 @@ class LoadedModel:
         """Label entities and say why: the table of `label` with reasons.
 
         Each struct of `labels` also has `log_odds`, before calibration, and `reasons`, a
-        list<models.reasons.REASON> whose weights sum to them. With `label`, a name or a pattern
-        with `*` and `?`, only labels that match are listed, however improbable. Raises DataError
-        or RequestError.
+        list<models.explain.reasons.REASON> whose weights sum to them. With `label`, a name or a
+        pattern with `*` and `?`, only labels that match are listed, however improbable. Raises
+        DataError or RequestError.
         """
         checked = self._checked(entities)
         question = Question(top_k, policy, only=(label,) if label is not None else ())

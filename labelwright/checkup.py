@@ -17,25 +17,23 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from entities.errors import LabelwrightError
 from labelwright import processors
+from labelwright.entities.errors import LabelwrightError
 from labelwright.processors import text_of
 
 if TYPE_CHECKING:
-    from models.labeler import Labeler
+    from labelwright.models.labeler import Labeler
 
-PYTHONS = ((3, 11), (3, 13))
+PYTHONS = ((3, 11), (3, 14))
 """The oldest and the newest interpreter supported."""
-ROOMS = ("entities", "models", "service", "training")
 LIBRARIES = ("numpy", "numba", "llvmlite", "lightgbm", "pyarrow", "mlflow", "fastapi", "uvicorn")
 FREE_AT_LEAST = 1 << 30
 """Bytes free below which a full disk is near."""
@@ -84,8 +82,7 @@ class Load:
 def checkup(model: str | None = None) -> Iterator[Finding]:
     """Make all checks one after another; `model` is checked instead of all champions."""
     yield _survived("python", _python)
-    yield _survived("packages", _packages)
-    yield _survived("packages seen from this folder", _packages_from_here)
+    yield _survived("labelwright", _package)
     for name in LIBRARIES:
         yield _survived(name, functools.partial(_library, name))
     yield _survived("scikit-learn", functools.partial(_training_library, "sklearn"))
@@ -126,70 +123,9 @@ def _python() -> Result:
     return Result(Status.FAIL, found, f"install with Python {oldest} to {newest}")
 
 
-def _packages() -> Result:
-    """Whether our rooms are what this process imports, and no other distribution's."""
-    ours = Path(__file__).resolve().parents[1]
-    foreign = {room: origin for room in ROOMS if (origin := _origin(room)) != ours}
-    if foreign:
-        return Result(
-            Status.FAIL,
-            f"{_places(foreign)} instead of {ours}",
-            "rename the foreign package, leave its folder, or take it out of PYTHONPATH",
-        )
-    owners = importlib.metadata.packages_distributions()
-    for room in ROOMS:
-        if others := sorted(set(owners.get(room, ())) - {"labelwright"}):
-            return Result(
-                Status.FAIL,
-                f"{', '.join(others)} also installs a package {room!r} here",
-                "install labelwright again, in an environment of its own",
-            )
-    return Result(Status.OK, f"labelwright {importlib.metadata.version('labelwright')} in {ours}")
-
-
-_PROBE = """
-import importlib.util, sys
-for name in sys.argv[1:]:
-    spec = importlib.util.find_spec(name)
-    print(list(spec.submodule_search_locations or [spec.origin])[0] if spec else "")
-"""
-
-
-def _packages_from_here() -> Result:
-    """What Python would import that puts the current folder before all others, as -m and -c do."""
-    names = ("labelwright", *ROOMS)
-    done = subprocess.run(
-        [sys.executable, "-c", _PROBE, *names], capture_output=True, text=True, check=True
-    )
-    found = dict(zip(names, map(_holder, done.stdout.splitlines()), strict=True))
-    ours = found.pop("labelwright")
-    foreign = {room: place for room, place in found.items() if place != ours}
-    if foreign or ours is None:
-        return Result(
-            Status.WARN,
-            f"{_places(foreign)} for `python -m` and for programs that lie here",
-            "run the command `labelwright`, or Python with -P",
-        )
-    return Result(Status.OK, "ours")
-
-
-def _origin(package: str) -> Path | None:
-    """The folder that holds a package, as this process imports it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        return None
-    return _holder(next(iter(spec.submodule_search_locations or [spec.origin or ""])))
-
-
-def _holder(place: str) -> Path | None:
-    return Path(place).resolve().parent if place else None
-
-
-def _places(origins: Mapping[str, Path | None]) -> str:
-    return ", ".join(
-        f"package {package!r} is {'missing' if place is None else f'in {place}'}"
-        for package, place in origins.items()
-    )
+def _package() -> Result:
+    folder = Path(__file__).resolve().parent
+    return Result(Status.OK, f"{importlib.metadata.version('labelwright')} in {folder}")
 
 
 def _library(name: str) -> Result:
@@ -226,7 +162,7 @@ def _threads() -> Result:
 def _numba_cache() -> Result:
     remedy = "let NUMBA_CACHE_DIR name a folder that can be written to"
     try:
-        from models.tokens import mix
+        from labelwright.models.features.tokens import mix
     except RuntimeError as error:  # Numba's word for no place at all
         return Result(Status.FAIL, f"none ({error})", remedy)
     stats = getattr(mix, "stats", None)
@@ -244,7 +180,7 @@ def _numba_cache() -> Result:
 
 
 def _state_folder() -> Result:
-    from models.home import home
+    from labelwright.models.paths import home
 
     folder = home()
     existing = next(place for place in (folder, *folder.parents) if place.exists())
@@ -268,7 +204,7 @@ def _refusal(folder: Path) -> str | None:
 
 
 def _registry() -> Result:
-    from models.registry import reached
+    from labelwright.models.registry import reached
 
     if not _has_database():
         return Result(Status.OK, "no database yet; the first training makes one")
@@ -280,7 +216,7 @@ def _registry() -> Result:
 
 def _runs() -> Result:
     """Whether a process of this state folder has been killed in the middle of a run."""
-    from training.runs import cut_short
+    from labelwright.training.tracking.runs import cut_short
 
     found = cut_short() if _has_database() else []
     if not found:
@@ -292,7 +228,7 @@ def _runs() -> Result:
 
 
 def _database() -> Path | None:
-    from models.home import tracking_uri
+    from labelwright.models.paths import tracking_uri
 
     uri = tracking_uri()
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
@@ -305,7 +241,7 @@ def _has_database() -> bool:
 
 def _champions(uris: list[str]) -> Result:
     """Which models have a champion; their URIs are added to `uris`."""
-    from models.registry import CHAMPION, champions
+    from labelwright.models.registry import CHAMPION, champions
 
     names = champions() if _has_database() else []
     uris += [f"models:/{name}@{CHAMPION}" for name in names]
@@ -316,7 +252,7 @@ def _champions(uris: list[str]) -> Result:
 
 def _model(uri: str) -> Result:
     """Load a model as a worker of the service does, in a process that asks no registry."""
-    from models.registry import fetch, locate
+    from labelwright.models.registry import fetch, locate
 
     folder = str(fetch(locate(uri)).folder)
     spawned = multiprocessing.get_context("spawn")
@@ -335,9 +271,9 @@ def measured(uri: str) -> Load:
     One that does not answer its canned questions as when it was made cannot serve.
     """
     with contextlib.suppress(ImportError):  # which is a finding of its own
-        importlib.import_module("service.server")
-    from models import canned
-    from models.registry import load_model
+        importlib.import_module("labelwright.service.server")
+    from labelwright.models.bundle import golden
+    from labelwright.models.registry import load_model
 
     started = time.perf_counter()
     bundle = load_model(uri).bundle
@@ -345,13 +281,13 @@ def measured(uri: str) -> Load:
     size = _size(labeler)
     labeler.warm_up()
     seconds = time.perf_counter() - started
-    canned.check(bundle)
+    golden.check(bundle)
     return Load(len(labeler.labels), size, seconds, _private_memory())
 
 
 def _size(labeler: "Labeler") -> int:
     """Bytes of all arrays and trees."""
-    from models.bundle import arrays_of
+    from labelwright.models.bundle.format import arrays_of
 
     return sum(a.nbytes for a in arrays_of(labeler).values()) + len(labeler.reranker.trees)
 

@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
-from entities.errors import ServiceError
+from labelwright.entities.errors import ServiceError
 
 Row = TypeVar("Row")
 Answer = TypeVar("Answer", covariant=True)

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from entities.errors import DataError, RequestError
-from entities.tables import from_frame
-from models.bundle import read_bundle
-from models.decisions import Question
-from models.labeler import Labeler
+from labelwright.entities.errors import DataError, RequestError
+from labelwright.entities.tables import from_frame
+from labelwright.models.bundle.format import read_bundle
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
 
 
 def _load_pyfunc(data_path: str) -> "PythonModel":

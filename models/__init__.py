@@ -1,1 +1,1 @@
-"""What a model is: features, the two stages, decisions, the bundle, and the registry client."""
+"""The model: features, two stages, decisions, explanations, the bundle and the registry client."""

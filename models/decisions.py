@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entities.errors import RequestError
-from models.compiled import compiled
-from models.implications import Implications, lift_all
-from models.labels import LabelSet
-from models.linear import LabelIds, Line
+from labelwright.entities.errors import RequestError
+from labelwright.models.kernels.jit import compiled
+from labelwright.models.labels import LabelSet
+from labelwright.models.stages.implications import Implications, lift_all
+from labelwright.models.stages.linear import LabelIds, Line
 
 Probabilities = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from entities.errors import RequestError
-from entities.schema import EntitySchema
-from entities.tables import Entities, together
-from models.compiled import compiled
-from models.decisions import (
+from labelwright.entities.errors import RequestError
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, together
+from labelwright.models.decisions import (
     TOP_K_LIMIT,
     Answers,
     Asked,
@@ -22,12 +21,21 @@ from models.decisions import (
     concatenated,
     new_lists,
 )
-from models.features import FeatureRows, FeatureSpace
-from models.implications import Implications, choose_implied, raise_row
-from models.labels import LabelSet
-from models.linear import LabelIds, LinearStage, Scores, candidates, new_ahead, new_line, score_row
-from models.namesakes import Memory, Namesakes, recall_row
-from models.reranker import (
+from labelwright.models.features.space import FeatureRows, FeatureSpace
+from labelwright.models.kernels.jit import compiled
+from labelwright.models.labels import LabelSet
+from labelwright.models.stages.implications import Implications, choose_implied, raise_row
+from labelwright.models.stages.linear import (
+    LabelIds,
+    LinearStage,
+    Scores,
+    candidates,
+    new_ahead,
+    new_line,
+    score_row,
+)
+from labelwright.models.stages.namesakes import Memory, Namesakes, recall_row
+from labelwright.models.stages.reranker import (
     Knots,
     Pairs,
     Relations,
@@ -36,7 +44,7 @@ from models.reranker import (
     describe,
     pair_features,
 )
-from models.trees import Forest, new_workspace, walk, whole_lanes
+from labelwright.models.stages.trees import Forest, new_workspace, walk, whole_lanes
 
 CHUNK = 16_384
 """Entities whose features are held at a time, so that memory does not grow with the request."""

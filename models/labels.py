@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entities.errors import RequestError
+from labelwright.entities.errors import RequestError
 
 TOGETHER = 1 << 20
 """Rows whose labels are looked up at a time."""

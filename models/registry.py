@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from entities.errors import ModelError, ModelNotFoundError, RegistryError, StorageError
-from models.bundle import MANIFEST, Bundle, read_bundle, verify
-from models.home import home, tracking_uri
+from labelwright.entities.errors import ModelError, ModelNotFoundError, RegistryError, StorageError
+from labelwright.models.bundle.format import MANIFEST, Bundle, read_bundle, verify
+from labelwright.models.paths import home, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,6 +55,12 @@ class Model:
     name: str | None = None
     version: str | None = None
     run_id: str | None = None
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Name, version and the start of the content hash, as responses state them."""
+        content = self.bundle.manifest.content[:12]
+        return {"name": self.name, "version": self.version, "content": content}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Serves a model: online over HTTP, offline over files."""
+"""The service: labels online over HTTP, and offline for whole files."""

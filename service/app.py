@@ -6,28 +6,28 @@ from collections.abc import AsyncIterator, Mapping
 
 import fastapi
 
-from entities.corrections import CorrectionStore
-from entities.errors import LabelwrightError
-from service.access import Access, Guard, keyring
-from service.description import describe
-from service.drift import drifting
-from service.engine import Engine
-from service.feedback import describe_feedback, feedback
-from service.health import health
-from service.keys import Doorkeeper
-from service.labels import labelling
-from service.model import model_and_labels
-from service.observer import Observer
-from service.openapi import describe_labels
-from service.pages import page
-from service.problems import PROBLEM, answer_errors
-from service.protocols.describing import describe_inference, describe_scoring
-from service.protocols.mlflow import INVOCATIONS, scoring
-from service.protocols.v2 import INFER, INFER_VERSION, inference
-from service.reference import reference
-from service.review import describe_review, reviewing
-from service.stopping import drained_by_signals
-from service.tracing import tracing
+from labelwright.entities.corrections import CorrectionStore
+from labelwright.entities.errors import LabelwrightError
+from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.shutdown import drained_by_signals
+from labelwright.service.http.errors import PROBLEM, answer_errors
+from labelwright.service.middleware.access import Access, Guard, keyring
+from labelwright.service.middleware.keys import Doorkeeper
+from labelwright.service.middleware.request_log import Observer
+from labelwright.service.openapi.document import describe
+from labelwright.service.openapi.native import describe_labels
+from labelwright.service.openapi.protocols import describe_inference, describe_scoring
+from labelwright.service.protocols.mlflow import INVOCATIONS, scoring
+from labelwright.service.protocols.v2 import INFER, INFER_VERSION, inference
+from labelwright.service.routes.docs import reference
+from labelwright.service.routes.drift import drifting
+from labelwright.service.routes.feedback import describe_feedback, feedback
+from labelwright.service.routes.health import health
+from labelwright.service.routes.labels import labelling
+from labelwright.service.routes.model import model_and_labels
+from labelwright.service.routes.review import describe_review, reviewing
+from labelwright.service.routes.ui import page
+from labelwright.service.telemetry.tracing import tracing
 
 _DESCRIBED = {
     "/v1/labels": describe_labels,

@@ -11,25 +11,25 @@ import fastapi
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from entities.corrections import CorrectionStore
-from entities.errors import LabelwrightError
-from models.home import corrections_kept, corrections_uri
-from models.registry import read
-from service import tracing
-from service.access import keyring
-from service.app import create_app
-from service.connections import Connection
-from service.engine import Engine
-from service.following import Follower, Following
-from service.lean import spare
-from service.logs import log_configuration
-from service.metrics import Metrics
-from service.serving import Serving
-from service.settings import Settings
-from service.sharing import temporary_folder
-from service.state import CHAMPION, recall
-from service.stopping import first_and_second_signal
-from service.traffic import Traffic
+from labelwright.entities.corrections import CorrectionStore
+from labelwright.entities.errors import LabelwrightError
+from labelwright.models.paths import corrections_kept, corrections_uri
+from labelwright.models.registry import read
+from labelwright.service.app import create_app
+from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.shutdown import first_and_second_signal
+from labelwright.service.http.connection import Connection
+from labelwright.service.middleware.access import keyring
+from labelwright.service.process.skipped_imports import spare
+from labelwright.service.rollout.follower import Follower, Following
+from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.state import CHAMPION, recall
+from labelwright.service.settings import Settings
+from labelwright.service.telemetry import tracing
+from labelwright.service.telemetry.logs import log_configuration
+from labelwright.service.telemetry.metrics import Metrics
+from labelwright.service.telemetry.shared_folder import temporary_folder
+from labelwright.service.telemetry.traffic import Traffic
 
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
@@ -53,7 +53,7 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
         folder = Path(name)
         follower = Follower(following, folder)
         state = follower.begin()
-        application: fastapi.FastAPI | str = "service.server:app"
+        application: fastapi.FastAPI | str = "labelwright.service.server:app"
         if alone := settings.access.workers == 1:
             serving = Serving(folder)
             serving.load()

@@ -4,8 +4,8 @@ import dataclasses
 
 import pydantic
 
-from service.access import Access
-from service.logs import LogFormat
+from labelwright.service.middleware.access import Access
+from labelwright.service.telemetry.logs import LogFormat
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from entities.schema import EntitySchema, load_schema
-from entities.tables import Entities, conform
+from labelwright.entities.schema import EntitySchema, load_schema
+from labelwright.entities.tables import Entities, conform
 
 if TYPE_CHECKING:
-    from models.labeler import Labeler
+    from labelwright.models.labeler import Labeler
 
 BRANDS = Path(__file__).parents[1] / "entities" / "data" / "brands.parquet"
 ROWS = 3_000
@@ -70,8 +70,8 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """One trained model for the whole test session; tests must not change it."""
-    from training.fit import Configuration
-    from training.job import Task, train
+    from labelwright.training.fitting.fit import Configuration
+    from labelwright.training.job import Task, train
 
     folder = tmp_path_factory.mktemp("world")
     data = folder / "brands.parquet"
@@ -104,7 +104,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def labeler(world: World) -> "Labeler":
     """The small model in memory."""
-    from models.registry import load_model
+    from labelwright.models.registry import load_model
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(world.home))

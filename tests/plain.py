@@ -6,13 +6,13 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from models.decisions import Answers, Decisions, Question, answer_row, new_lists
-from models.features import FeatureRows
-from models.implications import Implications
-from models.labeler import Labeler, proposed
-from models.labels import LabelSet
-from models.linear import LabelIds, LinearStage, Scores, fill_line, new_line
-from models.reranker import Pairs, calibrated
+from labelwright.models.decisions import Answers, Decisions, Question, answer_row, new_lists
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.labeler import Labeler, proposed
+from labelwright.models.labels import LabelSet
+from labelwright.models.stages.implications import Implications
+from labelwright.models.stages.linear import LabelIds, LinearStage, Scores, fill_line, new_line
+from labelwright.models.stages.reranker import Pairs, calibrated
 
 Probabilities = npt.NDArray[np.float32]
 

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import labelwright
-from entities.schema import EntitySchema
-from entities.tables import Entities, conform
-from models.bundle import content_hash, read_bundle, write_bundle
-from models.decisions import Question
-from models.labeler import Labeler
-from models.reasons import explain
-from models.registry import load_model
-from service.answers import explained_results
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.bundle.format import content_hash, read_bundle, write_bundle
+from labelwright.models.decisions import Question
+from labelwright.models.explain.reasons import explain
+from labelwright.models.labeler import Labeler
+from labelwright.models.registry import load_model
+from labelwright.service.protocols.label_messages import explained_results
+from labelwright.training.data import read_labelled, split
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.processes import Command, Service
-from training.data import read_labelled, split
-from training.fit import Configuration, fit_labeler
 
 if TYPE_CHECKING:
     from tests.conftest import World

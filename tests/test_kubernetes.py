@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from labelwright.__main__ import parser
-from service.access import keyring
+from labelwright.service.middleware.access import keyring
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")

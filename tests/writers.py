@@ -11,7 +11,7 @@ from collections.abc import Iterable
 _WRITER = """
 import dataclasses, os, sys
 import pyarrow.parquet, sqlalchemy.dialects.sqlite
-from entities.corrections import Correction, CorrectionStore
+from labelwright.entities.corrections import Correction, CorrectionStore
 
 url = sys.argv[1]
 for line in sys.stdin:

@@ -1,1 +1,1 @@
-"""Builds a model: split, fit, evaluate, track, promote."""
+"""The training job: split, fit, evaluate, record, register and promote a model."""

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entities.columns import ColumnNames
-from entities.errors import DataError
-from entities.locations import Where
-from entities.readers import ALIKE, read_batches
-from entities.schema import EntitySchema
-from entities.tables import Entities
-from entities.text import normalise
-from models.labels import LabelMatrix, LabelSet, label_matrix
+from labelwright.entities.errors import DataError
+from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.locations import Where
+from labelwright.entities.io.readers import ALIKE, read_batches
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities
+from labelwright.entities.text import normalise
+from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
 """The share of names whose entities are held out for test."""

@@ -15,30 +15,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from entities.columns import ColumnNames
-from entities.errors import OutdatedBundleError, StorageError, reason
-from entities.locations import Where, locate
-from entities.readers import ALIKE
-from entities.schema import EntitySchema
-from models import canned
-from models.bundle import read_bundle, write_bundle
-from models.decisions import Question
-from models.fingerprints import content_fingerprints
-from models.labeler import Labeler
-from models.profile import Profile
-from models.registry import CHAMPION, load_model
-from training import promotion, runs, tracking, versions
-from training.agreement import Agreement, Reviewed, compare_with_reviews
-from training.corrections import Material, as_given, corrected
-from training.data import LabelledEntities, read_labelled
-from training.description import describe
-from training.fit import Configuration, Progress, fit_labeler, silent
-from training.judging import judged
-from training.markdown import code
-from training.metrics import Evaluation, evaluate
-from training.reviews import read_reviews
-from training.subject import Findings, Subject
-from training.summary import summary
+from labelwright.entities.errors import OutdatedBundleError, StorageError, reason
+from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.locations import Where, locate
+from labelwright.entities.io.readers import ALIKE
+from labelwright.entities.schema import EntitySchema
+from labelwright.models.bundle import golden
+from labelwright.models.bundle.format import read_bundle, write_bundle
+from labelwright.models.decisions import Question
+from labelwright.models.features.fingerprints import content_fingerprints
+from labelwright.models.labeler import Labeler
+from labelwright.models.monitoring.profile import Profile
+from labelwright.models.registry import CHAMPION, load_model
+from labelwright.training.data import LabelledEntities, read_labelled
+from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.metrics import Evaluation, evaluate
+from labelwright.training.evaluation.reviewer_agreement import (
+    Agreement,
+    Reviewed,
+    compare_with_reviews,
+)
+from labelwright.training.feedback.merge import Material, as_given, corrected
+from labelwright.training.feedback.votes import read_reviews
+from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, silent
+from labelwright.training.reporting.contents import Findings, Subject
+from labelwright.training.reporting.description import describe
+from labelwright.training.reporting.markdown import code
+from labelwright.training.reporting.summary import summary
+from labelwright.training.tracking import gate, record, runs, versions
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -50,7 +54,7 @@ class Task:
 
     `columns` says what the files call the columns of the schema. `feedback` names the corrections
     to learn from: a database, or a file that was exported. For `memory`, in bytes, see
-    `training.room`.
+    `training.fitting.spill`.
     """
 
     data: Sequence[Where]
@@ -71,9 +75,9 @@ class Outcome:
     `agreements` with reviewers there are where there were corrections to learn from.
     """
 
-    registered: tracking.Registered
+    registered: record.Registered
     evaluation: Evaluation
-    verdict: promotion.Verdict
+    verdict: gate.Verdict
     warnings: Sequence[str]
     seconds: float
     agreements: Sequence[Agreement] = ()
@@ -96,7 +100,7 @@ def train(task: Task, progress: Progress = silent) -> Outcome:
 def prepare(task: Task, progress: Progress = silent) -> Prepared:
     """Read what there is to learn from; raises the same."""
     started, since = time.perf_counter(), time.time()
-    tracking.check_name(task.name)
+    record.check_name(task.name)
     versions.current_champion(task.name)  # a registry that is down is better known at once
     material = _read(task)
     progress("reading", 1.0)
@@ -131,17 +135,17 @@ def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Out
         reviewed=reviewed,
     )
     with _working_folder() as folder:
-        findings, record = _record(task, material, subject, Path(folder))
+        findings, run_record = _record(task, material, subject, Path(folder))
         experiment_id = runs.experiment(task.name)
         with runs.running(experiment_id, since=prepared.since) as run:
             run.note(metrics={"seconds": time.perf_counter() - started})
-            model = tracking.write_run(run, record)
+            model = record.write_run(run, run_record)
             progress("record", 1.0)
             with versions.deciding():
                 verdict = _judge(task, versions.current_champion(task.name), labeler, test)
                 decided = verdict if task.promote else _unused(verdict)
                 description = describe(subject, findings, decided, experiment_id, run.id)
-                registered = _register(task, run, model, record, description, verdict)
+                registered = _register(task, run, model, run_record, description, verdict)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
     agreements = reviewed.agreements if reviewed else ()
@@ -167,27 +171,27 @@ def _register(
     task: Task,
     run: runs.Run,
     model: "ModelInfo",
-    record: tracking.Record,
+    run_record: record.Record,
     description: str,
-    verdict: promotion.Verdict,
-) -> tracking.Registered:
+    verdict: gate.Verdict,
+) -> record.Registered:
     """Make the version, and the champion of it if it is to be."""
-    run.note(tags={tracking.DESCRIPTION: description})
-    version = tracking.Version(
+    run.note(tags={record.DESCRIPTION: description})
+    version = record.Version(
         description,
-        {name: record.tags[name] for name in (tracking.CONTENT, tracking.INPUTS)}
+        {name: run_record.tags[name] for name in (record.CONTENT, record.INPUTS)}
         | versions.tags_of(verdict),
         f"Gives labels to entities of the schema {code(task.schema.name)}. The alias "
         f"{code(CHAMPION)} names the version in use; each version says how it was judged.",
     )
-    registered = tracking.register(run, task.name, model, version)
+    registered = record.register(run, task.name, model, version)
     if verdict.promoted and task.promote:
         versions.make_champion(task.name, registered.version)
     return registered
 
 
-def _unused(verdict: promotion.Verdict) -> promotion.Verdict:
-    return promotion.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
+def _unused(verdict: gate.Verdict) -> gate.Verdict:
+    return gate.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
 
 
 def _left_behind(name: str) -> list[str]:
@@ -230,23 +234,23 @@ def _reviewed(task: Task, material: Material, labeler: Labeler) -> Reviewed | No
 
 def _judge(
     task: Task, champion: str | None, labeler: Labeler, test: LabelledEntities
-) -> promotion.Verdict:
+) -> gate.Verdict:
     if champion is None:
-        return promotion.FIRST
+        return gate.FIRST
     try:
         current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
     except OutdatedBundleError as error:
-        return promotion.Verdict(True, f"the champion cannot serve any more: {error}")
+        return gate.Verdict(True, f"the champion cannot serve any more: {error}")
     if current.schema.columns != labeler.schema.columns:
-        return promotion.Verdict(
+        return gate.Verdict(
             False,
             "the champion reads other columns, so the same rows do not compare them: see "
             "`labelwright diff`, and promote it with --force",
         )
     configuration = task.configuration
-    verdict = promotion.compare(labeler, current, test, configuration.seed, configuration.threads)
+    verdict = gate.compare(labeler, current, test, configuration.seed, configuration.threads)
     with _working_folder() as folder:
-        seen = tracking.training_rows(task.name, champion, Path(folder))
+        seen = record.training_rows(task.name, champion, Path(folder))
     if seen is None or not (share := np.isin(content_fingerprints(test.entities), seen).mean()):
         return verdict
     note = f"the champion was trained on {share:.1%} of these rows, which favours it"
@@ -255,12 +259,14 @@ def _judge(
 
 def _record(
     task: Task, material: Material, subject: Subject, folder: Path
-) -> tuple[Findings, tracking.Record]:
+) -> tuple[Findings, record.Record]:
     """Write all files of a run into a folder: the bundle, and what is stored beside it.
 
     That is the report, the environment, and which rows the model has seen.
     """
-    from training.report import write_report  # drawing takes a second to import
+    from labelwright.training.reporting.report import (
+        write_report,  # drawing takes a second to import
+    )
 
     train, test = subject.train, subject.test
     artifacts = folder / "artifacts"
@@ -279,32 +285,32 @@ def _record(
     bundle = folder / "bundle"
     profile = Profile.of(subject.labeler, test.entities)
     manifest = write_bundle(subject.labeler, bundle, subject.version, details, profile)
-    canned.check(read_bundle(bundle))  # what is registered has been read back once
+    golden.check(read_bundle(bundle))  # what is registered has been read back once
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")
         rows = content_fingerprints(train.entities)
-        np.save(artifacts / tracking.TRAINING_ROWS, rows, allow_pickle=False)
+        np.save(artifacts / record.TRAINING_ROWS, rows, allow_pickle=False)
     except OSError as error:
         raise StorageError(f"{artifacts} cannot be written to: {reason(error)}") from error
-    record = tracking.Record(
+    run_record = record.Record(
         parameters=_parameters(task),
         metrics={**metrics, **(subject.reviewed.metrics if subject.reviewed else {})},
         tags={
-            tracking.CONTENT: manifest.content,
-            tracking.INPUTS: inputs_of(task, material),
-            tracking.DATA_FINGERPRINT: train.fingerprint,
+            record.CONTENT: manifest.content,
+            record.INPUTS: inputs_of(task, material),
+            record.DATA_FINGERPRINT: train.fingerprint,
             **_commit(),
         },
         datasets=[
-            tracking.Dataset("training", task.data, len(train), train.fingerprint),
-            tracking.Dataset("test", task.test or task.data, len(test), test.fingerprint),
+            record.Dataset("training", task.data, len(train), train.fingerprint),
+            record.Dataset("test", task.test or task.data, len(test), test.fingerprint),
         ],
         artifacts=artifacts,
         schema=task.schema,
         example=_example(task.schema),
         bundle=bundle,
     )
-    return findings, record
+    return findings, run_record
 
 
 def _parameters(task: Task) -> Mapping[str, Any]:

@@ -6,11 +6,11 @@ import fcntl
 import hashlib
 from collections.abc import Iterator
 
-from entities.errors import StorageError, reason
-from models.home import home
-from training import tracking, versions
-from training.fit import Progress, silent
-from training.job import Outcome, Task, complete, inputs_of, prepare
+from labelwright.entities.errors import StorageError, reason
+from labelwright.models.paths import home
+from labelwright.training.fitting.fit import Progress, silent
+from labelwright.training.job import Outcome, Task, complete, inputs_of, prepare
+from labelwright.training.tracking import record, versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ def retrain(task: Task, progress: Progress = silent) -> Outcome | Skipped:
     The newest version counts as well: what was refused once would be refused again, and what was
     rolled back must not come back by itself.
     """
-    tracking.check_name(task.name)
+    record.check_name(task.name)
     with _alone(task.name) as alone:
         if not alone:
             return Skipped(f"another retraining of {task.name!r} is under way")

@@ -31,11 +31,11 @@ def run(work: contract.Work) -> None:
         said = _train(train, first, description["schema"], MODEL, work.threads)
     work.notes = {"job_seconds": said["seconds"], "metrics": said["metrics"]}
 
-    from entities.schema import load_schema
-    from models.decisions import Question
-    from models.registry import load_model
-    from training.data import read_labelled
-    from training.judging import label_all
+    from labelwright.entities.schema import load_schema
+    from labelwright.models.decisions import Question
+    from labelwright.models.registry import load_model
+    from labelwright.training.data import read_labelled
+    from labelwright.training.evaluation.evaluate import label_all
 
     labeler = load_model(said["model_uri"]).bundle.labeler
     labeler.warm_up()

@@ -5,7 +5,7 @@ OpenStreetMap tags its places carry. An entity is one Wikidata item; its labels 
 tags of all the package's entries for it. Nothing in the other columns is taken from those tags, and
 Wikidata's descriptions ("German supermarket chain") are left out: they would give the answer away.
 
-    python -m entities.importers.brands PACKAGE.tgz OUT.parquet
+    python -m labelwright.entities.importers.brands PACKAGE.tgz OUT.parquet
 """
 
 import argparse
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entities.errors import DataError
+from labelwright.entities.errors import DataError
 
 MINIMUM_EXAMPLES = 20
 """A label that fewer entities carry is dropped."""
@@ -332,7 +332,7 @@ def _read_json(package: tarfile.TarFile, member: str) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Command line: read a package, write the Parquet file, print the size of the result."""
     parser = argparse.ArgumentParser(
-        prog="python -m entities.importers.brands",
+        prog="python -m labelwright.entities.importers.brands",
         description="Build the demo data set of brands and operators from name-suggestion-index.",
     )
     parser.add_argument(

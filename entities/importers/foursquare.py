@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from entities.geometry import Box
-from entities.importers.places_file import Imported, places_file, table_of
-from entities.importers.published import Advance, Corners, Published, member, present
-from entities.locations import Where
+from labelwright.entities.geometry import Box
+from labelwright.entities.importers.places_file import Imported, places_file, table_of
+from labelwright.entities.importers.published import Advance, Corners, Published, member, present
+from labelwright.entities.io.locations import Where
 
 GROUP = "category"
 BELOW = " > "

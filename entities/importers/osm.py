@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entities.errors import DataError
-from entities.geometry import Box, Point, Weighted, centre, line_parts, ring_part
-from entities.importers.osm_mapping import OsmMapping
-from entities.importers.places_file import SCHEMA, Imported, places_file, table_of
-from entities.locations import Where, locate
-from entities.readers import BATCH_ROWS
+from labelwright.entities.errors import DataError
+from labelwright.entities.geometry import Box, Point, Weighted, centre, line_parts, ring_part
+from labelwright.entities.importers.osm_mapping import OsmMapping
+from labelwright.entities.importers.places_file import SCHEMA, Imported, places_file, table_of
+from labelwright.entities.io.locations import Where, locate
+from labelwright.entities.io.readers import BATCH_ROWS
 
 if TYPE_CHECKING:
     from osmium.osm.types import Area, NodeRefList, OSMEntity, Way

@@ -6,7 +6,7 @@ alone, else from the field of the key that lists the value ("Wheelchair Access: 
 presets that add it to another tag (a pizza restaurant) are synonyms. Kept are labels of the keys
 that the default mapping makes labels.
 
-    python -m entities.importers.osm_labels PACKAGE.tgz OUT.parquet
+    python -m labelwright.entities.importers.osm_labels PACKAGE.tgz OUT.parquet
 """
 
 import argparse
@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from entities.errors import DataError
-from entities.importers.osm_mapping import load_mapping
-from entities.taxonomy import SCHEMA
+from labelwright.entities.errors import DataError
+from labelwright.entities.importers.osm_mapping import load_mapping
+from labelwright.entities.taxonomy import SCHEMA
 
 LEAST_TITLES = 500
 """A language with fewer titles of presets is left out."""
@@ -125,7 +125,7 @@ def _read(package: tarfile.TarFile, member: str) -> Json:
 def main(arguments: list[str] | None = None) -> None:
     """Command line: read a package, write the Parquet file, print the size of the result."""
     parser = argparse.ArgumentParser(
-        prog="python -m entities.importers.osm_labels",
+        prog="python -m labelwright.entities.importers.osm_labels",
         description="Build the titles of OpenStreetMap's labels from id-tagging-schema.",
     )
     parser.add_argument("package", type=Path, metavar="PACKAGE.tgz")

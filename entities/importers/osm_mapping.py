@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from entities.errors import DataError
-from entities.schema import load_schema
+from labelwright.entities.errors import DataError
+from labelwright.entities.schema import load_schema
 
 NOT_ONE = "no"
 """The value of a tag that says that an object is no such place."""
@@ -161,7 +161,8 @@ def load_mapping(path: Path | None) -> OsmMapping:
 
 def default_mapping() -> str:
     """The text of the default mapping."""
-    return (resources.files("entities") / "data" / "osm_mapping.toml").read_text("utf-8")
+    data = resources.files("labelwright.entities") / "data"
+    return (data / "osm_mapping.toml").read_text("utf-8")
 
 
 def _keys(given: Any) -> tuple[str, ...]:

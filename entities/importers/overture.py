@@ -16,12 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from entities.errors import DataError
-from entities.geometry import Box
-from entities.importers.hierarchy import Hierarchy
-from entities.importers.places_file import Imported, places_file, table_of
-from entities.importers.published import Advance, Corners, Published, first, member, present
-from entities.locations import Where
+from labelwright.entities.errors import DataError
+from labelwright.entities.geometry import Box
+from labelwright.entities.importers.hierarchy import Hierarchy
+from labelwright.entities.importers.places_file import Imported, places_file, table_of
+from labelwright.entities.importers.published import (
+    Advance,
+    Corners,
+    Published,
+    first,
+    member,
+    present,
+)
+from labelwright.entities.io.locations import Where
 
 GROUP = "category"
 COLUMNS = (

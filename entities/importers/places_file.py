@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entities.errors import DataError
-from entities.locations import Where, locate, whole_file
-from entities.readers import BATCH_ROWS, format_of
-from entities.schema import EntitySchema, load_schema
-from entities.stated import statement
+from labelwright.entities.errors import DataError
+from labelwright.entities.io.locations import Where, locate, whole_file
+from labelwright.entities.io.readers import BATCH_ROWS, format_of
+from labelwright.entities.io.schema_metadata import statement
+from labelwright.entities.schema import EntitySchema, load_schema
 
 SCHEMA = pa.schema(
     [

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 
-from entities.errors import DataError, reason
-from entities.geometry import Box
-from entities.locations import Where, locate
-from entities.readers import BATCH_ROWS, files_of, format_of
+from labelwright.entities.errors import DataError, reason
+from labelwright.entities.geometry import Box
+from labelwright.entities.io.locations import Where, locate
+from labelwright.entities.io.readers import BATCH_ROWS, files_of, format_of
 
 Advance = Callable[[int, float], object]
 """Told of rows as they are read, and of the share of the files that has been read by then."""

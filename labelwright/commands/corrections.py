@@ -7,11 +7,11 @@ import argparse
 import datetime
 from typing import TYPE_CHECKING
 
-from entities.errors import DataError
 from labelwright.commands import options
+from labelwright.entities.errors import DataError
 
 if TYPE_CHECKING:
-    from entities.corrections import CorrectionStore
+    from labelwright.entities.corrections import CorrectionStore
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Do what the action says."""
-    from entities.corrections import CorrectionStore
-    from models.home import corrections_kept
+    from labelwright.entities.corrections import CorrectionStore
+    from labelwright.models.paths import corrections_kept
 
     with CorrectionStore(options.feedback(given.feedback), corrections_kept()) as store:
         given.act(store, given)
@@ -52,7 +52,7 @@ def _action(
 
 
 def _age(text: str) -> datetime.timedelta:
-    from entities.corrections import age
+    from labelwright.entities.corrections import age
 
     try:
         return age(text)
@@ -61,8 +61,8 @@ def _age(text: str) -> datetime.timedelta:
 
 
 def _export(store: "CorrectionStore", given: argparse.Namespace) -> None:
-    from entities.locations import locate, whole_file
-    from entities.readers import format_of
+    from labelwright.entities.io.locations import locate, whole_file
+    from labelwright.entities.io.readers import format_of
 
     location = locate(given.output)
     if location.filesystem is None or format_of(location) != "parquet":

@@ -16,8 +16,8 @@ import urllib.error
 import urllib.request
 from importlib import resources
 
-from entities.errors import LabelwrightError
 from labelwright.commands import options
+from labelwright.entities.errors import LabelwrightError
 
 NAME = "brands"
 HOST = "127.0.0.1"
@@ -37,13 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Train if need be, start both servers, and wait for one to end."""
-    from models.home import artifact_root, tracking_uri
-    from training.versions import current_champion
+    from labelwright.models.paths import artifact_root, tracking_uri
+    from labelwright.training.tracking.versions import current_champion
 
     for port in (given.port, given.ui_port):
         _check_free(port)
     if current_champion(NAME) is None:
-        data = resources.files("entities") / "data" / "brands.parquet"
+        data = resources.files("labelwright.entities") / "data" / "brands.parquet"
         _run("train", "--data", str(data), "--name", NAME)
     store = ["--backend-store-uri", tracking_uri()]
     if root := artifact_root():

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from labelwright.commands import options
 
 if TYPE_CHECKING:
-    from models.labeler import Labeler
-    from training.difference import AnswerChanges, Example, ModelChanges
+    from labelwright.models.labeler import Labeler
+    from labelwright.training.evaluation.diff import AnswerChanges, Example, ModelChanges
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Compare and print."""
-    from models.registry import load_model
-    from training.difference import model_changes
+    from labelwright.models.registry import load_model
+    from labelwright.training.evaluation.diff import model_changes
 
     old, new = load_model(given.old).bundle, load_model(given.new).bundle
     changes = model_changes(old, new)
@@ -69,8 +69,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _answers(given: argparse.Namespace, old: "Labeler", new: "Labeler") -> "AnswerChanges":
-    from entities.readers import count_rows
-    from training.difference import answer_changes
+    from labelwright.entities.io.readers import count_rows
+    from labelwright.training.evaluation.diff import answer_changes
 
     paths = options.locations(given.data)
     counts = [count_rows(path) for path in paths]

@@ -8,9 +8,9 @@ import argparse
 import dataclasses
 import json
 
-from entities.errors import LabelwrightError
 from labelwright import checkup
 from labelwright.commands import options
+from labelwright.entities.errors import LabelwrightError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from labelwright.commands import options
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from training.metrics import Evaluation
+    from labelwright.training.evaluation.metrics import Evaluation
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Evaluate and print the tables."""
-    from models.decisions import Question
-    from models.registry import load_model
-    from training.data import read_labelled
-    from training.judging import judged
-    from training.metrics import evaluate
-    from training.promises import kept_promises
+    from labelwright.models.decisions import Question
+    from labelwright.models.registry import load_model
+    from labelwright.training.data import read_labelled
+    from labelwright.training.evaluation.evaluate import judged
+    from labelwright.training.evaluation.metrics import evaluate
+    from labelwright.training.evaluation.precision import kept_promises
 
     labeler = load_model(given.model).bundle.labeler
     columns = options.column_names(given)

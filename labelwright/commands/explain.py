@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from labelwright.commands import options
 
 if TYPE_CHECKING:
-    from entities.schema import EntitySchema
-    from entities.tables import Entities
-    from entities.taxonomy import Taxonomy
+    from labelwright.entities.schema import EntitySchema
+    from labelwright.entities.tables import Entities
+    from labelwright.entities.taxonomy import Taxonomy
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +56,11 @@ def run(given: argparse.Namespace) -> None:
     """Explain and print."""
     import orjson
 
-    from entities.taxonomy import Taxonomy, osm_taxonomy
-    from models.decisions import Question
-    from models.reasons import explain
-    from models.registry import load_model
-    from service.answers import explained_results
+    from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy
+    from labelwright.models.decisions import Question
+    from labelwright.models.explain.reasons import explain
+    from labelwright.models.registry import load_model
+    from labelwright.service.protocols.label_messages import explained_results
 
     taxonomy = osm_taxonomy(given.lang) if given.lang else Taxonomy()
     only = () if given.label is None else (given.label,)
@@ -88,8 +88,8 @@ def _one(text: str, schema: "EntitySchema") -> "Entities":
     """The entity of the command line; raises DataError."""
     import orjson
 
-    from entities.errors import DataError
-    from entities.tables import from_records
+    from labelwright.entities.errors import DataError
+    from labelwright.entities.tables import from_records
 
     try:
         entities = from_records([orjson.loads(text)], schema)
@@ -102,8 +102,8 @@ def _one(text: str, schema: "EntitySchema") -> "Entities":
 
 def _first_rows(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
     """The first rows of a file, with the reasons for those that are rejected."""
-    from entities.readers import read_batches
-    from entities.tables import Entities
+    from labelwright.entities.io.readers import read_batches
+    from labelwright.entities.tables import Entities
 
     rows, columns = given.rows, options.column_names(given)
     for batch in read_batches(given.input, schema, labelled=False, columns=columns):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from entities.geometry import Box
-    from entities.importers.places_file import Imported
+    from labelwright.entities.geometry import Box
+    from labelwright.entities.importers.places_file import Imported
 
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {postfix} {elapsed}"
 
@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Import and say how much that was."""
-    from entities.geometry import Box
+    from labelwright.entities.geometry import Box
 
     box = Box.parse(given.bbox) if given.bbox else None
     imported: Imported = given.source(given, box)
@@ -85,8 +85,8 @@ def _add_paths(parser: argparse.ArgumentParser, source: str) -> None:
 
 
 def _import_osm(given: argparse.Namespace, box: "Box | None") -> "Imported":
-    from entities.importers.osm import import_osm
-    from entities.importers.osm_mapping import load_mapping
+    from labelwright.entities.importers.osm import import_osm
+    from labelwright.entities.importers.osm_mapping import load_mapping
 
     mapping = load_mapping(given.mapping)
     with tqdm(unit="place", unit_scale=True, disable=None, leave=False) as bar:
@@ -94,14 +94,14 @@ def _import_osm(given: argparse.Namespace, box: "Box | None") -> "Imported":
 
 
 def _import_overture(given: argparse.Namespace, box: "Box | None") -> "Imported":
-    from entities.importers.overture import import_overture
+    from labelwright.entities.importers.overture import import_overture
 
     with _Progress() as advance:
         return import_overture(given.input, given.output, box, given.categories, advance)
 
 
 def _import_foursquare(given: argparse.Namespace, box: "Box | None") -> "Imported":
-    from entities.importers.foursquare import import_foursquare
+    from labelwright.entities.importers.foursquare import import_foursquare
 
     with _Progress() as advance:
         return import_foursquare(given.input, given.output, box, advance)
@@ -134,7 +134,7 @@ class _PrintMapping(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        from entities.importers.osm_mapping import default_mapping
+        from labelwright.entities.importers.osm_mapping import default_mapping
 
         print(default_mapping(), end="")
         parser.exit()

@@ -48,8 +48,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _create(given: argparse.Namespace) -> None:
-    from service.access import keyring
-    from service.keys import Role
+    from labelwright.service.middleware.access import keyring
+    from labelwright.service.middleware.keys import Role
 
     print(keyring().create(given.name, Role(given.role), given.rate, given.burst))
 
@@ -57,7 +57,7 @@ def _create(given: argparse.Namespace) -> None:
 def _list(given: argparse.Namespace) -> None:
     import json
 
-    from service.access import keyring
+    from labelwright.service.middleware.access import keyring
 
     keys = list(keyring().read().values())
     told = ("id", "name", "role", "rate", "burst", "created")
@@ -70,7 +70,7 @@ def _list(given: argparse.Namespace) -> None:
 
 
 def _revoke(given: argparse.Namespace) -> None:
-    from service.access import keyring
+    from labelwright.service.middleware.access import keyring
 
     key = keyring().revoke(given.key)
     print(f"lw_{key.id} ({key.name}) is revoked")

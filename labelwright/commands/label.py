@@ -12,9 +12,9 @@ import sys
 
 from tqdm import tqdm
 
-from entities.errors import StorageError
-from entities.locations import STREAM_FORMATS
 from labelwright.commands import options
+from labelwright.entities.errors import StorageError
+from labelwright.entities.io.locations import STREAM_FORMATS
 
 _KEPT = "what is done is kept, --resume goes on with it"
 
@@ -70,12 +70,12 @@ def _engine(text: str) -> str:
 
 def run(given: argparse.Namespace) -> None:
     """Label the file and say how many rows that were."""
-    from entities.locations import locate
-    from entities.readers import files_of
-    from models.decisions import Question
-    from models.registry import load_model
-    from service.bulk import Job, journal_folder, label_file, on_threads
-    from service.cluster import on_ray
+    from labelwright.entities.io.locations import locate
+    from labelwright.entities.io.readers import files_of
+    from labelwright.models.decisions import Question
+    from labelwright.models.registry import load_model
+    from labelwright.service.bulk.job import Job, journal_folder, label_file, on_threads
+    from labelwright.service.bulk.ray import on_ray
 
     job = Job(
         locate(given.input, given.format),

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from entities.columns import ColumnNames
-from entities.redirects import Redirects
-from entities.schema import EntitySchema, load_schema
 from labelwright import processors
+from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.redirects import Redirects
+from labelwright.entities.schema import EntitySchema, load_schema
 
 if TYPE_CHECKING:
-    from entities.locations import Location
-    from training.fit import Configuration
-    from training.job import Task
+    from labelwright.entities.io.locations import Location
+    from labelwright.training.fitting.fit import Configuration
+    from labelwright.training.job import Task
 
 
 def positive(text: str) -> int:
@@ -106,7 +106,7 @@ def add_feedback(parser: argparse.ArgumentParser) -> None:
 
 def feedback(given: str) -> str:
     """Where corrections lie: as given, or where the settings say."""
-    from models.home import corrections_uri
+    from labelwright.models.paths import corrections_uri
 
     return given or corrections_uri()
 
@@ -165,7 +165,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def task(given: argparse.Namespace, configuration: "Configuration", promote: bool = True) -> "Task":
     """What to train on, from `--data`, `--schema`, `--name`, and others where there are such."""
-    from training.job import Task
+    from labelwright.training.job import Task
 
     corrections = vars(given).get("feedback")
     data, columns = locations(given.data), column_names(given)
@@ -186,7 +186,7 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
 
 def _schema(given: argparse.Namespace, data: list["Location"]) -> EntitySchema:
     """The schema that is asked for, or that the data state, with `--redirects`."""
-    from entities.stated import stated_schema
+    from labelwright.entities.io.schema_metadata import stated_schema
 
     schema = load_schema(given.schema) if given.schema else stated_schema(data)
     schema = schema or load_schema("places")
@@ -203,7 +203,7 @@ def column_names(given: argparse.Namespace) -> ColumnNames:
 
 def locations(given: Iterable[str] | None) -> list["Location"]:
     """Where files lie, as given; raises DataError."""
-    from entities.locations import locate
+    from labelwright.entities.io.locations import locate
 
     return [locate(path) for path in given or ()]
 

@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Move the alias."""
-    from training.versions import promote
+    from labelwright.training.tracking.versions import promote
 
     promote(given.name, given.version, given.force)
     print(f"models:/{given.name}@champion is version {given.version}")

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Delete them and name them."""
-    from training.versions import prune
+    from labelwright.training.tracking.versions import prune
 
     pruned = prune(given.name, given.keep)
     names = pruned.versions

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Train, or say why not."""
-    from training.retraining import Skipped, retrain
+    from labelwright.training.retraining import Skipped, retrain
 
     task = train.task_of(given)
     with train.progress_bar() as progress:

@@ -10,6 +10,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Move the alias back."""
-    from training.versions import rollback
+    from labelwright.training.tracking.versions import rollback
 
     print(f"models:/{given.name}@champion is version {rollback(given.name)}")

@@ -65,9 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Find the model and serve it."""
-    from entities.errors import RequestError
-    from models.registry import is_alias
-    from service.sharing import shared_figures
+    from labelwright.entities.errors import RequestError
+    from labelwright.models.registry import is_alias
+    from labelwright.service.telemetry.shared_folder import shared_figures
 
     uri = given.model or os.environ.get("LABELWRIGHT_MODEL") or _only_model()
     challenged = given.shadow or given.challenger > 0
@@ -75,12 +75,12 @@ def run(given: argparse.Namespace) -> None:
         raise RequestError("a challenger needs a champion that goes by an alias")
     # Uvicorn ends what is in flight, and then raises the signal again.
     with contextlib.suppress(KeyboardInterrupt), shared_figures(given.workers):
-        from service.access import access
-        from service.following import Following
-        from service.logs import LogFormat
-        from service.server import serve
-        from service.settings import Settings
-        from service.state import Routing
+        from labelwright.service.middleware.access import access
+        from labelwright.service.rollout.follower import Following
+        from labelwright.service.rollout.state import Routing
+        from labelwright.service.server import serve
+        from labelwright.service.settings import Settings
+        from labelwright.service.telemetry.logs import LogFormat
 
         allowed = access(given.host, given.keys, tuple(given.allowed_host), given.workers)
         settings = Settings(allowed, LogFormat(given.log_format))
@@ -90,9 +90,9 @@ def run(given: argparse.Namespace) -> None:
 
 def _only_model() -> str:
     """The only champion there is; with the registry down, the only model that has been served."""
-    from entities.errors import RegistryError
-    from models.registry import only_champion
-    from service.state import recalled_uris
+    from labelwright.entities.errors import RegistryError
+    from labelwright.models.registry import only_champion
+    from labelwright.service.rollout.state import recalled_uris
 
     try:
         return only_champion()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from labelwright.commands import options
 
 if TYPE_CHECKING:
-    from training.study import Study
+    from labelwright.training.experiments.study import Study
 
 _TITLES = {
     "p_at_1": "P@1",
@@ -48,8 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Study and print the tables."""
-    from training.fit import Configuration
-    from training.study import study
+    from labelwright.training.experiments.study import study
+    from labelwright.training.fitting.fit import Configuration
 
     task = options.task(given, Configuration(threads=given.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
@@ -68,7 +68,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _print(found: "Study") -> None:
-    from training.study import ABLATION, CURVE, SEEDS, table
+    from labelwright.training.experiments.study import ABLATION, CURVE, SEEDS, table
 
     print(f"run     {found.run_id} in experiment {found.experiment}")
     done = f"{len(found.results)} of {found.planned} fits" if found.interrupted else "all fits"
@@ -102,7 +102,7 @@ def _print_intervals(found: "Study", width: int) -> None:
 
 def _print_losses(found: "Study", width: int) -> None:
     """How much is lost without each column, against the mean of the seeds."""
-    from training.study import ABLATION
+    from labelwright.training.experiments.study import ABLATION
 
     intervals = found.intervals
     if not intervals or not found.part(ABLATION):
@@ -122,7 +122,7 @@ def _line(values: list[float]) -> str:
 
 
 def _summary(found: "Study") -> dict[str, object]:
-    from training.study import table
+    from labelwright.training.experiments.study import table
 
     return {
         "run_id": found.run_id,

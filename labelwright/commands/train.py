@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from entities.errors import DataError
 from labelwright.commands import options
+from labelwright.entities.errors import DataError
 
 if TYPE_CHECKING:
-    from training.fit import Configuration, Progress
-    from training.job import Outcome, Task
+    from labelwright.training.fitting.fit import Configuration, Progress
+    from labelwright.training.job import Outcome, Task
 
 _SHARES = {
     "reading": 5,
@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Train and print what came of it."""
-    from training.job import train
+    from labelwright.training.job import train
 
     task = task_of(given)
     with progress_bar() as progress:
@@ -103,7 +103,7 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
 
 
 def _configuration(file: str | None) -> "Configuration":
-    from training.fit import Configuration
+    from labelwright.training.fitting.fit import Configuration
 
     if file is None:
         return Configuration()

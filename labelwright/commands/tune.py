@@ -15,7 +15,7 @@ from tqdm import tqdm
 from labelwright.commands import options
 
 if TYPE_CHECKING:
-    from training.tune import Tuning
+    from labelwright.training.experiments.tune import Tuning
 
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
 
@@ -39,8 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Search and print the best configuration."""
-    from training.fit import Configuration
-    from training.tune import tune
+    from labelwright.training.experiments.tune import tune
+    from labelwright.training.fitting.fit import Configuration
 
     task = options.task(given, Configuration(seed=given.seed, threads=given.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
@@ -66,7 +66,7 @@ def _minutes(text: str) -> float:
 
 
 def _print(found: "Tuning") -> None:
-    from training.tune import to_toml
+    from labelwright.training.experiments.tune import to_toml
 
     best, default = found.best, found.default
     ended = ", then interrupted" if found.interrupted else ""
@@ -78,7 +78,7 @@ def _print(found: "Tuning") -> None:
 
 
 def _summary(found: "Tuning") -> dict[str, object]:
-    from training.tune import SPACE
+    from labelwright.training.experiments.tune import SPACE
 
     return {
         "run_id": found.run_id,

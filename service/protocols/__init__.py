@@ -1,1 +1,1 @@
-"""Protocols of other servers and of streams: each turns requests into entities and answers back."""
+"""Message formats: each turns requests into entities and results into responses."""

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from entities.errors import DataError
-from entities.schema import EntitySchema
-from entities.tables import Entities, conform
-from entities.writers import ANSWERS
-from models.decisions import Answers, Question
-from models.registry import Model
-from service.protocols.messages import (
+from labelwright.entities.errors import DataError
+from labelwright.entities.io.writers import ANSWERS
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.decisions import Answers, Question
+from labelwright.models.registry import Model
+from labelwright.service.http.streaming import Piece, piece_rows
+from labelwright.service.protocols.arrow_frames import (
     BATCH,
     DICTIONARY,
     MESSAGE_LIMIT,
@@ -19,7 +20,6 @@ from service.protocols.messages import (
     Frame,
     Frames,
 )
-from service.streams import Piece, piece_rows
 
 ARROW = "application/vnd.apache.arrow.stream"
 ANSWERED = ANSWERS.append(pa.field("error", pa.string()))

@@ -8,16 +8,15 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
-from entities.tables import Entities
-from models.decisions import Answers
-from models.registry import Model
-from service.answers import naming
-from service.bodies import body_of
-from service.engine import Engine
-from service.health import not_ready
-from service.problems import invalid
-from service.protocols.describing import SCORING_ERRORS
-from service.protocols.scoring import JSON, TABLES, Scoring
+from labelwright.entities.tables import Entities
+from labelwright.models.decisions import Answers
+from labelwright.models.registry import Model
+from labelwright.service.engine.engine import Engine
+from labelwright.service.http.body import body_of
+from labelwright.service.http.error_formats import MLFLOW_ERRORS
+from labelwright.service.http.errors import invalid, not_ready
+from labelwright.service.http.headers import model_headers
+from labelwright.service.protocols.mlflow_messages import JSON, TABLES, Scoring
 
 INVOCATIONS = "/invocations"
 
@@ -39,7 +38,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
         """The version of MLflow whose protocol this is."""
         return PlainTextResponse(version("mlflow-skinny"))
 
-    @router.post(INVOCATIONS, responses={**SCORING_ERRORS}, response_model=None)
+    @router.post(INVOCATIONS, responses={**MLFLOW_ERRORS}, response_model=None)
     async def invocations(request: Request) -> Response:
         """The labels of up to 16,384 rows, in one of MLflow's forms of JSON, CSV or Parquet.
 
@@ -51,7 +50,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
 
             def write(model: Model, entities: Entities, answers: Answers) -> Response:
                 content = asked.write(model, entities, answers)
-                return Response(content, headers=naming(model), media_type=JSON)
+                return Response(content, headers=model_headers(model), media_type=JSON)
 
             try:
                 return await engine.label(asked.read, write, asked.rows, body.deadline, body.key)

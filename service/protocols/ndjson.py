@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
-from entities.errors import DataError
-from entities.tables import Entities, from_records
-from models.decisions import Answers, Question
-from models.registry import Model
-from service.answers import lines
-from service.streams import Piece, piece_rows
+from labelwright.entities.errors import DataError
+from labelwright.entities.tables import Entities, from_records
+from labelwright.models.decisions import Answers, Question
+from labelwright.models.registry import Model
+from labelwright.service.http.streaming import Piece, piece_rows
+from labelwright.service.protocols.label_messages import lines
 
 NDJSON = "application/x-ndjson"
 LINE_LIMIT = 1 << 20

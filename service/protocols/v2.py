@@ -7,17 +7,16 @@ import fastapi
 import pydantic
 from fastapi import Depends, Header, Request, Response
 
-from entities.errors import ModelNotFoundError
-from entities.tables import Entities
-from models.decisions import Answers, Question
-from models.registry import Model
-from service.bodies import body_of
-from service.compression import compressed
-from service.engine import Engine
-from service.health import not_ready
-from service.problems import invalid
-from service.protocols.describing import INFERENCE_ERRORS
-from service.protocols.inference import OUTPUTS, SHAPES, Inference, inputs_of, name_of
+from labelwright.entities.errors import ModelNotFoundError
+from labelwright.entities.tables import Entities
+from labelwright.models.decisions import Answers, Question
+from labelwright.models.registry import Model
+from labelwright.service.engine.engine import Engine
+from labelwright.service.http.body import body_of
+from labelwright.service.http.compression import compressed
+from labelwright.service.http.error_formats import V2_ERRORS
+from labelwright.service.http.errors import invalid, not_ready
+from labelwright.service.protocols.v2_messages import OUTPUTS, SHAPES, Inference, inputs_of, name_of
 
 INFER = "/v2/models/{name}/infer"
 INFER_VERSION = "/v2/models/{name}/versions/{number}/infer"
@@ -42,7 +41,7 @@ Encodings = Annotated[str, Header(alias="Accept-Encoding", include_in_schema=Fal
 
 def inference(engine: Engine) -> fastapi.APIRouter:
     """Everything under `/v2`."""
-    router = fastapi.APIRouter(tags=["Open Inference Protocol"], responses={**INFERENCE_ERRORS})
+    router = fastapi.APIRouter(tags=["Open Inference Protocol"], responses={**V2_ERRORS})
     router.include_router(_health(engine))
     router.include_router(_model(engine))
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from entities.schema import EntitySchema
-from entities.tables import from_records
-from models.decisions import Question
-from models.labeler import Labeler
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import from_records
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.training.data import read_labelled
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.conftest import BRANDS
-from training.data import read_labelled
-from training.fit import Configuration, fit_labeler
 
 Answer = dict[str, float]
 """Probability by label."""

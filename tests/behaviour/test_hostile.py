@@ -2,7 +2,7 @@
 
 import pytest
 
-from entities.arrays import FIELD_LIMIT
+from labelwright.entities.arrays import FIELD_LIMIT
 from tests.behaviour.conftest import Ask
 
 HOSTILE = {

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from entities.schema import EntitySchema
-from entities.tables import Entities
-from models.decisions import Question
-from models.labeler import Labeler
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
 from tests.behaviour.conftest import Ask
 
 PLACE: dict[str, Any] = {

@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.exactness import EXACT, exact_answers, exact_scores, qualities, unrounded
-from entities.schema import load_schema
-from models.decisions import Question
+from labelwright.entities.schema import load_schema
+from labelwright.models.decisions import Question
+from labelwright.training.data import read_labelled
+from labelwright.training.fitting.fit import Configuration, fit_labeler
+from labelwright.training.fitting.linear import TOGETHER
 from tests.conftest import BRANDS
-from training.data import read_labelled
-from training.fit import Configuration, fit_labeler
-from training.linear import TOGETHER
 
 ROWS = 600
 

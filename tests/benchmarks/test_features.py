@@ -6,8 +6,8 @@ import scipy.sparse
 
 from benchmarks import features
 from benchmarks.sets import sample, with_frequent_labels
-from entities.schema import EntitySchema
-from entities.tables import conform
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import conform
 
 
 def test_words_of_a_place_name_their_field(places: EntitySchema) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks.pipeline import LISTED, Pipeline
-from models.labeler import Labeler
+from labelwright.models.labeler import Labeler
 from tests.conftest import BRANDS
 
 

@@ -10,8 +10,8 @@ from benchmarks.mixture import LEAVES, SHARES, STREAM, Request, mixture
 from benchmarks.soak import records_of
 from benchmarks.soaked import Outcome, Run, document, faults, memory
 from benchmarks.versions import NAME, PREFIX, write_renamed
-from models.bundle import read_bundle
-from models.registry import Model
+from labelwright.models.bundle.format import read_bundle
+from labelwright.models.registry import Model
 from tests.conftest import World
 
 SUPERVISOR, ELDER, KILLED, LATER = range(4)

@@ -17,8 +17,8 @@ from benchmarks.perturbed import altered, perturbed, write_perturbed
 from benchmarks.pipeline import as_weights
 from benchmarks.speed import of_rows, weight_bytes
 from benchmarks.speed_page import Labelled, Measured, Start, document, slope
-from entities.tables import Entities, conform
-from models.labeler import Labeler
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.labeler import Labeler
 from tests import plain
 from tests.conftest import World
 

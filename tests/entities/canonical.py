@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import settings
 
-from entities.schema import EntitySchema
-from entities.tables import conform
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import conform
 
 some = settings(max_examples=50, deadline=None)
 ALL = EntitySchema.from_mapping(

@@ -10,8 +10,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from entities.readers import Batch, read_batches
-from entities.schema import EntitySchema
+from labelwright.entities.io.readers import Batch, read_batches
+from labelwright.entities.schema import EntitySchema
 
 PRIVATE = "xyzzy"
 ROWS: list[dict[str, Any]] = [

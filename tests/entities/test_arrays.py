@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.arrays import FIELD_LIMIT, buffers
-from entities.errors import DataError
-from entities.schema import EntitySchema
-from entities.tables import conform, from_records
+from labelwright.entities.arrays import FIELD_LIMIT, buffers
+from labelwright.entities.errors import DataError
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import conform, from_records
 
 LONG = "x" * (FIELD_LIMIT + 1)
 ROWS = 10_000

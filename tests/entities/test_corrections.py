@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entities.corrections import CORRECTIONS, Correction, CorrectionStore, age
-from entities.errors import ConflictError, DataError, StorageError, UnreachableError
+from labelwright.entities.corrections import CORRECTIONS, Correction, CorrectionStore, age
+from labelwright.entities.errors import ConflictError, DataError, StorageError, UnreachableError
 from tests.writers import acknowledged, kills
 
 LABEL = st.text(min_size=1, max_size=20)

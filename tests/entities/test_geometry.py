@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.errors import DataError
-from entities.geometry import Box, centre_of
+from labelwright.entities.errors import DataError
+from labelwright.entities.geometry import Box, centre_of
 
 SQUARE = [[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]
 HOLE = [[1, 0.5], [1.5, 0.5], [1.5, 1.5], [1, 1.5], [1, 0.5]]

@@ -8,8 +8,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from entities.readers import read_batches
-from entities.schema import EntitySchema
+from labelwright.entities.io.readers import read_batches
+from labelwright.entities.schema import EntitySchema
 
 ROWS = 400_000
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from entities.tables import from_records
+from labelwright.entities.tables import from_records
 from tests.entities.canonical import ALL, TEXT_LIKE
 
 

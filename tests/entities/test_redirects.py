@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.errors import DataError, SchemaError
-from entities.redirects import Redirects
-from entities.schema import EntitySchema
+from labelwright.entities.errors import DataError, SchemaError
+from labelwright.entities.redirects import Redirects
+from labelwright.entities.schema import EntitySchema
 
 LABELS = st.sampled_from("abcdefgh")
 LISTS = st.lists(st.none() | st.lists(st.none() | LABELS, max_size=4), max_size=8)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.errors import DataError, SchemaError
-from entities.schema import BUILT_IN, RESERVED, Column, EntitySchema, Kind, load_schema
+from labelwright.entities.errors import DataError, SchemaError
+from labelwright.entities.schema import BUILT_IN, RESERVED, Column, EntitySchema, Kind, load_schema
 
 some = settings(max_examples=50, deadline=None)
 

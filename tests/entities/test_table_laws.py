@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entities.tables import conform, from_records
+from labelwright.entities.tables import conform, from_records
 from tests.entities.canonical import ALL, some
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from entities.errors import DataError
-from entities.tables import conform, from_records
+from labelwright.entities.errors import DataError
+from labelwright.entities.tables import conform, from_records
 from tests.entities.canonical import ALL, TEXT_LIKE, unchecked
 
 PRIVATE = "xyzzy"

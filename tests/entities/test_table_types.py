@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.errors import DataError
-from entities.schema import Kind
-from entities.tables import conform
+from labelwright.entities.errors import DataError
+from labelwright.entities.schema import Kind
+from labelwright.entities.tables import conform
 from tests.entities.canonical import ALL, TEXT_LIKE, column
 
 Build = Callable[[list[str | None]], pa.Array]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entities.tables import conform
+from labelwright.entities.tables import conform
 from tests.entities.canonical import ALL, TEXT_LIKE, rejected, some, unchecked
 
 BROKEN = unchecked(b"good", b"bad \xff\xfe", b"", b"fine \xe2\x82\xac")

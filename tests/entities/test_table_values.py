@@ -5,9 +5,9 @@ import math
 import pyarrow as pa
 import pytest
 
-from entities.arrays import FIELD_LIMIT
-from entities.errors import DataError
-from entities.tables import conform, from_records
+from labelwright.entities.arrays import FIELD_LIMIT
+from labelwright.entities.errors import DataError
+from labelwright.entities.tables import conform, from_records
 from tests.entities.canonical import ALL, TEXT_LIKE, column, rejected
 
 

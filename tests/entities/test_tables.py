@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.errors import DataError
-from entities.tables import Entities, conform, from_records
+from labelwright.entities.errors import DataError
+from labelwright.entities.tables import Entities, conform, from_records
 from tests.entities.canonical import ALL, column
 
 # Tables that lack something, or hold too much.

@@ -3,8 +3,8 @@
 import pyarrow.parquet as pq
 import pytest
 
-from entities.importers.osm_mapping import load_mapping
-from entities.taxonomy import Taxonomy, osm_taxonomy
+from labelwright.entities.importers.osm_mapping import load_mapping
+from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy
 from tests.conftest import BRANDS
 
 LABELS = ["amenity=restaurant", "cuisine=pizza", "shop=bakery", "shop=x", "wheelchair=yes"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.text import normalise, normalise_one
+from labelwright.entities.text import normalise, normalise_one
 
 some = settings(max_examples=100, deadline=None)
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from benchmarks import tables
-from entities.schema import load_schema
-from models.bundle import write_bundle
+from labelwright.entities.schema import load_schema
+from labelwright.models.bundle.format import write_bundle
+from labelwright.training.data import read_labelled, split
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.conftest import BRANDS
 from tests.fuzz.over_http import bombard
 from tests.fuzz.targets import TARGETS
 from tests.processes import environment, serving
-from training.data import read_labelled, split
-from training.fit import Configuration, fit_labeler
 
 INPUTS = 1_000_000
 SHARES = {"guided": 0.75, "bundles": 0.1, "http": 0.15}

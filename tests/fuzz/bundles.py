@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from entities.errors import ModelError
-from models.bundle import MANIFEST, read_bundle
+from labelwright.entities.errors import ModelError
+from labelwright.models.bundle.format import MANIFEST, read_bundle
 from tests.fuzz.mutations import mutated
 from tests.models.bundles import sign
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["service", "entities"], enable_loader_override=False):
-    from models.bundle import read_bundle
-    from models.registry import Model
+    from labelwright.models.bundle.format import read_bundle
+    from labelwright.models.registry import Model
     from tests.fuzz.seeds import SEEDS
     from tests.fuzz.targets import try_out
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.protocols.tensors import join_texts
+from labelwright.service.protocols.v2_tensors import join_texts
 
 PLACES: list[dict[str, Any]] = [
     {"id": "a", "name": "Joe's Pizza", "country": "US", "lat": 1.5, "lon": 2},

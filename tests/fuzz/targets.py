@@ -6,16 +6,16 @@ from typing import Any
 
 import pydantic
 
-from entities.errors import LabelwrightError
-from models.decisions import Question
-from models.registry import Model
-from service.answers import Labels
-from service.protocols.arrow import ArrowStream
-from service.protocols.inference import Inference
-from service.protocols.ndjson import JsonLines
-from service.protocols.scoring import CSV, JSON, PARQUET, Scoring
-from service.review import reviewed
-from service.streams import Format, Piece
+from labelwright.entities.errors import LabelwrightError
+from labelwright.models.decisions import Question
+from labelwright.models.registry import Model
+from labelwright.service.http.streaming import Format, Piece
+from labelwright.service.protocols.arrow import ArrowStream
+from labelwright.service.protocols.label_messages import Labels
+from labelwright.service.protocols.mlflow_messages import CSV, JSON, PARQUET, Scoring
+from labelwright.service.protocols.ndjson import JsonLines
+from labelwright.service.protocols.v2_messages import Inference
+from labelwright.service.routes.review import reviewed
 
 REFUSALS = (LabelwrightError, pydantic.ValidationError)
 """What becomes an answer with a status below 500."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.registry import Model, load_model
+from labelwright.models.registry import Model, load_model
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import REFUSALS, TARGETS, try_out

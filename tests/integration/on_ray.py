@@ -9,10 +9,10 @@ python -m tests.integration.on_ray label ...   labels; waits for a line once som
 
 import sys
 
-from entities.locations import locate
-from models.registry import load_model
-from service.bulk import Job, label_file, on_threads
-from service.cluster import on_ray
+from labelwright.entities.io.locations import locate
+from labelwright.models.registry import load_model
+from labelwright.service.bulk.job import Job, label_file, on_threads
+from labelwright.service.bulk.ray import on_ray
 
 STOPPED = 7
 

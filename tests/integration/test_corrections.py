@@ -20,8 +20,8 @@ import httpx
 import pyarrow.compute as pc
 import pytest
 
-from entities.corrections import Correction, CorrectionStore
-from entities.errors import ConflictError, UnreachableError
+from labelwright.entities.corrections import Correction, CorrectionStore
+from labelwright.entities.errors import ConflictError, UnreachableError
 from tests.integration.machines import need, postgresql
 from tests.processes import HOST, PATIENCE, environment, free_port, serving
 from tests.writers import acknowledged, kills

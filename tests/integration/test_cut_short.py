@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from models.home import tracking_uri
-from models.registry import load_model
+from labelwright.models.paths import tracking_uri
+from labelwright.models.registry import load_model
+from labelwright.training.tracking import runs, versions
 from tests.conftest import BRANDS
 from tests.processes import Command, Said, environment, spawn, struck
-from training import runs, versions
 
 pytest_plugins = ["tests.worlds"]
 pytestmark = pytest.mark.integration

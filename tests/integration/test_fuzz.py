@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.bundle import MANIFEST
+from labelwright.models.bundle.format import MANIFEST
 from tests.fuzz.targets import TARGETS
 from tests.processes import Service
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from models.registry import reached
+from labelwright.models.registry import reached
 from tests.conftest import BRANDS
 from tests.processes import HOST, PATIENCE, await_answer, environment, free_port, serving, spawn
 

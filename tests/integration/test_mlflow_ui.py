@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from models.home import artifact_root, tracking_uri
+from labelwright.models.paths import artifact_root, tracking_uri
+from labelwright.training.fitting.fit import Configuration
+from labelwright.training.tracking import versions
 from tests.conftest import BRANDS
 from tests.integration.pages import PATIENCE, Pages
 from tests.processes import HOST, await_answer, environment, free_port
-from training import versions
-from training.fit import Configuration
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-    from entities.schema import EntitySchema
-    from training.job import Outcome
+    from labelwright.entities.schema import EntitySchema
+    from labelwright.training.job import Outcome
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["tests.integration.browser"]
@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def trained(home: Path, places: "EntitySchema") -> list["Outcome"]:
     """A champion, and a challenger that was refused."""
-    from training.job import Task, train
+    from labelwright.training.job import Task, train
 
     rows = pq.read_table(BRANDS)
     for name, size in {"fair": 2_000, "poor": 60}.items():

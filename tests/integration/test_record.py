@@ -42,7 +42,7 @@ ROWS, ASKED = 600, 40
 
 _VERSIONS = """
 import json, sys
-from models.registry import reached
+from labelwright.models.registry import reached
 
 with reached() as client:
     found = client.search_model_versions(f"name='{sys.argv[1]}'")
@@ -215,7 +215,10 @@ def test_a_server_that_goes_away_stops_the_training_and_not_the_services(
     record: Record, services: list[Service], away: str
 ) -> None:
     before = record.versions()
-    place = {"database": "training.runs:experiment", "store": "training.tracking:write_run"}[away]
+    place = {
+        "database": "labelwright.training.tracking.runs:experiment",
+        "store": "labelwright.training.tracking.record:write_run",
+    }[away]
     server = record.database if away == "database" else record.store
     arguments = ("train", "--data", record.data, "--name", NAME, "--seed", 2, "--threads", 1)
     training = subprocess.Popen(

@@ -145,7 +145,10 @@ def test_models_live_on_a_server_from_training_to_pruning(
 
 
 def _champion(stand: Stand) -> str:
-    ask = "from training.versions import current_champion; print(current_champion('small'))"
+    ask = (
+        "from labelwright.training.tracking.versions import current_champion\n"
+        "print(current_champion('small'))"
+    )
     environment = stand.environment(services()["train"])
     return stand.run(environment, sys.executable, "-P", "-c", ask).out.strip()
 

@@ -26,10 +26,10 @@ DUALS = ROWS * 128 * 4
 """What the dual variables of one thread take: the other thread may be before or after its own."""
 FIT = """
 import json, sys
-from entities.schema import load_schema
-from models.bundle import content_hash
-from training.data import read_labelled
-from training.fit import Configuration, fit_labeler
+from labelwright.entities.schema import load_schema
+from labelwright.models.bundle.format import content_hash
+from labelwright.training.data import read_labelled
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 data, memory, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 rows = read_labelled([data], load_schema("places"))

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 import labelwright
-from entities.errors import RequestError
-from models.reasons import REASON
+from labelwright.entities.errors import RequestError
+from labelwright.models.explain.reasons import REASON
 
 if TYPE_CHECKING:
     from tests.conftest import World

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from entities.errors import DataError, ModelNotFoundError
 from labelwright.commands import diff
-from models.bundle import read_manifest, write_bundle
-from models.labeler import Labeler
-from training.difference import KINDS
+from labelwright.entities.errors import DataError, ModelNotFoundError
+from labelwright.models.bundle.format import read_manifest, write_bundle
+from labelwright.models.labeler import Labeler
+from labelwright.training.evaluation.diff import KINDS
 
 if TYPE_CHECKING:
     from tests.conftest import World

@@ -1,6 +1,5 @@
 """The command `doctor`: what it finds in a sound installation, and in broken ones."""
 
-import itertools
 import json
 import os
 import shutil
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import labelwright
-from entities.errors import LabelwrightError
 from labelwright import checkup, processors
 from labelwright.checkup import PYTHONS, Finding, Status, measured
 from labelwright.commands import doctor
-from models.labeler import Labeler
+from labelwright.entities.errors import LabelwrightError
+from labelwright.models.labeler import Labeler
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.worlds"]
 
 ROOT = Path(labelwright.__file__).parents[1]
-BEFORE_MODELS = ("python", "packages", "numpy", "lightgbm", "scikit-learn", "libgomp", "threads")
+BEFORE_MODELS = ("python", "labelwright", "numpy", "lightgbm", "scikit-learn", "libgomp", "threads")
 
 
 @pytest.fixture
@@ -87,10 +86,10 @@ def test_a_broken_registry_and_folder_cost_the_other_checks_nothing(
     out = capsys.readouterr().out
     failed = [line for line in out.splitlines() if line.startswith("fail")]
     assert [line.split(": ")[0].split(maxsplit=1)[1] for line in failed] == [
-        *("packages", "state folder", "registry"),
+        *("labelwright", "state folder", "registry"),
         str(tmp_path / "nothing"),
     ]
-    assert all(what in words for what in ("packages", "state folder", "registry", "nothing"))
+    assert all(what in words for what in ("labelwright", "state folder", "registry", "nothing"))
     assert "ZeroDivisionError" in failed[0]
     assert "LABELWRIGHT_HOME" in failed[1]
     assert "http://127.0.0.1:9" in failed[2]
@@ -115,7 +114,7 @@ def test_a_new_installation_has_no_state_and_gets_none(
 def test_a_damaged_bundle_fails(
     here: "World", labeler: Labeler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models.bundle import write_bundle
+    from labelwright.models.bundle.format import write_bundle
 
     folder = tmp_path / "bundle"
     write_bundle(labeler, folder, "0", {})
@@ -135,7 +134,7 @@ def test_a_run_that_was_cut_short_is_a_warning(
     assert found()["runs"].status is Status.OK
     die = "run = runs.running(runs.experiment('m')); run.__enter__(); os._exit(1)"
     subprocess.run(
-        [sys.executable, "-c", f"import os; from training import runs; {die}"],
+        [sys.executable, "-c", f"import os; from labelwright.training.tracking import runs; {die}"],
         env={**os.environ, "LABELWRIGHT_HOME": str(empty_world)},
     )
     finding = found()["runs"]
@@ -144,54 +143,14 @@ def test_a_run_that_was_cut_short_is_a_warning(
     assert "`labelwright prune NAME`" in finding.remedy
 
 
-@pytest.mark.parametrize(
-    ("package", "regular"),
-    [("models", True), ("training", True), ("service", True), ("models", False)],
-)
-def test_a_foreign_package_in_the_way_is_found(package: str, regular: bool, tmp_path: Path) -> None:
-    foreign = tmp_path / package
-    foreign.mkdir()
-    if regular:
-        (foreign / "__init__.py").write_text("")
-    code = (
-        "import itertools, sys\n"
-        "from labelwright.checkup import checkup\n"
-        "print(*itertools.islice(checkup(), 3), sep='\\n')"
-    )
-    inside = {"cwd": tmp_path, "capture_output": True, "text": True, "check": True}
-    as_module = subprocess.run([sys.executable, "-c", code], **inside)  # type: ignore[call-overload]
-    as_command = subprocess.run([sys.executable, "-P", "-c", code], **inside)  # type: ignore[call-overload]
-    _, loaded, from_here = as_module.stdout.splitlines()
-    _, loaded_by_command, from_here_too = as_command.stdout.splitlines()
-    assert loaded_by_command.startswith("ok    packages: labelwright")
-    if not regular:  # a folder without __init__.py gives way to any package
-        assert loaded.startswith("ok")
-        assert from_here.startswith("ok")
-        return
-    assert loaded.startswith("fail")
-    assert f"{package!r} is in {tmp_path}" in loaded
-    assert "PYTHONPATH" in loaded
-    for line in (from_here, from_here_too):
-        assert line.startswith("warn")
-        assert f"{package!r} is in {tmp_path}" in line
-
-
-def test_another_distribution_with_our_packages_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    owners = {"models": ["labelwright", "tf-models"], "service": ["labelwright"]}
-    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: owners)
-    _, packages = itertools.islice(checkup.checkup(), 2)
-    assert packages.status is Status.FAIL
-    assert "tf-models also installs a package 'models'" in packages.finding
-
-
 def test_supported_interpreters_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (oldest, newest) = PYTHONS
     assert project["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
-    monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
+    monkeypatch.setattr(sys, "version_info", (3, 15, 0, "final", 0))
     finding = next(iter(checkup.checkup()))
     assert finding.status is Status.FAIL
-    assert finding.remedy == "install with Python 3.11 to 3.13"
+    assert finding.remedy == "install with Python 3.11 to 3.14"
 
 
 def test_missing_libraries_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

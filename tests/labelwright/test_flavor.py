@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from models.registry import load_model
+from labelwright.models.registry import load_model
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel

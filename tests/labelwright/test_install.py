@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import World
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"entities", "labelwright", "models", "service", "training"}
+ROOMS = ("entities", "models", "service", "training")
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +50,22 @@ def python(*arguments: object, folder: Path | None = None) -> None:
 
 def bring_machine_code(folder: Path) -> None:
     """Take the kernels that are compiled already; Numba compares times before it uses them."""
-    for source in (ROOT / "models").glob("*.py"):
-        times = source.stat()
-        os.utime(folder / "models" / source.name, ns=(times.st_atime_ns, times.st_mtime_ns))
-    for code in (ROOT / "models" / "__pycache__").glob("*.nb[ci]"):
-        shutil.copy(code, folder / "models" / "__pycache__")
+    for source in (ROOT / "models").rglob("*.py"):
+        times, copy = source.stat(), folder / "labelwright" / source.relative_to(ROOT)
+        os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for code in (ROOT / "models").rglob("*.nb[ci]"):
+        shutil.copy(code, folder / "labelwright" / code.relative_to(ROOT))
 
 
-def test_the_wheel_holds_the_five_rooms_and_nothing_else(wheel: Path) -> None:
+def test_the_only_top_level_entry_of_the_wheel_is_labelwright(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names}
-    (metadata,) = tops - PACKAGES
+    (metadata,) = {name.split("/")[0] for name in names} - {"labelwright"}
     assert re.fullmatch(r"labelwright-[\d.]+\.dist-info", metadata)
-    assert tops == PACKAGES | {metadata}
     assert not [name for name in names if {"tests", "__pycache__"} & set(name.split("/"))]
-    assert {"entities/schemas/places.toml", "entities/data/brands.parquet"} <= set(names)
+    for room in ROOMS:
+        assert f"labelwright/{room}/__init__.py" in names
+    data = {"entities/schemas/places.toml", "entities/data/brands.parquet"}
+    assert {f"labelwright/{name}" for name in data} <= set(names)
     assert {f"{metadata}/licenses/{name}" for name in ("LICENSE", "NOTICE")} <= set(names)
 
 
@@ -76,13 +77,13 @@ def test_the_wheel_cannot_be_uploaded_to_an_index(wheel: Path) -> None:
 
 
 def test_the_wheel_is_typed_as_its_classifier_says(wheel: Path) -> None:
-    assert {f"{name}/py.typed" for name in PACKAGES} <= set(zipfile.ZipFile(wheel).namelist())
+    assert "labelwright/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
 def test_the_installed_command_works_beside_foreign_packages_of_the_same_names(
     installed: Path, world: "World", tmp_path: Path
 ) -> None:
-    for name in ("models", "service"):
+    for name in ROOMS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
     rows = pq.read_table(world.data).slice(0, 10)
@@ -97,18 +98,16 @@ def test_the_installed_command_works_beside_foreign_packages_of_the_same_names(
     assert (done.returncode, done.stderr) == (0, "10 rows -> out.parquet\n")
     assert pq.read_table(tmp_path / "out.parquet")["id"].equals(rows["id"])
 
-    where = "import models, service; print(models.__file__, service.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-P", "-c", where],
-        env=settings,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
+    here = [sys.executable, "-c", "import labelwright; labelwright.load"]
+    subprocess.run(here, env=settings, cwd=tmp_path, check=True)
+
+
+def test_a_checkout_lets_nothing_but_labelwright_be_imported(tmp_path: Path) -> None:
+    code = f"import importlib.util as u; print([u.find_spec(room) for room in {ROOMS}])"
+    seen = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert found.stdout.split() == [
-        str(installed / name / "__init__.py") for name in ("models", "service")
-    ]
+    assert seen.stdout.strip() == str([None] * len(ROOMS))
 
 
 def test_a_registered_artifact_holds_no_code_and_names_only_our_loader(world: "World") -> None:

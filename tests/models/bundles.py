@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.bundle import MANIFEST, seal
+from labelwright.models.bundle.format import MANIFEST, seal
 
 ROWS = 200
 DETAILS = {"seed": 7, "data": "nsi", "metrics": {"f1": 0.5}}

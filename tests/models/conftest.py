@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.tables import Entities
-from models.bundle import write_bundle
-from models.labeler import Labeler
-from models.linear import LinearStage, joined
+from labelwright.entities.tables import Entities
+from labelwright.models.bundle.format import write_bundle
+from labelwright.models.labeler import Labeler
+from labelwright.models.stages.linear import LinearStage, joined
+from labelwright.training.data import LabelledEntities
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.models.bundles import DETAILS, ROWS
-from training.data import LabelledEntities
-from training.fit import Configuration, fit_labeler
 
 
 def with_sparse_rows(linear: LinearStage) -> LinearStage:

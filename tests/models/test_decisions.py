@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from entities.errors import RequestError
-from models.decisions import TOP_K_LIMIT, Answers, Decisions, Question, concatenated
-from models.implications import Implications
-from models.labels import LabelSet
-from models.linear import candidates
+from labelwright.entities.errors import RequestError
+from labelwright.models.decisions import TOP_K_LIMIT, Answers, Decisions, Question, concatenated
+from labelwright.models.labels import LabelSet
+from labelwright.models.stages.implications import Implications
+from labelwright.models.stages.linear import candidates
 from tests import plain
 
 some = settings(max_examples=100, deadline=None)

@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.errors import RequestError
-from entities.tables import Entities, from_records
-from models.decisions import TOP_K_LIMIT, Answers, Question
-from models.implications import Implications
-from models.labeler import CHUNK, Labeler
-from models.labels import LabelSet
-from models.linear import LinearStage, padded
-from models.reranker import Reranker
+from labelwright.entities.errors import RequestError
+from labelwright.entities.tables import Entities, from_records
+from labelwright.models.decisions import TOP_K_LIMIT, Answers, Question
+from labelwright.models.labeler import CHUNK, Labeler
+from labelwright.models.labels import LabelSet
+from labelwright.models.stages.implications import Implications
+from labelwright.models.stages.linear import LinearStage, padded
+from labelwright.models.stages.reranker import Reranker
 from tests import plain
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from entities.errors import RequestError
-from models.labels import LabelMatrix, LabelSet, concatenated, label_matrix, label_set
+from labelwright.entities.errors import RequestError
+from labelwright.models.labels import LabelMatrix, LabelSet, concatenated, label_matrix, label_set
 
 some = settings(max_examples=80, deadline=None)
 

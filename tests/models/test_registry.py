@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from models.registry import reached
+from labelwright.models.registry import reached
 
 pytest_plugins = ["tests.worlds"]
 VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.registry import Model
-from service.serving import Serving
+from labelwright.models.registry import Model
+from labelwright.service.rollout.manager import Serving
 from tests.service.registered import serving_of
 
 if TYPE_CHECKING:

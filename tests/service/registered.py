@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 from mlflow import MlflowClient
 
-from models.bundle import read_bundle, write_bundle
-from models.labels import LabelSet
-from models.registry import fetch, locate
-from service.serving import Serving
-from service.state import CHAMPION, State
+from labelwright.models.bundle.format import read_bundle, write_bundle
+from labelwright.models.labels import LabelSet
+from labelwright.models.registry import fetch, locate
+from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.state import CHAMPION, State
 from tests.models.bundles import sign
 
 NAME = "m"

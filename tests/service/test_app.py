@@ -15,7 +15,7 @@ import pytest
 from tests.processes import HOST, Service, environment, serving
 
 if TYPE_CHECKING:
-    from entities.tables import Entities
+    from labelwright.entities.tables import Entities
 
 pytest_plugins = ["tests.worlds"]
 

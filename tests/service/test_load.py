@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.errors import OverloadedError, RequestError
-from entities.tables import Entities, from_records
-from models.decisions import Answers, Question
-from models.registry import Model
-from service.answers import EXPLAINED_COST, Labels
-from service.backlog import BATCH_ROWS, CROWD_ROWS, SHARE, Backlog, Job
-from service.connections import SOON
-from service.engine import Engine
-from service.notes import NOTE, STAGES, Note
-from service.serving import Serving
+from labelwright.entities.errors import OverloadedError, RequestError
+from labelwright.entities.tables import Entities, from_records
+from labelwright.models.decisions import Answers, Question
+from labelwright.models.registry import Model
+from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.queue import BATCH_ROWS, CROWD_ROWS, SHARE, Backlog, Job
+from labelwright.service.http.connection import SOON
+from labelwright.service.protocols.label_messages import EXPLAINED_COST, Labels
+from labelwright.service.rollout.manager import Serving
+from labelwright.service.telemetry.request_record import NOTE, STAGES, Note
 from tests.processes import HOST, Service
 from tests.service.test_app import PLACES, ask, body, problem_of
 

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from service.server import WORKER_SECONDS
+from labelwright.service.server import WORKER_SECONDS
 from tests.processes import PATIENCE, FirstVisit, Service, environment, serving
 from tests.service.registered import RENAMED, SOUND, URI, Registry, registry
 

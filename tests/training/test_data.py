@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from entities.errors import DataError
-from entities.schema import EntitySchema
-from entities.tables import conform
-from training.data import (
+from labelwright.entities.errors import DataError
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import conform
+from labelwright.training.data import (
     TEST_SHARE,
     LabelledEntities,
     name_hashes,

@@ -10,14 +10,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from entities.schema import EntitySchema, load_schema
-from entities.tables import from_records
-from models.decisions import Question
-from models.labeler import Labeler
-from models.labels import label_set
-from training.data import LabelledEntities, read_labelled
-from training.fit import Configuration, fit_labeler
-from training.judging import evaluate_labeler, judged
+from labelwright.entities.schema import EntitySchema, load_schema
+from labelwright.entities.tables import from_records
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.models.labels import label_set
+from labelwright.training.data import LabelledEntities, read_labelled
+from labelwright.training.evaluation.evaluate import evaluate_labeler, judged
+from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 ROWS = 1_200
 TOLD = 0.1

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from entities.schema import EntitySchema, load_schema
-from entities.tables import from_records
-from models.features import FeatureRows
-from models.labels import LabelMatrix, LabelSet, label_matrix
-from training.data import LabelledEntities
-from training.linear import fit_linear
-from training.namesakes import learn_namesakes
-from training.reranker import company, label_rates
+from labelwright.entities.schema import EntitySchema, load_schema
+from labelwright.entities.tables import from_records
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
+from labelwright.training.data import LabelledEntities
+from labelwright.training.fitting.linear import fit_linear
+from labelwright.training.fitting.namesakes import learn_namesakes
+from labelwright.training.fitting.reranker import company, label_rates
 
 LABELS = LabelSet(("a", "b", "c", "step=no", "step=yes"))
 LISTS = pa.list_(pa.string())

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from entities.errors import DataError
-from entities.importers import brands
+from labelwright.entities.errors import DataError
+from labelwright.entities.importers import brands
 
 COMMITTED = Path(brands.__file__).parents[1] / "data" / "brands.parquet"
 

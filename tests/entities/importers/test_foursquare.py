@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from entities.errors import DataError
-from entities.geometry import Box
-from entities.importers.foursquare import import_foursquare
-from entities.importers.places_file import Imported
-from entities.stated import stated_schema
+from labelwright.entities.errors import DataError
+from labelwright.entities.geometry import Box
+from labelwright.entities.importers.foursquare import import_foursquare
+from labelwright.entities.importers.places_file import Imported
+from labelwright.entities.io.schema_metadata import stated_schema
 from tests.entities.importers.published import FOURSQUARE, point, spoil, write
 
 FOOD = "Dining and Drinking"

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.importers.hierarchy import Hierarchy
+from labelwright.entities.importers.hierarchy import Hierarchy
 
 PATHS = st.lists(st.lists(st.sampled_from("abcdef"), max_size=5, unique=True), max_size=12)
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from osmium.osm.mutable import Node, Relation, Way
 
-from entities.errors import DataError
-from entities.geometry import Box
-from entities.importers.osm import import_osm
-from entities.importers.osm_mapping import load_mapping
-from entities.importers.places_file import SCHEMA, Imported
-from entities.stated import stated_schema
+from labelwright.entities.errors import DataError
+from labelwright.entities.geometry import Box
+from labelwright.entities.importers.osm import import_osm
+from labelwright.entities.importers.osm_mapping import load_mapping
+from labelwright.entities.importers.places_file import SCHEMA, Imported
+from labelwright.entities.io.schema_metadata import stated_schema
 
 EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
 CORNERS = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.5, 0.5), (1.5, 0.5), (1.5, 1.5)]

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from entities.errors import DataError
-from entities.importers import osm_labels
-from entities.importers.osm_labels import main, read_package
+from labelwright.entities.errors import DataError
+from labelwright.entities.importers import osm_labels
+from labelwright.entities.importers.osm_labels import main, read_package
 
 PRESETS: dict[str, Any] = {
     "amenity/cafe": {"tags": {"amenity": "cafe"}},

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.errors import DataError
-from entities.importers.osm_mapping import OsmMapping, default_mapping, load_mapping
+from labelwright.entities.errors import DataError
+from labelwright.entities.importers.osm_mapping import OsmMapping, default_mapping, load_mapping
 
 DEFAULT = load_mapping(None)
 KEYS = ["name", "name:de", "amenity", "shop", "cuisine", "diet:vegan", "wheelchair", "brand"]

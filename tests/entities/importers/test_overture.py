@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from entities.errors import DataError
-from entities.geometry import Box
-from entities.importers.overture import import_overture, read_categories
-from entities.importers.places_file import GROUP_ROWS, Imported
-from entities.stated import stated_schema
+from labelwright.entities.errors import DataError
+from labelwright.entities.geometry import Box
+from labelwright.entities.importers.overture import import_overture, read_categories
+from labelwright.entities.importers.places_file import GROUP_ROWS, Imported
+from labelwright.entities.io.schema_metadata import stated_schema
 from tests.entities.importers.published import OVERTURE, overture_place, spoil, write
 
 PIZZA = ["food_and_drink", "restaurant", "pizza_restaurant"]

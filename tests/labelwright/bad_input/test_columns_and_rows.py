@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import labelwright
-from entities.errors import DataError
+from labelwright.entities.errors import DataError
 from tests.labelwright.bad_input.files import parquet, text
 from tests.labelwright.bad_input.outcomes import CANARY, ask, labelled, measured, refused, warnings
 from tests.processes import Command

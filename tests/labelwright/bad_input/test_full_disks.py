@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
-from models.home import tracking_uri
+from labelwright.models.paths import tracking_uri
 from tests.labelwright.bad_input.files import parquet, text
 from tests.labelwright.bad_input.outcomes import refused
 from tests.processes import Command, FirstVisit, Said, environment, spawn

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
-from models.home import tracking_uri
+from labelwright.models.paths import tracking_uri
 from tests.labelwright.bad_input.files import text
 from tests.labelwright.bad_input.outcomes import CANARY, refused
 from tests.processes import HOST, Command, environment, free_port, spawn

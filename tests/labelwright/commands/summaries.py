@@ -5,7 +5,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from models.home import tracking_uri
+from labelwright.models.paths import tracking_uri
 from tests.processes import Command
 
 

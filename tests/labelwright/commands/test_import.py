@@ -12,10 +12,10 @@ import pytest
 from osmium.osm.mutable import Node
 
 import labelwright
-from entities.errors import RequestError
-from entities.redirects import Redirects
-from entities.schema import EntitySchema
-from entities.stated import statement
+from labelwright.entities.errors import RequestError
+from labelwright.entities.io.schema_metadata import statement
+from labelwright.entities.redirects import Redirects
+from labelwright.entities.schema import EntitySchema
 from tests.entities.importers.published import FOURSQUARE, OVERTURE, overture_place, write
 from tests.labelwright.commands.summaries import train
 from tests.processes import Command

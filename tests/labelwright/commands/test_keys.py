@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.access import keyring
-from service.keys import Doorkeeper
+from labelwright.service.middleware.access import keyring
+from labelwright.service.middleware.keys import Doorkeeper
 from tests.processes import Command
 
 pytest_plugins = ["tests.worlds"]

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 import labelwright
-from models.home import tracking_uri
+from labelwright.models.paths import tracking_uri
 from tests.labelwright.commands.summaries import last_line, registered, train
 from tests.processes import Command
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from models.home import tracking_uri
+from labelwright.models.paths import tracking_uri
 from tests.processes import HOST, Command, Service
 
 pytest_plugins = ["tests.worlds"]

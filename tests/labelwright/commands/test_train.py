@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 
 import labelwright
-from models.home import tracking_uri
-from models.registry import load_model
+from labelwright.models.paths import tracking_uri
+from labelwright.models.registry import load_model
 from tests.labelwright.commands.files import ROWS, write_csv, write_jsonl
 from tests.labelwright.commands.summaries import last_line, registered, train
 from tests.processes import Command

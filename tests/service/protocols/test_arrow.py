@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entities.errors import DataError
-from entities.tables import Entities, conform
-from models.decisions import Question
-from models.registry import Model
-from service.protocols.arrow import BATCH_ROWS_LIMIT, ArrowStream
-from service.protocols.messages import DICTIONARY, MESSAGE_LIMIT, Frames
-from service.streams import PIECE_ROWS, Piece
+from labelwright.entities.errors import DataError
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.decisions import Question
+from labelwright.models.registry import Model
+from labelwright.service.http.streaming import PIECE_ROWS, Piece
+from labelwright.service.protocols.arrow import BATCH_ROWS_LIMIT, ArrowStream
+from labelwright.service.protocols.arrow_frames import DICTIONARY, MESSAGE_LIMIT, Frames
 
 BATCHES = st.lists(st.lists(st.text(max_size=3), max_size=5), min_size=1, max_size=8)
 

@@ -14,8 +14,8 @@ import tritonclient.http.aio as triton_aio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entities.errors import DataError
-from service.protocols.tensors import join_texts, split_texts
+from labelwright.entities.errors import DataError
+from labelwright.service.protocols.v2_tensors import join_texts, split_texts
 from tests.processes import HOST, Service
 
 pytest_plugins = ["tests.worlds"]

@@ -1,0 +1,1 @@
+"""Files of entities and labels: readers, writers, and where the files lie."""

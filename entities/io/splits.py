@@ -1,0 +1,81 @@
+"""Files in parts that can be read apart, by processes that know nothing of one another."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from labelwright.entities.errors import DataError, reason
+from labelwright.entities.io import readers
+from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.locations import Location, Where
+from labelwright.entities.io.readers import ALIKE, Batch, files_of, format_of, read_batches
+from labelwright.entities.schema import EntitySchema
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Consecutive rows of a file that begin with a batch: from `first` on, and `stop` comes after.
+
+    A `stop` of None is the end of the file. `before` counts the rows of the files before it.
+    """
+
+    file: Location
+    before: int
+    first: int
+    stop: int | None
+
+    def after(self, rows: int) -> "Part | None":
+        """What is left of it after so many rows of all files; None if nothing is."""
+        first = max(self.first, rows - self.before)
+        if self.stop is not None and 0 < self.stop <= first:
+            return None
+        return dataclasses.replace(self, first=first)
+
+
+def parts_of(where: Where) -> list[Part]:
+    """All rows of a file or folder in order, in parts that can be read apart; raises DataError.
+
+    A part begins where a file does, and in Parquet where a group of rows begins with a batch.
+    """
+    parts: list[Part] = []
+    before = 0
+    for file in (file.absolute for file in files_of(where)):
+        if format_of(file) != "parquet":
+            parts.append(Part(file, before, 0, None))
+            continue
+        starts, rows = _starts(file)
+        stops = [*starts[1:], rows]
+        parts += [Part(file, before, *span) for span in zip(starts, stops, strict=True)]
+        before += rows
+    return parts
+
+
+def read_part(part: Part, schema: EntitySchema, columns: ColumnNames = ALIKE) -> Iterator[Batch]:
+    """The batches of a part, the same that they are of the whole; raises DataError.
+
+    `columns` says what the data calls the columns of the schema.
+    """
+    at = part.first
+    rows = read_batches(part.file, schema, part.before, labelled=False, skip=at, columns=columns)
+    for batch in rows:
+        yield batch
+        at += len(batch.entities)
+        if part.stop is not None and at >= part.stop:
+            return
+
+
+def _starts(file: Location) -> tuple[list[int], int]:
+    """Where the parts of a Parquet file begin, and how many rows it has."""
+    try:
+        with file.open() as stream:
+            metadata = pq.read_metadata(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file} cannot be read: {reason(error)}") from error
+    starts, at = [0], 0
+    for group in range(metadata.num_row_groups):
+        at += metadata.row_group(group).num_rows
+        if at % readers.BATCH_ROWS == 0 and starts[-1] < at < metadata.num_rows:
+            starts.append(at)
+    return starts, metadata.num_rows

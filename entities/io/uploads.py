@@ -1,0 +1,45 @@
+"""Tables that somebody sent: CSV and Parquet in memory, no more of it than was agreed."""
+
+import csv
+import io
+
+import pyarrow as pa
+
+from labelwright.entities.errors import DataError
+from labelwright.entities.io.readers import csv_batches, csv_header, first_line
+from labelwright.entities.io.sandbox import COLUMNS_LIMIT, ParquetDecoder
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform
+
+HEADER_LIMIT = 1 << 20
+"""Bytes within which the header of CSV ends."""
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error)
+_DECODER = ParquetDecoder()
+
+
+def from_csv(content: bytes, schema: EntitySchema, rows: int) -> Entities:
+    """Entities of CSV with a header, at most so many rows; raises DataError."""
+    try:
+        header = csv_header(content[:HEADER_LIMIT])
+        if len(header) > COLUMNS_LIMIT:
+            raise DataError(f"a table may have {COLUMNS_LIMIT:,} columns")
+        batches, count = [], 0
+        for batch in csv_batches(io.BufferedReader(io.BytesIO(content)), header):
+            count += batch.num_rows
+            if count > rows:
+                raise DataError(f"a table may have {rows:,} rows")
+            batches.append(batch)
+        if not batches:
+            return conform(pa.table([pa.array([], pa.string())] * len(header), header), schema)
+        return conform(pa.Table.from_batches(batches), schema)
+    except _UNREADABLE as error:
+        raise DataError(f"not valid CSV: {first_line(error)}") from error
+
+
+def from_parquet(content: bytes, schema: EntitySchema, rows: int) -> Entities:
+    """Entities of a Parquet file, at most so many rows; raises DataError."""
+    table = _DECODER.table(content, ["id", *schema.fields], rows)
+    try:
+        return conform(table, schema)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError("not valid Parquet") from error

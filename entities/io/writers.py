@@ -1,0 +1,124 @@
+"""Files of answers: `id` and `labels`, as Parquet, CSV or JSON Lines, whole or not at all."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from labelwright.entities.errors import DataError
+from labelwright.entities.io.locations import Location, Where, locate, whole_file
+from labelwright.entities.io.readers import compression_of, format_of
+from labelwright.entities.tables import LABELS
+
+ANSWERS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
+"""What every file of answers holds; in CSV `labels` is JSON."""
+
+FINGERPRINT = "fingerprint"
+"""A column of uint64 that may come with answers: Parquet keeps it between its groups of rows."""
+MADE_BY = b"labelwright"
+"""The entry of Parquet's metadata that says who gave the answers, and where fingerprints lie."""
+
+_REPEATED = ["labels.list.element.label"]
+"""The only column in Parquet whose values repeat."""
+_SPREAD = ["labels.list.element.probability"]
+"""A column of numbers whose bytes are alike at each place, which compresses better by place."""
+
+Write = Callable[[pa.Table], None]
+
+
+@contextlib.contextmanager
+def answer_file(
+    where: Where, made_by: Mapping[str, Any] | None = None, drafts: Path | None = None
+) -> Iterator[Write]:
+    """A function that appends tables of the ANSWERS schema to a file, by the end of its name.
+
+    The file appears under its name when all is written; for `drafts` see `whole_file`. `made_by` is
+    kept in Parquet's metadata. Raises StorageError for a full disk, and DataError for a name that
+    tells no format.
+    """
+    location = locate(where)
+    kind = answer_format(location)
+    with (
+        whole_file(location, drafts) as stream,
+        _WRITERS[kind](stream, compression_of(location), made_by or {}) as write,
+    ):
+        yield write
+
+
+def answer_format(location: Location) -> str:
+    """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
+    kind = format_of(location)
+    if kind not in _WRITERS:
+        raise DataError(f"{location}: answers are written as {', '.join(_WRITERS)}")
+    return kind
+
+
+@contextlib.contextmanager
+def _parquet(
+    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+) -> Iterator[Write]:
+    offsets: list[int] = []
+    with pq.ParquetWriter(
+        stream,
+        ANSWERS,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=_REPEATED,
+        use_byte_stream_split=_SPREAD,
+        write_statistics=["id"],
+    ) as writer:
+
+        def write(answers: pa.Table) -> None:
+            if not len(answers):
+                return
+            writer.write_table(answers.select(ANSWERS.names), row_group_size=len(answers))
+            if FINGERPRINT in answers.column_names:
+                offsets.append(stream.tell())
+                stream.write(answers[FINGERPRINT].to_numpy().tobytes())
+
+        yield write
+        told = {**made_by, "fingerprints": offsets}
+        writer.add_key_value_metadata({MADE_BY: json.dumps(told)})
+
+
+@contextlib.contextmanager
+def _csv(
+    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+) -> Iterator[Write]:
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("labels", pa.string())])
+    with (
+        pa.output_stream(stream, compression=compression) as packed,
+        pyarrow.csv.CSVWriter(packed, schema) as writer,
+    ):
+
+        def write(answers: pa.Table) -> None:
+            texts = [_json(labels) for labels in answers["labels"].to_pylist()]
+            writer.write_table(pa.table([answers["id"], pa.array(texts)], schema=schema))
+
+        yield write
+
+
+@contextlib.contextmanager
+def _jsonl(
+    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+) -> Iterator[Write]:
+    with pa.output_stream(stream, compression=compression) as packed:
+
+        def write(answers: pa.Table) -> None:
+            rows = answers.select(ANSWERS.names).to_pylist()
+            packed.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+        yield write
+
+
+def _json(labels: list[dict[str, object]] | None) -> str | None:
+    return None if labels is None else orjson.dumps(labels).decode()
+
+
+_WRITERS = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}

@@ -1,0 +1,1 @@
+"""The bundle: a model as a folder of data files."""

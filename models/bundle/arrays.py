@@ -1,0 +1,153 @@
+"""The arrays of a bundle: their types, how they fit together, and what kernels trust them for."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.models.features.tokens import GROUPS
+from labelwright.models.stages.linear import padded
+
+ARRAYS = {
+    "features.keys": (np.uint64, 1),
+    "features.weights": (np.float32, 1),
+    "features.shares": (np.float32, 1),
+    "features.edges": (np.float64, 2),
+    "linear.bias": (np.float32, 1),
+    "linear.scales": (np.float32, 1),
+    "linear.dense": (np.int8, 2),
+    "linear.sparse_indptr": (np.int64, 1),
+    "linear.sparse": (np.uint32, 1),
+    "implications.indptr": (np.int64, 1),
+    "implications.ancestors": (np.int32, 1),
+    "namesakes.keys": (np.uint64, 1),
+    "namesakes.counts": (np.uint8, 1),
+    "namesakes.indptr": (np.int64, 1),
+    "namesakes.ids": (np.unsignedinteger, 1),
+    "namesakes.shares": (np.uint8, 1),
+    "reranker.rate": (np.float32, 1),
+    "reranker.company": (np.uint8, 2),
+    "reranker.knots": (np.float64, 2),
+    "decisions.thresholds": (np.float32, 2),
+}
+"""The type and the number of dimensions of each."""
+_FINITE = (
+    "features.weights",
+    "features.shares",
+    "linear.bias",
+    "linear.scales",
+    "reranker.rate",
+    "reranker.knots",
+)
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '[<>|]\w+', 'fortran_order': (True|False), "
+    rb"'shape': \(((0|[1-9]\d*),( (0|[1-9]\d*))?)?\), \} *\n"
+)
+"""What `np.save` writes: with any other header NumPy would first try to mend it, by Python's own
+tokenizer, as one of long ago."""
+_LARGEST = 1e6
+_SMALLEST = 1e-3
+
+
+def load_arrays(folder: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """All arrays of a bundle by part and name, memory-mapped; raises ValueError or OSError."""
+    parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for name in ARRAYS:
+        part, field = name.split(".")
+        parts.setdefault(part, {})[field] = _load(folder, name)
+    return parts
+
+
+def check_arrays(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
+    """Raise ValueError for arrays that do not fit each other, or that kernels could not trust."""
+    _check_shapes(parts, labels)
+    _check_numbers(parts)
+
+
+def _load(folder: Path, name: str) -> npt.NDArray[Any]:
+    path = folder / f"{name}.npy"
+    with path.open("rb") as file:
+        begin = file.read(len(_MAGIC) + 2)
+        header = file.read(int.from_bytes(begin[len(_MAGIC) :], "little"))
+    if not (begin.startswith(_MAGIC) and _HEADER.fullmatch(header)):
+        raise ValueError(f"{name} does not begin as an array of this format does")
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    kind, dimensions = ARRAYS[name]
+    right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
+    if not right or array.ndim != dimensions:
+        raise ValueError(f"{name} has type {array.dtype} and {array.ndim} dimensions")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name} does not lie row by row")
+    return array
+
+
+def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
+    """The kernels trust these: an index out of range would read foreign memory."""
+    linear, namesakes, reranker = parts["linear"], parts["namesakes"], parts["reranker"]
+    features = len(parts["features"]["keys"])
+    indptr, sparse = linear["sparse_indptr"], linear["sparse"]
+    implied, ancestors = parts["implications"]["indptr"], parts["implications"]["ancestors"]
+    agreements = {
+        "features.weights": len(parts["features"]["weights"]) == features,
+        "features.shares": len(parts["features"]["shares"]) == GROUPS,
+        "linear.bias": len(linear["bias"]) == labels,
+        "linear.scales": len(linear["scales"]) == features,
+        "linear.dense": linear["dense"].shape[1] == padded(labels)
+        and len(linear["dense"]) <= features,
+        "linear.sparse_indptr": _offsets_fit(indptr, features - len(linear["dense"]), sparse),
+        "linear.sparse": _within(sparse, labels * 256),
+        "implications.indptr": _offsets_fit(implied, labels, ancestors),
+        "implications.ancestors": _within(ancestors, labels)
+        and _offsets_fit(implied, labels, ancestors)
+        and _without_circles(implied, ancestors),
+        "namesakes.counts": len(namesakes["counts"]) == len(namesakes["keys"]),
+        "namesakes.indptr": _offsets_fit(
+            namesakes["indptr"], len(namesakes["keys"]), namesakes["ids"]
+        ),
+        "namesakes.ids": _within(namesakes["ids"], labels),
+        "namesakes.shares": len(namesakes["shares"]) == len(namesakes["ids"]),
+        "reranker.rate": len(reranker["rate"]) == labels,
+        "reranker.company": reranker["company"].shape == (labels, labels),
+        "reranker.knots": reranker["knots"].shape[0] == 2 and reranker["knots"].shape[1] > 0,
+        "decisions.thresholds": parts["decisions"]["thresholds"].shape[1] == labels,
+    }
+    for name, agrees in agreements.items():
+        if not agrees:
+            raise ValueError(f"{name} does not fit the other arrays")
+
+
+def _check_numbers(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """So that no sum of them is infinite, or not a number, which has no place in any order."""
+    for name in _FINITE:
+        room, field = name.split(".")
+        if not (np.abs(parts[room][field]) <= _LARGEST).all():
+            raise ValueError(f"{name} holds numbers that are not finite, or too large")
+    if np.isnan(parts["decisions"]["thresholds"]).any():
+        raise ValueError("decisions.thresholds holds what is not a number")
+    if (parts["reranker"]["rate"] < 0).any():
+        raise ValueError("reranker.rate holds negative shares")
+    for name in ("weights", "shares"):
+        if (parts["features"][name] < _SMALLEST).any():
+            raise ValueError(f"features.{name} holds numbers that rows cannot be scaled by")
+
+
+def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:
+    return (
+        len(offsets) == rows + 1 > 0
+        and offsets[0] == 0
+        and offsets[-1] == len(content)
+        and bool((offsets[1:] >= offsets[:-1]).all())
+    )
+
+
+def _within(ids: npt.NDArray[Any], count: int) -> bool:
+    return len(ids) == 0 or (ids.min() >= 0 and ids.max() < count)
+
+
+def _without_circles(offsets: npt.NDArray[Any], ancestors: npt.NDArray[Any]) -> bool:
+    counts = np.diff(offsets)
+    return bool((np.repeat(counts, counts) > counts[ancestors]).all())

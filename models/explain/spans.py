@@ -1,0 +1,176 @@
+"""Which parts of its input the features of an entity come from.
+
+`models.features.tokens` is the only tokenizer: an entity is cut into words, pairs of neighbouring
+words and whole values, each cut becomes an entity of its own, and its features are asked for like
+those of any other. So a cut need not be exact; what no smaller cut explains belongs to the whole
+value.
+"""
+
+import functools
+import itertools
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from labelwright.entities.schema import NUMERIC, Column, Kind
+from labelwright.entities.tables import Entities
+from labelwright.entities.text import normalise_one
+from labelwright.models.features.space import FeatureSpace
+from labelwright.models.features.tokens import (
+    IDEOGRAPH,
+    LETTER,
+    SEPARATOR,
+    SILENT,
+    SYMBOL,
+    character_classes,
+)
+
+WORDS_LIMIT = 250
+"""Words of one value that are told apart; what comes after them belongs to the whole value."""
+
+_CONTINUES = -1  # joins the character before it, as an accent does
+_WORD, _PAIR, _APART, _VALUE = range(4)
+
+Classifier = Callable[[str], int]
+
+
+class Span(NamedTuple):
+    """Characters `start` to `end` (in code points) of the text that a column holds."""
+
+    column: Column
+    text: str
+    start: int
+    end: int
+
+
+class Origins(NamedTuple):
+    """Where the k features of an entity come from.
+
+    Of feature `features[i]` (a position below k) the share `shares[i]` comes from
+    `spans[places[i]]`; the shares of a feature sum to 1.
+    """
+
+    spans: list[Span]
+    places: npt.NDArray[np.int64]
+    features: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.float64]
+
+
+def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]) -> Origins:
+    """Find where the `features` (int32[k], distinct) of one entity come from.
+
+    A feature belongs to the words and symbols that have it, else to the neighbours, else to the two
+    words that only symbols part, else to the whole value; where there are several, they share it
+    equally.
+    """
+    cuts = list(_cuts(entity)) if len(features) else []
+    if not cuts:
+        return Origins([], np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    found = space.transform(_as_entities(cuts, entity))
+    order = np.argsort(features)
+    at = np.searchsorted(features, found.indices, sorter=order)
+    at = order[np.minimum(at, len(order) - 1)]
+    known = features[at] == found.indices
+    places = np.repeat(np.arange(len(cuts)), np.diff(found.indptr))[known]
+    at = at[known]
+    extents = np.array([extent for _, extent in cuts], np.int8)
+    smallest = np.full(len(features), _VALUE, np.int8)
+    np.minimum.at(smallest, at, extents[places])
+    kept = extents[places] == smallest[at]
+    places, at = places[kept], at[kept]
+    shares = 1 / np.bincount(at, minlength=len(features))[at]
+    return Origins([span for span, _ in cuts], places, at, shares)
+
+
+def cut_points(text: str, kind: Kind) -> list[tuple[int, int]]:
+    """Where the words of a value begin and end, at most WORDS_LIMIT of them.
+
+    Values of categories and tags are cut at semicolons; addresses, numbers of telephones and other
+    numbers are not cut at all.
+    """
+    if kind not in _CLASSIFIERS:
+        return []
+    found: list[tuple[int, int]] = []
+    open_kind = SEPARATOR
+    for at, character in enumerate(text):
+        kind_of = _CLASSIFIERS[kind](character)
+        joins = kind_of == _CONTINUES or (kind_of == LETTER == open_kind)
+        if kind_of == SEPARATOR:
+            open_kind = SEPARATOR
+        elif kind_of == SILENT:
+            continue
+        elif joins and open_kind != SEPARATOR:
+            found[-1] = (found[-1][0], at + 1)
+        elif len(found) == WORDS_LIMIT:
+            break
+        else:
+            found.append((at, at + 1))
+            open_kind = kind_of if kind_of in (IDEOGRAPH, SYMBOL) else LETTER
+    return found
+
+
+def _cuts(entity: Entities) -> Iterator[tuple[Span, int]]:
+    """The spans of one entity, with their extents."""
+    for column in entity.schema.columns:
+        array = None if column.kind is Kind.POINT else entity.column(column.name)
+        value = None if array is None else array[0].as_py()
+        if value is None or value == "":
+            continue
+        text = repr(value) if column.kind in NUMERIC else value
+        yield Span(column, text, 0, len(text)), _VALUE
+        words = cut_points(text, column.kind)
+        for start, end in words:
+            yield Span(column, text[start:end], start, end), _WORD
+        if column.kind is Kind.TEXT:
+            for (start, _), (_, end) in itertools.pairwise(words):
+                yield Span(column, text[start:end], start, end), _PAIR
+            spelt = [cut for cut in words if _letter_class(text[cut[0]]) != SYMBOL]
+            for (start, _), (_, end) in itertools.pairwise(spelt):
+                yield Span(column, text[start:end], start, end), _APART
+
+
+def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:
+    """One entity for each cut, of which nothing is known but the cut."""
+    table = Entities.empty(entity.schema, len(cuts)).table
+    for column in dict.fromkeys(span.column for span, _ in cuts):
+        values = [span.text if span.column is column else None for span, _ in cuts]
+        array = pa.array(values, pa.string())
+        number = column.kind in NUMERIC
+        table = table.append_column(column.name, array.cast(pa.float64()) if number else array)
+    return Entities(entity.schema, table)
+
+
+@functools.lru_cache(1 << 16)
+def _letter_class(character: str) -> int:
+    """The class of the tokens' alphabet that what a character is normalised to belongs to."""
+    form = normalise_one(character)
+    if unicodedata.combining(form[0]):
+        return _CONTINUES
+    classes = character_classes()
+    kinds = {int(classes[ord(c)]) if ord(c) < classes.size else SEPARATOR for c in form}
+    return kinds.pop() if len(kinds) == 1 else LETTER
+
+
+@functools.lru_cache(1 << 16)
+def _space_class(character: str) -> int:
+    return SEPARATOR if all(ord(c) <= 32 for c in normalise_one(character)) else LETTER
+
+
+@functools.lru_cache(1 << 16)
+def _semicolon_class(character: str) -> int:
+    """Spaces between values neither open one nor end one."""
+    if normalise_one(character) == ";":
+        return SEPARATOR
+    return SILENT if _space_class(character) == SEPARATOR else LETTER
+
+
+_CLASSIFIERS: dict[Kind, Classifier] = {
+    Kind.TEXT: _letter_class,
+    Kind.WORDS: _space_class,
+    Kind.CATEGORY: _semicolon_class,
+    Kind.TAGS: _semicolon_class,
+}

@@ -1,0 +1,1 @@
+"""Features: sparse rows of hashed tokens."""

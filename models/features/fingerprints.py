@@ -1,0 +1,80 @@
+"""Fingerprints of entities: equal for rows of the same id of which the same is known."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from labelwright.entities.arrays import buffers
+from labelwright.entities.tables import Entities
+from labelwright.models.features.space import seed_of
+from labelwright.models.features.tokens import Bytes, Hashes
+from labelwright.models.kernels.jit import compiled
+
+MADE_ID = "content-"
+"""What ids begin with that were made of an entity's content."""
+
+
+def fingerprints(entities: Entities) -> Hashes:
+    """A 64-bit hash of each entity's id and fields; a field that is not given is as if absent."""
+    return _fingerprints(entities, ("id", *entities.schema.fields))
+
+
+def content_fingerprints(entities: Entities) -> Hashes:
+    """The same of the fields alone, whatever the id."""
+    return _fingerprints(entities, entities.schema.fields)
+
+
+def made_ids(entities: Entities) -> pa.StringArray:
+    """Ids for entities that came without one: made of what is known of each."""
+    found = content_fingerprints(entities).tolist()
+    return pa.array([f"{MADE_ID}{each:016x}" for each in found], pa.string())
+
+
+def _fingerprints(entities: Entities, names: Sequence[str]) -> Hashes:
+    found = np.zeros(len(entities), np.uint64)
+    for name in names:
+        array = entities.column(name)
+        if array is None or array.null_count == len(array):
+            continue
+        if pa.types.is_floating(array.type):
+            _add_numbers(array.to_numpy(zero_copy_only=False), seed_of(name), found)
+        else:
+            _add_texts(*buffers(array), seed_of(name), found)
+    return found
+
+
+@compiled
+def _mixed(state: np.uint64, word: np.uint64) -> np.uint64:
+    """A step of a hash in which each bit of both sways all: the finish of SplitMix64."""
+    state = (state ^ word) + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@compiled
+def _add_numbers(numbers: npt.NDArray[np.float64], seed: np.uint64, found: Hashes) -> None:
+    bits = numbers.view(np.uint64)
+    for row in range(found.size):
+        if not np.isnan(numbers[row]):
+            found[row] = _mixed(_mixed(found[row], seed), bits[row])
+
+
+@compiled
+def _add_texts(
+    offsets: npt.NDArray[np.int64], letters: Bytes, seed: np.uint64, found: Hashes
+) -> None:
+    for row in range(found.size):
+        start, end = offsets[row], offsets[row + 1]
+        if start == end:
+            continue
+        state = _mixed(found[row], seed)
+        word = np.uint64(end - start)
+        for i in range(start, end):
+            if (i - start) % 8 == 0:
+                state = _mixed(state, word)
+                word = np.uint64(0)
+            word = (word << np.uint64(8)) | np.uint64(letters[i])
+        found[row] = _mixed(state, word)

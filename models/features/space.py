@@ -1,0 +1,225 @@
+"""From entities to sparse feature rows.
+
+A feature is a token (`models.features.tokens`) that occurred often enough in training. Its value
+in a row is its inverse document frequency (the tf-idf of Salton & Buckley 1988 with binary term
+frequency), scaled so that each group of tokens has a fixed share in the length of the row, and
+rows have unit length: the many runs of letters in a name do not drown its few words.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from labelwright.entities.arrays import buffers
+from labelwright.entities.schema import NUMERIC, Column, EntitySchema, Kind
+from labelwright.entities.tables import Entities
+from labelwright.entities.text import normalise
+from labelwright.models.features import tokens
+from labelwright.models.features.tokens import Scratch, TokenSource, group_of, row_tokens
+from labelwright.models.kernels.hash_table import LookupTable, fetch_hashes, find, lookup_table
+from labelwright.models.kernels.jit import compiled
+
+_TOKEN_KINDS = {
+    Kind.TEXT: tokens.TEXT,
+    Kind.WORDS: tokens.WORDS,
+    Kind.CATEGORY: tokens.VALUES,
+    Kind.TAGS: tokens.TAGS,
+    Kind.WEB: tokens.WEB,
+    Kind.PHONE: tokens.PHONE,
+}
+
+
+class FeatureRows(NamedTuple):
+    """A sparse matrix by rows: row r has `values[indptr[r]:indptr[r + 1]]` at `indices[...]`.
+
+    `names` (uint64[rows]) is a hash of what each entity is called, whatever the spacing; 0 where
+    that is nothing.
+    """
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+    names: npt.NDArray[np.uint64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "FeatureRows":
+        """The given rows, in the given order."""
+        lengths = np.diff(self.indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+        at = within + np.repeat(self.indptr[rows], lengths)
+        return FeatureRows(indptr, self.indices[at], self.values[at], self.names[rows])
+
+
+def filled(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
+    """The rows of one part after another, written into arrays that have the size for it."""
+    row, at = 0, 0
+    for part in parts:
+        count, size = len(part.names), len(part.indices)
+        rows.indptr[row + 1 : row + count + 1] = at + part.indptr[1:]
+        rows.names[row : row + count] = part.names
+        rows.indices[at : at + size] = part.indices
+        rows.values[at : at + size] = part.values
+        row, at = row + count, at + size
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSpace:
+    """The features a model knows, most frequent first.
+
+    `keys` (uint64) are their tokens and `weights` (float32) their inverse document frequencies;
+    `shares` (float32) the length of each group of tokens in a row before the row is scaled;
+    `edges` (float64, one row for each number column) are the bounds of the bins of numbers.
+    """
+
+    schema: EntitySchema
+    keys: npt.NDArray[np.uint64]
+    weights: npt.NDArray[np.float32]
+    shares: npt.NDArray[np.float32]
+    edges: npt.NDArray[np.float64]
+
+    @functools.cached_property
+    def table(self) -> LookupTable:
+        """Finds the feature that a token is."""
+        return lookup_table(self.keys)
+
+    def transform(self, entities: Entities) -> FeatureRows:
+        """The feature rows of some entities; features never seen in training are left out."""
+        source = token_source(entities, self.edges)
+        at_most = _tokens_at_most(source)
+        indices = np.empty(at_most, np.int32)
+        values = np.empty(at_most, np.float32)
+        names = np.empty(len(entities), np.uint64)
+        indptr = np.zeros(len(entities) + 1, np.int64)
+        scratch = tokens.scratch(source)
+        rows = FeatureRows(indptr, indices, values, names)
+        used = _transform(source, scratch, self.table, self.weights, self.shares, rows)
+        return FeatureRows(indptr, indices[:used], values[:used], names)
+
+
+def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSource:
+    """Lay out entities for the kernels. `edges` are those of `FeatureSpace`."""
+    kinds: list[int] = []
+    seeds, starts, data = [], [], []
+    base, identity = 0, -1
+    for column in entities.schema.columns:
+        array = None if column.kind in NUMERIC else entities.column(column.name)
+        if array is None or array.null_count == len(array):
+            continue
+        offsets, letters = _letters(array)
+        if column.name == entities.schema.identity:
+            identity = len(kinds)
+        kinds.append(_token_kind(column))
+        seeds.append(seed_of(column.name))
+        starts.append(offsets + base)
+        data.append(letters)
+        base += letters.size
+    n = len(entities)
+    laid_out = np.array(starts, np.int64).reshape(len(starts), n + 1)
+    longest = int(np.diff(laid_out, axis=1).max(initial=0))
+    return TokenSource(
+        np.array(kinds, np.int8),
+        np.array(seeds, np.uint64),
+        laid_out,
+        np.concatenate(data) if data else np.zeros(0, np.uint8),
+        _made_tokens(entities, edges),
+        tokens.character_classes(),
+        identity,
+        longest,
+    )
+
+
+def number_columns(schema: EntitySchema) -> list[Column]:
+    """The columns that have bin edges, in order."""
+    return [column for column in schema.columns if column.kind is Kind.NUMBER]
+
+
+def _token_kind(column: Column) -> int:
+    if column.kind is Kind.TEXT and column.grams:
+        return tokens.NAME
+    return _TOKEN_KINDS[column.kind]
+
+
+@functools.cache
+def seed_of(name: str) -> np.uint64:
+    """What tells the hashes of one column from those of another."""
+    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
+
+
+def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
+    """Offsets and bytes of a string column, normalised but for ASCII; a null is an empty value."""
+    offsets, letters = buffers(array)
+    return (offsets, letters) if letters.tobytes().isascii() else buffers(normalise(array))
+
+
+def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.Hashes:
+    """Tokens made of numbers: the bin that each number lies in."""
+    made: list[tokens.Hashes] = []
+    for column, bounds in zip(number_columns(entities.schema), edges, strict=True):
+        array = entities.column(column.name)
+        if array is not None:
+            number = array.to_numpy(zero_copy_only=False)
+            bins = np.searchsorted(bounds, number).astype(np.uint64)
+            made.append(np.where(np.isnan(number), 0, _scramble(seed_of(column.name), bins)))
+    return np.stack(made, axis=1) if made else np.zeros((len(entities), 0), np.uint64)
+
+
+def _scramble(seed: np.uint64, value: Any) -> Any:
+    """A hash like that of `tokens.mix`, for whole arrays."""
+    with np.errstate(over="ignore"):
+        state = (seed ^ value) * np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+        return state ^ (state >> np.uint64(32))
+
+
+def _tokens_at_most(source: TokenSource) -> int:
+    """An upper bound on the tokens of all rows; see `tokens.tokens_at_most`."""
+    values = source.kinds.size * len(source.made)
+    return 5 * source.data.size + tokens.tokens_at_most(0) * values + source.made.size
+
+
+@compiled
+def _transform(
+    source: TokenSource,
+    scratch: Scratch,
+    table: LookupTable,
+    weights: npt.NDArray[np.float32],
+    shares: npt.NDArray[np.float32],
+    rows: FeatureRows,
+) -> int:
+    """Write the rows; returns how many indices and values they take."""
+    indptr, indices, values, names = rows
+    squares, factors = np.empty((2, shares.size), np.float32)
+    at = 0
+    for row in range(source.made.shape[0]):
+        n = row_tokens(row, source, scratch)
+        names[row] = scratch.name[0]
+        first = at
+        squares[:] = 0
+        fetch_hashes(table, scratch.tokens[:n])
+        for i in range(n):
+            token = scratch.tokens[i]
+            feature = find(table, token)
+            if feature >= 0:
+                weight = weights[feature]
+                scratch.tokens[at - first] = token
+                indices[at] = feature
+                values[at] = weight
+                squares[group_of(token)] += weight * weight
+                at += 1
+        length = np.float32(0)
+        for group in range(shares.size):
+            if squares[group] > 0:
+                length += shares[group] * shares[group]
+        for group in range(shares.size):
+            factors[group] = shares[group] / np.sqrt(squares[group] * length)
+        for i in range(first, at):
+            values[i] *= factors[group_of(scratch.tokens[i - first])]
+        indptr[row + 1] = at
+    return at

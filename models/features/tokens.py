@@ -1,0 +1,453 @@
+"""From characters to tokens: the compiled half of feature extraction.
+
+A token is a 64-bit hash of (column, kind of token, characters). Functions named after tokens write
+them to `out` from position `at` on and return the new end; `points` is one value as code points.
+"""
+
+import functools
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.models.kernels.hash_table import slot_of, table_size
+from labelwright.models.kernels.jit import compiled
+
+TEXT, NAME, WORDS, VALUES, TAGS, WEB, PHONE = range(7)
+"""How a column's text is read; `models.features.space` maps the kinds of a schema to these."""
+
+GROUPS = 3
+LETTERS, SPEECH, CONTEXT = range(GROUPS)
+"""Groups of tokens: letters and words of what an entity is called or says; all other columns."""
+
+SEPARATOR, SILENT, LETTER, IDEOGRAPH, SYMBOL = range(5)
+"""Classes of characters; `character_classes` says which has which."""
+
+_WORD, _PAIR, _GRAM, _VALUE, _PREFIX = (np.uint64(code) for code in range(1, 6))
+_EDGE = 32
+_SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
+_PHONE_PREFIXES = (2, 4, 5, 6, 7, 8)
+_CLASSIFIED = 0x32000  # the planes in which Unicode has letters
+_SEMICOLON, _SLASH, _DOT, _COLON, _EQUALS = 0x3B, 0x2F, 0x2E, 0x3A, 0x3D
+_A, _Z = ord("A"), ord("Z")
+_AFTER_DOMAIN = (_SLASH, _COLON, ord("?"), ord("#"))
+
+Hashes = npt.NDArray[np.uint64]
+CodePoints = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
+
+
+class TokenSource(NamedTuple):
+    """Entities laid out for the kernels.
+
+    Column c of row r is `data[starts[c, r]:starts[c, r + 1]]`, UTF-8 of at most `longest` bytes,
+    normalised but for the case of ASCII, read as `kinds[c]` says and hashed with `seeds[c]`. `made`
+    (rows x m) holds tokens made of numbers, 0 where there is none. What entities are called stands
+    in column `identity`, -1 if nowhere.
+    """
+
+    kinds: npt.NDArray[np.int8]
+    seeds: Hashes
+    starts: npt.NDArray[np.int64]
+    data: Bytes
+    made: Hashes
+    classes: Bytes
+    identity: int
+    longest: int
+
+
+class Scratch(NamedTuple):
+    """Working memory for the tokens of one row.
+
+    `tokens` is also where they are left, and `name` (of one element) a hash of what the entity is
+    called.
+    """
+
+    points: CodePoints
+    padded: CodePoints
+    tokens: Hashes
+    name: Hashes
+    slots: Hashes
+
+
+def scratch(source: TokenSource) -> Scratch:
+    """Working memory that is large enough for any row of `source`."""
+    columns, made = len(source.kinds), source.made.shape[1]
+    return Scratch(
+        np.empty(source.longest, np.int32),
+        np.empty(2 * source.longest + 2, np.int32),
+        np.empty(columns * tokens_at_most(source.longest) + made, np.uint64),
+        np.zeros(1, np.uint64),
+        np.empty(table_size(columns * tokens_at_most(source.longest) + made), np.uint64),
+    )
+
+
+def tokens_at_most(length: int) -> int:
+    """The largest number of tokens a value of `length` bytes can become, whatever its kind."""
+    grams = _LONGEST_GRAM - _SHORTEST_GRAM + 1
+    return (grams + 2) * (length + 2) + len(_PHONE_PREFIXES)
+
+
+@functools.cache
+def character_classes() -> Bytes:
+    """For each code point: separator, silent (joins what it stands between), letter, ideograph.
+
+    Ideographs are the letters of scripts written without spaces; each counts as a word. Letters
+    include digits and the marks that scripts such as Devanagari are written with. Symbols are all
+    marks that are seen, from the hash in C# to emoji, but for those that stand between values.
+    """
+    categories = map(unicodedata.category, map(chr, range(_CLASSIFIED)))
+    majors = np.frombuffer("".join([category[0] for category in categories]).encode(), np.uint8)
+    classes = np.full(_CLASSIFIED, SEPARATOR, np.uint8)
+    classes[np.isin(majors, list(b"LMN"))] = LETTER
+    classes[np.isin(majors, list(b"PS"))] = SYMBOL
+    classes[_SEMICOLON] = SEPARATOR
+    for first, last in (
+        (0x0E00, 0x0EFF),
+        (0x1000, 0x109F),
+        (0x1780, 0x17FF),
+        (0x3040, 0x30FF),
+        (0x3400, 0x9FFF),
+        (0xF900, 0xFAFF),
+        (0x20000, 0x31FFF),
+    ):
+        block = classes[first : last + 1]
+        block[block == LETTER] = IDEOGRAPH
+    joiners = (0x200C, 0x200D, 0xFE0E, 0xFE0F)
+    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, *joiners]] = SILENT
+    return classes
+
+
+@compiled
+def group_of(token: np.uint64) -> int:
+    """The group of a token that `row_tokens` gave."""
+    return int(token >> np.uint64(62))
+
+
+@compiled
+def mix(state: np.uint64, value: np.uint64) -> np.uint64:
+    """One step of a multiply-xorshift hash."""
+    state = (state ^ value) * np.uint64(0x9E3779B97F4A7C15)
+    return state ^ (state >> np.uint64(29))
+
+
+@compiled
+def decode(data: Bytes, start: int, end: int, points: CodePoints) -> int:
+    """Decode valid UTF-8 bytes [start, end) into `points`, ASCII in lower case; returns how many.
+
+    What is not ASCII has been normalised.
+    """
+    n = 0
+    i = start
+    while i < end:
+        lead = np.int32(data[i])
+        if lead < 0x80:
+            points[n] = lead + 32 if _A <= lead <= _Z else lead
+            i += 1
+        elif lead < 0xE0:
+            points[n] = ((lead & 0x1F) << 6) | (np.int32(data[i + 1]) & 0x3F)
+            i += 2
+        elif lead < 0xF0:
+            points[n] = (
+                ((lead & 0x0F) << 12)
+                | ((np.int32(data[i + 1]) & 0x3F) << 6)
+                | (np.int32(data[i + 2]) & 0x3F)
+            )
+            i += 3
+        else:
+            points[n] = (
+                ((lead & 0x07) << 18)
+                | ((np.int32(data[i + 1]) & 0x3F) << 12)
+                | ((np.int32(data[i + 2]) & 0x3F) << 6)
+                | (np.int32(data[i + 3]) & 0x3F)
+            )
+            i += 4
+        n += 1
+    return n
+
+
+@compiled
+def text_tokens(
+    points: CodePoints,
+    n: int,
+    classes: Bytes,
+    seed: np.uint64,
+    padded: CodePoints,
+    out: Hashes,
+    at: int,
+) -> tuple[int, int]:
+    """Words and pairs of neighbouring words; symbols, and pairs of a symbol and a word it touches.
+
+    In `padded`, of at least 2 * n + 2, it leaves the words with an edge mark around each for
+    `letter_tokens`; the second number returned is how many code points that are.
+    """
+    word_seed = mix(seed, _WORD)
+    pair_seed = mix(seed, _PAIR)
+    padded[0] = _EDGE
+    m = 1
+    word = word_seed
+    previous = np.uint64(0)
+    symbol = np.uint64(0)
+    length = 0
+    for i in range(n + 1):
+        kind = SEPARATOR
+        point = 0
+        if i < n:
+            point = points[i]
+            kind = classes[point] if point < classes.size else SEPARATOR
+        if kind == SILENT:
+            continue
+        if kind != LETTER and length > 0:
+            out[at] = word
+            at += 1
+            if previous != 0:
+                out[at] = mix(mix(pair_seed, previous), word)
+                at += 1
+            if symbol != 0:
+                out[at] = mix(mix(pair_seed, symbol), word)
+                at += 1
+                symbol = np.uint64(0)
+            previous = word
+            word = word_seed
+            padded[m] = _EDGE
+            m += 1
+        if kind == SYMBOL:
+            mark = mix(word_seed, np.uint64(point))
+            out[at] = mark
+            at += 1
+            if length > 0:
+                out[at] = mix(mix(pair_seed, previous), mark)
+                at += 1
+            symbol = mark
+        elif kind != LETTER:
+            symbol = np.uint64(0)
+        if kind != LETTER:
+            length = 0
+        if kind == LETTER:
+            word = mix(word, np.uint64(point))
+            length += 1
+            padded[m] = point
+            m += 1
+        elif kind == IDEOGRAPH:
+            single = mix(word_seed, np.uint64(point))
+            out[at] = single
+            at += 1
+            if previous != 0:
+                out[at] = mix(mix(pair_seed, previous), single)
+                at += 1
+            previous = single
+    return at, m
+
+
+@compiled
+def letter_tokens(padded: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
+    """Runs of 3 to 5 letters within a word, where the edges of the word count as letters."""
+    gram_seed = mix(seed, _GRAM)
+    for i in range(n - _SHORTEST_GRAM + 1):
+        gram = gram_seed
+        for j in range(i, min(i + _LONGEST_GRAM, n)):
+            gram = mix(gram, np.uint64(padded[j]))
+            if j - i + 1 >= _SHORTEST_GRAM:
+                out[at] = gram
+                at += 1
+            if j > i and padded[j] == _EDGE:
+                break
+    return at
+
+
+@compiled
+def word_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
+    """Tokens that were made elsewhere, split on white space."""
+    word_seed = mix(seed, _WORD)
+    word = word_seed
+    length = 0
+    for i in range(n + 1):
+        if i == n or points[i] <= 32:
+            if length > 0:
+                out[at] = word
+                at += 1
+            word = word_seed
+            length = 0
+        else:
+            word = mix(word, np.uint64(points[i]))
+            length += 1
+    return at
+
+
+@compiled
+def value_tokens(
+    points: CodePoints, n: int, seed: np.uint64, keys: bool, out: Hashes, at: int
+) -> int:
+    """Whole values separated by semicolons; with `keys` also what stands before an equals sign."""
+    value_seed = mix(seed, _VALUE)
+    value = value_seed
+    length = 0
+    spaces = 0
+    for i in range(n + 1):
+        if i == n or points[i] == _SEMICOLON:
+            if length > 0:
+                out[at] = value
+                at += 1
+            value = value_seed
+            length = 0
+            spaces = 0
+        elif points[i] <= 32:
+            spaces += 1
+        else:
+            if keys and points[i] == _EQUALS:
+                out[at] = mix(value, _PREFIX)
+                at += 1
+            if length > 0 and spaces > 0:
+                value = mix(value, np.uint64(32))
+            spaces = 0
+            value = mix(value, np.uint64(points[i]))
+            length += 1
+    return at
+
+
+@compiled
+def phone_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
+    """Prefixes of the digits (country, area, exchange) and the whole number, for each number."""
+    prefix_seed = mix(seed, _PREFIX)
+    value_seed = mix(seed, _VALUE)
+    digits = 0
+    number = prefix_seed
+    for i in range(n + 1):
+        if i == n or points[i] == _SEMICOLON:
+            if digits > 0:
+                out[at] = mix(value_seed, number)
+                at += 1
+            digits = 0
+            number = prefix_seed
+        elif 48 <= points[i] <= 57:
+            number = mix(number, np.uint64(points[i]))
+            digits += 1
+            for prefix in _PHONE_PREFIXES:
+                if digits == prefix:
+                    out[at] = number
+                    at += 1
+    return at
+
+
+@compiled
+def web_tokens(
+    points: CodePoints,
+    n: int,
+    classes: Bytes,
+    seed: np.uint64,
+    padded: CodePoints,
+    out: Hashes,
+    at: int,
+) -> int:
+    """The domain whole, its last part, and the letters of what stands before that, per address."""
+    value_seed = mix(seed, _VALUE)
+    prefix_seed = mix(seed, _PREFIX)
+    start = 0
+    for i in range(n + 1):
+        if i < n and points[i] != _SEMICOLON:
+            continue
+        first = start
+        while first < i and points[first] <= 32:
+            first += 1
+        for j in range(first, i - 2):
+            if points[j] == _COLON and points[j + 1] == _SLASH and points[j + 2] == _SLASH:
+                first = j + 3
+                break
+        if i - first > 4 and (
+            points[first] == 119
+            and points[first + 1] == 119
+            and points[first + 2] == 119
+            and points[first + 3] == _DOT
+        ):
+            first += 4
+        last = first
+        dot = -1
+        while last < i and points[last] > 32 and points[last] not in _AFTER_DOMAIN:
+            if points[last] == _DOT:
+                dot = last
+            last += 1
+        if last > first:
+            domain = value_seed
+            for j in range(first, last):
+                domain = mix(domain, np.uint64(points[j]))
+            out[at] = domain
+            at += 1
+            if dot > first:
+                suffix = prefix_seed
+                for j in range(dot, last):
+                    suffix = mix(suffix, np.uint64(points[j]))
+                out[at] = suffix
+                at += 1
+                last = dot
+            at, m = text_tokens(points[first:last], last - first, classes, seed, padded, out, at)
+            at = letter_tokens(padded, m, seed, out, at)
+        start = i + 1
+    return at
+
+
+@compiled
+def _assign(out: Hashes, first: int, end: int, group: int) -> None:
+    """Let the two highest bits of some tokens tell their group."""
+    for i in range(first, end):
+        out[i] = (out[i] >> np.uint64(2)) | (np.uint64(group) << np.uint64(62))
+
+
+@compiled
+def _distinct(out: Hashes, n: int, slots: Hashes) -> int:
+    """Keep each of n tokens once, in their order; returns how many."""
+    size = table_size(n)
+    slots[:size] = 0
+    kept = 0
+    for i in range(n):
+        slot = slot_of(slots, size, out[i])
+        if slots[slot] == 0:
+            slots[slot] = out[i]
+            out[kept] = out[i]
+            kept += 1
+    return kept
+
+
+@compiled
+def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
+    """All distinct tokens of one row in `scratch.tokens`; returns how many.
+
+    What is called the same has the same words and the same pairs of them, so their sum is a hash of
+    the name.
+    """
+    points, padded, out, name, _ = scratch
+    name[0] = 0
+    at = 0
+    for c in range(source.kinds.size):
+        start, end = source.starts[c, row], source.starts[c, row + 1]
+        if start == end:
+            continue
+        n = decode(source.data, start, end, points)
+        kind, seed = source.kinds[c], source.seeds[c]
+        first = at
+        group = SPEECH if kind in (NAME, WORDS) else CONTEXT
+        m = 0
+        if kind in (TEXT, NAME):
+            at, m = text_tokens(points, n, source.classes, seed, padded, out, at)
+        elif kind == WORDS:
+            at = word_tokens(points, n, seed, out, at)
+        elif kind in (VALUES, TAGS):
+            at = value_tokens(points, n, seed, kind == TAGS, out, at)
+        elif kind == WEB:
+            at = web_tokens(points, n, source.classes, seed, padded, out, at)
+        elif kind == PHONE:
+            at = phone_tokens(points, n, seed, out, at)
+        if c == source.identity:
+            name[0] = out[first:at].sum()
+        if kind == NAME:
+            _assign(out, first, at, SPEECH)
+            first, group = at, LETTERS
+            at = letter_tokens(padded, m, seed, out, at)
+        _assign(out, first, at, group)
+    first = at
+    for c in range(source.made.shape[1]):
+        if source.made[row, c] != 0:
+            out[at] = source.made[row, c]
+            at += 1
+    _assign(out, first, at, CONTEXT)
+    return _distinct(out, at, scratch.slots)

@@ -1,0 +1,1 @@
+"""Building blocks of compiled kernels: the JIT decorator, SIMD instructions, the hash table."""

@@ -1,0 +1,79 @@
+"""Looking up the position of a 64-bit hash: open addressing with linear probing."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.models.kernels.jit import compiled
+from labelwright.models.kernels.simd import fetch
+
+
+class LookupTable(NamedTuple):
+    """Hashes where they lie, and slots that say which of them belongs there.
+
+    A slot holds 1 + the position of a hash, 0 where it is free. The number of slots is a power of
+    two, at least twice the number of hashes; the hashes are not copied, so that processes share
+    them.
+    """
+
+    keys: npt.NDArray[np.uint64]
+    slots: npt.NDArray[np.int32]
+
+
+def lookup_table(keys: npt.NDArray[np.uint64]) -> LookupTable:
+    """A table of distinct hashes, none of which is 0."""
+    table = LookupTable(np.asarray(keys), np.zeros(table_size(len(keys)), np.int32))
+    _fill(table)
+    return table
+
+
+@compiled
+def table_size(hashes: int) -> int:
+    """How many slots a table of some hashes has: a power of two, at least half of it free."""
+    size = 64
+    while size < 2 * hashes:
+        size *= 2
+    return size
+
+
+@compiled
+def slot_of(slots: npt.NDArray[np.uint64], size: int, key: np.uint64) -> int:
+    """Where a hash is among the first `size` slots, or else the free slot where it belongs."""
+    mask = np.uint64(size - 1)
+    slot = key & mask
+    while slots[slot] != 0 and slots[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@compiled
+def _place(table: LookupTable, key: np.uint64) -> int:
+    """The slot of a hash, or else the free slot where it belongs."""
+    mask = np.uint64(table.slots.size - 1)
+    slot = key & mask
+    while table.slots[slot] != 0 and table.keys[table.slots[slot] - 1] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)
+
+
+@compiled
+def _fill(table: LookupTable) -> None:
+    for i in range(table.keys.size):
+        table.slots[_place(table, table.keys[i])] = i + 1
+
+
+@compiled
+def find(table: LookupTable, key: np.uint64) -> int:
+    """The position of a hash, -1 if it is not in the table or 0."""
+    return int(table.slots[_place(table, key)]) - 1
+
+
+@compiled
+def fetch_hashes(table: LookupTable, hashes: npt.NDArray[np.uint64]) -> None:
+    """Ask for what finding some hashes looks at, so that they wait for memory together."""
+    mask = np.uint64(table.slots.size - 1)
+    for key in hashes:
+        fetch(table.slots, np.intp(key & mask))
+    for key in hashes:
+        fetch(table.keys, max(table.slots[key & mask] - 1, 0))

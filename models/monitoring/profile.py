@@ -1,0 +1,143 @@
+"""What entities look like to a model: for each column, label and score, how many rows had what.
+
+Training counts the rows that the model is judged on, the service a sample of those it is asked
+about, and `models.monitoring.drift` compares the two. A profile is counts alone: no value of any
+row is in it.
+"""
+
+import dataclasses
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.entities.schema import NUMERIC, Column, Kind
+from labelwright.entities.tables import POINT_LIMITS, Entities
+from labelwright.models.decisions import Question
+from labelwright.models.features.space import FeatureSpace, number_columns
+from labelwright.models.labeler import CHUNK, Labeler
+from labelwright.models.monitoring.novelty import met
+
+BINS = 16
+"""Bins of every column and score. In bin 0 of a column are the rows that do not fill it."""
+UNSEEN = 1
+"""The bin of rows whose categories were never met in training."""
+MOSTLY_UNSEEN = 8
+"""The first bin of rows of which training has not met half of a column's tokens, or more."""
+_ROWS_LIMIT = 1 << 40
+SCORES = ("best probability", "labels asserted")
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """Counts of rows (int64, one after another); those of different rows add up.
+
+    First the bins of each of `columns` columns of the schema; then the bins of each of SCORES; then
+    for each label the rows that have it asserted. How a column that is filled falls into bins
+    depends on its kind: a category by a hash of its values, a number by the model's own bins, a
+    point by its longitude, any other by the share of its tokens that training has never met.
+    """
+
+    counts: Counts
+    columns: int
+
+    @classmethod
+    def empty(cls, labeler: Labeler) -> Self:
+        """The profile of no rows."""
+        columns = len(labeler.schema.columns)
+        return cls(np.zeros(profile_size(columns, len(labeler.labels)), np.int64), columns)
+
+    @classmethod
+    def from_counts(cls, labeler: Labeler, counts: npt.NDArray[Any]) -> Self:
+        """A profile of given counts; raises ValueError for what cannot be one of this model."""
+        empty = cls.empty(labeler)
+        if counts.dtype != empty.counts.dtype or counts.shape != empty.counts.shape:
+            raise ValueError("the profile does not fit the schema and the labels")
+        profile = cls(counts, empty.columns)
+        if not (0 <= counts.min() <= counts.max() <= _ROWS_LIMIT):
+            raise ValueError("the profile does not hold numbers of rows")
+        histograms = np.concatenate([profile.fields, profile.scores]).sum(axis=1)
+        if (histograms != profile.rows).any() or profile.labels.max() > profile.rows:
+            raise ValueError("the profile is not one of the same rows")
+        return profile
+
+    @classmethod
+    def of(cls, labeler: Labeler, entities: Entities) -> Self:
+        """The profile of all rows that are not rejected."""
+        profile = cls.empty(labeler)
+        rejected = np.fromiter(entities.rejected, np.int64, len(entities.rejected))
+        kept = np.delete(np.arange(len(entities)), rejected)
+        for start in range(0, len(kept), CHUNK):
+            _add(labeler, entities.take(kept[start : start + CHUNK]), profile)
+        return profile
+
+    @property
+    def fields(self) -> Counts:
+        """Rows by column and bin."""
+        return self.counts[: self.columns * BINS].reshape(self.columns, BINS)
+
+    @property
+    def scores(self) -> Counts:
+        """Rows by score and bin."""
+        first = self.columns * BINS
+        return self.counts[first : first + len(SCORES) * BINS].reshape(len(SCORES), BINS)
+
+    @property
+    def labels(self) -> Counts:
+        """Rows by label."""
+        return self.counts[(self.columns + len(SCORES)) * BINS :]
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return int(self.scores[0].sum())
+
+
+def profile_size(columns: int, labels: int) -> int:
+    """How many counts a profile has."""
+    return (columns + len(SCORES)) * BINS + labels
+
+
+def _add(labeler: Labeler, entities: Entities, profile: Profile) -> None:
+    for counts, column in zip(profile.fields, entities.schema.columns, strict=True):
+        counts += np.bincount(_bins(labeler.features, entities, column), minlength=BINS)
+    answers = labeler.label(entities, Question(top_k=1))
+    best = answers.probabilities[answers.indptr[:-1]]
+    asserted = np.add.reduceat(answers.asserted, answers.indptr[:-1], dtype=np.int64)
+    bins = (best * BINS).astype(np.int64), asserted
+    for counts, at in zip(profile.scores, bins, strict=True):
+        counts += np.bincount(np.minimum(at, BINS - 1), minlength=BINS)
+    ids = answers.ids[answers.asserted]
+    profile.labels[:] += np.bincount(ids, minlength=len(profile.labels))
+
+
+def _bins(space: FeatureSpace, entities: Entities, column: Column) -> Counts:
+    """The bin of each row in a column."""
+    array = entities.column(column.fields[-1])
+    if array is None:
+        return np.zeros(len(entities), np.int64)
+    if column.kind not in NUMERIC:
+        return _text_bins(space, entities, column)
+    numbers = array.to_numpy(zero_copy_only=False)
+    filled = ~np.isnan(numbers)
+    if column.kind is Kind.POINT:
+        limit = POINT_LIMITS[1]
+        shares = (numbers[filled] + limit) / (2 * limit)
+    else:
+        edges = space.edges[number_columns(space.schema).index(column)]
+        shares = np.searchsorted(edges, numbers[filled]) / (len(edges) + 1)
+    bins = np.zeros(len(entities), np.int64)
+    bins[filled] = 1 + np.minimum(shares * (BINS - 1), BINS - 2).astype(np.int64)
+    return bins
+
+
+def _text_bins(space: FeatureSpace, entities: Entities, column: Column) -> Counts:
+    found = met(space, entities, column)
+    if column.kind is Kind.CATEGORY:
+        values = UNSEEN + 1 + (found.digest % np.uint64(BINS - 2)).astype(np.int64)
+        bins = np.where(found.known == 0, UNSEEN, values)
+    else:
+        bins = 1 + found.unseen(of=BINS - 2)
+    return np.where(found.tokens == 0, 0, bins)

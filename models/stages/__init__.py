@@ -1,0 +1,1 @@
+"""The stages of scoring: linear stage, namesakes, reranker and implications."""

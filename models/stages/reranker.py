@@ -1,0 +1,236 @@
+"""The reranker: LightGBM over (entity, candidate label) pairs, and what it looks at."""
+
+import dataclasses
+import functools
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.kernels.jit import compiled
+from labelwright.models.stages.linear import LabelIds, Scores
+from labelwright.models.stages.namesakes import Recalled
+from labelwright.models.stages.trees import Forest, read_forest, whole_lanes
+
+# A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
+# What the trees are told of an entity's namesakes stands in `models.stages.namesakes`.
+PAIR_FEATURES = (
+    "score",
+    "rank",
+    "gap_to_best",
+    "gap_to_previous",
+    "best",
+    "second",
+    "support",
+    "strongest_support",
+    "lift",
+    "missing_company",
+    "brought_by_first",
+    "brings_first",
+    "specialisation",
+    "total",
+    "known_features",
+    "namesakes",
+    "namesakes_with_label",
+    "label",
+)
+_SMOOTH = np.float32(1e-3)
+_IMPLIES = np.float32(0.95)
+_NO_SCORE = np.float32(-3)
+"""What stands for the score of a label that is not there."""
+_NONE, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+
+(
+    _SCORE, _RANK, _GAP_TO_BEST, _GAP_TO_PREVIOUS, _BEST, _SECOND,
+    _SUPPORT, _STRONGEST, _LIFT, _MISSING, _BROUGHT, _BRINGS, _SPECIALISATION,
+    _TOTAL, _KNOWN, _NAMESAKES, _WITH_LABEL, LABEL_FEATURE,
+) = range(len(PAIR_FEATURES))  # fmt: skip
+
+Floats = npt.NDArray[np.float32]
+Pairs = npt.NDArray[np.float32]
+Knots = npt.NDArray[np.float64]
+
+
+class Relations(NamedTuple):
+    """What labels have to do with each other.
+
+    `log_rates` (float32[labels]) are logarithms of the share of training entities with each label;
+    `company` (uint8[labels, labels]) is 255 times the share of entities with the row's label that
+    also have the column's, `shares` (float32[256]) what its numbers mean, and `logs` (float32[256])
+    the logarithms of that. All logarithms are smoothed.
+    """
+
+    log_rates: Floats
+    company: npt.NDArray[np.uint8]
+    shares: Floats
+    logs: Floats
+
+    @classmethod
+    def of(cls, rate: Floats, company: npt.NDArray[np.uint8]) -> Self:
+        """What follows from the rates (float32[labels]) and the company of labels."""
+        shares = (np.arange(256) / 255).astype(np.float32)
+        return cls(np.log(rate + _SMOOTH), company, shares, np.log(shares + _SMOOTH))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reranker:
+    """Probabilities for candidates.
+
+    `rate` (float32[labels]) is the share of training entities with each label, `company` that of
+    `Relations`; `trees` is LightGBM's text; `knots` (float64, 2 x m) maps raw scores to calibrated
+    log-odds, piecewise linear.
+    """
+
+    rate: Floats
+    company: npt.NDArray[np.uint8]
+    knots: Knots
+    trees: str
+
+    @functools.cached_property
+    def relations(self) -> Relations:
+        """What pairs are described with."""
+        return Relations.of(self.rate, self.company)
+
+    @functools.cached_property
+    def forest(self) -> Forest:
+        """The trees, to be walked; raises ValueError for a text that holds no trees like ours."""
+        return read_forest(self.trees, len(PAIR_FEATURES), len(self.rate))
+
+    def lifts(self, scores: Scores, chosen: LabelIds, labels: LabelIds) -> npt.NDArray[np.float32]:
+        """What each candidate of one entity adds to the pair feature `lift` of some labels.
+
+        scores float32[labels of the model], chosen int32[candidates], labels int32[m] among them;
+        returns m x candidates, 0 where a label meets itself.
+        """
+        share = np.clip((scores[chosen] + 1) / 2, 0, 1)
+        brings = self.relations.logs[self.company[np.ix_(chosen, labels)].T]
+        lifts = share * (brings - self.relations.log_rates[labels, None])
+        return np.where(labels[:, None] == chosen, np.float32(0), lifts)
+
+
+def calibrated(raw: npt.NDArray[np.float64], knots: Knots) -> Floats:
+    """Probabilities of raw scores: log-odds by linear interpolation between the knots."""
+    probabilities = np.empty(len(raw), np.float32)
+    calibrate(raw, np.asarray(knots), probabilities)
+    return probabilities
+
+
+def pair_features(
+    rows: FeatureRows, scores: Scores, chosen: LabelIds, recalled: Recalled, relations: Relations
+) -> Pairs:
+    """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
+    out = np.empty((chosen.size, len(PAIR_FEATURES)), np.float32)
+    _describe_all(np.diff(rows.indptr), scores, chosen, recalled, relations, out)
+    return out
+
+
+@compiled
+def calibrate(raw: npt.NDArray[np.float64], knots: Knots, probabilities: Floats) -> None:
+    """The same for working memory: writes the probabilities."""
+    last = knots.shape[1] - 1
+    for i in range(raw.size):
+        above = 0
+        for knot in range(knots.shape[1]):  # without branches, faster than by halves
+            above += knots[0, knot] <= raw[i]
+        left, right = max(above - 1, 0), min(above, last)
+        log_odds = knots[1, left]
+        if left < right and above > 0:
+            share = (raw[i] - knots[0, left]) / (knots[0, right] - knots[0, left])
+            log_odds += share * (knots[1, right] - knots[1, left])
+        probabilities[i] = 1 / (1 + np.exp(-log_odds))
+
+
+@compiled
+def describe(
+    known: int,
+    scores: Scores,
+    chosen: LabelIds,
+    recalled: Recalled,
+    relations: Relations,
+    out: Floats,
+) -> None:
+    """The pairs of one entity, PAIR_FEATURES x `whole_lanes` of candidates.
+
+    `known` is how many features the entity has. What is written to idle lanes means nothing.
+    """
+    second = scores[chosen[1]] if chosen.size > 1 else _NO_SCORE
+    for i in range(chosen.size):
+        score = scores[chosen[i]]
+        out[_SCORE, i] = score
+        out[_RANK, i] = i
+        out[_GAP_TO_BEST, i] = scores[chosen[0]] - score
+        out[_GAP_TO_PREVIOUS, i] = scores[chosen[i - 1]] - score if i > 0 else np.float32(0)
+        out[_BEST, i] = scores[chosen[0]]
+        out[_SECOND, i] = second
+        out[_KNOWN, i] = known
+        out[_NAMESAKES, i] = recalled[i, 0]
+        out[_WITH_LABEL, i] = recalled[i, 1]
+        out[LABEL_FEATURE, i] = chosen[i]
+    _describe_company(scores, chosen, relations, out)
+
+
+@compiled
+def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, out: Floats) -> None:
+    """What candidates say of one another.
+
+    The inner loops run over whole lanes, in single precision and without branches, so that the
+    processor treats many at a time; ids without a sign are not looked at from the end of an array.
+    """
+    log_rates, company, meant, logs = relations
+    count, lanes = chosen.size, out.shape[1]
+    ids = np.empty(lanes, np.uint32)
+    shares, lacking = np.zeros(lanes, np.float32), np.zeros(lanes, np.float32)
+    brings, news = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
+    support, strongest, lift = out[_SUPPORT], out[_STRONGEST], out[_LIFT]
+    special = out[_SPECIALISATION]
+    total = _NONE
+    for i in range(lanes):
+        ids[i] = chosen[i] if i < count else chosen[0]
+        out[_SUPPORT, i] = out[_STRONGEST, i] = out[_LIFT, i] = _NONE
+        out[_SPECIALISATION, i] = _NO_SCORE
+    for i in range(count):
+        shares[i] = min(max((scores[ids[i]] + _ONE) * _HALF, _NONE), _ONE)
+        lacking[i] = _ONE - shares[i]
+        total += shares[i]
+    for j in range(count):
+        score, share = scores[ids[j]], shares[j]
+        for i in range(lanes):
+            shared = company[ids[j], ids[i]]
+            brings[i] = meant[shared]
+            news[i] = logs[shared]
+        brings[j] = news[j] = _NONE  # no label is company to itself
+        for i in range(lanes):
+            support[i] += share * brings[i]
+            lift[i] += share * news[i]
+        for i in range(lanes):
+            given = share * brings[i]
+            strongest[i] = given if given > strongest[i] else strongest[i]
+            above = score if brings[i] > _IMPLIES else _NO_SCORE
+            special[i] = above if above > special[i] else special[i]
+        missing = _NONE
+        for i in range(count):
+            missing += lacking[i] * brings[i]
+        out[_MISSING, j] = missing
+    for i in range(count):
+        other = ids[1] if i == 0 and count > 1 else ids[0]
+        out[_BROUGHT, i] = meant[company[other, ids[i]]]
+        out[_BRINGS, i] = meant[company[ids[i], other]]
+        out[_LIFT, i] -= (total - shares[i]) * log_rates[ids[i]]
+        out[_TOTAL, i] = total
+
+
+@compiled
+def _describe_all(
+    known: npt.NDArray[np.int64],
+    scores: Scores,
+    chosen: LabelIds,
+    recalled: Recalled,
+    relations: Relations,
+    out: Pairs,
+) -> None:
+    count = chosen.shape[1]
+    pairs = np.empty((out.shape[1], whole_lanes(count)), np.float32)
+    for row in range(chosen.shape[0]):
+        describe(known[row], scores[row], chosen[row], recalled[row], relations, pairs)
+        out[row * count : (row + 1) * count] = pairs[:, :count].T

@@ -1,0 +1,273 @@
+"""Trees that LightGBM has grown, walked for many pairs at once.
+
+A tree is not descended. Each of its nodes strikes out the leaves on its left wherever a pair would
+go right, and the first leaf that is left is the one the pair reaches (QuickScorer: Lucchese et al.,
+SIGIR 2015). So nothing depends on a branch, and a few instructions treat one node for LANES pairs.
+What nodes say of the label is known before any pair is: it is struck out once for each label.
+LightGBM's own prediction is the judge of it: the raw scores are the same to the last bit.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.models.kernels.jit import compiled
+from labelwright.models.kernels.simd import (
+    LANES,
+    LEAVES,
+    keep_leaves,
+    keep_leaves_nan_left,
+    sum_leaves,
+    turn,
+)
+
+_CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 12  # bits of LightGBM's decision_type
+_MISSING_NONE, _MISSING_NAN = 0, 8
+_EVERY_LEAF = 0xFFFF
+_ZERO = np.float32(1e-35)  # LightGBM takes smaller values for 0
+
+Floats = npt.NDArray[np.float32]
+Leaves = npt.NDArray[np.uint16]
+Number = TypeVar("Number", bound=np.generic)
+
+
+class Forest(NamedTuple):
+    """Trees over `features` features of (entity, label) pairs, of which the last is the label.
+
+    Node n belongs to tree `trees[n]` and strikes out all leaves but `right[n]` (one bit each) where
+    a feature exceeds `thresholds[n]`. The nodes of feature f lie between `bounds[0, f]` and
+    `bounds[0, f + 1]`, and those where what is not known does not exceed, in the second row of
+    `bounds`. `by_label` (uint16[labels, whole lanes of trees]) has the leaves that a label can
+    reach, `values` (float64[trees, LEAVES]) what they add.
+    """
+
+    features: int
+    bounds: npt.NDArray[np.int64]
+    trees: npt.NDArray[np.int32]
+    thresholds: Floats
+    right: Leaves
+    by_label: Leaves
+    values: npt.NDArray[np.float64]
+
+
+class Workspace(NamedTuple):
+    """Working memory for LANES pairs: labels, the leaves they can still reach, their sums."""
+
+    labels: npt.NDArray[np.int32]
+    reached: Leaves
+    sums: npt.NDArray[np.float64]
+
+
+class _Node(NamedTuple):
+    """A node of `Forest`, in the order in which they are walked."""
+
+    unknown_left: bool
+    feature: int
+    tree: int
+    threshold: np.float32
+    right: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """A tree as LightGBM's text has it; a child below 0 is leaf -child - 1."""
+
+    features: npt.NDArray[np.int64]
+    thresholds: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    bounds: npt.NDArray[np.int64]
+    categories: npt.NDArray[np.uint32]
+
+
+def read_forest(text: str, features: int, labels: int) -> Forest:
+    """Read trees from LightGBM's text; raises ValueError for any that could not be walked."""
+    trees = list(_read_trees(text, features))
+    by_label = np.full((labels, whole_lanes(len(trees))), _EVERY_LEAF, np.uint16)
+    values = np.zeros((len(trees), LEAVES))
+    nodes: list[_Node] = []
+    for number, tree in enumerate(trees):
+        order, right = _leaves(tree)
+        values[number, : len(order)] = tree.values[order]
+        for node, remaining in enumerate(right):
+            if tree.decisions[node] & _CATEGORICAL:
+                goes_right = ~_in_category(tree, node, labels)
+                by_label[goes_right, number] &= np.uint16(remaining)
+            else:
+                left = _unknown_goes_left(tree, node)
+                at_most = _at_most(tree.thresholds[node])
+                nodes.append(_Node(left, int(tree.features[node]), number, at_most, remaining))
+    nodes.sort()
+    groups = [node.unknown_left * features + node.feature for node in nodes]
+    starts = np.searchsorted(groups, np.arange(2 * features + 1))
+    return Forest(
+        features,
+        np.stack([starts[: features + 1], starts[features:]]),
+        np.array([node.tree for node in nodes], np.int32),
+        np.array([node.threshold for node in nodes], np.float32),
+        np.array([node.right for node in nodes], np.uint16),
+        by_label,
+        values,
+    )
+
+
+def _read_trees(text: str, features: int) -> Iterator[_Tree]:
+    head, *parts = text.partition("end of trees\n")[0].split("\nTree=")
+    stated = _entries(head)
+    if not head.startswith("tree\n") or stated.get("num_tree_per_iteration") != "1":
+        raise ValueError("the trees are not LightGBM's, or are of several classes")
+    if len(stated.get("tree_sizes", "").split()) != len(parts) or not parts:
+        raise ValueError("the trees are incomplete")
+    if stated.get("max_feature_idx") != str(features - 1) or "average_output" in head:
+        raise ValueError("the trees look at other features")
+    for part in parts:
+        yield _read_tree(_entries(part), features)
+
+
+def _read_tree(entries: Mapping[str, str], features: int) -> _Tree:
+    try:
+        leaves = int(entries["num_leaves"])
+        tree = _Tree(
+            _numbers(entries, "split_feature", np.int64),
+            _numbers(entries, "threshold", np.float64),
+            _numbers(entries, "decision_type", np.int64),
+            _numbers(entries, "left_child", np.int64),
+            _numbers(entries, "right_child", np.int64),
+            _numbers(entries, "leaf_value", np.float64),
+            _numbers(entries, "cat_boundaries", np.int64),
+            _numbers(entries, "cat_threshold", np.uint32),
+        )
+    except (KeyError, OverflowError) as error:
+        raise ValueError("a tree lacks numbers, or has some that are too large") from error
+    if not 1 <= leaves <= LEAVES or entries.get("is_linear", "0") != "0":
+        raise ValueError(f"a tree has {leaves} leaves, or leaves that are not constant")
+    _check(tree, leaves, features)
+    return tree
+
+
+def _entries(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.split("\n") if "=" in line)
+
+
+def _numbers(entries: Mapping[str, str], name: str, kind: type[Number]) -> npt.NDArray[Number]:
+    return np.array(entries.get(name, "").split(), kind)
+
+
+def _check(tree: _Tree, leaves: int, features: int) -> None:
+    """Raise ValueError unless the nodes make one tree, and every number can be looked up."""
+    per_node = (tree.features, tree.thresholds, tree.decisions, tree.left, tree.right)
+    if any(len(given) != leaves - 1 for given in per_node) or len(tree.values) != leaves:
+        raise ValueError("a tree lacks nodes or leaves")
+    children = np.concatenate([tree.left, tree.right])
+    parents = np.tile(np.arange(leaves - 1), 2)
+    expected = [*range(-leaves, 0), *range(1, leaves - 1)] if leaves > 1 else []
+    if sorted(children.tolist()) != expected:
+        raise ValueError("the nodes of a tree do not make a tree")
+    if (children[children > 0] <= parents[children > 0]).any():
+        raise ValueError("the nodes of a tree go in a circle")
+    if not (np.isfinite(tree.values).all() and (tree.thresholds > -np.inf).all()):
+        raise ValueError("a tree holds numbers that are not finite")
+    for node, feature in enumerate(tree.features.tolist()):
+        categorical = bool(tree.decisions[node] & _CATEGORICAL)
+        if not 0 <= feature < features or categorical != (feature == features - 1):
+            raise ValueError("a node looks at a feature that it cannot look at")
+        if not categorical and tree.decisions[node] & _MISSING not in (_MISSING_NONE, _MISSING_NAN):
+            raise ValueError("a node treats zero as missing")
+        if categorical:
+            place = tree.thresholds[node]
+            if place != int(place) or not 0 <= place < len(tree.bounds) - 1:
+                raise ValueError("a node has no categories")
+    if len(tree.bounds) and not (
+        tree.bounds[0] == 0
+        and (np.diff(tree.bounds) >= 0).all()
+        and tree.bounds[-1] == len(tree.categories)
+    ):
+        raise ValueError("the categories of a tree are incomplete")
+
+
+def _leaves(tree: _Tree) -> tuple[list[int], list[int]]:
+    """The leaves from left to right, and for each node the leaves that are not on its left."""
+    order: list[int] = []
+    right = [_EVERY_LEAF] * len(tree.left)
+
+    def visit(child: int) -> int:
+        """Number the leaves below a child; returns them as bits."""
+        if child < 0:
+            order.append(-child - 1)
+            return 1 << (len(order) - 1)
+        left = visit(int(tree.left[child]))
+        right[child] = _EVERY_LEAF & ~left
+        return left | visit(int(tree.right[child]))
+
+    visit(0 if len(tree.left) else -1)
+    return order, right
+
+
+def _in_category(tree: _Tree, node: int, labels: int) -> npt.NDArray[np.bool_]:
+    """Which labels a node sends left."""
+    place = int(tree.thresholds[node])
+    words = tree.categories[tree.bounds[place] : tree.bounds[place + 1]]
+    bits = np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little").astype(np.bool_)
+    return np.concatenate([bits, np.zeros(labels, np.bool_)])[:labels]
+
+
+def _unknown_goes_left(tree: _Tree, node: int) -> bool:
+    """Where NaN goes; to a tree that has met none it is 0."""
+    if tree.decisions[node] & _MISSING == _MISSING_NAN:
+        return bool(tree.decisions[node] & _DEFAULT_LEFT)
+    return bool(tree.thresholds[node] >= 0)
+
+
+def _at_most(threshold: np.float64) -> np.float32:
+    """The largest finite float32 up to a threshold: float32 values compare with both alike.
+
+    A threshold of infinity parts all values from those that are not known. Values next to 0 are 0
+    to LightGBM, so they lie on the same side of any threshold.
+    """
+    if abs(threshold) <= _ZERO:
+        return _ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf))
+    single = np.float32(min(float(threshold), float(np.finfo(np.float32).max)))
+    return np.nextafter(single, np.float32(-np.inf)) if single > threshold else single
+
+
+@compiled
+def new_workspace(forest: Forest) -> Workspace:
+    """Working memory for `walk`."""
+    return Workspace(
+        np.empty(LANES, np.int32),
+        np.empty((forest.by_label.shape[1], LANES), np.uint16),
+        np.empty(LANES, np.float64),
+    )
+
+
+@compiled
+def whole_lanes(number: int) -> int:
+    """How many lanes some pairs or trees take, of which the last may be idle."""
+    return -(-number // LANES) * LANES
+
+
+@compiled
+def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.float64]) -> None:
+    """The sums of what the leaves add, for as many pairs as `raw` has room for.
+
+    pairs float32[features, whole_lanes]; an idle lane has values too, and a label that exists.
+    """
+    for first in range(0, raw.size, LANES):
+        for lane in range(LANES):
+            work.labels[lane] = pairs[forest.features - 1, first + lane]
+        for tree in range(0, work.reached.shape[0], LANES):
+            turn(forest.by_label, work.labels, tree, work.reached)
+        nodes = forest.trees, forest.thresholds, forest.right
+        right, left = forest.bounds[0], forest.bounds[1]
+        for feature in range(forest.features):
+            at, after = feature * pairs.shape[1] + first, feature + 1
+            keep_leaves(work.reached, *nodes, right[feature], right[after], pairs, at)
+            keep_leaves_nan_left(work.reached, *nodes, left[feature], left[after], pairs, at)
+        sum_leaves(work.reached, forest.values, work.sums)
+        count = min(LANES, raw.size - first)
+        raw[first : first + count] = work.sums[:count]

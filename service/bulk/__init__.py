@@ -1,0 +1,1 @@
+"""Bulk labelling of files, on threads or on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""HTTP building blocks: request bodies, streaming, errors, compression, connections."""

@@ -1,0 +1,1 @@
+"""ASGI middleware: access control, rate limits and the request log."""

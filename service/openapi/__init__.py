@@ -1,0 +1,1 @@
+"""The OpenAPI document, built for the loaded model."""

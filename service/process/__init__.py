@@ -1,0 +1,1 @@
+"""The process of a worker: thread priority and skipped imports."""

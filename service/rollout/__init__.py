@@ -1,0 +1,1 @@
+"""Rollout of models: following aliases, loading, swapping, shadow comparison."""

@@ -1,0 +1,34 @@
+"""Whether the process lives, whether it is ready, and its figures."""
+
+import fastapi
+from fastapi import Response
+from fastapi.responses import PlainTextResponse
+
+from labelwright.service.engine.engine import Engine
+from labelwright.service.http.errors import not_ready, problem
+from labelwright.service.telemetry.metrics import CONTENT_TYPE
+
+
+def health(engine: Engine) -> fastapi.APIRouter:
+    """`GET /livez`, `GET /readyz` and `GET /metrics`."""
+    metrics = engine.metrics
+    router = fastapi.APIRouter(tags=["health"])
+
+    @router.get("/livez", response_model=None)
+    async def live() -> dict[str, str] | Response:
+        """The process answers, and its computations come to an end."""
+        return problem(503, "a computation hangs") if engine.backlog.stalled else {"status": "live"}
+
+    @router.get("/readyz", response_model=None)
+    async def ready() -> dict[str, str] | Response:
+        """A model serves, and the service was not told to stop."""
+        return {"status": "ready"} if engine.ready else not_ready(engine)
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    def figures() -> Response:
+        """What Prometheus scrapes; with several workers, of all together."""
+        if engine.serving.ready:
+            metrics.moved(engine.traffic.figures(engine.model))
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    return router

@@ -1,0 +1,236 @@
+"""Files of entities: what three formats, plain and compressed, have in common; and folders."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from labelwright.entities.errors import DataError
+from labelwright.entities.io.locations import locate
+from labelwright.entities.io.readers import BATCH_ROWS, count_rows, files_of, format_of
+from labelwright.entities.schema import EntitySchema
+from tests.entities.files import ROWS, WRITERS, ids, labels, read, read_bytes, write_parquet
+
+# What all formats have in common.
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_all_formats_tell_the_same(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
+    path = tmp_path / f"places{suffix}"
+    WRITERS[suffix](path, ROWS)
+    (batch,) = read(path, places)
+    expected = [{k: v for k, v in row.items() if k != "labels"} for row in ROWS]
+    assert batch.entities.table.to_pylist() == expected
+    assert not batch.entities.rejected
+    assert not batch.entities.warnings
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_all_formats_tell_the_same_labels(
+    tmp_path: Path, places: EntitySchema, suffix: str
+) -> None:
+    path = tmp_path / f"places{suffix}"
+    WRITERS[suffix](path, ROWS)
+    assert labels(read(path, places)) == [row["labels"] for row in ROWS]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_file_without_labels_has_none(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
+    path = tmp_path / f"places{suffix}"
+    WRITERS[suffix](path, [{"name": "a"}, {"name": "b"}])
+    (batch,) = read(path, places)
+    assert batch.labels is None
+    assert ids([batch]) == ["0", "1"]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_bad_row_is_rejected_in_its_own_place(
+    tmp_path: Path, places: EntitySchema, suffix: str
+) -> None:
+    path = tmp_path / f"places{suffix}"
+    WRITERS[suffix](path, [{"name": "a"}, {"name": "b" * 10_001}, {"name": "c"}])
+    (batch,) = read(path, places)
+    assert batch.entities.rejected == {1: "name: longer than 10,000 bytes"}
+    assert batch.entities.table["name"].to_pylist() == ["a", None, "c"]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_an_unknown_column_is_a_warning(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
+    path = tmp_path / f"places{suffix}"
+    WRITERS[suffix](path, [{"name": "a", "citty": "b"}])
+    (batch,) = read(path, places)
+    assert batch.entities.warnings == [
+        "column 'citty' is not in schema 'places'; did you mean 'city'?"
+    ]
+
+
+# Rows, batches and folders.
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
+def test_rows_and_ids_continue_over_batches(
+    tmp_path: Path, places: EntitySchema, suffix: str
+) -> None:
+    rows = 2 * BATCH_ROWS + 3
+    path = tmp_path / f"places{suffix}"
+    filler = "x" * 600 if suffix == ".csv" else ""
+    WRITERS[suffix](
+        path, [{"name": f"{row} {filler}", "labels": [str(row)]} for row in range(rows)]
+    )
+    batches = read(path, places)
+    assert len(batches) >= 2
+    assert ids(batches) == [str(row) for row in range(rows)]
+    assert labels(batches) == [[str(row)] for row in range(rows)]
+    names = [name for batch in batches for name in batch.entities.table["name"].to_pylist()]
+    assert [int(name.split()[0]) for name in names] == list(range(rows))
+
+
+def test_a_folder_is_its_parquet_files_in_order_of_name(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    (tmp_path / "a").mkdir()
+    write_parquet(tmp_path / "b.parquet", [{"name": "2"}, {"name": "3"}])
+    write_parquet(tmp_path / "c.parquet", [{"name": "4"}])
+    write_parquet(tmp_path / "a" / "z.parquet", [{"name": "0"}, {"name": "1"}])
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "notes.csv").write_text("name\nx\n")
+    batches = read(tmp_path, places)
+    names = [name for batch in batches for name in batch.entities.table["name"].to_pylist()]
+    assert names == ["0", "1", "2", "3", "4"]
+    assert ids(batches) == names
+    assert count_rows(tmp_path) == 5
+
+
+def test_a_folder_within_a_folder_may_be_called_as_a_file(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    (tmp_path / "2024.parquet").mkdir()
+    write_parquet(tmp_path / "2024.parquet" / "part-0.parquet", [{"name": "a"}])
+    assert ids(read(tmp_path, places)) == ["0"]
+
+
+def test_a_folder_called_as_a_file_is_a_folder(tmp_path: Path, places: EntitySchema) -> None:
+    folder = tmp_path / "places.parquet"
+    folder.mkdir()
+    write_parquet(folder / "part-0.parquet", [{"name": "a"}])
+    assert ids(read(folder, places)) == ["0"]
+
+
+def test_files_of_a_folder_may_have_different_columns(tmp_path: Path, places: EntitySchema) -> None:
+    write_parquet(tmp_path / "a.parquet", [{"name": "a"}])
+    write_parquet(tmp_path / "b.parquet", [{"city": "b", "labels": ["x"]}])
+    first, second = read(tmp_path, places)
+    assert first.entities.table.column_names == ["id", "name"]
+    assert second.entities.table.to_pylist() == [{"id": "1", "city": "b"}]
+    assert first.labels is None
+    assert second.labels is not None
+
+
+def test_rows_are_counted_without_reading_where_that_is_possible(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [{"name": "a"}] * 3)
+    (tmp_path / "a.csv").write_text("name\na\n")
+    assert count_rows(tmp_path / "a.parquet") == 3
+    assert count_rows(tmp_path / "a.csv") is None
+
+
+def test_rows_of_a_broken_file_cannot_be_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 broken PAR1")
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        count_rows(path)
+
+
+# Files with nothing in them.
+
+
+def test_a_parquet_file_without_rows_is_one_empty_batch(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"name": pa.array([], pa.string())}), path)
+    (batch,) = read(path, places)
+    assert len(batch.entities) == 0
+
+
+def test_a_parquet_file_without_rows_must_still_have_a_known_column(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"title": pa.array([], pa.string())}), path)
+    with pytest.raises(DataError, match="no column is known"):
+        read(path, places)
+
+
+def test_a_csv_file_of_a_header_alone_has_no_rows(tmp_path: Path, places: EntitySchema) -> None:
+    assert ids(read_bytes(tmp_path / "a.csv", b"name,labels\n", places)) == []
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
+def test_an_empty_file_is_refused_where_the_format_needs_a_header(
+    tmp_path: Path, places: EntitySchema, name: str
+) -> None:
+    content = gzip.compress(b"") if name.endswith(".gz") else b""
+    with pytest.raises(DataError, match=f"{name} cannot be read"):
+        read_bytes(tmp_path / name, content, places)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n\t\n"], ids=["empty", "blank"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_an_empty_json_lines_file_has_no_rows(
+    tmp_path: Path, places: EntitySchema, content: bytes, name: str
+) -> None:
+    packed = gzip.compress(content) if name.endswith(".gz") else content
+    assert read_bytes(tmp_path / name, packed, places) == []
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.parquet", "parquet"),
+        ("a.PARQUET", "parquet"),
+        ("a.b.csv", "csv"),
+        ("a.csv.gz", "csv"),
+        ("a.csv.zst", "csv"),
+        ("a.jsonl.lz4", "jsonl"),
+        ("a.ndjson", "jsonl"),
+    ],
+)
+def test_the_end_of_a_name_tells_the_format(name: str, kind: str) -> None:
+    assert format_of(locate(name)) == kind
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a.txt", "a.json", "a.csv.zip", "a.gz", ".gz", "a.csv.txt", "csv", "a.csv.gz.gz"]
+)
+def test_an_unknown_end_of_a_name_is_refused_with_those_that_are_known(
+    tmp_path: Path, places: EntitySchema, name: str
+) -> None:
+    with pytest.raises(DataError, match=r"must end in \.parquet, \.csv, \.jsonl, \.ndjson"):
+        read_bytes(tmp_path / name, b"name\na\n", places)
+
+
+def test_parquet_has_no_compressed_form() -> None:
+    with pytest.raises(DataError):
+        format_of(locate("a.parquet.gz"))
+
+
+def test_a_missing_file_is_refused_by_its_name(tmp_path: Path, places: EntitySchema) -> None:
+    with pytest.raises(DataError, match=r"no file .*nowhere\.csv"):
+        read(tmp_path / "nowhere.csv", places)
+
+
+def test_a_folder_without_parquet_is_refused(tmp_path: Path, places: EntitySchema) -> None:
+    (tmp_path / "a.csv").write_text("name\na\n")
+    with pytest.raises(DataError, match=r"holds no \.parquet file"):
+        read(tmp_path, places)
+
+
+def test_a_file_is_the_only_one_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.touch()
+    assert [file.local for file in files_of(path)] == [path]

@@ -1,0 +1,225 @@
+"""Files of answers: what is written can be read, and what fails leaves nothing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+import pytest
+
+from labelwright.entities.errors import DataError, StorageError
+from labelwright.entities.io.writers import ANSWERS, Write, answer_file
+
+Rows = list[dict[str, Any]]
+ROWS: Rows = [
+    {
+        "id": 'a,"b"\nc 寿司 🍣',
+        "labels": [
+            {"label": "amenity=café", "probability": 0.75, "asserted": True},
+            {"label": 'x;y|z"', "probability": 0.1, "asserted": False},
+        ],
+    },
+    {"id": "nothing", "labels": []},
+    {"id": "rejected", "labels": None},
+]
+for row in ROWS:
+    for answer in row["labels"] or []:
+        answer["probability"] = pa.scalar(answer["probability"], pa.float32()).as_py()
+
+
+def read_parquet(path: Path) -> Rows:
+    table = pq.read_table(path)
+    assert table.schema.equals(ANSWERS)
+    rows: Rows = table.to_pylist()
+    return rows
+
+
+def read_csv(path: Path) -> Rows:
+    with pa.input_stream(path, compression="detect") as stream:
+        table = pyarrow.csv.read_csv(
+            stream,
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
+        )
+    rows: Rows = table.to_pylist()
+    return [{**row, "labels": row["labels"] and json.loads(row["labels"])} for row in rows]
+
+
+def read_json_lines(path: Path) -> Rows:
+    with pa.input_stream(path, compression="detect") as stream:
+        content = stream.read().decode("utf-8")
+    return [json.loads(line) for line in content.split("\n")[:-1]]
+
+
+READERS: dict[str, Callable[[Path], Rows]] = {
+    ".parquet": read_parquet,
+    ".csv": read_csv,
+    ".csv.gz": read_csv,
+    ".csv.zst": read_csv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".jsonl.gz": read_json_lines,
+    ".jsonl.bz2": read_json_lines,
+    ".jsonl.lz4": read_json_lines,
+}
+
+
+def fails_after(table: pa.Table, write: Write, error: type[BaseException]) -> pa.Table:
+    """What should give a second table, and fails when the first is written."""
+    write(table)
+    raise error
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def as_written(rows: Rows) -> Rows:
+    """Probabilities as short as JSON writes them."""
+    return [
+        {
+            "id": row["id"],
+            "labels": row["labels"]
+            and [{**a, "probability": pytest.approx(a["probability"])} for a in row["labels"]],
+        }
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"answers{suffix}"
+    table = pa.Table.from_pylist(ROWS, ANSWERS)
+    with answer_file(path) as write:
+        write(table.slice(0, 1))
+        write(table.slice(1))
+        write(table.slice(3))
+    assert READERS[suffix](path) == as_written(ROWS)
+    assert names_in(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_no_answers_are_a_file_too(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"answers{suffix}"
+    with answer_file(path):
+        pass
+    assert READERS[suffix](path) == []
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_file_that_is_there_is_replaced(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"answers{suffix}"
+    path.write_text("something old")
+    with answer_file(path) as write:
+        write(pa.Table.from_pylist(ROWS[1:], ANSWERS))
+        assert path.read_text() == "something old"
+    assert READERS[suffix](path) == as_written(ROWS[1:])
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, DataError])
+def test_a_file_is_left_as_it_was_if_the_work_fails(
+    tmp_path: Path, suffix: str, error: type[BaseException]
+) -> None:
+    path = tmp_path / f"answers{suffix}"
+    path.write_text("something old")
+    with pytest.raises(error), answer_file(path) as write:
+        write(fails_after(pa.Table.from_pylist(ROWS, ANSWERS), write, error))
+    assert path.read_text() == "something old"
+    assert names_in(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_missing_folder_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
+    with (
+        pytest.raises(StorageError, match="was not written: No such file or directory"),
+        answer_file(tmp_path / "missing" / f"answers{suffix}"),
+    ):
+        pass
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_folder_in_the_place_of_the_file_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"answers{suffix}"
+    path.mkdir()
+    with pytest.raises(StorageError, match="Is a directory"), answer_file(path) as write:
+        write(pa.Table.from_pylist(ROWS, ANSWERS))
+    assert names_in(tmp_path) == [path.name]
+
+
+def test_a_name_that_is_too_long_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError), answer_file(tmp_path / ("x" * 248 + ".csv")):
+        pass
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must end in"), answer_file(tmp_path / "answers.txt"):
+        pass
+    assert names_in(tmp_path) == []
+
+
+def test_parquet_has_no_compressed_form(tmp_path: Path) -> None:
+    with pytest.raises(DataError), answer_file(tmp_path / "answers.parquet.gz"):
+        pass
+
+
+ON_A_FULL_DISK = """
+import json, random, resource, sys
+from pathlib import Path
+import pyarrow as pa
+from labelwright.entities.io.writers import ANSWERS, answer_file
+
+folder = Path(sys.argv[1])
+source = random.Random(0)
+texts = [source.randbytes(20).hex() for _ in range(20_000)]
+labels = [[{"label": text, "probability": 0.5, "asserted": True}] for text in texts]
+table = pa.table({"id": texts, "labels": labels}, schema=ANSWERS)
+outcomes = {}
+for limit, rows in (100, 100), (100_000, 20_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for suffix in sys.argv[2:]:
+        said = "nothing"
+        try:
+            with answer_file(folder / f"answers{suffix}") as write:
+                for start in range(0, rows, 2_500):
+                    write(table.slice(start, min(rows, 2_500)))
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        outcomes[f"{suffix} {limit}"] = said, [path.name for path in folder.iterdir()]
+print(json.dumps(outcomes))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
+    """What happens where files can grow to 100 or 100,000 bytes only, by format and size.
+
+    The error, and what then lies in the folder.
+    """
+    folder = tmp_path_factory.mktemp("full")
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(folder), *READERS]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120)
+    told: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("suffix", "limit"),
+    [(suffix, limit) for suffix in READERS for limit in (100, 100_000)],
+)
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
+    outcomes: dict[str, tuple[str, list[str]]], suffix: str, limit: int
+) -> None:
+    said, left = outcomes[f"{suffix} {limit}"]
+    assert said.startswith("StorageError: ")
+    # bz2 fails while it ends the stream, with an error of Arrow's that does not name the cause
+    reasons = ("no space is left", "is the disk full?")
+    assert said.endswith(tuple(f"answers{suffix} was not written: {why}" for why in reasons))
+    assert left == []

@@ -1,0 +1,80 @@
+"""Machine code on disk is never older than the sources it was made of."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labelwright.models.kernels import jit
+
+NUMBERS = """
+from typing import NamedTuple
+from models.kernels.jit import compiled
+
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+@compiled
+def together(pair):
+    return pair.first + pair.second
+"""
+CALLER = """
+from models.kernels.jit import compiled
+from models import numbers
+
+@compiled
+def total(pair):
+    return numbers.together(pair)
+
+print(total(numbers.{}(3, 4)), len(total.stats.cache_hits))
+"""
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """The folder of a room in which nothing is but how kernels are compiled."""
+    folder = tmp_path / "models"
+    (folder / "kernels").mkdir(parents=True)
+    shutil.copy(jit.__file__, folder / "kernels")
+    return folder
+
+
+def test_a_change_in_another_module_is_seen(room: Path) -> None:
+    write(room, NUMBERS, CALLER.format("Pair"))
+    assert printed(room) == (7, 0)
+    assert printed(room) == (7, 1)
+    write(room, NUMBERS.replace("+", "*"), CALLER.format("Pair"))
+    assert printed(room) == (12, 0)
+
+
+def test_machine_code_for_a_type_that_is_no_more_is_no_hindrance(room: Path) -> None:
+    write(room, NUMBERS, CALLER.format("Pair"))
+    assert printed(room) == (7, 0)
+    write(room, NUMBERS.replace("Pair", "Couple"), CALLER.format("Couple"))
+    assert printed(room) == (7, 0)
+
+
+def write(room: Path, numbers: str, caller: str) -> None:
+    """Write two modules, one of which calls the other's kernel."""
+    (room / "numbers.py").write_text(numbers, "utf-8")
+    (room / "caller.py").write_text(caller, "utf-8")
+
+
+def printed(room: Path) -> tuple[int, int]:
+    """What the caller computes in a new process, and how many kernels it found on disk."""
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    said = subprocess.run(
+        [sys.executable, "-m", "models.caller"],
+        cwd=room.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    total, found = map(int, said.stdout.split())
+    return total, found

@@ -1,0 +1,157 @@
+"""What is worth a reviewer's glance: each reason where it holds, and nowhere else."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from labelwright.entities.tables import Entities, from_records
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.models.labels import LabelMatrix, label_matrix
+from labelwright.models.monitoring.review_priority import (
+    ABOUT,
+    IMPROBABLE,
+    JUDGED,
+    MARGIN,
+    UNSEEN,
+    Reason,
+    worth,
+)
+
+QUESTION = Question(top_k=JUDGED)
+
+
+def given(labeler: Labeler, lists: Sequence[Sequence[str] | None]) -> LabelMatrix:
+    """What each entity is said to have; None for one of which nothing is said."""
+    array = pa.array([names or [] for names in lists], pa.list_(pa.string()))
+    partial = np.array([names is None for names in lists])
+    return label_matrix(array, labeler.labels, partial=partial)
+
+
+def found(
+    labeler: Labeler,
+    entities: Entities,
+    said: Sequence[Sequence[str] | None] | None = None,
+    challenger: Sequence[set[str] | None] = (),
+) -> list[list[Reason]]:
+    labels = given(labeler, said or [None] * len(entities))
+    answers = labeler.label(entities, QUESTION)
+    return worth(labeler, entities, QUESTION.policy, answers, labels, challenger)
+
+
+def asserted(labeler: Labeler, entities: Entities) -> list[list[str]]:
+    """The labels that are asserted of each entity."""
+    rows = labeler.label(entities, QUESTION).to_arrow().to_pylist()
+    return [[label["label"] for label in row if label["asserted"]] for row in rows]
+
+
+def about(reasons: Sequence[Reason], what: str) -> Reason | None:
+    return next((reason for reason in reasons if reason.about == what), None)
+
+
+def test_reasons_hold_where_they_are_given_and_only_there(
+    labeler: Labeler, brands: Entities
+) -> None:
+    entities = brands.slice(0, 200)
+    answers = labeler.label(entities, QUESTION)
+    thresholds = labeler.decisions.thresholds(QUESTION)
+    kinds = set()
+    for row, reasons in enumerate(found(labeler, entities)):
+        part = answers.slice(row, row + 1)
+        distance = np.abs(part.probabilities - thresholds[part.ids]).min()
+        assert (about(reasons, "undecided") is not None) == (distance < MARGIN)
+        best = part.probabilities.max()
+        assert (about(reasons, "improbable") is not None) == (best < IMPROBABLE)
+        assert all(0 <= reason.rank <= 1 for reason in reasons)
+        assert [r.rank for r in reasons] == sorted((r.rank for r in reasons), reverse=True)
+        kinds |= {reason.about for reason in reasons}
+    assert {"undecided", "improbable"} <= kinds < set(ABOUT)
+
+
+def test_a_field_that_is_mostly_new_is_named_with_its_share(labeler: Labeler) -> None:
+    entities = from_records([{"name": "Bank"}, {"name": "Ωμέγα", "country": "zz"}], labeler.schema)
+    known, new = found(labeler, entities)
+    assert about(known, "unseen") is None
+    reason = about(new, "unseen")
+    assert reason is not None
+    assert reason.told["field"] == "name"
+    assert reason.rank == reason.told["share"] == 1.0 > UNSEEN
+
+
+def test_given_labels_that_the_model_asserts_are_no_reason(
+    labeler: Labeler, brands: Entities
+) -> None:
+    entities = brands.slice(0, 100)
+    for reasons in found(labeler, entities, asserted(labeler, entities)):
+        assert about(reasons, "given") is None
+
+
+def test_the_surer_the_model_the_more_a_contradiction_is_worth(
+    labeler: Labeler, brands: Entities
+) -> None:
+    entities = brands.slice(0, 100)
+    other = labeler.labels.names[0]
+    best = labeler.label(entities, QUESTION).to_arrow().to_pylist()
+    for row, reasons in enumerate(found(labeler, entities, [[other]] * len(entities))):
+        ours = [label["label"] for label in best[row] if label["asserted"]]
+        reason = about(reasons, "given")
+        if ours == [other]:
+            assert reason is None
+            continue
+        assert reason is not None
+        assert reason.told["surplus"] == [name for name in ours if name != other][:5]
+        assert reason.told["missing"] == ([] if other in ours else [other])
+        surprise = [
+            label["probability"] for label in best[row] if label["label"] in reason.told["surplus"]
+        ]
+        assert reason.rank >= max(surprise, default=0)
+
+
+def test_what_nothing_is_said_of_contradicts_nothing(labeler: Labeler, brands: Entities) -> None:
+    for reasons in found(labeler, brands.slice(0, 50)):
+        assert about(reasons, "given") is None
+
+
+def test_a_challenger_that_asserts_something_else_is_a_reason(
+    labeler: Labeler, brands: Entities
+) -> None:
+    entities = brands.slice(0, 50)
+    same = labeler.label(entities, QUESTION).asserted_names()
+    for reasons in found(labeler, entities, challenger=same):
+        assert about(reasons, "challenger") is None
+    silent: list[set[str] | None] = [set(), None] * 25
+    for row, reasons in enumerate(found(labeler, entities, challenger=silent)):
+        reason = about(reasons, "challenger")
+        assert (reason is not None) == (bool(same[row]) and silent[row] is not None)
+        if reason:
+            assert reason.told == {"missing": [], "surplus": sorted(same[row])[:5]}
+            assert reason.rank == 1.0
+
+
+def test_in_an_open_world_only_groups_that_are_mentioned_can_contradict(
+    labeler: Labeler, brands: Entities
+) -> None:
+    entities = brands.slice(0, 100)
+    ours = asserted(labeler, entities)
+    row = next(row for row, names in enumerate(ours) if names)
+    group = ours[row][0].partition("=")[0]
+    others = [name for name in labeler.labels.names if name.startswith(f"{group}=")]
+    absent = next(name for name in others if name not in ours[row])
+    one = entities.slice(row, 1)
+    answers = labeler.label(one, QUESTION)
+    for said, contradicted in (([], False), ([absent], True)):
+        array = pa.array([said], pa.list_(pa.string()))
+        matrix = label_matrix(array, labeler.labels, (group,))
+        (reasons,) = worth(labeler, one, QUESTION.policy, answers, matrix)
+        surplus = reason.told["surplus"] if (reason := about(reasons, "given")) else []
+        assert (ours[row][0] in surplus) == contradicted
+
+
+@pytest.mark.parametrize("record", [{"name": 5}, 7])
+def test_a_rejected_entity_is_worth_nothing(labeler: Labeler, record: object) -> None:
+    entities = from_records([record, {"name": "Ωμέγα"}], labeler.schema)
+    rejected, other = found(labeler, entities, [["shop=florist"], None])
+    assert rejected == []
+    assert other

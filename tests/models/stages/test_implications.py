@@ -1,0 +1,100 @@
+"""No answer violates an implication, whatever the scores and probabilities."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelwright.models.decisions import BALANCED, Answers, Decisions, Question
+from labelwright.models.labels import LabelSet
+from labelwright.models.stages.implications import Implications
+from labelwright.models.stages.linear import candidates
+from tests import plain
+
+L = 12
+some = settings(max_examples=100, deadline=None)
+
+
+def implications_of(ancestors: list[set[int]]) -> Implications:
+    indptr = np.cumsum([0, *map(len, ancestors)]).astype(np.int64)
+    depth = [len(above) for above in ancestors]
+    flat = [a for above in ancestors for a in sorted(above, key=lambda a: -depth[a])]
+    return Implications(indptr, np.array(flat, np.int32))
+
+
+@st.composite
+def relations(draw: st.DrawFn) -> Implications:
+    """Random implications without circles: in a random order, labels imply earlier ones."""
+    order = draw(st.permutations(range(L)))
+    ancestors: list[set[int]] = [set() for _ in range(L)]
+    for place, label in enumerate(order):
+        for parent in draw(st.sets(st.sampled_from(order[:place]), max_size=2)) if place else ():
+            ancestors[label] |= {parent} | ancestors[parent]
+    return implications_of(ancestors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    implications: Implications
+    scores: npt.NDArray[np.float32]
+    chosen: npt.NDArray[np.int32]
+    answers: Answers
+
+
+def answered(implications: Implications, seed: int, question: Question, rows: int = 3) -> Case:
+    """Random scores and probabilities with ties, answered."""
+    random = np.random.default_rng(seed)
+    scores = (random.integers(-8, 4, (rows, L)) / 4).astype(np.float32)
+    implications.raise_scores(scores)
+    chosen = candidates(scores, 5)
+    probabilities = (random.integers(0, 11, chosen.shape) / 10).astype(np.float32)
+    implications.raise_probabilities(chosen, probabilities)
+    thresholds = (random.integers(0, 11, L) / 10).astype(np.float32)
+    decisions = Decisions(5, 1.5, -1.0, {BALANCED: thresholds}, {})
+    labels = LabelSet(tuple(f"{n:02}" for n in range(L)))
+    answers = plain.answer(decisions, question, labels, implications, scores, chosen, probabilities)
+    return Case(implications, scores, chosen, answers)
+
+
+@given(relations(), st.integers(0, 10_000), st.integers(1, L))
+@some
+def test_no_answer_violates_an_implication(
+    implications: Implications, seed: int, top_k: int
+) -> None:
+    answers = answered(implications, seed, Question(top_k=top_k)).answers
+    for start, end in zip(answers.indptr[:-1], answers.indptr[1:], strict=True):
+        place = {int(label): i for i, label in enumerate(answers.ids[start:end])}
+        for label, at in place.items():
+            for above in implications.ancestors_of(label):
+                assert place[above] < at
+                assert (
+                    answers.probabilities[start + place[above]] >= answers.probabilities[start + at]
+                )
+                assert answers.asserted[start + place[above]] >= answers.asserted[start + at]
+
+
+@given(relations(), st.integers(0, 10_000))
+@some
+def test_candidates_are_closed_under_implication(implications: Implications, seed: int) -> None:
+    case = answered(implications, seed, Question())
+    for chosen in case.chosen.tolist():
+        for place, label in enumerate(chosen):
+            assert set(implications.ancestors_of(label)) <= set(chosen[:place])
+
+
+def test_scores_rise_no_more_than_they_must() -> None:
+    scores = np.array([[0.5, 2.0, -1.0, 0.0]], np.float32)
+    implications_of([set(), {0, 3}, set(), {0}]).raise_scores(scores)
+    assert scores[0, 1:3].tolist() == [2.0, -1.0]
+    assert scores[0, 0] > scores[0, 3] > 2
+    assert scores[0].max() == pytest.approx(2, abs=1e-5)
+
+
+def test_without_implications_nothing_changes() -> None:
+    scores = np.random.default_rng(0).random((4, L)).astype(np.float32)
+    given_scores = scores.copy()
+    Implications.none(L).raise_scores(scores)
+    np.testing.assert_array_equal(scores, given_scores)

@@ -1,0 +1,372 @@
+"""Whole files: every row once and in order, whatever stops the work on the way."""
+
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from labelwright.entities.errors import DataError, RequestError, StorageError
+from labelwright.entities.io import readers
+from labelwright.entities.io.locations import locate
+from labelwright.entities.tables import conform
+from labelwright.models.bundle.format import Bundle
+from labelwright.models.decisions import Question
+from labelwright.models.registry import load_model
+from labelwright.service.bulk.job import BulkReport, Job, journal_folder, label_file
+from tests.conftest import World
+
+
+@pytest.fixture(scope="session")
+def bundle(world: World) -> Bundle:
+    """The small model with its manifest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(world.home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return load_model(world.uri).bundle
+
+
+@pytest.fixture
+def source(world: World, tmp_path: Path) -> Path:
+    """Two thousand rows to label, in groups of 130; the eighth is rejected."""
+    table = pq.read_table(world.data).slice(0, 2_000).drop_columns(["labels"])
+    at = np.zeros(len(table))
+    at[7] = 200
+    table = table.append_column("lat", pa.array(at)).append_column("lon", pa.array(at / 2))
+    pq.write_table(table, tmp_path / "source.parquet", row_group_size=130)
+    return tmp_path / "source.parquet"
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of a hundred rows."""
+    monkeypatch.setattr(readers, "BATCH_ROWS", 100)
+
+
+def job_of(source: Path, target: Path, previous: Path | None = None) -> Job:
+    before = locate(previous) if previous else None
+    return Job(locate(source), locate(target), threads=2, previous=before)
+
+
+def label(bundle: Bundle, source: Path, target: Path, previous: Path | None = None) -> BulkReport:
+    return label_file(bundle, job_of(source, target, previous))
+
+
+class Stop:
+    """Interrupts the work after some rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.left = rows
+
+    def __call__(self, rows: int, share: float | None) -> None:
+        self.left -= rows
+        if self.left <= 0:
+            raise KeyboardInterrupt
+
+
+# Going on.
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_work_that_was_interrupted_is_gone_on_with(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    whole, target = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    assert label(bundle, source, whole) == BulkReport(2_000, rejected=1)
+    job = dataclasses.replace(job_of(source, target), resume=True)
+    for rows in (1, 450, 1_200):
+        with pytest.raises(KeyboardInterrupt):
+            label_file(bundle, job, Stop(rows))
+        assert not target.exists()
+    report = label_file(bundle, job)
+    assert report.rows == 2_000
+    assert report.rejected == 1
+    assert 1_200 <= report.resumed < 2_000
+    assert target.read_bytes() == whole.read_bytes()
+    (reject,) = Path(f"{target}.rejects.jsonl").read_text().splitlines()
+    assert json.loads(reject)["row"] == 7
+    assert not journal_folder(locate(target)).exists()
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("change", ["input", "model", "question"])
+def test_other_work_is_not_gone_on_with(
+    bundle: Bundle, source: Path, tmp_path: Path, change: str
+) -> None:
+    job = job_of(source, tmp_path / "out.parquet")
+    with pytest.raises(KeyboardInterrupt):
+        label_file(bundle, job, Stop(500))
+    if change == "input":
+        os.utime(source, (1, 1))
+    elif change == "model":
+        manifest = dataclasses.replace(bundle.manifest, content="of another")
+        bundle = dataclasses.replace(bundle, manifest=manifest)
+    else:
+        job = dataclasses.replace(job, question=Question(top_k=2))
+    with pytest.raises(RequestError, match=f"cannot resume: another {change} than before"):
+        label_file(bundle, dataclasses.replace(job, resume=True))
+    assert label_file(bundle, job).resumed == 0
+
+
+def test_what_comes_as_a_stream_leaves_nothing_where_it_stops(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b'{"name": "Bar"}\n{"name"'
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
+    with pytest.raises(DataError, match="row 1 is not valid JSON"):
+        label_file(bundle, Job(locate("-"), locate(tmp_path / "out.jsonl")))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines[:16])))
+    assert label_file(bundle, Job(locate("-"), locate(tmp_path / "out.jsonl"))).rows == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_standard_stream_cannot_be_gone_on_with(bundle: Bundle, source: Path) -> None:
+    job = Job(locate(source), locate("-"), resume=True)
+    with pytest.raises(RequestError, match="a standard stream cannot be resumed"):
+        label_file(bundle, job)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 299, 300, 301, 1_999, 2_000, 5_000])
+@pytest.mark.parametrize("ending", ["parquet", "folder", "csv", "jsonl.gz"])
+@pytest.mark.usefixtures("small_batches")
+def test_rows_that_are_passed_over_do_not_come_again(
+    bundle: Bundle, source: Path, tmp_path: Path, ending: str, rows: int
+) -> None:
+    schema, file = bundle.labeler.schema, tmp_path / f"in.{ending}"
+    table = pq.read_table(source).drop_columns(
+        ["tags"] if "tags" in pq.read_schema(source).names else []
+    )
+    if ending == "parquet":
+        file = source
+    elif ending == "folder":
+        file.mkdir()
+        for part in range(4):
+            pq.write_table(table.slice(part * 500, 500), file / f"{part}.parquet")
+    else:
+        write_text(table, file)
+    whole = [
+        row
+        for batch in readers.read_batches(file, schema)
+        for row in batch.entities.ids.to_pylist()
+    ]
+    rest = list(readers.read_batches(file, schema, skip=rows))
+    assert [row for batch in rest for row in batch.entities.ids.to_pylist()] == whole[rows:]
+    assert len(whole) == 2_000
+    if rest:
+        assert rest[-1].share == pytest.approx(1)
+
+
+def write_text(table: pa.Table, file: Path) -> None:
+    """A table as CSV or JSON Lines."""
+    rows = table.select(["id", "name", "lat", "lon"])
+    with pa.output_stream(str(file), compression="detect") as stream:
+        if ".csv" in file.name:
+            pyarrow.csv.write_csv(rows, stream)
+        else:
+            stream.write("".join(json.dumps(row) + "\n" for row in rows.to_pylist()).encode())
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from labelwright.entities.io import readers
+from labelwright.entities.io.locations import locate
+from labelwright.models.bundle.format import read_bundle
+from labelwright.service.bulk.job import Job, label_file
+
+bundle, source, target = read_bundle(Path(sys.argv[1])), locate(sys.argv[2]), locate(sys.argv[3])
+kills, chance, written = int(sys.argv[4]), random.Random(sys.argv[5]), Path(sys.argv[3])
+readers.BATCH_ROWS = 50
+
+def child():
+    process = os.fork()  # of a process that has no thread, no kernel and no file open
+    if not process:
+        label_file(bundle, Job(source, target, threads=2, resume=True))
+        os._exit(0)
+    return process
+
+def answers():
+    both = written, Path(f"{written}.rejects.jsonl")
+    found = [path.read_bytes() for path in both]
+    for path in both:
+        path.unlink()
+    return found
+
+assert os.waitpid(child(), 0)[1] == 0
+whole, longest, finished = answers(), 0.5, 0
+while kills or not finished:
+    process = child()
+    if kills:
+        time.sleep(chance.uniform(0, longest))
+        os.kill(process, signal.SIGKILL)
+    status = os.waitpid(process, 0)[1]
+    if status == signal.SIGKILL:
+        kills -= 1
+        longest *= 1.05
+        continue
+    assert status == 0, status
+    finished += 1
+    longest = 0.5
+    assert answers() == whole, "other answers than in one go"
+assert not any(path.name.endswith(".part") for path in written.parent.iterdir())
+print(finished)
+"""
+KILLS = 30
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [("parquet", "parquet"), ("csv", "csv.gz"), ("jsonl.gz", "jsonl")]
+)
+def test_work_that_is_killed_at_any_moment_is_gone_on_with(
+    world: World, source: Path, tmp_path: Path, given: str, wanted: str
+) -> None:
+    file, folder = tmp_path / f"in.{given}", tmp_path / "out"
+    folder.mkdir()
+    if given == "parquet":
+        file = source
+    else:
+        write_text(pq.read_table(source), file)
+    arguments = (world.bundle, file, folder / f"out.{wanted}", KILLS, 0)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
+
+
+# Rows of an earlier run.
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_rows_that_have_not_changed_are_taken_over(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
+    label(bundle, source, first)
+    report = label(bundle, source, second, previous=first)
+    assert report == BulkReport(2_000, rejected=1, known=1_999)
+    assert second.read_bytes() == first.read_bytes()
+    assert label(bundle, source, first, previous=second).known == 1_999
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_rows_that_changed_moved_or_went_are_labelled_as_ever(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    before = tmp_path / "before.parquet"
+    label(bundle, source, before)
+    table = pq.read_table(source)
+    rows = np.concatenate([np.arange(1_500, 1_900), np.arange(1_300), [5, 5]])
+    names = table["name"].take(rows).to_pylist()
+    names[3], names[600] = "Pizzeria Napoli", None
+    changed = table.take(rows).set_column(1, "name", pa.array(names))
+    assert table.column_names[1] == "name"
+    pq.write_table(changed, tmp_path / "changed.parquet")
+    report = label(bundle, tmp_path / "changed.parquet", tmp_path / "a.parquet", previous=before)
+    label(bundle, tmp_path / "changed.parquet", tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert report.known == len(rows) - 5  # two changed, one rejected, two alone in the last batch
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_few_rows_of_a_group_are_not_worth_reading_it(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    before = tmp_path / "before.parquet"
+    label(bundle, source, before)
+    pq.write_table(pq.read_table(source).take(np.arange(0, 2_000, 40)), tmp_path / "few.parquet")
+    report = label(bundle, tmp_path / "few.parquet", tmp_path / "a.parquet", previous=before)
+    assert report == BulkReport(50, known=0)
+
+
+def test_answers_of_another_model_are_not_taken_over(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    label(bundle, source, tmp_path / "before.parquet")
+    manifest = dataclasses.replace(bundle.manifest, content="of another")
+    other = dataclasses.replace(bundle, manifest=manifest)
+    report = label(other, source, tmp_path / "a.parquet", previous=tmp_path / "before.parquet")
+    assert report.known == 0
+    (warning,) = report.warnings
+    assert warning.startswith("every row is labelled anew: ")
+    assert warning.endswith("is of another model")
+
+
+def test_what_is_no_file_of_answers_is_not_gone_on_from(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.parquet").write_text("text")
+    for before in (source, tmp_path / "text.parquet", tmp_path / "nothing.parquet"):
+        with pytest.raises(DataError, match="must be Parquet as `label` writes it"):
+            label(bundle, source, tmp_path / "a.parquet", previous=before)
+
+
+@pytest.mark.parametrize("offsets", [[-8], [10**30], [1 << 40], ["x"], [], None])
+def test_forged_fingerprints_are_refused(
+    bundle: Bundle, source: Path, tmp_path: Path, offsets: object
+) -> None:
+    pq.write_table(pq.read_table(source).slice(0, 9), tmp_path / "few.parquet")
+    label(bundle, tmp_path / "few.parquet", tmp_path / "before.parquet")
+    answers = pq.read_table(tmp_path / "before.parquet")
+    with pq.ParquetWriter(tmp_path / "forged.parquet", answers.schema) as writer:
+        writer.write_table(answers)
+        writer.add_key_value_metadata({"labelwright": json.dumps({"fingerprints": offsets})})
+    with pytest.raises(DataError, match="cannot be gone on from"):
+        label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "forged.parquet")
+
+
+# What the target cannot be.
+
+
+def test_what_is_labelled_is_never_written_over(bundle: Bundle, source: Path) -> None:
+    before = source.read_bytes()
+    for given, target in (
+        (source, source),
+        (source.parent, source.parent / "out.parquet"),
+        (source.parent, source.parent / "in" / ".." / "out.parquet"),
+    ):
+        with pytest.raises(RequestError, match="is, or lies in, what is to be labelled"):
+            label(bundle, given, target)
+    assert source.read_bytes() == before
+    assert list(source.parent.iterdir()) == [source]
+
+
+def test_a_folder_is_no_target(bundle: Bundle, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.parquet").mkdir()
+    with pytest.raises(StorageError, match="it is a folder"):
+        label(bundle, source, tmp_path / "out.parquet")
+
+
+def test_answers_for_nobody_can_be_gone_on_from(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    pq.write_table(pq.read_table(source).slice(0, 0), tmp_path / "nobody.parquet")
+    label(bundle, tmp_path / "nobody.parquet", tmp_path / "before.parquet")
+    report = label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "before.parquet")
+    assert report == BulkReport(2_000, rejected=1)
+
+
+def test_fingerprints_do_not_show_in_the_answers(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    label(bundle, source, tmp_path / "a.parquet")
+    answers = pq.read_table(tmp_path / "a.parquet")
+    expected = bundle.labeler.label(
+        conform(pq.read_table(source), bundle.labeler.schema), Question()
+    )
+    assert answers.column_names == ["id", "labels"]
+    assert answers["labels"].combine_chunks().to_pylist() == expected.to_arrow([7]).to_pylist()

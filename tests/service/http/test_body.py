@@ -1,0 +1,186 @@
+"""What is taken from a caller: compressed bodies, limits, and how slowly they may come."""
+
+import asyncio
+import gzip
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from labelwright.entities.errors import OverloadedError
+from labelwright.service.engine.engine import Engine
+from labelwright.service.http.body import BODY_LIMIT, body_of, inflated
+from labelwright.service.http.connection import HEAD_SECONDS
+from tests.processes import Service
+from tests.service.engine.test_shutdown import everything
+from tests.service.registered import serving_of
+from tests.service.test_app import PLACES, ask, begin_request, body, connected, problem_of
+
+pytest_plugins = ["tests.worlds"]
+
+
+def post(client: httpx.Client, content: bytes, coding: str) -> httpx.Response:
+    return client.post("/v1/labels", content=content, headers={"Content-Encoding": coding})
+
+
+def raw_deflate(content: bytes) -> bytes:
+    """What some senders mean by `deflate`: without zlib's header."""
+    compress = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compress.compress(content) + compress.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [
+        ("gzip", gzip.compress(body())),
+        ("GZIP", gzip.compress(body())),
+        ("x-gzip", gzip.compress(body()[:9]) + gzip.compress(body()[9:])),
+        ("deflate", zlib.compress(body())),
+        ("deflate", raw_deflate(body())),
+        ("identity", body()),
+    ],
+    ids=lambda value: str(len(value)) if isinstance(value, bytes) else None,
+)
+def test_a_compressed_request_gets_the_same_answer(
+    client: httpx.Client, coding: str, content: bytes
+) -> None:
+    response = post(client, content, coding)
+    assert response.status_code == 200
+    assert response.json() == client.post("/v1/labels", content=body()).json()
+
+
+@pytest.mark.parametrize(
+    ("status", "coding", "content"),
+    [
+        (400, "gzip", b""),
+        (400, "gzip", body()),
+        (400, "gzip", gzip.compress(body())[:-1]),
+        (400, "gzip", gzip.compress(body()) + b"more"),
+        (400, "deflate", b"\xff" * 20),
+        (400, "deflate", zlib.compress(body())[:-1]),
+        (413, "gzip", gzip.compress(b" " * (BODY_LIMIT + 1))),
+        (413, "gzip", 2 * gzip.compress(b" " * (BODY_LIMIT // 2 + 1))),
+        (413, "deflate", zlib.compress(b" " * (BODY_LIMIT + 1))),
+        (415, "br", body()),
+        (415, "gzip, gzip", gzip.compress(gzip.compress(body()))),
+    ],
+    ids=lambda value: str(len(value)) if isinstance(value, bytes) else None,
+)
+def test_what_cannot_be_inflated_is_refused(
+    client: httpx.Client, status: int, coding: str, content: bytes
+) -> None:
+    response = post(client, content, coding)
+    assert problem_of(response)["status"] == status
+    if status == 415:
+        assert response.headers["accept-encoding"] == "gzip, deflate"  # RFC 9110, 15.5.16
+    assert ask(client, PLACES)["results"]  # on the same connection
+
+
+def test_members_of_a_compressed_body_take_time_in_proportion_to_it() -> None:
+    members = gzip.compress(b"") * 200_000 + gzip.compress(body())
+    began = time.thread_time()
+    assert inflated(members, "gzip") == body()
+    assert time.thread_time() - began < 5
+
+
+@pytest.fixture
+def engine(bundle: Path, tmp_path: Path) -> Iterator[Engine]:
+    """An engine whose model is not loaded, which takes bodies all the same."""
+    engine = Engine(serving_of(str(bundle), tmp_path))
+    yield engine
+    engine.close()
+
+
+def held(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
+    """Bytes that are counted, and that are there, while a request is worked on."""
+    scope = {"type": "http", "headers": [(b"content-encoding", coding.encode())]}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": content}
+
+    async def work() -> tuple[int, int]:
+        async with body_of(Request(scope, receive), engine):
+            return engine.backlog.held, tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        return asyncio.run(work())
+    finally:
+        tracemalloc.stop()
+        assert engine.backlog.held == 0
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_a_body_is_held_once_and_counted_as_it_is_meant(engine: Engine, coding: str) -> None:
+    whole = b" " * (BODY_LIMIT // 2)
+    counted, there = held(engine, gzip.compress(whole) if coding == "gzip" else whole, coding)
+    assert counted == len(whole)
+    assert there < 1.5 * len(whole)
+
+
+def test_small_bodies_that_mean_much_count_as_much(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelwright.service.http.body.HELD_LIMIT", BODY_LIMIT // 4)
+    with pytest.raises(OverloadedError):
+        held(engine, gzip.compress(b" " * (BODY_LIMIT // 2)), "gzip")
+
+
+def test_json_is_nested_as_deep_as_is_said(client: httpx.Client) -> None:
+    for depth, status in ((1_020, 422), (1_030, 400)):
+        nested = b"[" * depth + b"]" * depth
+        response = client.post("/v1/labels", content=b'{"entities": ' + nested + b', "x": 1}')
+        assert problem_of(response)["status"] == status
+
+
+def test_a_body_that_comes_too_slowly_is_cut_off(service: Service) -> None:
+    with connected(service) as caller:
+        caller.sendall(
+            b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: 0.5\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+        assert everything(caller).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /v1/labels HTTP/1.1\r\nHost"])
+def test_a_head_that_comes_too_slowly_is_cut_off(service: Service, said: bytes) -> None:
+    with connected(service) as caller:
+        began = time.monotonic()
+        caller.sendall(said)
+        stop = threading.Event()
+        drip = threading.Thread(target=_drip, args=(caller, stop) if said else ())
+        if said:
+            drip.start()
+        assert everything(caller) == b""
+        stop.set()
+        assert HEAD_SECONDS - 0.5 < time.monotonic() - began < 6 * HEAD_SECONDS
+        if said:
+            drip.join()
+
+
+def _drip(caller: socket.socket, stop: threading.Event) -> None:
+    """Send a letter of a header from time to time."""
+    while not stop.wait(0.2):
+        try:
+            caller.sendall(b"x")
+        except OSError:
+            return
+
+
+def test_a_caller_who_goes_away_is_not_waited_for(service: Service, client: httpx.Client) -> None:
+    many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
+    before = service.log.stat().st_size
+    for _ in range(3):
+        with connected(service) as caller:
+            begin_request(caller, many)
+            caller.sendall(many)
+    assert ask(client, PLACES)["results"]
+    assert "Traceback" not in service.log.read_text()[before:]

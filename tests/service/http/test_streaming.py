@@ -1,0 +1,435 @@
+"""Streams as clients meet them: rows go and labels come over one connection."""
+
+import asyncio
+import contextlib
+import gc
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow as pa
+import pytest
+from starlette.requests import Request
+
+from labelwright import Client
+from labelwright.entities.errors import DataError, ServiceError
+from labelwright.models.decisions import Question
+from labelwright.models.registry import Model
+from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.queue import BATCH_ROWS
+from labelwright.service.http.streaming import STREAMS, Piece, StreamingAnswer
+from labelwright.service.protocols.ndjson import JsonLines
+from labelwright.service.rollout.manager import Serving
+from tests.processes import HOST, PATIENCE, Service
+
+pytest_plugins = ["tests.worlds"]
+
+PLACES: list[dict[str, Any]] = [
+    {"id": "a", "name": "Joe's Pizza", "country": "US"},
+    {"id": "b", "name": "Bar", "lat": 200, "lon": 4},
+    {"name": "Kiosk"},
+]
+NDJSON, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
+QUESTION: dict[str, Any] = {"top_k": 2, "only": ["*a*", "*e*"], "policy": "broad"}
+
+
+@pytest.fixture
+def labels(service: Service) -> Client:
+    """A client of the streams of the shared service."""
+    return Client(service.url)
+
+
+@pytest.fixture(scope="module")
+def expected(service: Service) -> Any:
+    """What a single request is answered."""
+    with service.client() as client:
+        response = client.post("/v1/labels", json={"entities": PLACES, **QUESTION})
+        return response.json()["results"]
+
+
+def stream(client: httpx.Client, kind: str, content: bytes, **question: Any) -> httpx.Response:
+    headers = {"Content-Type": kind}
+    return client.post("/v1/labels", content=content, headers=headers, params=question)
+
+
+def arrow(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, **options) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_lines_are_answered_as_a_single_request(labels: Client, expected: Any) -> None:
+    assert list(labels.label_rows(PLACES, **QUESTION)) == expected
+
+
+def test_a_stream_names_its_model(client: httpx.Client) -> None:
+    model = client.get("/v1/model").json()
+    answer = stream(client, NDJSON, b'{"name": "Kiosk"}')
+    for part in ("name", "version", "content"):
+        assert answer.headers[f"x-model-{part}"] == model[part]
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "dictionaries"])
+def test_batches_are_answered_as_a_single_request(
+    labels: Client, expected: Any, encoded: bool
+) -> None:
+    table = pa.Table.from_pylist(
+        [{"id": None, "lat": None, "lon": None, "country": None, **p} for p in PLACES]
+    )
+    if encoded:
+        table = table.set_column(4, "name", table["name"].dictionary_encode())
+    answers = labels.label(table, **QUESTION)
+    assert answers["id"].to_pylist() == [result["id"] for result in expected]
+    for labelled, error, result in zip(
+        answers["labels"].to_pylist(), answers["error"].to_pylist(), expected, strict=True
+    ):
+        assert error == result.get("error", {}).get("detail")
+        assert (labelled is None) == (error is not None)
+        names = [label["label"] for label in labelled or []]
+        assert names == [label["label"] for label in result.get("labels", [])]
+
+
+def test_an_answer_comes_while_rows_are_still_to_come(labels: Client) -> None:
+    """Each row waits for the answer to the one before."""
+    answered = threading.Semaphore(1)
+
+    def one_by_one() -> Iterator[pa.RecordBatch]:
+        for number in range(5):
+            assert answered.acquire(timeout=30)
+            yield pa.record_batch({"name": [f"Pizza {number}"]})
+
+    ids = []
+    for answer in labels.label_batches(one_by_one()):
+        ids += answer["id"].to_pylist()
+        answered.release()
+    assert ids == ["0", "1", "2", "3", "4"]
+
+
+def test_memory_stays_flat_and_a_slow_reader_makes_a_slow_sender(
+    labels: Client, service: Service
+) -> None:
+    process, sent, batches = psutil.Process(service.process.pid), 0, 60
+    names = [f"Pizzeria {n}" for n in range(1_000)]
+    batch = pa.record_batch({"name": names, "unknown": ["x" * 1_000] * len(names)})
+
+    def many() -> Iterator[pa.RecordBatch]:
+        nonlocal sent
+        for _ in range(batches):
+            sent += 1
+            yield batch
+
+    for _ in labels.label_batches(many(), top_k=50):
+        pass  # what is kept once is kept by now
+    before, sent = process.memory_info().rss, 0
+    answers = labels.label_batches(many(), top_k=50)
+    rows = next(answers).num_rows
+    threading.Event().wait(1.0)
+    assert sent < batches  # nobody takes the answers
+    rows += sum(answer.num_rows for answer in answers)
+    assert rows == batches * len(names)
+    assert process.memory_info().rss - before < 40 << 20
+
+
+def test_a_few_bytes_that_stand_for_many_rows_take_no_memory(
+    client: httpx.Client, service: Service
+) -> None:
+    process = psutil.Process(service.process.pid)
+    sink = io.BytesIO()
+    batch = pa.record_batch({"name": pa.nulls(1 << 20)})
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(2_000):
+            writer.write_batch(batch)
+    kind = {"Content-Type": ARROW}
+    before = process.memory_info().rss
+    with client.stream("POST", "/v1/labels", content=sink.getvalue(), headers=kind) as answer:
+        parts = answer.iter_bytes()
+        for _ in range(10):
+            assert next(parts)
+        assert process.memory_info().rss - before < 200 << 20
+    deadline = time.monotonic() + PATIENCE
+    while _figure(client, "labelwright_queue_rows"):  # who has gone away is not answered on
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_line_that_is_not_json_costs_its_neighbours_nothing(client: httpx.Client) -> None:
+    content = b'{"name": "Bar"}\n\n{"name": \n[]\n{"name": "\xff"}\r\n{"name": "Kiosk"}'
+    answers = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
+    reasons = [answer.get("error", {}).get("detail") for answer in answers]
+    assert reasons == [
+        None,
+        "not valid JSON",
+        "an entity must be an object",
+        "not valid JSON",
+        None,
+    ]
+    assert [answer["id"] for answer in answers] == ["0", "1", "2", "3", "4"]
+
+
+def test_text_that_is_not_utf8_costs_its_neighbours_nothing(client: httpx.Client) -> None:
+    names = pa.array([b"Bar", b"\xff", b"Kiosk"]).view(pa.string())
+    response = stream(client, ARROW, arrow(pa.table({"name": names})))
+    errors = pa.ipc.open_stream(response.content).read_all()["error"].to_pylist()
+    assert errors == [None, "name: not valid UTF-8", None]
+
+
+NULLS = pa.table({"name": pa.nulls(2_000_000)})
+DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "question", "words"),
+    [
+        (NDJSON, b"{}", {"top_k": 0}, "top_k"),
+        (NDJSON, b"{}", {"topk": 3}, "not known"),
+        (NDJSON, b"{}", {"policy": "x"}, "unknown policy"),
+        (NDJSON, b"x" * (1 << 21), {}, "a line may have"),
+        (ARROW, b"", {}, "cut short"),
+        (ARROW, b"x" * 100, {}, "not an Arrow IPC stream"),
+        (ARROW, arrow(pa.table({"name": ["a"]}))[:-50], {}, "cut short"),
+        (ARROW, arrow(pa.table({"other": ["a"]})), {}, "no column is known"),
+        (ARROW, arrow(pa.table({"name": [1]})), {}, "its kind is text"),
+        (ARROW, arrow(pa.table({"name": ["a"]}), **DELTAS), {}, "must not be compressed"),
+        (ARROW, arrow(NULLS), {}, "a batch may have 1,048,576 rows"),
+        (ARROW, b"\xff\xff\xff\xff\xff\xff\xff\x7f", {}, "not an Arrow IPC stream"),
+        ("application/json", b"{}", {"top_k": 3}, "put it into the body"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_stream_that_cannot_be_read_is_refused(
+    client: httpx.Client, kind: str, content: bytes, question: Any, words: str
+) -> None:
+    response = stream(client, kind, content, **question)
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br"])
+@pytest.mark.parametrize("kind", [NDJSON, ARROW])
+def test_a_stream_is_sent_as_it_is(client: httpx.Client, kind: str, coding: str) -> None:
+    headers = {"Content-Type": kind, "Content-Encoding": coding}
+    refused = client.post("/v1/labels", content=b"{}", headers=headers)
+    assert refused.status_code == 415
+    assert refused.headers["accept-encoding"] == "identity"
+    assert refused.json()["detail"] == "a stream is sent as it is"
+
+
+def test_a_stream_may_say_that_it_is_sent_as_it_is(client: httpx.Client) -> None:
+    headers = {"Content-Type": NDJSON, "Content-Encoding": "identity"}
+    answer = client.post("/v1/labels", content=b'{"name": "Bar"}', headers=headers)
+    assert answer.json()["labels"]
+
+
+def test_all_rows_of_a_stream_are_counted(service: Service) -> None:
+    """Each row waits for the answer to the one before, so that each is a piece."""
+    answered = threading.Semaphore(1)
+
+    def one_by_one() -> Iterator[dict[str, Any]]:
+        for number in range(5):
+            assert answered.acquire(timeout=30)
+            yield {"name": f"Pizza {number}"}
+
+    name = "stream-of-five"
+    labels = Client(service.url, headers={"X-Request-Id": name})
+    for batch in labels.label_batches(pa.RecordBatch.from_pylist([row]) for row in one_by_one()):
+        assert batch.num_rows == 1
+        answered.release()
+    deadline = time.monotonic() + PATIENCE
+    while not (said := [line for line in service.log.read_text().splitlines() if name in line]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [json.loads(line)["rows"] for line in said] == [5]
+
+
+def test_there_are_so_many_streams_at_a_time(client: httpx.Client, service: Service) -> None:
+    begun = (
+        f"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: {NDJSON}\r\n"
+        'Transfer-Encoding: chunked\r\n\r\n12\r\n{"name": "Kiosk"}\n\r\n'
+    ).encode()
+    deadline = time.monotonic() + PATIENCE
+    while _figure(client, "labelwright_requests_under_way") > 1:  # those of other tests
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(STREAMS):
+            sender = stack.enter_context(socket.create_connection((HOST, service.port), timeout=60))
+            sender.sendall(begun)
+            assert sender.recv(15) == b"HTTP/1.1 200 OK"
+        shed = _figure(client, "labelwright_shed_total")
+        refused = stream(client, NDJSON, b'{"name": "Bar"}')
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert _figure(client, "labelwright_shed_total") == shed + 1
+        single = client.post("/v1/labels", json={"entities": PLACES})
+        assert single.status_code == 200
+    while stream(client, NDJSON, b'{"name": "Bar"}').status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _figure(client: httpx.Client, name: str) -> float:
+    found = client.get("/metrics").text.splitlines()
+    (line,) = (line for line in found if line.startswith(f"{name} "))
+    return float(line.split()[-1])
+
+
+class Failing(JsonLines):
+    """All pieces fail, the first after the others have begun to."""
+
+    def __init__(self) -> None:
+        super().__init__(Question())
+        self._begun = threading.Semaphore(0)
+
+    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
+        """Three pieces."""
+        for read in (self._late, self._early, self._early):
+            yield Piece(2 * BATCH_ROWS, read, lambda *_: b"")
+
+    def _late(self, model: Model) -> Any:
+        for _ in range(2):
+            assert self._begun.acquire(timeout=60)
+        raise DataError("the first")
+
+    def _early(self, model: Model) -> Any:
+        self._begun.release()
+        raise DataError("secret")
+
+
+def test_what_fails_unseen_is_not_logged(serving: Serving) -> None:
+    told: list[dict[str, Any]] = []
+    others = set(threading.enumerate())
+    engine = Engine(serving, threads=2)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+        request = Request({"type": "http", "headers": []}, receive)
+        answer = StreamingAnswer(request, engine, Failing())
+        with pytest.raises(DataError, match="the first"):
+            await answer.begin()
+
+    asyncio.run(scenario())
+    engine.close()
+    for thread in set(threading.enumerate()) - others:
+        if thread.name.startswith("compute-"):
+            thread.join(PATIENCE)  # it holds the last exception, and that the tasks
+    gc.collect()
+    assert not told
+
+
+def test_a_stream_that_breaks_off_never_looks_whole(client: httpx.Client) -> None:
+    good = arrow(pa.table({"name": ["Bar"]}))[:-8]
+
+    def broken() -> Iterator[bytes]:
+        yield good
+        threading.Event().wait(0.5)
+        yield b"x" * 100
+
+    received = b""
+    with (
+        client.stream("POST", "/v1/labels", content=broken(), headers={"Content-Type": ARROW}) as r,
+        contextlib.suppress(httpx.RemoteProtocolError),
+    ):
+        assert r.status_code == 200
+        for part in r.iter_bytes():
+            received += part
+        pytest.fail("the end of the answer came")
+    last = pa.ipc.open_stream(received).read_all().to_pylist()[-1]
+    assert last == {"id": None, "labels": None, "error": "not an Arrow IPC stream"}
+
+
+# the client
+
+
+class Moody(BaseHTTPRequestHandler):
+    """A service that is busy at first, then breaks off after a line, and then answers."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Do what its mood is."""
+        self.close_connection = True
+        rows = [json.loads(line) for line in self.body().splitlines()]
+        self.seen.append([row["id"] for row in rows])
+        if len(self.seen) == 1:
+            self.send_response(503)
+            self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for row in rows[: 1 if len(self.seen) == 2 else None]:
+            line = json.dumps({"id": row["id"], "labels": []}).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+        if len(self.seen) > 2:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def body(self) -> bytes:
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size + 2)[:-2]
+        self.rfile.readline()
+        return content
+
+    def log_message(self, *words: Any) -> None:
+        """Say nothing."""
+
+    seen: list[list[str]] = []  # noqa: RUF012
+
+
+@pytest.fixture
+def moody() -> Iterator[str]:
+    Moody.seen = []
+    with ThreadingHTTPServer((HOST, 0), Moody) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{HOST}:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_client_waits_and_goes_on_with_what_has_no_answer(moody: str) -> None:
+    answers = list(Client(moody).label_rows([{"id": each} for each in "abc"]))
+    assert [answer["id"] for answer in answers] == ["a", "b", "c"]
+    assert Moody.seen == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
+
+
+def test_the_client_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelwright.client.TRIES", 2)
+    with pytest.raises(ServiceError, match="2 times in a row"):
+        list(Client(f"http://{HOST}:9").label_rows(PLACES))
+
+
+def test_errors_of_the_callers_own_rows_are_raised(labels: Client) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield PLACES[0]
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        list(labels.label_rows(rows()))
+
+
+def test_a_client_that_goes_away_leaves_no_trace(labels: Client, service: Service) -> None:
+    before = service.log.stat().st_size
+    endless = ({"name": f"Bar {number}"} for number in iter(int, 1))
+    answers = labels.label_rows(endless)
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert len(list(labels.label_rows(PLACES))) == len(PLACES)
+    assert "Traceback" not in service.log.read_text()[before:]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x", "http://"])
+def test_an_address_must_be_one(address: str) -> None:
+    with pytest.raises(ValueError, match="an address is"):
+        Client(address)

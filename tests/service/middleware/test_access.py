@@ -1,0 +1,172 @@
+"""Who may ask: names of the service, pages of other sites, keys, roles and rates."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from labelwright.service.middleware.access import Access, Guard, access, keyring, role_needed
+from labelwright.service.middleware.keys import Doorkeeper, Role
+
+PATHS = ("/", "/livez", "/metrics", "/v1/labels", "/v1/feedback", "/v1/feedback/export")
+
+
+async def _answer(request: Request) -> Response:
+    return PlainTextResponse("in")
+
+
+def ask(
+    allowed: Access, path: str = "/v1/labels", method: str = "POST", **headers: str
+) -> httpx.Response:
+    """What a guarded application answers; underscores in names of headers are hyphens."""
+    app = Starlette(routes=[Route(p, _answer, methods=["GET", "POST", "OPTIONS"]) for p in PATHS])
+    guard = Guard(app, allowed, Doorkeeper(keyring()) if allowed.keys else None)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(guard)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, headers=named)
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize(
+    ("address", "keys", "asked_for"),
+    [
+        ("127.0.0.1", None, False),
+        ("127.8.8.8", None, False),
+        ("::1", None, False),
+        ("localhost", None, False),
+        ("0.0.0.0", None, True),  # noqa: S104
+        ("::", None, True),
+        ("192.0.2.1", None, True),
+        ("labels.example", None, True),
+        ("127.0.0.1", True, True),
+        ("0.0.0.0", False, False),  # noqa: S104
+    ],
+)
+def test_keys_are_asked_for_off_loopback_unless_told_otherwise(
+    address: str, keys: bool | None, asked_for: bool
+) -> None:
+    assert access(address, keys, (), 1).keys is asked_for
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("evil.example:localhost", 421),
+        ("", 421),
+    ],
+)
+def test_on_loopback_it_goes_by_local_names_only(host: str, status: int) -> None:
+    allowed = access("127.0.0.1", None, (), 1)
+    assert ask(allowed, host=host).status_code == status
+    assert ask(allowed, "/livez", host=host).status_code == 200
+
+
+def test_names_that_are_allowed_are_all_there_are() -> None:
+    allowed = access("0.0.0.0", False, ("a.example", "*.b.example"), 1)  # noqa: S104
+    statuses = {
+        host: ask(allowed, host=host).status_code
+        for host in ("a.example:80", "x.b.example", "b.example", "c.a.example", "localhost")
+    }
+    assert [host for host, status in statuses.items() if status == 200] == [
+        "a.example:80",
+        "x.b.example",
+    ]
+    assert ask(access("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
+    assert access("127.0.0.1", True, (), 1).names == ()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "http://localhost"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec_fetch_site": "same-origin", "origin": "http://localhost"}, 200),
+        ({"sec_fetch_site": "none"}, 200),
+        ({"sec_fetch_site": "cross-site"}, 403),
+        ({"sec_fetch_site": "same-site"}, 403),
+    ],
+    ids=str,
+)
+def test_a_page_of_another_site_may_not_ask_in_its_visitors_name(
+    headers: dict[str, str], status: int
+) -> None:
+    assert ask(Access(), **headers).status_code == status
+
+
+def test_without_a_key_in_use_nothing_but_health_answers(home: Path) -> None:
+    text = keyring().create("a", Role.ADMIN)
+    closed = Access(keys=True)
+    for path in PATHS:
+        for headers in ({}, {"authorization": "Bearer lw_0_0"}, {"authorization": f"Basic {text}"}):
+            response = ask(closed, path, "GET", **headers)
+            assert response.status_code == (200 if path in ("/", "/livez") else 401)
+            assert text not in response.text
+    assert ask(closed).headers["www-authenticate"] == "Bearer"
+    assert ask(closed).json()["status"] == 401
+    assert ask(closed, authorization=f"bearer {text}").status_code == 200
+    assert ask(closed, x_api_key=text).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("role", "open_to_it"),
+    [
+        (Role.LABEL, {"/", "/livez", "/metrics", "/v1/labels"}),
+        (Role.FEEDBACK, {"/", "/livez", "/metrics", "/v1/labels", "/v1/feedback"}),
+        (Role.ADMIN, set(PATHS)),
+    ],
+)
+def test_a_role_opens_its_paths_and_no_others(home: Path, role: Role, open_to_it: set[str]) -> None:
+    text = keyring().create("a", role)
+    statuses = {path: ask(Access(keys=True), path, x_api_key=text).status_code for path in PATHS}
+    assert {path for path, status in statuses.items() if status == 200} == open_to_it
+    assert set(statuses.values()) <= {200, 403}
+
+
+def test_a_path_beside_a_protected_one_is_another_path() -> None:
+    assert role_needed("POST", "/v1/feedback") is Role.FEEDBACK
+    assert role_needed("DELETE", "/v1/feedback") is Role.ADMIN
+    assert role_needed("POST", "/v1/feedback/") is Role.ADMIN
+    assert role_needed("GET", "/v1/feedback/export") is Role.ADMIN
+    assert role_needed("GET", "/v1/feedbacks") is Role.LABEL
+    assert role_needed("GET", "/livez/") is Role.LABEL
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(home: Path) -> None:
+    text = keyring().create("a", Role.LABEL, rate=0.01, burst=1)
+    app = Guard(PlainTextResponse("in"), Access(keys=True), Doorkeeper(keyring()))
+
+    async def send() -> list[httpx.Response]:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://localhost",
+            headers={"X-API-Key": text},
+        ) as client:
+            return [
+                await client.get(path)
+                for path in ("/v1/labels", "/v1/labels", "/metrics", "/livez")
+            ]
+
+    first, second, *unlimited = asyncio.run(send())
+    assert first.status_code == 200
+    assert second.status_code == 429
+    assert 1 <= int(second.headers["retry-after"]) <= 100
+    assert second.json()["detail"] == "this key may send 0.01 requests a second"
+    assert [response.status_code for response in unlimited] == [200, 200]

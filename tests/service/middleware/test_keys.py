@@ -1,0 +1,123 @@
+"""Keys in their file, and how often each may ask."""
+
+import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelwright.entities.errors import RateError, RequestError, StorageError
+from labelwright.service.middleware import keys
+from labelwright.service.middleware.keys import Doorkeeper, Key, Keyring, Role
+from labelwright.service.middleware.rate_limit import Rates
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path / "state" / "keys.json")
+
+
+def test_a_key_opens_until_it_is_revoked(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "NOTICED_WITHIN", 0.0)
+    doorkeeper = Doorkeeper(keyring)
+    assert doorkeeper.find("lw_0_0") is None
+    texts = {role: keyring.create(role, role) for role in Role}
+    for role, text in texts.items():
+        found = doorkeeper.find(text)
+        assert found
+        assert (found.name, found.role) == (role, role)
+        for wrong in (text[:-1], f"{text}0", text.swapcase(), text.rpartition("_")[0], "", "lw__"):
+            assert doorkeeper.find(wrong) is None
+    keyring.revoke("label")
+    assert doorkeeper.find(texts[Role.LABEL]) is None
+    assert doorkeeper.find(texts[Role.ADMIN])
+    keyring.path.unlink()
+    assert doorkeeper.find(texts[Role.ADMIN]) is None
+
+
+def test_nothing_that_opens_lies_in_the_file_and_only_its_owner_reads_it(keyring: Keyring) -> None:
+    text = keyring.create("a", Role.LABEL, rate=2.5)
+    assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
+    content = keyring.path.read_text()
+    assert text.rpartition("_")[2] not in content
+    (kept,) = json.loads(content)
+    assert kept["burst"] == 2
+    assert len(text) > 50
+    assert {path.name for path in keyring.path.parent.iterdir()} == {"keys.json", "keys.lock"}
+
+
+def test_keys_made_at_the_same_time_are_all_kept(keyring: Keyring) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: keyring.create(f"key {n}", Role.LABEL), range(24)))
+    doorkeeper = Doorkeeper(keyring)
+    assert {key.name for text in made if (key := doorkeeper.find(text))} == {
+        f"key {n}" for n in range(24)
+    }
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "taken"])
+def test_a_name_that_cannot_be_told_from_others_is_refused(keyring: Keyring, name: str) -> None:
+    keyring.create("taken", Role.LABEL)
+    with pytest.raises(RequestError):
+        keyring.create(name, Role.LABEL)
+    assert len(keyring.read()) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'[{"id": "a"}]', b"\xff", b'[{"role": "root"}]'], ids=repr
+)
+def test_a_damaged_file_is_called_so_and_opens_nothing(
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(keys, "NOTICED_WITHIN", 0.0)
+    text = keyring.create("a", Role.ADMIN)
+    doorkeeper = Doorkeeper(keyring)
+    assert doorkeeper.find(text)
+    keyring.path.write_bytes(content)
+    assert doorkeeper.find(text) is None
+    for act in (keyring.read, lambda: keyring.create("b", Role.LABEL)):
+        with pytest.raises(StorageError, match="is damaged"):
+            act()
+
+
+def test_a_role_may_do_what_those_before_it_may() -> None:
+    assert [[role.includes(other) for other in Role] for role in Role] == [
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
+
+
+@given(
+    rate=st.floats(0.1, 1000),
+    burst=st.integers(1, 50),
+    workers=st.integers(1, 4),
+    pauses=st.lists(st.floats(0, 2), max_size=100),
+)
+def test_a_key_never_gets_more_than_its_burst_and_its_rate(
+    rate: float, burst: int, workers: int, pauses: list[float]
+) -> None:
+    now = 0.0
+    rates = Rates(workers, lambda: now)
+    key = Key("id", "a", Role.LABEL, "0" * 64, "", rate, burst)
+    admitted = 0
+    for pause in pauses:
+        now += pause
+        try:
+            rates.take(key)
+            admitted += 1
+        except RateError as error:
+            now += error.retry_after
+            rates.take(key)  # what it says is true
+            admitted += 1
+        assert admitted <= max(1, burst / workers) + rate / workers * now + 1e-6
+
+
+def test_a_key_without_a_rate_is_never_refused() -> None:
+    rates = Rates(1, lambda: 0.0)
+    key = Key("id", "a", Role.LABEL, "0" * 64, "")
+    for _ in range(1000):
+        rates.take(key)

@@ -1,0 +1,219 @@
+"""The description of the service: a valid OpenAPI document, true to the model that serves."""
+
+import asyncio
+import gc
+import re
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import httpx
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from labelwright.entities.corrections import CorrectionStore
+from labelwright.models.registry import Model
+from labelwright.service.app import create_app
+from labelwright.service.engine.engine import Engine
+from labelwright.service.middleware.access import Access
+from labelwright.service.openapi.document import describe
+from labelwright.service.rollout.state import State
+from tests.service.registered import serving_of
+
+pytest_plugins = ["tests.worlds"]
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def openapi(client: httpx.Client) -> Json:
+    """The description of the running service."""
+    document: Json = client.get("/openapi.json").json()
+    return document
+
+
+def operations(document: Json) -> Iterator[tuple[str, Json]]:
+    """Every method and path, with its operation."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield f"{method} {path}", operation
+
+
+def parts(document: Any) -> Iterator[Json]:
+    """Every object in a document."""
+    if isinstance(document, dict):
+        yield document
+    for part in document.values() if isinstance(document, dict) else document:
+        if isinstance(part, dict | list):
+            yield from parts(part)
+
+
+def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
+    OpenAPI.model_validate(openapi)
+    assert re.fullmatch(r"3\.1\.\d+", openapi["openapi"])
+    assert openapi["info"]["title"] == "labelwright"
+    assert {name for name, _ in operations(openapi)} == {
+        "post /v1/labels",
+        "get /v1/labels",
+        "get /v1/model",
+        "get /v1/model/report",
+        "get /v1/model/comparison",
+        "get /v1/drift",
+        "post /v1/review",
+        "post /v1/feedback",
+        "get /v1/feedback/export",
+        "delete /v1/feedback",
+        "get /livez",
+        "get /readyz",
+        "get /metrics",
+        "get /v2",
+        "get /v2/health/live",
+        "get /v2/health/ready",
+        *(
+            f"{what} /v2/models/{{name}}{version}{part}"
+            for version in ("", "/versions/{number}")
+            for what, part in (("get", ""), ("get", "/ready"), ("post", "/infer"))
+        ),
+        "get /ping",
+        "get /health",
+        "get /version",
+        "post /invocations",
+    }
+    identifiers = [operation["operationId"] for _, operation in operations(openapi)]
+    assert len(set(identifiers)) == len(identifiers)
+    for name, operation in operations(openapi):
+        assert any(status.startswith("2") for status in operation["responses"]), name
+        assert all(response["description"] for response in operation["responses"].values())
+        other = name.split()[1].startswith(("/v2", "/invocations"))  # they have forms of their own
+        kind = "application/json" if other else "application/problem+json"
+        assert kind in operation["responses"]["default"]["content"]
+        for parameter in operation.get("parameters", ()):
+            assert {"name", "in", "schema"} <= set(parameter)
+        places = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
+        assert places == set(re.findall(r"\{(\w+)\}", name)), name
+        asked = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
+        assert "number" not in asked, name
+    for part in parts(openapi):
+        assert "nullable" not in part
+        if isinstance(part.get("$ref"), str):
+            target: Any = openapi
+            for step in part["$ref"].removeprefix("#/").split("/"):
+                target = target[step]
+
+
+TYPES: Mapping[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "null": type(None),
+    "integer": int,
+    "number": int | float,
+}
+
+
+def conforms(value: Any, schema: Json) -> bool:
+    """Whether a value is what a JSON schema asks for, by the keywords that ours use."""
+    kinds = schema.get("type", list(TYPES))
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if not any(isinstance(value, TYPES[kind]) for kind in kinds):
+        return False
+    if isinstance(value, bool | str | None):
+        return value in schema.get("enum", [value])
+    if isinstance(value, int | float):
+        return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
+    if isinstance(value, list):
+        fits = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+        return fits and all(conforms(item, schema.get("items", {})) for item in value)
+    known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+    return set(schema.get("required", ())) <= set(value) and all(
+        conforms(item, known[key]) if key in known else others and conforms(item, others)
+        for key, item in value.items()
+        if key in known or others != {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/v1/labels", "labels"), ("/v1/labels", "reasons"), ("/v1/review", "review")],
+)
+def test_the_examples_of_the_description_are_what_the_model_really_answers(
+    client: httpx.Client, openapi: Json, path: str, name: str
+) -> None:
+    operation = openapi["paths"][path]["post"]
+    asked = operation["requestBody"]["content"]["application/json"]
+    answered = operation["responses"]["200"]["content"]["application/json"]
+    question, answer = (content["examples"][name]["value"] for content in (asked, answered))
+    response = client.post(path, json=question)
+    assert response.json() == answer
+    assert conforms(question, asked["schema"])
+    assert conforms(answer, answered["schema"])
+    assert not conforms({"entities": []}, asked["schema"])
+    assert not conforms(question | {"top_k": 0}, asked["schema"])
+    entity = asked["schema"]["properties"]["entities"]["items"]
+    assert {"id", "name", "lat", "lon", "tags"} <= set(entity["properties"])
+    assert ("reasons" in answer["results"][0]["labels"][0]) == (name == "reasons")
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+def test_the_examples_are_not_labelled_on_the_event_loop(
+    bundle: Path, tmp_path: Path, path: str
+) -> None:
+    corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
+    engine = Engine(serving_of(str(bundle), tmp_path))
+    app = create_app(engine, Access(), corrections)
+    generate, threads = app.openapi, []
+
+    def openapi() -> Json:
+        threads.append(threading.current_thread())
+        return generate()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+    async def ask() -> tuple[httpx.Response, threading.Thread]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path), threading.current_thread()
+
+    response, loop = asyncio.run(ask())
+    engine.close()
+    corrections.close()
+    assert response.status_code == 200
+    assert len(threads) == 1
+    assert loop not in threads
+
+
+def test_a_model_is_described_once_and_not_kept_when_another_follows(
+    bundle: Path, tmp_path: Path
+) -> None:
+    serving = serving_of(str(bundle), tmp_path)
+    serving.load()
+    app = fastapi.FastAPI(openapi_url=None)
+    app.post("/x")(lambda: None)
+    described: list[str] = []
+
+    def described_slowly(model: Model) -> Json:
+        described.append(model.uri)
+        time.sleep(0.2)
+        return {"summary": model.uri}
+
+    def told(_: object = None) -> str:
+        return str(app.openapi()["paths"]["/x"]["post"]["summary"])
+
+    describe(app, serving, {"/x": described_slowly})
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(told, range(4))) == {serving.model.uri}
+    assert len(described) == 1
+
+    before = weakref.ref(serving.champion)
+    other = f"{bundle}/../bundle"
+    State(serving_of(other, tmp_path).state.models).write(tmp_path)
+    serving.load()
+    gc.collect()
+    assert before() is None
+    assert told() == other

@@ -1,0 +1,176 @@
+"""What the follower tells the workers, and what fetching a model can run into."""
+
+import dataclasses
+import resource
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labelwright.models.bundle.format import verify
+from labelwright.models.registry import fetch, forget, is_alias, locate
+from labelwright.service.rollout.follower import KEPT, Follower, Following
+from labelwright.service.rollout.state import (
+    CHALLENGER,
+    CHAMPION,
+    Routing,
+    State,
+    recall,
+    recalled_uris,
+    remember,
+)
+from tests.processes import FirstVisit, environment, spawn
+from tests.service.registered import NAME, RENAMED, SOUND, URI, Registry, registry
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+pytest_plugins = ["tests.worlds"]
+
+
+@pytest.fixture
+def models(bundle: Path, home: Path, first_visit: FirstVisit) -> Registry:
+    """A registry in the state folder of this process."""
+    return registry(bundle, home, first_visit.home / "mlflow.db")
+
+
+@dataclasses.dataclass(frozen=True)
+class Remote:
+    """A registry whose versions have to be copied to the cache, from runs of their own."""
+
+    registry: Registry
+    versions: tuple[str, ...]
+
+    @property
+    def cached(self) -> int:
+        """How many bundles the cache holds."""
+        return len(list((self.registry.home / "cache").iterdir()))
+
+
+@pytest.fixture
+def remote(models: Registry, bundle: Path) -> Remote:
+    client, artifacts = models.client, models.home / "artifacts"
+    experiment = client.create_experiment("remote", artifact_location=artifacts.as_uri())
+    versions = []
+    for _ in range(KEPT + 3):
+        run_id = client.create_run(experiment).info.run_id
+        shutil.copytree(bundle, artifacts / run_id / "artifacts" / "model")
+        versions.append(client.create_model_version(NAME, f"runs:/{run_id}/model").version)
+    return Remote(models, tuple(map(str, versions)))
+
+
+@pytest.fixture
+def of_a_run(world: "World", monkeypatch: pytest.MonkeyPatch, home: Path) -> str:
+    """A model that is fetched from the artifacts of a run, by a state folder without a cache."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{world.home / 'mlflow.db'}")
+    return f"runs:/{locate(world.uri).run_id}/model"
+
+
+def test_only_an_alias_is_followed() -> None:
+    assert is_alias("models:/m@champion")
+    assert not any(map(is_alias, ("models:/m/3", "runs:/0/model", "folder@champion")))
+
+
+def test_what_aliases_mean_is_told_and_written(models: Registry, tmp_path: Path) -> None:
+    follower = Follower(Following(URI, Routing(shadow=True)), tmp_path)
+    state = follower.begin()
+    assert State.read(tmp_path) == state
+    assert {role: found.source.version for role, found in state.models.items()} == {CHAMPION: SOUND}
+    models.point(RENAMED, "challenger")
+    state = follower.look()
+    assert state.models[CHALLENGER].source.version == RENAMED
+    models.point(None, "challenger")
+    models.point(None)
+    state = follower.look()
+    assert set(state.models) == {CHAMPION}
+    assert state.registry is not None
+    assert "champion" in state.registry
+
+
+def test_a_model_that_finds_no_room_is_refused_until_there_is_one(
+    models: Registry, tmp_path: Path
+) -> None:
+    follower = Follower(Following(URI), tmp_path)
+    follower.begin()
+    (models.home / "cache").write_text("in the way of the folder")
+    number = models.client.create_model_version(NAME, "runs:/0123456789/model").version
+    models.point(str(number))
+    state = follower.look()
+    assert state.models[CHAMPION].source.version == SOUND
+    refusal = state.refusals[CHAMPION]
+    assert (refusal.version, refusal.step) == (str(number), "fetch")
+    assert "no room for the model" in refusal.detail
+    models.point(RENAMED)
+    state = follower.look()
+    assert state.models[CHAMPION].source.version == RENAMED
+    assert not state.refusals
+
+
+def test_the_last_good_model_stays_in_the_cache_whatever_is_refused_after_it(
+    remote: Remote, tmp_path: Path
+) -> None:
+    good, *refused = remote.versions
+    remote.registry.point(good)
+    follower = Follower(Following(URI), tmp_path)
+    served = follower.begin().models[CHAMPION]
+    remember(served)  # as a worker does that serves it; it refuses all that follow
+    for version in refused:
+        remote.registry.point(version)
+        assert follower.look().models[CHAMPION].source.version == version
+    assert recall(URI) == served
+    verify(served.folder)
+    assert remote.cached == KEPT + 2
+
+
+def test_a_role_forgets_no_model_that_the_other_one_needs(remote: Remote, tmp_path: Path) -> None:
+    remote.registry.point(remote.versions[0])
+    follower = Follower(Following(URI, Routing(shadow=True)), tmp_path)
+    follower.begin()
+    for version in remote.versions:
+        remote.registry.point(version, "challenger")
+        state = follower.look()
+        for role in (CHAMPION, CHALLENGER):
+            verify(state.models[role].folder)
+    assert state.models[CHAMPION].source.version == remote.versions[0]
+    assert remote.cached == KEPT + 2
+
+
+def test_a_full_disk_while_fetching_is_called_so_and_leaves_nothing(
+    of_a_run: str, home: Path, world: "World"
+) -> None:
+    settings = environment(home) | {"MLFLOW_TRACKING_URI": f"sqlite:///{world.home / 'mlflow.db'}"}
+    said = spawn(
+        *("explain", "--model", of_a_run, "--entity", "{}"),
+        environment=settings,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert said.code == 6, said.err
+    assert "no space is left" in said.err
+    assert not list((home / "cache").iterdir())
+
+
+def test_a_copy_is_kept_until_it_is_forgotten(of_a_run: str, home: Path) -> None:
+    resolved = fetch(locate(of_a_run))
+    verify(resolved.folder)
+    assert resolved.folder.is_relative_to(home / "cache")
+    assert fetch(locate(of_a_run)) == resolved
+    forget(resolved)
+    assert not resolved.folder.exists()
+    assert fetch(locate(of_a_run)).folder.exists()
+
+
+def test_the_last_good_model_is_recalled_while_its_bundle_is_there(
+    models: Registry, tmp_path: Path
+) -> None:
+    assert recall(URI) is None
+    resolved = fetch(locate(URI))
+    remember(resolved)
+    assert recall(URI) == resolved
+    assert recalled_uris() == [URI]
+    models.database.write_bytes(b"no database")
+    state = Follower(Following(URI), tmp_path).begin()
+    assert state.models == {CHAMPION: resolved}
+    assert state.registry is not None
+    resolved.folder.rename(resolved.folder.with_name("gone"))
+    assert recall(URI) is None

@@ -1,0 +1,213 @@
+"""`/v1/feedback` as its users meet it: one real process, asked over HTTP."""
+
+import contextlib
+import datetime
+import io
+import json
+import sqlite3
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from labelwright.entities.corrections import CORRECTIONS
+from tests.conftest import World
+from tests.processes import Service
+
+pytest_plugins = ["tests.worlds"]
+
+CANARY = "Kanarienvogel"
+Json = dict[str, Any]
+
+
+def place(**more: Any) -> Json:
+    """An entity that no other test corrects."""
+    return {"id": uuid.uuid4().hex, "name": "Joe's Pizza", "country": "US", **more}
+
+
+def give(client: httpx.Client, header: str | None = None, /, **content: Any) -> httpx.Response:
+    headers = {"Idempotency-Key": header} if header else {}
+    return client.post("/v1/feedback", json=content, headers=headers)
+
+
+def taken(response: httpx.Response) -> Json:
+    assert response.status_code == 201, response.text
+    answer: Json = response.json()
+    return answer
+
+
+def refused(response: httpx.Response, status: int, word: str) -> None:
+    """A problem document that says why, and repeats nothing of what was sent."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert word in response.json()["detail"]
+    assert CANARY not in response.text
+
+
+def exported(client: httpx.Client, entity_id: str) -> list[Json]:
+    response = client.get("/v1/feedback/export")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/vnd.apache.parquet"
+    table = pq.read_table(io.BytesIO(response.content))
+    assert table.schema.equals(CORRECTIONS)
+    return [row for row in table.to_pylist() if row["entity_id"] == entity_id]
+
+
+def test_a_correction_is_kept_with_who_when_and_what_the_model_had_said(
+    client: httpx.Client,
+) -> None:
+    entity = place(tags={"diet:vegan": "yes"}, unknown_to_the_schema="x")
+    said = client.post("/v1/labels", json={"entities": [entity]}).json()
+    first, second, *_ = (label["label"] for label in said["results"][0]["labels"])
+    before = datetime.datetime.now(datetime.UTC)
+    answer = taken(
+        give(
+            client,
+            entity=entity,
+            confirmed=[first, first],
+            denied=[second],
+            added=["cuisine=new york"],
+            reviewer="anna",
+        )
+    )
+    assert set(answer) == {"key", "entity_id", "received", "model", "warnings"}
+    (row,) = exported(client, entity["id"])
+    assert row["model"] == answer["model"] == said["model"]
+    assert [label["label"] for label in row["said"]] == [
+        label["label"] for label in said["results"][0]["labels"]
+    ]
+    assert json.loads(row["entity"]) == {name: entity[name] for name in ("name", "country", "tags")}
+    assert (row["confirmed"], row["denied"]) == ([first], [second])
+    assert (row["added"], row["reviewer"]) == (["cuisine=new york"], "anna")
+    assert before <= row["received"] <= datetime.datetime.now(datetime.UTC)
+    assert row["received"] == datetime.datetime.fromisoformat(answer["received"])
+
+
+def test_a_retry_gets_the_same_answer_and_another_correction_a_conflict(
+    client: httpx.Client,
+) -> None:
+    key, entity = uuid.uuid4().hex, place()
+    with ThreadPoolExecutor(4) as pool:
+        tries = list(
+            pool.map(lambda _: give(client, key, entity=entity, added=["a label"]), range(8))
+        )
+    assert len({response.content for response in tries}) == 1
+    assert taken(tries[0])["key"] == key
+    in_the_body = give(client, entity=entity, added=["a label"], key=key)
+    assert in_the_body.content == tries[0].content
+    refused(give(client, key, entity=entity, added=["another"]), 409, "key was used before")
+    refused(give(client, key, entity=entity, added=["a"], key="other"), 422, "differ")
+    assert len(exported(client, entity["id"])) == 1
+
+
+def test_what_was_shown_by_another_version_is_kept_as_it_was(client: httpx.Client) -> None:
+    entity = place()
+    model = {"name": "small", "version": "0", "content": "0" * 12}
+    label = {"label": "of an older model", "probability": 0.25, "asserted": True}
+    shown = {"model": model, "labels": [{**label, "log_odds": -1.1}]}
+    taken(give(client, entity=entity, denied=["of an older model"], shown=shown))
+    (row,) = exported(client, entity["id"])
+    assert row["model"] == model
+    assert row["said"] == [label]
+
+
+def test_an_entity_without_an_id_gets_one_of_its_content_and_can_be_deleted(
+    client: httpx.Client,
+) -> None:
+    name = f"Kiosk {uuid.uuid4()}"
+    ids = {
+        taken(give(client, entity=entity, added=["x"]))["entity_id"]
+        for entity in ({"name": name}, {"name": name, "city": None}, {"id": None, "name": name})
+    }
+    (made,) = ids
+    assert made.startswith("content-")
+    deleted = client.delete("/v1/feedback", params={"entity_id": made})
+    assert deleted.json() == {"deleted": 3}
+    assert exported(client, made) == []
+    assert client.delete("/v1/feedback", params={"entity_id": made}).json() == {"deleted": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ({"added": ["a"]}, "entity"),
+        ({"entity": [], "added": ["a"]}, "entity"),
+        ({"entity": {}, "added": ["a"]}, "at least one of"),
+        ({"entity": {"id": "x"}, "added": ["a"]}, "at least one of"),
+        ({"entity": {"name": CANARY, "lat": 200, "lon": 1}, "added": ["a"]}, "lat"),
+        ({"entity": {"name": CANARY, "id": "a\x00b"}, "added": ["a"]}, "printable"),
+        ({"entity": {"name": CANARY, "id": "x" * 501}, "added": ["a"]}, "500 bytes"),
+        ({"entity": {"name": ["x", *[None] * 99_999]}, "added": ["a"]}, "262,144 bytes"),
+        ({"entity": {"name": CANARY}}, "at least one label"),
+        ({"entity": {"name": CANARY}, "denied": [CANARY]}, "label of the model"),
+        ({"entity": {"name": CANARY}, "confirmed": [CANARY]}, "label of the model"),
+        ({"entity": {"name": CANARY}, "added": ["amenity=cafe"], "denied": ["amenity=cafe"]}, "or"),
+        ({"entity": {"name": CANARY}, "added": [f" {CANARY}"]}, "added.0"),
+        ({"entity": {"name": CANARY}, "added": [f"{CANARY}\n"]}, "added.0"),
+        ({"entity": {"name": CANARY}, "added": [""]}, "added.0"),
+        ({"entity": {"name": CANARY}, "added": ["x" * 201]}, "added.0"),
+        ({"entity": {"name": CANARY}, "added": ["x"] * 201}, "added"),
+        ({"entity": {"name": CANARY}, "added": ["a"], "reviewer": "x" * 201}, "reviewer"),
+        ({"entity": {"name": CANARY}, "added": ["a"], "reviewer": "a\x00"}, "reviewer"),
+        ({"entity": {"name": CANARY}, "added": ["a"], "key": ""}, "key"),
+        ({"entity": {"name": CANARY}, "added": ["a"], "shown": {}}, "shown"),
+        ({"entity": {"name": CANARY}, "added": ["a"], CANARY: 1}, "member"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_kept_is_refused(client: httpx.Client, content: Json, word: str) -> None:
+    refused(give(client, **content), 422, word)
+
+
+def test_bodies_and_parameters_that_are_none_are_refused(client: httpx.Client) -> None:
+    refused(client.post("/v1/feedback", content=b"no json"), 400, "JSON")
+    refused(client.post("/v1/feedback", content=b" " * ((16 << 20) + 1)), 413, "bytes")
+    refused(client.delete("/v1/feedback"), 422, "entity_id")
+    refused(give(client, "x" * 201, entity=place(), added=["a"]), 422, "idempotency")
+
+
+def test_what_is_nested_deeply_and_not_known_is_passed_over(client: httpx.Client) -> None:
+    depth = 1_000
+    body = '{"added": ["a"], "entity": {"name": "Deep", "unknown": %s}}'
+    content = body % ("[" * depth + "]" * depth)
+    assert taken(client.post("/v1/feedback", content=content))["entity_id"]
+
+
+def test_a_database_that_keeps_callers_waiting_costs_nobody_else_time(
+    client: httpx.Client, world: World
+) -> None:
+    taken(give(client, entity=place(), added=["a"]))
+    body = {"entity": place(), "added": ["a"]}
+    headers = {"X-Request-Timeout": "1", "Idempotency-Key": "kept in the end"}
+    file = world.home / "corrections.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with ThreadPoolExecutor(50) as pool:
+            tries = [
+                pool.submit(client.post, "/v1/feedback", json=body, headers=headers, timeout=60)
+                for _ in range(50)
+            ]
+            assert client.get("/metrics", timeout=10).status_code == 200
+            for one in tries:
+                refused(one.result(), 503, "in time")
+    assert taken(give(client, headers["Idempotency-Key"], **body))["entity_id"]
+
+
+def test_it_is_described_by_openapi(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()
+    body = described["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]
+    assert {"entity", "confirmed", "denied", "added", "reviewer", "key", "shown"} == set(
+        body["schema"]["properties"]
+    )
+    assert "name" in body["schema"]["properties"]["entity"]["properties"]
+    assert "$ref" not in json.dumps(body)
+    taken(client.post("/v1/feedback", json=body["examples"]["denied"]["value"]))
+
+
+def test_nothing_of_a_correction_is_in_the_log(client: httpx.Client, service: Service) -> None:
+    taken(give(client, entity=place(name=CANARY), added=[CANARY], reviewer=CANARY))
+    give(client, entity=place(name=CANARY), denied=[CANARY])
+    assert CANARY not in service.log.read_text("utf-8")

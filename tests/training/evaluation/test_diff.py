@@ -1,0 +1,232 @@
+"""What changes between two models, held against a count by hand."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from labelwright.entities.errors import RequestError
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.models.registry import load_model
+from labelwright.training.data import LabelledEntities, read_labelled
+from labelwright.training.evaluation.diff import (
+    ADDED,
+    CHANGED,
+    KINDS,
+    NOTABLE,
+    REMOVED,
+    answer_changes,
+    label_changes,
+    model_changes,
+    schema_changes,
+)
+from labelwright.training.fitting.fit import Configuration, fit_labeler
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+ROWS = 400
+QUICK = Configuration(threads=1, trees=10, passes=1, min_count=4)
+
+
+@pytest.fixture(scope="module")
+def file(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few rows of the shared world, without labels."""
+    path = tmp_path_factory.mktemp("difference") / "rows.parquet"
+    pq.write_table(pq.read_table(world.data).slice(0, ROWS).drop_columns(["labels"]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows(world: "World", places: EntitySchema) -> LabelledEntities:
+    """The same rows with labels, and one label that the shared model does not know."""
+    data = read_labelled([world.data], places).take(np.arange(ROWS))
+    lists = [
+        [*labels, *(["new"] if i % 5 == 0 else [])]
+        for i, labels in enumerate(data.labels.to_pylist())
+    ]
+    return LabelledEntities(data.entities, pa.array(lists, pa.list_(pa.string())))
+
+
+@pytest.fixture(scope="module")
+def other(rows: LabelledEntities) -> Labeler:
+    """A model that knows fewer of the labels, and one of its own."""
+    return fit_labeler(rows, QUICK)
+
+
+def with_threshold(labeler: Labeler, threshold: float) -> Labeler:
+    """The same model, but another threshold for all labels."""
+    thresholds = {"balanced": np.full(len(labeler.labels), threshold, np.float32)}
+    return dataclasses.replace(
+        labeler, decisions=dataclasses.replace(labeler.decisions, policies=thresholds)
+    )
+
+
+def everything(labeler: Labeler, entities: Entities) -> list[dict[str, tuple[float, bool]]]:
+    """For each entity all labels, with probability and assertion."""
+    answers = labeler.label(entities, Question(top_k=len(labeler.labels))).to_arrow().to_pylist()
+    return [{a["label"]: (a["probability"], a["asserted"]) for a in row} for row in answers]
+
+
+def counted(
+    old: Labeler, new: Labeler, entities: Entities
+) -> Mapping[str, collections.Counter[str]]:
+    """The definition of the three kinds, pair by pair."""
+    counts: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in KINDS}
+    for before, after in zip(everything(old, entities), everything(new, entities), strict=True):
+        for label in before.keys() | after.keys():
+            p, was = before.get(label, (None, False))
+            q, is_ = after.get(label, (None, False))
+            if was != is_:
+                counts[ADDED if is_ else REMOVED][label] += 1
+            elif p is not None and q is not None and abs(p - q) > NOTABLE:
+                counts[CHANGED][label] += 1
+    return counts
+
+
+def test_a_model_does_not_differ_from_itself(labeler: Labeler, file: Path) -> None:
+    found = answer_changes(labeler, labeler, [file, file], 3, 1)
+    assert (found.rows, found.rejected, found.differing) == (2 * ROWS, 0, 0)
+    assert len(found.per_label) == 0
+    assert all(found.examples[kind] == [] for kind in KINDS)
+
+
+def test_counts_are_those_of_a_count_by_hand(
+    labeler: Labeler, other: Labeler, file: Path, brands: Entities
+) -> None:
+    by_hand = counted(labeler, other, brands.slice(0, ROWS))
+    assert all(by_hand[kind] for kind in KINDS), "the two models are too much alike for this test"
+    found = answer_changes(labeler, other, [file], 3, 2)
+    table = found.per_label.to_pylist()
+    for kind in KINDS:
+        assert {row["label"]: row[kind] for row in table if row[kind]} == dict(by_hand[kind])
+        assert found.total(kind) == by_hand[kind].total()
+    flips = [row[ADDED] + row[REMOVED] for row in table]
+    assert flips == sorted(flips, reverse=True)
+    assert by_hand[ADDED]["new"] > 0
+
+
+def test_examples_show_the_largest_moves_with_what_each_model_says(
+    labeler: Labeler, other: Labeler, file: Path, brands: Entities
+) -> None:
+    found = answer_changes(labeler, other, [file], 4, 1)
+    ids = brands.ids.to_pylist()
+    before, after = (
+        everything(labeler, brands.slice(0, ROWS)),
+        everything(other, brands.slice(0, ROWS)),
+    )
+    for kind in KINDS:
+        examples = found.examples[kind]
+        assert len(examples) == min(4, found.total(kind))
+        moves = [abs((e.new or 0.0) - (e.old or 0.0)) for e in examples]
+        assert moves == sorted(moves, reverse=True)
+        for example in examples:
+            row = ids.index(example.id)
+            assert example.name == brands.table["name"][row].as_py()
+            for probability, answers in ((example.old, before[row]), (example.new, after[row])):
+                if example.label in answers:
+                    assert probability == pytest.approx(answers[example.label][0], abs=1e-3)
+                else:
+                    assert probability is None
+    all_of_them = answer_changes(labeler, other, [file], ROWS * len(other.labels), 1).examples
+    for kind in KINDS:
+        assert len(all_of_them[kind]) == found.total(kind)
+        assert all_of_them[kind][:4] == found.examples[kind]
+    assert {example.label for example in all_of_them[ADDED] if example.old is None} == {"new"}
+
+
+def test_what_is_not_listed_counts_as_the_last_that_is(
+    labeler: Labeler,
+    other: Labeler,
+    file: Path,
+    brands: Entities,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labelwright.training.evaluation.diff._QUESTION", Question(top_k=2))
+    found = answer_changes(labeler, other, [file], 1_000, 1)
+    by_hand = counted(labeler, other, brands.slice(0, ROWS))
+    ids = brands.ids.to_pylist()
+    before = everything(labeler, brands.slice(0, ROWS))
+    unlisted = 0
+    assert found.total(ADDED) == by_hand[ADDED].total()
+    for example in found.examples[ADDED]:
+        answers = before[ids.index(example.id)]
+        if example.label in answers:
+            listed = [p for i, (p, holds) in enumerate(answers.values()) if i < 2 or holds]
+            assert example.old == pytest.approx(
+                max(answers[example.label][0], listed[-1]), abs=1e-3
+            )
+            unlisted += answers[example.label][0] < listed[-1]
+    assert unlisted > 5
+
+
+def test_a_threshold_out_of_reach_removes_every_assertion(
+    labeler: Labeler, file: Path, brands: Entities
+) -> None:
+    mute = with_threshold(labeler, 2.0)
+    asserted = collections.Counter(
+        label
+        for row in everything(labeler, brands.slice(0, ROWS))
+        for label, (_, holds) in row.items()
+        if holds
+    )
+    found = answer_changes(labeler, mute, [file], 1, 1)
+    assert {row["label"]: row[REMOVED] for row in found.per_label.to_pylist()} == dict(asserted)
+    assert found.total(ADDED) == found.total(CHANGED) == 0
+    back = answer_changes(mute, labeler, [file], 1, 1)
+    assert back.per_label[ADDED].equals(found.per_label[REMOVED])
+
+
+def test_each_model_reads_the_data_by_its_own_schema(
+    labeler: Labeler, rows: LabelledEntities, tmp_path: Path
+) -> None:
+    schema = EntitySchema.from_mapping(
+        {"name": "shops", "columns": {"name": {"kind": "words"}, "size": {"kind": "number"}}}
+    )
+    sizes = pa.array(np.arange(len(rows)), pa.float64())
+    table = pa.table({"name": rows.entities.table["name"], "size": sizes})
+    shops = fit_labeler(LabelledEntities(conform(table, schema), rows.labels), QUICK)
+    differences = schema_changes(labeler.schema, shops.schema)
+    assert "only NEW reads column 'size'" in differences
+    assert "only OLD reads column 'country'" in differences
+    assert "column 'name' is read in another way" in differences
+
+    file = tmp_path / "rows.csv"
+    file.write_text("id,name,country,size\n1,Aldi,DE,10\n2,Lidl,DE,large\n3,Shell,GB,\n")
+    found = answer_changes(with_threshold(labeler, 2.0), with_threshold(shops, 0.0), [file], 9, 1)
+    assert (found.rows, found.rejected, found.differing) == (2, 1, 2)
+    assert found.total(ADDED) == 2 * shops.decisions.candidates
+    assert {example.id for example in found.examples[ADDED]} <= {"1", "3"}
+    with pytest.raises(RequestError, match="read twice"):
+        answer_changes(labeler, shops, ["-"], 9, 1)
+
+
+def test_manifests_tell_label_sets_thresholds_and_metrics(world: "World", other: Labeler) -> None:
+    bundle = load_model(world.uri).bundle
+    details = {**bundle.manifest.details, "test_data": "another", "metrics": {"p_at_1": 1.0}}
+    manifest = dataclasses.replace(bundle.manifest, details=details)
+    changes = model_changes(bundle, dataclasses.replace(bundle, labeler=other, manifest=manifest))
+    assert changes.labels.only_new == ["new"]
+    assert changes.labels.only_old == sorted(
+        set(bundle.labeler.labels.names) - set(other.labels.names)
+    )
+    assert changes.labels.shared + 1 == len(other.labels)
+    assert changes.metrics["p_at_1"] == (bundle.manifest.details["metrics"]["p_at_1"], 1.0)
+    assert changes.metrics["ece"][1] is None
+    assert not changes.same_test
+    assert changes.schema == []
+    thresholds = changes.thresholds["balanced"]
+    assert thresholds.labels == changes.labels.shared
+    assert thresholds.new[0] == pytest.approx(other.decisions.policies["balanced"][0])
+    assert model_changes(bundle, bundle).same_test
+    assert model_changes(bundle, bundle).thresholds["balanced"].labels == 0
+    assert label_changes(other, bundle.labeler).only_old == ["new"]

@@ -1,0 +1,212 @@
+"""Mistakes: those of the small model against a plain search, and confused labels by hand."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.decisions import Answers, Question
+from labelwright.models.labeler import Labeler
+from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
+from labelwright.training.data import LabelledEntities, split
+from labelwright.training.evaluation.mistakes import GIVEN, MISSED, MOST, confusions, mistakes
+from labelwright.training.fitting.fit import Configuration, fit_labeler
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+    """The small model's test rows, its answers, and the truth."""
+
+    __test__ = False
+
+    labeler: Labeler
+    entities: Entities
+    answers: Answers
+    truth: LabelMatrix
+
+    def mistakes(self, threads: int = 2) -> list[dict[str, object]]:
+        """What is under test."""
+        found = mistakes(self.labeler, self.entities, self.answers, self.truth, threads)
+        rows: list[dict[str, object]] = found.to_pylist()
+        return rows
+
+
+@pytest.fixture(scope="module")
+def test(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Test:
+    _, rows = split(LabelledEntities(brands, brand_labels))
+    answers = labeler.label(rows.entities, Question())
+    return Test(labeler, rows.entities, answers, label_matrix(rows.labels, labeler.labels))
+
+
+@pytest.fixture(scope="module")
+def everything(test: Test) -> list[dict[str, tuple[float, bool]]]:
+    """By row and label, the probability and whether it is asserted, of all labels."""
+    rows = test.labeler.label(test.entities, Question(top_k=len(test.labeler.labels)))
+    return [
+        {pair["label"]: (pair["probability"], pair["asserted"]) for pair in row}
+        for row in rows.to_arrow().to_pylist()
+    ]
+
+
+def true_labels(test: Test) -> list[set[str]]:
+    names = test.labeler.labels.names
+    spans = zip(test.truth.indptr[:-1], test.truth.indptr[1:], strict=True)
+    return [{names[i] for i in test.truth.ids[start:end]} for start, end in spans]
+
+
+def test_labels_given_too_much(test: Test, everything: list[dict[str, tuple[float, bool]]]) -> None:
+    found = [line for line in test.mistakes() if line["kind"] == GIVEN]
+    expected = sorted(
+        (
+            probability
+            for row, true in zip(everything, true_labels(test), strict=True)
+            for label, (probability, asserted) in row.items()
+            if asserted and label not in true
+        ),
+        reverse=True,
+    )[:MOST]
+    assert [line["probability"] for line in found] == expected
+    check_each(test, everything, found, asserted=True)
+
+
+def test_labels_missed(test: Test, everything: list[dict[str, tuple[float, bool]]]) -> None:
+    found = [line for line in test.mistakes() if line["kind"] == MISSED]
+    expected = sorted(
+        row[label][0]
+        for row, true in zip(everything, true_labels(test), strict=True)
+        for label in true
+        if not row[label][1]
+    )[:MOST]
+    assert [line["probability"] for line in found] == expected
+    assert expected
+    check_each(test, everything, found, asserted=False)
+
+
+def check_each(
+    test: Test,
+    everything: list[dict[str, tuple[float, bool]]],
+    found: list[dict[str, object]],
+    asserted: bool,
+) -> None:
+    """Each is a mistake of the row it names, stated once, with the labeler's own probability."""
+    ids, names = test.entities.ids.to_pylist(), test.entities.column("name")
+    assert names is not None
+    assert found
+    for line in found:
+        row = ids.index(line["id"])
+        label = str(line["label"])
+        assert (line["probability"], asserted) == everything[row][label]
+        assert (label in true_labels(test)[row]) is not asserted
+        assert line["entity"] == names[row].as_py()
+    assert len({(line["id"], line["label"]) for line in found}) == len(found)
+
+
+def test_of_many_missed_labels_those_of_the_lowest_scores_are_asked_about(
+    test: Test,
+    everything: list[dict[str, tuple[float, bool]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact = [float(str(line["probability"])) for line in test.mistakes() if line["kind"] == MISSED]
+    monkeypatch.setattr("labelwright.training.evaluation.mistakes.ASKED", MOST)
+    found = [line for line in test.mistakes() if line["kind"] == MISSED]
+    probabilities = [float(str(line["probability"])) for line in found]
+    assert len(found) == MOST
+    assert probabilities == sorted(probabilities)
+    assert sum(probabilities) < 1.5 * sum(exact)
+    check_each(test, everything, found, asserted=False)
+
+
+def test_threads_change_nothing(test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelwright.training.evaluation.mistakes.ASKED", MOST)
+    assert test.mistakes(threads=1) == test.mistakes(threads=3)
+
+
+def test_nothing_asserted_is_nothing_given_too_much(test: Test) -> None:
+    silent = dataclasses.replace(test.answers, asserted=np.zeros_like(test.answers.asserted))
+    found = dataclasses.replace(test, answers=silent).mistakes()
+    assert {line["kind"] for line in found} == {MISSED}
+    assert len(found) == MOST
+
+
+def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySchema) -> None:
+    names = ["a*", "a", "[ab]", "[!c]", "b?", "d", "e", "f=g", "f=h"]
+    labels = pa.array([[names[i % 9], names[(i + 4) % 9]] for i in range(90)])
+    entities = conform(pa.table({"city": [f"{i % 9} town {i % 2}" for i in range(90)]}), places)
+    labeler = fit_labeler(
+        LabelledEntities(entities, labels), Configuration(candidates=3, trees=5, folds=2)
+    )
+    swapped = label_matrix(pa.array([[names[(i + 2) % 9]] for i in range(90)]), labeler.labels)
+    answers = labeler.label(entities, Question(top_k=1))
+    found = Test(labeler, entities, answers, swapped).mistakes()
+    everything = labeler.label(entities, Question(top_k=9)).to_arrow().to_pylist()
+    missed = [line for line in found if line["kind"] == MISSED]
+    assert len(missed) == MOST
+    for line in missed:
+        row = int(str(line["id"]))
+        said = {pair["label"]: pair["probability"] for pair in everything[row]}
+        assert line["probability"] == said[line["label"]]
+        assert line["entity"] is None
+
+
+NAMES = ("a", "b", "c", "k=1", "k=2", "k=3")
+LABELS = LabelSet(NAMES)
+SETS = st.lists(st.tuples(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(NAMES))))
+
+
+def confused(rows: list[tuple[set[str], set[str]]], most: int = 100) -> list[tuple[str, str, int]]:
+    """What is found for rows of labels asserted and labels true."""
+    ids = [NAMES.index(name) for asserted, _ in rows for name in sorted(asserted)]
+    answers = Answers(
+        LABELS,
+        np.cumsum([0, *(len(asserted) for asserted, _ in rows)]),
+        np.array(ids, np.int32),
+        np.ones(len(ids), np.float32),
+        np.ones(len(ids), np.bool_),
+    )
+    truth = label_matrix(
+        pa.array([sorted(true) for _, true in rows], pa.list_(pa.string())), LABELS
+    )
+    found = confusions(answers, truth, most)
+    return [(line["given"], line["missed"], line["rows"]) for line in found.to_pylist()]
+
+
+def test_confused_labels_most_frequent_first() -> None:
+    rows = [
+        ({"a"}, {"b"}),
+        ({"a", "c"}, {"b", "c"}),
+        ({"b"}, {"a"}),
+        ({"a"}, {"a"}),
+        ({"c"}, set()),
+    ]
+    assert confused(rows) == [("a", "b", 2), ("b", "a", 1)]
+    assert confused(rows, most=1) == [("a", "b", 2)]
+
+
+def test_labels_are_held_against_those_of_their_own_key() -> None:
+    assert confused([({"k=1", "a"}, {"k=2", "b"})]) == [("a", "b", 1), ("k=1", "k=2", 1)]
+    assert confused([({"k=1"}, {"b", "c"})]) == [("k=1", "b", 1), ("k=1", "c", 1)]
+
+
+def test_nothing_confused() -> None:
+    assert confused([]) == []
+    assert confused([({"a"}, {"a"}), ({"a"}, set()), (set(), {"a"})]) == []
+
+
+@given(SETS)
+def test_confusions_against_a_plain_count(rows: list[tuple[set[str], set[str]]]) -> None:
+    expected = collections.Counter[tuple[str, str]]()
+    for asserted, true in rows:
+        missed = true - asserted
+        for label in asserted - true:
+            alike = {other for other in missed if other[:-1] == label[:-1] == "k="}
+            alike |= {other for other in missed if "=" not in other + label}
+            expected.update((label, other) for other in alike or missed)
+    found = confused(rows)
+    assert {(first, second): count for first, second, count in found} == expected
+    assert [count for *_, count in found] == sorted(expected.values(), reverse=True)

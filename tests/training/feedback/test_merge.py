@@ -1,0 +1,148 @@
+"""Corrections in training: whose rows they change, which they add, and which are held out."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from labelwright.entities.schema import EntitySchema, load_schema
+from labelwright.entities.tables import from_records
+from labelwright.models.features.fingerprints import made_ids
+from labelwright.training.data import LabelledEntities, held_out, name_hashes, share_held_out
+from labelwright.training.feedback.merge import Material, corrected
+from labelwright.training.feedback.votes import Reviews
+
+LISTS = pa.list_(pa.string())
+SCHEMA: EntitySchema = load_schema("places")
+Told = tuple[dict[str, Any], list[str], list[str]]
+NAMES = [f"Café {n}" for n in range(60)]
+
+
+def labelled(
+    records: list[dict[str, Any]],
+    labels: list[list[str]],
+    absent: list[list[str]] | None = None,
+    partial: bool = False,
+) -> LabelledEntities:
+    return LabelledEntities(
+        from_records(records, SCHEMA),
+        pa.array(labels, LISTS),
+        (),
+        None if absent is None else pa.array(absent, LISTS),
+        np.ones(len(records), np.bool_) if partial else None,
+    )
+
+
+def reviews(*told: Told) -> Reviews:
+    """What was settled of entities: what they have and what they lack."""
+    records, has, lacks = map(list, zip(*told, strict=True))
+    return Reviews(labelled(records, has, lacks, partial=True), len(told), 1, 0, 0)
+
+
+@pytest.fixture
+def data() -> LabelledEntities:
+    records = [{"id": f"id{n}", "name": name} for n, name in enumerate(NAMES)]
+    return labelled(records, [["a", "b"]] * len(NAMES))
+
+
+def is_held_out(data: LabelledEntities) -> list[bool]:
+    found: list[bool] = held_out(data.entities, share_held_out(data.entities)).tolist()
+    return found
+
+
+def rows_of(part: LabelledEntities | None) -> dict[str, tuple[list[str], list[str]]]:
+    assert part is not None
+    absent = [[]] * len(part) if part.absent is None else part.absent.to_pylist()
+    return {
+        i: (sorted(has), sorted(lacks or []))
+        for i, has, lacks in zip(
+            part.entities.ids.to_pylist(), part.labels.to_pylist(), absent, strict=True
+        )
+    }
+
+
+def test_rows_of_corrected_entities_have_the_settled_labels(data: LabelledEntities) -> None:
+    trained, tested = is_held_out(data).index(False), is_held_out(data).index(True)
+    said = ({"name": "renamed"}, ["c"], ["b"])
+    material = corrected(
+        data, None, reviews(*(({**said[0], "id": f"id{n}"}, *said[1:]) for n in (trained, tested)))
+    )
+    assert rows_of(material.train)[f"id{trained}"] == (["a", "c"], ["b"])
+    assert rows_of(material.test)[f"id{tested}"] == (["a", "c"], ["b"])
+    assert rows_of(material.learned) == {f"id{trained}": (["c"], ["b"])}
+    assert rows_of(material.unseen) == {f"id{tested}": (["c"], ["b"])}
+    assert len(material.train) + len(material.test) == len(data)
+    others = set(rows_of(material.train)) - {f"id{trained}"}
+    assert all(rows_of(material.train)[other] == (["a", "b"], []) for other in others)
+    assert material.train.partial is None
+
+
+def test_new_entities_are_partial_rows_and_never_in_the_test(data: LabelledEntities) -> None:
+    new: list[Told] = [
+        ({"id": f"new{n}", "name": f"Bar {n}", "city": "Ulm"}, ["c"], []) for n in range(40)
+    ]
+    material = corrected(data, None, reviews(*new))
+    assert set(rows_of(material.test)) <= set(rows_of(data))
+    added = set(rows_of(material.train)) - set(rows_of(data))
+    assert added == set(rows_of(material.learned))
+    assert material.train.partial is not None
+    assert material.train.partial.sum() == len(added)
+    assert 0 < len(rows_of(material.unseen)) < len(new) / 2
+    assert added.isdisjoint(rows_of(material.unseen))
+    assert len(added) + len(rows_of(material.unseen)) == len(new)
+    assert material.unseen is not None
+    assert (name_hashes(material.unseen.entities) / 2.0**64 < 0.2).all()
+
+
+def test_with_test_rows_of_their_own_nothing_held_out_is_learned(data: LabelledEntities) -> None:
+    everything: list[Told] = [
+        ({"id": f"id{n}", "name": NAMES[n]}, ["c"], []) for n in range(len(NAMES))
+    ]
+    test = data.take(np.arange(3))
+    material = corrected(data, test, reviews(*everything))
+    unseen, learned = rows_of(material.unseen), rows_of(material.learned)
+    assert {"id0", "id1", "id2"} <= set(unseen)
+    assert set(rows_of(material.train)) == set(learned)
+    assert set(unseen).isdisjoint(learned)
+    assert rows_of(material.test)["id0"] == (["a", "b", "c"], [])
+    assert len(unseen) + len(learned) == len(NAMES)
+
+
+def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> None:
+    anonymous = labelled([{"name": name} for name in NAMES], [["a"]] * len(NAMES))
+    assert anonymous.entities.anonymous
+    told = [({"id": "0", "name": NAMES[7]}, ["c"], ["a"]), ({"id": "x", "name": "?"}, ["c"], [])]
+    material = corrected(anonymous, None, reviews(*told))
+    rows = rows_of(material.train) | rows_of(material.test)
+    assert rows["7"] == (["c"], ["a"])
+    assert rows["0"] == (["a"], [])
+
+
+def test_a_correction_without_an_id_finds_its_row_by_content(data: LabelledEntities) -> None:
+    record = {"name": NAMES[5]}
+    (made,) = made_ids(from_records([record], SCHEMA)).to_pylist()
+    material = corrected(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
+    rows = rows_of(material.train) | rows_of(material.test)
+    assert rows["id5"] == (["b", "c"], ["a"])
+    assert len(rows) == len(data)
+
+
+def test_all_rows_that_repeat_an_id_are_corrected() -> None:
+    data = labelled(
+        [{"id": "same", "name": NAMES[n]} for n in range(3)]
+        + [{"id": f"id{n}", "name": NAMES[n]} for n in range(3, 60)],
+        [["a"]] * 60,
+    )
+    material = corrected(data, None, reviews(({"id": "same", "name": "x"}, [], ["a"])))
+    everything = [*material.train.labels.to_pylist(), *material.test.labels.to_pylist()]
+    assert everything.count([]) == 3
+
+
+def test_without_anything_settled_the_rows_are_as_ever(data: LabelledEntities) -> None:
+    nothing = dataclasses.replace(reviews(({"id": "x"}, [], [])), settled=data.take(np.arange(0)))
+    material: Material = corrected(data, None, nothing)
+    plain = corrected(data, None, reviews(({"id": "new", "name": "Bar 1"}, ["c"], [])))
+    assert rows_of(material.test) == rows_of(plain.test)
+    assert material.reviews is nothing

@@ -1,0 +1,178 @@
+"""What reviewers settle: the latest vote of each, weighed by how often the others agree."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelwright.entities.corrections import CORRECTIONS
+from labelwright.entities.errors import DataError
+from labelwright.entities.redirects import Redirects
+from labelwright.entities.schema import load_schema
+from labelwright.training.feedback.votes import Reviews, Votes, read_reviews, settle
+
+VOTES = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from([1, -1])),
+    max_size=40,
+    unique_by=lambda vote: vote[:2],
+)
+
+
+def votes(given_votes: Sequence[tuple[int, int, int]]) -> Votes:
+    """Votes of a pair, a reviewer and a sign each."""
+    columns = np.array(given_votes, np.int64).reshape(-1, 3).T
+    return Votes(*columns)
+
+
+def settled(*given_votes: tuple[int, int, int]) -> dict[int, int]:
+    verdicts = settle(votes(given_votes))
+    return dict(zip(verdicts.pairs.tolist(), verdicts.signs.tolist(), strict=True))
+
+
+def read(
+    folder: Path,
+    *corrections: dict[str, Any],
+    name: str = "small",
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Reviews:
+    """The reviews of some corrections that were exported, where labels have been renamed since."""
+    rows = [
+        {
+            "key": str(n),
+            "reviewer": "anna",
+            "entity_id": "e",
+            "entity": json.dumps({"name": "Joe's"}),
+            "confirmed": [],
+            "denied": [],
+            "added": [],
+            "model": {"name": "small", "version": "1", "content": "f00"},
+            "said": [],
+            **given_one,
+        }
+        for n, given_one in enumerate(corrections)
+    ]
+    file = folder / "corrections.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, CORRECTIONS), file)
+    schema = dataclasses.replace(load_schema("places"), redirects=Redirects(renamed))
+    return read_reviews(str(file), name, schema)
+
+
+def lists(reviews: Reviews) -> dict[str, tuple[set[str], set[str]]]:
+    """What entities have and lack, by id."""
+    data = reviews.settled
+    assert data.absent is not None
+    return {
+        i: (set(has), set(lacks))
+        for i, has, lacks in zip(
+            data.entities.ids.to_pylist(),
+            data.labels.to_pylist(),
+            data.absent.to_pylist(),
+            strict=True,
+        )
+    }
+
+
+@given(VOTES)
+def test_what_all_agree_on_is_settled_so(given_votes: list[tuple[int, int, int]]) -> None:
+    found = settled(*given_votes)
+    for pair in {vote[0] for vote in given_votes}:
+        signs = {sign for voted, _, sign in given_votes if voted == pair}
+        if len(signs) == 1:
+            assert found[pair] == signs.pop()
+    assert set(found) == {vote[0] for vote in given_votes}
+
+
+@given(VOTES)
+def test_opposite_votes_settle_the_opposite(given_votes: list[tuple[int, int, int]]) -> None:
+    opposite = [(pair, reviewer, -sign) for pair, reviewer, sign in given_votes]
+    found = settled(*given_votes)
+    assert settled(*opposite) == {pair: -sign for pair, sign in found.items()}
+    contested = settle(votes(given_votes)).contested
+    assert all(sign or split for sign, split in zip(found.values(), contested, strict=True))
+
+
+def test_the_majority_decides_among_equals_and_one_against_one_settles_nothing() -> None:
+    assert settled((0, 0, 1), (0, 1, 1), (0, 2, -1)) == {0: 1}
+    assert settled((0, 0, 1), (0, 1, -1)) == {0: 0}
+
+
+def test_a_reviewer_with_whom_others_agree_outweighs_one_with_whom_they_do_not() -> None:
+    history = [(pair, reviewer, 1) for pair in range(1, 9) for reviewer in (0, 1, 2)]
+    history += [(pair, 3, -1) for pair in range(1, 9)]
+    assert settled(*history, (0, 0, 1), (0, 3, -1))[0] == 1
+    assert settled(*history, (0, 0, -1), (0, 3, 1))[0] == -1
+
+
+def test_the_latest_word_of_a_reviewer_counts_and_the_latest_description(tmp_path: Path) -> None:
+    reviews = read(
+        tmp_path,
+        {"confirmed": ["a"], "denied": ["b"]},
+        {"denied": ["a"], "added": ["c"], "entity": json.dumps({"name": "Joe's Pizza"})},
+    )
+    assert lists(reviews) == {"e": ({"c"}, {"a", "b"})}
+    assert reviews.settled.entities.table["name"].to_pylist() == ["Joe's Pizza"]
+    assert (reviews.corrections, reviews.reviewers, reviews.contested) == (2, 1, 0)
+
+
+def test_votes_on_a_label_that_was_renamed_count_for_the_new_one(tmp_path: Path) -> None:
+    reviews = read(
+        tmp_path,
+        {"confirmed": ["old", "gone"]},
+        {"reviewer": "ben", "denied": ["new"]},
+        {"reviewer": "eve", "confirmed": ["new"]},
+        renamed={"old": "new", "gone": ""},
+    )
+    assert lists(reviews) == {"e": ({"new"}, set())}
+    assert reviews.contested == 1
+
+
+def test_reviewers_who_contradict_each_other_are_counted(tmp_path: Path) -> None:
+    reviews = read(
+        tmp_path,
+        {"confirmed": ["a"], "reviewer": "anna"},
+        {"denied": ["a"], "added": ["b"], "reviewer": "ben"},
+        {"entity_id": "f", "denied": ["a"], "reviewer": "ben"},
+    )
+    assert lists(reviews) == {"e": ({"b"}, set()), "f": (set(), {"a"})}
+    assert (reviews.reviewers, reviews.contested, reviews.undecided) == (2, 1, 1)
+
+
+def test_corrections_of_other_models_and_unfit_entities_are_left_out_and_counted(
+    tmp_path: Path,
+) -> None:
+    other = {"name": "other", "version": "1", "content": "f00"}
+    nameless = {"name": None, "version": None, "content": "f00"}
+    reviews = read(
+        tmp_path,
+        {"entity_id": "o", "confirmed": ["a"], "model": other},
+        {"entity_id": "n", "confirmed": ["a"], "model": nameless},
+        {"entity_id": "u", "confirmed": ["a"], "entity": json.dumps({"lat": 200, "lon": 1})},
+    )
+    assert lists(reviews) == {"n": ({"a"}, set())}
+    assert reviews.settled.warnings == [
+        "1 corrections left out: they are of other models",
+        "1 corrected entities left out: they do not fit the schema",
+    ]
+
+
+def test_no_corrections_settle_nothing(tmp_path: Path) -> None:
+    reviews = read(tmp_path)
+    assert len(reviews.settled) == 0
+    assert (reviews.corrections, reviews.reviewers) == (0, 0)
+
+
+def test_a_file_without_corrections_is_a_clear_error(tmp_path: Path) -> None:
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"id": ["a"]}), other)
+    for wrong in (other, tmp_path / "none.parquet"):
+        with pytest.raises(DataError, match="holds no corrections"):
+            read_reviews(str(wrong), "small", load_schema("places"))

@@ -1,0 +1,85 @@
+"""Implications are learned from rows without exception, or declared."""
+
+import pyarrow as pa
+import pytest
+
+from labelwright.entities.errors import DataError
+from labelwright.models.labels import LabelSet, label_matrix, label_set
+from labelwright.models.stages.implications import Implications
+from labelwright.training.fitting.implications import EXCEPTIONS, SUPPORT, learn_implications
+from labelwright.training.fitting.reranker import company
+
+
+def learned(
+    lists: list[list[str]], declared: dict[str, tuple[str, ...]] | None = None
+) -> dict[str, set[str]]:
+    array = pa.array(lists, pa.list_(pa.string()))
+    labels = label_set(array)
+    matrix = label_matrix(array, labels)
+    found = learn_implications(labels, matrix.counts(), *company(matrix), declared or {})
+    return named(labels, found)
+
+
+def named(labels: LabelSet, found: Implications) -> dict[str, set[str]]:
+    above = {
+        n: {labels.names[a] for a in found.ancestors_of(i)} for i, n in enumerate(labels.names)
+    }
+    return {name: implied for name, implied in above.items() if implied}
+
+
+def test_what_always_goes_together_is_an_implication_of_the_rarer() -> None:
+    assert learned([["a", "b"]] * SUPPORT + [["b"]]) == {"a": {"b"}}
+
+
+def test_few_rows_prove_nothing_but_between_paths() -> None:
+    assert learned([["a", "b"]] * (SUPPORT - 1) + [["b"]]) == {}
+    paths = ["kind=food/bar/wine", "group=food/bar", "top=food"]
+    rows = [paths, paths[1:], paths[1:], paths[2:], paths[2:], paths[2:]]
+    assert learned(rows) == {paths[0]: set(paths[1:]), paths[1]: {paths[2]}}
+    assert learned([["kind=food/bars", "group=food/bar"], ["group=food/bar"]]) == {}
+    assert learned([["kind=/a", "popular"], ["popular"]]) == {}
+    assert learned([["food/bar", "food"], ["food"]]) == {"food/bar": {"food"}}
+
+
+def test_some_errors_in_the_data_are_forgiven() -> None:
+    most = int(EXCEPTIONS * 1_000)
+    rows = [["a", "b"]] * (1_000 - most) + [["a"]] * most + [["b"]] * 1_000
+    assert learned(rows) == {"a": {"b"}}
+    assert learned([*rows, ["a"], ["a"]]) == {}
+
+
+def test_implications_are_transitive() -> None:
+    rows = [["a", "b", "c"]] * SUPPORT + [["b", "c"]] * SUPPORT + [["c"]] * SUPPORT
+    assert learned(rows) == {"a": {"b", "c"}, "b": {"c"}}
+
+
+def test_two_labels_that_are_one_imply_each_other_in_one_direction_only() -> None:
+    assert learned([["a", "b"]] * SUPPORT) == {"b": {"a"}}
+
+
+def test_what_the_schema_declares_needs_no_rows() -> None:
+    assert learned([["a"], ["b"], ["c"]], {"a": ("b",), "b": ("c", "zz"), "zz": ("a",)}) == {
+        "a": {"b", "c"},
+        "b": {"c"},
+    }
+
+
+def test_a_circle_is_an_error() -> None:
+    with pytest.raises(DataError, match="circle"):
+        learned([["a"], ["b"]], {"a": ("b",), "b": ("a",)})
+
+
+def test_rows_where_a_label_is_unknown_say_nothing_about_it() -> None:
+    lists = pa.array([["a", "b=1"]] * SUPPORT + [["a"]] * SUPPORT + [["b=1"], ["b=2"]])
+    labels = label_set(lists)
+    a, b = labels.names.index("a"), labels.names.index("b=1")
+    assert company(label_matrix(lists, labels, ["b"]))[0][a, b] == 1
+    assert company(label_matrix(lists, labels))[0][a, b] == pytest.approx(0.5)
+
+
+def test_few_rows_that_know_a_label_prove_nothing() -> None:
+    lists = pa.array([["a"]] * 2 * SUPPORT + [["a", "b=1"]] + [["b=1"]] * 3 * SUPPORT)
+    labels = label_set(lists)
+    matrix = label_matrix(lists, labels, ["b"])
+    found = learn_implications(labels, matrix.counts(), *company(matrix), {})
+    assert named(labels, found) == {}

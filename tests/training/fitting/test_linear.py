@@ -1,0 +1,113 @@
+"""The linear stage minimises its objective, whatever the number of threads."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+import scipy.optimize
+import scipy.sparse
+
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
+from labelwright.training.fitting.linear import (
+    CONSTANT,
+    START,
+    TOGETHER,
+    TOGETHER_AT_LEAST,
+    fit_linear,
+)
+from labelwright.training.fitting.spill import Room
+
+N, F, L = 400, 30, 140
+Floats = npt.NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def rows() -> FeatureRows:
+    random = np.random.default_rng(0)
+    dense = random.random((N, F)) * (random.random((N, F)) < 0.3)
+    dense[:, 0] += 0.1
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    matrix = scipy.sparse.csr_array(dense.astype(np.float32))
+    return FeatureRows(
+        matrix.indptr.astype(np.int64), matrix.indices, matrix.data, np.zeros(N, np.uint64)
+    )
+
+
+@pytest.fixture(scope="module")
+def labels(rows: FeatureRows) -> LabelMatrix:
+    """Label l holds where feature l % F is present, most of the time."""
+    random = np.random.default_rng(1)
+    names = [f"{i:03}" for i in range(L)]
+    lists = []
+    for row in range(N):
+        present = set(rows.indices[rows.indptr[row] : rows.indptr[row + 1]].tolist())
+        lists.append([n for i, n in enumerate(names) if i % F in present and random.random() < 0.9])
+    return label_matrix(pa.array(lists, pa.list_(pa.string())), LabelSet(tuple(names)))
+
+
+def orders(passes: int, rows: int = N) -> list[npt.NDArray[np.int64]]:
+    random = np.random.default_rng(2)
+    return [random.permutation(rows) for _ in range(passes)]
+
+
+def test_it_minimises_the_regularised_squared_hinge(rows: FeatureRows, labels: LabelMatrix) -> None:
+    cost = 1.0
+    stage = fit_linear(rows, labels, F, orders(60), cost, 2)
+    scores = stage.scores(rows)
+    x = scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(N, F)).toarray()
+    x = np.hstack([x, np.full((N, 1), CONSTANT)]).astype(np.float64)
+    for label in (0, 7, 139):
+        y = np.where(labels.contains(np.full((N, 1), label, np.int32)).ravel(), 1.0, -1.0)
+
+        def objective(w: Floats, y: Floats = y) -> tuple[float, Floats]:
+            slack = np.maximum(1 - y * (START + x @ w), 0)
+            return float(0.5 * w @ w + cost * slack @ slack), w - 2 * cost * x.T @ (y * slack)
+
+        best = scipy.optimize.minimize(objective, np.zeros(F + 1), jac=True, method="L-BFGS-B")
+        np.testing.assert_allclose(scores[:, label], START + x @ best.x, atol=0.06)
+
+
+def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix) -> None:
+    one = fit_linear(rows, labels, F, orders(3), 0.3, 1)
+    three = fit_linear(rows, labels, F, orders(3), 0.3, 3)
+    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
+
+
+@pytest.mark.parametrize("together", [TOGETHER, TOGETHER // 2, TOGETHER_AT_LEAST])
+def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_result(
+    together: int, rows: FeatureRows, labels: LabelMatrix, home: Path
+) -> None:
+    room = Room(N * together * 4)
+    shares: list[float] = []
+    bounded = fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append, room)
+    assert len(shares) == 3 * -(-L // together)
+    whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
+    for name in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(bounded, name))
+    assert not home.exists()  # nothing had to lie in a file
+
+
+def test_unknown_pairs_teach_nothing(rows: FeatureRows, labels: LabelMatrix) -> None:
+    """A label that is unknown in some rows is fitted as if these rows were not there."""
+    unknown = np.random.default_rng(3).random((N, 1)) < 0.4
+    told = dataclasses.replace(labels, open_ids=np.array([7], np.int32), unknown=unknown)
+    kept = np.flatnonzero(~unknown[:, 0])
+    partly = fit_linear(rows, told, F, orders(3), 0.3, 1)
+    without = fit_linear(
+        rows, labels, F, [order[np.isin(order, kept)] for order in orders(3)], 0.3, 1
+    )
+    whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
+    assert partly.bias[7] == without.bias[7] != whole.bias[7]
+    others = np.arange(L) != 7
+    np.testing.assert_array_equal(partly.bias[others], whole.bias[others])
+
+
+def test_progress_adds_up_to_one(rows: FeatureRows, labels: LabelMatrix) -> None:
+    shares: list[float] = []
+    fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append)
+    assert sum(shares) == pytest.approx(1)

@@ -1,0 +1,72 @@
+"""Room for what grows with the rows: where it lies changes nothing but the memory it takes."""
+
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from labelwright.entities.errors import StorageError
+from labelwright.entities.schema import EntitySchema
+from labelwright.models.bundle.format import content_hash
+from labelwright.training.data import read_labelled
+from labelwright.training.fitting.fit import Configuration, fit_labeler
+from labelwright.training.fitting.spill import Room
+
+if TYPE_CHECKING:
+    from tests.conftest import World
+
+QUICK = Configuration(passes=1, trees=5, folds=2)
+ROWS = 600
+
+
+def in_memory(array: np.ndarray) -> bool:
+    """Whether an array owns its numbers: those of a file do not."""
+    return array.flags.owndata
+
+
+def test_what_is_over_the_limit_lies_in_files(home: Path) -> None:
+    room = Room(1_000)
+    first, second = room.zeros((100,), np.float64), room.zeros((26,), np.float64)
+    assert in_memory(first)
+    assert not in_memory(second)
+    for array in (first, second):
+        assert not array.any()
+        array[:] = 1
+        assert array.sum() == len(array)
+    del first, array
+    gc.collect()
+    assert in_memory(room.zeros((100,), np.float64))
+    assert list(home.iterdir()) == []  # the file has no name
+    assert not room.zeros((0,), np.float64).size
+
+
+def test_without_a_limit_nothing_lies_in_files(home: Path) -> None:
+    assert in_memory(Room().zeros((1_000_000,), np.uint8))
+    assert not home.exists()
+
+
+def test_many_threads_get_no_more_than_there_is(home: Path) -> None:
+    room = Room(10 * 8_000)
+    with ThreadPoolExecutor(8) as pool:
+        arrays = list(pool.map(lambda _: room.zeros((1_000,), np.float64), range(40)))
+    assert sum(map(in_memory, arrays)) == 10
+
+
+def test_a_disk_without_room_is_a_clear_error(home: Path) -> None:
+    home.parent.mkdir(exist_ok=True)
+    free = os.statvfs(home.parent)
+    with pytest.raises(StorageError, match="has no room to train in: no space is left"):
+        Room(0).zeros((10 * free.f_blocks * free.f_frsize,), np.uint8)
+
+
+@pytest.mark.parametrize("limit", [0, 300_000])
+def test_the_model_is_the_same_wherever_its_rows_lie(
+    world: "World", places: EntitySchema, home: Path, limit: int
+) -> None:
+    data = read_labelled([world.data], places).take(np.arange(ROWS))
+    whole = fit_labeler(data, QUICK)
+    assert content_hash(fit_labeler(data, QUICK, memory=limit)) == content_hash(whole)

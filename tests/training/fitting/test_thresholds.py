@@ -1,0 +1,104 @@
+"""Thresholds keep their promises on pairs like those they were chosen on."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from labelwright.models.decisions import NEVER, PRECISIONS
+from labelwright.training.fitting.thresholds import (
+    CONFIDENCE,
+    SIZES,
+    best_threshold,
+    precise_thresholds,
+)
+
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+
+def drawn(seed: int, pairs: int) -> tuple[Floats, Flags]:
+    """Calibrated probabilities, and outcomes that follow them."""
+    random = np.random.default_rng(seed)
+    probabilities = random.random(pairs).astype(np.float32)
+    return probabilities, random.random(pairs) < probabilities
+
+
+def singles(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """A name of its own for each pair."""
+    return np.arange(len(ids), dtype=np.uint64)
+
+
+def test_the_best_threshold_has_the_largest_f1() -> None:
+    probabilities, present = drawn(0, 500)
+    positives = int(present.sum()) + 20
+
+    def f1(threshold: float, beta: float = 1.0) -> float:
+        asserted = probabilities >= threshold
+        right = (asserted & present).sum()
+        return float((1 + beta**2) * right / (asserted.sum() + beta**2 * positives))
+
+    for beta in (1.0, 2.0):
+        best = best_threshold(probabilities, present, positives, beta)
+        assert f1(best, beta) == max(f1(float(p), beta) for p in probabilities)
+    wide = best_threshold(probabilities, present, positives, 2.0)
+    assert wide < best_threshold(probabilities, present, positives)
+
+
+def test_promises_are_kept_as_often_as_they_say() -> None:
+    """Over many labels, the true precision lies below the promise for fewer than 1 - CONFIDENCE.
+
+    Outcomes follow the probabilities, so the precision above a threshold t is (1 + t) / 2.
+    """
+    labels, pairs = 100, 16_000
+    probabilities, present = drawn(1, labels * pairs)
+    ids = np.repeat(np.arange(labels), pairs)
+    found = precise_thresholds(ids, singles(ids), probabilities, present, labels)
+    for level in (0.5, 0.8, 0.9, 0.95):
+        thresholds = found[level]
+        asserted = thresholds < NEVER
+        broken = ((1 + thresholds[asserted]) / 2 < level).mean()
+        assert asserted.mean() > 0.5
+        assert broken <= 1 - CONFIDENCE
+    assert (found[0.9] <= found[0.95]).all()
+
+
+def test_a_label_without_evidence_is_never_asserted() -> None:
+    few = int(SIZES[0]) - 1
+    ids = np.repeat([0, 1], [few, 1_000])
+    sure = np.ones(len(ids), np.bool_)
+    found = precise_thresholds(ids, singles(ids), np.full(len(ids), 0.9, np.float32), sure, 3)
+    assert set(found) == set(PRECISIONS)
+    for level in PRECISIONS:
+        assert found[level][0] == found[level][2] == NEVER
+        assert found[level][1] <= 0.9
+
+
+def test_a_chain_is_one_piece_of_evidence() -> None:
+    ids = np.zeros(10_000, np.int64)
+    probabilities, sure = np.full(len(ids), 0.9, np.float32), np.ones(len(ids), np.bool_)
+    chain = precise_thresholds(ids, np.full(len(ids), 7, np.uint64), probabilities, sure, 1)
+    assert all(thresholds[0] == NEVER for thresholds in chain.values())
+    chains = precise_thresholds(ids, singles(ids) // np.uint64(50), probabilities, sure, 1)
+    assert chains[0.9][0] < NEVER == chains[0.99][0]
+
+
+def test_neighbouring_floats_are_told_apart() -> None:
+    near = np.array([0.99999994, 0.9999999], np.float32)
+    threshold = np.float32(best_threshold(near, np.array([True, False]), 1))
+    assert near[1] < threshold <= near[0]
+
+
+def test_ties_are_not_asserted_in_part() -> None:
+    """Where right and wrong pairs share a probability, no threshold may pretend to part them."""
+    probabilities = np.repeat(np.array([0.9, 0.5], np.float32), [64, 10_000])
+    present = np.arange(len(probabilities)) < 200
+    ids = np.zeros(len(present), np.int64)
+    found = precise_thresholds(ids, singles(ids), probabilities, present, 1)
+    assert found[0.9][0] > 0.5
+    assert found[0.9][0] <= 0.9
+
+
+@pytest.mark.parametrize("pairs", [0, 1])
+def test_there_is_always_a_threshold(pairs: int) -> None:
+    probabilities, present = drawn(2, pairs)
+    assert 0 <= best_threshold(probabilities, present, 1) <= 1

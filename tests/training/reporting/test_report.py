@@ -1,0 +1,316 @@
+"""The report: every figure in it is one that was measured, and odd trainings have one too."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from labelwright.entities.errors import StorageError
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, conform
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.models.labels import label_matrix
+from labelwright.training.data import LabelledEntities, split
+from labelwright.training.evaluation.metrics import evaluate
+from labelwright.training.evaluation.slices import RARE
+from labelwright.training.fitting.fit import Configuration, fit_labeler
+from labelwright.training.reporting.contents import Subject
+from labelwright.training.reporting.description import LIMIT, describe
+from labelwright.training.reporting.report import write_report
+from labelwright.training.tracking.gate import Verdict
+
+FILES = ("mistakes.csv", "model_card.md", "per_label.csv", "plots", "promises.csv", "slices.csv")
+SMALL = Configuration(candidates=3, trees=5, folds=2)
+
+
+def subject_of(
+    labeler: Labeler, train: LabelledEntities, test: LabelledEntities, name: str = "small"
+) -> Subject:
+    """What the training job would hand over."""
+    answers = labeler.label(test.entities, Question())
+    evaluation = evaluate(answers, label_matrix(test.labels, labeler.labels))
+    return Subject(
+        name, "1.2.3", labeler, train, test, answers, evaluation, Configuration(), train.warnings
+    )
+
+
+@pytest.fixture(scope="module")
+def subject(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Subject:
+    return subject_of(labeler, *split(LabelledEntities(brands, brand_labels)))
+
+
+@pytest.fixture(scope="module")
+def report(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "new"
+    write_report(folder, subject)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def card(report: Path) -> str:
+    return (report / "model_card.md").read_text("utf-8")
+
+
+def cells(card: str, first: str) -> list[str]:
+    """The cells of the only table row whose first one this is."""
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in card.splitlines() if line[:1] == "|"]
+    (found,) = [[cell.strip() for cell in row] for row in rows if row[0].strip() == first]
+    return found
+
+
+def test_all_files_are_there(report: Path) -> None:
+    assert sorted(file.name for file in report.iterdir()) == sorted(FILES)
+    assert len(list((report / "plots").glob("*.png"))) == 4
+
+
+def test_a_second_report_is_the_same(report: Path, subject: Subject, tmp_path: Path) -> None:
+    write_report(tmp_path, subject)
+    for file in report.rglob("*.*"):
+        assert (tmp_path / file.relative_to(report)).read_bytes() == file.read_bytes(), file.name
+
+
+def test_the_metrics_are_those_of_the_evaluation(card: str, subject: Subject) -> None:
+    metrics = subject.evaluation.metrics
+    assert cells(card, "P@1")[1] == f"{metrics.p_at_1:.2f}%"
+    assert cells(card, "P@3")[1] == f"{metrics.p_at_3:.2f}%"
+    assert cells(card, "P@5")[1] == f"{metrics.p_at_5:.2f}%"
+    assert cells(card, "micro-F1")[1] == f"{metrics.micro_f1:.4f}"
+    assert cells(card, "macro-F1")[1] == f"{metrics.macro_f1:.4f}"
+    assert cells(card, "ECE")[1] == f"{metrics.ece:.4f}"
+    assert f"off by {100 * metrics.ece:.2f} percentage points" in card
+    precision, recall = (float(cells(card, m)[1].rstrip("%")) for m in ("precision", "recall"))
+    assert 2 * precision * recall / (precision + recall) == pytest.approx(
+        100 * metrics.micro_f1, abs=0.02
+    )
+
+
+def test_what_it_was_trained_on(card: str, subject: Subject) -> None:
+    train = subject.train
+    assert cells(card, "Rows")[1] == f"{len(train):,}"
+    assert cells(card, "Labels")[1] == f"{len(subject.labeler.labels):,}"
+    assert cells(card, "Data fingerprint")[1] == f"`{train.fingerprint}`"
+    assert f"`{subject.test.fingerprint}`" in card
+    assert cells(card, "`name`")[1:] == ["text", "100.0%", "100.0%"]
+    websites = train.entities.column("website")
+    assert websites is not None
+    assert cells(card, "`website`")[2] == f"{1 - websites.null_count / len(train):.1%}"
+    assert cells(card, "`trees`")[1] == "100"
+    assert "labelwright 1.2.3" in card
+
+
+def test_the_frequency_of_labels_is_that_of_the_training_rows(subject: Subject) -> None:
+    expected = label_matrix(subject.train.labels, subject.labeler.labels).counts()
+    assert subject.frequency.tolist() == expected.tolist()
+
+
+def test_limits_follow_from_the_figures(card: str, subject: Subject) -> None:
+    labels = len(subject.frequency)
+    rare = int((subject.frequency < RARE).sum())
+    assert f"{rare:,} of {labels:,} have fewer than {RARE} training rows" in card
+    assert "Columns never filled in training tell it nothing: `address`, `city`" in card
+    assert "`name`" not in card.split("Columns never filled")[1].splitlines()[0]
+    unknown = int(subject.truth.foreign.sum())
+    assert f" {unknown:,} of {unknown + len(subject.truth.ids):,} true labels" in card
+    answers = subject.answers
+    asserted = np.add.reduceat(answers.asserted, answers.indptr[:-1])
+    assert f"On {(asserted == 0).sum():,} test rows" in card
+    assert "None of them shares its `name` with a training row." in card
+
+
+def test_columns_that_no_test_row_fills_are_named(subject: Subject, tmp_path: Path) -> None:
+    table = subject.test.entities.table.drop_columns(["website"])
+    entities = Entities(subject.test.entities.schema, table)
+    test = LabelledEntities(entities, subject.test.labels)
+    write_report(tmp_path, subject_of(subject.labeler, subject.train, test))
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    assert "What columns are worth that no test row fills is not known: `website`.\n" in card
+
+
+def test_names_known_from_training_are_counted(subject: Subject, tmp_path: Path) -> None:
+    test = subject.train.take(np.arange(30))
+    twice = dataclasses.replace(
+        subject_of(subject.labeler, subject.train, test), test_files=["a|b.parquet"]
+    )
+    write_report(tmp_path, twice)
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    assert "30 of them (100.0%) share their `name` with a training row" in card
+    assert "came from files of their own: `a|b.parquet`" in card
+
+
+def test_the_tables_beside_the_card(report: Path, subject: Subject) -> None:
+    slices = pyarrow.csv.read_csv(report / "slices.csv")
+    assert slices["slice"][0].as_py() == "all"
+    assert slices["micro_f1"][0].as_py() == pytest.approx(subject.evaluation.metrics.micro_f1)
+    assert slices["rows"][0].as_py() == len(subject.test)
+    per_label = pyarrow.csv.read_csv(report / "per_label.csv")
+    expected = subject.evaluation.per_label
+    assert per_label["label"].to_pylist() == expected["label"].to_pylist()
+    assert per_label["training_rows"].to_pylist() == subject.frequency.tolist()
+    for name in ("entities", "asserted", "correct"):
+        assert per_label[name].to_pylist() == expected[name].to_pylist()
+    mistakes = pyarrow.csv.read_csv(report / "mistakes.csv")
+    assert mistakes.column_names == ["id", "entity", "kind", "label", "probability"]
+    assert set(mistakes["kind"].to_pylist()) == {"given too much", "missed"}
+
+
+def test_weak_slices_are_named_with_their_figures(subject: Subject, tmp_path: Path) -> None:
+    """Rows of one country are given labels that are not theirs."""
+    test = subject.train.take(np.arange(600))
+    countries = pa.array(["XA"] * 450 + ["XB"] * 150)
+    table = test.entities.table.set_column(
+        test.entities.table.column_names.index("country"), "country", countries
+    )
+    labels = pa.concat_arrays([test.labels[:450], test.labels[:150]])
+    moved = LabelledEntities(Entities(test.entities.schema, table), labels)
+    write_report(tmp_path, subject_of(subject.labeler, subject.train, moved))
+    slices = {line["slice"]: line for line in read(tmp_path / "slices.csv")}
+    foreign = slices["country=XB"]
+    assert foreign["difference"] == pytest.approx(foreign["micro_f1"] - slices["all"]["micro_f1"])
+    said = (tmp_path / "model_card.md").read_text("utf-8").split("## Where it is weak")[1]
+    assert (
+        f"- `country=XB`: {foreign['micro_f1']:.3f} ({foreign['micro_f1_low']:.3f} to "
+        f"{foreign['micro_f1_high']:.3f}) on 150 rows, {-foreign['difference']:.3f} below"
+    ) in said
+    assert "`country=XA`" not in said
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = pyarrow.csv.read_csv(file).to_pylist()
+    return lines
+
+
+def test_best_labels_come_before_worst(card: str, subject: Subject) -> None:
+    known = [line for line in subject.evaluation.per_label.to_pylist() if line["entities"] >= 20]
+    section = card.split("## Best and worst labels")[1].split("## ")[0]
+    assert f"Of {len(known):,} labels with at least 20 test rows" in section
+    best = max(line["f1"] for line in known)
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    assert rows[0][-2].strip() == f"{best:.3f}"
+    assert {row[1].strip(" `") for row in rows} <= {line["label"] for line in known}
+    assert len({row[1] for row in rows}) == len(rows) == min(len(known), 20)
+
+
+def test_files_that_the_card_names_are_beside_it(report: Path, card: str) -> None:
+    named = set(re.findall(r"`([\w/]+\.(?:csv|png))`", card))
+    written = {str(file.relative_to(report)) for file in report.rglob("*.*")}
+    assert named == written - {"model_card.md"}
+    assert "](" not in card, "MLflow's UI resolves no relative links"
+    assert not re.search(r"<\w", card)
+
+
+def test_tables_are_well_formed(card: str) -> None:
+    """Every row of a table has as many cells as its header, and is as wide."""
+    for table in re.findall(r"(?:^\|.*\|\n)+", card, re.M):
+        lines = table.splitlines()
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+        assert len({len(line) for line in lines}) == 1
+        assert re.fullmatch(r"\|( -+[-:] \|)+", lines[1])
+
+
+def tiny(
+    places: EntitySchema, labels: list[list[str]], columns: dict[str, list[str | None]]
+) -> Subject:
+    """A model of a few rows, tested on rows it was trained on."""
+    data = LabelledEntities(
+        conform(pa.table(columns), places), pa.array(labels, pa.list_(pa.string()))
+    )
+    labeler = fit_labeler(data, SMALL)
+    return subject_of(labeler, data, data.take(np.arange(12)), "tiny")
+
+
+def test_one_label_only(places: EntitySchema, tmp_path: Path) -> None:
+    names = [f"Café {i}" if i % 2 else f"Bank {i}" for i in range(40)]
+    subject = tiny(places, [["cafe"] if i % 2 else [] for i in range(40)], {"name": [*names]})
+    write_report(tmp_path, subject)
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    assert "A linear stage scores its labels (1)" in card
+    assert "No label has 20 test rows or more" in card
+    assert "No part of the test rows has 100 rows or more" in card
+
+
+def test_rows_without_names(places: EntitySchema, tmp_path: Path) -> None:
+    labels = [["a", "b"] if i % 2 else ["c"] for i in range(40)]
+    cities: list[str | None] = ["Metz" if i % 2 else "Nancy" for i in range(40)]
+    write_report(tmp_path, tiny(places, labels, {"city": cities}))
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    assert "not told apart by `name`, which was not given" in card
+    mistakes = pyarrow.csv.read_csv(tmp_path / "mistakes.csv")
+    assert mistakes["entity"].null_count == len(mistakes)
+
+
+def test_names_that_are_all_null(places: EntitySchema, tmp_path: Path) -> None:
+    labels = [["a"] if i % 2 else ["c"] for i in range(40)]
+    cities: list[str | None] = ["Metz" if i % 2 else "Nancy" for i in range(40)]
+    write_report(tmp_path, tiny(places, labels, {"city": cities, "name": [None] * 40}))
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    assert "None of them shares its `name`" in card
+    assert cells(card, "`name`")[2] == "0.0%"
+
+
+def test_nothing_asserted_on_any_row(subject: Subject, tmp_path: Path) -> None:
+    answers = dataclasses.replace(subject.answers, asserted=np.zeros_like(subject.answers.asserted))
+    evaluation = evaluate(answers, subject.truth)
+    silent = dataclasses.replace(subject, answers=answers, evaluation=evaluation)
+    write_report(tmp_path, silent)
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    assert cells(card, "precision")[1] == "-"
+    assert cells(card, "recall")[1] == "0.00%"
+    assert f"On {len(subject.test):,} test rows (100.0%) it asserts no label." in card
+    assert "On no test row is a label asserted wrongly where another is missed." in card
+
+
+def test_words_of_others_cannot_break_the_card(places: EntitySchema, tmp_path: Path) -> None:
+    names = [f"Café {i}" if i % 2 else f"Bank {i}" for i in range(60)]
+    odd = ["a|b", "`code` <b>", "x" * 300]
+    subject = tiny(places, [[odd[i % 3]] for i in range(60)], {"name": [*names]})
+    test = subject.train.take(np.arange(60))
+    odd_one = subject_of(subject.labeler, subject.train, test, "*tiny* <b>")
+    write_report(tmp_path, dataclasses.replace(odd_one, warnings=["column 'a_b|c' <i>\n# x"]))
+    card = (tmp_path / "model_card.md").read_text("utf-8")
+    test_tables_are_well_formed(card)
+    assert card.startswith("# Model card: \\*tiny\\* \\<b\\>\n")
+    assert "- column 'a\\_b\\|c' \\<i\\> \\# x" in card
+    assert cells(card, "`a\\|b`")[1] == "20"
+    assert "`'code' <b>`" in card
+    assert "x" * 100 not in card
+
+
+def test_the_description_is_the_gist_of_the_card(
+    subject: Subject, card: str, tmp_path: Path
+) -> None:
+    findings = write_report(tmp_path, subject)
+    refused = Verdict(False, "slice 'country=*' falls by 7.00 points")
+    said = describe(subject, findings, refused, "7", "abc")
+    assert said.startswith("Not promoted: slice 'country=\\*' falls by 7.00 points.\n")
+    assert f"P@1 **{cells(card, 'P@1')[1]}**" in said
+    limits = card.split("known limits\n\n")[1].split("\n\n")[0]
+    assert limits in said
+    links = re.findall(r"\]\(#/experiments/7/runs/abc/artifacts/([^)]*)\)", said)
+    written = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*")}
+    assert set(links) == written
+
+
+def test_a_description_always_fits_into_mlflows_database(subject: Subject, tmp_path: Path) -> None:
+    findings = write_report(tmp_path, subject)
+    names = [f"country={letter * 3_000}" for letter in "abcdefghij"]
+    line = findings.slices.slice(0, 1).to_pylist()[0] | {"micro_f1_high": 0.1, "difference": -0.3}
+    lines = [line | {"slice": name, "micro_f1": 0.05} for name in names]
+    more = pa.Table.from_pylist(lines, findings.slices.schema)
+    weak = pa.concat_tables([findings.slices, more])
+    long = Verdict(False, "*" * 9_000)
+    said = describe(subject, dataclasses.replace(findings, slices=weak), long, "7", "a" * 32)
+    assert len(said) <= LIMIT
+    assert "### How good it is" in said
+    assert "a" * 100 not in said
+
+
+def test_a_folder_that_cannot_be_written(subject: Subject, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(StorageError, match="the report was not written"):
+        write_report(tmp_path / "taken", subject)

@@ -1,0 +1,105 @@
+"""Runs end as what ended them, whatever that was, and nothing is registered by half."""
+
+import signal
+from pathlib import Path
+
+import mlflow
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from labelwright.entities.errors import ModelNotFoundError
+from labelwright.models.paths import tracking_uri
+from labelwright.models.registry import load_model
+from labelwright.training.tracking import runs, versions
+from tests.conftest import World
+from tests.processes import Command, environment, struck
+
+pytest_plugins = ["tests.worlds"]
+
+STORING = "mlflow.store.artifact.local_artifact_repo:LocalArtifactRepository.log_artifacts"
+REGISTERING = "mlflow.store.model_registry.sqlalchemy_store:SqlAlchemyStore.create_model_version"
+
+
+@pytest.fixture
+def data(world: World, tmp_path: Path) -> Path:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pq.read_table(world.data).slice(0, 150), path)
+    return path
+
+
+def states() -> list[str]:
+    """How the trainings of `m` ended, newest first; under way ones have not."""
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    experiment = client.get_experiment_by_name("m")
+    assert experiment is not None
+    return [str(run.info.status) for run in client.search_runs([experiment.experiment_id])]
+
+
+def artifacts(home: Path) -> list[Path]:
+    return [path for path in (home / "artifacts").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["terminated", "Ctrl-C"]
+)
+def test_a_run_that_is_interrupted_ends_as_killed(
+    empty_world: Path, data: Path, by: signal.Signals, code: int
+) -> None:
+    arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
+    said = struck(STORING, "after", by, *arguments, environment=environment(empty_world))
+    assert (said.code, said.err) == (code, "labelwright: interrupted\n")
+    assert states() == [runs.KILLED]
+    assert versions.current_champion("m") is None
+    assert artifacts(empty_world)
+    assert len(versions.prune("m", keep=1).runs) == 1
+    assert not artifacts(empty_world)
+    assert states() == []
+    assert not list((empty_world / "underway").iterdir())
+
+
+def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
+    empty_world: Path, data: Path, command: Command
+) -> None:
+    arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
+    settings = environment(empty_world)
+    said = struck(REGISTERING, "before", signal.SIGKILL, *arguments, environment=settings)
+    assert said.code == -signal.SIGKILL
+    assert states() == [runs.RUNNING]
+    (lost,) = runs.cut_short()
+    assert lost.experiment == "m"
+    with pytest.raises(ModelNotFoundError):
+        load_model("models:/m/1")
+
+    again = command(*arguments)
+    assert again.code == 0
+    assert f"warning: run {lost.run_id} of an earlier training was cut short" in again.err
+    assert "`labelwright prune m` clears it away" in again.err
+    assert load_model("models:/m@champion").version == "1"
+
+    said = command("prune", "m")
+    assert said.out == f"0 versions deleted\nruns without a version deleted: {lost.run_id}\n"
+    assert runs.cut_short() == []
+    assert states() == [runs.FINISHED]
+    assert load_model("models:/m@champion").version == "1"
+    assert not [file for file in artifacts(empty_world) if lost.run_id in str(file)]
+
+
+def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
+    with runs.running(runs.experiment("m")):
+        assert runs.cut_short() == []
+        assert versions.prune("m", keep=1) == versions.Pruned([], [])
+        assert states() == [runs.RUNNING]
+    assert states() == [runs.FINISHED]
+
+
+def test_a_run_can_begin_where_mlflow_is_in_use_for_another_experiment(empty_world: Path) -> None:
+    mlflow.set_experiment(experiment_id=runs.experiment("elsewhere"))
+    with runs.running(runs.experiment("m")):
+        assert states() == [runs.RUNNING]
+    assert states() == [runs.FINISHED]
+
+
+def test_what_never_was_cannot_be_pruned(empty_world: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="'nobody'"):
+        versions.prune("nobody", keep=1)

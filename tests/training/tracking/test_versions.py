@@ -1,0 +1,138 @@
+"""Promotion, rollback and pruning on a real registry."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from labelwright.entities.errors import ModelNotFoundError, RequestError
+from labelwright.entities.schema import EntitySchema
+from labelwright.models.bundle.format import FORMAT
+from labelwright.models.registry import load_model
+from labelwright.training.fitting.fit import Configuration
+from labelwright.training.job import Outcome, Task, train
+from labelwright.training.tracking import versions
+from labelwright.training.tracking.gate import Verdict
+from tests.conftest import World
+
+pytest_plugins = ["tests.worlds"]
+
+Trainer = Callable[..., Outcome]
+
+
+@pytest.fixture
+def train_on(empty_world: Path, world: World, places: EntitySchema) -> Trainer:
+    """A function that trains a version of `m` on the rows of one name."""
+    rows = pq.read_table(world.data)
+    for name, size in {"fair": 600, "poor": 40}.items():
+        pq.write_table(rows.slice(0, size), empty_world.parent / f"{name}.parquet")
+    pq.write_table(rows.slice(600, 300), empty_world.parent / "test.parquet")
+
+    def run(name: str, test: str = "test", schema: EntitySchema = places, **more: int) -> Outcome:
+        data, held_out = (empty_world.parent / f"{part}.parquet" for part in (name, test))
+        configuration = dataclasses.replace(Configuration(trees=10), **more)
+        return train(Task([data], [held_out], schema, "m", configuration))
+
+    return run
+
+
+@pytest.fixture
+def champion(train_on: Trainer) -> Outcome:
+    """The first version, a fair one."""
+    return train_on("fair")
+
+
+@pytest.fixture
+def trained(champion: Outcome, train_on: Trainer) -> list[Outcome]:
+    """Three versions: a fair one, one of far too few rows, and the fair one again."""
+    return [champion, train_on("poor"), train_on("fair")]
+
+
+def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
+    fair, poor, again = (outcome.verdict for outcome in trained)
+    assert fair == Verdict(True, "it is the first version")
+    assert not poor.promoted
+    assert "nDCG@5 -" in poor.reason
+    assert re.search(r"; it lacks \d+ of the champion's labels", poor.reason)
+    assert again.promoted
+    assert versions.current_champion("m") == "3"
+    assert versions.former_champions("m") == ["1"]
+
+
+def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outcome]) -> None:
+    with pytest.raises(RequestError, match="--force"):
+        versions.promote("m", "2")
+    assert versions.current_champion("m") == "3"
+    versions.promote("m", "2", force=True)
+    assert versions.current_champion("m") == "2"
+    assert versions.former_champions("m") == ["3", "1"]
+    assert [versions.rollback("m"), versions.rollback("m")] == ["3", "1"]
+    with pytest.raises(ModelNotFoundError, match="no earlier champion"):
+        versions.rollback("m")
+
+
+def test_pruning_frees_space_and_spares_what_is_needed(
+    trained: list[Outcome], empty_world: Path
+) -> None:
+    before = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
+    assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
+    after = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
+    assert before - after > 30_000  # the poor model is small
+    assert load_model("models:/m/1").version == "1"
+    assert load_model("models:/m@champion").version == "3"
+    with pytest.raises(ModelNotFoundError):
+        load_model("models:/m/2")
+
+
+def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(
+    champion: Outcome, train_on: Trainer
+) -> None:
+    content, alone, other = (
+        load_model(outcome.registered.uri).bundle.manifest.content
+        for outcome in (champion, train_on("fair", threads=1), train_on("fair", seed=1))
+    )
+    assert alone == content != other
+
+
+def test_a_champion_that_has_seen_the_test_rows_is_noticed(
+    champion: Outcome, train_on: Trainer
+) -> None:
+    reason = train_on("poor", test="fair").verdict.reason
+    assert "the champion was trained on 100.0% of these rows" in reason
+
+
+def test_a_champion_of_an_old_format_gives_way(
+    champion: Outcome, train_on: Trainer, empty_world: Path
+) -> None:
+    for file in empty_world.rglob("manifest.json"):
+        content = json.loads(file.read_text("utf-8"))
+        file.write_text(json.dumps(content | {"format": FORMAT - 1}), "utf-8")
+    verdict = train_on("poor").verdict
+    assert verdict.promoted
+    assert "the champion cannot serve any more" in verdict.reason
+    assert versions.current_champion("m") == "2"
+
+
+def test_a_champion_that_reads_other_columns_is_not_compared(
+    champion: Outcome, train_on: Trainer, places: EntitySchema
+) -> None:
+    fewer = dataclasses.replace(places, columns=places.columns[:3])
+    verdict = train_on("fair", schema=fewer).verdict
+    assert not verdict.promoted
+    assert "the champion reads other columns" in verdict.reason
+    versions.promote("m", "2", force=True)
+    assert versions.current_champion("m") == "2"
+
+
+def test_bounds_enclose_the_mean() -> None:
+    from labelwright.training.tracking.gate import bounds
+
+    gains = np.random.default_rng(0).normal(0.1, 1, 5_000)
+    lower, upper = bounds(gains, seed=0)
+    assert lower < gains.mean() < upper
+    assert upper - lower == pytest.approx(2 * 1.645 / np.sqrt(5_000), rel=0.15)

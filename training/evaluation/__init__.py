@@ -1,0 +1,1 @@
+"""Evaluation: metrics, slices, mistakes and comparisons of models."""

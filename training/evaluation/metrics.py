@@ -1,0 +1,111 @@
+"""How good answers are."""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from labelwright.models.decisions import Answers
+from labelwright.models.labels import LabelMatrix
+
+DEPTH = 5
+"""Answers are judged to this depth, so they must list at least as many labels."""
+BINS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """Precision among the first k (in percent), how good what is asserted is, calibration error.
+
+    `precision`, `recall` and `micro_f1` are over all pairs. A true label outside the model's label
+    set counts as missed. Macro-F1 is the mean over labels that some entity has. `ece` is the
+    expected calibration error over the DEPTH most probable pairs of each entity, in bins of equal
+    mass (Naeini et al., AAAI 2015, with equal-mass bins).
+    """
+
+    rows: int
+    p_at_1: float
+    p_at_3: float
+    p_at_5: float
+    precision: float
+    recall: float
+    micro_f1: float
+    macro_f1: float
+    ece: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Overall metrics, and a table with one row for each label."""
+
+    metrics: Metrics
+    per_label: pa.Table
+
+
+def evaluate(answers: Answers, truth: LabelMatrix) -> Evaluation:
+    """Compare answers (listing at least DEPTH labels each) with the true labels of the rows."""
+    _, position, correct = correctness(answers, truth)
+    precision = {
+        k: 100 * float(correct[position < k].sum()) / (k * max(len(truth), 1)) for k in (1, 3, 5)
+    }
+    asserted = answers.asserted
+    count = len(answers.labels)
+    given = np.bincount(answers.ids[asserted], minlength=count)
+    right = np.bincount(answers.ids[asserted & correct], minlength=count)
+    true = truth.counts()
+    all_true = int(true.sum() + truth.foreign.sum())
+    f1 = 2 * right / np.maximum(given + true, 1)
+    top = position < DEPTH
+    metrics = Metrics(
+        rows=len(truth),
+        p_at_1=precision[1],
+        p_at_3=precision[3],
+        p_at_5=precision[5],
+        precision=float(right.sum() / max(given.sum(), 1)),
+        recall=float(right.sum() / max(all_true, 1)),
+        micro_f1=float(2 * right.sum() / max(given.sum() + all_true, 1)),
+        macro_f1=float(f1[true > 0].mean()) if (true > 0).any() else 0.0,
+        ece=calibration_error(answers.probabilities[top], correct[top]),
+    )
+    table = pa.table(
+        {
+            "label": answers.labels.array,
+            "entities": true,
+            "asserted": given,
+            "correct": right,
+            "precision": pa.array(right / np.maximum(given, 1), mask=given == 0),
+            "recall": pa.array(right / np.maximum(true, 1), mask=true == 0),
+            "f1": pa.array(f1, mask=true == 0),
+        }
+    )
+    return Evaluation(metrics, table)
+
+
+def calibration_error(
+    probabilities: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]
+) -> float:
+    """The mean distance between probability and frequency over BINS bins of equal mass."""
+    if not len(probabilities):
+        return 0.0
+    bins = bins_of(probabilities)
+    distances = [abs(probabilities[b].mean() - correct[b].mean()) * len(b) for b in bins]
+    return float(sum(distances) / len(probabilities))
+
+
+def bins_of(probabilities: npt.NDArray[np.float32]) -> list[npt.NDArray[np.int64]]:
+    """The positions of probabilities in up to BINS bins of equal mass, the lowest first."""
+    order = np.argsort(probabilities, kind="stable")
+    return [part for part in np.array_split(order, BINS) if len(part)]
+
+
+def correctness(
+    answers: Answers, truth: LabelMatrix
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """For each answered pair: its row, its position within the row, and whether it is true."""
+    rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
+    position = np.arange(len(rows)) - answers.indptr[rows]
+    owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
+    pairs = rows * truth.labels + answers.ids
+    true = np.isin(pairs, owners * truth.labels + truth.ids, assume_unique=True)
+    return rows, position, true

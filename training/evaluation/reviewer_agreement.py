@@ -1,0 +1,172 @@
+"""What corrections changed: how a model and the one before it answer to what reviewers settled."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.stats import binomtest
+
+from labelwright.models.decisions import Question
+from labelwright.models.labeler import Labeler
+from labelwright.training.data import LabelledEntities
+from labelwright.training.evaluation.evaluate import label_all
+from labelwright.training.feedback.merge import Material
+from labelwright.training.feedback.votes import Reviews
+
+LISTED = 20
+"""Labels of an entity that are listed with their probability, beside those that are asserted."""
+UNSEEN, LEARNED = "held out", "learned from"
+PRESENT, ABSENT = "present", "absent"
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """With how many verdicts of reviewers a model agrees, on `entities` with `verdicts` in all.
+
+    A model agrees if it asserts a label that is present, or does not assert one that is absent.
+    `before` is the champion of that moment, None without one; `gained` and `lost` are the verdicts
+    that only the new model or only the champion agrees with, and `p_value` says how likely chance
+    splits these so unevenly (the exact form of McNemar's test, 1947).
+    """
+
+    part: str
+    entities: int
+    verdicts: int
+    after: int
+    before: int | None
+    gained: int
+    lost: int
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reviewed:
+    """What became of corrections: see `compare_with_reviews`; `champion` is the version before."""
+
+    reviews: Reviews
+    champion: str | None
+    compared: pa.Table
+
+    @functools.cached_property
+    def agreements(self) -> Sequence[Agreement]:
+        """Of the corrected entities that were held out, and of those learned from."""
+        return list(agreements(self.compared))
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The share of verdicts on held-out entities that the models agree with, where known."""
+        unseen = self.agreements[0]
+        agreed = {
+            "corrections_agreement": unseen.after,
+            "corrections_agreement_before": unseen.before,
+        }
+        return {
+            name: count / unseen.verdicts
+            for name, count in agreed.items()
+            if count is not None and unseen.verdicts
+        }
+
+
+def compare_with_reviews(
+    labeler: Labeler, champion: Labeler | None, material: Material, threads: int
+) -> pa.Table:
+    """A row for each settled label of each corrected entity, with what the two models say of it.
+
+    `asserted` and `probability` are the new model's, null for a probability that is not listed.
+    """
+    tables = [_COMPARED.empty_table()]
+    for name, part in ((UNSEEN, material.unseen), (LEARNED, material.learned)):
+        if part is not None and len(part):
+            answered = _answered(labeler, champion, part, threads)
+            names = pa.array([name] * len(answered), pa.string())
+            tables.append(answered.append_column("part", names))
+    return pa.concat_tables(tables)
+
+
+_COMPARED = pa.schema(
+    [
+        pa.field("entity_id", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("verdict", pa.string()),
+        pa.field("asserted_before", pa.bool_()),
+        pa.field("asserted", pa.bool_()),
+        pa.field("probability_before", pa.float32()),
+        pa.field("probability", pa.float32()),
+        pa.field("part", pa.string()),
+    ]
+)
+
+
+def agreements(compared: pa.Table) -> Iterator[Agreement]:
+    """The sums of `compare_with_reviews`: those that were held out, and those learned from."""
+    for name in (UNSEEN, LEARNED):
+        part = compared.filter(pc.equal(compared["part"], name)).combine_chunks()
+        present = pc.equal(part["verdict"], PRESENT).to_numpy()
+        after = part["asserted"].to_numpy() == present
+        known = not part["asserted_before"].null_count
+        before = part["asserted_before"].to_numpy() == present if known else after
+        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+        yield Agreement(
+            name,
+            len(pc.unique(part["entity_id"])),
+            len(part),
+            int(after.sum()),
+            int(before.sum()) if known else None,
+            gained,
+            lost,
+            float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
+        )
+
+
+def _answered(
+    labeler: Labeler, champion: Labeler | None, part: LabelledEntities, threads: int
+) -> pa.Table:
+    """The settled pairs of some entities, and what the models say of them."""
+    identity = part.entities.schema.identity
+    names = part.entities.column(identity) if identity else None
+    rows, labels, verdicts = [], [], []
+    for lists, verdict in ((part.labels, PRESENT), (part.absent, ABSENT)):
+        if lists is not None:
+            rows.append(pc.list_parent_indices(lists))
+            labels.append(lists.flatten())
+            verdicts.append(pa.array([verdict] * len(labels[-1]), pa.string()))
+    row, label = pa.concat_arrays(rows), pa.concat_arrays(labels)
+    nothing = pa.nulls(len(row), pa.bool_()), pa.nulls(len(row), pa.float32())
+    asserted, probability = _said(labeler, part, row, label, threads)
+    before = nothing if champion is None else _said(champion, part, row, label, threads)
+    return pa.table(
+        {
+            "entity_id": part.entities.ids.take(row),
+            "name": pa.nulls(len(row), pa.string()) if names is None else names.take(row),
+            "label": label,
+            "verdict": pa.concat_arrays(verdicts),
+            "asserted_before": before[0],
+            "asserted": asserted,
+            "probability_before": before[1],
+            "probability": probability,
+        }
+    ).sort_by([("entity_id", "ascending"), ("label", "ascending")])
+
+
+def _said(
+    labeler: Labeler, part: LabelledEntities, rows: pa.Array, labels: pa.StringArray, threads: int
+) -> tuple[pa.BooleanArray, pa.FloatArray]:
+    """Whether pairs are asserted, and their probability; a label it does not know is not."""
+    question = Question(top_k=min(LISTED, len(labeler.labels)))
+    answers = label_all(labeler, part.entities, question, threads)
+    count = len(labeler.labels)
+    owners = np.repeat(np.arange(len(part)), np.diff(answers.indptr))
+    listed = owners * count + answers.ids
+    ids = pc.fill_null(pc.index_in(labels, value_set=labeler.labels.array), -1).to_numpy()
+    wanted = np.where(ids < 0, -1, rows.to_numpy().astype(np.int64) * count + ids)
+    order = np.argsort(listed)
+    place = np.searchsorted(listed[order], wanted).clip(max=max(len(listed) - 1, 0))
+    if not len(listed):
+        return pa.array(np.zeros(len(rows), bool)), pa.nulls(len(rows), pa.float32())
+    found = listed[order][place] == wanted
+    asserted = found & answers.asserted[order][place]
+    return pa.array(asserted), pa.array(answers.probabilities[order][place], mask=~found)

@@ -1,0 +1,1 @@
+"""Experiments over many fits: learning curves, ablations and hyperparameter search."""

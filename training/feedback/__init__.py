@@ -1,0 +1,1 @@
+"""Corrections as training data: votes of reviewers, merged into the labelled rows."""

@@ -1,0 +1,191 @@
+"""What reviewers have settled about labels, where they may contradict one another.
+
+Each reviewer has one vote on a label of an entity: the latest. A reviewer who agrees with the
+others weighs more: with the share p of votes that agree with the majority of the other reviewers,
+a vote weighs log(p / (1 - p)), which is optimal for independent reviewers (Nitzan & Paroush,
+"Optimal decision rules in uncertain dichotomous choice situations", 1982). The share is smoothed
+towards PRIOR by PRIOR_VOTES votes, and never below WORST, so that no vote counts against what it
+says. Equal weights on both sides settle nothing.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from labelwright.entities.corrections import CORRECTIONS, CorrectionStore
+from labelwright.entities.errors import DataError, reason
+from labelwright.entities.io.locations import locate
+from labelwright.entities.redirects import Redirects
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, from_records
+from labelwright.training.data import LabelledEntities
+
+PRIOR, PRIOR_VOTES, WORST = 0.8, 5, 0.55
+NOTHING = 1e-9
+"""Weights that differ by less are equal."""
+
+Numbers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reviews:
+    """The entities that were corrected, once each, and what their reviewers settled.
+
+    `settled` has partial rows. `reviewers` and `corrections` say how many there were, `contested`
+    how many pairs of an entity and a label had votes on both sides, and `undecided` how many of
+    these settle nothing.
+    """
+
+    settled: LabelledEntities
+    corrections: int
+    reviewers: int
+    contested: int
+    undecided: int
+
+
+def read_reviews(feedback: str, name: str, schema: EntitySchema) -> Reviews:
+    """The corrections of a model that lie in a database, or in a Parquet file that was exported.
+
+    Those of a model without a name count as well. Raises DataError or StorageError.
+    """
+    parts = list(_parts(feedback))
+    table = pa.concat_tables([CORRECTIONS.empty_table(), *parts])
+    models = pc.struct_field(table["model"].combine_chunks(), "name")
+    ours = pc.fill_null(pc.equal(models, name), True)
+    foreign = len(table) - int(pc.sum(ours).as_py() or 0)
+    warnings = [f"{foreign:,} corrections left out: they are of other models"] if foreign else []
+    return _reviews(table.filter(ours), schema, warnings)
+
+
+def _parts(feedback: str) -> Iterator[pa.Table]:
+    if feedback.startswith(("sqlite:", "postgresql:", "postgresql+")):
+        with CorrectionStore(feedback) as store:
+            yield from store.batches()
+        return
+    location = locate(feedback)
+    try:
+        with location.open() as stream:
+            yield pq.read_table(stream).select(CORRECTIONS.names).cast(CORRECTIONS)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{location} holds no corrections: it must be Parquet as `labelwright corrections "
+            f"export` writes it ({reason(error)})"
+        ) from error
+
+
+def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> Reviews:
+    entities = _entities(table, schema)
+    if rejected := len(entities.rejected):
+        warnings.append(f"{rejected:,} corrected entities left out: they do not fit the schema")
+    labels, votes = _votes(table, entities.ids, schema.redirects)
+    verdicts = settle(votes)
+    rows, ids = np.divmod(verdicts.pairs, max(len(labels), 1))
+
+    def lists(sign: int) -> pa.ListArray:
+        chosen = verdicts.signs == sign
+        return _lists(rows[chosen], labels.take(pa.array(ids[chosen])), len(entities))
+
+    partial = np.ones(len(entities), np.bool_)
+    everything = LabelledEntities(entities, lists(1), (), lists(-1), partial)
+    usable = np.setdiff1d(rows, list(entities.rejected))
+    return Reviews(
+        dataclasses.replace(everything.take(usable), warnings=warnings),
+        len(table),
+        len(pc.unique(table["reviewer"])),
+        int(verdicts.contested.sum()),
+        int((verdicts.signs == 0).sum()),
+    )
+
+
+def _entities(table: pa.Table, schema: EntitySchema) -> Entities:
+    """The corrected entities, as the last correction of each describes them."""
+    described = dict(zip(table["entity_id"].to_pylist(), table["entity"].to_pylist(), strict=True))
+    try:
+        records = [json.loads(entity) | {"id": i} for i, entity in described.items()]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError("the entity of a correction must be a JSON object") from error
+    return from_records(records, schema)
+
+
+@dataclasses.dataclass(frozen=True)
+class Votes:
+    """One vote of each reviewer on each pair, all arrays of the same length.
+
+    `pairs` and `reviewers` are numbers; `signs` are 1 for a label that is present, else -1.
+    """
+
+    pairs: Numbers
+    reviewers: Numbers
+    signs: Numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+    """What was settled of each pair: `signs` are 1 for present, -1 for absent, 0 for neither.
+
+    `contested` says where there were votes on both sides.
+    """
+
+    pairs: Numbers
+    signs: Numbers
+    contested: npt.NDArray[np.bool_]
+
+
+def settle(votes: Votes) -> Verdicts:
+    """Weigh the votes; see the top of this module."""
+    pairs, of_pair = np.unique(votes.pairs, return_inverse=True)
+    weights = _weights(votes, of_pair)[votes.reviewers]
+    total = np.bincount(of_pair, weights * votes.signs, len(pairs))
+    sides = [np.bincount(of_pair[votes.signs == sign], minlength=len(pairs)) for sign in (1, -1)]
+    signs = np.where(np.abs(total) > NOTHING, np.sign(total), 0).astype(np.int64)
+    return Verdicts(pairs, signs, (sides[0] > 0) & (sides[1] > 0))
+
+
+def _weights(votes: Votes, of_pair: Numbers) -> Floats:
+    """What a vote of each reviewer weighs."""
+    others = np.bincount(of_pair, votes.signs)[of_pair] - votes.signs
+    counted = others != 0  # alone, or the others are divided
+    voted = votes.reviewers[counted]
+    agreed = votes.signs[counted] * others[counted] > 0
+    reviewers = int(votes.reviewers.max(initial=-1)) + 1
+    right = np.bincount(voted[agreed], minlength=reviewers) + PRIOR * PRIOR_VOTES
+    share = right / (np.bincount(voted, minlength=reviewers) + PRIOR_VOTES)
+    share = np.maximum(share, WORST)
+    weights: Floats = np.log(share / (1 - share))
+    return weights
+
+
+def _votes(
+    table: pa.Table, names: pa.StringArray, redirects: Redirects
+) -> tuple[pa.StringArray, Votes]:
+    """The names of all labels that were voted on, and the last vote of each reviewer."""
+    entities = pc.index_in(table["entity_id"], value_set=names).to_numpy().astype(np.int64)
+    reviewers = pc.index_in(table["reviewer"], value_set=pc.unique(table["reviewer"])).to_numpy()
+    rows, labels, signs = [], [], []
+    for column, sign in (("confirmed", 1), ("added", 1), ("denied", -1)):
+        lists = redirects.rewrite(table[column].combine_chunks())
+        rows.append(pc.list_parent_indices(lists).to_numpy().astype(np.int64))
+        labels.append(lists.flatten())
+        signs.append(np.full(len(labels[-1]), sign, np.int64))
+    given, row, chosen = pa.concat_arrays(labels), np.concatenate(rows), np.concatenate(signs)
+    distinct = pc.unique(given)
+    label = pc.index_in(given, value_set=distinct).to_numpy().astype(np.int64)
+    pairs = entities[row] * max(len(distinct), 1) + label
+    ballots = pairs * len(table) + reviewers[row]
+    newest_first = np.argsort(-row, kind="stable")
+    _, last = np.unique(ballots[newest_first], return_index=True)
+    kept = newest_first[last]
+    return distinct, Votes(pairs[kept], reviewers[row][kept].astype(np.int64), chosen[kept])
+
+
+def _lists(rows: Numbers, labels: pa.StringArray, count: int) -> pa.ListArray:
+    """Labels as lists by row; rows ascend."""
+    offsets = np.searchsorted(rows, np.arange(count + 1))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), labels)

@@ -1,0 +1,1 @@
+"""Fitting: features, linear stage, reranker, implications and thresholds."""

@@ -1,0 +1,115 @@
+"""Choosing the features of a model: the tokens that occur in enough training entities."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.entities.tables import Entities
+from labelwright.models.features import tokens
+from labelwright.models.features.space import FeatureSpace, number_columns, token_source
+from labelwright.models.features.tokens import Scratch, TokenSource, row_tokens
+from labelwright.models.kernels.hash_table import slot_of
+from labelwright.models.kernels.jit import compiled
+from labelwright.training.fitting.spill import Room
+
+FEATURES_AT_MOST = 1 << 19
+ENTITIES_AT_LEAST = 2
+"""A token of a single entity cannot generalise."""
+BINS = 16
+SHARES = np.array([1.0, 1.0, 0.7], np.float32)
+"""Lengths of letters, of words, and of all other columns in a row."""
+
+Keys = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int32]
+
+
+def fit_features(
+    batches: Iterable[Entities], sample: Entities, room: Room | None = None
+) -> tuple[FeatureSpace, int]:
+    """Count tokens over all batches and keep the frequent ones, most frequent first.
+
+    `sample` is what the bin edges of number columns are taken from. A feature's weight is its
+    inverse document frequency ln((1 + n) / (1 + count)) + 1. Also says how many features the rows
+    of the batches have together.
+    """
+    edges = _bin_edges(sample)
+    counter = _TokenCounter(room or Room())
+    for entities in batches:
+        counter.add(token_source(entities, edges))
+    keys, counts = counter.frequent(ENTITIES_AT_LEAST)
+    order = np.lexsort((keys, -counts))[:FEATURES_AT_MOST]
+    weights = np.log((1 + counter.rows) / (1 + counts[order])) + 1
+    space = FeatureSpace(sample.schema, keys[order], weights.astype(np.float32), SHARES, edges)
+    return space, int(counts[order].sum(dtype=np.int64))
+
+
+def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
+    columns = number_columns(sample.schema)
+    edges = np.zeros((len(columns), BINS - 1))
+    for row, column in zip(edges, columns, strict=True):
+        array = sample.column(column.name)
+        if array is not None and array.null_count < len(array):
+            known = array.drop_null().to_numpy()
+            row[:] = np.quantile(known, np.arange(1, BINS) / BINS)
+    return edges
+
+
+class _TokenCounter:
+    """A hash table from token to the number of entities that have it; it grows as needed."""
+
+    def __init__(self, room: Room) -> None:
+        self.rows = 0
+        self._used = 0
+        self._room = room
+        self._keys: Keys = room.zeros((1 << 16,), np.uint64)
+        self._counts: Counts = room.zeros((1 << 16,), np.int32)
+
+    def add(self, source: TokenSource) -> None:
+        """Count the tokens of some entities."""
+        row, rows = 0, len(source.made)
+        scratch = tokens.scratch(source)
+        while row < rows:
+            if 2 * self._used > len(self._keys):
+                self._grow()
+            row, self._used = _count(source, scratch, row, self._keys, self._counts, self._used)
+        self.rows += rows
+
+    def frequent(self, at_least: int) -> tuple[Keys, Counts]:
+        """The tokens of at least that many entities, with their counts."""
+        kept = self._counts >= at_least
+        return self._keys[kept], self._counts[kept]
+
+    def _grow(self) -> None:
+        keys = self._room.zeros((4 * len(self._keys),), np.uint64)
+        counts = self._room.zeros((len(keys),), np.int32)
+        _move(self._keys, self._counts, keys, counts)
+        self._keys, self._counts = keys, counts
+
+
+@compiled
+def _count(
+    source: TokenSource, scratch: Scratch, row: int, keys: Keys, counts: Counts, used: int
+) -> tuple[int, int]:
+    """Count from `row` on until the table is half full; returns the next row and slots in use."""
+    while row < source.made.shape[0] and 2 * used <= keys.size:
+        n = row_tokens(row, source, scratch)
+        if used + n >= keys.size:
+            break
+        for i in range(n):
+            slot = slot_of(keys, keys.size, scratch.tokens[i])
+            if keys[slot] == 0:
+                keys[slot] = scratch.tokens[i]
+                used += 1
+            counts[slot] += 1
+        row += 1
+    return row, used
+
+
+@compiled
+def _move(keys: Keys, counts: Counts, to_keys: Keys, to_counts: Counts) -> None:
+    for i in range(keys.size):
+        if keys[i] != 0:
+            slot = slot_of(to_keys, to_keys.size, keys[i])
+            to_keys[slot] = keys[i]
+            to_counts[slot] = counts[i]

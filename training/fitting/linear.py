@@ -1,0 +1,250 @@
+"""Fitting the linear stage: dual coordinate descent for all labels at once.
+
+The objective is liblinear's L2-regularised squared hinge (Hsieh et al., ICML 2008) with one dual
+variable for each (entity, label) pair. Instead of one label after another, a pass walks the
+entities and treats a block of labels at each: the weights of a feature lie side by side, and most
+pairs need no update. Blocks are independent, so the result does not depend on how many threads
+share them. Weights are kept in half precision (as bits, which `models.kernels.simd` converts):
+waiting for them is most of the work, and the rounding costs nothing that could be measured.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from labelwright.models.features.space import FeatureRows
+from labelwright.models.kernels.jit import compiled
+from labelwright.models.kernels.simd import narrowed, prefetch, widened
+from labelwright.models.labels import LabelMatrix
+from labelwright.models.stages.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, joined, padded
+from labelwright.training.fitting.spill import Room
+
+TOGETHER = 128
+"""Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
+TOGETHER_AT_LEAST = 32
+"""Where memory is short, fewer are: a pass over rows costs less than dual variables on a disk."""
+START = np.float32(-1)
+"""Scores before any weight is learned: on the margin of a label that is absent."""
+CONSTANT = np.float32(0.2)
+"""Value of the constant feature, whose weight is a label's bias."""
+SMALLEST_STEP = np.float32(0.01)
+"""Smaller changes of a dual variable are not carried out."""
+AHEAD = 8
+"""So many features before its own turn, the weights of a feature are fetched from memory."""
+
+RowOrder = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.uint16]
+Fitted = Callable[[int, Halves, Floats], object]
+"""Told of a block of labels: the first, the weights (features x labels), those of the constant."""
+
+
+def fit_linear(
+    rows: FeatureRows,
+    labels: LabelMatrix,
+    features: int,
+    passes: Sequence[RowOrder],
+    cost: float,
+    threads: int,
+    advance: Callable[[float], None] = lambda share: None,
+    room: Room | None = None,
+    fitted: Fitted = lambda first, weights, constant: None,
+) -> LinearStage:
+    """Fit one classifier for each label.
+
+    A pass is the order in which it walks the rows; rows that no pass names are left out, and so are
+    pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
+    done; the dual variables lie in `room`; `fitted` is shown weights before they are rounded.
+    """
+    room = room or Room()
+    together = _together(len(labels) * threads, room)
+    firsts = range(0, labels.labels, together)
+    frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
+
+    def fit_block(first: int) -> _Block:
+        width = min(together, labels.labels - first)
+        weights = np.zeros((features, width), np.uint16)
+        constant = np.zeros(width, np.float32)
+        duals = room.zeros((len(labels), width), np.float32)
+        for order in passes:
+            _descend(
+                rows.indptr,
+                rows.indices,
+                rows.values,
+                order,
+                labels.indptr,
+                labels.ids,
+                labels.open_ids,
+                labels.unknown,
+                labels.partial,
+                labels.denied_indptr,
+                labels.denied_ids,
+                first,
+                np.float32(cost),
+                weights,
+                constant,
+                duals,
+            )
+            advance(1 / (len(firsts) * len(passes)))
+        fitted(first, weights, constant)
+        return _snapshot(weights, constant, frequent)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
+
+
+def _together(rows: int, room: Room) -> int:
+    """How many labels are fitted together so that the duals of so many rows lie in memory."""
+    together = TOGETHER
+    while together > TOGETHER_AT_LEAST and rows * together * 4 > room.left:
+        together //= 2
+    return together
+
+
+class _Block(NamedTuple):
+    """Weights of one block of labels: dense rows of frequent features, sparse ones of the rest."""
+
+    bias: Floats
+    dense: Floats
+    rare: scipy.sparse.csr_array
+
+
+def _snapshot(weights: Halves, constant: Floats, frequent: int) -> _Block:
+    rare = weights[frequent:]
+    indptr = np.zeros(len(rare) + 1, np.int64)
+    indptr[1:] = np.cumsum(_count_kept(rare))
+    ids, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    _keep(rare, ids, values)
+    return _Block(
+        START + CONSTANT * constant,
+        weights[:frequent].view(np.float16).astype(np.float32),
+        scipy.sparse.csr_array((values, ids, indptr), shape=rare.shape),
+    )
+
+
+@compiled
+def _count_kept(weights: Halves) -> npt.NDArray[np.int64]:
+    counts = np.zeros(weights.shape[0], np.int64)
+    for row in range(weights.shape[0]):
+        for label in range(weights.shape[1]):
+            counts[row] += abs(widened(weights[row, label])) >= PRUNED_BELOW
+    return counts
+
+
+@compiled
+def _keep(weights: Halves, ids: npt.NDArray[np.int32], values: Floats) -> None:
+    at = 0
+    for row in range(weights.shape[0]):
+        for label in range(weights.shape[1]):
+            weight = widened(weights[row, label])
+            if abs(weight) >= PRUNED_BELOW:
+                ids[at] = label
+                values[at] = weight
+                at += 1
+
+
+def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
+    """Put blocks side by side and round weights to 8 bits, with one scale for each feature."""
+    dense = np.concatenate([block.dense for block in blocks], axis=1)
+    rare = scipy.sparse.hstack([block.rare for block in blocks], format="csr")
+    largest = np.zeros(rare.shape[0], np.float32)
+    owners = np.repeat(np.arange(rare.shape[0]), np.diff(rare.indptr))
+    np.maximum.at(largest, owners, np.abs(rare.data))
+    peaks = np.concatenate([np.abs(dense).max(axis=1), largest])
+    scales = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
+    rounded = np.rint(dense / scales[: len(dense), None]).astype(np.int8)
+    return LinearStage(
+        bias=np.concatenate([block.bias for block in blocks]),
+        scales=scales,
+        dense=np.pad(rounded, ((0, 0), (0, padded(labels) - labels))),
+        sparse_indptr=rare.indptr.astype(np.int64),
+        sparse=joined(
+            rare.indices, np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8)
+        ),
+    )
+
+
+@compiled
+def _descend(
+    indptr: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    values: Floats,
+    order: RowOrder,
+    label_indptr: npt.NDArray[np.int64],
+    label_ids: npt.NDArray[np.int32],
+    open_ids: npt.NDArray[np.int32],
+    unknown: npt.NDArray[np.bool_],
+    partial: npt.NDArray[np.bool_],
+    denied_indptr: npt.NDArray[np.int64],
+    denied_ids: npt.NDArray[np.int32],
+    first: int,
+    cost: np.float32,
+    weights: Halves,
+    constant: Floats,
+    duals: Floats,
+) -> None:
+    """One pass over the rows in `order` for the labels from `first` on.
+
+    For a pair with sign y, score s and dual a, the step of dual coordinate descent is
+    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); the weights move by (a' - a) y x. The
+    sign of an unknown pair is 0, so nothing moves.
+    """
+    width = weights.shape[1]
+    scores = np.empty(width, np.float32)
+    signs = np.empty(width, np.float32)
+    steps = np.empty(width, np.float32)
+    moved = np.empty(width, np.int32)
+    damping = np.float32(0.5) / cost
+    curvature = np.float32(1) + CONSTANT * CONSTANT + damping
+    for position in range(order.size):
+        row = order[position]
+        begin, end = indptr[row], indptr[row + 1]
+        unmentioned = np.float32(0) if partial[row] else np.float32(-1)
+        for label in range(width):
+            scores[label] = START + CONSTANT * constant[label]
+            signs[label] = unmentioned
+        for i in range(begin, min(begin + AHEAD, end)):
+            prefetch(weights, indices[i])
+        for i in range(begin, end):
+            if i + AHEAD < end:
+                prefetch(weights, indices[i + AHEAD])
+            value, line = values[i], weights[indices[i]]
+            for label in range(width):
+                scores[label] += value * widened(line[label])
+        for i in range(denied_indptr[row], denied_indptr[row + 1]):
+            label = denied_ids[i] - first
+            if 0 <= label < width:
+                signs[label] = -1
+        for i in range(label_indptr[row], label_indptr[row + 1]):
+            label = label_ids[i] - first
+            if 0 <= label < width:
+                signs[label] = 1
+        for i in range(0 if partial[row] else open_ids.size):
+            label = open_ids[i] - first
+            if 0 <= label < width and unknown[row, i]:
+                signs[label] = 0
+        dual = duals[row]
+        for label in range(width):
+            gradient = signs[label] * scores[label] - np.float32(1) + damping * dual[label]
+            step = max(dual[label] - gradient / curvature, np.float32(0)) - dual[label]
+            step = step if abs(step) >= SMALLEST_STEP else np.float32(0)
+            dual[label] += step
+            steps[label] = step * signs[label]
+        count = 0
+        for label in range(width):
+            if steps[label] != 0:
+                moved[count] = label
+                count += 1
+        if count == 0:
+            continue
+        for i in range(begin, end):
+            value, line = values[i], weights[indices[i]]
+            for j in range(count):
+                label = moved[j]
+                line[label] = narrowed(widened(line[label]) + value * steps[label])
+        for j in range(count):
+            constant[moved[j]] += CONSTANT * steps[moved[j]]

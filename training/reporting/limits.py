@@ -1,0 +1,93 @@
+"""What a model is not for: every limit that its figures show, in a sentence."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow.compute as pc
+
+from labelwright.entities.schema import NUMERIC, Column
+from labelwright.entities.tables import Entities
+from labelwright.training.evaluation.slices import ALL, RARE, RARE_LABELS, weak
+from labelwright.training.reporting.contents import Findings, Subject
+from labelwright.training.reporting.markdown import codes
+
+ENOUGH = 20
+"""Fewer test rows say little about a label."""
+
+
+def limits(subject: Subject, findings: Findings) -> list[str]:
+    """Sentences of Markdown, the most important first."""
+    found = [
+        *_decision_limits(subject),
+        *_label_limits(subject, findings),
+        *_column_limits(subject),
+    ]
+    if len(weak(findings.slices)):
+        found.append("On the weak slices named above, what it asserts needs a second look.")
+    return found
+
+
+def _decision_limits(subject: Subject) -> Iterator[str]:
+    given, right, true = subject.tallies
+    if given:
+        yield (
+            "It is not for decisions that a single label must carry: "
+            f"{percent(given - right, given)} of the labels it asserts are not true in the data, "
+            f"and {percent(true - right, true)} of the true ones are missed."
+        )
+    rows, answers = len(subject.truth), subject.answers
+    owners = np.repeat(np.arange(rows), np.diff(answers.indptr))
+    if silent := rows - len(np.unique(owners[answers.asserted])):
+        yield f"On {silent:,} test rows ({silent / rows:.1%}) it asserts no label."
+    limit = subject.labeler.decisions.candidates
+    per_row = np.diff(subject.truth.indptr) + subject.truth.foreign
+    if over := int((per_row > limit).sum()):
+        yield (
+            f"It asserts at most {limit} labels of an entity; {over:,} test rows "
+            f"({over / rows:.1%}) have more."
+        )
+
+
+def _label_limits(subject: Subject, findings: Findings) -> Iterator[str]:
+    labels, unknown = len(subject.labeler.labels), int(subject.truth.foreign.sum())
+    outside = f" {unknown:,} of {subject.tallies[2]:,} true labels on the test rows are others."
+    yield f"It gives no labels but the {labels:,} it knows.{outside if unknown else ''}"
+    if rare := int((subject.frequency < RARE).sum()):
+        f1 = {line["slice"]: line["micro_f1"] for line in findings.slices.to_pylist()}
+        yield (
+            f"It is weak on rare labels: {rare:,} of {labels:,} have fewer than {RARE} training "
+            f"rows, and micro-F1 on these is {f1[RARE_LABELS]:.3f}, against {f1[ALL]:.3f} on all."
+        )
+    entities = findings.per_label["entities"].to_numpy()
+    correct = findings.per_label["correct"].to_numpy()
+    if few := int((entities < ENOUGH).sum()):
+        yield (
+            f"How good {few:,} of the labels are was hardly measured: they have fewer than "
+            f"{ENOUGH} test rows, {int((entities == 0).sum()):,} of them none."
+        )
+    if never := int(((entities >= ENOUGH) & (correct == 0)).sum()):
+        yield f"{never:,} of the labels with at least {ENOUGH} test rows were never found."
+
+
+def _column_limits(subject: Subject) -> Iterator[str]:
+    columns = subject.labeler.schema.columns
+    seen = {c.name: filled(subject.train.entities, c) for c in columns}
+    tested = {c.name: filled(subject.test.entities, c) for c in columns}
+    if never := [name for name, share in seen.items() if not share]:
+        yield f"Columns never filled in training tell it nothing: {codes(never)}."
+    if unseen := [name for name, share in seen.items() if share and not tested[name]]:
+        yield f"What columns are worth that no test row fills is not known: {codes(unseen)}."
+
+
+def filled(entities: Entities, column: Column) -> float:
+    """The share of rows that have a value in a column."""
+    values = entities.column(column.fields[0])
+    if values is None or not len(values):
+        return 0.0
+    filled = pc.is_valid(values) if column.kind in NUMERIC else pc.not_equal(values, "")
+    return float(pc.sum(filled).as_py() or 0) / len(values)
+
+
+def percent(part: int, whole: int) -> str:
+    """A share, or a dash where there is nothing to share."""
+    return f"{100 * part / whole:.2f}%" if whole else "-"

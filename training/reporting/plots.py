@@ -1,0 +1,299 @@
+"""The pictures of a report, drawn without a display and without matplotlib's global state."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+
+from labelwright.models.decisions import Answers
+from labelwright.models.labels import LabelMatrix
+from labelwright.training.evaluation.metrics import DEPTH, bins_of, calibration_error, correctness
+from labelwright.training.evaluation.slices import RARE, Counts
+
+INK, MUTED, FAINT = "#1f2933", "#5f6b7a", "#d9dee5"
+OVERALL, COMMON, RARE_COLOUR, WRONG = "#1f4e9c", "#2a9d8f", "#d9652b", "#b3324a"
+"""The same things have the same colours in all pictures."""
+DOTS_PER_INCH = 110
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 10.5,
+}
+_POINTS = 800
+_LETTERS = 58
+
+Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+def write_plots(
+    folder: Path, answers: Answers, truth: LabelMatrix, per_label: pa.Table, confused: pa.Table
+) -> None:
+    """Write all pictures into a folder that exists; raises OSError.
+
+    `per_label` is an evaluation's table with a column `training_rows`, `confused` that of
+    `mistakes.confusions`.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # a script without a font
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        frequency = per_label["training_rows"].to_numpy()
+        figures = {
+            "precision_recall": precision_recall(answers, truth, frequency),
+            "reliability": reliability(answers, truth),
+            "frequency_f1": frequency_f1(per_label),
+            "confusions": confusions(confused, len(truth)),
+        }
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+
+
+def precision_recall(answers: Answers, truth: LabelMatrix, frequency: Counts) -> Figure:
+    """Precision against recall over all thresholds, for all, common and rare labels.
+
+    A dot marks what the policy asserts. The curves end where the listed labels do.
+    """
+    _, _, correct = correctness(answers, truth)
+    rare = frequency < RARE
+    parts = [
+        ("all labels", OVERALL, np.ones(len(frequency), np.bool_), int(truth.foreign.sum())),
+        (f"common labels ({RARE} training rows or more)", COMMON, ~rare, 0),
+        (f"rare labels (fewer than {RARE})", RARE_COLOUR, rare, 0),
+    ]
+    figure = _figure()
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    _equal_f1(axes)
+    title = "No label is asserted on these rows"
+    for name, colour, wanted, unknown in parts:
+        positives = int(wanted[truth.ids].sum()) + unknown
+        pairs = wanted[answers.ids]
+        if not positives or not pairs.any():
+            continue
+        recall, precision = curve(answers.probabilities[pairs], correct[pairs], positives)
+        given = answers.asserted[pairs].sum()
+        right = (answers.asserted & correct)[pairs].sum()
+        width = 4.0 if colour == OVERALL else 1.6
+        axes.plot(recall, precision, color=colour, lw=width, label=name)
+        if given:
+            point = right / positives, right / given
+            axes.plot(*point, "o", ms=9, mfc=colour, mec="white", mew=1.5, zorder=5, clip_on=False)
+            if colour == OVERALL:
+                title = (
+                    f"Labels are asserted with precision {point[1]:.1%} and recall {point[0]:.1%}"
+                )
+    axes.plot([], [], "o", ms=9, mfc=MUTED, mec="white", label="where labels are asserted")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, 0))
+    axes.set_xlabel("Recall: true labels that are found")
+    axes.set_ylabel("Precision: labels given that are true")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    figure.legend(loc="outside lower center", ncols=2)
+    return _titled(figure, title, f"for each threshold, on {len(truth):,} test rows")
+
+
+def curve(probabilities: npt.NDArray[Any], correct: Flags, positives: int) -> tuple[Values, Values]:
+    """Recall and precision at each distinct threshold, highest first; thinned to be drawn."""
+    order = np.argsort(-probabilities, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(probabilities[order]) != 0, True))
+    found = np.cumsum(correct[order])[last]
+    recall, precision = found / positives, found / (last + 1)
+    if len(last) > _POINTS:
+        even = np.searchsorted(recall, np.linspace(recall[0], recall[-1], _POINTS))
+        few = np.unique(np.append(even, len(last) - 1))
+        recall, precision = recall[few], precision[few]
+    return recall, precision
+
+
+def reliability(answers: Answers, truth: LabelMatrix) -> Figure:
+    """How often labels are true, by the probability stated, in bins of equal mass.
+
+    Bars reach to the Wilson bounds (1927). Below, how many probabilities of each size are stated.
+    """
+    _, position, correct = correctness(answers, truth)
+    stated, holds = answers.probabilities[position < DEPTH], correct[position < DEPTH]
+    bins = bins_of(stated)
+    x = np.array([stated[part].mean(dtype=np.float64) for part in bins])
+    y = np.array([holds[part].mean() for part in bins])
+    centre, reach = _wilson(y, np.array([len(part) for part in bins]))
+    figure = _figure()
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1.3, ls=(0, (5, 4)), label="perfect")
+    bounds = {"color": OVERALL, "alpha": 0.35, "lw": 4, "label": "95% interval"}
+    axes.plot(x, y, "o-", color=OVERALL, ms=7, mec="white", lw=1.4, label="this model")
+    axes.vlines(x, centre - reach, centre + reach, **bounds)
+    axes.set(xlim=(-0.015, 1.015), ylim=(-0.02, 1.02), ylabel="Share of labels that are true")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.legend(loc="upper left")
+    below.hist(stated, np.linspace(0, 1, 41), color=OVERALL, rwidth=0.9)
+    below.set(xlabel="Probability that is stated", ylabel="Labels")
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    below.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    below.yaxis.set_major_formatter(_THOUSANDS)
+    below.grid(axis="x", visible=False)
+    error = calibration_error(stated, holds)
+    return _titled(
+        figure,
+        f"Probabilities are off by {100 * error:.1f} percentage points on average",
+        f"{len(bins)} bins of equal mass; the {DEPTH} most probable labels of each of "
+        f"{len(truth):,} test rows",
+    )
+
+
+def frequency_f1(per_label: pa.Table) -> Figure:
+    """F1 of each label that some test row has, by the number of training rows that have it."""
+    seen = per_label.filter(per_label["entities"].to_numpy() > 0)
+    frequency = np.maximum(seen["training_rows"].to_numpy(), 1)
+    f1, entities = seen["f1"].to_numpy(), seen["entities"].to_numpy()
+    rare = frequency < RARE
+    figure = _figure()
+    axes = figure.subplots()
+    axes.axvline(RARE, color=MUTED, lw=1.2, ls=(0, (5, 4)))
+    for name, colour, part in (("rare", RARE_COLOUR, rare), ("common", COMMON, ~rare)):
+        size = (14 + 12 * np.sqrt(entities[part])).clip(max=400)
+        axes.scatter(frequency[part], f1[part], size, colour, alpha=0.45, lw=0.6, ec="white")
+        axes.plot([], [], "o", color=colour, alpha=0.8, label=f"{name} labels ({part.sum():,})")
+    x, y = _trend(frequency, f1)
+    axes.plot(x, y, color=INK, lw=2.2, label="mean F1 of labels about as frequent")
+    axes.set(xscale="log", ylim=(-0.03, 1.03), ylabel="F1 on the test rows")
+    axes.set_xlabel("Training rows that have the label (log scale)")
+    narrow = frequency.max(initial=1) < 1_000 * frequency.min(initial=RARE)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(_THOUSANDS)
+    figure.legend(loc="outside lower center", ncols=3)
+    said = [
+        f"{f1[part].mean():.2f} for {name} labels"
+        for name, part in (("rare", rare), ("common", ~rare))
+        if part.any()
+    ]
+    title = f"Mean F1 is {' and '.join(said)}" if said else "No label occurs in the test rows"
+    return _titled(
+        figure,
+        title,
+        f"rare: fewer than {RARE} training rows; larger dots: labels with more test rows",
+    )
+
+
+def confusions(confused: pa.Table, rows: int) -> Figure:
+    """The most confused pairs, most frequent first, each with its number of rows."""
+    pairs = confused.to_pylist()
+    figure = _figure(10.5, 1.7 + 0.47 * max(len(pairs), 2))
+    axes = figure.subplots()
+    title = "Labels most often given in place of others"
+    subtitle = f"the label given wrongly, for the true one that is missed; {rows:,} test rows"
+    if not pairs:
+        axes.set_axis_off()
+        return _titled(figure, "No label was given in place of another", subtitle)
+    counts = [pair["rows"] for pair in pairs]
+    axes.barh(range(len(pairs)), counts, 0.62, color=WRONG)
+    axes.set(
+        ylim=(len(pairs) - 0.4, -0.6),
+        xlim=(0, 1.1 * max(counts)),
+        xlabel="Test rows that show the pair",
+    )
+    axes.set_yticks([])
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(_THOUSANDS)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    for place, pair in enumerate(pairs):
+        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        at |= {"ha": "right", "parse_math": False, "fontsize": 10}
+        given, missed = (_shown(pair[kind]) for kind in ("given", "missed"))
+        axes.annotate(given, (0, place), (-8, 1), va="bottom", color=WRONG, **at)
+        axes.annotate(f"for {missed}", (0, place), (-8, -1), va="top", color=INK, **at)
+        axes.annotate(
+            f"{pair['rows']:,}", (pair["rows"], place), (5, 0), textcoords="offset points",
+            va="center", fontsize=10,
+        )  # fmt: skip
+    return _titled(figure, title, subtitle)
+
+
+_BANDS = 14
+_LEAST_LABELS = 8
+_THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+
+
+def _figure(width: float = 8.6, height: float = 6.2) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _titled(figure: Figure, title: str, subtitle: str) -> Figure:
+    """Write both in the upper left corner, and lay the rest out below them."""
+    height = figure.get_figheight()
+    left = 0.14 / figure.get_figwidth()
+    figure.text(left, 1 - 0.14 / height, title, va="top", fontsize=15, weight="bold")
+    figure.text(left, 1 - 0.46 / height, subtitle, va="top", fontsize=11, color=MUTED)
+    figure.set_layout_engine("constrained", rect=(left, 0.01, 1 - 2 * left, 0.99 - 0.78 / height))
+    return figure
+
+
+def _equal_f1(axes: Axes) -> None:
+    """Faint lines of equal F1."""
+    for f1 in (0.2, 0.4, 0.6, 0.8):
+        precision = np.linspace(f1 / (2 - f1), 1, 100)
+        axes.plot(f1 * precision / (2 * precision - f1), precision, color=FAINT, lw=1.2, zorder=0)
+        axes.annotate(
+            f"F1 {f1}", (1, f1 / (2 - f1)), (5, 0), textcoords="offset points", color=MUTED,
+            va="center", fontsize=10,
+        )  # fmt: skip
+
+
+def _trend(frequency: Counts, f1: Values) -> tuple[Values, Values]:
+    """Mean F1, and mean frequency, of labels in bands of equal width on a log scale."""
+    if not len(f1):
+        return np.zeros(0), np.zeros(0)
+    position = np.log(frequency)
+    bands = min(_BANDS, 1 + len(f1) // (2 * _LEAST_LABELS))
+    edges = np.linspace(position.min(), position.max(), bands + 1)[1:-1]
+    band = np.searchsorted(edges, position)
+    count = np.bincount(band)
+    kept = count >= _LEAST_LABELS
+    x = np.exp(np.bincount(band, position)[kept] / count[kept])
+    return x, np.bincount(band, f1)[kept] / count[kept]
+
+
+def _wilson(share: Values, count: Counts) -> tuple[Values, Values]:
+    """Centre and half the width of Wilson's interval (JASA 1927) for shares of some counts."""
+    z = 1.96
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return centre, reach / (1 + z**2 / count)
+
+
+def _shown(label: str) -> str:
+    """A label on one line, its middle left out where it is too long."""
+    text = " ".join(label.split())
+    half = _LETTERS // 2
+    return text if len(text) <= _LETTERS else f"{text[:half]}…{text[-half:]}"

@@ -1,0 +1,1 @@
+"""Tracking in MLflow: runs, registered versions and the promotion gate."""
