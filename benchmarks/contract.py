@@ -40,7 +40,7 @@ class Ragged:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Labels of each row, the best first: the DEPTH best, and all that are asserted."""
 
     indptr: npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ class Answers:
         np.savez(file, **dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, file: Path) -> "Answers":
+    def load(cls, file: Path) -> "Predictions":
         """Read them."""
         with np.load(file) as arrays:
             return cls(*(arrays[field.name] for field in dataclasses.fields(cls)))
@@ -132,9 +132,9 @@ class Work:
         with self._timed(part):
             yield
 
-    def answer(self, part: str, answers: Answers) -> None:
+    def answer(self, part: str, predictions: Predictions) -> None:
         """Leave the answers for a test part."""
-        answers.save(self.output / f"{part}.answers.npz")
+        predictions.save(self.output / f"{part}.answers.npz")
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -148,7 +148,7 @@ def ranked(
     ids: npt.ArrayLike,
     scores: npt.ArrayLike,
     threshold: float | None = None,
-) -> Answers:
+) -> Predictions:
     """Order each row's labels by score; what exceeds `threshold` is asserted, None asserts nothing.
 
     Keeps the DEPTH best of each row and what is asserted.
@@ -162,12 +162,12 @@ def ranked(
     asserted = np.zeros(len(rows), np.bool_) if threshold is None else values > threshold
     kept = (position < DEPTH) | asserted
     counts = np.bincount(rows[kept], minlength=len(bounds) - 1)
-    return Answers(
+    return Predictions(
         np.concatenate([[0], np.cumsum(counts)]), labels[kept], values[kept], asserted[kept]
     )
 
 
-def ranked_dense(scores: npt.NDArray[Any], threshold: float | None = None) -> Answers:
+def ranked_dense(scores: npt.NDArray[Any], threshold: float | None = None) -> Predictions:
     """The same for the scores of all labels (rows x labels)."""
     depth = min(DEPTH, scores.shape[1])
     best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
@@ -180,7 +180,7 @@ def ranked_dense(scores: npt.NDArray[Any], threshold: float | None = None) -> An
 
 def ranked_pairs(
     rows: Sequence[Sequence[tuple[int, float]]], threshold: float | None = None
-) -> Answers:
+) -> Predictions:
     """The same for one list of (label id, score) for each row."""
     flat = [pair for row in rows for pair in row]
     ids, scores = [pair[0] for pair in flat], [pair[1] for pair in flat]
@@ -188,10 +188,10 @@ def ranked_pairs(
     return ranked(indptr, ids, scores, threshold)
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
+def joined(parts: Sequence[Predictions]) -> Predictions:
     """The answers of one group of rows after another."""
     counts = np.concatenate([np.diff(part.indptr) for part in parts])
-    return Answers(
+    return Predictions(
         np.concatenate([[0], np.cumsum(counts)]),
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.scores for part in parts]),

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.kernels import OWN, as_matrix
 from labelwright.entities.schema import load_schema
-from labelwright.models.decisions import BALANCED, Answers, Question
+from labelwright.models.decisions import BALANCED, LabelQuery, Predictions
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.labeler import Labeler
 from labelwright.models.stages.linear import Scores, candidates
@@ -54,11 +54,11 @@ def qualities(train: Path, tests: Sequence[tuple[str, Path]]) -> Iterator[Qualit
         data = read_labelled([file], schema)
         truth = data.matrix(labeler.labels)
         rows = labeler.features.transform(data.entities)
-        for way, answers in (
-            (OWN, labeler.label(data.entities, Question())),
+        for way, predictions in (
+            (OWN, labeler.label(data.entities, LabelQuery())),
             (EXACT, exact_answers(labeler, rows, weights)),
         ):
-            metrics = evaluate(answers, truth).metrics
+            metrics = evaluate(predictions, truth).metrics
             yield Quality(part, way, metrics.p_at_1, metrics.p_at_5)
 
 
@@ -75,7 +75,7 @@ def unrounded() -> Iterator[Weights]:
         yield noted
 
 
-def exact_answers(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Answers:
+def exact_answers(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Predictions:
     """The candidates of each row as answers, the most probable first."""
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
     ids, probabilities = [], []
@@ -94,7 +94,7 @@ def exact_answers(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Answ
     thresholds = labeler.decisions.policies[BALANCED]
     indptr = np.arange(len(labels) + 1, dtype=np.int64) * labels.shape[1]
     asserted = certain >= thresholds[labels]
-    return Answers(labeler.labels, indptr, labels.ravel(), certain.ravel(), asserted.ravel())
+    return Predictions(labeler.labels, indptr, labels.ravel(), certain.ravel(), asserted.ravel())
 
 
 def exact_scores(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Scores:

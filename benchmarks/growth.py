@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.labeler import Labeler
 from labelwright.models.stages.linear import LinearStage, padded, parted
@@ -46,7 +46,7 @@ def grown(
     for candidates in sorted({*CANDIDATES, labeler.decisions.candidates}):
         decisions = dataclasses.replace(labeler.decisions, candidates=candidates)
         other = dataclasses.replace(labeler, decisions=decisions)
-        taken = best(lambda labeler=other: labeler.label(entities, Question()), count)  # type: ignore[misc]
+        taken = best(lambda labeler=other: labeler.label(entities, LabelQuery()), count)  # type: ignore[misc]
         yield Grown("everything", candidates, "candidates", taken)
 
 

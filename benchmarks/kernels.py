@@ -13,7 +13,7 @@ import scipy.sparse
 
 from benchmarks.pipeline import PIPELINE, Pipeline, as_texts, as_weights
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.kernels.simd import LANES
 from labelwright.models.labeler import Labeler, proposed
@@ -90,16 +90,18 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
         "LightGBM predict",
         best(lambda: booster.predict(pairs, raw_score=True, num_threads=1), len(few)),
     )
-    yield Timed("everything", OWN, best(lambda: labeler.label(entities, Question()), len(entities)))
+    yield Timed(
+        "everything", OWN, best(lambda: labeler.label(entities, LabelQuery()), len(entities))
+    )
     yield Timed("everything", PIPELINE, best(lambda: pipeline.label(texts), len(few)))
     record = one_record(entities)
     single = from_records([record], labeler.schema)
-    yield Timed(ALONE, OWN, best(lambda: labeler.label(single, Question()), 1))
+    yield Timed(ALONE, OWN, best(lambda: labeler.label(single, LabelQuery()), 1))
     yield Timed(ALONE, PIPELINE, best(lambda: pipeline.label(texts[:1]), 1))
     yield Timed(
         PARSED,
         OWN,
-        best(lambda: labeler.label(from_records([record], labeler.schema), Question()), 1),
+        best(lambda: labeler.label(from_records([record], labeler.schema), LabelQuery()), 1),
     )
 
 

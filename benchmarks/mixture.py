@@ -12,7 +12,7 @@ from benchmarks.connections import Answer
 from benchmarks.over_http import HOST, Record
 from benchmarks.versions import VERSIONS
 from labelwright.entities.tables import from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.protocols.label_messages import answer, lines
 from labelwright.service.protocols.ndjson import NDJSON
@@ -76,8 +76,8 @@ def _request(
     if kind.endswith("bad"):
         some = [*some[: count // 2], *BAD]
         draw.shuffle(some)
-    question = {"explain": True, "top_k": 3} if kind.endswith("explained") else {}
-    body = orjson.dumps({"entities": some, **question})
+    query = {"explain": True, "top_k": 3} if kind.endswith("explained") else {}
+    body = orjson.dumps({"entities": some, **query})
     known = tuple(answer(body, model) for model in models)
     if kind.endswith("compressed"):
         return Request(kind, _post(gzip.compress(body), "Content-Encoding: gzip\r\n"), known)
@@ -89,8 +89,8 @@ def _stream(models: Sequence[Model], some: Sequence[Record]) -> Request:
     for model in models:
         labeler = model.bundle.labeler
         entities = from_records(list(some), labeler.schema)
-        answers = labeler.label(entities, Question())
-        known.append(b"\n".join((*lines(entities, answers), b"")))
+        predictions = labeler.label(entities, LabelQuery())
+        known.append(b"\n".join((*lines(entities, predictions), b"")))
     body = b"\n".join(map(orjson.dumps, some))
     return Request(STREAM, _post(body, f"Content-Type: {NDJSON}\r\n"), tuple(known))
 

@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score
 from benchmarks import options
 from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import conform
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import group_of
 from labelwright.training.data import LabelledEntities, split
@@ -83,9 +83,9 @@ def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int)
     names = [name for name in labeler.labels.names if group_of(name) == group]
     if not names:
         return None
-    answers, truth = judged(labeler, test, Question(only=tuple(names)), threads)
-    _, _, present = correctness(answers, truth)
-    return Judged(answers.probabilities, answers.asserted, present)
+    predictions, truth = judged(labeler, test, LabelQuery(only=tuple(names)), threads)
+    _, _, present = correctness(predictions, truth)
+    return Judged(predictions.probabilities, predictions.asserted, present)
 
 
 def table_of(data: Path, threads: int) -> str:

@@ -64,9 +64,9 @@ class Pipeline:
         for batch in pq.ParquetFile(source).iter_batches(BATCH):
             table = pa.table(batch)
             columns = [table["id"], self.label(as_texts(table))]
-            answers = pa.table(columns, names=["id", "labels"])
-            writer = writer or pq.ParquetWriter(target, answers.schema, compression="zstd")
-            writer.write_table(answers)
+            predictions = pa.table(columns, names=["id", "labels"])
+            writer = writer or pq.ParquetWriter(target, predictions.schema, compression="zstd")
+            writer.write_table(predictions)
         if writer is not None:
             writer.close()
 

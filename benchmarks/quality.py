@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks import options, tables
-from benchmarks.contract import TRAIN, Answers
+from benchmarks.contract import TRAIN, Predictions
 from benchmarks.environments import ROOT, NotInstalledError, interpreter
 from benchmarks.peers import PEERS, Peer
 from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
@@ -239,11 +239,13 @@ def _judged(folder: Path, output: Path, part: str, decides: bool, seconds: float
     with np.load(folder / f"{part}.labels.npz") as arrays:
         indptr, ids, foreign = arrays["indptr"], arrays["ids"], arrays["foreign"]
     truth = LabelMatrix.closed(indptr, ids, len(labels), foreign)
-    given = Answers.load(output / f"{part}.answers.npz")
+    given = Predictions.load(output / f"{part}.answers.npz")
     if len(given.indptr) != len(indptr):
         raise ValueError(f"answered {len(given.indptr) - 1} rows of {len(truth)}")
-    answers = decisions.Answers(labels, given.indptr, given.ids, given.scores, given.asserted)
-    metrics = evaluate(answers, truth).metrics
+    predictions = decisions.Predictions(
+        labels, given.indptr, given.ids, given.scores, given.asserted
+    )
+    metrics = evaluate(predictions, truth).metrics
     micro_f1 = metrics.micro_f1 if decides else None
     return Part(metrics.p_at_1, metrics.p_at_3, metrics.p_at_5, micro_f1, metrics.rows, seconds)
 

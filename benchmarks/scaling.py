@@ -25,7 +25,7 @@ from labelwright.entities.io.locations import locate
 from labelwright.entities.io.splits import Part, read_part
 from labelwright.entities.io.writers import answer_file
 from labelwright.models.bundle.format import Bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
 from labelwright.service.bulk.ray import packed, unpacked
 from labelwright.service.bulk.worker import Work
@@ -70,7 +70,7 @@ class Run:
 
 def steps(bundle: Bundle, source: Path, work: Path) -> Steps:
     """Time each step of the same rows on one thread."""
-    schema, label = bundle.labeler.schema, Work(bundle, Question(), None)
+    schema, label = bundle.labeler.schema, Work(bundle, LabelQuery(), None)
     part = Part(locate(source), 0, 0, TIMED)
     reading, batches = _timed(lambda: list(read_part(part, schema)))
     label(batches[0])  # kernels are compiled

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform, from_frame, from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.registry import Model, load_model
 
@@ -58,8 +58,8 @@ class LoadedModel:
         """
         checked = self._checked(entities)
         labeler = self.model.bundle.labeler
-        question = Question(top_k, policy, min_probability, tuple(only), min_precision)
-        labels = labeler.label(checked, question).to_arrow(list(checked.rejected))
+        query = LabelQuery(top_k, policy, min_probability, tuple(only), min_precision)
+        labels = labeler.label(checked, query).to_arrow(list(checked.rejected))
         return pa.table({"id": checked.ids, "labels": labels})
 
     def explain(
@@ -78,8 +78,8 @@ class LoadedModel:
         DataError or RequestError.
         """
         checked = self._checked(entities)
-        question = Question(top_k, policy, only=(label,) if label is not None else ())
-        explanation = explain(self.model.bundle.labeler, checked, question)
+        query = LabelQuery(top_k, policy, only=(label,) if label is not None else ())
+        explanation = explain(self.model.bundle.labeler, checked, query)
         return pa.table({"id": checked.ids, "labels": explanation.to_arrow(list(checked.rejected))})
 
     def _checked(self, entities: Any) -> Entities:

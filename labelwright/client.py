@@ -52,36 +52,36 @@ class Client:
         self._timeout = timeout
 
     def label_rows(
-        self, rows: Iterable[Mapping[str, Any]], **question: Any
+        self, rows: Iterable[Mapping[str, Any]], **query: Any
     ) -> Iterator[dict[str, Any]]:
         """Label entities: for each, in order, its `id`, and its `labels` or its `error`.
 
-        `question` is what `POST /v1/labels` takes: top_k, policy, min_probability, only,
+        `query` is what `POST /v1/labels` takes: top_k, policy, min_probability, only,
         min_precision. Raises ServiceError.
         """
-        return self._stream(_Lines(rows), question)
+        return self._stream(_Lines(rows), query)
 
     def label_batches(
-        self, batches: Iterable[pa.RecordBatch], **question: Any
+        self, batches: Iterable[pa.RecordBatch], **query: Any
     ) -> Iterator[pa.RecordBatch]:
         """Label Arrow batches of one schema: batches of `id`, `labels` and `error`.
 
-        There is a row for each row, in order, but the batches are cut otherwise. For `question`
+        There is a row for each row, in order, but the batches are cut otherwise. For `query`
         see `label_rows`. Raises ServiceError.
         """
         some = iter(batches)
         for first in some:
-            yield from self._stream(_Batches(itertools.chain([first], some)), question)
+            yield from self._stream(_Batches(itertools.chain([first], some)), query)
 
-    def label(self, table: pa.Table, **question: Any) -> pa.Table:
+    def label(self, table: pa.Table, **query: Any) -> pa.Table:
         """The same for a table, with a row for each of its rows."""
         batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
-        answers = _Batches(batches)
-        found = list(self._stream(answers, question))
-        return pa.Table.from_batches(found, answers.schema)
+        predictions = _Batches(batches)
+        found = list(self._stream(predictions, query))
+        return pa.Table.from_batches(found, predictions.schema)
 
-    def _stream(self, rows: "_Rows[Row, Answer]", question: Mapping[str, Any]) -> Iterator[Answer]:
-        path = f"{self._url.path.rstrip('/')}/v1/labels?{urllib.parse.urlencode(question, True)}"
+    def _stream(self, rows: "_Rows[Row, Answer]", query: Mapping[str, Any]) -> Iterator[Answer]:
+        path = f"{self._url.path.rstrip('/')}/v1/labels?{urllib.parse.urlencode(query, True)}"
         tries = 0
         while True:
             try:
@@ -104,7 +104,7 @@ class Client:
                 with _sending(connection.sock, rows.chunks(), failed):
                     response = connection.getresponse()
                     _check(response)
-                    yield from rows.answers(response)
+                    yield from rows.predictions(response)
         except (OSError, http.client.HTTPException, pa.ArrowInvalid) as error:
             if failed:
                 raise failed[0] from error
@@ -144,7 +144,7 @@ class _Rows(Protocol[Row, Answer]):
         """What is to be sent, from the first row without an answer on."""
         ...
 
-    def answers(self, response: io.BufferedIOBase) -> Iterator[Answer]:
+    def predictions(self, response: io.BufferedIOBase) -> Iterator[Answer]:
         """The answers; a row is pending until its answer has been asked for."""
         ...
 
@@ -174,7 +174,7 @@ class _Lines(_Sent[Mapping[str, Any]]):
         while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
             yield "".join(json.dumps(row) + "\n" for row in some).encode()
 
-    def answers(self, response: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
+    def predictions(self, response: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
         for line in response:
             answer = json.loads(line)
             if "id" not in answer:
@@ -203,7 +203,7 @@ class _Batches(_Sent[pa.RecordBatch]):
             writer.close()
             yield _emptied(sink)
 
-    def answers(self, response: io.BufferedIOBase) -> Iterator[pa.RecordBatch]:
+    def predictions(self, response: io.BufferedIOBase) -> Iterator[pa.RecordBatch]:
         reader = pa.ipc.open_stream(response)
         self.schema = reader.schema
         for answer in reader:

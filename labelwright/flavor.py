@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.tables import from_frame
 from labelwright.models.bundle.format import read_bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 
 
@@ -32,16 +32,16 @@ class PythonModel:
         the model cannot answer.
         """
         try:
-            return self._predict(frame, Question(**(params or {})))
+            return self._predict(frame, LabelQuery(**(params or {})))
         except (DataError, RequestError) as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
-    def _predict(self, frame: pd.DataFrame, question: Question) -> pd.DataFrame:
+    def _predict(self, frame: pd.DataFrame, query: LabelQuery) -> pd.DataFrame:
         entities = from_frame(frame, self._labeler.schema)
         if entities.rejected:
             row, reason = next(iter(entities.rejected.items()))
             raise DataError(f"row {row}: {reason} ({len(entities.rejected)} rows rejected)")
-        answers = self._labeler.label(entities, question)
+        predictions = self._labeler.label(entities, query)
         return pd.DataFrame(
-            {"id": entities.ids.to_pylist(), "labels": answers.to_arrow().to_pylist()}
+            {"id": entities.ids.to_pylist(), "labels": predictions.to_arrow().to_pylist()}
         )

@@ -29,7 +29,7 @@ NEVER = np.float32(np.inf)
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class LabelQuery:
     """What is asked about each entity.
 
     The `top_k` most probable labels are listed, and beside them every label that the policy
@@ -56,7 +56,7 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Labels of n entities: entity r has positions indptr[r] to indptr[r + 1] of the other arrays.
 
     Within an entity the most probable comes first.
@@ -68,7 +68,7 @@ class Answers:
     probabilities: Probabilities
     asserted: npt.NDArray[np.bool_]
 
-    def where(self, kept: npt.NDArray[np.bool_]) -> "Answers":
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Predictions":
         """Only the pairs that are kept (bool, one for each position)."""
         return dataclasses.replace(
             self,
@@ -78,10 +78,10 @@ class Answers:
             asserted=self.asserted[kept],
         )
 
-    def slice(self, start: int, end: int) -> "Answers":
+    def slice(self, start: int, end: int) -> "Predictions":
         """The answers for the entities from `start` to `end`, without copying."""
         first, last = self.indptr[start], self.indptr[end]
-        return Answers(
+        return Predictions(
             self.labels,
             self.indptr[start : end + 1] - first,
             self.ids[first:last],
@@ -89,12 +89,12 @@ class Answers:
             self.asserted[first:last],
         )
 
-    def split(self, counts: Iterable[int]) -> list["Answers"]:
+    def split(self, counts: Iterable[int]) -> list["Predictions"]:
         """The answers for so many entities, then for so many, and so on."""
         ends = itertools.accumulate(counts, initial=0)
         return [self.slice(start, end) for start, end in itertools.pairwise(ends)]
 
-    def first(self, count: int) -> "Answers":
+    def first(self, count: int) -> "Predictions":
         """Of each entity the `count` most probable labels, and what is asserted beside them."""
         place = np.arange(len(self.ids)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
         return self.where((place < count) | self.asserted)
@@ -149,10 +149,10 @@ class Lists(NamedTuple):
     probabilities: Probabilities
     asserted: npt.NDArray[np.bool_]
 
-    def answers(self, labels: LabelSet) -> Answers:
+    def predictions(self, labels: LabelSet) -> Predictions:
         """What has been written."""
         end = self.indptr[-1]
-        return Answers(
+        return Predictions(
             labels, self.indptr, self.ids[:end], self.probabilities[:end], self.asserted[:end]
         )
 
@@ -190,38 +190,38 @@ class Decisions:
         """The policies that can be asked for."""
         return [*self.policies, PRECISE]
 
-    def asked(self, question: Question, labels: LabelSet) -> "Asked":
+    def asked(self, query: LabelQuery, labels: LabelSet) -> "Asked":
         """A question as the kernels read it; raises RequestError where it cannot be answered."""
         every = np.ones(len(labels), np.bool_)
         return Asked(
-            self.thresholds(question),
-            labels.matching(question.only) if question.only else every,
-            np.float32(question.min_probability),
-            min(question.top_k, len(labels)),
+            self.thresholds(query),
+            labels.matching(query.only) if query.only else every,
+            np.float32(query.min_probability),
+            min(query.top_k, len(labels)),
             np.float32(self.slope),
             np.float32(self.intercept),
         )
 
-    def thresholds(self, question: Question) -> Probabilities:
+    def thresholds(self, query: LabelQuery) -> Probabilities:
         """The thresholds that a question asks for, by label; raises RequestError."""
-        if question.policy not in self.policy_names:
+        if query.policy not in self.policy_names:
             raise RequestError(f"unknown policy; this model has {', '.join(self.policy_names)}")
-        if question.min_precision or question.policy == PRECISE:
-            least = question.min_precision or PRECISE_AT
+        if query.min_precision or query.policy == PRECISE:
+            least = query.min_precision or PRECISE_AT
             levels = [level for level in self.promises if level >= least]
             if not levels:
                 raise RequestError(
                     f"this model promises a precision of {max(self.promises)} at most"
                 )
             return self.promises[min(levels)]
-        return self.policies[question.policy]
+        return self.policies[query.policy]
 
 
-def concatenated(parts: list[Answers], labels: LabelSet) -> Answers:
+def concatenated(parts: list[Predictions], labels: LabelSet) -> Predictions:
     """Answers for one group of entities after another."""
     counts = [np.diff(part.indptr) for part in parts]
     indptr = np.concatenate([[0], *counts]).cumsum(dtype=np.int64)
-    return Answers(
+    return Predictions(
         labels,
         indptr,
         np.concatenate([part.ids for part in parts] or [np.zeros(0, np.int32)]),

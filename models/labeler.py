@@ -12,11 +12,11 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, together
 from labelwright.models.decisions import (
     TOP_K_LIMIT,
-    Answers,
     Asked,
     Decisions,
+    LabelQuery,
     Lists,
-    Question,
+    Predictions,
     answer_row,
     concatenated,
     new_lists,
@@ -76,48 +76,48 @@ class Labeler:
         """The schema of the entities it labels."""
         return self.features.schema
 
-    def label(self, entities: Entities, question: Question) -> Answers:
+    def label(self, entities: Entities, query: LabelQuery) -> Predictions:
         """The labels of each entity; a rejected row's answer is that of an empty entity.
 
         Raises RequestError for a question that this model cannot answer.
         """
-        asked = self.asked(question)
+        asked = self.asked(query)
         parts = [
             self._label_chunk(entities.slice(start, CHUNK), asked)
             for start in range(0, len(entities), CHUNK)
         ]
         return parts[0] if len(parts) == 1 else concatenated(parts, self.labels)
 
-    def label_together(self, parts: Sequence[Entities], question: Question) -> Answers:
+    def label_together(self, parts: Sequence[Entities], query: LabelQuery) -> Predictions:
         """The same for several tables in one go, which small ones take less time for."""
-        return self.label(parts[0] if len(parts) == 1 else together(parts), question)
+        return self.label(parts[0] if len(parts) == 1 else together(parts), query)
 
-    def check(self, question: Question) -> None:
+    def check(self, query: LabelQuery) -> None:
         """Raise RequestError for a question that this model cannot answer."""
-        self.asked(question)
+        self.asked(query)
 
-    def asked(self, question: Question) -> Asked:
+    def asked(self, query: LabelQuery) -> Asked:
         """A question as the kernels read it, which may name labels as they were called before.
 
         Raises RequestError for a question that this model cannot answer.
         """
-        current = [self.schema.redirects.current(pattern) for pattern in question.only]
+        current = [self.schema.redirects.current(pattern) for pattern in query.only]
         if None in current:
             raise RequestError("a label in 'only' is retired")
         only = tuple(pattern for pattern in current if pattern is not None)
-        return self.decisions.asked(dataclasses.replace(question, only=only), self.labels)
+        return self.decisions.asked(dataclasses.replace(query, only=only), self.labels)
 
     def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
         """What the reranker looks at: (n * candidates) x features."""
         recalled = self.namesakes.recall(rows.names, chosen)
         return pair_features(rows, scores, chosen, recalled, self.reranker.relations)
 
-    def _label_chunk(self, entities: Entities, asked: Asked) -> Answers:
+    def _label_chunk(self, entities: Entities, asked: Asked) -> Predictions:
         rows = self.features.transform(entities)
         count = min(self.decisions.candidates, len(self.labels))
         lists = new_lists(len(entities), count, asked)
         _label(self._stages, rows, asked, count, lists)
-        return lists.answers(self.labels)
+        return lists.predictions(self.labels)
 
     @functools.cached_property
     def _stages(self) -> "_Stages":
@@ -135,7 +135,7 @@ class Labeler:
     def warm_up(self) -> None:
         """Compile or load what labelling takes and build all tables, with an empty entity."""
         self.label(
-            Entities.empty(self.schema, 1), Question(top_k=min(len(self.labels), TOP_K_LIMIT))
+            Entities.empty(self.schema, 1), LabelQuery(top_k=min(len(self.labels), TOP_K_LIMIT))
         )
 
 

@@ -6,7 +6,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from labelwright.models.decisions import Answers, Decisions, Question, answer_row, new_lists
+from labelwright.models.decisions import Decisions, LabelQuery, Predictions, answer_row, new_lists
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.labeler import Labeler, proposed
 from labelwright.models.labels import LabelSet
@@ -46,21 +46,21 @@ def stages(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds, Proba
 
 def answer(
     decisions: Decisions,
-    question: Question,
+    query: LabelQuery,
     labels: LabelSet,
     implications: Implications,
     scores: Scores,
     chosen: LabelIds,
     probabilities: Probabilities,
-) -> Answers:
+) -> Predictions:
     """Answers for n entities from their scores (n x labels) and reranked candidates."""
-    asked = decisions.asked(question, labels)
+    asked = decisions.asked(query, labels)
     lists = new_lists(len(chosen), chosen.shape[1], asked)
     line = new_line(scores.shape[1])
     for row in range(len(chosen)):
         fill_line(scores[row], line)
         answer_row(asked, implications, line, chosen[row], probabilities[row], lists, row)
-    return lists.answers(labels)
+    return lists.predictions(labels)
 
 
 def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ import labelwright
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
 from labelwright.models.bundle.format import content_hash, read_bundle, write_bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.labeler import Labeler
 from labelwright.models.registry import load_model
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.worlds"]
 
 ROWS = 300
-QUESTION = Question()
-Answers = list[list[dict[str, Any]]]
+QUESTION = LabelQuery()
+Predictions = list[list[dict[str, Any]]]
 """For each entity its labels: label, probability, asserted."""
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1_000])
 def test_answers_do_not_depend_on_the_batch(labeler: Labeler, brands: Entities, batch: int) -> None:
-    question = Question()
+    query = LabelQuery()
     some = brands.slice(0, 100)
-    whole = labeler.label(some, question).to_arrow().to_pylist()
+    whole = labeler.label(some, query).to_arrow().to_pylist()
     parts = [
         answer
         for start in range(0, 100, batch)
-        for answer in labeler.label(some.slice(start, batch), question).to_arrow().to_pylist()
+        for answer in labeler.label(some.slice(start, batch), query).to_arrow().to_pylist()
     ]
     assert parts == whole
 
@@ -84,18 +84,20 @@ def table(world: "World") -> pa.Table:
 
 
 @pytest.fixture
-def expected(fitted: Labeler, table: pa.Table, places: EntitySchema) -> Answers:
+def expected(fitted: Labeler, table: pa.Table, places: EntitySchema) -> Predictions:
     """What the freshly fitted model says, in memory."""
     return in_memory(fitted, table, places)
 
 
-def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Answers:
+def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Predictions:
     """Ask a labeler directly."""
-    answers: Answers = labeler.label(conform(table, schema), Question()).to_arrow().to_pylist()
-    return answers
+    predictions: Predictions = (
+        labeler.label(conform(table, schema), LabelQuery()).to_arrow().to_pylist()
+    )
+    return predictions
 
 
-def agree(found: Sequence[Sequence[dict[str, Any]]], expected: Answers) -> None:
+def agree(found: Sequence[Sequence[dict[str, Any]]], expected: Predictions) -> None:
     """The same labels in the same order, asserted alike, probabilities to a millionth."""
     assert len(found) == len(expected)
     names = [[label["label"] for label in labels] for labels in found]
@@ -122,7 +124,7 @@ def test_the_freshly_fitted_model_is_the_registered_one(
 
 
 def test_a_bundle_answers_as_the_model_in_memory(
-    fitted: Labeler, table: pa.Table, places: EntitySchema, expected: Answers, tmp_path: Path
+    fitted: Labeler, table: pa.Table, places: EntitySchema, expected: Predictions, tmp_path: Path
 ) -> None:
     write_bundle(fitted, tmp_path / "bundle", "0", {})
     reloaded = read_bundle(tmp_path / "bundle").labeler
@@ -130,7 +132,7 @@ def test_a_bundle_answers_as_the_model_in_memory(
 
 
 def test_the_service_answers_as_the_model_in_memory(
-    client: httpx.Client, table: pa.Table, expected: Answers
+    client: httpx.Client, table: pa.Table, expected: Predictions
 ) -> None:
     response = client.post("/v1/labels", json={"entities": records(table)})
     results = response.json()["results"]
@@ -140,7 +142,7 @@ def test_the_service_answers_as_the_model_in_memory(
 
 @pytest.mark.parametrize("form", ["dataframe_records", "inputs"])
 def test_mlflows_protocol_answers_as_the_model_in_memory(
-    client: httpx.Client, table: pa.Table, expected: Answers, form: str
+    client: httpx.Client, table: pa.Table, expected: Predictions, form: str
 ) -> None:
     columns = table.to_pydict() | {"tags": records_of_tags(table)}
     rows = records(table) if form == "dataframe_records" else columns
@@ -149,7 +151,7 @@ def test_mlflows_protocol_answers_as_the_model_in_memory(
 
 
 def test_the_open_inference_protocol_answers_as_the_model_in_memory(
-    client: httpx.Client, table: pa.Table, expected: Answers
+    client: httpx.Client, table: pa.Table, expected: Predictions
 ) -> None:
     columns = table.to_pydict() | {"tags": [t and json.dumps(t) for t in records_of_tags(table)]}
     tensors = [
@@ -173,7 +175,7 @@ def records_of_tags(table: pa.Table) -> list[dict[str, str] | None]:
 
 
 def test_streams_are_answered_as_by_the_model_in_memory(
-    service: Service, table: pa.Table, expected: Answers
+    service: Service, table: pa.Table, expected: Predictions
 ) -> None:
     stream = labelwright.Client(service.url)
     lines = list(stream.label_rows(records(table)))
@@ -190,7 +192,7 @@ def test_a_file_is_answered_as_by_the_model_in_memory(
     command: Command,
     trained_world: "World",
     table: pa.Table,
-    expected: Answers,
+    expected: Predictions,
     tmp_path: Path,
     threads: int,
 ) -> None:
@@ -198,14 +200,14 @@ def test_a_file_is_answered_as_by_the_model_in_memory(
     pq.write_table(table, source)
     said = command("label", source, output, "--model", trained_world.uri, "--threads", threads)
     assert said.code == 0
-    answers = pq.read_table(output)
-    assert answers["id"].to_pylist() == table["id"].to_pylist()
-    agree(answers["labels"].to_pylist(), expected)
+    predictions = pq.read_table(output)
+    assert predictions["id"].to_pylist() == table["id"].to_pylist()
+    agree(predictions["labels"].to_pylist(), expected)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
 def test_mlflow_answers_as_the_model_in_memory(
-    trained_world: "World", table: pa.Table, expected: Answers, monkeypatch: pytest.MonkeyPatch
+    trained_world: "World", table: pa.Table, expected: Predictions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained_world.home / 'mlflow.db'}")
     load_model(trained_world.uri)  # points MLflow at this world
@@ -229,12 +231,12 @@ def test_mlflow_answers_as_the_model_in_memory(
 def test_python_is_answered_as_by_the_model_in_memory(
     trained_world: "World",
     table: pa.Table,
-    expected: Answers,
+    expected: Predictions,
     as_given: Callable[[pa.Table], pa.Table | pd.DataFrame | list[dict[str, Any]]],
 ) -> None:
-    answers = labelwright.load(trained_world.uri).label(as_given(table))
-    assert answers["id"].to_pylist() == table["id"].to_pylist()
-    agree(answers["labels"].to_pylist(), expected)
+    predictions = labelwright.load(trained_world.uri).label(as_given(table))
+    assert predictions["id"].to_pylist() == table["id"].to_pylist()
+    agree(predictions["labels"].to_pylist(), expected)
 
 
 def test_reasons_are_the_same_wherever_they_are_asked_for(
@@ -244,7 +246,7 @@ def test_reasons_are_the_same_wherever_they_are_asked_for(
     fitted: Labeler,
     table: pa.Table,
     places: EntitySchema,
-    expected: Answers,
+    expected: Predictions,
     tmp_path: Path,
 ) -> None:
     some = table.slice(len(table) - 50)

@@ -22,7 +22,7 @@ from labelwright.entities.io.readers import ALIKE
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle import golden
 from labelwright.models.bundle.format import read_bundle, write_bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.fingerprints import content_fingerprints
 from labelwright.models.labeler import Labeler
 from labelwright.models.monitoring.profile import Profile
@@ -117,8 +117,8 @@ def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Out
     data, test = material.train, material.test
     warnings = [*data.warnings, *_left_behind(task.name)]
     labeler = fit_labeler(data, task.configuration, progress, task.memory)
-    answers, truth = judged(labeler, test, Question(), task.configuration.threads)
-    evaluation = evaluate(answers, truth)
+    predictions, truth = judged(labeler, test, LabelQuery(), task.configuration.threads)
+    evaluation = evaluate(predictions, truth)
     reviewed = _reviewed(task, material, labeler)
     progress("evaluation", 1.0)
     subject = Subject(
@@ -127,7 +127,7 @@ def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Out
         labeler=labeler,
         train=data,
         test=test,
-        answers=answers,
+        predictions=predictions,
         evaluation=evaluation,
         configuration=task.configuration,
         warnings=data.warnings,

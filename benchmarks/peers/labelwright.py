@@ -32,7 +32,7 @@ def run(work: contract.Work) -> None:
     work.notes = {"job_seconds": said["seconds"], "metrics": said["metrics"]}
 
     from labelwright.entities.schema import load_schema
-    from labelwright.models.decisions import Question
+    from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
     from labelwright.training.data import read_labelled
     from labelwright.training.evaluation.evaluate import label_all
@@ -44,9 +44,12 @@ def run(work: contract.Work) -> None:
     for part, file in parts.items():
         rows = read_labelled([file], load_schema(description["schema"])).entities
         with work.predicting(part):
-            answers = label_all(labeler, rows, Question(contract.DEPTH), work.threads)
-        scores = np.asarray(answers.probabilities, np.float32)
-        work.answer(part, contract.Answers(answers.indptr, answers.ids, scores, answers.asserted))
+            predictions = label_all(labeler, rows, LabelQuery(contract.DEPTH), work.threads)
+        scores = np.asarray(predictions.probabilities, np.float32)
+        work.answer(
+            part,
+            contract.Predictions(predictions.indptr, predictions.ids, scores, predictions.asserted),
+        )
 
 
 def _few(work: contract.Work, file: Path) -> Path:

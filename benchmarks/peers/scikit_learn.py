@@ -24,7 +24,7 @@ def run(work: contract.Work) -> None:
     # one product for all labels: the loop of decision_function over labels is many times slower
     weights = np.vstack([_weights(one, features.shape[1]) for one in model.estimators_]).T.copy()
 
-    def predict(rows: Any) -> contract.Answers:
+    def predict(rows: Any) -> contract.Predictions:
         starts = range(0, rows.shape[0], BATCH)
         batches = (rows[at : at + BATCH] @ weights[:-1] + weights[-1] for at in starts)
         return contract.joined([contract.ranked_dense(scores, 0.0) for scores in batches])

@@ -47,10 +47,10 @@ class ParquetDecoder:
 
     def table(self, content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
         """The given columns of at most so many rows, as far as there are any; raises DataError."""
-        question = {"size": len(content), "columns": list(columns), "rows": rows}
+        query = {"size": len(content), "columns": list(columns), "rows": rows}
         with self._lock:
             try:
-                answer, refused = self._ask(json.dumps(question).encode() + b"\n" + content)
+                answer, refused = self._ask(json.dumps(query).encode() + b"\n" + content)
             except (OSError, ValueError) as error:
                 self.close()
                 raise DataError(_UNREADABLE) from error
@@ -66,7 +66,7 @@ class ParquetDecoder:
             process.kill()
             process.communicate()
 
-    def _ask(self, question: bytes) -> tuple[bytes, bool]:
+    def _ask(self, query: bytes) -> tuple[bytes, bool]:
         """What the process answers; raises OSError or ValueError where it does not."""
         if self._process and self._process.poll() is not None:
             self.close()
@@ -74,7 +74,7 @@ class ParquetDecoder:
             self._process = _started()
             atexit.register(self.close)
         to, back = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
-        to.write(question)
+        to.write(query)
         to.flush()
         if not select.select([back], [], [], SECONDS)[0]:
             raise TimeoutError

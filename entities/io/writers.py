@@ -16,7 +16,7 @@ from labelwright.entities.io.locations import Location, Where, locate, whole_fil
 from labelwright.entities.io.readers import compression_of, format_of
 from labelwright.entities.tables import LABELS
 
-ANSWERS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
+PREDICTIONS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
 """What every file of answers holds; in CSV `labels` is JSON."""
 
 FINGERPRINT = "fingerprint"
@@ -66,7 +66,7 @@ def _parquet(
     offsets: list[int] = []
     with pq.ParquetWriter(
         stream,
-        ANSWERS,
+        PREDICTIONS,
         compression="zstd",
         compression_level=1,
         use_dictionary=_REPEATED,
@@ -74,13 +74,15 @@ def _parquet(
         write_statistics=["id"],
     ) as writer:
 
-        def write(answers: pa.Table) -> None:
-            if not len(answers):
+        def write(predictions: pa.Table) -> None:
+            if not len(predictions):
                 return
-            writer.write_table(answers.select(ANSWERS.names), row_group_size=len(answers))
-            if FINGERPRINT in answers.column_names:
+            writer.write_table(
+                predictions.select(PREDICTIONS.names), row_group_size=len(predictions)
+            )
+            if FINGERPRINT in predictions.column_names:
                 offsets.append(stream.tell())
-                stream.write(answers[FINGERPRINT].to_numpy().tobytes())
+                stream.write(predictions[FINGERPRINT].to_numpy().tobytes())
 
         yield write
         told = {**made_by, "fingerprints": offsets}
@@ -97,9 +99,9 @@ def _csv(
         pyarrow.csv.CSVWriter(packed, schema) as writer,
     ):
 
-        def write(answers: pa.Table) -> None:
-            texts = [_json(labels) for labels in answers["labels"].to_pylist()]
-            writer.write_table(pa.table([answers["id"], pa.array(texts)], schema=schema))
+        def write(predictions: pa.Table) -> None:
+            texts = [_json(labels) for labels in predictions["labels"].to_pylist()]
+            writer.write_table(pa.table([predictions["id"], pa.array(texts)], schema=schema))
 
         yield write
 
@@ -110,8 +112,8 @@ def _jsonl(
 ) -> Iterator[Write]:
     with pa.output_stream(stream, compression=compression) as packed:
 
-        def write(answers: pa.Table) -> None:
-            rows = answers.select(ANSWERS.names).to_pylist()
+        def write(predictions: pa.Table) -> None:
+            rows = predictions.select(PREDICTIONS.names).to_pylist()
             packed.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
         yield write

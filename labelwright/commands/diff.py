@@ -52,14 +52,14 @@ def run(given: argparse.Namespace) -> None:
     _print_models(changes)
     summary: dict[str, Any] = dataclasses.asdict(changes)
     if given.data:
-        answers = _answers(given, old.labeler, new.labeler)
-        _print_answers(answers)
+        predictions = _answers(given, old.labeler, new.labeler)
+        _print_answers(predictions)
         summary["answers"] = {
-            **{name: getattr(answers, name) for name in ("rows", "rejected", "differing")},
-            "per_label": answers.per_label.to_pylist(),
+            **{name: getattr(predictions, name) for name in ("rows", "rejected", "differing")},
+            "per_label": predictions.per_label.to_pylist(),
             "examples": {
                 kind: [dataclasses.asdict(example) for example in examples]
-                for kind, examples in answers.examples.items()
+                for kind, examples in predictions.examples.items()
             },
         }
     else:
@@ -105,23 +105,23 @@ def _print_models(changes: "ModelChanges") -> None:
         print("            not measured on the same test rows")
 
 
-def _print_answers(answers: "AnswerChanges") -> None:
-    rejected = f", {answers.rejected:,} left out as rejected" if answers.rejected else ""
+def _print_answers(changes: "AnswerChanges") -> None:
+    rejected = f", {changes.rejected:,} left out as rejected" if changes.rejected else ""
     print(
-        f"answers     {answers.differing:,} of {answers.rows:,} rows have other labels{rejected}: "
-        + ", ".join(f"{answers.total(kind):,} {kind}" for kind in answers.examples)
+        f"answers     {changes.differing:,} of {changes.rows:,} rows have other labels{rejected}: "
+        + ", ".join(f"{changes.total(kind):,} {kind}" for kind in changes.examples)
     )
-    if not len(answers.per_label):
+    if not len(changes.per_label):
         return
     print()
-    rows = answers.per_label.to_pylist()
+    rows = changes.per_label.to_pylist()
     width = max([len(row["label"]) for row in rows] + [5])
-    print(f"{'label':{width}}  {'  '.join(f'{kind:>8}' for kind in answers.examples)}")
+    print(f"{'label':{width}}  {'  '.join(f'{kind:>8}' for kind in changes.examples)}")
     for row in rows:
         print(
-            f"{row['label']:{width}}  {'  '.join(f'{row[kind]:8,}' for kind in answers.examples)}"
+            f"{row['label']:{width}}  {'  '.join(f'{row[kind]:8,}' for kind in changes.examples)}"
         )
-    for kind, examples in answers.examples.items():
+    for kind, examples in changes.examples.items():
         if examples:
             print(f"\n{kind}: the largest moves")
             _print_examples(examples)

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Evaluate and print the tables."""
-    from labelwright.models.decisions import Question
+    from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
     from labelwright.training.data import read_labelled
     from labelwright.training.evaluation.evaluate import judged
@@ -39,12 +39,12 @@ def run(given: argparse.Namespace) -> None:
     columns = options.column_names(given)
     data = read_labelled(options.locations(given.data), labeler.schema, columns)
     options.warn(data.warnings)
-    question = Question(policy=given.policy, min_precision=given.min_precision)
-    labeler.check(question)
-    answers, truth = judged(labeler, data, question, given.threads)
-    evaluation = evaluate(answers, truth)
+    query = LabelQuery(policy=given.policy, min_precision=given.min_precision)
+    labeler.check(query)
+    predictions, truth = judged(labeler, data, query, given.threads)
+    evaluation = evaluate(predictions, truth)
     _print(evaluation)
-    _print_promises(kept_promises(answers, truth, labeler.decisions))
+    _print_promises(kept_promises(predictions, truth, labeler.decisions))
     if given.json:
         print(json.dumps(dataclasses.asdict(evaluation.metrics)))
 

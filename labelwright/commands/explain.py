@@ -57,19 +57,19 @@ def run(given: argparse.Namespace) -> None:
     import orjson
 
     from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy
-    from labelwright.models.decisions import Question
+    from labelwright.models.decisions import LabelQuery
     from labelwright.models.explain.reasons import explain
     from labelwright.models.registry import load_model
     from labelwright.service.protocols.label_messages import explained_results
 
     taxonomy = osm_taxonomy(given.lang) if given.lang else Taxonomy()
     only = () if given.label is None else (given.label,)
-    question = Question(given.top_k, given.policy, only=only)
+    query = LabelQuery(given.top_k, given.policy, only=only)
     labeler = load_model(given.model).bundle.labeler
     results: list[dict[str, Any]] = []
     for entities in _asked_for(given, labeler.schema):
         options.warn(entities.warnings)
-        found = explained_results(entities, explain(labeler, entities, question))
+        found = explained_results(entities, explain(labeler, entities, query))
         for result in found:
             _print(result, taxonomy)
         results += found

@@ -72,7 +72,7 @@ def run(given: argparse.Namespace) -> None:
     """Label the file and say how many rows that were."""
     from labelwright.entities.io.locations import locate
     from labelwright.entities.io.readers import files_of
-    from labelwright.models.decisions import Question
+    from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
     from labelwright.service.bulk.job import Job, journal_folder, label_file, on_threads
     from labelwright.service.bulk.ray import on_ray
@@ -80,7 +80,7 @@ def run(given: argparse.Namespace) -> None:
     job = Job(
         locate(given.input, given.format),
         locate(given.output, given.format),
-        Question(given.top_k, given.policy, min_precision=given.min_precision),
+        LabelQuery(given.top_k, given.policy, min_precision=given.min_precision),
         given.threads,
         given.resume,
         locate(given.previous) if given.previous else None,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from labelwright.entities.errors import BundleError
 from labelwright.entities.schema import EntitySchema, Kind
 from labelwright.entities.tables import from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 
 if TYPE_CHECKING:
     from labelwright.models.bundle.format import Bundle
 
-QUESTION = Question(top_k=20)
+QUESTION = LabelQuery(top_k=20)
 """What is asked: more labels than are reranked by default, so that both stages speak."""
 TOLERANCE = 1e-5
 """Probabilities may differ by so much: another kind of processor sums in another order."""
@@ -48,18 +48,18 @@ class Canned:
         content = json.loads(text)
         if not isinstance(content, list) or not content:
             raise ValueError("the canned questions must be a list")
-        answers = [
+        predictions = [
             [
                 {
                     "label": str(given["label"]),
                     "probability": float(given["probability"]),
                     "asserted": bool(given["asserted"]),
                 }
-                for given in question["labels"]
+                for given in query["labels"]
             ]
-            for question in content
+            for query in content
         ]
-        return cls([dict(question["entity"]) for question in content], answers)
+        return cls([dict(query["entity"]) for query in content], predictions)
 
     def to_json(self) -> str:
         """A list of objects with `entity` and `labels`."""
@@ -101,8 +101,8 @@ def _worded(schema: EntitySchema, label: str, turn: int) -> Record:
 
 def _answers(labeler: Labeler, records: Sequence[Record]) -> list[list[Record]]:
     entities = from_records(records, labeler.schema)
-    answers = labeler.label(entities, QUESTION)
-    stated: list[list[Record]] = answers.to_arrow().to_pylist()
+    predictions = labeler.label(entities, QUESTION)
+    stated: list[list[Record]] = predictions.to_arrow().to_pylist()
     return stated
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from labelwright.entities.schema import NUMERIC, Kind
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.explain.shap import contributions
 from labelwright.models.explain.spans import Span, trace
 from labelwright.models.features.space import FeatureRows
@@ -85,16 +85,16 @@ class Explanation:
 
     `log_odds` (float64) are those before calibration, and before a label that is no candidate is
     held below the candidates; `reasons` is list<REASON>, the largest first and the rest last. Both
-    have one item for each item of `answers.ids`.
+    have one item for each item of `predictions.ids`.
     """
 
-    answers: Answers
+    predictions: Predictions
     log_odds: Weights
     reasons: pa.ListArray
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
-        """The structs of `Answers.to_arrow` with log_odds and reasons beside, null if rejected."""
-        lists = self.answers.to_arrow()
+        """The structs of `Predictions.to_arrow` with log_odds and reasons, null if rejected."""
+        lists = self.predictions.to_arrow()
         labels = lists.values
         structs = pa.StructArray.from_arrays(
             [*labels.flatten(), pa.array(self.log_odds), self.reasons],
@@ -142,26 +142,28 @@ class Reasons(NamedTuple):
         return self.company, self.namesakes, self.frequency, self.competition
 
 
-def explain(labeler: Labeler, entities: Entities, question: Question) -> Explanation:
+def explain(labeler: Labeler, entities: Entities, query: LabelQuery) -> Explanation:
     """The labels that `labeler.label` gives, with their reasons.
 
     A rejected row's answer is that of an empty entity. Raises RequestError for a question that
     this model cannot answer.
     """
-    return explained(labeler, entities, labeler.label(entities, question))
+    return explained(labeler, entities, labeler.label(entities, query))
 
 
-def explained(labeler: Labeler, entities: Entities, answers: Answers) -> Explanation:
+def explained(labeler: Labeler, entities: Entities, predictions: Predictions) -> Explanation:
     """Answers with the reasons of their labels."""
     log_odds, told = [np.zeros(0)], [pa.array([], pa.list_(REASON))]
-    for reasons in all_reasons(labeler, entities, answers):
+    for reasons in all_reasons(labeler, entities, predictions):
         log_odds.append(np.round(reasons.log_odds, _DECIMALS))
         told.append(_told(reasons, labeler.labels))
-    return Explanation(answers, np.concatenate(log_odds), pa.concat_arrays(told))
+    return Explanation(predictions, np.concatenate(log_odds), pa.concat_arrays(told))
 
 
-def all_reasons(labeler: Labeler, entities: Entities, answers: Answers) -> Iterator[Reasons]:
-    """For each entity, all reasons of the labels that `answers` lists for it."""
+def all_reasons(
+    labeler: Labeler, entities: Entities, predictions: Predictions
+) -> Iterator[Reasons]:
+    """For each entity, all reasons of the labels that `predictions` lists for it."""
     for start in range(0, len(entities), CHUNK):
         part = entities.slice(start, CHUNK)
         rows = labeler.features.transform(part)
@@ -170,8 +172,8 @@ def all_reasons(labeler: Labeler, entities: Entities, answers: Answers) -> Itera
         )
         pairs = labeler.pairs(rows, scores, chosen).reshape(*chosen.shape, len(PAIR_FEATURES))
         for row in range(len(part)):
-            first, end = answers.indptr[start + row : start + row + 2]
-            labels = answers.ids[first:end]
+            first, end = predictions.indptr[start + row : start + row + 2]
+            labels = predictions.ids[first:end]
             features = rows.take(np.array([row]))
             spans, words = _words(labeler, part.slice(row, 1), features, labels)
             yield _reasons(labeler, spans, words, scores[row], chosen[row], pairs[row], labels)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from labelwright.entities.schema import NUMERIC, Column, Kind
 from labelwright.entities.tables import POINT_LIMITS, Entities
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureSpace, number_columns
 from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.monitoring.novelty import met
@@ -103,13 +103,13 @@ def profile_size(columns: int, labels: int) -> int:
 def _add(labeler: Labeler, entities: Entities, profile: Profile) -> None:
     for counts, column in zip(profile.fields, entities.schema.columns, strict=True):
         counts += np.bincount(_bins(labeler.features, entities, column), minlength=BINS)
-    answers = labeler.label(entities, Question(top_k=1))
-    best = answers.probabilities[answers.indptr[:-1]]
-    asserted = np.add.reduceat(answers.asserted, answers.indptr[:-1], dtype=np.int64)
+    predictions = labeler.label(entities, LabelQuery(top_k=1))
+    best = predictions.probabilities[predictions.indptr[:-1]]
+    asserted = np.add.reduceat(predictions.asserted, predictions.indptr[:-1], dtype=np.int64)
     bins = (best * BINS).astype(np.int64), asserted
     for counts, at in zip(profile.scores, bins, strict=True):
         counts += np.bincount(np.minimum(at, BINS - 1), minlength=BINS)
-    ids = answers.ids[answers.asserted]
+    ids = predictions.ids[predictions.asserted]
     profile.labels[:] += np.bincount(ids, minlength=len(profile.labels))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from labelwright.entities.schema import Column, Kind
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.models.monitoring.novelty import met
@@ -56,23 +56,23 @@ def worth(
     labeler: Labeler,
     entities: Entities,
     policy: str,
-    answers: Answers,
+    predictions: Predictions,
     given: LabelMatrix,
     challenger: Sequence[set[str] | None] = (),
 ) -> list[list[Reason]]:
     """The reasons to look at each entity, the strongest first; none for rejected ones.
 
-    `answers` are the labeler's, JUDGED labels of each entity under the policy. A row of `given`
+    `predictions` are the labeler's, JUDGED labels of each entity under the policy. A row of `given`
     that is partial and tells nothing is one without given labels. `challenger` has what another
     model asserts of each entity, None where it cannot say.
     """
     found: list[list[Reason]] = [[] for _ in range(len(entities))]
     for reasons in (
-        _undecided(labeler, policy, answers),
-        _improbable(answers),
+        _undecided(labeler, policy, predictions),
+        _improbable(predictions),
         _unseen(labeler, entities),
-        _contradicted(answers, given),
-        _challenged(answers, challenger),
+        _contradicted(predictions, given),
+        _challenged(predictions, challenger),
     ):
         for row, reason in reasons:
             found[row].append(reason)
@@ -85,27 +85,27 @@ def worth(
 Found = Iterator[tuple[int, Reason]]
 
 
-def _undecided(labeler: Labeler, policy: str, answers: Answers) -> Found:
+def _undecided(labeler: Labeler, policy: str, predictions: Predictions) -> Found:
     """Of each row the label that is nearest to its threshold, if it is near."""
-    thresholds = labeler.decisions.thresholds(Question(policy=policy))
-    distances = np.abs(answers.probabilities - thresholds[answers.ids])
-    for row, (first, end) in enumerate(_bounds(answers)):
+    thresholds = labeler.decisions.thresholds(LabelQuery(policy=policy))
+    distances = np.abs(predictions.probabilities - thresholds[predictions.ids])
+    for row, (first, end) in enumerate(_bounds(predictions)):
         nearest = first + int(distances[first:end].argmin())
         if distances[nearest] < MARGIN:
-            label = answers.labels.names[answers.ids[nearest]]
+            label = predictions.labels.names[predictions.ids[nearest]]
             yield row, Reason("undecided", 1 - float(distances[nearest]) / MARGIN, {"label": label})
 
 
-def _improbable(answers: Answers) -> Found:
-    for row, (first, _) in enumerate(_bounds(answers)):
-        best = float(answers.probabilities[first])
+def _improbable(predictions: Predictions) -> Found:
+    for row, (first, _) in enumerate(_bounds(predictions)):
+        best = float(predictions.probabilities[first])
         if best < IMPROBABLE:
             yield row, Reason("improbable", 1 - best, {"probability": round(best, 4)})
 
 
-def _bounds(answers: Answers) -> list[tuple[int, int]]:
+def _bounds(predictions: Predictions) -> list[tuple[int, int]]:
     """Where the labels of each entity stand; every entity has some."""
-    return list(zip(answers.indptr[:-1].tolist(), answers.indptr[1:].tolist(), strict=True))
+    return list(zip(predictions.indptr[:-1].tolist(), predictions.indptr[1:].tolist(), strict=True))
 
 
 def _unseen(labeler: Labeler, entities: Entities) -> Found:
@@ -124,15 +124,15 @@ def _calls(column: Column) -> bool:
     return column.kind is Kind.WORDS or (column.kind is Kind.TEXT and column.grams)
 
 
-def _contradicted(answers: Answers, given: LabelMatrix) -> Found:
+def _contradicted(predictions: Predictions, given: LabelMatrix) -> Found:
     """Where the model asserts what is known to be absent, or does not what is known to be there."""
-    names = answers.labels.names
-    owners = np.repeat(np.arange(len(given)), np.diff(answers.indptr))
-    pairs = owners * given.labels + answers.ids
+    names = predictions.labels.names
+    owners = np.repeat(np.arange(len(given)), np.diff(predictions.indptr))
+    pairs = owners * given.labels + predictions.ids
     said = given.owners() * given.labels + given.ids
-    extra = answers.asserted & given.known(owners, answers.ids) & ~np.isin(pairs, said)
-    lacking = ~np.isin(said, pairs[answers.asserted])
-    listed = dict(zip(pairs.tolist(), answers.probabilities.tolist(), strict=True))
+    extra = predictions.asserted & given.known(owners, predictions.ids) & ~np.isin(pairs, said)
+    lacking = ~np.isin(said, pairs[predictions.asserted])
+    listed = dict(zip(pairs.tolist(), predictions.probabilities.tolist(), strict=True))
     surplus: dict[int, list[int]] = {}
     missing: dict[int, list[int]] = {}
     for found, those in ((surplus, pairs[extra]), (missing, said[lacking])):
@@ -148,8 +148,8 @@ def _contradicted(answers: Answers, given: LabelMatrix) -> Found:
         yield row, Reason("given", max(surprises), told)
 
 
-def _challenged(answers: Answers, challenger: Sequence[set[str] | None]) -> Found:
-    both = zip(answers.asserted_names(), challenger, strict=True) if challenger else ()
+def _challenged(predictions: Predictions, challenger: Sequence[set[str] | None]) -> Found:
+    both = zip(predictions.asserted_names(), challenger, strict=True) if challenger else ()
     for row, (ours, theirs) in enumerate(both):
         if theirs is not None and ours != theirs:
             share = len(ours ^ theirs) / len(ours | theirs)

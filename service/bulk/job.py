@@ -20,7 +20,7 @@ from labelwright.entities.io.locations import Location
 from labelwright.entities.io.readers import ALIKE, files_of, read_batches
 from labelwright.entities.io.writers import answer_file, answer_format
 from labelwright.models.bundle.format import Bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.paths import home
 from labelwright.service.bulk.journal import Journal, journal
 from labelwright.service.bulk.rejects import REJECTION, rejects_file
@@ -42,7 +42,7 @@ class Job:
 
     source: Location
     target: Location
-    question: Question = dataclasses.field(default_factory=Question)
+    query: LabelQuery = dataclasses.field(default_factory=LabelQuery)
     threads: int = 1
     resume: bool = False
     previous: Location | None = None
@@ -92,20 +92,20 @@ def label_file(
     a standard stream to standard error. Until all is done, what has been done is kept in a journal,
     see `journal_folder`. Raises DataError, RequestError, StorageError, EngineError.
     """
-    bundle.labeler.check(job.question)
+    bundle.labeler.check(job.query)
     job.columns.check(bundle.labeler.schema)
     _check_places(job)
     made_by = {
         "labelwright": version("labelwright"),
         "model": bundle.manifest.content,
-        "question": orjson.loads(orjson.dumps(job.question)),
+        "question": orjson.loads(orjson.dumps(job.query)),
     }
     report = BulkReport()
     with contextlib.ExitStack() as stack:
         previous = _previous(job, made_by, report)
         if previous:
             stack.callback(previous.close)
-        work = Work(bundle, job.question, previous)
+        work = Work(bundle, job.query, previous)
         kept = stack.enter_context(_kept(job, made_by))
         drafts = kept.folder if kept else None
         reject = stack.enter_context(rejects_file(job.target, drafts))

@@ -27,7 +27,7 @@ from labelwright.entities.io.column_map import ColumnNames
 from labelwright.entities.io.locations import locate
 from labelwright.entities.io.readers import count_rows
 from labelwright.entities.io.splits import Part, parts_of, read_part
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.service.bulk.job import Job, Runner
 from labelwright.service.bulk.reuse import Previous
 from labelwright.service.bulk.worker import Done, Work
@@ -149,7 +149,7 @@ def _labelled(work: Work, parts: Sequence[Part], columns: ColumnNames) -> "Datas
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     given = _Given(
         ray.put(work.bundle),
-        work.question,
+        work.query,
         work.previous.location.absolute.text if work.previous else None,
         parts,
         columns,
@@ -165,7 +165,7 @@ class _Given:
     """What is sent to the workers; the bundle is a reference to what Ray holds."""
 
     bundle: Any
-    question: Question
+    query: LabelQuery
     previous: str | None
     parts: Sequence[Part]
     columns: ColumnNames
@@ -176,7 +176,7 @@ def _label(given: _Given, numbers: Any) -> Iterator[pa.Table]:
     """The batches of some parts, which are given by their numbers, as a worker makes them."""
     if version("labelwright") != given.version:
         raise EngineError(f"a node of the cluster has not labelwright {given.version}")
-    work = _work(given.bundle, given.question, given.previous)
+    work = _work(given.bundle, given.query, given.previous)
     for part in (given.parts[number] for number in numbers["id"]):
         first = part.before + part.first
         for batch in read_part(part, work.bundle.labeler.schema, given.columns):
@@ -187,11 +187,11 @@ def _label(given: _Given, numbers: Any) -> Iterator[pa.Table]:
 
 
 @functools.lru_cache(1)
-def _work(bundle: Any, question: Question, previous: str | None) -> Work:
+def _work(bundle: Any, query: LabelQuery, previous: str | None) -> Work:
     """The same for all parts that a worker is given."""
     import ray
 
-    return Work(ray.get(bundle), question, Previous(locate(previous)) if previous else None)
+    return Work(ray.get(bundle), query, Previous(locate(previous)) if previous else None)
 
 
 def packed(records: pa.Table) -> bytes:

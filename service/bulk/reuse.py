@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError, reason
 from labelwright.entities.io.locations import Location
-from labelwright.entities.io.writers import ANSWERS, MADE_BY
+from labelwright.entities.io.writers import MADE_BY, PREDICTIONS
 from labelwright.models.features.tokens import Hashes
 
 READING = 1 / 16
@@ -54,7 +54,7 @@ class Previous:
     def find(self, wanted: Hashes) -> tuple[npt.NDArray[np.bool_], pa.ListArray]:
         """Which fingerprints are known, where that saves time, and their labels in order."""
         if not len(self._sorted):
-            return np.zeros(len(wanted), np.bool_), pa.array([], ANSWERS.field("labels").type)
+            return np.zeros(len(wanted), np.bool_), pa.array([], PREDICTIONS.field("labels").type)
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         known = (self._sorted[at] == wanted) & (wanted != 0)
         rows = self._rows[at]
@@ -72,7 +72,7 @@ class Previous:
         """The labels of rows, each in its group of rows."""
         starts = np.concatenate([[0], self._ends])
         order = np.argsort(groups, kind="stable")
-        parts = [pa.array([], ANSWERS.field("labels").type)]
+        parts = [pa.array([], PREDICTIONS.field("labels").type)]
         for group in np.unique(groups):
             inside = rows[order][groups[order] == group] - starts[group]
             with self._lock:
@@ -82,7 +82,7 @@ class Previous:
     def _read_group(self, group: int) -> pa.ListArray:
         try:
             column = self._parquet.read_row_group(group, columns=["labels"])["labels"]
-            return column.cast(ANSWERS.field("labels").type).combine_chunks()
+            return column.cast(PREDICTIONS.field("labels").type).combine_chunks()
         except _UNREADABLE as error:
             raise DataError(f"{self.location} cannot be read: {reason(error)}") from error
 

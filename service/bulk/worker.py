@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from labelwright.entities.io.readers import Batch
-from labelwright.entities.io.writers import ANSWERS, FINGERPRINT
+from labelwright.entities.io.writers import FINGERPRINT, PREDICTIONS
 from labelwright.models.bundle.format import Bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.fingerprints import fingerprints
 from labelwright.service.bulk.rejects import REJECTION
 from labelwright.service.bulk.reuse import Previous
@@ -17,7 +17,7 @@ from labelwright.service.bulk.reuse import Previous
 KNOWN = "known"
 RECORDS = pa.schema(
     [
-        *ANSWERS,
+        *PREDICTIONS,
         pa.field(FINGERPRINT, pa.uint64()),
         pa.field(REJECTION, pa.string()),
         pa.field(KNOWN, pa.bool_()),
@@ -40,7 +40,7 @@ class Work:
     """What is done with a batch."""
 
     bundle: Bundle
-    question: Question
+    query: LabelQuery
     previous: Previous | None
 
     def __call__(self, batch: Batch) -> Done:
@@ -50,11 +50,11 @@ class Work:
         prints[list(entities.rejected)] = 0
         known = np.zeros(len(entities), np.bool_)
         if self.previous is None:
-            labels = labeler.label(entities, self.question).to_arrow(list(entities.rejected))
+            labels = labeler.label(entities, self.query).to_arrow(list(entities.rejected))
         else:
             known, old = self.previous.find(prints)
             unknown = np.flatnonzero(~known)
-            new = labeler.label(entities.take(unknown), self.question).to_arrow(
+            new = labeler.label(entities.take(unknown), self.query).to_arrow(
                 np.flatnonzero(np.isin(unknown, list(entities.rejected))).tolist()
             )
             order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.queue import Job, Labelling
 
 Deliver = Callable[[Job, Any], object]
 """Takes the answer to a job, or the exception that it ended with."""
-Labelled = Callable[[Answers, int], object]
+Labelled = Callable[[Predictions, int], object]
 """Told of the answers to some requests, and how many of their entities were rejected."""
 See = Callable[[Model, Entities], object]
 """Told of the model and the entities of each request, when all have their answers."""
@@ -25,7 +25,7 @@ _Asked = tuple[Job, Labelling, Entities]
 
 def compute(batch: Sequence[Job], deliver: Deliver, labelled: Labelled, see: See) -> None:
     """Work off the jobs of a batch that are still wanted; each is delivered once."""
-    alike: dict[tuple[int, Question], list[_Asked]] = collections.defaultdict(list)
+    alike: dict[tuple[int, LabelQuery], list[_Asked]] = collections.defaultdict(list)
     for job in batch:
         if not job.wanted:
             continue
@@ -33,40 +33,42 @@ def compute(batch: Sequence[Job], deliver: Deliver, labelled: Labelled, see: See
         try:
             if isinstance(job.work, Labelling):
                 with job.note.stage("read"):
-                    entities, question = job.work.read(job.model)
+                    entities, query = job.work.read(job.model)
                 job.note.read(len(entities))
-                alike[id(job.model), question].append((job, job.work, entities))
+                alike[id(job.model), query].append((job, job.work, entities))
             else:
                 with job.note.stage("work"):
                     outcome = job.work(job.model)
                 deliver(job, outcome)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)
-    for (_, question), asked in alike.items():
-        _label(asked, question, deliver, labelled)
+    for (_, query), asked in alike.items():
+        _label(asked, query, deliver, labelled)
     for job, _, entities in itertools.chain.from_iterable(alike.values()):
         see(job.model, entities)
 
 
 def _label(
-    asked: Sequence[_Asked], question: Question, deliver: Deliver, labelled: Labelled
+    asked: Sequence[_Asked], query: LabelQuery, deliver: Deliver, labelled: Labelled
 ) -> None:
     """Label the entities of jobs that have one model and one question."""
     began = time.monotonic()
     labeler = asked[0][0].model.bundle.labeler
     tables = [entities for _, _, entities in asked]
     try:
-        answers = labeler.label_together(tables, question)
+        predictions = labeler.label_together(tables, query)
     except Exception as error:  # noqa: BLE001
         if len(asked) == 1:
             deliver(asked[0][0], error)
         else:
             for one in asked:
-                _label([one], question, deliver, labelled)
+                _label([one], query, deliver, labelled)
         return
     ended = time.monotonic()
-    labelled(answers, sum(len(entities.rejected) for entities in tables))
-    for (job, work, entities), answer in zip(asked, answers.split(map(len, tables)), strict=True):
+    labelled(predictions, sum(len(entities.rejected) for entities in tables))
+    for (job, work, entities), answer in zip(
+        asked, predictions.split(map(len, tables)), strict=True
+    ):
         job.note.took("label", began, ended)
         try:
             with job.note.stage("write"):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from labelwright.entities.errors import OverloadedError
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.batching import compute
 from labelwright.service.engine.queue import Backlog, Job, Labelling
@@ -58,8 +58,8 @@ class Engine:
 
     async def label(
         self,
-        read: Callable[[Model], tuple[Entities, Question]],
-        write: Callable[[Model, Entities, Answers], Result],
+        read: Callable[[Model], tuple[Entities, LabelQuery]],
+        write: Callable[[Model, Entities, Predictions], Result],
         rows: int,
         deadline: float,
         key: bytes = b"",

@@ -11,7 +11,7 @@ from typing import Any
 
 from labelwright.entities.errors import OverloadedError
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.telemetry.request_record import Note
 
@@ -35,8 +35,8 @@ STALLED = 60.0
 class Labelling:
     """How a protocol reads entities and a question, and writes their answer; both take time."""
 
-    read: Callable[[Model], tuple[Entities, Question]]
-    write: Callable[[Model, Entities, Answers], Any]
+    read: Callable[[Model], tuple[Entities, LabelQuery]]
+    write: Callable[[Model, Entities, Predictions], Any]
 
 
 @dataclasses.dataclass(eq=False)

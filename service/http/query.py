@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.datastructures import QueryParams
 
 from labelwright.entities.errors import RequestError
-from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Question
+from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, LabelQuery
 
 PATTERNS_LIMIT = 100
 ROWS_LIMIT = 16_384
@@ -20,7 +20,7 @@ ROW_BYTES = 128
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class QuestionForm(pydantic.BaseModel):
+class LabelQueryForm(pydantic.BaseModel):
     """Which labels are listed and which of them are asserted."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -50,18 +50,18 @@ class QuestionForm(pydantic.BaseModel):
         }
 
     @property
-    def question(self) -> Question:
+    def query(self) -> LabelQuery:
         """What a labeler is asked; raises RequestError where parts contradict each other."""
-        return Question(
+        return LabelQuery(
             self.top_k, self.policy, self.min_probability, tuple(self.only), self.min_precision
         )
 
 
-def check_size(rows: int, question: Question) -> None:
+def check_size(rows: int, query: LabelQuery) -> None:
     """Raise RequestError for more rows or labels than one answer holds."""
     if rows > ROWS_LIMIT:
         raise RequestError(f"a request may have {ROWS_LIMIT:,} rows")
-    if rows * question.top_k > LISTED_LIMIT:
+    if rows * query.top_k > LISTED_LIMIT:
         raise RequestError(f"rows times top_k may be {LISTED_LIMIT:,}")
 
 

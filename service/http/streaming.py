@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from labelwright.entities.errors import DataError, EncodingError, LabelwrightError, OverloadedError
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import LEFT, PLAIN, TIMEOUT, release_room
@@ -47,8 +47,8 @@ class Piece:
     """So many rows; how they are read, and how their answers are written, by compute threads."""
 
     rows: int
-    read: Callable[[Model], tuple[Entities, Question]]
-    write: Callable[[Model, Entities, Answers], bytes]
+    read: Callable[[Model], tuple[Entities, LabelQuery]]
+    write: Callable[[Model, Entities, Predictions], bytes]
 
 
 class Format(Protocol):
@@ -71,9 +71,9 @@ class Format(Protocol):
         ...
 
 
-def piece_rows(question: Question) -> int:
+def piece_rows(query: LabelQuery) -> int:
     """How many rows a piece has at most."""
-    return max(1, min(PIECE_ROWS, PIECE_LISTED // question.top_k))
+    return max(1, min(PIECE_ROWS, PIECE_LISTED // query.top_k))
 
 
 class StreamingAnswer(Response):

@@ -7,7 +7,7 @@ import orjson
 
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.registry import Model
-from labelwright.service.http.query import ROWS_LIMIT, QuestionForm
+from labelwright.service.http.query import ROWS_LIMIT, LabelQueryForm
 from labelwright.service.openapi.native import entity_schema, example_entity
 from labelwright.service.protocols.mlflow_messages import CSV, JSON, PARAMS, PARQUET
 from labelwright.service.protocols.v2_messages import LABELS, OUTPUTS, inputs_of
@@ -44,7 +44,7 @@ def describe_scoring(model: Model) -> Description:
         "instances": rows,
         "inputs": {"anyOf": [rows, {"type": "object"}]},
     }
-    params = {PARAMS: QuestionForm.model_json_schema()}
+    params = {PARAMS: LabelQueryForm.model_json_schema()}
     request = {
         "oneOf": [
             {"type": "object", "required": [name], "properties": {name: form, **params}}
@@ -103,7 +103,7 @@ def _inference_request(schema: EntitySchema) -> Description:
             "id": {"type": "string", "maxLength": 1_000},
             "inputs": {"type": "array", "items": tensor},
             "outputs": {"type": "array", "items": output},
-            "parameters": QuestionForm.model_json_schema(),
+            "parameters": LabelQueryForm.model_json_schema(),
         },
     }
 

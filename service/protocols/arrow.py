@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.writers import ANSWERS
+from labelwright.entities.io.writers import PREDICTIONS
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import Piece, piece_rows
 from labelwright.service.protocols.arrow_frames import (
@@ -22,7 +22,7 @@ from labelwright.service.protocols.arrow_frames import (
 )
 
 ARROW = "application/vnd.apache.arrow.stream"
-ANSWERED = ANSWERS.append(pa.field("error", pa.string()))
+ANSWERED = PREDICTIONS.append(pa.field("error", pa.string()))
 """What is answered for each row: `labels` is null where there is an `error`."""
 BATCH_ROWS_LIMIT = 1 << 20
 """Rows of a batch: columns that are all null take no bytes at all."""
@@ -38,8 +38,8 @@ class ArrowStream:
     opening = ANSWERED.serialize().to_pybytes()
     ending = _END
 
-    def __init__(self, question: Question, schema: EntitySchema) -> None:
-        self._question = question
+    def __init__(self, query: LabelQuery, schema: EntitySchema) -> None:
+        self._question = query
         self._known = {"id", *schema.fields}
         self._frames = Frames()
         self._source = io.BytesIO()
@@ -107,7 +107,7 @@ class ArrowStream:
         first_row = self._rows
         self._rows += len(table)
 
-        def read(model: Model) -> tuple[Entities, Question]:
+        def read(model: Model) -> tuple[Entities, LabelQuery]:
             return conform(table, model.bundle.labeler.schema, first_row), self._question
 
         return Piece(len(table), read, _write)
@@ -150,8 +150,8 @@ def _grouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]
         yield pa.Table.from_batches(some)
 
 
-def _write(model: Model, entities: Entities, answers: Answers) -> bytes:
-    labels = answers.to_arrow(list(entities.rejected))
+def _write(model: Model, entities: Entities, predictions: Predictions) -> bytes:
+    labels = predictions.to_arrow(list(entities.rejected))
     return _message(entities.ids, labels, entities.reasons)
 
 

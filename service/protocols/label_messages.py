@@ -12,10 +12,10 @@ from pydantic import Field
 
 from labelwright.entities.errors import MalformedError, RequestError
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.explain.reasons import Explanation, explained
 from labelwright.models.registry import Model
-from labelwright.service.http.query import QuestionForm
+from labelwright.service.http.query import LabelQueryForm
 
 ENTITIES_LIMIT = 1_000
 EXPLAINED_LIMIT = 100
@@ -27,7 +27,7 @@ _EXPLAINS = re.compile(rb'"explain"\s*:\s*true')
 _BOOLEANS = np.array([b"false", b"true"], object)
 
 
-class LabelRequest(QuestionForm):
+class LabelRequest(LabelQueryForm):
     """Entities and what is asked about each of them."""
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -53,7 +53,7 @@ class Labels:
         rows = min(max(self._body.count(b"{") - 1, 1), ENTITIES_LIMIT)
         return rows * EXPLAINED_COST if _EXPLAINS.search(self._body) else rows
 
-    def read(self, model: Model) -> tuple[Entities, Question]:
+    def read(self, model: Model) -> tuple[Entities, LabelQuery]:
         """What is asked.
 
         Raises MalformedError for a body that is not JSON, pydantic.ValidationError for one that is
@@ -63,14 +63,16 @@ class Labels:
         self._explain = request.explain
         if request.explain:
             _check_limits(request)
-        return from_records(request.entities, model.bundle.labeler.schema), request.question
+        return from_records(request.entities, model.bundle.labeler.schema), request.query
 
-    def write(self, model: Model, entities: Entities, answers: Answers) -> bytes:
+    def write(self, model: Model, entities: Entities, predictions: Predictions) -> bytes:
         """The answer as JSON."""
         if self._explain:
-            found = explained_results(entities, explained(model.bundle.labeler, entities, answers))
+            found = explained_results(
+                entities, explained(model.bundle.labeler, entities, predictions)
+            )
         else:
-            found = _encoded_results(entities, answers)
+            found = _encoded_results(entities, predictions)
         content: dict[str, Any] = {"model": model.identity, "results": found}
         if entities.warnings:
             content["warnings"] = entities.warnings
@@ -91,37 +93,37 @@ def parsed(body: bytes) -> Any:
 def answer(body: bytes, model: Model) -> bytes:
     """Label the entities of a JSON request; for what it raises see `Labels.read`."""
     request = Labels(body)
-    entities, question = request.read(model)
-    return request.write(model, entities, model.bundle.labeler.label(entities, question))
+    entities, query = request.read(model)
+    return request.write(model, entities, model.bundle.labeler.label(entities, query))
 
 
-def results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
+def results(entities: Entities, predictions: Predictions) -> list[dict[str, Any]]:
     """One object for each entity, in order: its labels, or why it was rejected."""
-    pairs = _pairs(answers)
-    return _by_entity(entities, answers, lambda first, end: pairs[first:end])
+    pairs = _pairs(predictions)
+    return _by_entity(entities, predictions, lambda first, end: pairs[first:end])
 
 
 def explained_results(entities: Entities, explanation: Explanation) -> list[dict[str, Any]]:
     """The same with the log-odds and the reasons of each label."""
-    pairs = _pairs(explanation.answers)
+    pairs = _pairs(explanation.predictions)
     stated = zip(pairs, explanation.log_odds.tolist(), explanation.stated(), strict=True)
     told = [pair | {"log_odds": odds, "reasons": reasons} for pair, odds, reasons in stated]
-    return _by_entity(entities, explanation.answers, lambda first, end: told[first:end])
+    return _by_entity(entities, explanation.predictions, lambda first, end: told[first:end])
 
 
-def _encoded_results(entities: Entities, answers: Answers) -> list[dict[str, Any]]:
+def _encoded_results(entities: Entities, predictions: Predictions) -> list[dict[str, Any]]:
     """`results` for orjson alone, in a fraction of the time: labels are JSON already."""
-    pairs = _encoded_pairs(answers)
+    pairs = _encoded_pairs(predictions)
     return _by_entity(
         entities,
-        answers,
+        predictions,
         lambda first, end: orjson.Fragment(b"[%b]" % b",".join(pairs[first:end])),
     )
 
 
-def lines(entities: Entities, answers: Answers) -> list[bytes]:
+def lines(entities: Entities, predictions: Predictions) -> list[bytes]:
     """The results of entities, each as JSON."""
-    return [orjson.dumps(result) for result in _encoded_results(entities, answers)]
+    return [orjson.dumps(result) for result in _encoded_results(entities, predictions)]
 
 
 def _check_limits(request: LabelRequest) -> None:
@@ -133,36 +135,39 @@ def _check_limits(request: LabelRequest) -> None:
         )
 
 
-def _pairs(answers: Answers) -> list[dict[str, Any]]:
-    names = answers.labels.names
+def _pairs(predictions: Predictions) -> list[dict[str, Any]]:
+    names = predictions.labels.names
     return [
         {"label": names[label], "probability": probability, "asserted": asserted}
         for label, probability, asserted in zip(
-            answers.ids.tolist(), answers.probabilities, answers.asserted.tolist(), strict=True
+            predictions.ids.tolist(),
+            predictions.probabilities,
+            predictions.asserted.tolist(),
+            strict=True,
         )
     ]
 
 
-def _encoded_pairs(answers: Answers) -> list[bytes]:
+def _encoded_pairs(predictions: Predictions) -> list[bytes]:
     """A label, its probability and whether it is asserted, as JSON."""
-    if not answers.ids.size:
+    if not predictions.ids.size:
         return []
-    numbers = orjson.dumps(answers.probabilities, option=orjson.OPT_SERIALIZE_NUMPY)
+    numbers = orjson.dumps(predictions.probabilities, option=orjson.OPT_SERIALIZE_NUMPY)
     return [
         b'{"label":%b,"probability":%b,"asserted":%b}' % pair
         for pair in zip(
-            answers.labels.encoded[answers.ids].tolist(),
+            predictions.labels.encoded[predictions.ids].tolist(),
             numbers[1:-1].split(b","),
-            _BOOLEANS[answers.asserted.view(np.int8)].tolist(),
+            _BOOLEANS[predictions.asserted.view(np.int8)].tolist(),
             strict=True,
         )
     ]
 
 
 def _by_entity(
-    entities: Entities, answers: Answers, labels: Callable[[int, int], Any]
+    entities: Entities, predictions: Predictions, labels: Callable[[int, int], Any]
 ) -> list[dict[str, Any]]:
-    bounds = itertools.pairwise(answers.indptr.tolist())
+    bounds = itertools.pairwise(predictions.indptr.tolist())
     rejected = entities.rejected
     return [
         {"id": identifier, "error": {"detail": rejected[row]}}

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import body_of
@@ -48,8 +48,8 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
         async with body_of(request, engine) as body:
             asked = Scoring(body.content, kind)
 
-            def write(model: Model, entities: Entities, answers: Answers) -> Response:
-                content = asked.write(model, entities, answers)
+            def write(model: Model, entities: Entities, predictions: Predictions) -> Response:
+                content = asked.write(model, entities, predictions)
                 return Response(content, headers=model_headers(model), media_type=JSON)
 
             try:

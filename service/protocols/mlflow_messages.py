@@ -9,9 +9,9 @@ import orjson
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.io.uploads import from_csv, from_parquet
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.http.query import ROWS_LIMIT, QuestionForm, check_size, estimated_rows
+from labelwright.service.http.query import ROWS_LIMIT, LabelQueryForm, check_size, estimated_rows
 from labelwright.service.protocols.label_messages import results
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
@@ -31,23 +31,23 @@ class Scoring:
         """About how many rows it is worth, without looking closely."""
         return estimated_rows(self._body)
 
-    def read(self, model: Model) -> tuple[Entities, Question]:
+    def read(self, model: Model) -> tuple[Entities, LabelQuery]:
         """What is asked; raises pydantic.ValidationError, DataError, RequestError."""
         schema = model.bundle.labeler.schema
         if self._kind in TABLES:
-            return TABLES[self._kind](self._body, schema, ROWS_LIMIT), Question()
+            return TABLES[self._kind](self._body, schema, ROWS_LIMIT), LabelQuery()
         content = _parsed(self._body)
         forms = [name for name in FORMS if name in content]
         if len(forms) != 1:
             raise RequestError(f"a request has exactly one of {', '.join(FORMS)}")
-        question = QuestionForm.model_validate(content.get(PARAMS) or {}, strict=True).question
+        query = LabelQueryForm.model_validate(content.get(PARAMS) or {}, strict=True).query
         records = FORMS[forms[0]](content[forms[0]])
-        check_size(len(records), question)
-        return from_records(records, schema), question
+        check_size(len(records), query)
+        return from_records(records, schema), query
 
-    def write(self, model: Model, entities: Entities, answers: Answers) -> bytes:
+    def write(self, model: Model, entities: Entities, predictions: Predictions) -> bytes:
         """The predictions: what `POST /v1/labels` calls results."""
-        content: dict[str, Any] = {"predictions": results(entities, answers)}
+        content: dict[str, Any] = {"predictions": results(entities, predictions)}
         if entities.warnings:
             content["warnings"] = entities.warnings
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -8,7 +8,7 @@ import orjson
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import Piece, piece_rows
 from labelwright.service.protocols.label_messages import lines
@@ -25,8 +25,8 @@ class JsonLines:
     media_type = NDJSON
     opening = ending = b""
 
-    def __init__(self, question: Question) -> None:
-        self._question = question
+    def __init__(self, query: LabelQuery) -> None:
+        self._question = query
         self._rest = b""
         self._rows = 0
 
@@ -46,9 +46,9 @@ class JsonLines:
         return orjson.dumps({"error": {"detail": detail}}) + b"\n"
 
     def _piece(self, some: Sequence[bytes]) -> Piece:
-        question, first_row = self._question, self._rows
+        query, first_row = self._question, self._rows
         self._rows += len(some)
-        return Piece(len(some), lambda model: (_read(model, some, first_row), question), _write)
+        return Piece(len(some), lambda model: (_read(model, some, first_row), query), _write)
 
 
 def _read(model: Model, some: Sequence[bytes], first_row: int) -> Entities:
@@ -58,8 +58,8 @@ def _read(model: Model, some: Sequence[bytes], first_row: int) -> Entities:
     return dataclasses.replace(entities, rejected={**entities.rejected, **broken})
 
 
-def _write(model: Model, entities: Entities, answers: Answers) -> bytes:
-    return b"\n".join((*lines(entities, answers), b""))
+def _write(model: Model, entities: Entities, predictions: Predictions) -> bytes:
+    return b"\n".join((*lines(entities, predictions), b""))
 
 
 def _parsed(line: bytes) -> Any:

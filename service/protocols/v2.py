@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Request, Response
 
 from labelwright.entities.errors import ModelNotFoundError
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import body_of
@@ -62,11 +62,11 @@ def inference(engine: Engine) -> fastapi.APIRouter:
         async with body_of(request, engine) as body:
             asked = Inference(body.content, header_size)
 
-            def read(model: Model) -> tuple[Entities, Question]:
+            def read(model: Model) -> tuple[Entities, LabelQuery]:
                 return asked.read(_check(model, name, number))
 
-            def write(model: Model, entities: Entities, answers: Answers) -> Response:
-                return _response(*asked.write(model, entities, answers), accepted)
+            def write(model: Model, entities: Entities, predictions: Predictions) -> Response:
+                return _response(*asked.write(model, entities, predictions), accepted)
 
             key = b"" if number else body.key  # a version that is asked for is not exchanged
             try:

@@ -12,9 +12,9 @@ from pydantic import Field
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.schema import NUMERIC, EntitySchema
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.http.query import QuestionForm, check_size, estimated_rows
+from labelwright.service.http.query import LabelQueryForm, check_size, estimated_rows
 from labelwright.service.protocols.label_messages import lines
 from labelwright.service.protocols.v2_tensors import TEXT, Array, Tensor, told
 
@@ -65,23 +65,25 @@ class Inference:
         """About how many rows it is worth, without looking closely."""
         return estimated_rows(self._body)
 
-    def read(self, model: Model) -> tuple[Entities, Question]:
+    def read(self, model: Model) -> tuple[Entities, LabelQuery]:
         """What is asked; raises pydantic.ValidationError, DataError, RequestError."""
         if self._header_size > len(self._body):
             raise DataError("the JSON of a request cannot be longer than its body")
         request = Request.model_validate_json(self._body[: self._header_size])
         self._id, self._outputs = request.id, _outputs(request)
         asked = {name: given for name, given in request.parameters.items() if name not in IGNORED}
-        question = QuestionForm.model_validate(asked, strict=True).question
-        self._top_k = question.top_k
-        check_size(max((tensor.rows for tensor in request.inputs), default=0), question)
+        query = LabelQueryForm.model_validate(asked, strict=True).query
+        self._top_k = query.top_k
+        check_size(max((tensor.rows for tensor in request.inputs), default=0), query)
         table = _table(request.inputs, self._body[self._header_size :])
-        return conform(table, model.bundle.labeler.schema), question
+        return conform(table, model.bundle.labeler.schema), query
 
-    def write(self, model: Model, entities: Entities, answers: Answers) -> tuple[bytes, int | None]:
+    def write(
+        self, model: Model, entities: Entities, predictions: Predictions
+    ) -> tuple[bytes, int | None]:
         """The answer, and how many bytes of it are JSON where tensors follow."""
         tensors = [
-            told(name, OUTPUTS[name], self._array(name, entities, answers), binary)
+            told(name, OUTPUTS[name], self._array(name, entities, predictions), binary)
             for name, binary in self._outputs.items()
         ]
         content: dict[str, Any] = {"model_name": name_of(model)}
@@ -96,14 +98,14 @@ class Inference:
         behind = b"".join(binary for _, binary in tensors)
         return header + behind, len(header) if any(self._outputs.values()) else None
 
-    def _array(self, name: str, entities: Entities, answers: Answers) -> Array:
+    def _array(self, name: str, entities: Entities, predictions: Predictions) -> Array:
         """A tensor of the answer."""
         if name == LABELS:
-            return lines(entities, answers)
-        count = min(self._top_k, len(answers.labels))
+            return lines(entities, predictions)
+        count = min(self._top_k, len(predictions.labels))
         if name == PROBABILITIES:
-            return _first(entities, answers, answers.probabilities, 0.0, count)
-        return _first(entities, answers, answers.ids, NO_LABEL, count)
+            return _first(entities, predictions, predictions.probabilities, 0.0, count)
+        return _first(entities, predictions, predictions.ids, NO_LABEL, count)
 
 
 def name_of(model: Model) -> str:
@@ -147,11 +149,11 @@ def _outputs(request: Request) -> dict[str, bool]:
 
 
 def _first(
-    entities: Entities, answers: Answers, values: npt.NDArray[Any], blank: float, count: int
+    entities: Entities, predictions: Predictions, values: npt.NDArray[Any], blank: float, count: int
 ) -> npt.NDArray[Any]:
     """The first `count` values of each entity; blanks where it has fewer, or is rejected."""
-    places = answers.indptr[:-1, None] + np.arange(count)
-    there = places < answers.indptr[1:, None]
+    places = predictions.indptr[:-1, None] + np.arange(count)
+    there = places < predictions.indptr[1:, None]
     there[list(entities.rejected)] = False
     found = np.full(places.shape, blank, values.dtype)
     found[there] = values[places[there]]

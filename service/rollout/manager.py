@@ -17,7 +17,7 @@ from pathlib import Path
 from labelwright.entities.errors import LabelwrightError, ModelError
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.golden import check
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.labeler import Labeler
 from labelwright.models.monitoring.profile import Profile
@@ -243,7 +243,7 @@ def _warm_up(labeler: Labeler) -> None:
     """Make the first answer as quick as any other, with reasons and without, and its counting."""
     labeler.warm_up()
     Profile.of(labeler, Entities.empty(labeler.schema, 1))
-    explain(labeler, Entities.empty(labeler.schema, 1), Question())
+    explain(labeler, Entities.empty(labeler.schema, 1), LabelQuery())
 
 
 def _change(old: Model, new: Model) -> Change:

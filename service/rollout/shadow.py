@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.process.thread_priority import give_way
 from labelwright.service.rollout.manager import Pair
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION, replace
 
 Result = TypeVar("Result")
-Read = Callable[[Model], tuple[Entities, Question]]
-Write = Callable[[Model, Entities, Answers], Result]
+Read = Callable[[Model], tuple[Entities, LabelQuery]]
+Write = Callable[[Model, Entities, Predictions], Result]
 
 WAITING = 16
 """Answers that wait to be compared, each with its request; more are dropped."""
@@ -101,15 +101,15 @@ class Comparison:
         self._between: Mapping[str, Any] = {}
         self._counts = Counts()
         self._written = 0.0
-        self._waiting: queue.Queue[tuple[Pair, Read, Answers]] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[tuple[Pair, Read, Predictions]] = queue.Queue(WAITING)
         threading.Thread(target=self._work_off, name="comparison", daemon=True).start()
 
     def compared(self, pair: Pair, read: Read, write: Write[Result]) -> Write[Result]:
         """`write`, after which what was answered is left to be compared."""
 
-        def written(model: Model, entities: Entities, answers: Answers) -> Result:
-            result = write(model, entities, answers)
-            self._offer(pair, read, answers)
+        def written(model: Model, entities: Entities, predictions: Predictions) -> Result:
+            result = write(model, entities, predictions)
+            self._offer(pair, read, predictions)
             return result
 
         return written
@@ -123,33 +123,33 @@ class Comparison:
                 total.merge(content["counts"])
         return {**between, **total.told(limit)}
 
-    def _offer(self, pair: Pair, read: Read, answers: Answers) -> None:
+    def _offer(self, pair: Pair, read: Read, predictions: Predictions) -> None:
         try:
-            self._waiting.put_nowait((pair, read, answers))
+            self._waiting.put_nowait((pair, read, predictions))
         except queue.Full:
             self._counts.dropped += 1
 
     def _work_off(self) -> None:
         give_way(NICE)
         while True:
-            pair, read, answers = self._waiting.get()
+            pair, read, predictions = self._waiting.get()
             if self._between != (between := _between(pair)):
                 self._between, self._counts = between, Counts()
             if self._busy():
                 self._counts.dropped += 1
             else:
-                self._compare(pair, read, answers)
+                self._compare(pair, read, predictions)
             self._keep()
 
-    def _compare(self, pair: Pair, read: Read, answers: Answers) -> None:
+    def _compare(self, pair: Pair, read: Read, predictions: Predictions) -> None:
         try:
-            entities, question = read(pair.other)
+            entities, query = read(pair.other)
             few = entities.slice(0, ENTITIES)
-            other = pair.other.bundle.labeler.label(few, question).asserted_names()
+            other = pair.other.bundle.labeler.label(few, query).asserted_names()
         except Exception:  # noqa: BLE001 - whatever it is, the next may do
             self._counts.failed += 1
             return
-        answered = answers.slice(0, len(few)).asserted_names()
+        answered = predictions.slice(0, len(few)).asserted_names()
         both = (answered, other) if pair.champion_answers else (other, answered)
         self._counts.add(*both)
 

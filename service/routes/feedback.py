@@ -21,7 +21,7 @@ from starlette.background import BackgroundTask
 from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import DataError, RequestError, UnreachableError
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import TOP_K_LIMIT, Question
+from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
 from labelwright.models.features.fingerprints import made_ids
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
@@ -224,7 +224,7 @@ def _entity(request: FeedbackRequest, entities: Entities) -> tuple[str, str]:
 
 def _now_shown(model: Model, entities: Entities) -> Shown:
     """What the model that serves says of the entity."""
-    (found,) = results(entities, model.bundle.labeler.label(entities, Question()))
+    (found,) = results(entities, model.bundle.labeler.label(entities, LabelQuery()))
     labels = [{**given, "probability": float(given["probability"])} for given in found["labels"]]
     return Shown.model_validate({"model": model.identity, "labels": labels})
 

@@ -12,7 +12,7 @@ from labelwright.entities.errors import RequestError
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import body_of
 from labelwright.service.http.errors import invalid
-from labelwright.service.http.query import QuestionForm
+from labelwright.service.http.query import LabelQueryForm
 from labelwright.service.http.streaming import Format, StreamingAnswer
 from labelwright.service.protocols.arrow import ARROW, ArrowStream
 from labelwright.service.protocols.label_messages import Labels
@@ -31,7 +31,7 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
     """`POST /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["labels"], route_class=DirectRoute)
 
-    @router.post("/labels", response_model=None, openapi_extra=QuestionForm.described_query())
+    @router.post("/labels", response_model=None, openapi_extra=LabelQueryForm.described_query())
     async def label(request: Request) -> Response:
         """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
 
@@ -66,7 +66,7 @@ def _format(request: Request, engine: Engine) -> Format | None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (NDJSON, ARROW):
         return None
-    question = QuestionForm.of_query(request.query_params).question
+    query = LabelQueryForm.of_query(request.query_params).query
     if kind == NDJSON:
-        return JsonLines(question)
-    return ArrowStream(question, engine.model.bundle.labeler.schema)
+        return JsonLines(query)
+    return ArrowStream(query, engine.model.bundle.labeler.schema)

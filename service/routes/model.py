@@ -10,7 +10,7 @@ from fastapi import Query
 
 from labelwright.entities.errors import ModelNotFoundError
 from labelwright.entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, Taxonomy, osm_taxonomy
-from labelwright.models.decisions import NEVER, Question
+from labelwright.models.decisions import NEVER, LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.paths import mlflow_ui
 from labelwright.models.registry import Model, is_alias
@@ -132,7 +132,7 @@ def _described(labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]) -> l
     """What decides about some labels."""
     decisions = labeler.decisions
     thresholds = {
-        policy: decisions.thresholds(Question(policy=policy)) for policy in decisions.policy_names
+        policy: decisions.thresholds(LabelQuery(policy=policy)) for policy in decisions.policy_names
     }
     return [
         {

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from pydantic import Field
 
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import BALANCED, Question
+from labelwright.models.decisions import BALANCED, LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, label_matrix
 from labelwright.models.monitoring.review_priority import ABOUT, JUDGED, Reason, worth
@@ -127,16 +127,16 @@ def reviewed(body: bytes, model: Model, challenger: Model | None = None) -> byte
     request = ReviewRequest.model_validate(parsed(body))
     labeler = model.bundle.labeler
     entities, given = _read(request.entities, labeler)
-    answers = labeler.label(entities, Question(JUDGED, request.policy))
+    predictions = labeler.label(entities, LabelQuery(JUDGED, request.policy))
     others = _others(request, challenger) if challenger else ()
-    reasons = worth(labeler, entities, request.policy, answers, given, others)
+    reasons = worth(labeler, entities, request.policy, predictions, given, others)
     content: dict[str, Any] = {
         "model": model.identity,
         "challenger": challenger.identity if challenger and others else None,
         "results": [
             result if "error" in result else {**result, "worth": _stated(why)}
             for result, why in zip(
-                results(entities, answers.first(request.top_k)), reasons, strict=True
+                results(entities, predictions.first(request.top_k)), reasons, strict=True
             )
         ],
     }
@@ -190,7 +190,7 @@ def _others(request: ReviewRequest, challenger: Model) -> list[set[str] | None]:
     labeler = challenger.bundle.labeler
     try:
         entities = from_records(request.entities, labeler.schema)
-        found = labeler.label(entities, Question(policy=request.policy)).asserted_names()
+        found = labeler.label(entities, LabelQuery(policy=request.policy)).asserted_names()
     except Exception:  # noqa: BLE001
         return []
     return [None if row in entities.rejected else said for row, said in enumerate(found)]

@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from labelwright.models.decisions import Answers, Probabilities
+from labelwright.models.decisions import Predictions, Probabilities
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model
 from labelwright.service.telemetry.request_record import Note
@@ -142,20 +142,20 @@ class Metrics:
         for stage in note.stages:
             self._stages.labels(stage.name).observe(stage.end - stage.begin)
 
-    def labelled(self, answers: Answers, rejected: int) -> None:
+    def labelled(self, predictions: Predictions, rejected: int) -> None:
         """Entities were answered, `rejected` of them with an error."""
-        firsts = answers.indptr[:-1][np.diff(answers.indptr) > 0]
-        self._labelled.inc(len(answers.indptr) - 1 - rejected)
+        firsts = predictions.indptr[:-1][np.diff(predictions.indptr) > 0]
+        self._labelled.inc(len(predictions.indptr) - 1 - rejected)
         self._rejected.inc(rejected)
-        asserted = answers.ids[answers.asserted]
+        asserted = predictions.ids[predictions.asserted]
         self._assertions.inc(len(asserted))
         watched = self._watched
-        if answers.labels is watched.labels:
+        if predictions.labels is watched.labels:
             counts = np.bincount(asserted, minlength=len(watched.labels))
             for label, counter in watched.counters.items():
                 if counts[label]:
                     counter.inc(int(counts[label]))
-        _observe_all(self._probabilities, answers.probabilities[firsts])
+        _observe_all(self._probabilities, predictions.probabilities[firsts])
 
     def queued(self, rows: int) -> None:
         """So much work waits or is being done, in entities."""

@@ -7,7 +7,7 @@ import pytest
 
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.training.data import read_labelled
 from labelwright.training.fitting.fit import Configuration, fit_labeler
@@ -29,15 +29,15 @@ def ask(whole: Labeler) -> Ask:
     """The probabilities of all labels for some records; `asserted` keeps the asserted ones."""
 
     def answer(*records: dict[str, Any], asserted: bool = False) -> list[Answer]:
-        question = Question(top_k=len(whole.labels))
-        answers = whole.label(from_records(records, whole.schema), question).to_arrow()
+        query = LabelQuery(top_k=len(whole.labels))
+        predictions = whole.label(from_records(records, whole.schema), query).to_arrow()
         return [
             {
                 pair["label"]: pair["probability"]
                 for pair in pairs
                 if pair["asserted"] or not asserted
             }
-            for pairs in answers.to_pylist()
+            for pairs in predictions.to_pylist()
         ]
 
     return answer

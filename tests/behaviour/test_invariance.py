@@ -7,7 +7,7 @@ import pytest
 
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from tests.behaviour.conftest import Ask
 
@@ -67,11 +67,11 @@ def test_neighbours_and_batches_do_not_matter(
     whole: Labeler, brands: Entities, places: EntitySchema, batch: int
 ) -> None:
     some = brands.slice(0, 192)
-    question = Question(top_k=20)
-    together = whole.label(some, question).to_arrow().to_pylist()
+    query = LabelQuery(top_k=20)
+    together = whole.label(some, query).to_arrow().to_pylist()
     apart: list[Any] = []
     for start in range(0, len(some), batch):
-        apart += whole.label(some.slice(start, batch), question).to_arrow().to_pylist()
+        apart += whole.label(some.slice(start, batch), query).to_arrow().to_pylist()
     assert apart == together
 
 

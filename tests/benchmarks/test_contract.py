@@ -11,23 +11,23 @@ def test_the_best_labels_come_first_and_all_asserted_ones_are_kept() -> None:
     scores = np.array([[0.1, 0.9, 0.8, 0.7, 0.6, 0.95, 0.55], [0.7, 0.1, 0.2, 0.3, 0.4, 0.0, 0.05]])
     dense = contract.ranked_dense(scores, 0.5)
     pairs = contract.ranked_pairs([list(enumerate(row)) for row in scores], 0.5)
-    for answers in (dense, pairs):
-        assert answers.indptr.tolist() == [0, 6, 11]
-        assert answers.ids.tolist() == [5, 1, 2, 3, 4, 6, 0, 4, 3, 2, 1]
-        assert answers.asserted.tolist() == [True] * 7 + [False] * 4
+    for predictions in (dense, pairs):
+        assert predictions.indptr.tolist() == [0, 6, 11]
+        assert predictions.ids.tolist() == [5, 1, 2, 3, 4, 6, 0, 4, 3, 2, 1]
+        assert predictions.asserted.tolist() == [True] * 7 + [False] * 4
 
 
 def test_nothing_is_asserted_without_a_threshold() -> None:
-    answers = contract.ranked_dense(np.array([[3.0, 1.0]]))
-    assert answers.ids.tolist() == [0, 1]
-    assert not answers.asserted.any()
+    predictions = contract.ranked_dense(np.array([[3.0, 1.0]]))
+    assert predictions.ids.tolist() == [0, 1]
+    assert not predictions.asserted.any()
 
 
 def test_rows_without_labels_stay_rows(tmp_path: Path) -> None:
-    answers = contract.ranked_pairs([[], [(3, 0.5)], []])
-    answers.save(tmp_path / "answers.npz")
-    assert contract.Answers.load(tmp_path / "answers.npz").indptr.tolist() == [0, 0, 1, 1]
-    both = contract.joined([answers, answers])
+    predictions = contract.ranked_pairs([[], [(3, 0.5)], []])
+    predictions.save(tmp_path / "answers.npz")
+    assert contract.Predictions.load(tmp_path / "answers.npz").indptr.tolist() == [0, 0, 1, 1]
+    both = contract.joined([predictions, predictions])
     assert both.indptr.tolist() == [0, 0, 1, 1, 1, 2, 2]
 
 

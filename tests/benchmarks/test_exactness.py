@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.exactness import EXACT, exact_answers, exact_scores, qualities, unrounded
 from labelwright.entities.schema import load_schema
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import read_labelled
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from labelwright.training.fitting.linear import TOGETHER
@@ -36,7 +36,7 @@ def test_the_exact_model_differs_by_what_is_rounded(data: Path) -> None:
     with pytest.raises(ValueError, match="not the weights"):
         exact_scores(labeler, rows, {0: weights[0]})
     found = exact_answers(labeler, rows, weights)
-    given = labeler.label(labelled.entities, Question(top_k=1))
+    given = labeler.label(labelled.entities, LabelQuery(top_k=1))
     same = found.ids[found.indptr[:-1]] == given.ids[given.indptr[:-1]]
     assert same.mean() > 0.95
     assert (

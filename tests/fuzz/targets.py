@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 
 from labelwright.entities.errors import LabelwrightError
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import Format, Piece
 from labelwright.service.protocols.arrow import ArrowStream
@@ -23,8 +23,8 @@ Target = Callable[[Model, bytes], object]
 
 
 def _answered(request: Labels | Scoring | Inference | Piece, model: Model) -> object:
-    entities, question = request.read(model)
-    labels = model.bundle.labeler.label(entities, question)
+    entities, query = request.read(model)
+    labels = model.bundle.labeler.label(entities, query)
     return request.write(model, entities, labels)
 
 
@@ -46,9 +46,9 @@ def _streamed(form: Format, model: Model, body: bytes) -> object:
 TARGETS: Mapping[str, Target] = {
     "json": lambda model, body: _answered(Labels(body), model),
     "review": lambda model, body: reviewed(body, model, model),
-    "ndjson": lambda model, body: _streamed(JsonLines(Question()), model, body),
+    "ndjson": lambda model, body: _streamed(JsonLines(LabelQuery()), model, body),
     "arrow": lambda model, body: _streamed(
-        ArrowStream(Question(), model.bundle.labeler.schema), model, body
+        ArrowStream(LabelQuery(), model.bundle.labeler.schema), model, body
     ),
     "v2": _v2,
     "mlflow": lambda model, body: _answered(Scoring(body, JSON), model),

@@ -26,10 +26,10 @@ def main(model: str, source: str, target: str, cores: str) -> None:
     )
     label = mlflow.pyfunc.spark_udf(spark, model, result_type=ANSWER, env_manager="local")
     rows = spark.read.parquet(source)
-    answers = rows.select(label(struct(*rows.columns)).alias("answer")).select("answer.*")
-    answers.write.mode("overwrite").parquet(target)
+    predictions = rows.select(label(struct(*rows.columns)).alias("answer")).select("answer.*")
+    predictions.write.mode("overwrite").parquet(target)
     began = time.perf_counter()
-    answers.write.mode("overwrite").parquet(target)
+    predictions.write.mode("overwrite").parquet(target)
     seconds = time.perf_counter() - began
     print(f"{rows.count()} {seconds:.2f}")
     spark.stop()

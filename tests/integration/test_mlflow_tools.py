@@ -62,11 +62,11 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if v is not None} for row in found]
 
 
-Answers = list[list[dict[str, Any]]]
+Predictions = list[list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def expected(home: Path, frame: pd.DataFrame) -> Answers:
+def expected(home: Path, frame: pd.DataFrame) -> Predictions:
     """What the HTTP service answers."""
     settings = environment(home)
     with (
@@ -77,7 +77,7 @@ def expected(home: Path, frame: pd.DataFrame) -> Answers:
     return [result["labels"] for result in response.json()["results"]]
 
 
-def agree(found: Answers, expected: Answers) -> None:
+def agree(found: Predictions, expected: Predictions) -> None:
     """The same labels in the same order, asserted alike, probabilities to a millionth."""
     assert len(found) == len(expected)
     for labels, others in zip(found, expected, strict=True):
@@ -114,7 +114,7 @@ def mlflow_server(home: Path) -> Iterator[str]:
 
 
 def test_mlflows_server_answers_as_ours(
-    mlflow_server: str, frame: pd.DataFrame, expected: Answers
+    mlflow_server: str, frame: pd.DataFrame, expected: Predictions
 ) -> None:
     asked = {"dataframe_records": records(frame)}
     answered = httpx.post(mlflow_server, json=asked, timeout=60).json()["predictions"]
@@ -147,9 +147,9 @@ def test_mlflows_server_refuses_what_is_wrong_and_says_why(
 
 
 def test_mlflows_evaluation_judges_the_answers_of_our_service(
-    home: Path, frame: pd.DataFrame, expected: Answers
+    home: Path, frame: pd.DataFrame, expected: Predictions
 ) -> None:
-    judged: list[Answers] = []
+    judged: list[Predictions] = []
 
     def hits(predictions: "pd.Series[Any]", targets: "pd.Series[Any]") -> float:
         judged.append(predictions.tolist())
@@ -167,5 +167,5 @@ def test_mlflows_evaluation_judges_the_answers_of_our_service(
         )
     agree(judged[-1], expected)
     truth = zip(expected, frame["labels"], strict=True)
-    p_at_1 = np.mean([answers[0]["label"] in labels for answers, labels in truth])
+    p_at_1 = np.mean([predictions[0]["label"] in labels for predictions, labels in truth])
     assert found.metrics["p_at_1"] == pytest.approx(p_at_1)

@@ -78,8 +78,8 @@ def test_a_folder_in_a_store_is_labelled_into_the_store(
     said = store.run("label", f"s3://{BUCKET}/in", target, "--model", world.uri)
     assert said.code == 0, said.err
     assert said.err == f"3,000 rows -> {target}\n"
-    answers = pq.read_table(f"{BUCKET}/a folder/out.parquet", filesystem=store.filesystem)
-    assert answers.equals(pq.read_table(whole))
+    predictions = pq.read_table(f"{BUCKET}/a folder/out.parquet", filesystem=store.filesystem)
+    assert predictions.equals(pq.read_table(whole))
     assert store.names() == ["a folder/out.parquet", *(f"in/{part}.parquet" for part in range(3))]
     store.filesystem.delete_file(f"{BUCKET}/a folder/out.parquet")
 
@@ -117,8 +117,8 @@ def test_work_into_a_store_that_was_killed_is_gone_on_with(
     assert said.code == 0, said.err
     assert "of them done before" in said.err
     assert store.run("label", source, tmp_path / "whole.parquet", "--model", world.uri).code == 0
-    answers = pq.read_table(f"{BUCKET}/killed.parquet", filesystem=store.filesystem)
-    assert answers.equals(pq.read_table(tmp_path / "whole.parquet"))
+    predictions = pq.read_table(f"{BUCKET}/killed.parquet", filesystem=store.filesystem)
+    assert predictions.equals(pq.read_table(tmp_path / "whole.parquet"))
     assert not list(world.home.glob("unfinished/*"))
 
 

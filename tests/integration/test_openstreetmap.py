@@ -40,11 +40,11 @@ def test_places_of_some_towns_are_learned_and_those_of_another_labelled(tmp_path
     labelled = tmp_path / "labelled.parquet"
     said = spawn("label", files["monaco"], labelled, *model, environment=home, timeout=PATIENCE)
     assert said.code == 0, said.err
-    answers = pq.read_table(labelled).to_pylist()
-    assert [row["id"] for row in answers] == pq.read_table(files["monaco"])["id"].to_pylist()
-    asked = [row["id"] for row in answers if _asserted(row["labels"], "takeaway=yes")]
-    food = [row["id"] for row in answers if _asserted(row["labels"], "amenity=restaurant")]
-    assert len(asked) < len(answers) / 3  # nobody asks whether a bank takes away
+    predictions = pq.read_table(labelled).to_pylist()
+    assert [row["id"] for row in predictions] == pq.read_table(files["monaco"])["id"].to_pylist()
+    asked = [row["id"] for row in predictions if _asserted(row["labels"], "takeaway=yes")]
+    food = [row["id"] for row in predictions if _asserted(row["labels"], "amenity=restaurant")]
+    assert len(asked) < len(predictions) / 3  # nobody asks whether a bank takes away
     assert food
 
 

@@ -99,8 +99,8 @@ def here(world: World, folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def label(world: World, source: object, target: Path, *more: object) -> Said:
-    question = ("label", source, target, "--model", world.uri, *more)
-    return spawn(*question, environment=environment(world.home), timeout=PATIENCE)
+    query = ("label", source, target, "--model", world.uri, *more)
+    return spawn(*query, environment=environment(world.home), timeout=PATIENCE)
 
 
 def rejects(target: Path) -> list[Any]:

@@ -136,8 +136,8 @@ def _service(record: Record, name: str) -> Iterator[Service]:
     folder = record.folder / f"service-{name}"
     folder.mkdir()
     settings = record.environment(name)
-    question = ("--model", f"models:/{NAME}@champion")
-    with serving(*question, environment=settings, folder=folder) as service:
+    query = ("--model", f"models:/{NAME}@champion")
+    with serving(*query, environment=settings, folder=folder) as service:
         yield service
 
 
@@ -156,7 +156,7 @@ class Asking:
     """Asks services again and again, until it is told to stop."""
 
     def __init__(self, services: list[Service]) -> None:
-        self.answers: list[tuple[str, list[Any]]] = []
+        self.predictions: list[tuple[str, list[Any]]] = []
         self.failed: list[str] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(one,)) for one in services]
@@ -164,7 +164,7 @@ class Asking:
     def _ask(self, service: Service) -> None:
         while not self._stop.is_set():
             try:
-                self.answers.append(ask(service))
+                self.predictions.append(ask(service))
             except httpx.HTTPError as error:
                 self.failed.append(repr(error))
             time.sleep(0.02)
@@ -201,11 +201,11 @@ def test_two_services_answer_rightly_while_a_training_promotes(
     assert promoted.code == 0, promoted.err
     assert record.versions() == {"1": False, "2": True}
     assert not asking.failed
-    assert len(asking.answers) > 5
-    answered = {version for version, _ in asking.answers}
+    assert len(asking.predictions) > 5
+    answered = {version for version, _ in asking.predictions}
     assert answered <= {"1", "2"}
     expected = {version: right(record, version, tmp_path / version) for version in answered}
-    for version, results in asking.answers:
+    for version, results in asking.predictions:
         assert results == expected[version]
     assert not list((record.folder / "training").glob("artifacts/*"))  # all of it is in the store
 
@@ -244,7 +244,7 @@ def test_a_server_that_goes_away_stops_the_training_and_not_the_services(
     if away == "database":
         assert fresh.code == 5, fresh.err
         assert len(fresh.err.splitlines()) == 1, fresh.err
-    assert len(asking.answers) > 5
+    assert len(asking.predictions) > 5
     assert not asking.failed
 
     assert record.versions() == before

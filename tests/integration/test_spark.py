@@ -58,10 +58,10 @@ def test_spark_gives_the_same_answers(
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     count, seconds = done.stdout.split()
-    answers = pq.read_table(tmp_path / "out")
-    assert int(count) == len(rows) == len(answers)
-    answers = answers.take(pc.sort_indices(answers["id"].cast(pa.int64())))
+    predictions = pq.read_table(tmp_path / "out")
+    assert int(count) == len(rows) == len(predictions)
+    predictions = predictions.take(pc.sort_indices(predictions["id"].cast(pa.int64())))
     expected = labelwright.load(trained_world.uri).label(rows)
-    assert answers["labels"].to_pylist() == expected["labels"].to_pylist()
+    assert predictions["labels"].to_pylist() == expected["labels"].to_pylist()
     with capsys.disabled():
         print(f"\nspark_udf on {CORES} cores: {int(count) / float(seconds):,.0f} rows a second")

@@ -214,8 +214,8 @@ def test_trainings_at_once_both_register(
         settings = {"MLFLOW_TRACKING_URI": f"{DIRECT}/bare", "PGPASSWORD": password}
 
     def train(seed: int) -> dict[str, Any]:
-        question = ("--data", data, "--name", "both", "--seed", seed, "--threads", 1, "--json")
-        return trained(stand.labelwright("train", *question, **settings))
+        query = ("--data", data, "--name", "both", "--seed", seed, "--threads", 1, "--json")
+        return trained(stand.labelwright("train", *query, **settings))
 
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(train, (0, 1)))

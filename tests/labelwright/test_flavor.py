@@ -27,8 +27,8 @@ def model(trained_world: "World", monkeypatch: pytest.MonkeyPatch) -> "PyFuncMod
 
 
 def labels(model: "PyFuncModel", frame: pd.DataFrame, params: Any = None) -> list[Any]:
-    answers: Any = model.predict(frame, params=params)
-    return list(answers["labels"])
+    predictions: Any = model.predict(frame, params=params)
+    return list(predictions["labels"])
 
 
 @pytest.mark.parametrize(

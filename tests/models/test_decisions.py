@@ -11,7 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import RequestError
-from labelwright.models.decisions import TOP_K_LIMIT, Answers, Decisions, Question, concatenated
+from labelwright.models.decisions import (
+    TOP_K_LIMIT,
+    Decisions,
+    LabelQuery,
+    Predictions,
+    concatenated,
+)
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import candidates
@@ -33,10 +39,10 @@ class Case:
     probabilities: npt.NDArray[np.float32]
     decisions: Decisions
 
-    def answer(self, question: Question) -> Answers:
+    def answer(self, query: LabelQuery) -> Predictions:
         return plain.answer(
             self.decisions,
-            question,
+            query,
             self.labels,
             self.implications,
             self.scores,
@@ -71,22 +77,22 @@ def case_of(seed: int, labels: int = 8, count: int = 3, entities: int = 4) -> Ca
     )
 
 
-def rows_of(answers: Answers) -> list[Row]:
-    names = answers.labels.names
+def rows_of(predictions: Predictions) -> list[Row]:
+    names = predictions.labels.names
     rows = []
-    for start, end in zip(answers.indptr[:-1], answers.indptr[1:], strict=False):
+    for start, end in zip(predictions.indptr[:-1], predictions.indptr[1:], strict=False):
         part = slice(start, end)
-        ids = answers.ids[part].tolist()
-        told = answers.probabilities[part].tolist(), answers.asserted[part].tolist()
+        ids = predictions.ids[part].tolist()
+        told = predictions.probabilities[part].tolist(), predictions.asserted[part].tolist()
         rows.append([(names[i], p, a) for i, p, a in zip(ids, *told, strict=False)])
     return rows
 
 
-def by_hand(case: Case, question: Question) -> list[Row]:
+def by_hand(case: Case, query: LabelQuery) -> list[Row]:
     """The answers as the documentation of Question and Decisions has them, in plain Python."""
-    named = case.labels.matching(question.only or ["*"])
+    named = case.labels.matching(query.only or ["*"])
     allowed = [i for i in range(len(case.labels)) if named[i]]
-    thresholds = case.decisions.policies[question.policy]
+    thresholds = case.decisions.policies[query.policy]
     rows = []
     for scores, chosen, reranked in zip(case.scores, case.chosen, case.probabilities, strict=False):
         probability = dict(zip(chosen.tolist(), reranked.tolist(), strict=False))
@@ -94,13 +100,13 @@ def by_hand(case: Case, question: Question) -> list[Row]:
         row = [
             (i, probability[i], bool(probability[i] >= thresholds[i]))
             for place, i in enumerate(ranked)
-            if place < question.top_k or probability[i] >= thresholds[i]
+            if place < query.top_k or probability[i] >= thresholds[i]
         ]
         others = sorted((i for i in allowed if i not in probability), key=lambda i: -scores[i])
-        for i in others[: max(question.top_k - len(ranked), 0)]:
+        for i in others[: max(query.top_k - len(ranked), 0)]:
             log_odds = case.decisions.slope * float(scores[i]) + case.decisions.intercept
             row.append((i, min(1 / (1 + math.exp(-log_odds)), *reranked.tolist()), False))
-        floor = np.float32(question.min_probability)
+        floor = np.float32(query.min_probability)
         rows.append([(case.labels.names[i], p, a) for i, p, a in row if p >= floor])
     return rows
 
@@ -114,7 +120,7 @@ def assert_same(found: list[Row], expected: list[Row]) -> None:
 
 
 QUESTIONS = st.builds(
-    Question,
+    LabelQuery,
     top_k=st.integers(1, 12),
     policy=st.sampled_from(["balanced", "bold"]),
     min_probability=st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 0.9, 1.0]),
@@ -130,16 +136,16 @@ CASES = st.builds(
 
 
 @some
-@example(case_of(0, count=1, entities=1), Question(top_k=12))
+@example(case_of(0, count=1, entities=1), LabelQuery(top_k=12))
 @given(CASES, QUESTIONS)
-def test_answers_are_as_documented(case: Case, question: Question) -> None:
-    assert_same(rows_of(case.answer(question)), by_hand(case, question))
+def test_answers_are_as_documented(case: Case, query: LabelQuery) -> None:
+    assert_same(rows_of(case.answer(query)), by_hand(case, query))
 
 
 @some
 @given(CASES, QUESTIONS)
-def test_the_most_probable_comes_first(case: Case, question: Question) -> None:
-    for row in rows_of(case.answer(question)):
+def test_the_most_probable_comes_first(case: Case, query: LabelQuery) -> None:
+    for row in rows_of(case.answer(query)):
         probabilities = [probability for _, probability, _ in row]
         assert probabilities == sorted(probabilities, reverse=True)
         assert len({name for name, _, _ in row}) == len(row)
@@ -148,22 +154,22 @@ def test_the_most_probable_comes_first(case: Case, question: Question) -> None:
 @some
 @given(CASES, QUESTIONS)
 def test_no_answer_is_below_the_least_probability_or_beside_the_patterns(
-    case: Case, question: Question
+    case: Case, query: LabelQuery
 ) -> None:
-    named = case.labels.matching(question.only or ["*"])
+    named = case.labels.matching(query.only or ["*"])
     allowed = {name for name, is_named in zip(case.labels.names, named, strict=False) if is_named}
-    for row in rows_of(case.answer(question)):
-        assert all(p >= np.float32(question.min_probability) for _, p, _ in row)
+    for row in rows_of(case.answer(query)):
+        assert all(p >= np.float32(query.min_probability) for _, p, _ in row)
         assert {name for name, _, _ in row} <= allowed
 
 
 @some
 @given(CASES, QUESTIONS)
-def test_every_label_that_the_policy_asserts_is_listed(case: Case, question: Question) -> None:
-    question = dataclasses.replace(question, min_probability=0.0)
-    thresholds = case.decisions.policies[question.policy]
-    named = case.labels.matching(question.only or ["*"])
-    for r, row in enumerate(rows_of(case.answer(question))):
+def test_every_label_that_the_policy_asserts_is_listed(case: Case, query: LabelQuery) -> None:
+    query = dataclasses.replace(query, min_probability=0.0)
+    thresholds = case.decisions.policies[query.policy]
+    named = case.labels.matching(query.only or ["*"])
+    for r, row in enumerate(rows_of(case.answer(query))):
         expected = {
             case.labels.names[label]
             for label, probability in zip(case.chosen[r], case.probabilities[r], strict=False)
@@ -175,21 +181,21 @@ def test_every_label_that_the_policy_asserts_is_listed(case: Case, question: Que
 @some
 @given(CASES, QUESTIONS)
 def test_an_answer_has_the_length_asked_for_beside_what_is_asserted(
-    case: Case, question: Question
+    case: Case, query: LabelQuery
 ) -> None:
-    question = dataclasses.replace(question, min_probability=0.0)
-    allowed = int(case.labels.matching(question.only or ["*"]).sum())
-    for row in rows_of(case.answer(question)):
-        assert len(row) >= min(question.top_k, allowed)
-        assert all(asserted for _, _, asserted in row[question.top_k :])
+    query = dataclasses.replace(query, min_probability=0.0)
+    allowed = int(case.labels.matching(query.only or ["*"]).sum())
+    for row in rows_of(case.answer(query)):
+        assert len(row) >= min(query.top_k, allowed)
+        assert all(asserted for _, _, asserted in row[query.top_k :])
 
 
 @some
 @given(CASES, QUESTIONS)
 def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
-    case: Case, question: Question
+    case: Case, query: LabelQuery
 ) -> None:
-    for r, row in enumerate(rows_of(case.answer(question))):
+    for r, row in enumerate(rows_of(case.answer(query))):
         chosen = {case.labels.names[label] for label in case.chosen[r]}
         others = [(p, asserted) for name, p, asserted in row if name not in chosen]
         assert all(p <= case.probabilities[r].min() for p, _ in others)
@@ -199,27 +205,27 @@ def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
 @some
 @given(CASES, QUESTIONS, st.data())
 def test_answers_do_not_depend_on_the_batch(
-    case: Case, question: Question, data: st.DataObject
+    case: Case, query: LabelQuery, data: st.DataObject
 ) -> None:
-    whole = rows_of(case.answer(question))
+    whole = rows_of(case.answer(query))
     order = data.draw(st.permutations(range(len(case.scores))))
-    assert rows_of(case.take(list(order)).answer(question)) == [whole[row] for row in order]
+    assert rows_of(case.take(list(order)).answer(query)) == [whole[row] for row in order]
     for row in range(len(case.scores)):
-        assert rows_of(case.take([row]).answer(question)) == [whole[row]]
+        assert rows_of(case.take([row]).answer(query)) == [whole[row]]
 
 
 @some
 @given(CASES, QUESTIONS)
-def test_a_shorter_list_is_the_beginning_of_a_longer_one(case: Case, question: Question) -> None:
-    shorter = rows_of(case.answer(question))
-    longer = rows_of(case.answer(dataclasses.replace(question, top_k=question.top_k + 1)))
+def test_a_shorter_list_is_the_beginning_of_a_longer_one(case: Case, query: LabelQuery) -> None:
+    shorter = rows_of(case.answer(query))
+    longer = rows_of(case.answer(dataclasses.replace(query, top_k=query.top_k + 1)))
     for short, long in zip(shorter, longer, strict=False):
-        assert short[: question.top_k] == long[: len(short[: question.top_k])]
+        assert short[: query.top_k] == long[: len(short[: query.top_k])]
         assert {*short} <= {*long}
 
 
 def answer_one(
-    probabilities: list[float], question: Question, thresholds: list[float], scores: list[float]
+    probabilities: list[float], query: LabelQuery, thresholds: list[float], scores: list[float]
 ) -> Row:
     """One entity whose candidates are the first labels `a`, `b`, ..."""
     count = len(probabilities)
@@ -230,7 +236,7 @@ def answer_one(
         np.array([probabilities], np.float32),
         Decisions(count, 1.0, 0.0, {"balanced": np.array(thresholds, np.float32)}, {}),
     )
-    (row,) = rows_of(case.answer(question))
+    (row,) = rows_of(case.answer(query))
     return [(name, round(p, 3), asserted) for name, p, asserted in row]
 
 
@@ -238,48 +244,48 @@ SCORES = [4.0, 3.0, 2.0, -3.0, -2.0]
 
 
 def test_asserted_labels_are_listed_beyond_top_k() -> None:
-    row = answer_one([0.9, 0.8, 0.7], Question(top_k=1), [0.9, 0.9, 0.7, 0, 0], SCORES)
+    row = answer_one([0.9, 0.8, 0.7], LabelQuery(top_k=1), [0.9, 0.9, 0.7, 0, 0], SCORES)
     assert row == [("a", 0.9, True), ("c", 0.7, True)]
 
 
 def test_a_probability_that_reaches_its_threshold_is_asserted() -> None:
-    row = answer_one([0.5, 0.5, 0.5], Question(), [0.5, 0.501, 0.499, 0, 0], SCORES)
+    row = answer_one([0.5, 0.5, 0.5], LabelQuery(), [0.5, 0.501, 0.499, 0, 0], SCORES)
     assert [asserted for _, _, asserted in row] == [True, False, True, False, False]
 
 
 def test_a_label_below_the_least_probability_is_not_listed_even_if_asserted() -> None:
-    row = answer_one([0.9, 0.2], Question(min_probability=0.3), [0.1, 0.1, 0, 0, 0], SCORES)
+    row = answer_one([0.9, 0.2], LabelQuery(min_probability=0.3), [0.1, 0.1, 0, 0, 0], SCORES)
     assert row == [("a", 0.9, True)]
 
 
 def test_the_candidates_are_ordered_by_probability_and_ties_by_score() -> None:
-    row = answer_one([0.2, 0.7, 0.2], Question(top_k=3), [1, 1, 1, 1, 1], SCORES)
+    row = answer_one([0.2, 0.7, 0.2], LabelQuery(top_k=3), [1, 1, 1, 1, 1], SCORES)
     assert [name for name, _, _ in row] == ["b", "a", "c"]
 
 
 def test_a_long_list_goes_on_with_the_other_labels_by_score() -> None:
-    row = answer_one([0.9, 0.6, 0.5], Question(top_k=5), [1, 1, 1, 0, 0], SCORES)
+    row = answer_one([0.9, 0.6, 0.5], LabelQuery(top_k=5), [1, 1, 1, 0, 0], SCORES)
     logistic = [round(1 / (1 + math.exp(-score)), 3) for score in (-2, -3)]
     assert row[3:] == [("e", logistic[0], False), ("d", logistic[1], False)]
 
 
 def test_no_other_label_exceeds_the_least_candidate() -> None:
-    row = answer_one([0.9, 0.01], Question(top_k=4), [1, 1, 1, 1], [4, 3, 2, -9])
+    row = answer_one([0.9, 0.01], LabelQuery(top_k=4), [1, 1, 1, 1], [4, 3, 2, -9])
     assert row[2] == ("c", 0.01, False)
     assert row[3][1] < 0.001
 
 
 def test_patterns_make_room_for_labels_that_are_no_candidates() -> None:
-    row = answer_one([0.9, 0.6, 0.5], Question(top_k=2, only=("b", "d", "e")), [1] * 5, SCORES)
+    row = answer_one([0.9, 0.6, 0.5], LabelQuery(top_k=2, only=("b", "d", "e")), [1] * 5, SCORES)
     assert [name for name, _, _ in row] == ["b", "e"]
 
 
 def test_the_threshold_is_that_of_the_policy() -> None:
     case = case_of(0)
     for policy, thresholds in case.decisions.policies.items():
-        assert case.decisions.thresholds(Question(policy=policy)) is thresholds
+        assert case.decisions.thresholds(LabelQuery(policy=policy)) is thresholds
         expected = case.probabilities >= thresholds[case.chosen]
-        found = case.answer(Question(top_k=1_000, policy=policy)).asserted
+        found = case.answer(LabelQuery(top_k=1_000, policy=policy)).asserted
         assert found.sum() == expected.sum()
 
 
@@ -287,12 +293,12 @@ def test_an_unknown_policy_is_a_request_error_with_those_there_are() -> None:
     with pytest.raises(
         RequestError, match=r"unknown policy; this model has balanced, bold, precise$"
     ):
-        case_of(0).answer(Question(policy="xyzzy"))
+        case_of(0).answer(LabelQuery(policy="xyzzy"))
 
 
 def test_patterns_without_a_label_are_a_request_error() -> None:
     with pytest.raises(RequestError, match="matches no label"):
-        case_of(0).answer(Question(only=("a0", "nothing")))
+        case_of(0).answer(LabelQuery(only=("a0", "nothing")))
 
 
 # Questions.
@@ -301,18 +307,18 @@ def test_patterns_without_a_label_are_a_request_error() -> None:
 @pytest.mark.parametrize("top_k", [0, -1, TOP_K_LIMIT + 1])
 def test_the_length_of_a_list_has_limits(top_k: int) -> None:
     with pytest.raises(RequestError, match="top_k must lie between 1 and 1,000"):
-        Question(top_k=top_k)
+        LabelQuery(top_k=top_k)
 
 
 @pytest.mark.parametrize("least", [-0.001, 1.001, math.nan, math.inf])
 def test_the_least_probability_has_limits(least: float) -> None:
     with pytest.raises(RequestError, match="min_probability must lie between 0 and 1"):
-        Question(min_probability=least)
+        LabelQuery(min_probability=least)
 
 
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"top_k": 1_000}, {"min_probability": 1.0}])
 def test_the_limits_of_a_question_are_allowed(options: dict[str, Any]) -> None:
-    assert dataclasses.asdict(Question(**options)).items() >= options.items()
+    assert dataclasses.asdict(LabelQuery(**options)).items() >= options.items()
 
 
 # Answers.
@@ -320,16 +326,16 @@ def test_the_limits_of_a_question_are_allowed(options: dict[str, Any]) -> None:
 
 @some
 @given(CASES, QUESTIONS, st.data())
-def test_answers_become_arrow(case: Case, question: Question, data: st.DataObject) -> None:
-    answers = case.answer(question)
+def test_answers_become_arrow(case: Case, query: LabelQuery, data: st.DataObject) -> None:
+    predictions = case.answer(query)
     rejected = data.draw(st.sets(st.sampled_from(range(len(case.scores) + 1))))
     rejected -= {len(case.scores)}
-    lists = answers.to_arrow(sorted(rejected))
+    lists = predictions.to_arrow(sorted(rejected))
     expected = [
         None
         if r in rejected
         else [{"label": name, "probability": p, "asserted": a} for name, p, a in row]
-        for r, row in enumerate(rows_of(answers))
+        for r, row in enumerate(rows_of(predictions))
     ]
     lists.validate(full=True)
     assert lists.to_pylist() == expected
@@ -341,12 +347,12 @@ def test_answers_become_arrow(case: Case, question: Question, data: st.DataObjec
 @some
 @given(CASES, QUESTIONS, st.integers(0, 4))
 def test_concatenated_answers_come_one_after_another(
-    case: Case, question: Question, cut: int
+    case: Case, query: LabelQuery, cut: int
 ) -> None:
     rows = list(range(len(case.scores)))
-    parts = [case.take(part).answer(question) for part in (rows[:cut], rows[cut:]) if part]
+    parts = [case.take(part).answer(query) for part in (rows[:cut], rows[cut:]) if part]
     whole = concatenated(parts, case.labels)
-    assert rows_of(whole) == rows_of(case.answer(question))
+    assert rows_of(whole) == rows_of(case.answer(query))
     assert whole.indptr.dtype == np.int64
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from labelwright.entities.errors import RequestError
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import TOP_K_LIMIT, Answers, Question
+from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery, Predictions
 from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
@@ -18,7 +18,7 @@ from labelwright.models.stages.reranker import Reranker
 from tests import plain
 
 
-def assert_same(left: Answers, right: Answers) -> None:
+def assert_same(left: Predictions, right: Predictions) -> None:
     """To the last bit."""
     assert np.array_equal(left.indptr, right.indptr)
     assert np.array_equal(left.ids, right.ids)
@@ -29,10 +29,10 @@ def assert_same(left: Answers, right: Answers) -> None:
 @pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
 def test_many_entities_are_answered_as_few(labeler: Labeler, brands: Entities, rows: int) -> None:
     entities = brands.take(np.arange(rows) % len(brands))
-    whole = labeler.label(entities, Question()).to_arrow()
+    whole = labeler.label(entities, LabelQuery()).to_arrow()
     assert len(whole) == rows
     for start in (0, CHUNK - 3, rows - 2):
-        part = labeler.label(entities.slice(start, 2), Question()).to_arrow()
+        part = labeler.label(entities.slice(start, 2), LabelQuery()).to_arrow()
         assert part.equals(whole.slice(start, 2)[: len(part)])
 
 
@@ -40,59 +40,66 @@ def test_entities_in_another_order_are_answered_in_that_order(
     labeler: Labeler, brands: Entities
 ) -> None:
     order = np.random.default_rng(0).permutation(60)
-    shuffled = labeler.label(brands.take(order), Question()).to_arrow()
-    whole = labeler.label(brands.slice(0, 60), Question()).to_arrow()
+    shuffled = labeler.label(brands.take(order), LabelQuery()).to_arrow()
+    whole = labeler.label(brands.slice(0, 60), LabelQuery()).to_arrow()
     assert shuffled.equals(whole.take(pa.array(order)))
 
 
 def test_threads_side_by_side_give_the_same_answers(labeler: Labeler, brands: Entities) -> None:
-    questions = [Question(), Question(top_k=50), Question(only=("amenity=*",)), Question(top_k=1)]
-    expected = [labeler.label(brands.slice(0, 300), question) for question in questions]
+    queries = [
+        LabelQuery(),
+        LabelQuery(top_k=50),
+        LabelQuery(only=("amenity=*",)),
+        LabelQuery(top_k=1),
+    ]
+    expected = [labeler.label(brands.slice(0, 300), query) for query in queries]
     with ThreadPoolExecutor(4) as pool:
         tasks = [
-            pool.submit(labeler.label, brands.slice(0, 300), questions[n % len(questions)])
+            pool.submit(labeler.label, brands.slice(0, 300), queries[n % len(queries)])
             for n in range(24)
         ]
         for n, task in enumerate(tasks):
-            assert_same(task.result(), expected[n % len(questions)])
+            assert_same(task.result(), expected[n % len(queries)])
 
 
 def test_a_labeler_finds_what_it_has_learned(
     labeler: Labeler, brands: Entities, brand_labels: pa.ListArray
 ) -> None:
-    answers = labeler.label(brands.slice(0, 500), Question(top_k=1)).to_arrow().to_pylist()
+    predictions = labeler.label(brands.slice(0, 500), LabelQuery(top_k=1)).to_arrow().to_pylist()
     hits = [
         row[0]["label"] in truth
-        for row, truth in zip(answers, brand_labels.to_pylist()[:500], strict=False)
+        for row, truth in zip(predictions, brand_labels.to_pylist()[:500], strict=False)
     ]
     assert np.mean(hits) > 0.7
 
 
 def test_no_entities_have_no_answers(labeler: Labeler, brands: Entities) -> None:
-    answers = labeler.label(brands.slice(0, 0), Question())
-    assert answers.to_arrow().to_pylist() == []
+    predictions = labeler.label(brands.slice(0, 0), LabelQuery())
+    assert predictions.to_arrow().to_pylist() == []
 
 
 def test_a_rejected_row_is_answered_as_an_empty_entity(labeler: Labeler) -> None:
     records = [{"name": "Shell"}, {"name": "Shell", "lat": 200, "lon": 0}, {}]
     entities = from_records(records, labeler.schema)
-    lists = labeler.label(entities, Question()).to_arrow()
+    lists = labeler.label(entities, LabelQuery()).to_arrow()
     assert lists[1] == lists[2] != lists[0]
-    assert labeler.label(entities, Question()).to_arrow(list(entities.rejected))[1].as_py() is None
+    assert (
+        labeler.label(entities, LabelQuery()).to_arrow(list(entities.rejected))[1].as_py() is None
+    )
 
 
 @pytest.mark.parametrize("top_k", [1, 5, 1_000])
 def test_an_entity_of_which_nothing_is_known_is_answered(labeler: Labeler, top_k: int) -> None:
-    answers = labeler.label(Entities.empty(labeler.schema, 1), Question(top_k=top_k))
-    assert len(answers.ids) >= min(top_k, len(labeler.labels))
-    assert np.isfinite(answers.probabilities).all()
+    predictions = labeler.label(Entities.empty(labeler.schema, 1), LabelQuery(top_k=top_k))
+    assert len(predictions.ids) >= min(top_k, len(labeler.labels))
+    assert np.isfinite(predictions.probabilities).all()
 
 
 def test_a_list_of_all_labels_has_each_once(labeler: Labeler, brands: Entities) -> None:
-    answers = labeler.label(brands.slice(0, 20), Question(top_k=TOP_K_LIMIT))
+    predictions = labeler.label(brands.slice(0, 20), LabelQuery(top_k=TOP_K_LIMIT))
     assert len(labeler.labels) <= TOP_K_LIMIT
-    for start, end in zip(answers.indptr[:-1], answers.indptr[1:], strict=False):
-        assert sorted(answers.ids[start:end]) == list(range(len(labeler.labels)))
+    for start, end in zip(predictions.indptr[:-1], predictions.indptr[1:], strict=False):
+        assert sorted(predictions.ids[start:end]) == list(range(len(labeler.labels)))
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -100,14 +107,14 @@ def test_an_unknown_policy_is_refused_before_any_work(
     labeler: Labeler, brands: Entities, rows: int
 ) -> None:
     with pytest.raises(RequestError, match="unknown policy; this model has balanced"):
-        labeler.label(brands.slice(0, rows), Question(policy="bold"))
+        labeler.label(brands.slice(0, rows), LabelQuery(policy="bold"))
 
 
 def test_patterns_without_a_label_are_refused_before_any_work(
     labeler: Labeler, brands: Entities
 ) -> None:
     with pytest.raises(RequestError, match="matches no label"):
-        labeler.label(brands.slice(0, 0), Question(only=("nothing",)))
+        labeler.label(brands.slice(0, 0), LabelQuery(only=("nothing",)))
 
 
 def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) -> None:
@@ -126,31 +133,31 @@ def test_no_rows_pass_all_stages(labeler: Labeler) -> None:
 
 
 def test_warming_up_changes_nothing(labeler: Labeler, brands: Entities) -> None:
-    before = labeler.label(brands.slice(0, 50), Question())
+    before = labeler.label(brands.slice(0, 50), LabelQuery())
     labeler.warm_up()
-    assert_same(labeler.label(brands.slice(0, 50), Question()), before)
+    assert_same(labeler.label(brands.slice(0, 50), LabelQuery()), before)
 
 
 @pytest.mark.parametrize(
-    "question",
+    "query",
     [
-        Question(),
-        Question(top_k=1),
-        Question(top_k=40),
-        Question(top_k=7, only=("cuisine=*",)),
-        Question(policy="precise"),
-        Question(min_probability=0.2, policy="broad"),
+        LabelQuery(),
+        LabelQuery(top_k=1),
+        LabelQuery(top_k=40),
+        LabelQuery(top_k=7, only=("cuisine=*",)),
+        LabelQuery(policy="precise"),
+        LabelQuery(min_probability=0.2, policy="broad"),
     ],
     ids=["usual", "one", "many", "only", "precise", "broad"],
 )
 def test_one_pass_answers_as_stage_after_stage(
-    labeler: Labeler, brands: Entities, question: Question
+    labeler: Labeler, brands: Entities, query: LabelQuery
 ) -> None:
     entities = brands.slice(0, 700)
     stages = plain.stages(labeler, labeler.features.transform(entities))
     decisions, implications = labeler.decisions, labeler.implications
-    expected = plain.answer(decisions, question, labeler.labels, implications, *stages)
-    assert_same(labeler.label(entities, question), expected)
+    expected = plain.answer(decisions, query, labeler.labels, implications, *stages)
+    assert_same(labeler.label(entities, query), expected)
 
 
 def grown(labeler: Labeler, labels: int) -> Labeler:
@@ -199,5 +206,5 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
 def test_a_model_with_more_labels_than_a_list_may_have_can_be_warmed_up(labeler: Labeler) -> None:
     large = grown(labeler, TOP_K_LIMIT + 1)
     large.warm_up()
-    answers = large.label(Entities.empty(large.schema, 1), Question(top_k=TOP_K_LIMIT))
-    assert len(answers.ids) == TOP_K_LIMIT
+    predictions = large.label(Entities.empty(large.schema, 1), LabelQuery(top_k=TOP_K_LIMIT))
+    assert len(predictions.ids) == TOP_K_LIMIT

@@ -30,9 +30,9 @@ PLACES = [
 Json = dict[str, Any]
 
 
-def ask(client: httpx.Client, entities: list[Any], **question: Any) -> Json:
+def ask(client: httpx.Client, entities: list[Any], **query: Any) -> Json:
     """The answer to a request that is in order."""
-    response = client.post("/v1/labels", json={"entities": entities, **question})
+    response = client.post("/v1/labels", json={"entities": entities, **query})
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
     answer: Json = response.json()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from labelwright.entities.errors import OverloadedError, RequestError
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import BATCH_ROWS, CROWD_ROWS, SHARE, Backlog, Job
@@ -29,7 +29,7 @@ from tests.service.test_app import PLACES, ask, body, problem_of
 pytest_plugins = ["tests.worlds"]
 PATIENCE = 60.0
 
-Asked = tuple[Entities, Question]
+Asked = tuple[Entities, LabelQuery]
 
 
 class Busy:
@@ -73,20 +73,20 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(work, 2 * PATIENCE))
 
 
-def asking(name: str, question: Question | None = None) -> Callable[[Model], Asked]:
+def asking(name: str, query: LabelQuery | None = None) -> Callable[[Model], Asked]:
     """What reads a request about one place."""
 
     def read(model: Model) -> Asked:
-        return from_records([{"name": name}], model.bundle.labeler.schema), question or Question()
+        return from_records([{"name": name}], model.bundle.labeler.schema), query or LabelQuery()
 
     return read
 
 
-def labels(model: Model, entities: Entities, answers: Answers) -> list[tuple[str, float]]:
+def labels(model: Model, entities: Entities, predictions: Predictions) -> list[tuple[str, float]]:
     """What writes an answer."""
     assert len(entities) == 1
-    names = [answers.labels.names[label] for label in answers.ids]
-    return list(zip(names, answers.probabilities.tolist(), strict=True))
+    names = [predictions.labels.names[label] for label in predictions.ids]
+    return list(zip(names, predictions.probabilities.tolist(), strict=True))
 
 
 async def idle(engine: Engine) -> None:
@@ -96,9 +96,9 @@ async def idle(engine: Engine) -> None:
             await asyncio.sleep(0.001)
 
 
-def alone(model: Model, name: str, question: Question | None = None) -> list[tuple[str, float]]:
+def alone(model: Model, name: str, query: LabelQuery | None = None) -> list[tuple[str, float]]:
     """The answer that a place gets by itself."""
-    entities, asked = asking(name, question)(model)
+    entities, asked = asking(name, query)(model)
     return labels(model, entities, model.bundle.labeler.label(entities, asked))
 
 
@@ -127,7 +127,7 @@ def test_small_requests_that_wait_together_are_labelled_together(
 def test_all_rows_of_a_note_are_counted_once_and_its_stages_are_bounded(
     serving: Serving,
 ) -> None:
-    wrong = Question(policy="no such")
+    wrong = LabelQuery(policy="no such")
 
     async def scenario() -> None:
         busy, note = Busy(serving), Note("")
@@ -165,8 +165,8 @@ def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(
     def fail(*arguments: object) -> Any:
         raise ZeroDivisionError
 
-    wrong = Question(policy="no such")
-    patterns = Question(only=("cuisine=*",))
+    wrong = LabelQuery(policy="no such")
+    patterns = LabelQuery(only=("cuisine=*",))
 
     async def scenario() -> None:
         busy = Busy(serving)
@@ -310,10 +310,10 @@ def test_tables_get_the_same_answers_together_as_alone(
 ) -> None:
     labeler = model.bundle.labeler
     tables = [from_records(part, labeler.schema) for part in parts]
-    question = Question(top_k=3)
-    together = labeler.label_together(tables, question)
-    for entities, answers in zip(tables, together.split(map(len, tables)), strict=True):
-        assert answers.to_arrow().equals(labeler.label(entities, question).to_arrow())
+    query = LabelQuery(top_k=3)
+    together = labeler.label_together(tables, query)
+    for entities, predictions in zip(tables, together.split(map(len, tables)), strict=True):
+        assert predictions.to_arrow().equals(labeler.label(entities, query).to_arrow())
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_with_the_time_to_come_back(
@@ -379,8 +379,10 @@ def test_health_answers_while_there_is_too_much_to_do(client: httpx.Client) -> N
             while not all(request.done() for request in waiting):
                 assert (await caller.get("/readyz")).status_code == 200
                 await asyncio.sleep(0.2)
-            answers = await asyncio.gather(*waiting)
-            assert {answer.status_code for answer in answers} == {200, 503}
-            assert all("retry-after" in one.headers for one in answers if one.status_code == 503)
+            predictions = await asyncio.gather(*waiting)
+            assert {answer.status_code for answer in predictions} == {200, 503}
+            assert all(
+                "retry-after" in one.headers for one in predictions if one.status_code == 503
+            )
 
     run(scenario())

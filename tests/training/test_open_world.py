@@ -12,7 +12,7 @@ import pytest
 
 from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import label_set
 from labelwright.training.data import LabelledEntities, read_labelled
@@ -44,8 +44,8 @@ def data(schema: EntitySchema) -> LabelledEntities:
 
 
 def mean_probability(labeler: Labeler, data: LabelledEntities) -> float:
-    answers = labeler.label(data.entities, Question(only=("step=yes",)))
-    return float(answers.probabilities.mean())
+    predictions = labeler.label(data.entities, LabelQuery(only=("step=yes",)))
+    return float(predictions.probabilities.mean())
 
 
 def test_probabilities_are_those_of_the_rows_where_it_is_told(
@@ -61,15 +61,15 @@ def test_probabilities_are_those_of_the_rows_where_it_is_told(
 
 def test_what_is_unknown_is_not_judged(data: LabelledEntities) -> None:
     labeler = fit_labeler(data, QUICK)
-    answers, truth = judged(labeler, data, Question(), 1)
-    rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
-    steps = np.char.startswith(np.array(answers.labels.names)[answers.ids], "step=")
+    predictions, truth = judged(labeler, data, LabelQuery(), 1)
+    rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
+    steps = np.char.startswith(np.array(predictions.labels.names)[predictions.ids], "step=")
     told = np.array(
         [any(n.startswith("step=") for n in names) for names in data.labels.to_pylist()]
     )
     assert (told[rows[steps]]).all()
     assert steps.sum() == 2 * told.sum()
-    per_label = evaluate_labeler(labeler, data, Question(), 1).per_label
+    per_label = evaluate_labeler(labeler, data, LabelQuery(), 1).per_label
     asserted = dict(
         zip(per_label["label"].to_pylist(), per_label["asserted"].to_pylist(), strict=True)
     )

@@ -14,7 +14,7 @@ from labelwright.entities.io.readers import ALIKE, read_batches
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.format import Bundle
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.training.evaluation.evaluate import label_all
 
@@ -22,7 +22,7 @@ NOTABLE = 0.1
 """A probability that moves by no more than this has not changed."""
 ADDED, REMOVED, CHANGED = KINDS = ("added", "removed", "changed")
 """Asserted by the new model only; by the old one only; by both or neither, but a NOTABLE move."""
-_QUESTION = Question(top_k=100)
+_QUESTION = LabelQuery(top_k=100)
 
 Rows = npt.NDArray[np.int64]
 Figures = Mapping[str, tuple[float | None, float | None]]
@@ -209,18 +209,18 @@ class _Pairs:
     known: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, answers: Answers, labels: Sequence[str]) -> "_Pairs":
-        numbers = np.searchsorted(np.array(labels), np.array(answers.labels.names))
-        rows = np.repeat(np.arange(len(answers.indptr) - 1), np.diff(answers.indptr))
-        keys = rows * len(labels) + numbers[answers.ids]
+    def of(cls, predictions: Predictions, labels: Sequence[str]) -> "_Pairs":
+        numbers = np.searchsorted(np.array(labels), np.array(predictions.labels.names))
+        rows = np.repeat(np.arange(len(predictions.indptr) - 1), np.diff(predictions.indptr))
+        keys = rows * len(labels) + numbers[predictions.ids]
         order = np.argsort(keys)
         known = np.zeros(len(labels), np.bool_)
         known[numbers] = True
         return cls(
             keys[order],
-            answers.probabilities[order],
-            answers.asserted[order],
-            answers.probabilities[answers.indptr[1:] - 1],
+            predictions.probabilities[order],
+            predictions.asserted[order],
+            predictions.probabilities[predictions.indptr[1:] - 1],
             known,
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from labelwright.entities.tables import Entities
 from labelwright.models import decisions
-from labelwright.models.decisions import TOP_K_LIMIT, Answers, Question
+from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
@@ -18,31 +18,31 @@ SLICE = 8_192
 
 
 def evaluate_labeler(
-    labeler: Labeler, data: LabelledEntities, question: Question, threads: int
+    labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
 ) -> Evaluation:
     """Metrics of a model on labelled entities."""
-    return evaluate(*judged(labeler, data, question, threads))
+    return evaluate(*judged(labeler, data, query, threads))
 
 
 def judged(
-    labeler: Labeler, data: LabelledEntities, question: Question, threads: int
-) -> tuple[Answers, LabelMatrix]:
+    labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
+) -> tuple[Predictions, LabelMatrix]:
     """What a model answers to labelled entities, and the truth.
 
     All candidates are listed, even if the question asks for fewer labels. Pairs of which the truth
     is unknown are left out of the answers; more labels are listed to make up for them.
     """
     truth = data.matrix(labeler.labels)
-    listed = max(question.top_k, labeler.decisions.candidates) + len(truth.open_ids)
-    question = dataclasses.replace(question, top_k=min(listed, TOP_K_LIMIT))
-    answers = label_all(labeler, data.entities, question, threads)
-    rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
-    return answers.where(truth.known(rows, answers.ids)), truth
+    listed = max(query.top_k, labeler.decisions.candidates) + len(truth.open_ids)
+    query = dataclasses.replace(query, top_k=min(listed, TOP_K_LIMIT))
+    predictions = label_all(labeler, data.entities, query, threads)
+    rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
+    return predictions.where(truth.known(rows, predictions.ids)), truth
 
 
-def label_all(labeler: Labeler, entities: Entities, question: Question, threads: int) -> Answers:
+def label_all(labeler: Labeler, entities: Entities, query: LabelQuery, threads: int) -> Predictions:
     """Answers for all entities, computed by several threads."""
     slices = [entities.slice(start, SLICE) for start in range(0, len(entities), SLICE)]
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(functools.partial(labeler.label, question=question), slices))
+        parts = list(pool.map(functools.partial(labeler.label, query=query), slices))
     return decisions.concatenated(parts, labeler.labels)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
 
 DEPTH = 5
@@ -43,16 +43,16 @@ class Evaluation:
     per_label: pa.Table
 
 
-def evaluate(answers: Answers, truth: LabelMatrix) -> Evaluation:
+def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
     """Compare answers (listing at least DEPTH labels each) with the true labels of the rows."""
-    _, position, correct = correctness(answers, truth)
+    _, position, correct = correctness(predictions, truth)
     precision = {
         k: 100 * float(correct[position < k].sum()) / (k * max(len(truth), 1)) for k in (1, 3, 5)
     }
-    asserted = answers.asserted
-    count = len(answers.labels)
-    given = np.bincount(answers.ids[asserted], minlength=count)
-    right = np.bincount(answers.ids[asserted & correct], minlength=count)
+    asserted = predictions.asserted
+    count = len(predictions.labels)
+    given = np.bincount(predictions.ids[asserted], minlength=count)
+    right = np.bincount(predictions.ids[asserted & correct], minlength=count)
     true = truth.counts()
     all_true = int(true.sum() + truth.foreign.sum())
     f1 = 2 * right / np.maximum(given + true, 1)
@@ -66,11 +66,11 @@ def evaluate(answers: Answers, truth: LabelMatrix) -> Evaluation:
         recall=float(right.sum() / max(all_true, 1)),
         micro_f1=float(2 * right.sum() / max(given.sum() + all_true, 1)),
         macro_f1=float(f1[true > 0].mean()) if (true > 0).any() else 0.0,
-        ece=calibration_error(answers.probabilities[top], correct[top]),
+        ece=calibration_error(predictions.probabilities[top], correct[top]),
     )
     table = pa.table(
         {
-            "label": answers.labels.array,
+            "label": predictions.labels.array,
             "entities": true,
             "asserted": given,
             "correct": right,
@@ -100,12 +100,12 @@ def bins_of(probabilities: npt.NDArray[np.float32]) -> list[npt.NDArray[np.int64
 
 
 def correctness(
-    answers: Answers, truth: LabelMatrix
+    predictions: Predictions, truth: LabelMatrix
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """For each answered pair: its row, its position within the row, and whether it is true."""
-    rows = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))
-    position = np.arange(len(rows)) - answers.indptr[rows]
+    rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
+    position = np.arange(len(rows)) - predictions.indptr[rows]
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
-    pairs = rows * truth.labels + answers.ids
+    pairs = rows * truth.labels + predictions.ids
     true = np.isin(pairs, owners * truth.labels + truth.ids, assume_unique=True)
     return rows, position, true

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import TOP_K_LIMIT, Answers, Probabilities, Question
+from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery, Predictions, Probabilities
 from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet
 from labelwright.training.evaluation.metrics import correctness
@@ -42,7 +42,7 @@ class _Pairs(NamedTuple):
 
 
 def mistakes(
-    labeler: Labeler, entities: Entities, answers: Answers, truth: LabelMatrix, threads: int
+    labeler: Labeler, entities: Entities, predictions: Predictions, truth: LabelMatrix, threads: int
 ) -> pa.Table:
     """The MOST most confident mistakes of each kind, which are likely errors in the data.
 
@@ -50,8 +50,8 @@ def mistakes(
     true but not asserted, least probable first. Columns: id, entity (its identifying text), kind,
     label, probability. True labels outside the label set have no probability, and are left out.
     """
-    given = _given(answers, truth)
-    missed = _missed(labeler, entities, answers, truth, threads)
+    given = _given(predictions, truth)
+    missed = _missed(labeler, entities, predictions, truth, threads)
     both = given.followed_by(missed)
     identity = entities.schema.identity
     texts = entities.column(identity) if identity else None
@@ -62,33 +62,33 @@ def mistakes(
             if texts is None
             else texts.take(pa.array(both.rows)),
             "kind": [GIVEN] * len(given.rows) + [MISSED] * len(missed.rows),
-            "label": answers.labels.array.take(pa.array(both.ids)),
+            "label": predictions.labels.array.take(pa.array(both.ids)),
             "probability": both.probabilities,
         }
     )
 
 
-def confusions(answers: Answers, truth: LabelMatrix, most: int) -> pa.Table:
+def confusions(predictions: Predictions, truth: LabelMatrix, most: int) -> pa.Table:
     """The pairs of labels of which one is asserted wrongly where the other is missed.
 
     Where labels are written `key=value`, a label is held against those missed that have the same
     key, and against the others only where the row misses none of that key. Columns: given, missed,
     rows (how many rows show the pair); the `most` most frequent, in order.
     """
-    rows, _, correct = correctness(answers, truth)
-    wrong = answers.asserted & ~correct
-    asserted = _codes(rows, answers.ids, truth)[answers.asserted]
+    rows, _, correct = correctness(predictions, truth)
+    wrong = predictions.asserted & ~correct
+    asserted = _codes(rows, predictions.ids, truth)[predictions.asserted]
     owners = _owners(truth)
     missed = ~np.isin(_codes(owners, truth.ids, truth), asserted, assume_unique=True)
     pair, other = _meetings(rows[wrong], owners[missed], len(truth))
-    given, instead = answers.ids[wrong][pair], truth.ids[missed][other]
-    keys = _keys(answers.labels)
+    given, instead = predictions.ids[wrong][pair], truth.ids[missed][other]
+    keys = _keys(predictions.labels)
     same = keys[given] == keys[instead]
     kept = same | (np.bincount(pair[same], minlength=wrong.sum()) == 0)[pair]
     codes, frequency = np.unique(_codes(given, instead, truth)[kept], return_counts=True)
     order = np.argsort(-frequency, kind="stable")[:most]
     first, second = np.divmod(codes[order], max(truth.labels, 1))
-    names = answers.labels.array
+    names = predictions.labels.array
     return pa.table(
         {
             "given": names.take(pa.array(first)),
@@ -117,22 +117,24 @@ def _keys(labels: LabelSet) -> Ids:
     return np.unique(keys, return_inverse=True)[1]
 
 
-def _given(answers: Answers, truth: LabelMatrix) -> _Pairs:
-    rows, _, correct = correctness(answers, truth)
-    wrong = np.flatnonzero(answers.asserted & ~correct)
-    order = np.argsort(-answers.probabilities[wrong], kind="stable")[:MOST]
-    return _Pairs(rows, answers.ids.astype(np.int64), answers.probabilities).take(wrong[order])
+def _given(predictions: Predictions, truth: LabelMatrix) -> _Pairs:
+    rows, _, correct = correctness(predictions, truth)
+    wrong = np.flatnonzero(predictions.asserted & ~correct)
+    order = np.argsort(-predictions.probabilities[wrong], kind="stable")[:MOST]
+    return _Pairs(rows, predictions.ids.astype(np.int64), predictions.probabilities).take(
+        wrong[order]
+    )
 
 
 def _missed(
-    labeler: Labeler, entities: Entities, answers: Answers, truth: LabelMatrix, threads: int
+    labeler: Labeler, entities: Entities, predictions: Predictions, truth: LabelMatrix, threads: int
 ) -> _Pairs:
-    rows, _, correct = correctness(answers, truth)
-    listed = _Pairs(rows, answers.ids.astype(np.int64), answers.probabilities).take(
-        np.flatnonzero(correct & ~answers.asserted)
+    rows, _, correct = correctness(predictions, truth)
+    listed = _Pairs(rows, predictions.ids.astype(np.int64), predictions.probabilities).take(
+        np.flatnonzero(correct & ~predictions.asserted)
     )
     owners = _owners(truth)
-    answered = _codes(rows, answers.ids, truth)
+    answered = _codes(rows, predictions.ids, truth)
     hidden = np.flatnonzero(
         ~np.isin(_codes(owners, truth.ids, truth), answered, assume_unique=True)
     )
@@ -176,15 +178,15 @@ def _asked(labeler: Labeler, entities: Entities, rows: Ids, ids: Ids) -> _Pairs:
     """The probabilities of these pairs, from the labeler's own answer about their labels."""
     wanted, places = np.unique(rows, return_inverse=True)
     about = tuple(labeler.labels.names[i] for i in np.unique(ids))
-    question = Question(top_k=min(len(labeler.labels), TOP_K_LIMIT), only=about)
-    answers = labeler.label(entities.take(wanted), question)
-    owners = np.repeat(np.arange(len(wanted)), np.diff(answers.indptr))
-    codes = owners * len(labeler.labels) + answers.ids
+    query = LabelQuery(top_k=min(len(labeler.labels), TOP_K_LIMIT), only=about)
+    predictions = labeler.label(entities.take(wanted), query)
+    owners = np.repeat(np.arange(len(wanted)), np.diff(predictions.indptr))
+    codes = owners * len(labeler.labels) + predictions.ids
     order = np.argsort(codes)
     sought = places * len(labeler.labels) + ids
     found = order[np.searchsorted(codes[order], sought).clip(max=len(codes) - 1)]
     listed = np.flatnonzero(codes[found] == sought)  # all, unless a label reads as a wide pattern
-    return _Pairs(rows, ids, answers.probabilities[found]).take(listed)
+    return _Pairs(rows, ids, predictions.probabilities[found]).take(listed)
 
 
 def _owners(truth: LabelMatrix) -> Ids:

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import scipy.stats
 
-from labelwright.models.decisions import NEVER, Answers, Decisions
+from labelwright.models.decisions import NEVER, Decisions, Predictions
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.evaluation.metrics import correctness
 
 CONFIDENCE = 0.95
 
 
-def kept_promises(answers: Answers, truth: LabelMatrix, decisions: Decisions) -> pa.Table:
+def kept_promises(predictions: Predictions, truth: LabelMatrix, decisions: Decisions) -> pa.Table:
     """One row for each promise, over answers that list all candidates.
 
     Columns: `promise`; `labels` that have the evidence for it; `asserted`, how many pairs reach
@@ -21,13 +21,13 @@ def kept_promises(answers: Answers, truth: LabelMatrix, decisions: Decisions) ->
     and `high`; `recall`; `broken`, how many labels fall short by more than chance. Bounds are those
     of Clopper & Pearson (1934) at CONFIDENCE.
     """
-    _, _, correct = correctness(answers, truth)
+    _, _, correct = correctness(predictions, truth)
     true = len(truth.ids) + int(truth.foreign.sum())
     lines = []
     for promise, thresholds in decisions.promises.items():
-        asserted = answers.probabilities >= thresholds[answers.ids]
-        given = np.bincount(answers.ids[asserted], minlength=truth.labels)
-        right = np.bincount(answers.ids[asserted & correct], minlength=truth.labels)
+        asserted = predictions.probabilities >= thresholds[predictions.ids]
+        given = np.bincount(predictions.ids[asserted], minlength=truth.labels)
+        right = np.bincount(predictions.ids[asserted & correct], minlength=truth.labels)
         low, high = (float(bound) for bound in _bounds(right.sum(), given.sum()))
         _, highest = _bounds(right[given > 0], given[given > 0])
         lines.append(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.stats import binomtest
 
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.training.data import LabelledEntities
 from labelwright.training.evaluation.evaluate import label_all
@@ -156,11 +156,11 @@ def _said(
     labeler: Labeler, part: LabelledEntities, rows: pa.Array, labels: pa.StringArray, threads: int
 ) -> tuple[pa.BooleanArray, pa.FloatArray]:
     """Whether pairs are asserted, and their probability; a label it does not know is not."""
-    question = Question(top_k=min(LISTED, len(labeler.labels)))
-    answers = label_all(labeler, part.entities, question, threads)
+    query = LabelQuery(top_k=min(LISTED, len(labeler.labels)))
+    predictions = label_all(labeler, part.entities, query, threads)
     count = len(labeler.labels)
-    owners = np.repeat(np.arange(len(part)), np.diff(answers.indptr))
-    listed = owners * count + answers.ids
+    owners = np.repeat(np.arange(len(part)), np.diff(predictions.indptr))
+    listed = owners * count + predictions.ids
     ids = pc.fill_null(pc.index_in(labels, value_set=labeler.labels.array), -1).to_numpy()
     wanted = np.where(ids < 0, -1, rows.to_numpy().astype(np.int64) * count + ids)
     order = np.argsort(listed)
@@ -168,5 +168,5 @@ def _said(
     if not len(listed):
         return pa.array(np.zeros(len(rows), bool)), pa.nulls(len(rows), pa.float32())
     found = listed[order][place] == wanted
-    asserted = found & answers.asserted[order][place]
-    return pa.array(asserted), pa.array(answers.probabilities[order][place], mask=~found)
+    asserted = found & predictions.asserted[order][place]
+    return pa.array(asserted), pa.array(predictions.probabilities[order][place], mask=~found)

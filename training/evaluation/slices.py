@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from labelwright.entities.schema import Kind
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.evaluation.metrics import correctness, evaluate
 
@@ -71,7 +71,7 @@ def slices(entities: Entities) -> list[Slice]:
 
 
 def metrics_by_slice(
-    answers: Answers, truth: LabelMatrix, entities: Entities, frequency: Counts, seed: int
+    predictions: Predictions, truth: LabelMatrix, entities: Entities, frequency: Counts, seed: int
 ) -> pa.Table:
     """Metrics of ALL rows, of each slice of them, and of rare and common labels, one in a row.
 
@@ -81,19 +81,19 @@ def metrics_by_slice(
     F-measures, which true labels outside the label set do not enter, have a value.
     """
     random = np.random.default_rng(seed)
-    right, size = _tallies(answers, truth)
+    right, size = _tallies(predictions, truth)
     whole = Slice(ALL, np.ones(len(truth), np.bool_))
     lines = [
         {
             "slice": part.name,
-            **_metrics(part, answers, truth),
+            **_metrics(part, predictions, truth),
             **_bounds(right[part.rows], size[part.rows], random),
         }
         for part in (whole, *slices(entities))
     ]
     for name, wanted in ((RARE_LABELS, frequency < RARE), (COMMON_LABELS, frequency >= RARE)):
         if wanted.any():
-            lines.append({"slice": name, **_label_metrics(wanted, answers, truth, random)})
+            lines.append({"slice": name, **_label_metrics(wanted, predictions, truth, random)})
     for line in lines:
         line["difference"] = line["micro_f1"] - lines[0]["micro_f1"]
     return pa.Table.from_pylist(lines, _COLUMNS)
@@ -111,19 +111,19 @@ def weak(table: pa.Table) -> pa.Table:
     return table.filter(below).sort_by([("micro_f1", "ascending"), ("slice", "ascending")])
 
 
-def _metrics(part: Slice, answers: Answers, truth: LabelMatrix) -> dict[str, Any]:
-    lengths = np.diff(answers.indptr)
-    here = _kept(answers, np.repeat(part.rows, lengths), lengths[part.rows])
+def _metrics(part: Slice, predictions: Predictions, truth: LabelMatrix) -> dict[str, Any]:
+    lengths = np.diff(predictions.indptr)
+    here = _kept(predictions, np.repeat(part.rows, lengths), lengths[part.rows])
     there = truth.take(np.flatnonzero(part.rows))
     return dataclasses.asdict(evaluate(here, there).metrics)
 
 
 def _label_metrics(
-    wanted: Rows, answers: Answers, truth: LabelMatrix, random: np.random.Generator
+    wanted: Rows, predictions: Predictions, truth: LabelMatrix, random: np.random.Generator
 ) -> dict[str, Any]:
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))[wanted[truth.ids]]
-    asked = np.repeat(np.arange(len(truth)), np.diff(answers.indptr))[wanted[answers.ids]]
-    here = _kept(answers, wanted[answers.ids], np.bincount(asked, minlength=len(truth)))
+    asked = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))[wanted[predictions.ids]]
+    here = _kept(predictions, wanted[predictions.ids], np.bincount(asked, minlength=len(truth)))
     there = dataclasses.replace(
         truth,
         indptr=_offsets(np.bincount(owners, minlength=len(truth))),
@@ -139,14 +139,14 @@ def _label_metrics(
     }
 
 
-def _kept(answers: Answers, pairs: Rows, lengths: Counts) -> Answers:
+def _kept(predictions: Predictions, pairs: Rows, lengths: Counts) -> Predictions:
     """Some of the answered pairs, where the rows that remain have so many each."""
     return dataclasses.replace(
-        answers,
+        predictions,
         indptr=_offsets(lengths),
-        ids=answers.ids[pairs],
-        probabilities=answers.probabilities[pairs],
-        asserted=answers.asserted[pairs],
+        ids=predictions.ids[pairs],
+        probabilities=predictions.probabilities[pairs],
+        asserted=predictions.asserted[pairs],
     )
 
 
@@ -154,11 +154,11 @@ def _offsets(lengths: Counts) -> Counts:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _tallies(answers: Answers, truth: LabelMatrix) -> tuple[Counts, Counts]:
+def _tallies(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Counts]:
     """By row, the parts of micro-F1: labels asserted rightly; labels asserted, and true ones."""
-    rows, _, correct = correctness(answers, truth)
-    right = np.bincount(rows[answers.asserted & correct], minlength=len(truth))
-    given = np.bincount(rows[answers.asserted], minlength=len(truth))
+    rows, _, correct = correctness(predictions, truth)
+    right = np.bincount(rows[predictions.asserted & correct], minlength=len(truth))
+    given = np.bincount(rows[predictions.asserted], minlength=len(truth))
     return right, given + np.diff(truth.indptr) + truth.foreign
 
 

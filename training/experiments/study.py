@@ -20,7 +20,7 @@ import scipy.special
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import Column
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import LabelledEntities, read_labelled, split
 from labelwright.training.evaluation.evaluate import evaluate_labeler
 from labelwright.training.evaluation.metrics import Metrics
@@ -203,7 +203,7 @@ def _fitted(
     started = time.perf_counter()
     labeler = fit_labeler(rows, configuration)
     seconds = time.perf_counter() - started
-    metrics = evaluate_labeler(labeler, test, Question(), configuration.threads).metrics
+    metrics = evaluate_labeler(labeler, test, LabelQuery(), configuration.threads).metrics
     result = Result(variant, len(rows), len(labeler.labels), metrics, seconds)
     run.note(
         dataclasses.asdict(configuration) | _described(result),

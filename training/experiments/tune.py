@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from labelwright.entities.errors import DataError, LabelwrightError
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.kernels.simd import LEAVES
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
 from labelwright.training.evaluation.evaluate import judged
@@ -259,9 +259,9 @@ def _judged(
     started = time.perf_counter()
     labeler = fit_labeler(train, configuration)
     seconds = time.perf_counter() - started
-    answers, truth = judged(labeler, validation, Question(), configuration.threads)
-    quality = ndcg(answers, truth, np.ones(len(labeler.labels), np.bool_))
-    metrics = evaluate(answers, truth).metrics
+    predictions, truth = judged(labeler, validation, LabelQuery(), configuration.threads)
+    quality = ndcg(predictions, truth, np.ones(len(labeler.labels), np.bool_))
+    metrics = evaluate(predictions, truth).metrics
     figures = {f"ndcg_at_{DEPTH}": float(quality.mean()), "seconds": seconds}
     run.note(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)
     return quality

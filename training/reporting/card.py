@@ -76,12 +76,14 @@ def _summary(subject: Subject) -> Lines:
 
 
 def _quality(subject: Subject) -> Lines:
-    metrics, answers = subject.evaluation.metrics, subject.answers
+    metrics, predictions = subject.evaluation.metrics, subject.predictions
     yield table(("Metric", "Value", "Meaning"), measures(subject), "lrl")
     yield "Precision against recall: `plots/precision_recall.png`."
-    _, position, correct = correctness(answers, subject.truth)
+    _, position, correct = correctness(predictions, subject.truth)
     top = position < DEPTH
-    surplus = 100 * float(answers.probabilities[top].sum() - correct[top].sum()) / max(top.sum(), 1)
+    surplus = (
+        100 * float(predictions.probabilities[top].sum() - correct[top].sum()) / max(top.sum(), 1)
+    )
     yield (
         f"Probabilities are off by {100 * metrics.ece:.2f} percentage points on average (expected "
         f"calibration error over the {DEPTH} most probable labels of each row); taken together "

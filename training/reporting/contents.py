@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
@@ -20,9 +20,9 @@ from labelwright.training.fitting.fit import Configuration
 class Subject:
     """A model that has just been trained, and all that a report about it is made of.
 
-    The labeler was fitted on `train`; `answers` and `evaluation` are its own on `test`, asked with
-    the default question. `test_files` names the files the test rows were read from, where they
-    were not split off by name. `reviewed` there is where corrections were learned from.
+    The labeler was fitted on `train`; `predictions` and `evaluation` are of `test`, with the
+    default query. `test_files` names the files the test rows were read from, where they were not
+    split off by name. `reviewed` there is where corrections were learned from.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Subject:
     labeler: Labeler
     train: LabelledEntities
     test: LabelledEntities
-    answers: Answers
+    predictions: Predictions
     evaluation: Evaluation
     configuration: Configuration
     warnings: Sequence[str] = ()

@@ -35,9 +35,9 @@ def _decision_limits(subject: Subject) -> Iterator[str]:
             f"{percent(given - right, given)} of the labels it asserts are not true in the data, "
             f"and {percent(true - right, true)} of the true ones are missed."
         )
-    rows, answers = len(subject.truth), subject.answers
-    owners = np.repeat(np.arange(rows), np.diff(answers.indptr))
-    if silent := rows - len(np.unique(owners[answers.asserted])):
+    rows, predictions = len(subject.truth), subject.predictions
+    owners = np.repeat(np.arange(rows), np.diff(predictions.indptr))
+    if silent := rows - len(np.unique(owners[predictions.asserted])):
         yield f"On {silent:,} test rows ({silent / rows:.1%}) it asserts no label."
     limit = subject.labeler.decisions.candidates
     per_row = np.diff(subject.truth.indptr) + subject.truth.foreign

@@ -19,7 +19,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.evaluation.metrics import DEPTH, bins_of, calibration_error, correctness
 from labelwright.training.evaluation.slices import RARE, Counts
@@ -55,7 +55,11 @@ Flags = npt.NDArray[np.bool_]
 
 
 def write_plots(
-    folder: Path, answers: Answers, truth: LabelMatrix, per_label: pa.Table, confused: pa.Table
+    folder: Path,
+    predictions: Predictions,
+    truth: LabelMatrix,
+    per_label: pa.Table,
+    confused: pa.Table,
 ) -> None:
     """Write all pictures into a folder that exists; raises OSError.
 
@@ -68,8 +72,8 @@ def write_plots(
         mpl.rcParams.update(_STYLE)
         frequency = per_label["training_rows"].to_numpy()
         figures = {
-            "precision_recall": precision_recall(answers, truth, frequency),
-            "reliability": reliability(answers, truth),
+            "precision_recall": precision_recall(predictions, truth, frequency),
+            "reliability": reliability(predictions, truth),
             "frequency_f1": frequency_f1(per_label),
             "confusions": confusions(confused, len(truth)),
         }
@@ -77,12 +81,12 @@ def write_plots(
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
 
 
-def precision_recall(answers: Answers, truth: LabelMatrix, frequency: Counts) -> Figure:
+def precision_recall(predictions: Predictions, truth: LabelMatrix, frequency: Counts) -> Figure:
     """Precision against recall over all thresholds, for all, common and rare labels.
 
     A dot marks what the policy asserts. The curves end where the listed labels do.
     """
-    _, _, correct = correctness(answers, truth)
+    _, _, correct = correctness(predictions, truth)
     rare = frequency < RARE
     parts = [
         ("all labels", OVERALL, np.ones(len(frequency), np.bool_), int(truth.foreign.sum())),
@@ -96,12 +100,12 @@ def precision_recall(answers: Answers, truth: LabelMatrix, frequency: Counts) ->
     title = "No label is asserted on these rows"
     for name, colour, wanted, unknown in parts:
         positives = int(wanted[truth.ids].sum()) + unknown
-        pairs = wanted[answers.ids]
+        pairs = wanted[predictions.ids]
         if not positives or not pairs.any():
             continue
-        recall, precision = curve(answers.probabilities[pairs], correct[pairs], positives)
-        given = answers.asserted[pairs].sum()
-        right = (answers.asserted & correct)[pairs].sum()
+        recall, precision = curve(predictions.probabilities[pairs], correct[pairs], positives)
+        given = predictions.asserted[pairs].sum()
+        right = (predictions.asserted & correct)[pairs].sum()
         width = 4.0 if colour == OVERALL else 1.6
         axes.plot(recall, precision, color=colour, lw=width, label=name)
         if given:
@@ -134,13 +138,13 @@ def curve(probabilities: npt.NDArray[Any], correct: Flags, positives: int) -> tu
     return recall, precision
 
 
-def reliability(answers: Answers, truth: LabelMatrix) -> Figure:
+def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
     """How often labels are true, by the probability stated, in bins of equal mass.
 
     Bars reach to the Wilson bounds (1927). Below, how many probabilities of each size are stated.
     """
-    _, position, correct = correctness(answers, truth)
-    stated, holds = answers.probabilities[position < DEPTH], correct[position < DEPTH]
+    _, position, correct = correctness(predictions, truth)
+    stated, holds = predictions.probabilities[position < DEPTH], correct[position < DEPTH]
     bins = bins_of(stated)
     x = np.array([stated[part].mean(dtype=np.float64) for part in bins])
     y = np.array([holds[part].mean() for part in bins])

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from labelwright.entities.errors import StorageError, reason
-from labelwright.models.decisions import NEVER, PRECISE, Question
+from labelwright.models.decisions import NEVER, PRECISE, LabelQuery
 from labelwright.training.evaluation.mistakes import confusions, mistakes
 from labelwright.training.evaluation.precision import kept_promises
 from labelwright.training.evaluation.slices import metrics_by_slice
@@ -20,19 +20,19 @@ CONFUSED = 20
 
 def write_report(folder: Path, subject: Subject) -> Findings:
     """Write the report into a folder, which is made where there is none; raises StorageError."""
-    answers, truth, entities = subject.answers, subject.truth, subject.test.entities
+    predictions, truth, entities = subject.predictions, subject.truth, subject.test.entities
     threads, seed = subject.configuration.threads, subject.configuration.seed
     findings = Findings(
-        slices=metrics_by_slice(answers, truth, entities, subject.frequency, seed),
+        slices=metrics_by_slice(predictions, truth, entities, subject.frequency, seed),
         per_label=_per_label(subject),
-        confused=confusions(answers, truth, CONFUSED),
-        promises=kept_promises(answers, truth, subject.labeler.decisions),
+        confused=confusions(predictions, truth, CONFUSED),
+        promises=kept_promises(predictions, truth, subject.labeler.decisions),
     )
     tables = {
         "promises": findings.promises,
         "slices": findings.slices,
         "per_label": findings.per_label,
-        "mistakes": mistakes(subject.labeler, entities, answers, truth, threads),
+        "mistakes": mistakes(subject.labeler, entities, predictions, truth, threads),
     }
     if subject.reviewed is not None:
         tables["corrections"] = subject.reviewed.compared
@@ -41,7 +41,7 @@ def write_report(folder: Path, subject: Subject) -> Findings:
         plots.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             pyarrow.csv.write_csv(table, folder / f"{name}.csv")
-        write_plots(plots, answers, truth, findings.per_label, findings.confused)
+        write_plots(plots, predictions, truth, findings.per_label, findings.confused)
         (folder / "model_card.md").write_text(model_card(subject, findings), "utf-8")
     except OSError as error:
         raise StorageError(f"the report was not written: {reason(error)}") from error
@@ -49,6 +49,6 @@ def write_report(folder: Path, subject: Subject) -> Findings:
 
 
 def _per_label(subject: Subject) -> pa.Table:
-    precise = subject.labeler.decisions.thresholds(Question(policy=PRECISE))
+    precise = subject.labeler.decisions.thresholds(LabelQuery(policy=PRECISE))
     table = subject.evaluation.per_label.add_column(1, "training_rows", pa.array(subject.frequency))
     return table.append_column(PRECISE, pa.array(precise, mask=precise == NEVER))

@@ -26,9 +26,9 @@ def summary(subject: Subject, findings: Findings) -> dict[str, Any]:
 
 
 def _reliability(subject: Subject) -> list[dict[str, Any]]:
-    answers = subject.answers
-    _, position, correct = correctness(answers, subject.truth)
-    stated, true = answers.probabilities[position < DEPTH], correct[position < DEPTH]
+    predictions = subject.predictions
+    _, position, correct = correctness(predictions, subject.truth)
+    stated, true = predictions.probabilities[position < DEPTH], correct[position < DEPTH]
     return [
         {
             "stated": _rounded(float(stated[part].mean())),

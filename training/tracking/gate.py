@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
@@ -24,7 +24,7 @@ COLLAPSE = 0.05
 """By how much a slice may not fall, in nDCG."""
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
-_QUESTION = Question(top_k=4 * DEPTH)
+_QUESTION = LabelQuery(top_k=4 * DEPTH)
 
 Gains = npt.NDArray[np.float64]
 
@@ -94,12 +94,12 @@ def _collapsed(gains: Gains, test: LabelledEntities, seed: int) -> str | None:
 
 
 def _quality(labeler: Labeler, test: LabelledEntities, shared: list[str], threads: int) -> Gains:
-    answers, truth = judged(labeler, test, _QUESTION, threads)
-    wanted = np.isin(answers.labels.names, shared)
-    return ndcg(answers.where(wanted[answers.ids]), truth, wanted)
+    predictions, truth = judged(labeler, test, _QUESTION, threads)
+    wanted = np.isin(predictions.labels.names, shared)
+    return ndcg(predictions.where(wanted[predictions.ids]), truth, wanted)
 
 
-def ndcg(answers: Answers, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]) -> Gains:
+def ndcg(predictions: Predictions, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]) -> Gains:
     """nDCG over the first DEPTH answers of each row (Järvelin & Kekäläinen 2002).
 
     Only true labels that are `wanted` (bool[labels]) count; a row that has none is judged 1.
@@ -108,7 +108,7 @@ def ndcg(answers: Answers, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]) ->
     possible = np.minimum(np.bincount(true, minlength=len(truth)), DEPTH)
     discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[possible]
-    owners, position, correct = correctness(answers, truth)
+    owners, position, correct = correctness(predictions, truth)
     hits = correct & (position < DEPTH)
     reached = np.bincount(owners[hits], discounts[position[hits]], minlength=len(truth))
     return np.where(possible > 0, reached / np.maximum(ideal, 1e-9), 1.0)

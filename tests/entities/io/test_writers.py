@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError, StorageError
-from labelwright.entities.io.writers import ANSWERS, Write, answer_file
+from labelwright.entities.io.writers import PREDICTIONS, Write, answer_file
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [
@@ -35,7 +35,7 @@ for row in ROWS:
 
 def read_parquet(path: Path) -> Rows:
     table = pq.read_table(path)
-    assert table.schema.equals(ANSWERS)
+    assert table.schema.equals(PREDICTIONS)
     rows: Rows = table.to_pylist()
     return rows
 
@@ -95,7 +95,7 @@ def as_written(rows: Rows) -> Rows:
 @pytest.mark.parametrize("suffix", READERS)
 def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
-    table = pa.Table.from_pylist(ROWS, ANSWERS)
+    table = pa.Table.from_pylist(ROWS, PREDICTIONS)
     with answer_file(path) as write:
         write(table.slice(0, 1))
         write(table.slice(1))
@@ -117,7 +117,7 @@ def test_a_file_that_is_there_is_replaced(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     path.write_text("something old")
     with answer_file(path) as write:
-        write(pa.Table.from_pylist(ROWS[1:], ANSWERS))
+        write(pa.Table.from_pylist(ROWS[1:], PREDICTIONS))
         assert path.read_text() == "something old"
     assert READERS[suffix](path) == as_written(ROWS[1:])
 
@@ -130,7 +130,7 @@ def test_a_file_is_left_as_it_was_if_the_work_fails(
     path = tmp_path / f"answers{suffix}"
     path.write_text("something old")
     with pytest.raises(error), answer_file(path) as write:
-        write(fails_after(pa.Table.from_pylist(ROWS, ANSWERS), write, error))
+        write(fails_after(pa.Table.from_pylist(ROWS, PREDICTIONS), write, error))
     assert path.read_text() == "something old"
     assert names_in(tmp_path) == [path.name]
 
@@ -150,7 +150,7 @@ def test_a_folder_in_the_place_of_the_file_is_a_storage_error(tmp_path: Path, su
     path = tmp_path / f"answers{suffix}"
     path.mkdir()
     with pytest.raises(StorageError, match="Is a directory"), answer_file(path) as write:
-        write(pa.Table.from_pylist(ROWS, ANSWERS))
+        write(pa.Table.from_pylist(ROWS, PREDICTIONS))
     assert names_in(tmp_path) == [path.name]
 
 

@@ -45,14 +45,14 @@ def test_nul_bytes_are_characters_like_others(
     command: Command, client: httpx.Client, bundle: Path, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", "id,name\na\0b,Pizze\0ria\nc,\0\n")
-    answers, rejects = labelled(command, source, bundle)
-    assert [answer["id"] for answer in answers] == ["a\0b", "c"]
-    assert all(answer["labels"] for answer in answers)
+    predictions, rejects = labelled(command, source, bundle)
+    assert [answer["id"] for answer in predictions] == ["a\0b", "c"]
+    assert all(answer["labels"] for answer in predictions)
     assert not rejects
     over_http = ask(client, {"id": "a\0b", "name": "Pizze\0ria"})
     assert over_http[0]["id"] == "a\0b"
     assert [label["label"] for label in over_http[0]["labels"]] == [
-        label["label"] for label in answers[0]["labels"]
+        label["label"] for label in predictions[0]["labels"]
     ]
 
 
@@ -76,8 +76,8 @@ def test_a_parquet_value_that_is_not_utf_8_costs_its_own_row_alone(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     table = {"name": broken_text(b"Pizzeria", b"Pizz\xff")}
-    answers, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
-    assert [answer["labels"] is None for answer in answers] == [False, True]
+    predictions, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
+    assert [answer["labels"] is None for answer in predictions] == [False, True]
     assert [reject["reason"] for reject in rejects] == ["name: not valid UTF-8"]
 
 
@@ -85,8 +85,8 @@ def test_a_parquet_id_that_is_not_utf_8_costs_its_own_row_alone(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     table = {"id": broken_text(b"a", b"b\xff"), "name": ["Pizzeria", "Bar"]}
-    answers, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
-    assert [answer["labels"] is None for answer in answers] == [False, True]
+    predictions, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
+    assert [answer["labels"] is None for answer in predictions] == [False, True]
     assert [reject["reason"] for reject in rejects] == ["id: not valid UTF-8"]
 
 

@@ -53,8 +53,8 @@ def test_a_value_of_the_wrong_type_costs_its_own_row_alone(
             {"name": "Bar", "lat": "x", "lon": 1},
         ],
     )
-    answers, rejects = labelled(command, source, bundle)
-    assert [answer["labels"] is None for answer in answers] == [False, True, True, True]
+    predictions, rejects = labelled(command, source, bundle)
+    assert [answer["labels"] is None for answer in predictions] == [False, True, True, True]
     assert [reject["reason"] for reject in rejects] == [
         "name: must be text or a list of texts",
         "an entity must be an object",
@@ -195,8 +195,8 @@ def test_latitude_200_is_left_out_of_training_and_rejected_in_labelling(
     said = command("train", "--threads", 1, "--data", source)
     assert said.code == 0
     assert warnings(said) == [f"1 rows left out: {reason}"]
-    answers, rejects = labelled(command, source, bundle)
-    assert [row for row, answer in enumerate(answers) if answer["labels"] is None] == [0]
+    predictions, rejects = labelled(command, source, bundle)
+    assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [0]
     assert rejects == [{"row": 0, "id": rows["id"][0].as_py(), "reason": reason}]
     bad, good = ask(client, {"lat": 200, "lon": 4}, {"lat": 52, "lon": 4})
     assert bad["error"] == {"detail": reason}
@@ -212,8 +212,8 @@ def test_a_name_of_a_million_characters_costs_its_own_row_alone(
     said = measured(command, bundle, source)
     reason = "name: longer than 10,000 bytes"
     assert warnings(said) == [f"1 rows left out: {reason}"]
-    answers, rejects = labelled(command, source, bundle)
-    assert [row for row, answer in enumerate(answers) if answer["labels"] is None] == [0]
+    predictions, rejects = labelled(command, source, bundle)
+    assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [0]
     assert [reject["reason"] for reject in rejects] == [reason]
     bad, good = ask(client, {"id": "bad", "name": names[0]}, {"id": "good", "name": "Bar"})
     assert bad == {"id": "bad", "error": {"detail": reason}}

@@ -15,7 +15,7 @@ from tests.processes import Command
 
 pytest_plugins = ["tests.worlds"]
 
-ANSWERS = pa.schema(
+PREDICTIONS = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field(
@@ -104,10 +104,10 @@ def test_every_row_gets_its_labels_in_order_and_rejects_their_reason(
     assert said.code == 0
     assert said.err == f"50 rows, 1 of them rejected -> {output}\n"
     given = pq.read_table(places_file)["id"].to_pylist()
-    answers = read_answers(output)
-    assert [answer["id"] for answer in answers] == given
-    assert [row for row, answer in enumerate(answers) if answer["labels"] is None] == [3]
-    for answer in answers[:3] + answers[4:]:
+    predictions = read_answers(output)
+    assert [answer["id"] for answer in predictions] == given
+    assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [3]
+    for answer in predictions[:3] + predictions[4:]:
         probabilities = [label["probability"] for label in answer["labels"]]
         assert len(probabilities) >= 5
         assert probabilities == sorted(probabilities, reverse=True)
@@ -124,7 +124,7 @@ def test_answers_in_parquet_have_exactly_the_promised_schema(
 ) -> None:
     output = tmp_path / "answers.parquet"
     assert command("label", places_file, output, "--model", bundle, "--top-k", 2).code == 0
-    assert pq.read_schema(output).equals(ANSWERS)
+    assert pq.read_schema(output).equals(PREDICTIONS)
     counts = [len(row["labels"]) for row in read_answers(output) if row["labels"]]
     assert min(counts) == 2
     for row in read_answers(output):

@@ -17,14 +17,14 @@ from labelwright.models.bundle.format import (
     read_manifest,
     write_bundle,
 )
-from labelwright.models.decisions import PRECISIONS, Question
+from labelwright.models.decisions import PRECISIONS, LabelQuery
 from labelwright.models.labeler import Labeler
 from tests.models.bundles import DETAILS, ROWS, manifest_of
 
-QUESTION = Question(top_k=20)
+QUESTION = LabelQuery(top_k=20)
 
 
-def answers(labeler: Labeler, entities: Entities) -> pa.ListArray:
+def predictions(labeler: Labeler, entities: Entities) -> pa.ListArray:
     return labeler.label(entities.slice(0, ROWS), QUESTION).to_arrow()
 
 
@@ -32,9 +32,9 @@ def test_what_is_read_answers_to_the_last_bit_as_what_was_written(
     tiny: Labeler, written: Path, brands: Entities
 ) -> None:
     bundle = read_bundle(written)
-    expected = answers(tiny, brands)
+    expected = predictions(tiny, brands)
     assert expected.values.field("asserted").true_count > ROWS / 2
-    assert answers(bundle.labeler, brands).equals(expected)
+    assert predictions(bundle.labeler, brands).equals(expected)
 
 
 def test_all_parts_survive(tiny: Labeler, written: Path) -> None:
@@ -59,7 +59,9 @@ def test_what_was_read_can_be_written_and_read_again(
 ) -> None:
     manifest = write_bundle(read_bundle(written).labeler, tmp_path / "again", "1.2.3", DETAILS)
     assert dataclasses.asdict(manifest) == manifest_of(written)
-    assert answers(read_bundle(tmp_path / "again").labeler, brands).equals(answers(tiny, brands))
+    assert predictions(read_bundle(tmp_path / "again").labeler, brands).equals(
+        predictions(tiny, brands)
+    )
 
 
 def test_several_policies_keep_their_names_and_thresholds(tiny: Labeler, tmp_path: Path) -> None:

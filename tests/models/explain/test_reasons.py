@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from labelwright.entities.errors import RequestError
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.explain.reasons import (
     ABOUT,
     LARGEST,
@@ -50,7 +50,9 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-def raw_log_odds(labeler: Labeler, entities: Entities, answers: Answers) -> npt.NDArray[np.float64]:
+def raw_log_odds(
+    labeler: Labeler, entities: Entities, predictions: Predictions
+) -> npt.NDArray[np.float64]:
     """Of each label listed: the trees' raw score, or what the linear score is converted to."""
     rows = labeler.features.transform(entities)
     scores, chosen, _ = plain.stages(labeler, rows)
@@ -60,22 +62,22 @@ def raw_log_odds(labeler: Labeler, entities: Entities, answers: Answers) -> npt.
     decisions = labeler.decisions
     found = []
     for row in range(len(entities)):
-        for label in answers.ids[answers.indptr[row] : answers.indptr[row + 1]]:
+        for label in predictions.ids[predictions.indptr[row] : predictions.indptr[row + 1]]:
             (place,) = np.nonzero(chosen[row] == label)
             tail = decisions.slope * float(scores[row, label]) + decisions.intercept
             found.append(float(raw[row, place[0]]) if len(place) else tail)
     return np.array(found)
 
 
-def assert_sums(labeler: Labeler, entities: Entities, question: Question) -> None:
+def assert_sums(labeler: Labeler, entities: Entities, query: LabelQuery) -> None:
     """All reasons sum to the raw log-odds, those that are told to a thousandth."""
-    answers = labeler.label(entities, question)
-    expected = raw_log_odds(labeler, entities, answers)
+    predictions = labeler.label(entities, query)
+    expected = raw_log_odds(labeler, entities, predictions)
     everything = np.concatenate(
-        [reasons.log_odds for reasons in all_reasons(labeler, entities, answers)]
+        [reasons.log_odds for reasons in all_reasons(labeler, entities, predictions)]
     )
     assert everything == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    explanation = explain(labeler, entities, question)
+    explanation = explain(labeler, entities, query)
     told = [sum(reason["weight"] for reason in reasons) for reasons in explanation.stated()]
     assert told == pytest.approx(explanation.log_odds.tolist(), abs=NEGLIGIBLE)
     assert explanation.log_odds == pytest.approx(expected, rel=1e-4, abs=2e-4)
@@ -83,7 +85,9 @@ def assert_sums(labeler: Labeler, entities: Entities, question: Question) -> Non
 
 def reasons_for(labeler: Labeler, record: dict[str, Any], label: str) -> list[dict[str, Any]]:
     """The reasons of one label of one entity."""
-    explanation = explain(labeler, from_records([record], labeler.schema), Question(only=(label,)))
+    explanation = explain(
+        labeler, from_records([record], labeler.schema), LabelQuery(only=(label,))
+    )
     (reasons,) = explanation.stated()
     return reasons
 
@@ -100,13 +104,13 @@ def spans_of(reasons: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 def test_the_reasons_sum_to_the_log_odds(
     labeler: Labeler, records: list[dict[str, Any]], top_k: int
 ) -> None:
-    assert_sums(labeler, from_records(records, labeler.schema), Question(top_k=top_k))
+    assert_sums(labeler, from_records(records, labeler.schema), LabelQuery(top_k=top_k))
 
 
 def test_the_reasons_of_real_entities_sum_to_the_log_odds(
     labeler: Labeler, brands: Entities
 ) -> None:
-    assert_sums(labeler, brands.slice(100, 30), Question(top_k=len(labeler.labels)))
+    assert_sums(labeler, brands.slice(100, 30), LabelQuery(top_k=len(labeler.labels)))
 
 
 @pytest.mark.parametrize("record", [{}, {"name": ""}, {"name": "\U0001f355"}])
@@ -114,26 +118,26 @@ def test_an_entity_without_features_has_no_reasons_of_its_own(
     labeler: Labeler, record: dict[str, Any]
 ) -> None:
     entities = from_records([record], labeler.schema)
-    assert_sums(labeler, entities, Question(top_k=40))
-    explanation = explain(labeler, entities, Question(top_k=40))
+    assert_sums(labeler, entities, LabelQuery(top_k=40))
+    explanation = explain(labeler, entities, LabelQuery(top_k=40))
     assert not any(spans_of(reasons) for reasons in explanation.stated())
 
 
 def test_no_entities_have_no_reasons(labeler: Labeler) -> None:
-    explanation = explain(labeler, Entities.empty(labeler.schema, 0), Question())
+    explanation = explain(labeler, Entities.empty(labeler.schema, 0), LabelQuery())
     assert len(explanation.to_arrow()) == len(explanation.log_odds) == 0
 
 
 # the answers themselves
 
 
-@pytest.mark.parametrize("question", [Question(), Question(top_k=1), Question(only=("shop=*",))])
+@pytest.mark.parametrize("query", [LabelQuery(), LabelQuery(top_k=1), LabelQuery(only=("shop=*",))])
 def test_the_answers_are_the_same_as_without_reasons(
-    labeler: Labeler, brands: Entities, question: Question
+    labeler: Labeler, brands: Entities, query: LabelQuery
 ) -> None:
     entities = brands.slice(0, 50)
-    plain = labeler.label(entities, question).to_arrow().to_pylist()
-    explained = explain(labeler, entities, question).to_arrow().to_pylist()
+    plain = labeler.label(entities, query).to_arrow().to_pylist()
+    explained = explain(labeler, entities, query).to_arrow().to_pylist()
     for labels in explained:
         for label in labels:
             assert label.pop("reasons") is not None
@@ -145,24 +149,24 @@ def test_reasons_do_not_depend_on_the_batch_or_on_other_threads(
     labeler: Labeler, brands: Entities
 ) -> None:
     parts = [brands.slice(start, 4) for start in range(0, 40, 4)]
-    whole = explain(labeler, brands.slice(0, 40), Question()).to_arrow()
+    whole = explain(labeler, brands.slice(0, 40), LabelQuery()).to_arrow()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda part: explain(labeler, part, Question()).to_arrow(), parts))
+        found = list(pool.map(lambda part: explain(labeler, part, LabelQuery()).to_arrow(), parts))
     assert pa.concat_arrays(found).equals(whole)
 
 
 def test_many_entities_are_explained_as_few(labeler: Labeler, brands: Entities) -> None:
     names = brands.table.select(["id", "country"]).slice(0, CHUNK + 2)
     entities = Entities(labeler.schema, names)
-    whole = explain(labeler, entities, Question(top_k=1, only=("amenity=bank",))).to_arrow()
-    last = explain(labeler, entities.slice(CHUNK, 2), Question(1, only=("amenity=bank",)))
+    whole = explain(labeler, entities, LabelQuery(top_k=1, only=("amenity=bank",))).to_arrow()
+    last = explain(labeler, entities.slice(CHUNK, 2), LabelQuery(1, only=("amenity=bank",)))
     assert whole.slice(CHUNK).to_pylist() == last.to_arrow().to_pylist()
 
 
 def test_a_rejected_row_has_neither_labels_nor_reasons(labeler: Labeler) -> None:
     records = [{"name": "Shell"}, {"name": "Shell", "lat": 200, "lon": 0}, {"name": "Shell"}]
     entities = from_records(records, labeler.schema)
-    first, bad, last = explain(labeler, entities, Question()).to_arrow([1]).to_pylist()
+    first, bad, last = explain(labeler, entities, LabelQuery()).to_arrow([1]).to_pylist()
     assert first == last
     assert bad is None
     assert first[0]["reasons"]
@@ -170,7 +174,7 @@ def test_a_rejected_row_has_neither_labels_nor_reasons(labeler: Labeler) -> None
 
 def test_a_question_that_cannot_be_answered_is_refused(labeler: Labeler, brands: Entities) -> None:
     with pytest.raises(RequestError):
-        explain(labeler, brands.slice(0, 1), Question(only=("no such label",)))
+        explain(labeler, brands.slice(0, 1), LabelQuery(only=("no such label",)))
 
 
 # what is told
@@ -206,13 +210,13 @@ def test_positions_count_code_points_of_what_was_given(labeler: Labeler) -> None
 def test_tags_have_no_positions(labeler: Labeler) -> None:
     known = {"name": "Pizza", "tags": {"cuisine": "x"}}
     for reasons in explain(
-        labeler, from_records([known], labeler.schema), Question(top_k=40)
+        labeler, from_records([known], labeler.schema), LabelQuery(top_k=40)
     ).stated():
         assert all(("start" in r) == (r["field"] != "tags") for r in reasons if "field" in r)
 
 
 def test_reasons_are_few_and_the_largest_come_first(labeler: Labeler, brands: Entities) -> None:
-    explanation = explain(labeler, brands.slice(0, 60), Question(top_k=40))
+    explanation = explain(labeler, brands.slice(0, 60), LabelQuery(top_k=40))
     assert explanation.reasons.type == pa.list_(REASON)
     rests = 0
     for reasons in explanation.stated():
@@ -234,7 +238,7 @@ def test_a_long_text_is_not_repeated_whole(labeler: Labeler) -> None:
     (found,) = {
         (reason["text"], reason["start"], reason["end"])
         for reasons in explain(
-            labeler, from_records([record], labeler.schema), Question(top_k=40)
+            labeler, from_records([record], labeler.schema), LabelQuery(top_k=40)
         ).stated()
         for reason in reasons
         if reason.get("field") == "website"
@@ -244,13 +248,13 @@ def test_a_long_text_is_not_repeated_whole(labeler: Labeler) -> None:
 
 def test_the_company_is_named_by_its_strongest_candidate(labeler: Labeler) -> None:
     entities = from_records([{"name": "Joe's Pizza", "country": "US"}], labeler.schema)
-    answers = labeler.label(entities, Question(top_k=5))
-    (reasons,) = all_reasons(labeler, entities, answers)
+    predictions = labeler.label(entities, LabelQuery(top_k=5))
+    (reasons,) = all_reasons(labeler, entities, predictions)
     scores, chosen, _ = plain.stages(labeler, labeler.features.transform(entities))
-    lifts = labeler.reranker.lifts(scores[0], chosen[0], answers.ids)
+    lifts = labeler.reranker.lifts(scores[0], chosen[0], predictions.ids)
     named = 0
     for lift, company, companion, label in zip(
-        lifts, reasons.company, reasons.companions, answers.ids, strict=True
+        lifts, reasons.company, reasons.companions, predictions.ids, strict=True
     ):
         if companion >= 0:
             assert companion != label

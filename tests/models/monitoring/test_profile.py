@@ -15,7 +15,7 @@ from labelwright.entities.errors import BundleError
 from labelwright.entities.schema import Column, EntitySchema, Kind
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.bundle.format import read_bundle, write_bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.monitoring.profile import BINS, MOSTLY_UNSEEN, SCORES, UNSEEN, Profile
 from tests.models.bundles import sign
@@ -48,11 +48,11 @@ def test_presence_labels_and_scores_are_those_of_the_rows(
     profile: Profile, tiny: Labeler, brands: Entities
 ) -> None:
     entities = brands.slice(0, SAMPLE)
-    answers = tiny.label(entities, Question())
-    asserted = np.bincount(answers.ids[answers.asserted], minlength=len(tiny.labels))
+    predictions = tiny.label(entities, LabelQuery())
+    asserted = np.bincount(predictions.ids[predictions.asserted], minlength=len(tiny.labels))
     assert profile.labels.tolist() == asserted.tolist()
-    assert profile.scores[1] @ np.arange(BINS) == answers.asserted.sum()
-    best = answers.probabilities[answers.indptr[:-1]]
+    assert profile.scores[1] @ np.arange(BINS) == predictions.asserted.sum()
+    best = predictions.probabilities[predictions.indptr[:-1]]
     assert profile.scores[0, BINS // 2 :].sum() == (best >= 0.5).sum()
     for column, counts in zip(tiny.schema.columns, profile.fields, strict=True):
         array = entities.column(column.fields[0])

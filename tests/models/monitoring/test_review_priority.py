@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, label_matrix
 from labelwright.models.monitoring.review_priority import (
@@ -20,7 +20,7 @@ from labelwright.models.monitoring.review_priority import (
     worth,
 )
 
-QUESTION = Question(top_k=JUDGED)
+QUESTION = LabelQuery(top_k=JUDGED)
 
 
 def given(labeler: Labeler, lists: Sequence[Sequence[str] | None]) -> LabelMatrix:
@@ -37,8 +37,8 @@ def found(
     challenger: Sequence[set[str] | None] = (),
 ) -> list[list[Reason]]:
     labels = given(labeler, said or [None] * len(entities))
-    answers = labeler.label(entities, QUESTION)
-    return worth(labeler, entities, QUESTION.policy, answers, labels, challenger)
+    predictions = labeler.label(entities, QUESTION)
+    return worth(labeler, entities, QUESTION.policy, predictions, labels, challenger)
 
 
 def asserted(labeler: Labeler, entities: Entities) -> list[list[str]]:
@@ -55,11 +55,11 @@ def test_reasons_hold_where_they_are_given_and_only_there(
     labeler: Labeler, brands: Entities
 ) -> None:
     entities = brands.slice(0, 200)
-    answers = labeler.label(entities, QUESTION)
+    predictions = labeler.label(entities, QUESTION)
     thresholds = labeler.decisions.thresholds(QUESTION)
     kinds = set()
     for row, reasons in enumerate(found(labeler, entities)):
-        part = answers.slice(row, row + 1)
+        part = predictions.slice(row, row + 1)
         distance = np.abs(part.probabilities - thresholds[part.ids]).min()
         assert (about(reasons, "undecided") is not None) == (distance < MARGIN)
         best = part.probabilities.max()
@@ -140,11 +140,11 @@ def test_in_an_open_world_only_groups_that_are_mentioned_can_contradict(
     others = [name for name in labeler.labels.names if name.startswith(f"{group}=")]
     absent = next(name for name in others if name not in ours[row])
     one = entities.slice(row, 1)
-    answers = labeler.label(one, QUESTION)
+    predictions = labeler.label(one, QUESTION)
     for said, contradicted in (([], False), ([absent], True)):
         array = pa.array([said], pa.list_(pa.string()))
         matrix = label_matrix(array, labeler.labels, (group,))
-        (reasons,) = worth(labeler, one, QUESTION.policy, answers, matrix)
+        (reasons,) = worth(labeler, one, QUESTION.policy, predictions, matrix)
         surplus = reason.told["surplus"] if (reason := about(reasons, "given")) else []
         assert (ours[row][0] in surplus) == contradicted
 

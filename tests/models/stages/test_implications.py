@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwright.models.decisions import BALANCED, Answers, Decisions, Question
+from labelwright.models.decisions import BALANCED, Decisions, LabelQuery, Predictions
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import candidates
@@ -41,10 +41,10 @@ class Case:
     implications: Implications
     scores: npt.NDArray[np.float32]
     chosen: npt.NDArray[np.int32]
-    answers: Answers
+    predictions: Predictions
 
 
-def answered(implications: Implications, seed: int, question: Question, rows: int = 3) -> Case:
+def answered(implications: Implications, seed: int, query: LabelQuery, rows: int = 3) -> Case:
     """Random scores and probabilities with ties, answered."""
     random = np.random.default_rng(seed)
     scores = (random.integers(-8, 4, (rows, L)) / 4).astype(np.float32)
@@ -55,8 +55,10 @@ def answered(implications: Implications, seed: int, question: Question, rows: in
     thresholds = (random.integers(0, 11, L) / 10).astype(np.float32)
     decisions = Decisions(5, 1.5, -1.0, {BALANCED: thresholds}, {})
     labels = LabelSet(tuple(f"{n:02}" for n in range(L)))
-    answers = plain.answer(decisions, question, labels, implications, scores, chosen, probabilities)
-    return Case(implications, scores, chosen, answers)
+    predictions = plain.answer(
+        decisions, query, labels, implications, scores, chosen, probabilities
+    )
+    return Case(implications, scores, chosen, predictions)
 
 
 @given(relations(), st.integers(0, 10_000), st.integers(1, L))
@@ -64,22 +66,25 @@ def answered(implications: Implications, seed: int, question: Question, rows: in
 def test_no_answer_violates_an_implication(
     implications: Implications, seed: int, top_k: int
 ) -> None:
-    answers = answered(implications, seed, Question(top_k=top_k)).answers
-    for start, end in zip(answers.indptr[:-1], answers.indptr[1:], strict=True):
-        place = {int(label): i for i, label in enumerate(answers.ids[start:end])}
+    predictions = answered(implications, seed, LabelQuery(top_k=top_k)).predictions
+    for start, end in zip(predictions.indptr[:-1], predictions.indptr[1:], strict=True):
+        place = {int(label): i for i, label in enumerate(predictions.ids[start:end])}
         for label, at in place.items():
             for above in implications.ancestors_of(label):
                 assert place[above] < at
                 assert (
-                    answers.probabilities[start + place[above]] >= answers.probabilities[start + at]
+                    predictions.probabilities[start + place[above]]
+                    >= predictions.probabilities[start + at]
                 )
-                assert answers.asserted[start + place[above]] >= answers.asserted[start + at]
+                assert (
+                    predictions.asserted[start + place[above]] >= predictions.asserted[start + at]
+                )
 
 
 @given(relations(), st.integers(0, 10_000))
 @some
 def test_candidates_are_closed_under_implication(implications: Implications, seed: int) -> None:
-    case = answered(implications, seed, Question())
+    case = answered(implications, seed, LabelQuery())
     for chosen in case.chosen.tolist():
         for place, label in enumerate(chosen):
             assert set(implications.ancestors_of(label)) <= set(chosen[:place])

@@ -20,7 +20,7 @@ from labelwright.entities.io import readers
 from labelwright.entities.io.locations import locate
 from labelwright.entities.tables import conform
 from labelwright.models.bundle.format import Bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
 from labelwright.service.bulk.job import BulkReport, Job, journal_folder, label_file
 from tests.conftest import World
@@ -111,7 +111,7 @@ def test_other_work_is_not_gone_on_with(
         manifest = dataclasses.replace(bundle.manifest, content="of another")
         bundle = dataclasses.replace(bundle, manifest=manifest)
     else:
-        job = dataclasses.replace(job, question=Question(top_k=2))
+        job = dataclasses.replace(job, query=LabelQuery(top_k=2))
     with pytest.raises(RequestError, match=f"cannot resume: another {change} than before"):
         label_file(bundle, dataclasses.replace(job, resume=True))
     assert label_file(bundle, job).resumed == 0
@@ -321,9 +321,9 @@ def test_forged_fingerprints_are_refused(
 ) -> None:
     pq.write_table(pq.read_table(source).slice(0, 9), tmp_path / "few.parquet")
     label(bundle, tmp_path / "few.parquet", tmp_path / "before.parquet")
-    answers = pq.read_table(tmp_path / "before.parquet")
-    with pq.ParquetWriter(tmp_path / "forged.parquet", answers.schema) as writer:
-        writer.write_table(answers)
+    predictions = pq.read_table(tmp_path / "before.parquet")
+    with pq.ParquetWriter(tmp_path / "forged.parquet", predictions.schema) as writer:
+        writer.write_table(predictions)
         writer.add_key_value_metadata({"labelwright": json.dumps({"fingerprints": offsets})})
     with pytest.raises(DataError, match="cannot be gone on from"):
         label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "forged.parquet")
@@ -364,9 +364,9 @@ def test_fingerprints_do_not_show_in_the_answers(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     label(bundle, source, tmp_path / "a.parquet")
-    answers = pq.read_table(tmp_path / "a.parquet")
+    predictions = pq.read_table(tmp_path / "a.parquet")
     expected = bundle.labeler.label(
-        conform(pq.read_table(source), bundle.labeler.schema), Question()
+        conform(pq.read_table(source), bundle.labeler.schema), LabelQuery()
     )
-    assert answers.column_names == ["id", "labels"]
-    assert answers["labels"].combine_chunks().to_pylist() == expected.to_arrow([7]).to_pylist()
+    assert predictions.column_names == ["id", "labels"]
+    assert predictions["labels"].combine_chunks().to_pylist() == expected.to_arrow([7]).to_pylist()

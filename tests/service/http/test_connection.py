@@ -84,9 +84,9 @@ def test_a_body_is_no_head_however_it_is_cut(service: Service, size: int) -> Non
     with connected(service) as caller:
         caller.sendall(CHUNKED + chunks(whole, size) + b"0\r\nX: trailer\r\n\r\n")
         caller.sendall(GET + b"Connection: close\r\n\r\n")
-        answers = everything(caller)
-    assert answers.startswith(b"HTTP/1.1 200 ")
-    assert answers.count(b"HTTP/1.1 200 ") == 2
+        predictions = everything(caller)
+    assert predictions.startswith(b"HTTP/1.1 200 ")
+    assert predictions.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_trailers_are_no_headers(service: Service) -> None:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from labelwright import Client
 from labelwright.entities.errors import DataError, ServiceError
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import BATCH_ROWS
@@ -54,9 +54,9 @@ def expected(service: Service) -> Any:
         return response.json()["results"]
 
 
-def stream(client: httpx.Client, kind: str, content: bytes, **question: Any) -> httpx.Response:
+def stream(client: httpx.Client, kind: str, content: bytes, **query: Any) -> httpx.Response:
     headers = {"Content-Type": kind}
-    return client.post("/v1/labels", content=content, headers=headers, params=question)
+    return client.post("/v1/labels", content=content, headers=headers, params=query)
 
 
 def arrow(table: pa.Table, **options: Any) -> bytes:
@@ -86,10 +86,10 @@ def test_batches_are_answered_as_a_single_request(
     )
     if encoded:
         table = table.set_column(4, "name", table["name"].dictionary_encode())
-    answers = labels.label(table, **QUESTION)
-    assert answers["id"].to_pylist() == [result["id"] for result in expected]
+    predictions = labels.label(table, **QUESTION)
+    assert predictions["id"].to_pylist() == [result["id"] for result in expected]
     for labelled, error, result in zip(
-        answers["labels"].to_pylist(), answers["error"].to_pylist(), expected, strict=True
+        predictions["labels"].to_pylist(), predictions["error"].to_pylist(), expected, strict=True
     ):
         assert error == result.get("error", {}).get("detail")
         assert (labelled is None) == (error is not None)
@@ -129,11 +129,11 @@ def test_memory_stays_flat_and_a_slow_reader_makes_a_slow_sender(
     for _ in labels.label_batches(many(), top_k=50):
         pass  # what is kept once is kept by now
     before, sent = process.memory_info().rss, 0
-    answers = labels.label_batches(many(), top_k=50)
-    rows = next(answers).num_rows
+    predictions = labels.label_batches(many(), top_k=50)
+    rows = next(predictions).num_rows
     threading.Event().wait(1.0)
     assert sent < batches  # nobody takes the answers
-    rows += sum(answer.num_rows for answer in answers)
+    rows += sum(answer.num_rows for answer in predictions)
     assert rows == batches * len(names)
     assert process.memory_info().rss - before < 40 << 20
 
@@ -162,8 +162,8 @@ def test_a_few_bytes_that_stand_for_many_rows_take_no_memory(
 
 def test_a_line_that_is_not_json_costs_its_neighbours_nothing(client: httpx.Client) -> None:
     content = b'{"name": "Bar"}\n\n{"name": \n[]\n{"name": "\xff"}\r\n{"name": "Kiosk"}'
-    answers = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
-    reasons = [answer.get("error", {}).get("detail") for answer in answers]
+    predictions = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
+    reasons = [answer.get("error", {}).get("detail") for answer in predictions]
     assert reasons == [
         None,
         "not valid JSON",
@@ -171,7 +171,7 @@ def test_a_line_that_is_not_json_costs_its_neighbours_nothing(client: httpx.Clie
         "not valid JSON",
         None,
     ]
-    assert [answer["id"] for answer in answers] == ["0", "1", "2", "3", "4"]
+    assert [answer["id"] for answer in predictions] == ["0", "1", "2", "3", "4"]
 
 
 def test_text_that_is_not_utf8_costs_its_neighbours_nothing(client: httpx.Client) -> None:
@@ -186,7 +186,7 @@ DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
 
 
 @pytest.mark.parametrize(
-    ("kind", "content", "question", "words"),
+    ("kind", "content", "query", "words"),
     [
         (NDJSON, b"{}", {"top_k": 0}, "top_k"),
         (NDJSON, b"{}", {"topk": 3}, "not known"),
@@ -205,9 +205,9 @@ DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
     ids=lambda value: str(value)[:20],
 )
 def test_a_stream_that_cannot_be_read_is_refused(
-    client: httpx.Client, kind: str, content: bytes, question: Any, words: str
+    client: httpx.Client, kind: str, content: bytes, query: Any, words: str
 ) -> None:
-    response = stream(client, kind, content, **question)
+    response = stream(client, kind, content, **query)
     assert response.status_code == 422
     assert words in response.json()["detail"]
 
@@ -285,7 +285,7 @@ class Failing(JsonLines):
     """All pieces fail, the first after the others have begun to."""
 
     def __init__(self) -> None:
-        super().__init__(Question())
+        super().__init__(LabelQuery())
         self._begun = threading.Semaphore(0)
 
     def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
@@ -399,8 +399,8 @@ def moody() -> Iterator[str]:
 
 
 def test_the_client_waits_and_goes_on_with_what_has_no_answer(moody: str) -> None:
-    answers = list(Client(moody).label_rows([{"id": each} for each in "abc"]))
-    assert [answer["id"] for answer in answers] == ["a", "b", "c"]
+    predictions = list(Client(moody).label_rows([{"id": each} for each in "abc"]))
+    assert [answer["id"] for answer in predictions] == ["a", "b", "c"]
     assert Moody.seen == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
 
 
@@ -422,9 +422,9 @@ def test_errors_of_the_callers_own_rows_are_raised(labels: Client) -> None:
 def test_a_client_that_goes_away_leaves_no_trace(labels: Client, service: Service) -> None:
     before = service.log.stat().st_size
     endless = ({"name": f"Bar {number}"} for number in iter(int, 1))
-    answers = labels.label_rows(endless)
-    next(answers)
-    answers.close()  # type: ignore[attr-defined]
+    predictions = labels.label_rows(endless)
+    next(predictions)
+    predictions.close()  # type: ignore[attr-defined]
     assert len(list(labels.label_rows(PLACES))) == len(PLACES)
     assert "Traceback" not in service.log.read_text()[before:]
 

@@ -148,13 +148,13 @@ def test_the_examples_of_the_description_are_what_the_model_really_answers(
     operation = openapi["paths"][path]["post"]
     asked = operation["requestBody"]["content"]["application/json"]
     answered = operation["responses"]["200"]["content"]["application/json"]
-    question, answer = (content["examples"][name]["value"] for content in (asked, answered))
-    response = client.post(path, json=question)
+    query, answer = (content["examples"][name]["value"] for content in (asked, answered))
+    response = client.post(path, json=query)
     assert response.json() == answer
-    assert conforms(question, asked["schema"])
+    assert conforms(query, asked["schema"])
     assert conforms(answer, answered["schema"])
     assert not conforms({"entities": []}, asked["schema"])
-    assert not conforms(question | {"top_k": 0}, asked["schema"])
+    assert not conforms(query | {"top_k": 0}, asked["schema"])
     entity = asked["schema"]["properties"]["entities"]["items"]
     assert {"id", "name", "lat", "lon", "tags"} <= set(entity["properties"])
     assert ("reasons" in answer["results"][0]["labels"][0]) == (name == "reasons")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import PIECE_ROWS, Piece
 from labelwright.service.protocols.arrow import BATCH_ROWS_LIMIT, ArrowStream
@@ -61,7 +61,7 @@ def test_rows_keep_their_order_and_numbers_however_they_come(
     if large:
         batches = [*batches, ["x", "y"] * PIECE_ROWS, *batches]
     content = stream_of([encoded(names) for names in batches])
-    form = ArrowStream(Question(), model.bundle.labeler.schema)
+    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     ends = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
     pieces: list[Piece] = []
     for begin, end in itertools.pairwise(ends):
@@ -74,14 +74,14 @@ def test_rows_keep_their_order_and_numbers_however_they_come(
 
 def test_small_batches_are_labelled_together(model: Model) -> None:
     content = stream_of([encoded(["x"] * 10)] * 100)
-    form = ArrowStream(Question(), model.bundle.labeler.schema)
+    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     assert [piece.rows for piece in form.cut([content], True)] == [1_000]
 
 
 def test_pieces_are_made_as_they_are_asked_for(model: Model) -> None:
     """Each of the batches has 300 bytes and stands for a million rows; the last is broken."""
     batch = pa.record_batch({"name": pa.nulls(BATCH_ROWS_LIMIT)})
-    form = ArrowStream(Question(), model.bundle.labeler.schema)
+    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     content = stream_of([batch] * 3)[:-8] + b"x" * 8
     pieces = form.cut([content], True)
     of_two = 2 * BATCH_ROWS_LIMIT // PIECE_ROWS
@@ -94,7 +94,7 @@ def test_a_dictionary_takes_the_place_of_the_one_before(model: Model) -> None:
     large = ["x" * 1_000 + str(number) for number in range(100)]
     first, second = (list(messages(stream_of([encoded(names)]))) for names in (large, ["a", "b"]))
     (dictionary,) = (content for kind, content in first if kind == DICTIONARY)
-    form = ArrowStream(Question(), model.bundle.labeler.schema)
+    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     tracemalloc.start()
     try:
         assert not list(form.cut([first[0][1]], False))
@@ -111,6 +111,6 @@ def test_a_dictionary_takes_the_place_of_the_one_before(model: Model) -> None:
 def test_dictionaries_have_a_limit_together(model: Model) -> None:
     names = ["x" * 1_000_000 + str(number) for number in range(MESSAGE_LIMIT // 3_000_000)]
     columns = {name: encoded(names)["name"] for name in ("name", "u", "v", "w")}
-    form = ArrowStream(Question(), model.bundle.labeler.schema)
+    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     with pytest.raises(DataError, match="dictionaries may have 16,777,216 bytes"):
         list(form.cut([stream_of([pa.record_batch(columns)])], True))

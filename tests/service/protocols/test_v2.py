@@ -46,11 +46,11 @@ def inputs(binary: bool = True) -> list[triton.InferInput]:
     return tensors
 
 
-def same_over_http(client: httpx.Client, **question: Any) -> list[Any]:
+def same_over_http(client: httpx.Client, **query: Any) -> list[Any]:
     """What `POST /v1/labels` says of them."""
     places = zip(NAMES, (1.0, 200.0, 3.0), (1.0, 2.0, 3.0), strict=True)
     entities = [{"name": name, "lat": lat, "lon": lon} for name, lat, lon in places]
-    response = client.post("/v1/labels", json={"entities": entities, **question})
+    response = client.post("/v1/labels", json={"entities": entities, **query})
     found: list[Any] = response.json()["results"]
     return found
 

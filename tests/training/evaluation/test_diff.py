@@ -14,7 +14,7 @@ import pytest
 from labelwright.entities.errors import RequestError
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.registry import load_model
 from labelwright.training.data import LabelledEntities, read_labelled
@@ -73,8 +73,10 @@ def with_threshold(labeler: Labeler, threshold: float) -> Labeler:
 
 def everything(labeler: Labeler, entities: Entities) -> list[dict[str, tuple[float, bool]]]:
     """For each entity all labels, with probability and assertion."""
-    answers = labeler.label(entities, Question(top_k=len(labeler.labels))).to_arrow().to_pylist()
-    return [{a["label"]: (a["probability"], a["asserted"]) for a in row} for row in answers]
+    predictions = (
+        labeler.label(entities, LabelQuery(top_k=len(labeler.labels))).to_arrow().to_pylist()
+    )
+    return [{a["label"]: (a["probability"], a["asserted"]) for a in row} for row in predictions]
 
 
 def counted(
@@ -132,9 +134,9 @@ def test_examples_show_the_largest_moves_with_what_each_model_says(
         for example in examples:
             row = ids.index(example.id)
             assert example.name == brands.table["name"][row].as_py()
-            for probability, answers in ((example.old, before[row]), (example.new, after[row])):
-                if example.label in answers:
-                    assert probability == pytest.approx(answers[example.label][0], abs=1e-3)
+            for probability, predictions in ((example.old, before[row]), (example.new, after[row])):
+                if example.label in predictions:
+                    assert probability == pytest.approx(predictions[example.label][0], abs=1e-3)
                 else:
                     assert probability is None
     all_of_them = answer_changes(labeler, other, [file], ROWS * len(other.labels), 1).examples
@@ -151,7 +153,7 @@ def test_what_is_not_listed_counts_as_the_last_that_is(
     brands: Entities,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("labelwright.training.evaluation.diff._QUESTION", Question(top_k=2))
+    monkeypatch.setattr("labelwright.training.evaluation.diff._QUESTION", LabelQuery(top_k=2))
     found = answer_changes(labeler, other, [file], 1_000, 1)
     by_hand = counted(labeler, other, brands.slice(0, ROWS))
     ids = brands.ids.to_pylist()
@@ -159,13 +161,13 @@ def test_what_is_not_listed_counts_as_the_last_that_is(
     unlisted = 0
     assert found.total(ADDED) == by_hand[ADDED].total()
     for example in found.examples[ADDED]:
-        answers = before[ids.index(example.id)]
-        if example.label in answers:
-            listed = [p for i, (p, holds) in enumerate(answers.values()) if i < 2 or holds]
+        predictions = before[ids.index(example.id)]
+        if example.label in predictions:
+            listed = [p for i, (p, holds) in enumerate(predictions.values()) if i < 2 or holds]
             assert example.old == pytest.approx(
-                max(answers[example.label][0], listed[-1]), abs=1e-3
+                max(predictions[example.label][0], listed[-1]), abs=1e-3
             )
-            unlisted += answers[example.label][0] < listed[-1]
+            unlisted += predictions[example.label][0] < listed[-1]
     assert unlisted > 5
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelSet, label_matrix
 from labelwright.training.evaluation.metrics import calibration_error, evaluate
 
@@ -15,9 +15,9 @@ NAMES = tuple("abcdefgh")
 LABELS = LabelSet(NAMES)
 
 
-def answers_of(rows: list[list[tuple[str, float, bool]]]) -> Answers:
+def answers_of(rows: list[list[tuple[str, float, bool]]]) -> Predictions:
     flat = [pair for row in rows for pair in row]
-    return Answers(
+    return Predictions(
         LABELS,
         np.cumsum([0, *map(len, rows)]),
         np.array([NAMES.index(label) for label, _, _ in flat], np.int32),
@@ -27,7 +27,7 @@ def answers_of(rows: list[list[tuple[str, float, bool]]]) -> Answers:
 
 
 def test_a_worked_example() -> None:
-    answers = answers_of(
+    predictions = answers_of(
         [
             [
                 ("a", 0.9, True),
@@ -46,7 +46,7 @@ def test_a_worked_example() -> None:
         ]
     )
     truth = label_matrix(pa.array([["a", "c"], ["a", "zzz"]]), LABELS)
-    found = evaluate(answers, truth)
+    found = evaluate(predictions, truth)
     assert found.metrics.p_at_1 == 50.0
     assert found.metrics.p_at_3 == pytest.approx(100 * 3 / 6)
     assert found.metrics.p_at_5 == pytest.approx(100 * 3 / 10)
@@ -77,14 +77,14 @@ Row = st.tuples(
 def test_f_measures_agree_with_scikit_learn(
     rows: list[tuple[list[str], list[bool], set[str]]],
 ) -> None:
-    answers = answers_of(
+    predictions = answers_of(
         [
             [(n, 1 - i / 8, f) for i, (n, f) in enumerate(zip(order, flags, strict=True))]
             for order, flags, _ in rows
         ]
     )
     lists = pa.array([sorted(true) for _, _, true in rows], pa.list_(pa.string()))
-    found = evaluate(answers, label_matrix(lists, LABELS)).metrics
+    found = evaluate(predictions, label_matrix(lists, LABELS)).metrics
     asserted = np.array([[flags[order.index(n)] for n in NAMES] for order, flags, _ in rows])
     true = np.array([[n in labels for n in NAMES] for _, _, labels in rows])
     assert found.micro_f1 == pytest.approx(

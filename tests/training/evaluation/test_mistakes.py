@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.data import LabelledEntities, split
@@ -27,12 +27,12 @@ class Test:
 
     labeler: Labeler
     entities: Entities
-    answers: Answers
+    predictions: Predictions
     truth: LabelMatrix
 
     def mistakes(self, threads: int = 2) -> list[dict[str, object]]:
         """What is under test."""
-        found = mistakes(self.labeler, self.entities, self.answers, self.truth, threads)
+        found = mistakes(self.labeler, self.entities, self.predictions, self.truth, threads)
         rows: list[dict[str, object]] = found.to_pylist()
         return rows
 
@@ -40,14 +40,14 @@ class Test:
 @pytest.fixture(scope="module")
 def test(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Test:
     _, rows = split(LabelledEntities(brands, brand_labels))
-    answers = labeler.label(rows.entities, Question())
-    return Test(labeler, rows.entities, answers, label_matrix(rows.labels, labeler.labels))
+    predictions = labeler.label(rows.entities, LabelQuery())
+    return Test(labeler, rows.entities, predictions, label_matrix(rows.labels, labeler.labels))
 
 
 @pytest.fixture(scope="module")
 def everything(test: Test) -> list[dict[str, tuple[float, bool]]]:
     """By row and label, the probability and whether it is asserted, of all labels."""
-    rows = test.labeler.label(test.entities, Question(top_k=len(test.labeler.labels)))
+    rows = test.labeler.label(test.entities, LabelQuery(top_k=len(test.labeler.labels)))
     return [
         {pair["label"]: (pair["probability"], pair["asserted"]) for pair in row}
         for row in rows.to_arrow().to_pylist()
@@ -128,8 +128,10 @@ def test_threads_change_nothing(test: Test, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_nothing_asserted_is_nothing_given_too_much(test: Test) -> None:
-    silent = dataclasses.replace(test.answers, asserted=np.zeros_like(test.answers.asserted))
-    found = dataclasses.replace(test, answers=silent).mistakes()
+    silent = dataclasses.replace(
+        test.predictions, asserted=np.zeros_like(test.predictions.asserted)
+    )
+    found = dataclasses.replace(test, predictions=silent).mistakes()
     assert {line["kind"] for line in found} == {MISSED}
     assert len(found) == MOST
 
@@ -142,9 +144,9 @@ def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySch
         LabelledEntities(entities, labels), Configuration(candidates=3, trees=5, folds=2)
     )
     swapped = label_matrix(pa.array([[names[(i + 2) % 9]] for i in range(90)]), labeler.labels)
-    answers = labeler.label(entities, Question(top_k=1))
-    found = Test(labeler, entities, answers, swapped).mistakes()
-    everything = labeler.label(entities, Question(top_k=9)).to_arrow().to_pylist()
+    predictions = labeler.label(entities, LabelQuery(top_k=1))
+    found = Test(labeler, entities, predictions, swapped).mistakes()
+    everything = labeler.label(entities, LabelQuery(top_k=9)).to_arrow().to_pylist()
     missed = [line for line in found if line["kind"] == MISSED]
     assert len(missed) == MOST
     for line in missed:
@@ -162,7 +164,7 @@ SETS = st.lists(st.tuples(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_fr
 def confused(rows: list[tuple[set[str], set[str]]], most: int = 100) -> list[tuple[str, str, int]]:
     """What is found for rows of labels asserted and labels true."""
     ids = [NAMES.index(name) for asserted, _ in rows for name in sorted(asserted)]
-    answers = Answers(
+    predictions = Predictions(
         LABELS,
         np.cumsum([0, *(len(asserted) for asserted, _ in rows)]),
         np.array(ids, np.int32),
@@ -172,7 +174,7 @@ def confused(rows: list[tuple[set[str], set[str]]], most: int = 100) -> list[tup
     truth = label_matrix(
         pa.array([sorted(true) for _, true in rows], pa.list_(pa.string())), LABELS
     )
-    found = confusions(answers, truth, most)
+    found = confusions(predictions, truth, most)
     return [(line["given"], line["missed"], line["rows"]) for line in found.to_pylist()]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from labelwright.models.decisions import BALANCED, NEVER, Answers, Decisions
+from labelwright.models.decisions import BALANCED, NEVER, Decisions, Predictions
 from labelwright.models.labels import LabelSet, label_matrix
 from labelwright.training.evaluation.precision import kept_promises
 
@@ -15,7 +15,7 @@ def answered(right: int) -> pa.Table:
     """Each row is answered a and b; a reaches its threshold and holds in so many rows."""
     lists = [["a", "b"] if row < right else ["b", "zz"] for row in range(ROWS)]
     truth = label_matrix(pa.array(lists), LABELS)
-    answers = Answers(
+    predictions = Predictions(
         LABELS,
         np.arange(0, 2 * ROWS + 1, 2),
         np.tile(np.array([0, 1], np.int32), ROWS),
@@ -25,7 +25,7 @@ def answered(right: int) -> pa.Table:
     thresholds = np.array([0.8, 0.5, NEVER], np.float32)
     never = np.full(3, NEVER, np.float32)
     decisions = Decisions(2, 1.0, 0.0, {BALANCED: never}, {0.9: thresholds, 0.99: never})
-    return kept_promises(answers, truth, decisions)
+    return kept_promises(predictions, truth, decisions)
 
 
 def test_what_reaches_its_threshold_is_counted() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from labelwright.entities.schema import Column, EntitySchema, Kind
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Answers
+from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.evaluation.metrics import evaluate
 from labelwright.training.evaluation.slices import (
@@ -38,13 +38,13 @@ FREQUENCY = np.array([RARE, RARE - 1, 1, 5_000, RARE, RARE])
 class Case:
     """Answers that list DEPTH labels for each row, with the truth beside them."""
 
-    answers: Answers
+    predictions: Predictions
     truth: LabelMatrix
     entities: Entities
 
     def table(self, seed: int = 0, frequency: Counts = FREQUENCY) -> dict[str, dict[str, float]]:
         """The table under test, by slice."""
-        found = metrics_by_slice(self.answers, self.truth, self.entities, frequency, seed)
+        found = metrics_by_slice(self.predictions, self.truth, self.entities, frequency, seed)
         return {line["slice"]: line for line in found.to_pylist()}
 
 
@@ -58,7 +58,7 @@ def case_of(
         ids += [NAMES.index(name) for name in listed]
         flags += [name in labels for name in listed]
     given = np.array(flags, np.bool_)
-    answers = Answers(
+    predictions = Predictions(
         LABELS,
         np.cumsum([0, *(max(5, len(labels)) for labels in asserted)]),
         np.array(ids, np.int32),
@@ -67,7 +67,7 @@ def case_of(
     )
     table = pa.table(columns) if columns else pa.table({"country": pa.nulls(len(true))})
     matrix = label_matrix(pa.array(true, pa.list_(pa.string())), LABELS)
-    return Case(answers, matrix, conform(table, SCHEMA))
+    return Case(predictions, matrix, conform(table, SCHEMA))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_the_figures_of_a_slice_are_those_of_its_rows_alone(two_countries: Case)
 
 
 def test_the_row_for_all_is_the_evaluation(two_countries: Case) -> None:
-    expected = evaluate(two_countries.answers, two_countries.truth).metrics
+    expected = evaluate(two_countries.predictions, two_countries.truth).metrics
     row = two_countries.table()[ALL]
     assert row["difference"] == 0
     assert row["micro_f1_low"] <= row["micro_f1"] <= row["micro_f1_high"]
@@ -124,7 +124,7 @@ def test_without_rare_labels_there_is_no_row_for_them(two_countries: Case) -> No
 
 def test_weak_slices_are_called_out_worst_first(two_countries: Case) -> None:
     table = metrics_by_slice(
-        two_countries.answers, two_countries.truth, two_countries.entities, FREQUENCY, 0
+        two_countries.predictions, two_countries.truth, two_countries.entities, FREQUENCY, 0
     )
     assert weak(table)["slice"].to_pylist() == ["country=FR"]
 
@@ -138,7 +138,9 @@ def test_what_may_be_chance_is_not_called_out() -> None:
     found = case.table()
     worse = min(found["country=GB"], found["country=FR"], key=lambda line: line["micro_f1"])
     assert worse["difference"] < 0 < worse["micro_f1_high"] - found[ALL]["micro_f1"]
-    assert not len(weak(metrics_by_slice(case.answers, case.truth, case.entities, FREQUENCY, 0)))
+    assert not len(
+        weak(metrics_by_slice(case.predictions, case.truth, case.entities, FREQUENCY, 0))
+    )
 
 
 def test_bounds_agree_with_a_plain_bootstrap() -> None:
@@ -161,8 +163,8 @@ def test_labels_the_model_does_not_know_count_as_missed() -> None:
 
 def evaluate_row(case: Case, row: int) -> tuple[int, int]:
     """How many labels are asserted rightly, and how many are asserted or true, counted twice."""
-    span = slice(case.answers.indptr[row], case.answers.indptr[row + 1])
-    given = set(case.answers.ids[span][case.answers.asserted[span]].tolist())
+    span = slice(case.predictions.indptr[row], case.predictions.indptr[row + 1])
+    given = set(case.predictions.ids[span][case.predictions.asserted[span]].tolist())
     true = set(case.truth.ids[case.truth.indptr[row] : case.truth.indptr[row + 1]].tolist())
     return len(given & true), len(given) + len(true)
 

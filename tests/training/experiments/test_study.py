@@ -17,7 +17,7 @@ import scipy.stats
 from labelwright.commands import study as command
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import EntitySchema
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.paths import tracking_uri
 from labelwright.training.data import LabelledEntities, read_labelled, split
@@ -130,7 +130,7 @@ def test_a_column_left_out_is_a_model_of_data_without_it(
     file = tmp_path / "nameless.parquet"
     pq.write_table(pq.read_table(task.data[0]).drop_columns(["website"]), file)
     train, test = split(read_labelled([file], task.schema))
-    expected = evaluate_labeler(fit_labeler(train, QUICK), test, Question(), 1).metrics
+    expected = evaluate_labeler(fit_labeler(train, QUICK), test, LabelQuery(), 1).metrics
     (result,) = (r for r in found.results if r.variant.name == "without website")
     assert result.metrics == expected
     assert result.metrics != found.part(SEEDS)[0].metrics

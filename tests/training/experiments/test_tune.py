@@ -20,7 +20,7 @@ from labelwright.commands import tune as command
 from labelwright.entities.errors import DataError, LabelwrightError
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import conform
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.models.paths import tracking_uri
@@ -238,10 +238,10 @@ def test_a_search_never_sees_the_test_rows(
         return fit_labeler(data, configuration)
 
     def judge(
-        labeler: Labeler, data: LabelledEntities, question: Question, threads: int
-    ) -> tuple[Answers, LabelMatrix]:
+        labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
+    ) -> tuple[Predictions, LabelMatrix]:
         asked.append(set(data.entities.ids.to_pylist()))
-        return judged(labeler, data, question, threads)
+        return judged(labeler, data, query, threads)
 
     monkeypatch.setattr(f"{TUNE}.fit_labeler", fit)
     monkeypatch.setattr(f"{TUNE}.judged", judge)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from labelwright.entities.tables import Entities
-from labelwright.models.decisions import Answers, Question
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.data import LabelledEntities, split
@@ -42,8 +42,8 @@ def rows(brands: Entities, brand_labels: pa.ListArray) -> LabelledEntities:
 
 
 @pytest.fixture(scope="module")
-def answers(labeler: Labeler, test_rows: LabelledEntities) -> Answers:
-    return labeler.label(test_rows.entities, Question())
+def predictions(labeler: Labeler, test_rows: LabelledEntities) -> Predictions:
+    return labeler.label(test_rows.entities, LabelQuery())
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def truth(labeler: Labeler, test_rows: LabelledEntities) -> LabelMatrix:
     return label_matrix(test_rows.labels, labeler.labels)
 
 
-def per_label(answers: Answers, truth: LabelMatrix, frequency: list[int]) -> pa.Table:
-    table = evaluate(answers, truth).per_label
+def per_label(predictions: Predictions, truth: LabelMatrix, frequency: list[int]) -> pa.Table:
+    table = evaluate(predictions, truth).per_label
     return table.append_column("training_rows", pa.array(frequency, pa.int64()))
 
 
@@ -83,17 +83,19 @@ def check_picture(file: Path) -> npt.NDArray[np.float64]:
     return pixels
 
 
-def test_the_pictures_of_a_real_model(tmp_path: Path, answers: Answers, truth: LabelMatrix) -> None:
-    table = per_label(answers, truth, [50 + i for i in range(len(answers.labels))])
-    confused = confusions(answers, truth, 20)
+def test_the_pictures_of_a_real_model(
+    tmp_path: Path, predictions: Predictions, truth: LabelMatrix
+) -> None:
+    table = per_label(predictions, truth, [50 + i for i in range(len(predictions.labels))])
+    confused = confusions(predictions, truth, 20)
     before = dict(mpl.rcParams)
-    write_plots(tmp_path, answers, truth, table, confused)
+    write_plots(tmp_path, predictions, truth, table, confused)
     assert sorted(file.stem for file in tmp_path.iterdir()) == sorted(NAMES)
     for file in tmp_path.iterdir():
         check_picture(file)
     assert dict(mpl.rcParams) == before
     first = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    write_plots(tmp_path, answers, truth, table, confused)
+    write_plots(tmp_path, predictions, truth, table, confused)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == first
 
 
@@ -120,29 +122,31 @@ def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
     assert np.abs(exact - precision)[5:].max() < 0.02
 
 
-def test_precision_and_recall_of_what_is_asserted(answers: Answers, truth: LabelMatrix) -> None:
-    table = evaluate(answers, truth).per_label
+def test_precision_and_recall_of_what_is_asserted(
+    predictions: Predictions, truth: LabelMatrix
+) -> None:
+    table = evaluate(predictions, truth).per_label
     given, right = table["asserted"].to_numpy().sum(), table["correct"].to_numpy().sum()
     true = len(truth.ids) + truth.foreign.sum()
-    said = texts(precision_recall(answers, truth, np.full(len(answers.labels), 5)))
+    said = texts(precision_recall(predictions, truth, np.full(len(predictions.labels), 5)))
     assert f"precision {right / given:.1%}" in said
     assert f"recall {right / true:.1%}" in said
     assert "rare labels" in said
     assert "common labels" not in said
 
 
-def test_the_calibration_error_is_stated(answers: Answers, truth: LabelMatrix) -> None:
-    figure = reliability(answers, truth)
-    error = evaluate(answers, truth).metrics.ece
+def test_the_calibration_error_is_stated(predictions: Predictions, truth: LabelMatrix) -> None:
+    figure = reliability(predictions, truth)
+    error = evaluate(predictions, truth).metrics.ece
     assert f"off by {100 * error:.1f} percentage points" in texts(figure)
     line = next(line for line in figure.axes[0].lines if line.get_label() == "this model")
     stated = np.asarray(line.get_xdata(), np.float64)
     assert (np.diff(stated) >= 0).all()
 
 
-def test_each_label_of_the_test_rows_is_a_dot(answers: Answers, truth: LabelMatrix) -> None:
-    count = len(answers.labels)
-    table = per_label(answers, truth, [1] * 5 + [500] * (count - 5))
+def test_each_label_of_the_test_rows_is_a_dot(predictions: Predictions, truth: LabelMatrix) -> None:
+    count = len(predictions.labels)
+    table = per_label(predictions, truth, [1] * 5 + [500] * (count - 5))
     figure = frequency_f1(table)
     dots = [len(np.asarray(part.get_offsets())) for part in figure.axes[0].collections]
     seen = truth.counts() > 0
@@ -167,7 +171,7 @@ def test_bars_of_confused_labels() -> None:
 def test_labels_that_could_be_markup_or_have_no_glyphs(tmp_path: Path) -> None:
     names = ("$\\frac", "寿司=🍣", "a\nb" * 40, "100% <b>")
     labels = LabelSet(names)
-    answers = Answers(
+    predictions = Predictions(
         labels,
         np.array([0, 2, 4]),
         np.array([0, 2, 1, 2], np.int32),
@@ -175,33 +179,35 @@ def test_labels_that_could_be_markup_or_have_no_glyphs(tmp_path: Path) -> None:
         np.ones(4, np.bool_),
     )
     truth = label_matrix(pa.array([[names[1]], [names[3]]]), labels)
-    confused = confusions(answers, truth, 20)
+    confused = confusions(predictions, truth, 20)
     assert len(confused) == 4
-    write_plots(tmp_path, answers, truth, per_label(answers, truth, [1, 2, 3, 200]), confused)
+    write_plots(
+        tmp_path, predictions, truth, per_label(predictions, truth, [1, 2, 3, 200]), confused
+    )
     for file in tmp_path.iterdir():
         check_picture(file)
 
 
 @pytest.mark.parametrize("true", [[["a"]], [[]], [["unknown"]]])
 def test_next_to_nothing_can_be_drawn(tmp_path: Path, true: list[list[str]]) -> None:
-    answers = Answers(
+    predictions = Predictions(
         LabelSet(("a",)),
         np.array([0, 1]),
         np.zeros(1, np.int32),
         np.array([0.4], np.float32),
         np.zeros(1, np.bool_),
     )
-    truth = label_matrix(pa.array(true, pa.list_(pa.string())), answers.labels)
-    confused = confusions(answers, truth, 20)
-    assert "No label is asserted" in texts(precision_recall(answers, truth, np.array([3])))
-    write_plots(tmp_path, answers, truth, per_label(answers, truth, [3]), confused)
+    truth = label_matrix(pa.array(true, pa.list_(pa.string())), predictions.labels)
+    confused = confusions(predictions, truth, 20)
+    assert "No label is asserted" in texts(precision_recall(predictions, truth, np.array([3])))
+    write_plots(tmp_path, predictions, truth, per_label(predictions, truth, [3]), confused)
     for name in NAMES:
         check_picture(tmp_path / f"{name}.png")
 
 
-def test_rare_labels_have_one_colour(answers: Answers, truth: LabelMatrix) -> None:
-    table = per_label(answers, truth, [5] * len(answers.labels))
-    curves = precision_recall(answers, truth, table["training_rows"].to_numpy()).axes[0].lines
+def test_rare_labels_have_one_colour(predictions: Predictions, truth: LabelMatrix) -> None:
+    table = per_label(predictions, truth, [5] * len(predictions.labels))
+    curves = precision_recall(predictions, truth, table["training_rows"].to_numpy()).axes[0].lines
     dots = frequency_f1(table).axes[0].lines
     for lines in (curves, dots):
         rare = next(line for line in lines if str(line.get_label()).startswith("rare labels"))

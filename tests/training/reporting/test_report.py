@@ -13,7 +13,7 @@ import pytest
 from labelwright.entities.errors import StorageError
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import label_matrix
 from labelwright.training.data import LabelledEntities, split
@@ -33,10 +33,18 @@ def subject_of(
     labeler: Labeler, train: LabelledEntities, test: LabelledEntities, name: str = "small"
 ) -> Subject:
     """What the training job would hand over."""
-    answers = labeler.label(test.entities, Question())
-    evaluation = evaluate(answers, label_matrix(test.labels, labeler.labels))
+    predictions = labeler.label(test.entities, LabelQuery())
+    evaluation = evaluate(predictions, label_matrix(test.labels, labeler.labels))
     return Subject(
-        name, "1.2.3", labeler, train, test, answers, evaluation, Configuration(), train.warnings
+        name,
+        "1.2.3",
+        labeler,
+        train,
+        test,
+        predictions,
+        evaluation,
+        Configuration(),
+        train.warnings,
     )
 
 
@@ -117,8 +125,8 @@ def test_limits_follow_from_the_figures(card: str, subject: Subject) -> None:
     assert "`name`" not in card.split("Columns never filled")[1].splitlines()[0]
     unknown = int(subject.truth.foreign.sum())
     assert f" {unknown:,} of {unknown + len(subject.truth.ids):,} true labels" in card
-    answers = subject.answers
-    asserted = np.add.reduceat(answers.asserted, answers.indptr[:-1])
+    predictions = subject.predictions
+    asserted = np.add.reduceat(predictions.asserted, predictions.indptr[:-1])
     assert f"On {(asserted == 0).sum():,} test rows" in card
     assert "None of them shares its `name` with a training row." in card
 
@@ -254,9 +262,11 @@ def test_names_that_are_all_null(places: EntitySchema, tmp_path: Path) -> None:
 
 
 def test_nothing_asserted_on_any_row(subject: Subject, tmp_path: Path) -> None:
-    answers = dataclasses.replace(subject.answers, asserted=np.zeros_like(subject.answers.asserted))
-    evaluation = evaluate(answers, subject.truth)
-    silent = dataclasses.replace(subject, answers=answers, evaluation=evaluation)
+    predictions = dataclasses.replace(
+        subject.predictions, asserted=np.zeros_like(subject.predictions.asserted)
+    )
+    evaluation = evaluate(predictions, subject.truth)
+    silent = dataclasses.replace(subject, predictions=predictions, evaluation=evaluation)
     write_report(tmp_path, silent)
     card = (tmp_path / "model_card.md").read_text("utf-8")
     assert cells(card, "precision")[1] == "-"
