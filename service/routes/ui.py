@@ -31,7 +31,7 @@ FILES = {
 def page() -> fastapi.APIRouter:
     """`GET` of each file."""
     router = fastapi.APIRouter(include_in_schema=False)
-    files = StaticFiles(directory=Path(__file__).with_name("page"))
+    files = StaticFiles(directory=Path(__file__).parents[1] / "page")
 
     async def send(request: Request) -> Response:
         response = await files.get_response(FILES[request.url.path], request.scope)
