@@ -9,11 +9,11 @@ import fastapi
 from labelwright.entities.corrections import CorrectionStore
 from labelwright.entities.errors import LabelwrightError
 from labelwright.service.engine.engine import Engine
-from labelwright.service.engine.shutdown import drained_by_signals
-from labelwright.service.http.errors import PROBLEM, answer_errors
-from labelwright.service.middleware.access import Access, Guard, keyring
-from labelwright.service.middleware.keys import Doorkeeper
-from labelwright.service.middleware.request_log import Observer
+from labelwright.service.engine.shutdown import drain_on_signal
+from labelwright.service.http.errors import PROBLEM, add_error_handlers
+from labelwright.service.middleware.access import Access, AccessMiddleware, keyring
+from labelwright.service.middleware.keys import KeyVerifier
+from labelwright.service.middleware.request_log import RequestLogMiddleware
 from labelwright.service.openapi.document import describe
 from labelwright.service.openapi.native import describe_labels
 from labelwright.service.openapi.protocols import describe_inference, describe_scoring
@@ -47,14 +47,14 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     sent.
     """
     serving, metrics, traces = engine.serving, engine.metrics, tracing()
-    doorkeeper = Doorkeeper(keyring()) if access.keys else None
+    key_verifier = KeyVerifier(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
         with contextlib.suppress(LabelwrightError):  # said at /readyz, while it is tried again
             await asyncio.to_thread(serving.load)
         serving.start()
-        with drained_by_signals(engine):
+        with drain_on_signal(engine):
             yield {"engine": engine}
         serving.stop()
         engine.close()
@@ -76,9 +76,9 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
             }
         },
     )
-    answer_errors(app)
-    app.add_middleware(Guard, access=access, doorkeeper=doorkeeper)
-    app.add_middleware(Observer, metrics=metrics, tracing=traces)
+    add_error_handlers(app)
+    app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
+    app.add_middleware(RequestLogMiddleware, metrics=metrics, tracing=traces)
     app.include_router(labelling(engine))  # first, because most is asked there
     app.include_router(health(engine))
     app.include_router(reference(app))

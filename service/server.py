@@ -17,7 +17,7 @@ from labelwright.models.paths import corrections_kept, corrections_uri
 from labelwright.models.registry import read
 from labelwright.service.app import create_app
 from labelwright.service.engine.engine import Engine
-from labelwright.service.engine.shutdown import first_and_second_signal
+from labelwright.service.engine.shutdown import on_first_and_second_signal
 from labelwright.service.http.connection import Connection
 from labelwright.service.middleware.access import keyring
 from labelwright.service.process.skipped_imports import spare
@@ -57,7 +57,7 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
         if alone := settings.access.workers == 1:
             serving = Serving(folder)
             serving.load()
-            application = app_for(serving, settings)
+            application = build_app(serving, settings)
         elif recall(following.uri) is None:
             read(state.models[CHAMPION])  # else a worker would have to say that it cannot be
         configuration = _configuration(application, settings)
@@ -70,7 +70,7 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
             os.environ[SETTINGS_VARIABLE] = settings.to_json()
             os.environ[FOLDER_VARIABLE] = name
             supervisor = Supervisor(configuration, [listener])
-            with first_and_second_signal(second=supervisor.kill):
+            with on_first_and_second_signal(second=supervisor.kill):
                 supervisor.run()
         follower.stop()
 
@@ -80,10 +80,10 @@ def app() -> fastapi.FastAPI:
     spare()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     folder = Path(os.environ[FOLDER_VARIABLE])
-    return app_for(Serving(folder), settings, folder)
+    return build_app(Serving(folder), settings, folder)
 
 
-def app_for(serving: Serving, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
+def build_app(serving: Serving, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
     """The application for what serves, with compute threads of its own.
 
     Several processes tell each other in `folder` what they have seen.
@@ -109,7 +109,7 @@ class Supervisor(Multiprocess):
         super().keep_subprocess_alive()
         for old, new in zip(before, self.processes, strict=True):
             if old is not new and old.pid is not None:
-                self._metrics.worker_replaced(old.pid)
+                self._metrics.count_worker_restart(old.pid)
 
     def kill(self) -> None:
         """End all workers at once."""

@@ -67,22 +67,22 @@ def run(given: argparse.Namespace) -> None:
     """Find the model and serve it."""
     from labelwright.entities.errors import RequestError
     from labelwright.models.registry import is_alias
-    from labelwright.service.telemetry.shared_folder import shared_figures
+    from labelwright.service.telemetry.shared_folder import shared_metrics
 
     uri = given.model or os.environ.get("LABELWRIGHT_MODEL") or _only_model()
     challenged = given.shadow or given.challenger > 0
     if challenged and not is_alias(uri):
         raise RequestError("a challenger needs a champion that goes by an alias")
     # Uvicorn ends what is in flight, and then raises the signal again.
-    with contextlib.suppress(KeyboardInterrupt), shared_figures(given.workers):
-        from labelwright.service.middleware.access import access
+    with contextlib.suppress(KeyboardInterrupt), shared_metrics(given.workers):
+        from labelwright.service.middleware.access import access_for
         from labelwright.service.rollout.follower import Following
         from labelwright.service.rollout.state import Routing
         from labelwright.service.server import serve
         from labelwright.service.settings import Settings
         from labelwright.service.telemetry.logs import LogFormat
 
-        allowed = access(given.host, given.keys, tuple(given.allowed_host), given.workers)
+        allowed = access_for(given.host, given.keys, tuple(given.allowed_host), given.workers)
         settings = Settings(allowed, LogFormat(given.log_format))
         routing = Routing(given.challenger / 100, given.shadow)
         serve(Following(uri, routing, given.poll), given.host, given.port, settings)

@@ -12,26 +12,26 @@ from typing import Any
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.engine.queue import Job, Labelling
+from labelwright.service.engine.queue import LabelWork, QueuedJob
 
-Deliver = Callable[[Job, Any], object]
+Deliver = Callable[[QueuedJob, Any], object]
 """Takes the answer to a job, or the exception that it ended with."""
 Labelled = Callable[[Predictions, int], object]
 """Told of the answers to some requests, and how many of their entities were rejected."""
 See = Callable[[Model, Entities], object]
 """Told of the model and the entities of each request, when all have their answers."""
-_Asked = tuple[Job, Labelling, Entities]
+_Asked = tuple[QueuedJob, LabelWork, Entities]
 
 
-def compute(batch: Sequence[Job], deliver: Deliver, labelled: Labelled, see: See) -> None:
+def compute(batch: Sequence[QueuedJob], deliver: Deliver, labelled: Labelled, see: See) -> None:
     """Work off the jobs of a batch that are still wanted; each is delivered once."""
     alike: dict[tuple[int, LabelQuery], list[_Asked]] = collections.defaultdict(list)
     for job in batch:
         if not job.wanted:
             continue
-        job.note.took("queue", job.since, time.monotonic())
+        job.note.add_stage("queue", job.since, time.monotonic())
         try:
-            if isinstance(job.work, Labelling):
+            if isinstance(job.work, LabelWork):
                 with job.note.stage("read"):
                     entities, query = job.work.read(job.model)
                 job.note.read(len(entities))
@@ -69,7 +69,7 @@ def _label(
     for (job, work, entities), answer in zip(
         asked, predictions.split(map(len, tables)), strict=True
     ):
-        job.note.took("label", began, ended)
+        job.note.add_stage("label", began, ended)
         try:
             with job.note.stage("write"):
                 written = work.write(job.model, entities, answer)

@@ -12,11 +12,11 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.batching import compute
-from labelwright.service.engine.queue import Backlog, Job, Labelling
-from labelwright.service.process.thread_priority import give_way
+from labelwright.service.engine.queue import JobQueue, LabelWork, QueuedJob
+from labelwright.service.process.thread_priority import lower_priority
 from labelwright.service.rollout.manager import Serving
 from labelwright.service.rollout.shadow import Comparison
-from labelwright.service.telemetry.request_record import current_note
+from labelwright.service.telemetry.request_record import current_record
 from labelwright.service.telemetry.traffic import Traffic
 
 Result = TypeVar("Result")
@@ -29,7 +29,7 @@ class Engine:
     """The model that serves, answering from compute threads: the event loop never waits for it.
 
     `stopping` turns true when the service was told to come to its end. A request keeps the `model`
-    that it began with, and notes how long each stage took. `backlog` has figures of the load,
+    that it began with, and notes how long each stage took. `queue` has figures of the load,
     `traffic` what was labelled, and `comparison` where champion and challenger differ.
     """
 
@@ -39,9 +39,9 @@ class Engine:
         self.serving = serving
         self.traffic = traffic or Traffic()
         self.stopping = False
-        self.backlog = Backlog()
+        self.queue = JobQueue()
         self.metrics = serving.metrics
-        self.comparison = Comparison(serving.folder, lambda: self.backlog.waiting > 0)
+        self.comparison = Comparison(serving.folder, lambda: self.queue.waiting > 0)
         for number in range(threads):
             name = f"compute-{number}"
             threading.Thread(target=self._work_off, name=name, daemon=True).start()
@@ -77,7 +77,7 @@ class Engine:
         model = pair.answering if pair else model or self.model
         if pair:
             write = self.comparison.compared(pair, read, write)
-        answer: Result = await self._answer(Labelling(read, write), model, rows, deadline)
+        answer: Result = await self._answer(LabelWork(read, write), model, rows, deadline)
         return answer
 
     async def compute(self, work: Callable[[Model], Result], rows: int, deadline: float) -> Result:
@@ -87,54 +87,54 @@ class Engine:
 
     def close(self) -> None:
         """Let the compute threads end."""
-        self.backlog.close()
+        self.queue.close()
 
     async def _answer(
-        self, work: Labelling | Callable[[Model], Any], model: Model, rows: int, deadline: float
+        self, work: LabelWork | Callable[[Model], Any], model: Model, rows: int, deadline: float
     ) -> Any:
         try:
-            self.backlog.admit(rows, deadline)
+            self.queue.admit(rows, deadline)
             return await self._queued(work, model, rows, deadline)
         except OverloadedError:
-            self.metrics.shed()
+            self.metrics.count_shed()
             raise
 
     async def _queued(
-        self, work: Labelling | Callable[[Model], Any], model: Model, rows: int, deadline: float
+        self, work: LabelWork | Callable[[Model], Any], model: Model, rows: int, deadline: float
     ) -> Any:
         loop = asyncio.get_running_loop()
-        job = Job(work, model, rows, deadline, loop.create_future(), current_note())
+        job = QueuedJob(work, model, rows, deadline, loop.create_future(), current_record())
         timer = loop.call_later(deadline - time.monotonic(), self._expire, job)
-        self.backlog.add(job)
-        self.metrics.queued(self.backlog.cost)
+        self.queue.add(job)
+        self.metrics.set_queue_rows(self.queue.cost)
         try:
             return await job.answer
         finally:
             timer.cancel()
-            self.backlog.drop(job)
+            self.queue.drop(job)
 
-    def _expire(self, job: Job) -> None:
-        _settle(job, OverloadedError(self.backlog.retry_after))
+    def _expire(self, job: QueuedJob) -> None:
+        _settle(job, OverloadedError(self.queue.retry_after))
 
     def _work_off(self) -> None:
         """What a compute thread does until the end."""
-        give_way(NICE)
-        while batch := self.backlog.take():
+        lower_priority(NICE)
+        while batch := self.queue.take():
             try:
-                compute(batch, self._deliver, self.metrics.labelled, self.traffic.see)
+                compute(batch, self._deliver, self.metrics.count_predictions, self.traffic.sample)
             except Exception as error:  # noqa: BLE001 - a thread that ends would be missed
                 for job in batch:
                     self._deliver(job, error)
-            self.backlog.done(batch)
-            self.metrics.queued(self.backlog.cost)
+            self.queue.done(batch)
+            self.metrics.set_queue_rows(self.queue.cost)
 
-    def _deliver(self, job: Job, outcome: Any) -> None:
-        self.backlog.answered(job)
+    def _deliver(self, job: QueuedJob, outcome: Any) -> None:
+        self.queue.answered(job)
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
             job.answer.get_loop().call_soon_threadsafe(_settle, job, outcome)
 
 
-def _settle(job: Job, outcome: Any) -> None:
+def _settle(job: QueuedJob, outcome: Any) -> None:
     if job.answer.done():
         return
     if isinstance(outcome, Exception):

@@ -13,13 +13,13 @@ from labelwright.entities.errors import OverloadedError
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.telemetry.request_record import Note
+from labelwright.service.telemetry.request_record import RequestRecord
 
 BATCH_ROWS = 128
 """Requests are computed together up to so many rows: by then a batch's fixed cost is small."""
-CROWD_ROWS = 512
+BUSY_BATCH_ROWS = 512
 """The same where much waits: what is left of that cost counts more than some milliseconds."""
-SHARE = 4
+QUEUE_SHARE = 4
 """Of all there is to do, a thread takes no more than one in so many, to leave some for others."""
 REQUEST_ROWS = 8
 """What a request takes beside its rows, in rows."""
@@ -32,7 +32,7 @@ STALLED = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelling:
+class LabelWork:
     """How a protocol reads entities and a question, and writes their answer; both take time."""
 
     read: Callable[[Model], tuple[Entities, LabelQuery]]
@@ -40,15 +40,15 @@ class Labelling:
 
 
 @dataclasses.dataclass(eq=False)
-class Job:
+class QueuedJob:
     """A request that waits, with the model that it began with; `deadline` is a monotonic time."""
 
-    work: Labelling | Callable[[Model], Any]
+    work: LabelWork | Callable[[Model], Any]
     model: Model
     rows: int
     deadline: float
     answer: "asyncio.Future[Any]"
-    note: Note
+    note: RequestRecord
     since: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
@@ -62,20 +62,20 @@ class Job:
         return self.rows + REQUEST_ROWS
 
 
-class Coming:
+class Reservation:
     """Room that is kept for a request while its body arrives, until it is a job or given up."""
 
-    def __init__(self, backlog: "Backlog", rows: int) -> None:
-        self._backlog, self._cost = backlog, rows + REQUEST_ROWS
-        backlog.coming += self._cost
+    def __init__(self, queue: "JobQueue", rows: int) -> None:
+        self._queue, self._cost = queue, rows + REQUEST_ROWS
+        queue.coming += self._cost
 
     def release(self) -> None:
         """Keep it no more; more than once does no harm."""
-        self._backlog.coming -= self._cost
+        self._queue.coming -= self._cost
         self._cost = 0
 
 
-class Backlog:
+class JobQueue:
     """Jobs in order of arrival, and how long they take.
 
     `cost` is that of all jobs that wait or are computed, and `coming` of those that are on their
@@ -88,8 +88,8 @@ class Backlog:
         self.coming = 0
         self.held = 0
         self.streams = 0
-        self._waiting: collections.OrderedDict[Job, None] = collections.OrderedDict()
-        self._computed: set[Job] = set()
+        self._waiting: collections.OrderedDict[QueuedJob, None] = collections.OrderedDict()
+        self._computed: set[QueuedJob] = set()
         self._changed = threading.Condition()
         self._open = True
         self._begun: dict[int, float] = {}
@@ -117,17 +117,17 @@ class Backlog:
         """When so many rows would be done that came now."""
         return (self.cost + self.coming + rows) * self.pace * CAUTION
 
-    def hopeless(self, rows: int, seconds: float) -> bool:
+    def cannot_finish(self, rows: int, seconds: float) -> bool:
         """Whether so many rows would not be done in that time; an idle service always tries."""
         return self.cost + self.coming > 0 and self.seconds(rows) > seconds
 
-    def expect(self, rows: int) -> Coming:
+    def expect(self, rows: int) -> Reservation:
         """Keep room for a request of about so many rows."""
-        return Coming(self, rows)
+        return Reservation(self, rows)
 
     def admit(self, rows: int, deadline: float) -> None:
         """Raise OverloadedError where a request of so many rows cannot meet its deadline."""
-        if self.hopeless(rows, deadline - time.monotonic()):
+        if self.cannot_finish(rows, deadline - time.monotonic()):
             raise OverloadedError(self.retry_after)
 
     @property
@@ -135,7 +135,7 @@ class Backlog:
         """Whole seconds after which there may be room."""
         return max(1, math.ceil(self.seconds()))
 
-    def add(self, job: Job) -> None:
+    def add(self, job: QueuedJob) -> None:
         """Let a job wait for the next thread that is free."""
         with self._changed:
             if not self._waiting and not self._begun:
@@ -144,22 +144,22 @@ class Backlog:
             self._waiting[job] = None
             self._changed.notify()
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: QueuedJob) -> None:
         """Forget a job that nobody has begun."""
         with self._changed:
             if job in self._waiting:
                 del self._waiting[job]
                 self.cost -= job.cost
 
-    def take(self) -> Sequence[Job]:
+    def take(self) -> Sequence[QueuedJob]:
         """What waits, up to BATCH_ROWS, or CROWD_ROWS of much, but at least one job.
 
         Nothing when all is over.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._open)
-            batch: list[Job] = []
-            rows, most = 0, min(max(self.cost // SHARE, BATCH_ROWS), CROWD_ROWS)
+            batch: list[QueuedJob] = []
+            rows, most = 0, min(max(self.cost // QUEUE_SHARE, BATCH_ROWS), BUSY_BATCH_ROWS)
             while self._waiting and self._open:
                 job = next(iter(self._waiting))
                 rows += job.rows
@@ -171,14 +171,14 @@ class Backlog:
             self._begun[threading.get_ident()] = time.monotonic()
             return batch
 
-    def answered(self, job: Job) -> None:
+    def answered(self, job: QueuedJob) -> None:
         """Count a job no more: who has its answer may ask the next before its batch is done."""
         with self._changed:
             if job in self._computed:
                 self._computed.remove(job)
                 self.cost -= job.cost
 
-    def done(self, batch: Sequence[Job]) -> None:
+    def done(self, batch: Sequence[QueuedJob]) -> None:
         """Take note of what a batch has taken."""
         for job in batch:
             self.answered(job)

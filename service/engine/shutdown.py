@@ -17,7 +17,7 @@ _Handler = Callable[[int, Any], object]
 
 
 @contextlib.contextmanager
-def drained_by_signals(engine: Engine) -> Iterator[None]:
+def drain_on_signal(engine: Engine) -> Iterator[None]:
     """Within, in an event loop: SIGTERM turns readiness off, and lets the server end in a while.
 
     An interrupt does so without delay.
@@ -29,12 +29,12 @@ def drained_by_signals(engine: Engine) -> Iterator[None]:
         seconds = DRAIN if number == signal.SIGTERM else 0.0
         loop.call_soon_threadsafe(loop.call_later, seconds, before, number, None)
 
-    with first_and_second_signal(begin):
+    with on_first_and_second_signal(begin):
         yield
 
 
 @contextlib.contextmanager
-def first_and_second_signal(
+def on_first_and_second_signal(
     first: Callable[[int, _Handler], object] = lambda number, before: before(number, None),
     second: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:

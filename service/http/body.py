@@ -28,11 +28,11 @@ TIMEOUT_LIMIT = 60.0
 """Seconds within which a request is answered: by default, and at most."""
 INFLATED_BYTES = 1 << 12
 """Of a compressed body, at a time: where a member ends, zlib copies what is left of them."""
-LEFT = "labelwright.left"
+DISCONNECTED = "labelwright.left"
 """The entry of a request's scope that is there when its caller has gone away."""
-COMING = "labelwright.coming"
+RESERVATION = "labelwright.coming"
 """The entry of a request's scope that holds the room that is kept for it."""
-PLAIN = ("", "identity")
+IDENTITY = ("", "identity")
 """Codings of what is sent as it is."""
 PROMPT = 0.05
 """Seconds after which a caller may have gone away."""
@@ -52,7 +52,7 @@ class Body:
 
 
 @contextlib.asynccontextmanager
-async def body_of(request: Request, engine: Engine) -> AsyncIterator[Body]:
+async def request_body(request: Request, engine: Engine) -> AsyncIterator[Body]:
     """The body of a request, which may be compressed, for as long as it is worked on.
 
     What is done within is cancelled when the caller goes away. Raises MalformedError,
@@ -67,24 +67,24 @@ async def body_of(request: Request, engine: Engine) -> AsyncIterator[Body]:
             async with asyncio.timeout(seconds):
                 async for chunk in request.stream():
                     content += chunk
-                    engine.backlog.held += len(chunk)
+                    engine.queue.held += len(chunk)
                     _check(len(content), engine)
         except TimeoutError:
             raise TooSlowError("the body did not arrive in time") from None
         whole = await asyncio.to_thread(inflated, content, coding) if coding else bytes(content)
-        engine.backlog.held += len(whole) - len(content)
+        engine.queue.held += len(whole) - len(content)
         content = whole  # so that what was sent is held no more
         _check(len(content), engine)
-        release_room(request)
+        release_reservation(request)
         async with _while_connected(request):
             yield Body(whole, deadline, request.headers.get("x-request-key", "").encode() or whole)
     finally:
-        engine.backlog.held -= len(content)
+        engine.queue.held -= len(content)
 
 
-def release_room(request: Request) -> None:
+def release_reservation(request: Request) -> None:
     """Keep no room any more for a request of which it is now known what it takes."""
-    if coming := request.scope.pop(COMING, None):
+    if coming := request.scope.pop(RESERVATION, None):
         coming.release()
 
 
@@ -136,7 +136,7 @@ def _window_bits(content: memoryview, coding: str) -> int:
 def _coding(given: str) -> str | None:
     """The one coding of a body, None if it is sent as it is; raises EncodingError."""
     coding = given.strip().lower()
-    if coding in PLAIN:
+    if coding in IDENTITY:
         return None
     if coding not in ("gzip", "x-gzip", "deflate"):
         raise EncodingError("a body may be encoded with gzip or deflate", "gzip, deflate")
@@ -147,9 +147,9 @@ def _check(size: int, engine: Engine) -> None:
     """Raise where a body, or all of them together, are too large."""
     if size > BODY_LIMIT:
         raise TooLargeError(_TOO_LARGE)
-    if engine.backlog.held > HELD_LIMIT:
-        engine.metrics.shed()
-        raise OverloadedError(engine.backlog.retry_after)
+    if engine.queue.held > HELD_LIMIT:
+        engine.metrics.count_shed()
+        raise OverloadedError(engine.queue.retry_after)
 
 
 @contextlib.asynccontextmanager

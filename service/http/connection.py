@@ -15,9 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from labelwright.entities.errors import HeadTooLargeError, LabelwrightError, OverloadedError
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import COMING, LEFT, TIMEOUT, timeout
-from labelwright.service.http.error_formats import Dialect, dialect_of
-from labelwright.service.http.errors import answer_to, as_sent
+from labelwright.service.http.body import DISCONNECTED, RESERVATION, TIMEOUT, timeout
+from labelwright.service.http.error_formats import ErrorFormat, error_format_of
+from labelwright.service.http.errors import encode_response, error_response
 from labelwright.service.http.headers import HEADERS
 from labelwright.service.http.streaming import PATIENCE
 from labelwright.service.http.write_coalescing import JoiningTransport
@@ -59,7 +59,7 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         self._glance.cancel()
         if self.cycle is not None and self.cycle is not _REFUSED:
-            cast(dict[str, object], self.cycle.scope)[LEFT] = True
+            cast(dict[str, object], self.cycle.scope)[DISCONNECTED] = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -125,21 +125,21 @@ class Connection(HttpToolsProtocol):
             rows = min(int(headers.get(b"content-length", 0)) // ROW_BYTES, ROWS_LIMIT)
         except (LabelwrightError, ValueError):
             return True
-        if engine.backlog.hopeless(rows, seconds):
+        if engine.queue.cannot_finish(rows, seconds):
             return False
-        coming = engine.backlog.expect(rows)
-        cast(dict[str, object], self.scope)[COMING] = coming
+        coming = engine.queue.expect(rows)
+        cast(dict[str, object], self.scope)[RESERVATION] = coming
         self.loop.call_later(SOON, coming.release)
         return True
 
     def _refuse(self, engine: Engine) -> None:
-        engine.metrics.shed()
+        engine.metrics.count_shed()
         if self.flow.write_paused:
             self.transport.abort()  # it reads no refusals, and asks on
         unsure = self.expect_100_continue  # whether the body comes after all
         keep = self.parser.should_keep_alive() and not unsure
-        dialect = dialect_of(self.url.partition(b"?")[0].decode("latin-1"))
-        self.transport.write(_refusal(engine.backlog.retry_after, keep, dialect))
+        error_format = error_format_of(self.url.partition(b"?")[0].decode("latin-1"))
+        self.transport.write(_refusal(engine.queue.retry_after, keep, error_format))
         self.cycle = _REFUSED
         if unsure:
             self.transport.close()
@@ -147,7 +147,7 @@ class Connection(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             error = HeadTooLargeError(f"a head may have {HEAD_LIMIT:,} bytes")
-            self.transport.write(as_sent(answer_to(error), HEADERS))
+            self.transport.write(encode_response(error_response(error), HEADERS))
             self.transport.close()
         else:
             self.transport.abort()
@@ -179,10 +179,10 @@ class Connection(HttpToolsProtocol):
 
 
 @functools.lru_cache(128)
-def _refusal(retry_after: int, keep: bool, dialect: Dialect | None) -> bytes:
+def _refusal(retry_after: int, keep: bool, error_format: ErrorFormat | None) -> bytes:
     """What an OverloadedError is answered with, as bytes."""
-    problem = answer_to(OverloadedError(retry_after))
-    answer = problem.spoken(dialect) if dialect else problem
+    problem = error_response(OverloadedError(retry_after))
+    answer = problem.in_format(error_format) if error_format else problem
     if not keep:
         answer.headers["Connection"] = "close"
-    return as_sent(answer, HEADERS)
+    return encode_response(answer, HEADERS)

@@ -5,7 +5,7 @@ from typing import Any
 
 Told = tuple[int, Mapping[str, Any]]
 """A status, and the body that goes with it."""
-Dialect = Callable[[int, str], Told]
+ErrorFormat = Callable[[int, str], Told]
 
 _CODES = {
     400: "INVALID_PARAMETER_VALUE",
@@ -19,7 +19,7 @@ _CODES = {
 """MLflow's names of errors, by status."""
 
 
-def dialect_of(path: str) -> Dialect | None:
+def error_format_of(path: str) -> ErrorFormat | None:
     """The dialect of a path, None where errors are problem documents."""
     if path == "/v2" or path.startswith("/v2/"):
         return _inference

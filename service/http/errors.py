@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from labelwright.entities import errors
 from labelwright.entities.errors import LabelwrightError
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.error_formats import Dialect, dialect_of
+from labelwright.service.http.error_formats import ErrorFormat, error_format_of
 
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
@@ -64,14 +64,14 @@ class ProblemResponse(JSONResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer in the dialect of the path."""
-        if dialect := dialect_of(scope["path"]):
-            await self.spoken(dialect)(scope, receive, send)
+        if error_format := error_format_of(scope["path"]):
+            await self.in_format(error_format)(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
-    def spoken(self, dialect: Dialect) -> Response:
+    def in_format(self, error_format: ErrorFormat) -> Response:
         """The same in a dialect."""
-        status, content = dialect(self.status_code, self._detail)
+        status, content = error_format(self.status_code, self._detail)
         return JSONResponse(content, status, self._own_headers)
 
 
@@ -89,14 +89,14 @@ def problem(
     return ProblemResponse(content, headers)
 
 
-def as_sent(answer: Response, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def encode_response(answer: Response, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A response with further headers, as HTTP/1.1 sends it."""
     head = [f"HTTP/1.1 {answer.status_code} {http.HTTPStatus(answer.status_code).phrase}".encode()]
     head += [name + b": " + value for name, value in (*answer.raw_headers, *headers)]
     return b"\r\n".join([*head, b"", bytes(answer.body)])
 
 
-def answer_errors(app: fastapi.FastAPI) -> None:
+def add_error_handlers(app: fastapi.FastAPI) -> None:
     """Let an application answer every error with a problem document."""
     app.add_exception_handler(LabelwrightError, _domain_problem)
     app.add_exception_handler(HTTPException, _http_problem)
@@ -104,7 +104,7 @@ def answer_errors(app: fastapi.FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _nobody_there)
 
 
-def invalid(error: pydantic.ValidationError) -> ProblemResponse:
+def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:
     """What is wrong with a body, by place and rule, without the values that were sent."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
@@ -112,7 +112,7 @@ def invalid(error: pydantic.ValidationError) -> ProblemResponse:
     return _misfits(found)
 
 
-def answer_to(error: Exception) -> ProblemResponse:
+def error_response(error: Exception) -> ProblemResponse:
     """The answer to a LabelwrightError; of a mistake of ours nothing is told, the log has it."""
     for kind in type(error).__mro__:
         if kind in STATUS:
@@ -134,7 +134,7 @@ def _headers(error: Exception) -> Mapping[str, str]:
 
 
 async def _domain_problem(request: Request, error: Exception) -> ProblemResponse:
-    return answer_to(error)
+    return error_response(error)
 
 
 async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:

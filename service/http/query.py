@@ -32,14 +32,14 @@ class LabelQueryForm(pydantic.BaseModel):
     min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
 
     @classmethod
-    def of_query(cls, query: QueryParams) -> Self:
+    def from_query_params(cls, query: QueryParams) -> Self:
         """The form that a query fills in; raises pydantic.ValidationError."""
         return cls.model_validate(
             {name: query.getlist(name) if name == "only" else query[name] for name in query}
         )
 
     @classmethod
-    def described_query(cls) -> dict[str, Any]:
+    def openapi_parameters(cls) -> dict[str, Any]:
         """Its members as parameters of a query: a part of an OpenAPI operation."""
         members: Mapping[str, Any] = cls.model_json_schema()["properties"]
         return {

@@ -22,7 +22,7 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import LEFT, PLAIN, TIMEOUT, release_room
+from labelwright.service.http.body import DISCONNECTED, IDENTITY, TIMEOUT, release_reservation
 from labelwright.service.http.headers import model_headers
 
 STREAMS = 8
@@ -51,14 +51,14 @@ class Piece:
     write: Callable[[Model, Entities, Predictions], bytes]
 
 
-class Format(Protocol):
+class StreamFormat(Protocol):
     """How rows and answers are written. `opening` and `ending` stand around all answers."""
 
     media_type: str
     opening: bytes
     ending: bytes
 
-    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
+    def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """What is complete of all that has come; asked in order, by compute threads.
 
         Pieces are made as they are asked for, because a few bytes may stand for millions of rows.
@@ -71,12 +71,12 @@ class Format(Protocol):
         ...
 
 
-def piece_rows(query: LabelQuery) -> int:
+def rows_per_piece(query: LabelQuery) -> int:
     """How many rows a piece has at most."""
     return max(1, min(PIECE_ROWS, PIECE_LISTED // query.top_k))
 
 
-class StreamingAnswer(Response):
+class LabelStreamResponse(Response):
     """Answers to the rows of a request, sent while it is still coming in.
 
     All are of the model that serves when it begins, which its headers name. Errors before the first
@@ -84,13 +84,13 @@ class StreamingAnswer(Response):
     and the answer is left without its end, so that no client takes it for whole.
     """
 
-    def __init__(self, request: Request, engine: Engine, form: Format) -> None:
+    def __init__(self, request: Request, engine: Engine, form: StreamFormat) -> None:
         _check_plain(request)
         model = engine.model
         super().__init__(headers=model_headers(model), media_type=form.media_type)
         del self.headers["content-length"]
         self._form = form
-        release_room(request)
+        release_reservation(request)
         self._answers = _answers(request, engine, model, form)
         self._first = b""
 
@@ -118,7 +118,7 @@ async def _send(send: Send, body: bytes, more: bool = True) -> None:
 
 
 async def _answers(
-    request: Request, engine: Engine, model: Model, form: Format
+    request: Request, engine: Engine, model: Model, form: StreamFormat
 ) -> AsyncGenerator[bytes, None]:
     """The answers of a model to all pieces, in order."""
     inbox, pieces = _Inbox(), asyncio.Queue[asyncio.Task[bytes] | None](WINDOW)
@@ -136,11 +136,11 @@ async def _answers(
         if not task.cancelled():
             task.exception()  # else asyncio would log the words of one that nobody awaits
 
-    async def cut() -> None:
+    async def split() -> None:
         patience, last = TIMEOUT, False
         while not last:
             received, last = await inbox.take()
-            work, more = _cutting(form.cut(received, last)), True
+            work, more = _cutting(form.split(received, last)), True
             while more:
                 some = await engine.compute(work, CUTTING_ROWS, time.monotonic() + patience)
                 patience, more = PATIENCE, len(some) == WINDOW
@@ -156,9 +156,9 @@ async def _answers(
 
     with _place(engine):
         start(inbox.fill(request))
-        start(until_end(cut()))
+        start(until_end(split()))
         try:
-            while (piece := await pieces.get()) and LEFT not in request.scope:
+            while (piece := await pieces.get()) and DISCONNECTED not in request.scope:
                 yield await piece
             for error in failed:
                 raise error
@@ -170,19 +170,19 @@ async def _answers(
 @contextlib.contextmanager
 def _place(engine: Engine) -> Iterator[None]:
     """One of the places for streams; raises OverloadedError where all are taken."""
-    if engine.backlog.streams >= STREAMS:
-        engine.metrics.shed()
-        raise OverloadedError(max(RETRY, engine.backlog.retry_after))
-    engine.backlog.streams += 1
+    if engine.queue.streams >= STREAMS:
+        engine.metrics.count_shed()
+        raise OverloadedError(max(RETRY, engine.queue.retry_after))
+    engine.queue.streams += 1
     try:
         yield
     finally:
-        engine.backlog.streams -= 1
+        engine.queue.streams -= 1
 
 
 def _check_plain(request: Request) -> None:
     """Raise EncodingError for what would have to be decoded first."""
-    if request.headers.get("content-encoding", "").strip().lower() not in PLAIN:
+    if request.headers.get("content-encoding", "").strip().lower() not in IDENTITY:
         raise EncodingError("a stream is sent as it is", "identity")
 
 

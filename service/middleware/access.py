@@ -14,11 +14,11 @@ from labelwright.entities.errors import (
     RoleError,
 )
 from labelwright.models.paths import home
-from labelwright.service.http.errors import answer_to
-from labelwright.service.middleware.keys import Doorkeeper, Keyring, Role
-from labelwright.service.middleware.rate_limit import Rates
+from labelwright.service.http.errors import error_response
+from labelwright.service.middleware.keys import Keyring, KeyVerifier, Role
+from labelwright.service.middleware.rate_limit import RateLimiter
 from labelwright.service.routes.ui import FILES
-from labelwright.service.telemetry.request_record import current_note
+from labelwright.service.telemetry.request_record import current_record
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OPEN = frozenset(("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"))
@@ -41,7 +41,7 @@ class Access:
     workers: int = 1
 
 
-def access(address: str, keys: bool | None, names: tuple[str, ...], workers: int) -> Access:
+def access_for(address: str, keys: bool | None, names: tuple[str, ...], workers: int) -> Access:
     """What holds for a service on an address unless told otherwise.
 
     A loopback address needs no keys, but without them goes by local names only: else a page in a
@@ -59,14 +59,14 @@ def keyring() -> Keyring:
     return Keyring(home() / "keys.json")
 
 
-class Guard:
+class AccessMiddleware:
     """ASGI middleware that lets only those in who may come; without a doorkeeper, without keys."""
 
-    def __init__(self, app: ASGIApp, access: Access, doorkeeper: Doorkeeper | None) -> None:
+    def __init__(self, app: ASGIApp, access: Access, key_verifier: KeyVerifier | None) -> None:
         self._app = app
         self._names = frozenset(name.lower() for name in access.names)
-        self._doorkeeper = doorkeeper
-        self._rates = Rates(access.workers)
+        self._doorkeeper = key_verifier
+        self._rates = RateLimiter(access.workers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or say why not."""
@@ -74,7 +74,7 @@ class Guard:
             try:
                 self._admit(scope)
             except AccessError as error:
-                await answer_to(error)(scope, receive, send)
+                await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -93,15 +93,15 @@ class Guard:
         key = self._doorkeeper.find(_shown(headers))
         if key is None:
             raise KeyUnknownError("show a key: Authorization: Bearer KEY, or X-API-Key: KEY")
-        current_note().key = key.id
-        needed = role_needed(scope["method"], scope["path"])
+        current_record().key = key.id
+        needed = required_role(scope["method"], scope["path"])
         if not key.role.includes(needed):
             raise RoleError(f"this needs a key of the role {needed}")
         if scope["path"] not in UNLIMITED:
             self._rates.take(key)
 
 
-def role_needed(method: str, path: str) -> Role:
+def required_role(method: str, path: str) -> Role:
     """The least role that may ask for a path that is not open to all."""
     if (method, path) == CORRECTING:
         return Role.FEEDBACK

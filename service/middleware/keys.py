@@ -137,7 +137,7 @@ class Keyring:
 _FILE = pydantic.TypeAdapter(list[Key])
 
 
-class Doorkeeper:
+class KeyVerifier:
     """Knows the keys of a running service, and notices changes without a restart."""
 
     def __init__(self, keyring: Keyring) -> None:

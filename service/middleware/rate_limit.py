@@ -10,7 +10,7 @@ from labelwright.service.middleware.keys import Key
 _ROUNDING = 1e-9
 
 
-class Rates:
+class RateLimiter:
     """The buckets of one of `workers` processes, each of which grants its part of a key's rate."""
 
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,17 +12,18 @@ from labelwright.service.http.headers import HEADERS
 from labelwright.service.middleware.access import OPEN, UNLIMITED
 from labelwright.service.telemetry.logs import REQUESTS
 from labelwright.service.telemetry.metrics import Metrics
-from labelwright.service.telemetry.request_record import NOTE, Note
+from labelwright.service.telemetry.request_record import REQUEST_RECORD, RequestRecord
 from labelwright.service.telemetry.tracing import Tracing
 
 _QUIET = OPEN | UNLIMITED
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _GONE = 499
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+Header = tuple[bytes, bytes]
 _log = logging.getLogger(REQUESTS)
 
 
-class Observer:
+class RequestLogMiddleware:
     """ASGI middleware around all others; a mistake of ours ends here, as status 500."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None) -> None:
@@ -35,8 +36,8 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        note = Note(_request_id(scope))
-        NOTE.set(note)
+        note = RequestRecord(_request_id(scope))
+        REQUEST_RECORD.set(note)
         status = 0
 
         async def sending(message: Message) -> None:
@@ -46,7 +47,7 @@ class Observer:
                 message["headers"] = _completed(message.get("headers", ()), note)
             await send(message)
 
-        self._metrics.begun()
+        self._metrics.request_started()
         try:
             await self._app(scope, receive, sending)
         except Exception:
@@ -57,11 +58,11 @@ class Observer:
         finally:
             self._report(scope, note, status or _GONE)
 
-    def _report(self, scope: Scope, note: Note, status: int) -> None:
+    def _report(self, scope: Scope, note: RequestRecord, status: int) -> None:
         seconds = time.monotonic() - note.begin
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.ended(method, route, status, seconds, note)
+        self._metrics.request_finished(method, route, status, seconds, note)
         about = {"request_id": note.id, "method": method, "route": route, "status": status}
         if self._tracing:
             about["trace_id"] = self._tracing.report(scope, note, about)
@@ -84,7 +85,9 @@ def _request_id(scope: Scope) -> str:
     return f"{random.getrandbits(128):032x}"
 
 
-def _completed(headers: list[tuple[bytes, bytes]], note: Note) -> list[tuple[bytes, bytes]]:
+def _completed(
+    headers: list[tuple[bytes, bytes]], note: RequestRecord
+) -> list[tuple[bytes, bytes]]:
     """The headers of an answer, with those that every answer has."""
     given = {name.lower() for name, _ in headers}
     ours = (header for header in HEADERS if header[0] not in given)

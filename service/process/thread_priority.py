@@ -5,7 +5,7 @@ import os
 import threading
 
 
-def give_way(by: int) -> None:
+def lower_priority(by: int) -> None:
     """Let this thread be nicer by so much than the one that the process began with.
 
     Else, under overload, the event loop would wait for what is computed, and what waits for the

@@ -11,7 +11,7 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.http.streaming import Piece, piece_rows
+from labelwright.service.http.streaming import Piece, rows_per_piece
 from labelwright.service.protocols.arrow_frames import (
     BATCH,
     DICTIONARY,
@@ -47,10 +47,10 @@ class ArrowStream:
         self._dictionaries = _Dictionaries()
         self._rows = 0
 
-    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
+    def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Pieces of the batches that are complete; raises DataError."""
         self._frames.feed(b"".join(received))
-        size = piece_rows(self._question)
+        size = rows_per_piece(self._question)
         for table in _grouped(self._batches(last), size):
             for start in range(0, len(table), size):
                 yield self._piece(table.slice(start, size))

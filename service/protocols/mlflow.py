@@ -12,9 +12,9 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import body_of
+from labelwright.service.http.body import request_body
 from labelwright.service.http.error_formats import MLFLOW_ERRORS
-from labelwright.service.http.errors import invalid, not_ready
+from labelwright.service.http.errors import not_ready, validation_problem
 from labelwright.service.http.headers import model_headers
 from labelwright.service.protocols.mlflow_messages import JSON, TABLES, Scoring
 
@@ -45,7 +45,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
         A row that is rejected has its error in its own place.
         """
         kind = _content_type(request.headers.get("content-type", JSON))
-        async with body_of(request, engine) as body:
+        async with request_body(request, engine) as body:
             asked = Scoring(body.content, kind)
 
             def write(model: Model, entities: Entities, predictions: Predictions) -> Response:
@@ -55,7 +55,7 @@ def scoring(engine: Engine) -> fastapi.APIRouter:
             try:
                 return await engine.label(asked.read, write, asked.rows, body.deadline, body.key)
             except pydantic.ValidationError as error:
-                return invalid(error)
+                return validation_problem(error)
 
     return router
 

@@ -10,7 +10,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.http.streaming import Piece, piece_rows
+from labelwright.service.http.streaming import Piece, rows_per_piece
 from labelwright.service.protocols.label_messages import lines
 
 NDJSON = "application/x-ndjson"
@@ -30,14 +30,14 @@ class JsonLines:
         self._rest = b""
         self._rows = 0
 
-    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
+    def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Pieces of whole lines; raises DataError for a line that is too long."""
         *whole, rest = b"".join((self._rest, *received)).split(b"\n")
         self._rest = b"" if last else rest
         if len(self._rest) > LINE_LIMIT:
             raise DataError(f"a line may have {LINE_LIMIT:,} bytes")
         found = [line for line in (*whole, *([rest] if last else [])) if line.strip()]
-        size = piece_rows(self._question)
+        size = rows_per_piece(self._question)
         for start in range(0, len(found), size):
             yield self._piece(found[start : start + size])
 

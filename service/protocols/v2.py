@@ -12,10 +12,10 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import body_of
+from labelwright.service.http.body import request_body
 from labelwright.service.http.compression import compressed
 from labelwright.service.http.error_formats import V2_ERRORS
-from labelwright.service.http.errors import invalid, not_ready
+from labelwright.service.http.errors import not_ready, validation_problem
 from labelwright.service.protocols.v2_messages import OUTPUTS, SHAPES, Inference, inputs_of, name_of
 
 INFER = "/v2/models/{name}/infer"
@@ -59,7 +59,7 @@ def inference(engine: Engine) -> fastapi.APIRouter:
         A row that is rejected has its error in `labels`, and no label in the other outputs.
         """
         _check(engine.model, name, number)
-        async with body_of(request, engine) as body:
+        async with request_body(request, engine) as body:
             asked = Inference(body.content, header_size)
 
             def read(model: Model) -> tuple[Entities, LabelQuery]:
@@ -72,7 +72,7 @@ def inference(engine: Engine) -> fastapi.APIRouter:
             try:
                 return await engine.label(read, write, asked.rows, body.deadline, key)
             except pydantic.ValidationError as error:
-                return invalid(error)
+                return validation_problem(error)
 
     return router
 

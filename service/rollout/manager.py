@@ -22,7 +22,7 @@ from labelwright.models.explain.reasons import explain
 from labelwright.models.labeler import Labeler
 from labelwright.models.monitoring.profile import Profile
 from labelwright.models.registry import Model, Resolved, is_alias, read
-from labelwright.service.process.thread_priority import give_way
+from labelwright.service.process.thread_priority import lower_priority
 from labelwright.service.rollout.state import (
     CHALLENGER,
     CHAMPION,
@@ -170,7 +170,7 @@ class Serving:
         self._stopped.set()
 
     def _watch(self) -> None:
-        give_way(NICE)
+        lower_priority(NICE)
         parent = multiprocessing.parent_process()
         while not self._stopped.wait(BEAT):
             try:
@@ -222,10 +222,10 @@ class Serving:
         self._served[role] = Served(resolved, model, change)
         self._refused.pop(role, None)
         if before:
-            self.metrics.swapped()
+            self.metrics.count_swap()
             _log.info("%s: version %s follows %s", role, version, before.model.version)
         if role == CHAMPION:
-            self.metrics.serves(model)
+            self.metrics.set_model(model)
             if is_alias(resolved.source.uri):
                 remember(resolved)
 
@@ -235,7 +235,7 @@ class Serving:
         refusal = Refusal(version, step, str(error), now())
         self._refused[role] = _Refused(resolved, refusal, error, time.monotonic() + RETRY)
         if before is None or before.resolved != resolved:
-            self.metrics.refused(step)
+            self.metrics.count_refusal(step)
             _log.warning("%s: version %s is refused: %s", role, version, error)
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.process.thread_priority import give_way
+from labelwright.service.process.thread_priority import lower_priority
 from labelwright.service.rollout.manager import Pair
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION, replace
 
@@ -130,7 +130,7 @@ class Comparison:
             self._counts.dropped += 1
 
     def _work_off(self) -> None:
-        give_way(NICE)
+        lower_priority(NICE)
         while True:
             pair, read, predictions = self._waiting.get()
             if self._between != (between := _between(pair)):

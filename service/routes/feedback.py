@@ -25,8 +25,8 @@ from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
 from labelwright.models.features.fingerprints import made_ids
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import body_of
-from labelwright.service.http.errors import invalid
+from labelwright.service.http.body import request_body
+from labelwright.service.http.errors import validation_problem
 from labelwright.service.openapi.native import entity_schema, example_entity
 from labelwright.service.protocols.label_messages import parsed, results
 
@@ -111,7 +111,7 @@ def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
 
         The same again under the same key gets the same answer, something else gets 409.
         """
-        async with body_of(request, engine) as body:
+        async with request_body(request, engine) as body:
             try:
                 correction, warnings = await engine.compute(
                     lambda model: read_correction(body.content, idempotency_key, model),
@@ -119,7 +119,7 @@ def _giving(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
                     body.deadline,
                 )
             except pydantic.ValidationError as error:
-                return invalid(error)
+                return validation_problem(error)
         kept = await _within(body.deadline, lambda: store.add(correction), writers)
         return {
             "key": kept.key,

@@ -17,7 +17,7 @@ def health(engine: Engine) -> fastapi.APIRouter:
     @router.get("/livez", response_model=None)
     async def live() -> dict[str, str] | Response:
         """The process answers, and its computations come to an end."""
-        return problem(503, "a computation hangs") if engine.backlog.stalled else {"status": "live"}
+        return problem(503, "a computation hangs") if engine.queue.stalled else {"status": "live"}
 
     @router.get("/readyz", response_model=None)
     async def ready() -> dict[str, str] | Response:
@@ -28,7 +28,7 @@ def health(engine: Engine) -> fastapi.APIRouter:
     def figures() -> Response:
         """What Prometheus scrapes; with several workers, of all together."""
         if engine.serving.ready:
-            metrics.moved(engine.traffic.figures(engine.model))
+            metrics.set_drift(engine.traffic.psi_by_name(engine.model))
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     return router

@@ -19,8 +19,8 @@ from labelwright.models.labels import LabelMatrix, label_matrix
 from labelwright.models.monitoring.review_priority import ABOUT, JUDGED, Reason, worth
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import body_of
-from labelwright.service.http.errors import invalid
+from labelwright.service.http.body import request_body
+from labelwright.service.http.errors import validation_problem
 from labelwright.service.http.query import ROW_BYTES
 from labelwright.service.openapi.native import IDENTITY, RESULT, entity_schema, example_entity
 from labelwright.service.protocols.label_messages import ENTITIES_LIMIT, parsed, results
@@ -101,7 +101,7 @@ def reviewing(engine: Engine) -> fastapi.APIRouter:
         met little of what the entity says, and where its given `labels` or the challenger say
         something else. Results come in the order of the entities, each with a rank.
         """
-        async with body_of(request, engine) as body:
+        async with request_body(request, engine) as body:
             served = engine.serving.challenger
             challenger = served.model if served else None
             size = max(body.content.count(b"{"), len(body.content) // ROW_BYTES)
@@ -112,7 +112,7 @@ def reviewing(engine: Engine) -> fastapi.APIRouter:
                     body.deadline,
                 )
             except pydantic.ValidationError as error:
-                return invalid(error)
+                return validation_problem(error)
         return Response(content, media_type="application/json")
 
     return router

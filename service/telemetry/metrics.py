@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from labelwright.models.decisions import Predictions, Probabilities
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model
-from labelwright.service.telemetry.request_record import Note
+from labelwright.service.telemetry.request_record import RequestRecord
 from labelwright.service.telemetry.shared_folder import FOLDER_VARIABLE
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -130,11 +130,13 @@ class Metrics:
         self._named: set[str] = set()
         self._serving: Gauge | None = None
 
-    def begun(self) -> None:
+    def request_started(self) -> None:
         """A request has come in."""
         self._under_way.inc()
 
-    def ended(self, method: str, route: str, status: int, seconds: float, note: Note) -> None:
+    def request_finished(
+        self, method: str, route: str, status: int, seconds: float, note: RequestRecord
+    ) -> None:
         """A request that came in has been answered, or its caller has gone."""
         self._under_way.dec()
         self._requests.labels(method, route, str(status)).inc()
@@ -142,7 +144,7 @@ class Metrics:
         for stage in note.stages:
             self._stages.labels(stage.name).observe(stage.end - stage.begin)
 
-    def labelled(self, predictions: Predictions, rejected: int) -> None:
+    def count_predictions(self, predictions: Predictions, rejected: int) -> None:
         """Entities were answered, `rejected` of them with an error."""
         firsts = predictions.indptr[:-1][np.diff(predictions.indptr) > 0]
         self._labelled.inc(len(predictions.indptr) - 1 - rejected)
@@ -157,15 +159,15 @@ class Metrics:
                     counter.inc(int(counts[label]))
         _observe_all(self._probabilities, predictions.probabilities[firsts])
 
-    def queued(self, rows: int) -> None:
+    def set_queue_rows(self, rows: int) -> None:
         """So much work waits or is being done, in entities."""
         self._queue.set(rows)
 
-    def shed(self) -> None:
+    def count_shed(self) -> None:
         """A request was turned away under load."""
         self._shed.inc()
 
-    def serves(self, model: Model) -> None:
+    def set_model(self, model: Model) -> None:
         """From now on this model answers, and no other."""
         if self._serving:
             self._serving.set(0)
@@ -182,21 +184,21 @@ class Metrics:
                 counters[label] = self._by_label.labels(name)
         self._watched = _Watched(labeler.labels, counters)
 
-    def swapped(self) -> None:
+    def count_swap(self) -> None:
         """Another model answers than before."""
         self._swaps.inc()
 
-    def refused(self, step: str) -> None:
+    def count_refusal(self, step: str) -> None:
         """A model was to answer, and was found unfit in a step."""
         self._refusals.labels(step).inc()
 
-    def worker_replaced(self, pid: int) -> None:
+    def count_worker_restart(self, pid: int) -> None:
         """A worker has died, and another took its place; the supervisor calls this."""
         self._restarts.inc()
         if os.environ.get(FOLDER_VARIABLE):
             mark_process_dead(pid)
 
-    def moved(self, figures: Mapping[tuple[str, str], float]) -> None:
+    def set_drift(self, figures: Mapping[tuple[str, str], float]) -> None:
         """So far have fields, scores and labels moved, by kind and name."""
         for (kind, name), psi in figures.items():
             self._drift.labels(kind, name).set(psi)

@@ -21,7 +21,7 @@ class Stage(NamedTuple):
 
 
 @dataclasses.dataclass(slots=True)
-class Note:
+class RequestRecord:
     """One request: its id, the id of the key it came with, its rows, and the stages of its work.
 
     Any thread may add to it, and threads that work on pieces of one stream do so at a time.
@@ -39,7 +39,7 @@ class Note:
         with self._lock:
             self.rows += rows
 
-    def took(self, name: str, begin: float, end: float) -> None:
+    def add_stage(self, name: str, begin: float, end: float) -> None:
         """Note a stage, of those the first STAGES."""
         if len(self.stages) < STAGES:
             self.stages.append(Stage(name, begin, end))
@@ -51,13 +51,13 @@ class Note:
         try:
             yield
         finally:
-            self.took(name, begin, time.monotonic())
+            self.add_stage(name, begin, time.monotonic())
 
 
-NOTE: ContextVar[Note] = ContextVar("note")
+REQUEST_RECORD: ContextVar[RequestRecord] = ContextVar("note")
 """The note of the request that is being answered; work on other threads must be given it."""
 
 
-def current_note() -> Note:
+def current_record() -> RequestRecord:
     """The note of this request; one that nobody reads where no notes are taken."""
-    return NOTE.get(None) or Note("")
+    return REQUEST_RECORD.get(None) or RequestRecord("")

@@ -12,7 +12,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @contextlib.contextmanager
-def shared_figures(workers: int) -> Iterator[None]:
+def shared_metrics(workers: int) -> Iterator[None]:
     """Let the processes that are started in the body share their figures, if there are several.
 
     Raises StorageError where no temporary folder can be made.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Scope
 
 from labelwright.entities.errors import LabelwrightError
-from labelwright.service.telemetry.request_record import Note
+from labelwright.service.telemetry.request_record import RequestRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -33,7 +33,7 @@ class Tracing:
         self._tracer = provider.get_tracer("labelwright")
         self._propagator = TraceContextTextMapPropagator()
 
-    def report(self, scope: Scope, note: Note, about: Mapping[str, Any]) -> str:
+    def report(self, scope: Scope, note: RequestRecord, about: Mapping[str, Any]) -> str:
         """Report a request with its stages; returns the id of its trace."""
         from opentelemetry.trace import SpanKind, format_trace_id, set_span_in_context
 

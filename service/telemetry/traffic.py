@@ -41,7 +41,7 @@ class Traffic:
         self._sampled: list[tuple[Bundle, Entities]] = []
         self._windows: dict[str, Window] = {}
 
-    def see(self, model: Model, entities: Entities) -> None:
+    def sample(self, model: Model, entities: Entities) -> None:
         """Sample some entities that have been labelled, if it is time to."""
         with self._lock:
             if (now := time.monotonic()) < self._due:
@@ -66,7 +66,7 @@ class Traffic:
             return seen.rows, []
         return seen.rows, shifts(bundle.labeler, bundle.profile, seen)
 
-    def figures(self, model: Model) -> Mapping[tuple[str, str], float]:
+    def psi_by_name(self, model: Model) -> Mapping[tuple[str, str], float]:
         """The index by kind and name: of each field and score, and the `largest` of all labels."""
         found: dict[tuple[str, str], float] = {}
         for shift in self.shifts(model)[1]:

@@ -9,7 +9,7 @@ import pydantic
 from labelwright.entities.errors import LabelwrightError
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
-from labelwright.service.http.streaming import Format, Piece
+from labelwright.service.http.streaming import Piece, StreamFormat
 from labelwright.service.protocols.arrow import ArrowStream
 from labelwright.service.protocols.label_messages import Labels
 from labelwright.service.protocols.mlflow_messages import CSV, JSON, PARQUET, Scoring
@@ -36,10 +36,10 @@ def _v2(model: Model, body: bytes) -> object:
     return _answered(Inference(body, end), model)
 
 
-def _streamed(form: Format, model: Model, body: bytes) -> object:
+def _streamed(form: StreamFormat, model: Model, body: bytes) -> object:
     """The body comes in two parts, cut where its length says."""
     middle = len(body) * 5 // 8
-    pieces = [*form.cut([body[:middle]], False), *form.cut([body[middle:]], True)]
+    pieces = [*form.split([body[:middle]], False), *form.split([body[middle:]], True)]
     return [_answered(piece, model) for piece in pieces]
 
 

@@ -18,11 +18,17 @@ from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.engine.queue import BATCH_ROWS, CROWD_ROWS, SHARE, Backlog, Job
+from labelwright.service.engine.queue import (
+    BATCH_ROWS,
+    BUSY_BATCH_ROWS,
+    QUEUE_SHARE,
+    JobQueue,
+    QueuedJob,
+)
 from labelwright.service.http.connection import SOON
 from labelwright.service.protocols.label_messages import EXPLAINED_COST, Labels
 from labelwright.service.rollout.manager import Serving
-from labelwright.service.telemetry.request_record import NOTE, STAGES, Note
+from labelwright.service.telemetry.request_record import REQUEST_RECORD, STAGES, RequestRecord
 from tests.processes import HOST, Service
 from tests.service.test_app import PLACES, ask, body, problem_of
 
@@ -50,7 +56,7 @@ class Busy:
         self._held = asyncio.create_task(
             self.engine.compute(lambda model: self._gate.wait(PATIENCE), 1, due())
         )
-        while not self.engine.backlog.cost or self.engine.backlog.waiting:
+        while not self.engine.queue.cost or self.engine.queue.waiting:
             await asyncio.sleep(0.01)
 
     async def release(self) -> None:
@@ -59,9 +65,9 @@ class Busy:
         await self._held
 
 
-async def noted(note: Note, work: Coroutine[Any, Any, Any]) -> Any:
+async def noted(note: RequestRecord, work: Coroutine[Any, Any, Any]) -> Any:
     """What work gives that is noted."""
-    NOTE.set(note)
+    REQUEST_RECORD.set(note)
     return await work
 
 
@@ -92,7 +98,7 @@ def labels(model: Model, entities: Entities, predictions: Predictions) -> list[t
 async def idle(engine: Engine) -> None:
     """Wait until nothing is counted as work any more."""
     async with asyncio.timeout(PATIENCE):
-        while engine.backlog.cost:
+        while engine.queue.cost:
             await asyncio.sleep(0.001)
 
 
@@ -110,7 +116,7 @@ def test_small_requests_that_wait_together_are_labelled_together(
     async def scenario() -> None:
         busy = Busy(serving)
         await busy.hold()
-        notes = [Note(name) for name in names]
+        notes = [RequestRecord(name) for name in names]
         waiting = [
             asyncio.create_task(noted(note, busy.engine.label(asking(name), labels, 1, due())))
             for note, name in zip(notes, names, strict=True)
@@ -130,9 +136,9 @@ def test_all_rows_of_a_note_are_counted_once_and_its_stages_are_bounded(
     wrong = LabelQuery(policy="no such")
 
     async def scenario() -> None:
-        busy, note = Busy(serving), Note("")
+        busy, note = Busy(serving), RequestRecord("")
         await busy.hold()
-        NOTE.set(note)
+        REQUEST_RECORD.set(note)
         together = [
             asyncio.create_task(busy.engine.label(asking("Bar", asked), labels, 1, due()))
             for asked in (None, None, wrong, wrong)
@@ -185,10 +191,10 @@ def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(
             )
         )
         await asyncio.sleep(0)
-        waiting = engine.backlog.waiting
+        waiting = engine.queue.waiting
         gone.cancel()
         await asyncio.wait([gone])
-        assert engine.backlog.waiting == waiting - 1
+        assert engine.queue.waiting == waiting - 1
         await busy.release()
         assert await first == alone(model, "Café")
         assert await last == alone(model, "Kiosk")
@@ -215,32 +221,32 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
         busy = Busy(serving)
         await busy.hold()
         engine = busy.engine
-        hopeless = int(2 / engine.backlog.pace)
+        cannot_finish = int(2 / engine.queue.pace)
         began = time.monotonic()
         with pytest.raises(OverloadedError) as refused:
-            await engine.compute(never, hopeless, due(1))
+            await engine.compute(never, cannot_finish, due(1))
         assert time.monotonic() - began < 1
         assert refused.value.retry_after >= 1
         with pytest.raises(OverloadedError):
             await engine.compute(never, 1, due(0.2))
         assert busy.figure("labelwright_shed_total") == 2
-        assert engine.backlog.waiting == 0
+        assert engine.queue.waiting == 0
         await busy.release()
 
     run(scenario())
 
 
 def test_room_is_kept_for_what_is_on_its_way_until_it_is_known() -> None:
-    backlog = Backlog()
-    assert not backlog.hopeless(1_000, 0.5)  # an idle service tries
-    coming = [backlog.expect(1_000) for _ in range(8)]
-    assert backlog.hopeless(1_000, 0.5)
+    queue = JobQueue()
+    assert not queue.cannot_finish(1_000, 0.5)  # an idle service tries
+    coming = [queue.expect(1_000) for _ in range(8)]
+    assert queue.cannot_finish(1_000, 0.5)
     with pytest.raises(OverloadedError):
-        backlog.admit(1_000, due(0.5))
+        queue.admit(1_000, due(0.5))
     for one in coming * 2:
         one.release()
-    assert backlog.coming == 0
-    assert not backlog.hopeless(1_000, 0.5)
+    assert queue.coming == 0
+    assert not queue.cannot_finish(1_000, 0.5)
 
 
 def test_who_announces_much_and_sends_nothing_blocks_nobody(
@@ -272,21 +278,25 @@ def test_only_what_is_explained_is_counted_as_such() -> None:
 @given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=60))
 def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None:
     loop = asyncio.new_event_loop()
-    backlog = Backlog()
-    jobs = [Job(lambda model: None, None, n, due(), loop.create_future(), Note("")) for n in rows]  # type: ignore[arg-type]
+    queue = JobQueue()
+    model: Any = None
+    jobs = [
+        QueuedJob(lambda model: None, model, n, due(), loop.create_future(), RequestRecord(""))
+        for n in rows
+    ]
     for job in jobs:
-        backlog.add(job)
-    taken: list[Job] = []
-    while backlog.waiting:
-        most = min(max(backlog.cost // SHARE, BATCH_ROWS), CROWD_ROWS)
-        batch = backlog.take()
+        queue.add(job)
+    taken: list[QueuedJob] = []
+    while queue.waiting:
+        most = min(max(queue.cost // QUEUE_SHARE, BATCH_ROWS), BUSY_BATCH_ROWS)
+        batch = queue.take()
         assert len(batch) == 1 or sum(job.rows for job in batch) <= most
         following = jobs[len(taken) + len(batch) :][:1]
         assert not following or sum(job.rows for job in (*batch, *following)) > most
         taken += batch
-        backlog.done(batch)
+        queue.done(batch)
     assert taken == jobs
-    assert backlog.cost == 0
+    assert queue.cost == 0
     loop.close()
 
 

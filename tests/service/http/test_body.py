@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from labelwright.entities.errors import OverloadedError
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import BODY_LIMIT, body_of, inflated
+from labelwright.service.http.body import BODY_LIMIT, inflated, request_body
 from labelwright.service.http.connection import HEAD_SECONDS
 from tests.processes import Service
 from tests.service.engine.test_shutdown import everything
@@ -107,15 +107,15 @@ def held(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
         return {"type": "http.request", "body": content}
 
     async def work() -> tuple[int, int]:
-        async with body_of(Request(scope, receive), engine):
-            return engine.backlog.held, tracemalloc.get_traced_memory()[0]
+        async with request_body(Request(scope, receive), engine):
+            return engine.queue.held, tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
     try:
         return asyncio.run(work())
     finally:
         tracemalloc.stop()
-        assert engine.backlog.held == 0
+        assert engine.queue.held == 0
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])

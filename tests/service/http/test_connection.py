@@ -15,7 +15,7 @@ import uvicorn
 from labelwright.entities.corrections import CorrectionStore
 from labelwright.service.app import create_app
 from labelwright.service.engine.engine import Engine
-from labelwright.service.engine.queue import Backlog
+from labelwright.service.engine.queue import JobQueue
 from labelwright.service.http.connection import HEAD_LIMIT, Connection
 from labelwright.service.middleware.access import Access
 from tests.processes import HOST, Service, await_answer
@@ -108,7 +108,7 @@ class Impatient:
 
     server: uvicorn.Server
     port: int
-    backlog: Backlog
+    queue: JobQueue
 
     def connected(self) -> socket.socket:
         """A connection that holds little of what was not read."""
@@ -134,7 +134,7 @@ def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         await_answer(f"http://{HOST}:{port}/readyz", thread.is_alive)
-        yield Impatient(server, port, engine.backlog)
+        yield Impatient(server, port, engine.queue)
         server.should_exit = True
         thread.join()
 
@@ -213,7 +213,7 @@ def test_a_client_that_reads_slowly_is_served_to_the_end(impatient: Impatient) -
 
 @pytest.fixture
 def overloaded(impatient: Impatient) -> Iterator[Impatient]:
-    much = impatient.backlog.expect(1_000_000_000)
+    much = impatient.queue.expect(1_000_000_000)
     yield impatient
     much.release()
 

@@ -24,7 +24,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import BATCH_ROWS
-from labelwright.service.http.streaming import STREAMS, Piece, StreamingAnswer
+from labelwright.service.http.streaming import STREAMS, LabelStreamResponse, Piece
 from labelwright.service.protocols.ndjson import JsonLines
 from labelwright.service.rollout.manager import Serving
 from tests.processes import HOST, PATIENCE, Service
@@ -288,7 +288,7 @@ class Failing(JsonLines):
         super().__init__(LabelQuery())
         self._begun = threading.Semaphore(0)
 
-    def cut(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
+    def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Three pieces."""
         for read in (self._late, self._early, self._early):
             yield Piece(2 * BATCH_ROWS, read, lambda *_: b"")
@@ -314,7 +314,7 @@ def test_what_fails_unseen_is_not_logged(serving: Serving) -> None:
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
         request = Request({"type": "http", "headers": []}, receive)
-        answer = StreamingAnswer(request, engine, Failing())
+        answer = LabelStreamResponse(request, engine, Failing())
         with pytest.raises(DataError, match="the first"):
             await answer.begin()
 

@@ -10,8 +10,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from labelwright.service.middleware.access import Access, Guard, access, keyring, role_needed
-from labelwright.service.middleware.keys import Doorkeeper, Role
+from labelwright.service.middleware.access import (
+    Access,
+    AccessMiddleware,
+    access_for,
+    keyring,
+    required_role,
+)
+from labelwright.service.middleware.keys import KeyVerifier, Role
 
 PATHS = ("/", "/livez", "/metrics", "/v1/labels", "/v1/feedback", "/v1/feedback/export")
 
@@ -25,7 +31,7 @@ def ask(
 ) -> httpx.Response:
     """What a guarded application answers; underscores in names of headers are hyphens."""
     app = Starlette(routes=[Route(p, _answer, methods=["GET", "POST", "OPTIONS"]) for p in PATHS])
-    guard = Guard(app, allowed, Doorkeeper(keyring()) if allowed.keys else None)
+    guard = AccessMiddleware(app, allowed, KeyVerifier(keyring()) if allowed.keys else None)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def send() -> httpx.Response:
@@ -54,7 +60,7 @@ def ask(
 def test_keys_are_asked_for_off_loopback_unless_told_otherwise(
     address: str, keys: bool | None, asked_for: bool
 ) -> None:
-    assert access(address, keys, (), 1).keys is asked_for
+    assert access_for(address, keys, (), 1).keys is asked_for
 
 
 @pytest.mark.parametrize(
@@ -72,13 +78,13 @@ def test_keys_are_asked_for_off_loopback_unless_told_otherwise(
     ],
 )
 def test_on_loopback_it_goes_by_local_names_only(host: str, status: int) -> None:
-    allowed = access("127.0.0.1", None, (), 1)
+    allowed = access_for("127.0.0.1", None, (), 1)
     assert ask(allowed, host=host).status_code == status
     assert ask(allowed, "/livez", host=host).status_code == 200
 
 
 def test_names_that_are_allowed_are_all_there_are() -> None:
-    allowed = access("0.0.0.0", False, ("a.example", "*.b.example"), 1)  # noqa: S104
+    allowed = access_for("0.0.0.0", False, ("a.example", "*.b.example"), 1)  # noqa: S104
     statuses = {
         host: ask(allowed, host=host).status_code
         for host in ("a.example:80", "x.b.example", "b.example", "c.a.example", "localhost")
@@ -87,8 +93,8 @@ def test_names_that_are_allowed_are_all_there_are() -> None:
         "a.example:80",
         "x.b.example",
     ]
-    assert ask(access("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
-    assert access("127.0.0.1", True, (), 1).names == ()
+    assert ask(access_for("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
+    assert access_for("127.0.0.1", True, (), 1).names == ()
 
 
 @pytest.mark.parametrize(
@@ -141,17 +147,17 @@ def test_a_role_opens_its_paths_and_no_others(home: Path, role: Role, open_to_it
 
 
 def test_a_path_beside_a_protected_one_is_another_path() -> None:
-    assert role_needed("POST", "/v1/feedback") is Role.FEEDBACK
-    assert role_needed("DELETE", "/v1/feedback") is Role.ADMIN
-    assert role_needed("POST", "/v1/feedback/") is Role.ADMIN
-    assert role_needed("GET", "/v1/feedback/export") is Role.ADMIN
-    assert role_needed("GET", "/v1/feedbacks") is Role.LABEL
-    assert role_needed("GET", "/livez/") is Role.LABEL
+    assert required_role("POST", "/v1/feedback") is Role.FEEDBACK
+    assert required_role("DELETE", "/v1/feedback") is Role.ADMIN
+    assert required_role("POST", "/v1/feedback/") is Role.ADMIN
+    assert required_role("GET", "/v1/feedback/export") is Role.ADMIN
+    assert required_role("GET", "/v1/feedbacks") is Role.LABEL
+    assert required_role("GET", "/livez/") is Role.LABEL
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(home: Path) -> None:
     text = keyring().create("a", Role.LABEL, rate=0.01, burst=1)
-    app = Guard(PlainTextResponse("in"), Access(keys=True), Doorkeeper(keyring()))
+    app = AccessMiddleware(PlainTextResponse("in"), Access(keys=True), KeyVerifier(keyring()))
 
     async def send() -> list[httpx.Response]:
         async with httpx.AsyncClient(

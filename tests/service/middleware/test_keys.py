@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from labelwright.entities.errors import RateError, RequestError, StorageError
 from labelwright.service.middleware import keys
-from labelwright.service.middleware.keys import Doorkeeper, Key, Keyring, Role
-from labelwright.service.middleware.rate_limit import Rates
+from labelwright.service.middleware.keys import Key, Keyring, KeyVerifier, Role
+from labelwright.service.middleware.rate_limit import RateLimiter
 
 
 @pytest.fixture
@@ -22,20 +22,20 @@ def keyring(tmp_path: Path) -> Keyring:
 
 def test_a_key_opens_until_it_is_revoked(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "NOTICED_WITHIN", 0.0)
-    doorkeeper = Doorkeeper(keyring)
-    assert doorkeeper.find("lw_0_0") is None
+    key_verifier = KeyVerifier(keyring)
+    assert key_verifier.find("lw_0_0") is None
     texts = {role: keyring.create(role, role) for role in Role}
     for role, text in texts.items():
-        found = doorkeeper.find(text)
+        found = key_verifier.find(text)
         assert found
         assert (found.name, found.role) == (role, role)
         for wrong in (text[:-1], f"{text}0", text.swapcase(), text.rpartition("_")[0], "", "lw__"):
-            assert doorkeeper.find(wrong) is None
+            assert key_verifier.find(wrong) is None
     keyring.revoke("label")
-    assert doorkeeper.find(texts[Role.LABEL]) is None
-    assert doorkeeper.find(texts[Role.ADMIN])
+    assert key_verifier.find(texts[Role.LABEL]) is None
+    assert key_verifier.find(texts[Role.ADMIN])
     keyring.path.unlink()
-    assert doorkeeper.find(texts[Role.ADMIN]) is None
+    assert key_verifier.find(texts[Role.ADMIN]) is None
 
 
 def test_nothing_that_opens_lies_in_the_file_and_only_its_owner_reads_it(keyring: Keyring) -> None:
@@ -52,8 +52,8 @@ def test_nothing_that_opens_lies_in_the_file_and_only_its_owner_reads_it(keyring
 def test_keys_made_at_the_same_time_are_all_kept(keyring: Keyring) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: keyring.create(f"key {n}", Role.LABEL), range(24)))
-    doorkeeper = Doorkeeper(keyring)
-    assert {key.name for text in made if (key := doorkeeper.find(text))} == {
+    key_verifier = KeyVerifier(keyring)
+    assert {key.name for text in made if (key := key_verifier.find(text))} == {
         f"key {n}" for n in range(24)
     }
 
@@ -74,10 +74,10 @@ def test_a_damaged_file_is_called_so_and_opens_nothing(
 ) -> None:
     monkeypatch.setattr(keys, "NOTICED_WITHIN", 0.0)
     text = keyring.create("a", Role.ADMIN)
-    doorkeeper = Doorkeeper(keyring)
-    assert doorkeeper.find(text)
+    key_verifier = KeyVerifier(keyring)
+    assert key_verifier.find(text)
     keyring.path.write_bytes(content)
-    assert doorkeeper.find(text) is None
+    assert key_verifier.find(text) is None
     for act in (keyring.read, lambda: keyring.create("b", Role.LABEL)):
         with pytest.raises(StorageError, match="is damaged"):
             act()
@@ -101,7 +101,7 @@ def test_a_key_never_gets_more_than_its_burst_and_its_rate(
     rate: float, burst: int, workers: int, pauses: list[float]
 ) -> None:
     now = 0.0
-    rates = Rates(workers, lambda: now)
+    rates = RateLimiter(workers, lambda: now)
     key = Key("id", "a", Role.LABEL, "0" * 64, "", rate, burst)
     admitted = 0
     for pause in pauses:
@@ -117,7 +117,7 @@ def test_a_key_never_gets_more_than_its_burst_and_its_rate(
 
 
 def test_a_key_without_a_rate_is_never_refused() -> None:
-    rates = Rates(1, lambda: 0.0)
+    rates = RateLimiter(1, lambda: 0.0)
     key = Key("id", "a", Role.LABEL, "0" * 64, "")
     for _ in range(1000):
         rates.take(key)

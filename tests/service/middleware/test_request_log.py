@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from labelwright.service.middleware.request_log import Observer
+from labelwright.service.middleware.request_log import RequestLogMiddleware
 from labelwright.service.telemetry.logs import REQUESTS, JsonLines, TextLines
 from labelwright.service.telemetry.metrics import Metrics
 
@@ -24,7 +24,7 @@ async def _mistaken_late(scope: Scope, receive: Receive, send: Send) -> None:
     raise KeyError(CANARY)
 
 
-def get(app: Observer) -> httpx.Response:
+def get(app: RequestLogMiddleware) -> httpx.Response:
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -38,7 +38,7 @@ def test_a_mistake_is_answered_and_logged_without_its_words(
 ) -> None:
     metrics = Metrics()
     with caplog.at_level(logging.INFO):
-        response = get(Observer(_mistaken, metrics, None))
+        response = get(RequestLogMiddleware(_mistaken, metrics, None))
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"] == "mine"
@@ -61,5 +61,5 @@ def test_a_mistake_is_answered_and_logged_without_its_words(
 def test_an_answer_that_breaks_off_is_cut_and_nothing_stays_under_way() -> None:
     metrics = Metrics()
     with pytest.raises(KeyError):
-        get(Observer(_mistaken_late, metrics, None))
+        get(RequestLogMiddleware(_mistaken_late, metrics, None))
     assert b"labelwright_requests_under_way 0.0" in metrics.exposition()

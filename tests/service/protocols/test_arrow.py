@@ -62,10 +62,10 @@ def test_rows_keep_their_order_and_numbers_however_they_come(
         batches = [*batches, ["x", "y"] * PIECE_ROWS, *batches]
     content = stream_of([encoded(names) for names in batches])
     form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
-    ends = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
+    ends = [0, *sorted(min(split, len(content)) for split in cuts), len(content)]
     pieces: list[Piece] = []
     for begin, end in itertools.pairwise(ends):
-        pieces += form.cut([content[begin:end]], end == len(content))
+        pieces += form.split([content[begin:end]], end == len(content))
     assert max((piece.rows for piece in pieces), default=0) <= PIECE_ROWS
     names = pa.array([name for batch in batches for name in batch], pa.string())
     whole = conform(pa.table({"name": names}), model.bundle.labeler.schema)
@@ -75,7 +75,7 @@ def test_rows_keep_their_order_and_numbers_however_they_come(
 def test_small_batches_are_labelled_together(model: Model) -> None:
     content = stream_of([encoded(["x"] * 10)] * 100)
     form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
-    assert [piece.rows for piece in form.cut([content], True)] == [1_000]
+    assert [piece.rows for piece in form.split([content], True)] == [1_000]
 
 
 def test_pieces_are_made_as_they_are_asked_for(model: Model) -> None:
@@ -83,7 +83,7 @@ def test_pieces_are_made_as_they_are_asked_for(model: Model) -> None:
     batch = pa.record_batch({"name": pa.nulls(BATCH_ROWS_LIMIT)})
     form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     content = stream_of([batch] * 3)[:-8] + b"x" * 8
-    pieces = form.cut([content], True)
+    pieces = form.split([content], True)
     of_two = 2 * BATCH_ROWS_LIMIT // PIECE_ROWS
     assert {piece.rows for piece in itertools.islice(pieces, of_two)} == {PIECE_ROWS}
     with pytest.raises(DataError, match="not an Arrow IPC stream"):
@@ -97,15 +97,15 @@ def test_a_dictionary_takes_the_place_of_the_one_before(model: Model) -> None:
     form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     tracemalloc.start()
     try:
-        assert not list(form.cut([first[0][1]], False))
+        assert not list(form.split([first[0][1]], False))
         for _ in range(3 * MESSAGE_LIMIT // len(dictionary)):
-            assert not list(form.cut([dictionary], False))
+            assert not list(form.split([dictionary], False))
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert held < 10 * len(dictionary)
     rest = b"".join(content for _, content in second[1:])
-    assert read(list(form.cut([rest], False)), model) == [("0", "a"), ("1", "b")]
+    assert read(list(form.split([rest], False)), model) == [("0", "a"), ("1", "b")]
 
 
 def test_dictionaries_have_a_limit_together(model: Model) -> None:
@@ -113,4 +113,4 @@ def test_dictionaries_have_a_limit_together(model: Model) -> None:
     columns = {name: encoded(names)["name"] for name in ("name", "u", "v", "w")}
     form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     with pytest.raises(DataError, match="dictionaries may have 16,777,216 bytes"):
-        list(form.cut([stream_of([pa.record_batch(columns)])], True))
+        list(form.split([stream_of([pa.record_batch(columns)])], True))

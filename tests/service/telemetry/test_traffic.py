@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_used_costs_only_the_others_counts(
 def test_a_request_is_looked_at_only_when_it_is_time(model: Model, held_out: Entities) -> None:
     traffic = Traffic(every=3_600)
     for _ in range(3):
-        traffic.see(model, held_out.slice(0, 5))
+        traffic.sample(model, held_out.slice(0, 5))
     assert traffic.shifts(model)[0] == 5
 
 
@@ -131,18 +131,18 @@ def test_small_requests_are_counted_together_but_each_for_its_model(
     another = load_model(world.uri)
     together, apart = Traffic(tmp_path / "together", every=0), Traffic(tmp_path / "apart", every=0)
     for row in range(2 * SAMPLE):
-        together.see(another if row % 3 else model, held_out.slice(row, 1))
-        apart.see(model, held_out.slice(row, 1))
+        together.sample(another if row % 3 else model, held_out.slice(row, 1))
+        apart.sample(model, held_out.slice(row, 1))
         assert apart.shifts(model)[0] == row + 1
     assert together.shifts(model)[0] == 2 * SAMPLE
-    assert together.figures(model) == apart.figures(model)
+    assert together.psi_by_name(model) == apart.psi_by_name(model)
 
 
 def test_of_a_large_request_rows_from_all_over_it_are_counted(
     model: Model, held_out: Entities
 ) -> None:
     traffic = Traffic(every=0)
-    traffic.see(model, held_out)
+    traffic.sample(model, held_out)
     rows, _ = traffic.shifts(model)
     assert SAMPLE / 2 < rows <= SAMPLE
 
@@ -150,17 +150,17 @@ def test_of_a_large_request_rows_from_all_over_it_are_counted(
 def test_rejected_entities_are_not_counted(model: Model) -> None:
     traffic = Traffic(every=0)
     entities = from_records([{"name": 5}, {"name": "Bank"}, 7], model.bundle.labeler.schema)
-    traffic.see(model, entities)
-    traffic.see(model, from_records([7], model.bundle.labeler.schema))
+    traffic.sample(model, entities)
+    traffic.sample(model, from_records([7], model.bundle.labeler.schema))
     assert traffic.shifts(model)[0] == 1
 
 
 def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: Entities) -> None:
     traffic = Traffic(every=0)
-    assert traffic.figures(model) == {}
+    assert traffic.psi_by_name(model) == {}
     for start in range(0, 4 * SAMPLE, SAMPLE):
-        traffic.see(model, held_out.take(np.arange(start, start + SAMPLE) % len(held_out)))
-    figures = traffic.figures(model)
+        traffic.sample(model, held_out.take(np.arange(start, start + SAMPLE) % len(held_out)))
+    figures = traffic.psi_by_name(model)
     assert len(figures) == len(model.bundle.labeler.schema.columns) + 3
     assert figures["field", "country"] < 0.25
     assert figures["label", "largest"] < 0.25
