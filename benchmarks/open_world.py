@@ -24,7 +24,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import group_of
 from labelwright.training.data import LabelledEntities, split
-from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import calibration_error, correctness
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 
@@ -83,7 +83,7 @@ def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int)
     names = [name for name in labeler.labels.names if group_of(name) == group]
     if not names:
         return None
-    predictions, truth = judged(labeler, test, LabelQuery(only=tuple(names)), threads)
+    predictions, truth = label_with_truth(labeler, test, LabelQuery(only=tuple(names)), threads)
     _, _, present = correctness(predictions, truth)
     return Judged(predictions.probabilities, predictions.asserted, present)
 

@@ -216,9 +216,9 @@ def _registry() -> Result:
 
 def _runs() -> Result:
     """Whether a process of this state folder has been killed in the middle of a run."""
-    from labelwright.training.tracking.runs import cut_short
+    from labelwright.training.tracking.runs import unfinished_runs
 
-    found = cut_short() if _has_database() else []
+    found = unfinished_runs() if _has_database() else []
     if not found:
         return Result(Status.OK, "none was cut short")
     named = ", ".join(f"{run.run_id} of {run.experiment!r}" for run in found)

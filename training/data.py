@@ -21,7 +21,7 @@ from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
 """The share of names whose entities are held out for test."""
-HASHED_TOGETHER = 1 << 16
+HASH_BATCH = 1 << 16
 """Rows whose texts are Python's at a time, where they take several times the memory."""
 
 
@@ -136,7 +136,7 @@ def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
     What decides is a hash of the normalised name, so that a chain never straddles the split; at
     least one name is held out.
     """
-    test = held_out(data.entities, share_held_out(data.entities))
+    test = held_out(data.entities, held_out_share(data.entities))
     if test.all():
         raise DataError("all rows have the same name: give test rows of their own with --test")
     return data.take(np.flatnonzero(~test)), data.take(np.flatnonzero(test))
@@ -147,7 +147,7 @@ def held_out(entities: Entities, share: float = TEST_SHARE) -> npt.NDArray[np.bo
     return name_hashes(entities) / 2.0**64 < share
 
 
-def share_held_out(entities: Entities) -> float:
+def held_out_share(entities: Entities) -> float:
     """The share of names to hold out: more than usual where that would be none."""
     least = float((name_hashes(entities) / 2.0**64).min())
     return max(TEST_SHARE, least * (1 + 1e-9) + 1e-18)
@@ -163,8 +163,8 @@ def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
 
 def _hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     hashes = np.empty(len(texts), np.uint64)
-    for first in range(0, len(texts), HASHED_TOGETHER):
-        some = texts.slice(first, HASHED_TOGETHER).to_pylist()
+    for first in range(0, len(texts), HASH_BATCH):
+        some = texts.slice(first, HASH_BATCH).to_pylist()
         digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in some)
         hashes[first : first + len(some)] = np.frombuffer(b"".join(digests), np.uint64)
     return hashes

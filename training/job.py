@@ -28,17 +28,17 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.monitoring.profile import Profile
 from labelwright.models.registry import CHAMPION, load_model
 from labelwright.training.data import LabelledEntities, read_labelled
-from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import Evaluation, evaluate
 from labelwright.training.evaluation.reviewer_agreement import (
     Agreement,
-    Reviewed,
-    compare_with_reviews,
+    ReviewerAgreement,
+    compare_with_corrections,
 )
-from labelwright.training.feedback.merge import Material, as_given, corrected
-from labelwright.training.feedback.votes import read_reviews
-from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, silent
-from labelwright.training.reporting.contents import Findings, Subject
+from labelwright.training.feedback.merge import TrainingData, corrected, without_corrections
+from labelwright.training.feedback.votes import read_corrections
+from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
+from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.description import describe
 from labelwright.training.reporting.markdown import code
 from labelwright.training.reporting.summary import summary
@@ -84,44 +84,44 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedTraining:
     """What was read for a task, since when by `time.time()`, and by `time.perf_counter()`."""
 
-    material: Material
+    training_data: TrainingData
     since: float
     started: float
 
 
-def train(task: Task, progress: Progress = silent) -> Outcome:
+def train(task: Task, progress: Progress = no_progress) -> Outcome:
     """Run the whole job; raises DataError, RegistryError or StorageError."""
     return complete(task, prepare(task, progress), progress)
 
 
-def prepare(task: Task, progress: Progress = silent) -> Prepared:
+def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
     """Read what there is to learn from; raises the same."""
     started, since = time.perf_counter(), time.time()
     record.check_name(task.name)
     versions.current_champion(task.name)  # a registry that is down is better known at once
-    material = _read(task)
+    training_data = _read(task)
     progress("reading", 1.0)
-    return Prepared(material, since, started)
+    return PreparedTraining(training_data, since, started)
 
 
-def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Outcome:
+def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_progress) -> Outcome:
     """Learn from it, and the rest; raises the same.
 
     The run in MLflow begins when there is something to record. A version is made when all that
     belongs to it has been stored and judged, so that none is ever there by half.
     """
-    material, started = prepared.material, prepared.started
-    data, test = material.train, material.test
+    training_data, started = prepared.training_data, prepared.started
+    data, test = training_data.train, training_data.test
     warnings = [*data.warnings, *_left_behind(task.name)]
     labeler = fit_labeler(data, task.configuration, progress, task.memory)
-    predictions, truth = judged(labeler, test, LabelQuery(), task.configuration.threads)
+    predictions, truth = label_with_truth(labeler, test, LabelQuery(), task.configuration.threads)
     evaluation = evaluate(predictions, truth)
-    reviewed = _reviewed(task, material, labeler)
+    reviewed = _reviewed(task, training_data, labeler)
     progress("evaluation", 1.0)
-    subject = Subject(
+    trained = TrainedModel(
         name=task.name,
         version=importlib.metadata.version("labelwright"),
         labeler=labeler,
@@ -135,16 +135,16 @@ def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Out
         reviewed=reviewed,
     )
     with _working_folder() as folder:
-        findings, run_record = _record(task, material, subject, Path(folder))
+        tables, run_record = _record(task, training_data, trained, Path(folder))
         experiment_id = runs.experiment(task.name)
         with runs.running(experiment_id, since=prepared.since) as run:
             run.note(metrics={"seconds": time.perf_counter() - started})
             model = record.write_run(run, run_record)
             progress("record", 1.0)
-            with versions.deciding():
+            with versions.promotion_lock():
                 verdict = _judge(task, versions.current_champion(task.name), labeler, test)
                 decided = verdict if task.promote else _unused(verdict)
-                description = describe(subject, findings, decided, experiment_id, run.id)
+                description = describe(trained, tables, decided, experiment_id, run.id)
                 registered = _register(task, run, model, run_record, description, verdict)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
@@ -152,12 +152,12 @@ def complete(task: Task, prepared: Prepared, progress: Progress = silent) -> Out
     return Outcome(registered, evaluation, decided, warnings, seconds, agreements)
 
 
-def inputs_of(task: Task, material: Material) -> str:
+def inputs_hash(task: Task, training_data: TrainingData) -> str:
     """A hash of all that a training depends on: rows, configuration, schema and this program.
 
     Corrections count by what they settle: another vote for what is settled already is no change.
     """
-    parts = (material.train, material.test, material.unseen)
+    parts = (training_data.train, training_data.test, training_data.unseen)
     content = {
         "rows": [None if part is None else part.fingerprint for part in parts],
         "configuration": dataclasses.asdict(task.configuration) | {"threads": 0},
@@ -180,7 +180,7 @@ def _register(
     version = record.Version(
         description,
         {name: run_record.tags[name] for name in (record.CONTENT, record.INPUTS)}
-        | versions.tags_of(verdict),
+        | versions.verdict_tags(verdict),
         f"Gives labels to entities of the schema {code(task.schema.name)}. The alias "
         f"{code(CHAMPION)} names the version in use; each version says how it was judged.",
     )
@@ -196,7 +196,7 @@ def _unused(verdict: gate.Verdict) -> gate.Verdict:
 
 def _left_behind(name: str) -> list[str]:
     """What earlier trainings have left that did not come to their end."""
-    lost = [run.run_id for run in runs.cut_short() if run.experiment == name]
+    lost = [run.run_id for run in runs.unfinished_runs() if run.experiment == name]
     return [
         f"run {run_id} of an earlier training was cut short: `labelwright prune {name}` clears it "
         "away"
@@ -204,22 +204,24 @@ def _left_behind(name: str) -> list[str]:
     ]
 
 
-def _read(task: Task) -> Material:
+def _read(task: Task) -> TrainingData:
     data = read_labelled(task.data, task.schema, task.columns)
     test = read_labelled(task.test, task.schema, task.columns) if task.test else None
     if task.feedback is None:
-        return as_given(data, test)
-    reviews = read_reviews(task.feedback, task.name, task.schema)
-    material = corrected(data, test, reviews)
+        return without_corrections(data, test)
+    reviews = read_corrections(task.feedback, task.name, task.schema)
+    training_data = corrected(data, test, reviews)
     warnings = [*data.warnings, *reviews.settled.warnings]
     return dataclasses.replace(
-        material, train=dataclasses.replace(material.train, warnings=warnings)
+        training_data, train=dataclasses.replace(training_data.train, warnings=warnings)
     )
 
 
-def _reviewed(task: Task, material: Material, labeler: Labeler) -> Reviewed | None:
+def _reviewed(
+    task: Task, training_data: TrainingData, labeler: Labeler
+) -> ReviewerAgreement | None:
     """What the corrections changed since the champion, if there is one that reads the same."""
-    if material.reviews is None:
+    if training_data.reviews is None:
         return None
     version, champion = versions.current_champion(task.name), None
     if version is not None:
@@ -228,15 +230,15 @@ def _reviewed(task: Task, material: Material, labeler: Labeler) -> Reviewed | No
     if champion is None or champion.schema.columns != labeler.schema.columns:
         version, champion = None, None
     threads = task.configuration.threads
-    compared = compare_with_reviews(labeler, champion, material, threads)
-    return Reviewed(material.reviews, version, compared)
+    compared = compare_with_corrections(labeler, champion, training_data, threads)
+    return ReviewerAgreement(training_data.reviews, version, compared)
 
 
 def _judge(
     task: Task, champion: str | None, labeler: Labeler, test: LabelledEntities
 ) -> gate.Verdict:
     if champion is None:
-        return gate.FIRST
+        return gate.FIRST_VERSION
     try:
         current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
     except OutdatedBundleError as error:
@@ -258,8 +260,8 @@ def _judge(
 
 
 def _record(
-    task: Task, material: Material, subject: Subject, folder: Path
-) -> tuple[Findings, record.Record]:
+    task: Task, training_data: TrainingData, trained: TrainedModel, folder: Path
+) -> tuple[ReportTables, record.Record]:
     """Write all files of a run into a folder: the bundle, and what is stored beside it.
 
     That is the report, the environment, and which rows the model has seen.
@@ -268,10 +270,10 @@ def _record(
         write_report,  # drawing takes a second to import
     )
 
-    train, test = subject.train, subject.test
+    train, test = trained.train, trained.test
     artifacts = folder / "artifacts"
-    findings = write_report(artifacts, subject)
-    metrics = dataclasses.asdict(subject.evaluation.metrics)
+    tables = write_report(artifacts, trained)
+    metrics = dataclasses.asdict(trained.evaluation.metrics)
     details = {
         "name": task.name,
         "rows": len(train),
@@ -280,11 +282,11 @@ def _record(
         "test_data": test.fingerprint,
         "configuration": dataclasses.asdict(task.configuration),
         "metrics": metrics,
-        "report": summary(subject, findings),
+        "report": summary(trained, tables),
     }
     bundle = folder / "bundle"
-    profile = Profile.of(subject.labeler, test.entities)
-    manifest = write_bundle(subject.labeler, bundle, subject.version, details, profile)
+    profile = Profile.of(trained.labeler, test.entities)
+    manifest = write_bundle(trained.labeler, bundle, trained.version, details, profile)
     golden.check(read_bundle(bundle))  # what is registered has been read back once
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")
@@ -294,10 +296,10 @@ def _record(
         raise StorageError(f"{artifacts} cannot be written to: {reason(error)}") from error
     run_record = record.Record(
         parameters=_parameters(task),
-        metrics={**metrics, **(subject.reviewed.metrics if subject.reviewed else {})},
+        metrics={**metrics, **(trained.reviewed.metrics if trained.reviewed else {})},
         tags={
             record.CONTENT: manifest.content,
-            record.INPUTS: inputs_of(task, material),
+            record.INPUTS: inputs_hash(task, training_data),
             record.DATA_FINGERPRINT: train.fingerprint,
             **_commit(),
         },
@@ -310,7 +312,7 @@ def _record(
         example=_example(task.schema),
         bundle=bundle,
     )
-    return findings, run_record
+    return tables, run_record
 
 
 def _parameters(task: Task) -> Mapping[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from labelwright.entities.errors import StorageError, reason
 from labelwright.models.paths import home
-from labelwright.training.fitting.fit import Progress, silent
-from labelwright.training.job import Outcome, Task, complete, inputs_of, prepare
+from labelwright.training.fitting.fit import Progress, no_progress
+from labelwright.training.job import Outcome, Task, complete, inputs_hash, prepare
 from labelwright.training.tracking import record, versions
 
 
@@ -20,7 +20,7 @@ class Skipped:
     reason: str
 
 
-def retrain(task: Task, progress: Progress = silent) -> Outcome | Skipped:
+def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
     """Train unless the champion or the newest version was made of the same; raises as `train`.
 
     The newest version counts as well: what was refused once would be refused again, and what was
@@ -31,7 +31,9 @@ def retrain(task: Task, progress: Progress = silent) -> Outcome | Skipped:
         if not alone:
             return Skipped(f"another retraining of {task.name!r} is under way")
         prepared = prepare(task, progress)
-        if version := versions.made_of(task.name, inputs_of(task, prepared.material)):
+        if version := versions.version_trained_on(
+            task.name, inputs_hash(task, prepared.training_data)
+        ):
             return Skipped(f"nothing has changed since version {version} was trained")
         return complete(task, prepared, progress)
 

@@ -16,7 +16,7 @@ from labelwright.commands import options
 
 if TYPE_CHECKING:
     from labelwright.models.labeler import Labeler
-    from labelwright.training.evaluation.diff import AnswerChanges, Example, ModelChanges
+    from labelwright.training.evaluation.diff import Example, ModelChanges, PredictionChanges
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,16 +68,18 @@ def run(given: argparse.Namespace) -> None:
         print(json.dumps(summary))
 
 
-def _answers(given: argparse.Namespace, old: "Labeler", new: "Labeler") -> "AnswerChanges":
+def _answers(given: argparse.Namespace, old: "Labeler", new: "Labeler") -> "PredictionChanges":
     from labelwright.entities.io.readers import count_rows
-    from labelwright.training.evaluation.diff import answer_changes
+    from labelwright.training.evaluation.diff import prediction_changes
 
     paths = options.locations(given.data)
     counts = [count_rows(path) for path in paths]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False) as bar:
         columns = options.column_names(given)
-        return answer_changes(old, new, paths, given.examples, given.threads, bar.update, columns)
+        return prediction_changes(
+            old, new, paths, given.examples, given.threads, bar.update, columns
+        )
 
 
 def _print_models(changes: "ModelChanges") -> None:
@@ -105,7 +107,7 @@ def _print_models(changes: "ModelChanges") -> None:
         print("            not measured on the same test rows")
 
 
-def _print_answers(changes: "AnswerChanges") -> None:
+def _print_answers(changes: "PredictionChanges") -> None:
     rejected = f", {changes.rejected:,} left out as rejected" if changes.rejected else ""
     print(
         f"answers     {changes.differing:,} of {changes.rows:,} rows have other labels{rejected}: "

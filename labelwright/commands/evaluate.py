@@ -31,9 +31,9 @@ def run(given: argparse.Namespace) -> None:
     from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
     from labelwright.training.data import read_labelled
-    from labelwright.training.evaluation.evaluate import judged
+    from labelwright.training.evaluation.evaluate import label_with_truth
     from labelwright.training.evaluation.metrics import evaluate
-    from labelwright.training.evaluation.precision import kept_promises
+    from labelwright.training.evaluation.precision import measure_guarantees
 
     labeler = load_model(given.model).bundle.labeler
     columns = options.column_names(given)
@@ -41,10 +41,10 @@ def run(given: argparse.Namespace) -> None:
     options.warn(data.warnings)
     query = LabelQuery(policy=given.policy, min_precision=given.min_precision)
     labeler.check(query)
-    predictions, truth = judged(labeler, data, query, given.threads)
+    predictions, truth = label_with_truth(labeler, data, query, given.threads)
     evaluation = evaluate(predictions, truth)
     _print(evaluation)
-    _print_promises(kept_promises(predictions, truth, labeler.decisions))
+    _print_promises(measure_guarantees(predictions, truth, labeler.decisions))
     if given.json:
         print(json.dumps(dataclasses.asdict(evaluation.metrics)))
 

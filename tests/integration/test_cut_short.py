@@ -75,7 +75,7 @@ def test_a_killed_training_leaves_a_sound_registry(
     champion = load_model("models:/m@champion").version
     assert champion in registered()
 
-    lost = runs.cut_short()
+    lost = runs.unfinished_runs()
     assert len(lost) == 1
     doctor = command("doctor", "--model", "models:/m@champion")
     assert doctor.code == 0
@@ -88,7 +88,7 @@ def test_a_killed_training_leaves_a_sound_registry(
     assert load_model("models:/m@champion").version == newest
 
     assert command("prune", "m", "--keep", 9).code == 0
-    assert runs.cut_short() == []
+    assert runs.unfinished_runs() == []
     assert registered()[-1] == load_model("models:/m@champion").version == newest
     client = MlflowClient(tracking_uri(), tracking_uri())
     experiment = client.get_experiment_by_name("m")

@@ -16,7 +16,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import label_set
 from labelwright.training.data import LabelledEntities, read_labelled
-from labelwright.training.evaluation.evaluate import evaluate_labeler, judged
+from labelwright.training.evaluation.evaluate import evaluate_labeler, label_with_truth
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 ROWS = 1_200
@@ -61,7 +61,7 @@ def test_probabilities_are_those_of_the_rows_where_it_is_told(
 
 def test_what_is_unknown_is_not_judged(data: LabelledEntities) -> None:
     labeler = fit_labeler(data, QUICK)
-    predictions, truth = judged(labeler, data, LabelQuery(), 1)
+    predictions, truth = label_with_truth(labeler, data, LabelQuery(), 1)
     rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
     steps = np.char.startswith(np.array(predictions.labels.names)[predictions.ids], "step=")
     told = np.array(

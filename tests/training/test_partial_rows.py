@@ -13,7 +13,7 @@ from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.data import LabelledEntities
 from labelwright.training.fitting.linear import fit_linear
 from labelwright.training.fitting.namesakes import learn_namesakes
-from labelwright.training.fitting.reranker import company, label_rates
+from labelwright.training.fitting.reranker import co_occurrence, label_rates
 
 LABELS = LabelSet(("a", "b", "c", "step=no", "step=yes"))
 LISTS = pa.list_(pa.string())
@@ -58,7 +58,7 @@ def test_in_an_open_world_one_value_of_a_group_excludes_the_others() -> None:
 def test_rates_and_company_count_only_where_it_is_known() -> None:
     labels = matrix([(["a", "b"], [], False), (["a"], ["b"], True), (["c"], [], True)])
     assert label_rates(labels).tolist() == [1.0, 0.5, 0.5, 0.0, 0.0]
-    shares, evidence = company(labels)
+    shares, evidence = co_occurrence(labels)
     assert evidence[0].tolist() == [2, 2, 1, 1, 1]  # of a's two rows, one tells of c
     assert shares[0].tolist() == [1.0, 0.5, 0.0, 0.0, 0.0]
     assert evidence[2].tolist() == [0, 0, 1, 0, 0]

@@ -18,11 +18,12 @@ from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.training.evaluation.evaluate import label_all
 
-NOTABLE = 0.1
+MIN_CHANGE = 0.1
 """A probability that moves by no more than this has not changed."""
 ADDED, REMOVED, CHANGED = KINDS = ("added", "removed", "changed")
-"""Asserted by the new model only; by the old one only; by both or neither, but a NOTABLE move."""
-_QUESTION = LabelQuery(top_k=100)
+"""Kinds of change: only the new model asserts the label; only the old model does; the assertion is
+the same, but the probability differs by more than MIN_CHANGE."""
+_QUERY = LabelQuery(top_k=100)
 
 Rows = npt.NDArray[np.int64]
 Figures = Mapping[str, tuple[float | None, float | None]]
@@ -80,7 +81,7 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
-class AnswerChanges:
+class PredictionChanges:
     """How two models' answers to the same rows differ.
 
     `rejected` rows, which a schema does not accept, are left out of `rows`; `differing` rows have
@@ -133,7 +134,7 @@ def schema_changes(old: EntitySchema, new: EntitySchema) -> list[str]:
     return sorted(found)
 
 
-def answer_changes(
+def prediction_changes(
     old: Labeler,
     new: Labeler,
     paths: Sequence[Where],
@@ -141,7 +142,7 @@ def answer_changes(
     threads: int,
     advance: Callable[[int], object] = lambda rows: None,
     columns: ColumnNames = ALIKE,
-) -> AnswerChanges:
+) -> PredictionChanges:
     """Let both models label the same rows; each reads them by its own schema.
 
     Examples are the largest moves of each kind. A probability outside the most probable hundred
@@ -149,13 +150,13 @@ def answer_changes(
     would have to be read twice.
     """
     names = sorted({*old.labels.names, *new.labels.names})
-    tally = _Tally(names, examples)
+    tally = _ChangeCounter(names, examples)
     for path in paths:
         for before, after in _read_both(path, old.schema, new.schema, columns):
             tally.add(
                 before,
-                _Pairs.of(label_all(old, before, _QUESTION, threads), names),
-                _Pairs.of(label_all(new, after, _QUESTION, threads), names),
+                _Pairs.of(label_all(old, before, _QUERY, threads), names),
+                _Pairs.of(label_all(new, after, _QUERY, threads), names),
                 {*before.rejected, *after.rejected},
             )
             advance(len(before))
@@ -227,7 +228,7 @@ class _Pairs:
     @property
     def notable(self) -> Rows:
         """The keys of pairs that can differ notably from those of another model."""
-        return self.keys[self.asserted | (self.probabilities > NOTABLE)]
+        return self.keys[self.asserted | (self.probabilities > MIN_CHANGE)]
 
     def at(self, keys: Rows) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Probabilities (NaN for unknown labels) and assertions of any pairs."""
@@ -239,7 +240,7 @@ class _Pairs:
         return np.where(known, found, np.float32(np.nan)), listed & self.asserted[place]
 
 
-class _Tally:
+class _ChangeCounter:
     """Counts and examples over all batches."""
 
     def __init__(self, labels: Sequence[str], examples: int) -> None:
@@ -261,7 +262,7 @@ class _Tally:
         rows, labels = np.divmod(keys, len(self._labels))
         self._differing += len(np.unique(rows[was != is_]))
         move = np.abs(np.nan_to_num(after) - np.nan_to_num(before))
-        changed = (was == is_) & (np.abs(after - before) > NOTABLE)
+        changed = (was == is_) & (np.abs(after - before) > MIN_CHANGE)
         kinds = {ADDED: is_ & ~was, REMOVED: was & ~is_, CHANGED: changed}
         for kind, mask in kinds.items():
             self._counts[kind] += np.bincount(labels[mask], minlength=len(self._labels))
@@ -276,7 +277,7 @@ class _Tally:
                 )
                 self._examples[kind].append((float(move[place]), example))
 
-    def result(self) -> AnswerChanges:
+    def result(self) -> PredictionChanges:
         flips = self._counts[ADDED] + self._counts[REMOVED]
         order = np.lexsort((-self._counts[CHANGED], -flips))
         order = order[(flips + self._counts[CHANGED])[order] > 0]
@@ -286,7 +287,7 @@ class _Tally:
             kind: [example for _, example in sorted(found, key=lambda e: -e[0])[: self._most]]
             for kind, found in self._examples.items()
         }
-        return AnswerChanges(
+        return PredictionChanges(
             self._rows, self._rejected, self._differing, pa.table(columns), examples
         )
 

@@ -21,10 +21,10 @@ def evaluate_labeler(
     labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
 ) -> Evaluation:
     """Metrics of a model on labelled entities."""
-    return evaluate(*judged(labeler, data, query, threads))
+    return evaluate(*label_with_truth(labeler, data, query, threads))
 
 
-def judged(
+def label_with_truth(
     labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
 ) -> tuple[Predictions, LabelMatrix]:
     """What a model answers to labelled entities, and the truth.

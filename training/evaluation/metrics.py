@@ -88,12 +88,12 @@ def calibration_error(
     """The mean distance between probability and frequency over BINS bins of equal mass."""
     if not len(probabilities):
         return 0.0
-    bins = bins_of(probabilities)
+    bins = equal_mass_bins(probabilities)
     distances = [abs(probabilities[b].mean() - correct[b].mean()) * len(b) for b in bins]
     return float(sum(distances) / len(probabilities))
 
 
-def bins_of(probabilities: npt.NDArray[np.float32]) -> list[npt.NDArray[np.int64]]:
+def equal_mass_bins(probabilities: npt.NDArray[np.float32]) -> list[npt.NDArray[np.int64]]:
     """The positions of probabilities in up to BINS bins of equal mass, the lowest first."""
     order = np.argsort(probabilities, kind="stable")
     return [part for part in np.array_split(order, BINS) if len(part)]

@@ -14,9 +14,9 @@ from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet
 from labelwright.training.evaluation.metrics import correctness
 
-MOST = 50
+MAX_MISTAKES = 50
 """So many mistakes of each kind are listed."""
-ASKED = 250
+MAX_RESCORED = 250
 """The labeler is asked again about so many pairs at most."""
 GIVEN, MISSED = "given too much", "missed"
 
@@ -44,7 +44,7 @@ class _Pairs(NamedTuple):
 def mistakes(
     labeler: Labeler, entities: Entities, predictions: Predictions, truth: LabelMatrix, threads: int
 ) -> pa.Table:
-    """The MOST most confident mistakes of each kind, which are likely errors in the data.
+    """The MAX_MISTAKES most confident mistakes of each kind, which are likely errors in the data.
 
     First the labels GIVEN too much: asserted but not true, most probable first. Then those MISSED:
     true but not asserted, least probable first. Columns: id, entity (its identifying text), kind,
@@ -120,7 +120,7 @@ def _keys(labels: LabelSet) -> Ids:
 def _given(predictions: Predictions, truth: LabelMatrix) -> _Pairs:
     rows, _, correct = correctness(predictions, truth)
     wrong = np.flatnonzero(predictions.asserted & ~correct)
-    order = np.argsort(-predictions.probabilities[wrong], kind="stable")[:MOST]
+    order = np.argsort(-predictions.probabilities[wrong], kind="stable")[:MAX_MISTAKES]
     return _Pairs(rows, predictions.ids.astype(np.int64), predictions.probabilities).take(
         wrong[order]
     )
@@ -140,7 +140,7 @@ def _missed(
     )
     others = _unlisted(labeler, entities, owners[hidden], truth.ids[hidden], threads)
     both = listed.followed_by(others)
-    return both.take(np.argsort(both.probabilities, kind="stable")[:MOST])
+    return both.take(np.argsort(both.probabilities, kind="stable")[:MAX_MISTAKES])
 
 
 def _unlisted(
@@ -148,12 +148,12 @@ def _unlisted(
 ) -> _Pairs:
     """The least probable of some pairs that were not listed; `rows` ascend.
 
-    Of more than ASKED pairs, those are taken whose score in the linear stage is lowest, because
-    the probability of all labels that are no candidates rises with it.
+    At most MAX_RESCORED pairs are looked up: those with the lowest scores of the linear stage. The
+    probability of a label that is no candidate rises with this score.
     """
     if not len(rows):
         return _Pairs(rows, ids.astype(np.int64), np.zeros(0, np.float32))
-    if len(rows) > ASKED:
+    if len(rows) > MAX_RESCORED:
         cuts = np.flatnonzero(np.diff(rows)) + 1
         parts = np.split(np.arange(len(rows)), cuts[CHUNK - 1 :: CHUNK])
         with ThreadPoolExecutor(threads) as pool:
@@ -161,7 +161,7 @@ def _unlisted(
             scores = list(
                 pool.map(score, (rows[part] for part in parts), (ids[part] for part in parts))
             )
-        lowest = np.sort(np.argsort(np.concatenate(scores), kind="stable")[:ASKED])
+        lowest = np.sort(np.argsort(np.concatenate(scores), kind="stable")[:MAX_RESCORED])
         rows, ids = rows[lowest], ids[lowest]
     return _asked(labeler, entities, rows, ids.astype(np.int64))
 

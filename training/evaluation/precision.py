@@ -13,7 +13,9 @@ from labelwright.training.evaluation.metrics import correctness
 CONFIDENCE = 0.95
 
 
-def kept_promises(predictions: Predictions, truth: LabelMatrix, decisions: Decisions) -> pa.Table:
+def measure_guarantees(
+    predictions: Predictions, truth: LabelMatrix, decisions: Decisions
+) -> pa.Table:
     """One row for each promise, over answers that list all candidates.
 
     Columns: `promise`; `labels` that have the evidence for it; `asserted`, how many pairs reach

@@ -13,10 +13,10 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.training.data import LabelledEntities
 from labelwright.training.evaluation.evaluate import label_all
-from labelwright.training.feedback.merge import Material
-from labelwright.training.feedback.votes import Reviews
+from labelwright.training.feedback.merge import TrainingData
+from labelwright.training.feedback.votes import SettledCorrections
 
-LISTED = 20
+LISTED_LABELS = 20
 """Labels of an entity that are listed with their probability, beside those that are asserted."""
 UNSEEN, LEARNED = "held out", "learned from"
 PRESENT, ABSENT = "present", "absent"
@@ -43,10 +43,10 @@ class Agreement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reviewed:
-    """What became of corrections: see `compare_with_reviews`; `champion` is the version before."""
+class ReviewerAgreement:
+    """Agreement of the new model and of the `champion` (a version, or None) with the reviewers."""
 
-    reviews: Reviews
+    reviews: SettledCorrections
     champion: str | None
     compared: pa.Table
 
@@ -70,15 +70,15 @@ class Reviewed:
         }
 
 
-def compare_with_reviews(
-    labeler: Labeler, champion: Labeler | None, material: Material, threads: int
+def compare_with_corrections(
+    labeler: Labeler, champion: Labeler | None, training_data: TrainingData, threads: int
 ) -> pa.Table:
     """A row for each settled label of each corrected entity, with what the two models say of it.
 
     `asserted` and `probability` are the new model's, null for a probability that is not listed.
     """
     tables = [_COMPARED.empty_table()]
-    for name, part in ((UNSEEN, material.unseen), (LEARNED, material.learned)):
+    for name, part in ((UNSEEN, training_data.unseen), (LEARNED, training_data.learned)):
         if part is not None and len(part):
             answered = _answered(labeler, champion, part, threads)
             names = pa.array([name] * len(answered), pa.string())
@@ -102,7 +102,7 @@ _COMPARED = pa.schema(
 
 
 def agreements(compared: pa.Table) -> Iterator[Agreement]:
-    """The sums of `compare_with_reviews`: those that were held out, and those learned from."""
+    """The sums of `compare_with_corrections`: those that were held out, and those learned from."""
     for name in (UNSEEN, LEARNED):
         part = compared.filter(pc.equal(compared["part"], name)).combine_chunks()
         present = pc.equal(part["verdict"], PRESENT).to_numpy()
@@ -156,7 +156,7 @@ def _said(
     labeler: Labeler, part: LabelledEntities, rows: pa.Array, labels: pa.StringArray, threads: int
 ) -> tuple[pa.BooleanArray, pa.FloatArray]:
     """Whether pairs are asserted, and their probability; a label it does not know is not."""
-    query = LabelQuery(top_k=min(LISTED, len(labeler.labels)))
+    query = LabelQuery(top_k=min(LISTED_LABELS, len(labeler.labels)))
     predictions = label_all(labeler, part.entities, query, threads)
     count = len(labeler.labels)
     owners = np.repeat(np.arange(len(part)), np.diff(predictions.indptr))

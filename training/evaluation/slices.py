@@ -16,16 +16,16 @@ from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.evaluation.metrics import correctness, evaluate
 
-LEAST_ROWS = 100
+MIN_SLICE_ROWS = 100
 """Smaller slices say nothing."""
 RARE = 100
 """A label with fewer training rows is rare."""
 ALL, RARE_LABELS, COMMON_LABELS = "all", "rare labels", "common labels"
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
-VALUES_AT_MOST = 20
+MAX_VALUES = 20
 """Of a category, the most frequent values are looked at."""
-_CODES_AT_MOST = 300
+_MAX_DISTINCT_VALUES = 300
 """A category with more distinct values than this names places, not kinds of places."""
 
 Rows = npt.NDArray[np.bool_]
@@ -61,13 +61,13 @@ class Slice:
 
 
 def slices(entities: Entities) -> list[Slice]:
-    """All slices of at least LEAST_ROWS rows, in a fixed order.
+    """All slices of at least MIN_SLICE_ROWS rows, in a fixed order.
 
     By the values of categories with few of them, by whether a web address is known, and by the
     script of the name.
     """
     found = [*_categories(entities), *_presence(entities), *_scripts(entities)]
-    return [part for part in found if part.rows.sum() >= LEAST_ROWS and not part.rows.all()]
+    return [part for part in found if part.rows.sum() >= MIN_SLICE_ROWS and not part.rows.all()]
 
 
 def metrics_by_slice(
@@ -102,11 +102,11 @@ def metrics_by_slice(
 def weak(table: pa.Table) -> pa.Table:
     """The slices of `metrics_by_slice` that are worse than all rows by more than chance.
 
-    They have at least LEAST_ROWS rows; the lowest micro-F1 comes first.
+    They have at least MIN_SLICE_ROWS rows; the lowest micro-F1 comes first.
     """
     overall = table["micro_f1"][0].as_py()
     below = pc.and_(
-        pc.less(table["micro_f1_high"], overall), pc.greater_equal(table["rows"], LEAST_ROWS)
+        pc.less(table["micro_f1_high"], overall), pc.greater_equal(table["rows"], MIN_SLICE_ROWS)
     )
     return table.filter(below).sort_by([("micro_f1", "ascending"), ("slice", "ascending")])
 
@@ -180,10 +180,10 @@ def _categories(entities: Entities) -> Iterator[Slice]:
         if values is None:
             continue
         counts = pc.value_counts(values.drop_null()).to_pylist()
-        if len(counts) > _CODES_AT_MOST:
+        if len(counts) > _MAX_DISTINCT_VALUES:
             continue
         frequent = sorted(counts, key=lambda count: (-count["counts"], count["values"]))
-        for count in frequent[:VALUES_AT_MOST]:
+        for count in frequent[:MAX_VALUES]:
             yield Slice(
                 f"{column.name}={count['values']}", _mask(pc.equal(values, count["values"]))
             )

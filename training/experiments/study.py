@@ -24,7 +24,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import LabelledEntities, read_labelled, split
 from labelwright.training.evaluation.evaluate import evaluate_labeler
 from labelwright.training.evaluation.metrics import Metrics
-from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, silent
+from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.job import Task
 from labelwright.training.tracking import record
 from labelwright.training.tracking.runs import KILLED, Run, experiment, running
@@ -59,7 +59,7 @@ class Variant:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class FitResult:
     """A variant's fit: on how many rows, with how many labels, how good, in how many seconds."""
 
     variant: Variant
@@ -99,11 +99,11 @@ class Study:
     experiment: str
     test_rows: int
     planned: int
-    results: Sequence[Result]
+    results: Sequence[FitResult]
     warnings: Sequence[str]
     interrupted: bool
 
-    def part(self, name: str) -> list[Result]:
+    def part(self, name: str) -> list[FitResult]:
         """The results of one part, in the order of the fits."""
         return [result for result in self.results if result.variant.part == name]
 
@@ -120,7 +120,7 @@ class Study:
         }
 
 
-def study(task: Task, seeds: int, progress: Progress = silent) -> Study:
+def study(task: Task, seeds: int, progress: Progress = no_progress) -> Study:
     """Fit with `seeds` seeds, on parts of the rows, and without each column in turn.
 
     `progress` is told each fit's share of all fits. Ctrl-C ends the runs as killed, and what is
@@ -132,7 +132,7 @@ def study(task: Task, seeds: int, progress: Progress = silent) -> Study:
     experiment_id = experiment(name)
     train, test, warnings = _read(task)
     variants = _variants(train, task.configuration, seeds)
-    results: list[Result] = []
+    results: list[FitResult] = []
     with running(experiment_id, "study") as parent:
         parent.note(_parameters(task, train, test), tags=_tags(train, test))
         try:
@@ -140,7 +140,7 @@ def study(task: Task, seeds: int, progress: Progress = silent) -> Study:
                 progress(variant.name, 0.0)
                 try:
                     with running(experiment_id, variant.name, parent) as run:
-                        results.append(_fitted(run, variant, task.configuration, train, test))
+                        results.append(_fit_variant(run, variant, task.configuration, train, test))
                 except DataError as error:
                     if not results:
                         raise
@@ -152,7 +152,7 @@ def study(task: Task, seeds: int, progress: Progress = silent) -> Study:
             parent.status = KILLED
         interrupted = parent.status == KILLED
         found = Study(parent.id, name, len(test), len(variants), results, warnings, interrupted)
-        _keep(parent, found)
+        _log_study(parent, found)
     return found
 
 
@@ -189,13 +189,13 @@ def filled_columns(entities: Entities) -> list[Column]:
     ]
 
 
-def _fitted(
+def _fit_variant(
     run: Run,
     variant: Variant,
     configuration: Configuration,
     train: LabelledEntities,
     test: LabelledEntities,
-) -> Result:
+) -> FitResult:
     configuration = dataclasses.replace(configuration, seed=variant.seed)
     rows = train.take(_sample(len(train), variant.share))
     if variant.without is not None:
@@ -204,7 +204,7 @@ def _fitted(
     labeler = fit_labeler(rows, configuration)
     seconds = time.perf_counter() - started
     metrics = evaluate_labeler(labeler, test, LabelQuery(), configuration.threads).metrics
-    result = Result(variant, len(rows), len(labeler.labels), metrics, seconds)
+    result = FitResult(variant, len(rows), len(labeler.labels), metrics, seconds)
     run.note(
         dataclasses.asdict(configuration) | _described(result),
         dataclasses.asdict(metrics) | {"seconds": seconds},
@@ -225,7 +225,7 @@ def _without(data: LabelledEntities, column: Column) -> LabelledEntities:
     return dataclasses.replace(data, entities=fewer)
 
 
-def _described(result: Result) -> dict[str, Any]:
+def _described(result: FitResult) -> dict[str, Any]:
     variant = result.variant
     return {
         "part": variant.part,
@@ -248,7 +248,7 @@ def _tags(train: LabelledEntities, test: LabelledEntities) -> dict[str, str]:
     }
 
 
-def _keep(run: Run, found: Study) -> None:
+def _log_study(run: Run, found: Study) -> None:
     """Log what the whole study says: intervals, the table, the plot."""
     run.note(
         metrics={

@@ -22,12 +22,12 @@ from labelwright.entities.errors import DataError, LabelwrightError
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.kernels.simd import LEAVES
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
-from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import DEPTH, evaluate
-from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, silent
+from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.job import Task
 from labelwright.training.tracking import record
-from labelwright.training.tracking.gate import CONFIDENCE, RESAMPLES, Gains, ndcg
+from labelwright.training.tracking.gate import CONFIDENCE, RESAMPLES, RowScores, ndcg_by_row
 from labelwright.training.tracking.runs import KILLED, Run, experiment, running
 
 SPACE: dict[str, tuple[float, float, bool]] = {
@@ -44,7 +44,7 @@ VALIDATION_SHARE = 0.2
 _BLOCK = 50
 """Resamples that are drawn at a time."""
 
-Judge = Callable[[int, Configuration], Gains]
+Objective = Callable[[int, Configuration], RowScores]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Trial:
 
     number: int
     configuration: Configuration
-    quality: Gains
+    quality: RowScores
     seconds: float
 
     @property
@@ -87,7 +87,7 @@ class Tuning:
     @property
     def best(self) -> Trial:
         """The trial with the largest mean nDCG."""
-        return best_of(self.trials)
+        return best_trial(self.trials)
 
     @property
     def better(self) -> bool:
@@ -109,7 +109,7 @@ class Tuning:
         return f"nothing beats the default by more than the noise: {figures}; keep the default"
 
 
-def tune(task: Task, seconds: float, progress: Progress = silent) -> Tuning:
+def tune(task: Task, seconds: float, progress: Progress = no_progress) -> Tuning:
     """Search for `seconds`; the trial under way at their end is finished, none is promoted.
 
     `progress` is told the share of the time. Ctrl-C ends the runs as killed, and what is finished
@@ -131,11 +131,11 @@ def tune(task: Task, seconds: float, progress: Progress = silent) -> Tuning:
             tags={record.DATA_FINGERPRINT: rest.fingerprint},
         )
 
-        def judge(number: int, configuration: Configuration) -> Gains:
+        def judge(number: int, configuration: Configuration) -> RowScores:
             progress(f"trial {number}", 0.0)
             title = f"trial {number}" if number else "default"
             with running(experiment_id, title, parent) as run:
-                return _judged(run, configuration, train, validation)
+                return _fit_and_evaluate(run, configuration, train, validation)
 
         try:
             for trial in search(judge, task.configuration, seconds):
@@ -149,13 +149,13 @@ def tune(task: Task, seconds: float, progress: Progress = silent) -> Tuning:
             parent.id,
             name,
             trials,
-            best_of(trials).mean - trials[0].mean,
+            best_trial(trials).mean - trials[0].mean,
             noise(trials, task.configuration.seed),
             data.warnings,
             time.perf_counter() - started,
             parent.status == KILLED,
         )
-        _keep(parent, found)
+        _log_search(parent, found)
     return found
 
 
@@ -182,7 +182,7 @@ def validation_split(data: LabelledEntities) -> tuple[LabelledEntities, Labelled
     return data.take(np.flatnonzero(~judging)), data.take(np.flatnonzero(judging))
 
 
-def search(judge: Judge, first: Configuration, seconds: float) -> Iterator[Trial]:
+def search(judge: Objective, first: Configuration, seconds: float) -> Iterator[Trial]:
     """Trials until the time is up: `first`, then what a seeded TPE sampler proposes.
 
     (Bergstra et al., NeurIPS 2011.) No trial begins that would not end in time if it took as long
@@ -219,7 +219,7 @@ def _proposed(asked: Any, first: Configuration) -> Configuration:
     return dataclasses.replace(first, **values)
 
 
-def best_of(trials: Sequence[Trial]) -> Trial:
+def best_trial(trials: Sequence[Trial]) -> Trial:
     """The trial with the largest mean nDCG, the earliest of equals."""
     return max(trials, key=lambda trial: trial.mean)
 
@@ -244,7 +244,7 @@ def noise(trials: Sequence[Trial], seed: int) -> float:
         drawn = random.integers(0, rows, (_BLOCK, rows))
         weights = np.stack([np.bincount(line, minlength=rows) for line in drawn])
         largest.append((centred @ weights.T.astype(np.float32)).max(axis=0) / rows)
-    best = max(best_of(trials).number, 1) - 1
+    best = max(best_trial(trials).number, 1) - 1
     return float(np.quantile(np.concatenate(largest), CONFIDENCE) * errors[best])
 
 
@@ -253,14 +253,14 @@ def to_toml(configuration: Configuration) -> str:
     return "".join(f"{name} = {getattr(configuration, name)!r}\n" for name in SPACE)
 
 
-def _judged(
+def _fit_and_evaluate(
     run: Run, configuration: Configuration, train: LabelledEntities, validation: LabelledEntities
-) -> Gains:
+) -> RowScores:
     started = time.perf_counter()
     labeler = fit_labeler(train, configuration)
     seconds = time.perf_counter() - started
-    predictions, truth = judged(labeler, validation, LabelQuery(), configuration.threads)
-    quality = ndcg(predictions, truth, np.ones(len(labeler.labels), np.bool_))
+    predictions, truth = label_with_truth(labeler, validation, LabelQuery(), configuration.threads)
+    quality = ndcg_by_row(predictions, truth, np.ones(len(labeler.labels), np.bool_))
     metrics = evaluate(predictions, truth).metrics
     figures = {f"ndcg_at_{DEPTH}": float(quality.mean()), "seconds": seconds}
     run.note(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)
@@ -279,7 +279,7 @@ def _parameters(
     }
 
 
-def _keep(run: Run, found: Tuning) -> None:
+def _log_search(run: Run, found: Tuning) -> None:
     """Log what the whole search says: the best, how sure that is, all trials, and the TOML."""
     run.note(
         {f"best.{name}": getattr(found.best.configuration, name) for name in SPACE},

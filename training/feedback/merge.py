@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 
 from labelwright.entities.tables import Entities
 from labelwright.models.features.fingerprints import MADE_ID, made_ids
-from labelwright.training.data import LabelledEntities, held_out, share_held_out, split
-from labelwright.training.feedback.votes import Reviews
+from labelwright.training.data import LabelledEntities, held_out, held_out_share, split
+from labelwright.training.feedback.votes import SettledCorrections
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What a model is trained on and measured with.
 
     With corrections, `learned` and `unseen` are the corrected entities that the model learns from
@@ -26,20 +26,22 @@ class Material:
 
     train: LabelledEntities
     test: LabelledEntities
-    reviews: Reviews | None = None
+    reviews: SettledCorrections | None = None
     learned: LabelledEntities | None = None
     unseen: LabelledEntities | None = None
 
 
-def as_given(data: LabelledEntities, test: LabelledEntities | None) -> Material:
+def without_corrections(data: LabelledEntities, test: LabelledEntities | None) -> TrainingData:
     """Rows as they are; without `test` they are split."""
     if test is not None:
-        return Material(data, test)
+        return TrainingData(data, test)
     train, test = split(data)
-    return Material(dataclasses.replace(train, warnings=data.warnings), test)
+    return TrainingData(dataclasses.replace(train, warnings=data.warnings), test)
 
 
-def corrected(data: LabelledEntities, test: LabelledEntities | None, reviews: Reviews) -> Material:
+def corrected(
+    data: LabelledEntities, test: LabelledEntities | None, reviews: SettledCorrections
+) -> TrainingData:
     """Rows with the labels that reviewers settled, and rows of corrected entities that had none.
 
     A row is an entity's by its id; by its content where the source or the correction has no id.
@@ -48,11 +50,11 @@ def corrected(data: LabelledEntities, test: LabelledEntities | None, reviews: Re
     """
     settled = reviews.settled
     if not len(settled):
-        return dataclasses.replace(as_given(data, test), reviews=reviews)
+        return dataclasses.replace(without_corrections(data, test), reviews=reviews)
     data, of_data = _overridden(data, settled)
     settled, known = _described(settled, data, of_data)
     if test is None:
-        share = share_held_out(data.entities)
+        share = held_out_share(data.entities)
         unseen = held_out(settled.entities, share)
         kept = ~held_out(data.entities, share)
         test = data.take(np.flatnonzero(~kept))
@@ -63,7 +65,7 @@ def corrected(data: LabelledEntities, test: LabelledEntities | None, reviews: Re
         kept = (of_data < 0) | ~unseen[of_data]
     train, new = data.take(np.flatnonzero(kept)), np.flatnonzero(~known & ~unseen)
     train = _joined(train, settled.take(new)) if len(new) else train
-    return Material(
+    return TrainingData(
         train,
         test,
         reviews,

@@ -4,8 +4,8 @@ Each reviewer has one vote on a label of an entity: the latest. A reviewer who a
 others weighs more: with the share p of votes that agree with the majority of the other reviewers,
 a vote weighs log(p / (1 - p)), which is optimal for independent reviewers (Nitzan & Paroush,
 "Optimal decision rules in uncertain dichotomous choice situations", 1982). The share is smoothed
-towards PRIOR by PRIOR_VOTES votes, and never below WORST, so that no vote counts against what it
-says. Equal weights on both sides settle nothing.
+towards PRIOR by PRIOR_VOTES votes, and never below MIN_AGREEMENT, so that no vote counts against
+its own side. Equal weights on both sides settle nothing.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, from_records
 from labelwright.training.data import LabelledEntities
 
-PRIOR, PRIOR_VOTES, WORST = 0.8, 5, 0.55
-NOTHING = 1e-9
+PRIOR, PRIOR_VOTES, MIN_AGREEMENT = 0.8, 5, 0.55
+EPSILON = 1e-9
 """Weights that differ by less are equal."""
 
 Numbers = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Reviews:
+class SettledCorrections:
     """The entities that were corrected, once each, and what their reviewers settled.
 
     `settled` has partial rows. `reviewers` and `corrections` say how many there were, `contested`
@@ -50,7 +50,7 @@ class Reviews:
     undecided: int
 
 
-def read_reviews(feedback: str, name: str, schema: EntitySchema) -> Reviews:
+def read_corrections(feedback: str, name: str, schema: EntitySchema) -> SettledCorrections:
     """The corrections of a model that lie in a database, or in a Parquet file that was exported.
 
     Those of a model without a name count as well. Raises DataError or StorageError.
@@ -80,7 +80,7 @@ def _parts(feedback: str) -> Iterator[pa.Table]:
         ) from error
 
 
-def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> Reviews:
+def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> SettledCorrections:
     entities = _entities(table, schema)
     if rejected := len(entities.rejected):
         warnings.append(f"{rejected:,} corrected entities left out: they do not fit the schema")
@@ -95,7 +95,7 @@ def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> Revi
     partial = np.ones(len(entities), np.bool_)
     everything = LabelledEntities(entities, lists(1), (), lists(-1), partial)
     usable = np.setdiff1d(rows, list(entities.rejected))
-    return Reviews(
+    return SettledCorrections(
         dataclasses.replace(everything.take(usable), warnings=warnings),
         len(table),
         len(pc.unique(table["reviewer"])),
@@ -127,7 +127,7 @@ class Votes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdicts:
+class SettledPairs:
     """What was settled of each pair: `signs` are 1 for present, -1 for absent, 0 for neither.
 
     `contested` says where there were votes on both sides.
@@ -138,14 +138,14 @@ class Verdicts:
     contested: npt.NDArray[np.bool_]
 
 
-def settle(votes: Votes) -> Verdicts:
+def settle(votes: Votes) -> SettledPairs:
     """Weigh the votes; see the top of this module."""
     pairs, of_pair = np.unique(votes.pairs, return_inverse=True)
     weights = _weights(votes, of_pair)[votes.reviewers]
     total = np.bincount(of_pair, weights * votes.signs, len(pairs))
     sides = [np.bincount(of_pair[votes.signs == sign], minlength=len(pairs)) for sign in (1, -1)]
-    signs = np.where(np.abs(total) > NOTHING, np.sign(total), 0).astype(np.int64)
-    return Verdicts(pairs, signs, (sides[0] > 0) & (sides[1] > 0))
+    signs = np.where(np.abs(total) > EPSILON, np.sign(total), 0).astype(np.int64)
+    return SettledPairs(pairs, signs, (sides[0] > 0) & (sides[1] > 0))
 
 
 def _weights(votes: Votes, of_pair: Numbers) -> Floats:
@@ -157,7 +157,7 @@ def _weights(votes: Votes, of_pair: Numbers) -> Floats:
     reviewers = int(votes.reviewers.max(initial=-1)) + 1
     right = np.bincount(voted[agreed], minlength=reviewers) + PRIOR * PRIOR_VOTES
     share = right / (np.bincount(voted, minlength=reviewers) + PRIOR_VOTES)
-    share = np.maximum(share, WORST)
+    share = np.maximum(share, MIN_AGREEMENT)
     weights: Floats = np.log(share / (1 - share))
     return weights
 

@@ -11,13 +11,13 @@ from labelwright.models.features.space import FeatureSpace, number_columns, toke
 from labelwright.models.features.tokens import Scratch, TokenSource, row_tokens
 from labelwright.models.kernels.hash_table import slot_of
 from labelwright.models.kernels.jit import compiled
-from labelwright.training.fitting.spill import Room
+from labelwright.training.fitting.spill import SpillingAllocator
 
-FEATURES_AT_MOST = 1 << 19
-ENTITIES_AT_LEAST = 2
+MAX_FEATURES = 1 << 19
+MIN_ENTITIES = 2
 """A token of a single entity cannot generalise."""
 BINS = 16
-SHARES = np.array([1.0, 1.0, 0.7], np.float32)
+GROUP_LENGTHS = np.array([1.0, 1.0, 0.7], np.float32)
 """Lengths of letters, of words, and of all other columns in a row."""
 
 Keys = npt.NDArray[np.uint64]
@@ -25,7 +25,7 @@ Counts = npt.NDArray[np.int32]
 
 
 def fit_features(
-    batches: Iterable[Entities], sample: Entities, room: Room | None = None
+    batches: Iterable[Entities], sample: Entities, allocator: SpillingAllocator | None = None
 ) -> tuple[FeatureSpace, int]:
     """Count tokens over all batches and keep the frequent ones, most frequent first.
 
@@ -34,13 +34,15 @@ def fit_features(
     of the batches have together.
     """
     edges = _bin_edges(sample)
-    counter = _TokenCounter(room or Room())
+    counter = _TokenCounter(allocator or SpillingAllocator())
     for entities in batches:
         counter.add(token_source(entities, edges))
-    keys, counts = counter.frequent(ENTITIES_AT_LEAST)
-    order = np.lexsort((keys, -counts))[:FEATURES_AT_MOST]
+    keys, counts = counter.frequent(MIN_ENTITIES)
+    order = np.lexsort((keys, -counts))[:MAX_FEATURES]
     weights = np.log((1 + counter.rows) / (1 + counts[order])) + 1
-    space = FeatureSpace(sample.schema, keys[order], weights.astype(np.float32), SHARES, edges)
+    space = FeatureSpace(
+        sample.schema, keys[order], weights.astype(np.float32), GROUP_LENGTHS, edges
+    )
     return space, int(counts[order].sum(dtype=np.int64))
 
 
@@ -58,12 +60,12 @@ def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
 class _TokenCounter:
     """A hash table from token to the number of entities that have it; it grows as needed."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, allocator: SpillingAllocator) -> None:
         self.rows = 0
         self._used = 0
-        self._room = room
-        self._keys: Keys = room.zeros((1 << 16,), np.uint64)
-        self._counts: Counts = room.zeros((1 << 16,), np.int32)
+        self._allocator = allocator
+        self._keys: Keys = allocator.zeros((1 << 16,), np.uint64)
+        self._counts: Counts = allocator.zeros((1 << 16,), np.int32)
 
     def add(self, source: TokenSource) -> None:
         """Count the tokens of some entities."""
@@ -81,8 +83,8 @@ class _TokenCounter:
         return self._keys[kept], self._counts[kept]
 
     def _grow(self) -> None:
-        keys = self._room.zeros((4 * len(self._keys),), np.uint64)
-        counts = self._room.zeros((len(keys),), np.int32)
+        keys = self._allocator.zeros((4 * len(self._keys),), np.uint64)
+        counts = self._allocator.zeros((len(keys),), np.int32)
         _move(self._keys, self._counts, keys, counts)
         self._keys, self._counts = keys, counts
 

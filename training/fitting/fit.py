@@ -31,22 +31,22 @@ from labelwright.training.fitting.implications import learn_implications
 from labelwright.training.fitting.linear import RowOrder, fit_linear
 from labelwright.training.fitting.namesakes import learn_namesakes
 from labelwright.training.fitting.reranker import (
-    Boosting,
-    as_bytes,
+    BoostingParameters,
     calibration_knots,
-    company,
-    cross_fitted,
+    co_occurrence,
+    cross_fitted_scores,
     fit_trees,
     label_rates,
+    shares_as_bytes,
 )
-from labelwright.training.fitting.spill import Room
+from labelwright.training.fitting.spill import SpillingAllocator
 from labelwright.training.fitting.thresholds import best_threshold, logistic, precise_thresholds
 
 CHUNK = 4_096
-TOGETHER = 32
+CHUNKS_IN_MEMORY = 32
 """Chunks that are made features of before any is put in its place."""
-LEAST_ROWS = 10
-VISITS = 30_000
+MIN_ROWS = 10
+MIN_VISITS = 30_000
 """Rows that a fit of the linear stage visits at least: few rows need more passes to settle."""
 
 
@@ -86,9 +86,9 @@ class Configuration:
         return cls(**content)
 
     @property
-    def boosting(self) -> Boosting:
+    def boosting(self) -> BoostingParameters:
         """The part that concerns the reranker."""
-        return Boosting(self.trees, self.leaves, self.rate, self.seed, self.threads)
+        return BoostingParameters(self.trees, self.leaves, self.rate, self.seed, self.threads)
 
 
 class Progress(Protocol):
@@ -98,12 +98,12 @@ class Progress(Protocol):
         """`share` (0 to 1) of `stage` has been done since the last call."""
 
 
-def silent(stage: str, share: float) -> None:
+def no_progress(stage: str, share: float) -> None:
     """A Progress that tells nobody."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _HeldOut:
+class _HeldOutPairs:
     """Pairs of entities whose stage-one scores come from a stage that has not seen them.
 
     `chosen` (n x candidates) are the candidates of each entity, whether they are `present`, and
@@ -125,24 +125,24 @@ class _HeldOut:
 def fit_labeler(
     data: LabelledEntities,
     configuration: Configuration,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     memory: int | None = None,
 ) -> Labeler:
     """Fit a model on all rows; raises DataError where there is nothing to learn.
 
-    For `memory`, in bytes, see `Room`; it does not change the model.
+    For `memory`, in bytes, see `SpillingAllocator`; it does not change the model.
     """
     labels = label_set(data.labels, configuration.min_count)
     if not len(labels):
         raise DataError(f"no label has at least {configuration.min_count} rows")
-    if len(data) < LEAST_ROWS:
-        raise DataError(f"{len(data)} rows are too few to learn from; it takes {LEAST_ROWS}")
+    if len(data) < MIN_ROWS:
+        raise DataError(f"{len(data)} rows are too few to learn from; it takes {MIN_ROWS}")
     matrix = data.matrix(labels)
-    shares, evidence = company(matrix)
+    shares, evidence = co_occurrence(matrix)
     implications = learn_implications(
         labels, matrix.counts(), shares, evidence, data.entities.schema.implies
     )
-    relations = Relations.of(label_rates(matrix), as_bytes(shares))
+    relations = Relations.of(label_rates(matrix), shares_as_bytes(shares))
     with ThreadPoolExecutor(configuration.threads) as pool:
         return _Fit(
             data.entities,
@@ -153,7 +153,7 @@ def fit_labeler(
             configuration,
             progress,
             pool,
-            Room(memory),
+            SpillingAllocator(memory),
         ).run()
 
 
@@ -169,7 +169,7 @@ class _Fit:
     configuration: Configuration
     progress: Progress
     pool: ThreadPoolExecutor
-    room: Room
+    allocator: SpillingAllocator
 
     def run(self) -> Labeler:
         features, rows = self._features()
@@ -183,9 +183,9 @@ class _Fit:
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
         starts = range(0, len(self.entities), CHUNK)
         chunks = [self.entities.slice(start, CHUNK) for start in starts]
-        features, size = fit_features(chunks, self.entities, self.room)
+        features, size = fit_features(chunks, self.entities, self.allocator)
         self.progress("features", 0.5)
-        rows = filled(self._room_for(size), self._transformed(features, chunks))
+        rows = filled(self._empty_rows(size), self._transformed(features, chunks))
         self.progress("features", 0.5)
         return features, rows
 
@@ -193,20 +193,20 @@ class _Fit:
         self, features: FeatureSpace, chunks: Sequence[Entities]
     ) -> Iterator[FeatureRows]:
         """The feature rows of some chunks after another, few of them at a time."""
-        for first in range(0, len(chunks), TOGETHER):
-            yield from self.pool.map(features.transform, chunks[first : first + TOGETHER])
+        for first in range(0, len(chunks), CHUNKS_IN_MEMORY):
+            yield from self.pool.map(features.transform, chunks[first : first + CHUNKS_IN_MEMORY])
 
-    def _room_for(self, size: int) -> FeatureRows:
+    def _empty_rows(self, size: int) -> FeatureRows:
         """Room for the feature rows of all entities, which have so many features together."""
         rows = len(self.entities)
         return FeatureRows(
             np.zeros(rows + 1, np.int64),
-            self.room.zeros((size,), np.int32),
-            self.room.zeros((size,), np.float32),
+            self.allocator.zeros((size,), np.int32),
+            self.allocator.zeros((size,), np.float32),
             np.zeros(rows, np.uint64),
         )
 
-    def _linear(self, rows: FeatureRows, features: int) -> tuple["_HeldOut", LinearStage]:
+    def _linear(self, rows: FeatureRows, features: int) -> tuple["_HeldOutPairs", LinearStage]:
         """The linear stage fitted on all rows, and what stages without some of them say of those.
 
         Folds are left out in turn until enough rows have been scored.
@@ -217,20 +217,22 @@ class _Fit:
         everything = np.arange(len(self.matrix))
         count = self._folds(len(everything))
         folds = random.permutation(everything) % count
-        parts: list[_HeldOut] = []
+        parts: list[_HeldOutPairs] = []
         scored = 0
-        passes = max(configuration.passes, -(-VISITS // len(everything)))
+        passes = max(configuration.passes, -(-MIN_VISITS // len(everything)))
         for fold in range(count):
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if not len(outside):
                 continue
-            stage = self._stage(rows, features, _orders(random, inside, passes))
+            stage = self._stage(rows, features, _pass_orders(random, inside, passes))
             namesakes = learn_namesakes(rows.names[inside], self.matrix.take(inside))
             parts.append(self._score_held_out(stage, namesakes, rows, outside, names))
             scored += len(outside)
             if scored >= configuration.enough:
                 break
-        return _merged(parts), self._stage(rows, features, _orders(random, everything, passes))
+        return _concatenated(parts), self._stage(
+            rows, features, _pass_orders(random, everything, passes)
+        )
 
     def _stage(self, rows: FeatureRows, features: int, passes: Sequence[RowOrder]) -> LinearStage:
         share = 1 / self._fits(len(rows.indptr) - 1)
@@ -242,7 +244,7 @@ class _Fit:
             self.configuration.cost,
             self.configuration.threads,
             lambda part: self.progress("linear stage", part * share),
-            self.room,
+            self.allocator,
         )
 
     def _folds(self, rows: int) -> int:
@@ -261,27 +263,27 @@ class _Fit:
         rows: FeatureRows,
         outside: RowOrder,
         names: npt.NDArray[np.uint64],
-    ) -> _HeldOut:
-        def score(start: int) -> _HeldOut:
+    ) -> _HeldOutPairs:
+        def score(start: int) -> _HeldOutPairs:
             span = outside[start : start + CHUNK]
             part, labels = rows.take(span), self.matrix.take(span)
             scores, chosen = proposed(stage, self.implications, part, self.configuration.candidates)
             recalled = namesakes.recall(part.names, chosen)
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
             known = labels.known(np.arange(len(span))[:, None], chosen)
-            others = _others(scores, chosen, labels)
-            return _HeldOut(
+            others = _histograms_of_others(scores, chosen, labels)
+            return _HeldOutPairs(
                 pairs, chosen, labels.contains(chosen), known, names[span], len(labels.ids), *others
             )
 
-        return _merged(list(self.pool.map(score, range(0, len(outside), CHUNK))))
+        return _concatenated(list(self.pool.map(score, range(0, len(outside), CHUNK))))
 
-    def _rerank(self, held_out: _HeldOut) -> tuple[Reranker, Decisions]:
+    def _rerank(self, held_out: _HeldOutPairs) -> tuple[Reranker, Decisions]:
         rate, company = label_rates(self.matrix), self.relations.company
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])
-        raw = cross_fitted(held_out.pairs, present, known, names, boosting)
+        raw = cross_fitted_scores(held_out.pairs, present, known, names, boosting)
         self.progress("reranker", 0.5)
         knots = calibration_knots(raw[known], present[known])
         booster = fit_trees(held_out.pairs[known], present[known], boosting)
@@ -291,7 +293,7 @@ class _Fit:
         decisions = self._decisions(held_out, probabilities)
         return Reranker(rate, company, knots, booster.model_to_string()), decisions
 
-    def _decisions(self, held_out: _HeldOut, probabilities: Probabilities) -> Decisions:
+    def _decisions(self, held_out: _HeldOutPairs, probabilities: Probabilities) -> Decisions:
         known = held_out.known
         present, probabilities = held_out.present[known], probabilities[known]
         ids = held_out.chosen[known].astype(np.int64)
@@ -316,7 +318,7 @@ class _Fit:
 _BINS = np.linspace(-4, 2, 121)
 
 
-def _others(
+def _histograms_of_others(
     scores: npt.NDArray[np.float32], chosen: LabelIds, truth: LabelMatrix
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Histograms of the scores of known pairs that are no candidates: present ones, absent ones."""
@@ -334,8 +336,8 @@ def _others(
     return present, all_known - present
 
 
-def _merged(parts: Sequence[_HeldOut]) -> _HeldOut:
-    return _HeldOut(
+def _concatenated(parts: Sequence[_HeldOutPairs]) -> _HeldOutPairs:
+    return _HeldOutPairs(
         np.concatenate([part.pairs for part in parts]),
         np.concatenate([part.chosen for part in parts]),
         np.concatenate([part.present for part in parts]),
@@ -347,5 +349,5 @@ def _merged(parts: Sequence[_HeldOut]) -> _HeldOut:
     )
 
 
-def _orders(random: np.random.Generator, rows: RowOrder, passes: int) -> list[RowOrder]:
+def _pass_orders(random: np.random.Generator, rows: RowOrder, passes: int) -> list[RowOrder]:
     return [random.permutation(rows) for _ in range(passes)]

@@ -9,9 +9,9 @@ from labelwright.entities.errors import DataError
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
 
-SUPPORT = 150
+MIN_SUPPORT = 150
 """Fewer training rows teach an implication only between paths (`_continues`)."""
-EXCEPTIONS = 0.002
+MAX_EXCEPTIONS = 0.002
 """The share of a label's rows that may lack what it implies: data has errors."""
 
 Shares = npt.NDArray[np.float32]
@@ -25,7 +25,7 @@ def learn_implications(
     evidence: Shares,
     declared: Mapping[str, Sequence[str]],
 ) -> Implications:
-    """What is declared, and what holds for all but EXCEPTIONS of a label's training rows.
+    """What is declared, and what holds for all but MAX_EXCEPTIONS of a label's training rows.
 
     `counts` are the rows of each label, `shares[a, b]` the share of those with label a that also
     have b, which rests on `evidence[a, b]` rows. Of two labels that imply each other, only the
@@ -39,10 +39,10 @@ def learn_implications(
                 raise DataError(f"the schema's implications go in a circle at {name!r}")
     rank = np.empty(len(counts), np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))  # the commonest is first
-    holds = (shares >= 1 - EXCEPTIONS) & (rank[:, None] > rank)
+    holds = (shares >= 1 - MAX_EXCEPTIONS) & (rank[:, None] > rank)
     for label, ancestor in np.argwhere(holds):
         names = labels.names[label], labels.names[ancestor]
-        if evidence[label, ancestor] >= (1 if _continues(*names) else SUPPORT):
+        if evidence[label, ancestor] >= (1 if _continues(*names) else MIN_SUPPORT):
             _add(ancestors, int(label), int(ancestor))
     indptr = np.cumsum([0, *(len(given) for given in ancestors)])
     depth = [len(above) for above in ancestors]

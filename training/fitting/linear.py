@@ -21,7 +21,7 @@ from labelwright.models.kernels.jit import compiled
 from labelwright.models.kernels.simd import narrowed, prefetch, widened
 from labelwright.models.labels import LabelMatrix
 from labelwright.models.stages.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, joined, padded
-from labelwright.training.fitting.spill import Room
+from labelwright.training.fitting.spill import SpillingAllocator
 
 TOGETHER = 128
 """Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
@@ -51,17 +51,17 @@ def fit_linear(
     cost: float,
     threads: int,
     advance: Callable[[float], None] = lambda share: None,
-    room: Room | None = None,
+    allocator: SpillingAllocator | None = None,
     fitted: Fitted = lambda first, weights, constant: None,
 ) -> LinearStage:
     """Fit one classifier for each label.
 
     A pass is the order in which it walks the rows; rows that no pass names are left out, and so are
     pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
-    done; the dual variables lie in `room`; `fitted` is shown weights before they are rounded.
+    done; the dual variables lie in `allocator`; `fitted` is shown weights before they are rounded.
     """
-    room = room or Room()
-    together = _together(len(labels) * threads, room)
+    allocator = allocator or SpillingAllocator()
+    together = _together(len(labels) * threads, allocator)
     firsts = range(0, labels.labels, together)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
 
@@ -69,7 +69,7 @@ def fit_linear(
         width = min(together, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
-        duals = room.zeros((len(labels), width), np.float32)
+        duals = allocator.zeros((len(labels), width), np.float32)
         for order in passes:
             _descend(
                 rows.indptr,
@@ -97,10 +97,10 @@ def fit_linear(
         return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
 
 
-def _together(rows: int, room: Room) -> int:
+def _together(rows: int, allocator: SpillingAllocator) -> int:
     """How many labels are fitted together so that the duals of so many rows lie in memory."""
     together = TOGETHER
-    while together > TOGETHER_AT_LEAST and rows * together * 4 > room.left:
+    while together > TOGETHER_AT_LEAST and rows * together * 4 > allocator.available:
         together //= 2
     return together
 

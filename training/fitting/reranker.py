@@ -22,7 +22,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Boosting:
+class BoostingParameters:
     """How the trees are grown."""
 
     trees: int
@@ -50,7 +50,7 @@ class Boosting:
         }
 
 
-def fit_trees(pairs: Pairs, present: Flags, boosting: Boosting) -> lightgbm.Booster:
+def fit_trees(pairs: Pairs, present: Flags, boosting: BoostingParameters) -> lightgbm.Booster:
     """Trees that tell the (entity, label) pairs that hold from those that do not."""
     data = lightgbm.Dataset(
         pairs,
@@ -62,8 +62,8 @@ def fit_trees(pairs: Pairs, present: Flags, boosting: Boosting) -> lightgbm.Boos
     return lightgbm.train(boosting.parameters(), data, boosting.trees)
 
 
-def cross_fitted(
-    pairs: Pairs, present: Flags, known: Flags, names: Hashes, boosting: Boosting
+def cross_fitted_scores(
+    pairs: Pairs, present: Flags, known: Flags, names: Hashes, boosting: BoostingParameters
 ) -> RawScores:
     """Raw scores of all pairs, each from trees that have not seen its name.
 
@@ -118,7 +118,7 @@ def label_rates(labels: LabelMatrix) -> Floats:
     return rates
 
 
-def company(labels: LabelMatrix) -> tuple[Floats, Floats]:
+def co_occurrence(labels: LabelMatrix) -> tuple[Floats, Floats]:
     """The share of entities with the row's label that also have the column's, labels x labels.
 
     Only entities count of which the column's label is known; the second matrix says how many.
@@ -137,6 +137,6 @@ def company(labels: LabelMatrix) -> tuple[Floats, Floats]:
     return (together / np.maximum(known, 1)).astype(np.float32, copy=False), known
 
 
-def as_bytes(shares: Floats) -> npt.NDArray[np.uint8]:
+def shares_as_bytes(shares: Floats) -> npt.NDArray[np.uint8]:
     """Shares between 0 and 1 as whole numbers from 0 to 255."""
     return np.rint(255 * shares).astype(np.uint8)

@@ -15,7 +15,7 @@ from labelwright.entities.errors import StorageError, reason
 from labelwright.models.paths import home
 
 
-class Room:
+class SpillingAllocator:
     """Hands out arrays of zeros; many threads may ask at once.
 
     All that are in use at a time take at most `limit` bytes of memory, None for no limit. Arrays
@@ -25,21 +25,21 @@ class Room:
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        self._left = math.inf if limit is None else limit
+        self._available = math.inf if limit is None else limit
         self._lock = threading.Lock()
 
     @property
-    def left(self) -> float:
+    def available(self) -> float:
         """Bytes of memory that nothing lies in; infinity without a limit."""
-        return self._left
+        return self._available
 
     def zeros(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
         """An array of zeros; raises StorageError where the disk has no room either."""
         size = math.prod(shape) * np.dtype(kind).itemsize
         with self._lock:
-            fits = size <= self._left
+            fits = size <= self._available
             if fits:
-                self._left -= size
+                self._available -= size
         if not fits:
             return np.frombuffer(_file(size), kind).reshape(shape)
         array = np.zeros(shape, kind)
@@ -48,7 +48,7 @@ class Room:
 
     def _give_back(self, size: int) -> None:
         with self._lock:
-            self._left += size
+            self._available += size
 
 
 def _file(size: int) -> mmap.mmap:

@@ -11,55 +11,55 @@ import pyarrow.compute as pc
 from labelwright.entities.text import normalise
 from labelwright.training.data import TEST_SHARE
 from labelwright.training.evaluation.metrics import DEPTH, correctness
-from labelwright.training.evaluation.reviewer_agreement import Reviewed
+from labelwright.training.evaluation.reviewer_agreement import ReviewerAgreement
 from labelwright.training.evaluation.slices import (
     ALL,
     COMMON_LABELS,
     CONFIDENCE,
-    LEAST_ROWS,
+    MIN_SLICE_ROWS,
     RARE,
     RARE_LABELS,
     Counts,
     weak,
 )
-from labelwright.training.reporting.contents import Findings, Subject
-from labelwright.training.reporting.limits import ENOUGH, filled, limits, percent
+from labelwright.training.reporting.contents import ReportTables, TrainedModel
+from labelwright.training.reporting.limits import MIN_TEST_ROWS, filled, limits, percent
 from labelwright.training.reporting.markdown import code, codes, items, plain, table
 
-SHOWN = 10
+MAX_LISTED = 10
 """So many lines a table has at most."""
 _POLICY = "balanced"
 
 Lines = Iterator[str]
 
 
-def model_card(subject: Subject, findings: Findings) -> str:
+def model_card(trained: TrainedModel, tables: ReportTables) -> str:
     """The card. It names the files beside it without links, because MLflow's UI resolves none."""
     sections = (
-        ("", _summary(subject)),
-        ("How good it is", _quality(subject)),
-        ("What it promises", _promises(subject, findings)),
-        ("Where it is weak", _weakness(findings.slices)),
-        ("Best and worst labels", _labels(findings.per_label)),
-        ("What it confuses", _confusions(findings.confused)),
+        ("", _summary(trained)),
+        ("How good it is", _quality(trained)),
+        ("What it promises", _promises(trained, tables)),
+        ("Where it is weak", _weakness(tables.slices)),
+        ("Best and worst labels", _labels(tables.per_label)),
+        ("What it confuses", _confusions(tables.confused)),
         *(
-            [("What corrections changed", _corrections(subject.reviewed))]
-            if subject.reviewed
+            [("What corrections changed", _corrections(trained.reviewed))]
+            if trained.reviewed
             else []
         ),
-        ("What it is not for, and known limits", iter([items(limits(subject, findings))])),
-        ("What it was trained on", _training(subject)),
-        ("How it was measured", _measuring(subject)),
+        ("What it is not for, and known limits", iter([items(limits(trained, tables))])),
+        ("What it was trained on", _training(trained)),
+        ("How it was measured", _measuring(trained)),
     )
-    blocks = [f"# Model card: {plain(subject.name)}"]
+    blocks = [f"# Model card: {plain(trained.name)}"]
     for title, lines in sections:
         blocks += [f"## {title}"] if title else []
         blocks += lines
     return "\n\n".join(blocks) + "\n"
 
 
-def _summary(subject: Subject) -> Lines:
-    labeler, metrics = subject.labeler, subject.evaluation.metrics
+def _summary(trained: TrainedModel) -> Lines:
+    labeler, metrics = trained.labeler, trained.evaluation.metrics
     thresholds = labeler.decisions.policies[_POLICY]
     bounds = " to ".join(f"{100 * t:.1f}%" for t in sorted({thresholds.min(), thresholds.max()}))
     yield (
@@ -67,7 +67,7 @@ def _summary(subject: Subject) -> Lines:
         f"stage scores its labels ({len(labeler.labels):,}); a LightGBM reranker gives the "
         f"{labeler.decisions.candidates} best of them calibrated probabilities; the policy "
         f"{code(_POLICY)} asserts those that reach {bounds}. It was trained by labelwright "
-        f"{plain(subject.version)} on {len(subject.train):,} rows."
+        f"{plain(trained.version)} on {len(trained.train):,} rows."
     )
     yield (
         f"On {metrics.rows:,} test rows the most probable label is true in {metrics.p_at_1:.1f}%. "
@@ -75,11 +75,11 @@ def _summary(subject: Subject) -> Lines:
     )
 
 
-def _quality(subject: Subject) -> Lines:
-    metrics, predictions = subject.evaluation.metrics, subject.predictions
-    yield table(("Metric", "Value", "Meaning"), measures(subject), "lrl")
+def _quality(trained: TrainedModel) -> Lines:
+    metrics, predictions = trained.evaluation.metrics, trained.predictions
+    yield table(("Metric", "Value", "Meaning"), metric_rows(trained), "lrl")
     yield "Precision against recall: `plots/precision_recall.png`."
-    _, position, correct = correctness(predictions, subject.truth)
+    _, position, correct = correctness(predictions, trained.truth)
     top = position < DEPTH
     surplus = (
         100 * float(predictions.probabilities[top].sum() - correct[top].sum()) / max(top.sum(), 1)
@@ -92,9 +92,9 @@ def _quality(subject: Subject) -> Lines:
     yield "Stated against true: `plots/reliability.png`."
 
 
-def _promises(subject: Subject, findings: Findings) -> Lines:
+def _promises(trained: TrainedModel, tables: ReportTables) -> Lines:
     """What `min_precision` and the policy `precise` promised, and what came of it."""
-    lines = findings.promises.to_pylist()
+    lines = tables.promises.to_pylist()
     if not any(line["labels"] for line in lines):
         yield "No label has the evidence for a promise of precision (`promises.csv`)."
         return
@@ -108,7 +108,7 @@ def _promises(subject: Subject, findings: Findings) -> Lines:
         [
             (
                 f"{line['promise']:.0%}",
-                f"{line['labels']:,} of {len(subject.labeler.labels):,}",
+                f"{line['labels']:,} of {len(trained.labeler.labels):,}",
                 f"{line['asserted']:,}",
                 _interval(line),
                 f"{line['recall']:.1%}",
@@ -130,10 +130,10 @@ def _interval(line: Mapping[str, Any]) -> str:
     return f"{line['precision']:.1%} ({line['low']:.1%} to {line['high']:.1%})"
 
 
-def measures(subject: Subject) -> list[tuple[str, str, str]]:
+def metric_rows(trained: TrainedModel) -> list[tuple[str, str, str]]:
     """What was measured on the test rows: name, value, and meaning."""
-    metrics = subject.evaluation.metrics
-    given, right, true = subject.tallies
+    metrics = trained.evaluation.metrics
+    given, right, true = trained.tallies
     rows = max(metrics.rows, 1)
     return [
         ("P@1", f"{metrics.p_at_1:.2f}%", "rows whose most probable label is true"),
@@ -156,7 +156,7 @@ def _weakness(slices: pa.Table) -> Lines:
         part not in (ALL, RARE_LABELS, COMMON_LABELS) for part in slices["slice"].to_pylist()
     )
     if not count:
-        yield f"No part of the test rows has {LEAST_ROWS} rows or more to be looked at by itself."
+        yield f"No slice of the test rows has {MIN_SLICE_ROWS} rows or more."
     elif not len(worst):
         yield (
             f"None of {count} slices of the test rows is worse than all of them "
@@ -167,12 +167,14 @@ def _weakness(slices: pa.Table) -> Lines:
             f"Worse than all rows (micro-F1 {overall:.3f}) by more than chance, at "
             f"{CONFIDENCE:.0%} confidence (bootstrap over rows):"
         )
-        yield items([weak_slice(part) for part in worst.slice(0, SHOWN).to_pylist()])
-    more = f", {len(worst) - SHOWN} more weak ones among them" if len(worst) > SHOWN else ""
+        yield items([describe_slice(part) for part in worst.slice(0, MAX_LISTED).to_pylist()])
+    more = (
+        f", {len(worst) - MAX_LISTED} more weak ones among them" if len(worst) > MAX_LISTED else ""
+    )
     yield f"All slices are in `slices.csv`{more}."
 
 
-def weak_slice(part: Mapping[str, Any]) -> str:
+def describe_slice(part: Mapping[str, Any]) -> str:
     """A row of `slices.weak` in words."""
     rare = part["slice"] == RARE_LABELS
     name = f"labels with fewer than {RARE} training rows" if rare else code(part["slice"])
@@ -183,14 +185,14 @@ def weak_slice(part: Mapping[str, Any]) -> str:
 
 
 def _labels(per_label: pa.Table) -> Lines:
-    known = per_label.filter(pc.greater_equal(per_label["entities"], ENOUGH))
-    half = min(SHOWN, (len(known) + 1) // 2)
+    known = per_label.filter(pc.greater_equal(per_label["entities"], MIN_TEST_ROWS))
+    half = min(MAX_LISTED, (len(known) + 1) // 2)
     if not len(known):
-        yield f"No label has {ENOUGH} test rows or more, too few to tell the best from the worst."
+        yield f"No label has {MIN_TEST_ROWS} test rows or more, so labels cannot be ranked."
     else:
-        yield f"Of {len(known):,} labels with at least {ENOUGH} test rows, the best:"
+        yield f"Of {len(known):,} labels with at least {MIN_TEST_ROWS} test rows, the best:"
         yield _label_table(_ranked(known, "descending").slice(0, half))
-    if worst := min(SHOWN, len(known) - half):
+    if worst := min(MAX_LISTED, len(known) - half):
         yield "The worst:"
         yield _label_table(_ranked(known, "ascending").slice(0, worst))
     yield "All labels are in `per_label.csv`, and drawn in `plots/frequency_f1.png`."
@@ -220,7 +222,7 @@ def _label_table(per_label: pa.Table) -> str:
 
 
 def _confusions(confused: pa.Table) -> Lines:
-    pairs = confused.slice(0, SHOWN).to_pylist()
+    pairs = confused.slice(0, MAX_LISTED).to_pylist()
     if not pairs:
         yield "On no test row is a label asserted wrongly where another is missed."
     else:
@@ -236,7 +238,7 @@ def _confusions(confused: pa.Table) -> Lines:
     )
 
 
-def _corrections(reviewed: Reviewed) -> Lines:
+def _corrections(reviewed: ReviewerAgreement) -> Lines:
     reviews = reviewed.reviews
     yield (
         f"Corrections: {reviews.corrections:,} by {reviews.reviewers:,} reviewers, of "
@@ -270,8 +272,8 @@ def _corrections(reviewed: Reviewed) -> Lines:
     )
 
 
-def _training(subject: Subject) -> Lines:
-    frequency, train, schema = subject.frequency, subject.train, subject.labeler.schema
+def _training(trained: TrainedModel) -> Lines:
+    frequency, train, schema = trained.frequency, trained.train, trained.labeler.schema
     yield table(
         ("Property", "Value"),
         [
@@ -291,29 +293,29 @@ def _training(subject: Subject) -> Lines:
                 code(column.name),
                 column.kind.value,
                 f"{filled(train.entities, column):.1%}",
-                f"{filled(subject.test.entities, column):.1%}",
+                f"{filled(trained.test.entities, column):.1%}",
             )
             for column in schema.columns
         ],
         "llrr",
     )
     yield "Configuration:"
-    settings = dataclasses.asdict(subject.configuration)
+    settings = dataclasses.asdict(trained.configuration)
     yield table(("Setting", "Value"), [(code(k), f"{v:,}") for k, v in settings.items()], "lr")
-    if subject.warnings:
+    if trained.warnings:
         yield "Warnings:"
-        yield items([plain(warning) for warning in subject.warnings])
+        yield items([plain(warning) for warning in trained.warnings])
 
 
-def _measuring(subject: Subject) -> Lines:
-    test = subject.test
-    if subject.test_files:
-        source = f"came from files of their own: {codes(subject.test_files)}"
+def _measuring(trained: TrainedModel) -> Lines:
+    test = trained.test
+    if trained.test_files:
+        source = f"came from files of their own: {codes(trained.test_files)}"
     else:
         source = f"were held out: those of about {TEST_SHARE:.0%} of all names, by a hash of them"
-    yield f"The {len(test):,} test rows {source}. {_overlap(subject)}"
+    yield f"The {len(test):,} test rows {source}. {_overlap(trained)}"
     yield f"Data fingerprint: {code(test.fingerprint)}."
-    if groups := subject.test.entities.schema.open_world:
+    if groups := trained.test.entities.schema.open_world:
         yield f"Where a row has no label of these groups, they are not judged: {codes(groups)}."
     yield (
         "Any other label that a row lacks counts as absent, so labels missing in the data make the "
@@ -321,12 +323,12 @@ def _measuring(subject: Subject) -> Lines:
     )
 
 
-def _overlap(subject: Subject) -> str:
+def _overlap(trained: TrainedModel) -> str:
     """A sentence on names that are both in training and in test."""
-    identity = subject.labeler.schema.identity
+    identity = trained.labeler.schema.identity
     if identity is None:
         return ""
-    known, asked = (part.entities.column(identity) for part in (subject.train, subject.test))
+    known, asked = (part.entities.column(identity) for part in (trained.train, trained.test))
     if known is None or asked is None:
         return f"They were not told apart by {code(identity)}, which was not given."
     names, learned = normalise(asked), normalise(known)

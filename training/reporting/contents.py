@@ -11,13 +11,13 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
 from labelwright.training.evaluation.metrics import Evaluation
-from labelwright.training.evaluation.reviewer_agreement import Reviewed
+from labelwright.training.evaluation.reviewer_agreement import ReviewerAgreement
 from labelwright.training.evaluation.slices import Counts
 from labelwright.training.fitting.fit import Configuration
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class TrainedModel:
     """A model that has just been trained, and all that a report about it is made of.
 
     The labeler was fitted on `train`; `predictions` and `evaluation` are of `test`, with the
@@ -35,7 +35,7 @@ class Subject:
     configuration: Configuration
     warnings: Sequence[str] = ()
     test_files: Sequence[str] = ()
-    reviewed: Reviewed | None = None
+    reviewed: ReviewerAgreement | None = None
 
     @functools.cached_property
     def truth(self) -> LabelMatrix:
@@ -56,7 +56,7 @@ class Subject:
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class ReportTables:
     """The tables beside the card: by slice, by label, confused pairs, kept promises.
 
     `per_label` has the `training_rows` of each label and its `precise` threshold, null where the

@@ -8,39 +8,39 @@ import pyarrow.compute as pc
 from labelwright.entities.schema import NUMERIC, Column
 from labelwright.entities.tables import Entities
 from labelwright.training.evaluation.slices import ALL, RARE, RARE_LABELS, weak
-from labelwright.training.reporting.contents import Findings, Subject
+from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.markdown import codes
 
-ENOUGH = 20
+MIN_TEST_ROWS = 20
 """Fewer test rows say little about a label."""
 
 
-def limits(subject: Subject, findings: Findings) -> list[str]:
+def limits(trained: TrainedModel, tables: ReportTables) -> list[str]:
     """Sentences of Markdown, the most important first."""
     found = [
-        *_decision_limits(subject),
-        *_label_limits(subject, findings),
-        *_column_limits(subject),
+        *_decision_limits(trained),
+        *_label_limits(trained, tables),
+        *_column_limits(trained),
     ]
-    if len(weak(findings.slices)):
+    if len(weak(tables.slices)):
         found.append("On the weak slices named above, what it asserts needs a second look.")
     return found
 
 
-def _decision_limits(subject: Subject) -> Iterator[str]:
-    given, right, true = subject.tallies
+def _decision_limits(trained: TrainedModel) -> Iterator[str]:
+    given, right, true = trained.tallies
     if given:
         yield (
             "It is not for decisions that a single label must carry: "
             f"{percent(given - right, given)} of the labels it asserts are not true in the data, "
             f"and {percent(true - right, true)} of the true ones are missed."
         )
-    rows, predictions = len(subject.truth), subject.predictions
+    rows, predictions = len(trained.truth), trained.predictions
     owners = np.repeat(np.arange(rows), np.diff(predictions.indptr))
     if silent := rows - len(np.unique(owners[predictions.asserted])):
         yield f"On {silent:,} test rows ({silent / rows:.1%}) it asserts no label."
-    limit = subject.labeler.decisions.candidates
-    per_row = np.diff(subject.truth.indptr) + subject.truth.foreign
+    limit = trained.labeler.decisions.candidates
+    per_row = np.diff(trained.truth.indptr) + trained.truth.foreign
     if over := int((per_row > limit).sum()):
         yield (
             f"It asserts at most {limit} labels of an entity; {over:,} test rows "
@@ -48,31 +48,31 @@ def _decision_limits(subject: Subject) -> Iterator[str]:
         )
 
 
-def _label_limits(subject: Subject, findings: Findings) -> Iterator[str]:
-    labels, unknown = len(subject.labeler.labels), int(subject.truth.foreign.sum())
-    outside = f" {unknown:,} of {subject.tallies[2]:,} true labels on the test rows are others."
+def _label_limits(trained: TrainedModel, tables: ReportTables) -> Iterator[str]:
+    labels, unknown = len(trained.labeler.labels), int(trained.truth.foreign.sum())
+    outside = f" {unknown:,} of {trained.tallies[2]:,} true labels on the test rows are others."
     yield f"It gives no labels but the {labels:,} it knows.{outside if unknown else ''}"
-    if rare := int((subject.frequency < RARE).sum()):
-        f1 = {line["slice"]: line["micro_f1"] for line in findings.slices.to_pylist()}
+    if rare := int((trained.frequency < RARE).sum()):
+        f1 = {line["slice"]: line["micro_f1"] for line in tables.slices.to_pylist()}
         yield (
             f"It is weak on rare labels: {rare:,} of {labels:,} have fewer than {RARE} training "
             f"rows, and micro-F1 on these is {f1[RARE_LABELS]:.3f}, against {f1[ALL]:.3f} on all."
         )
-    entities = findings.per_label["entities"].to_numpy()
-    correct = findings.per_label["correct"].to_numpy()
-    if few := int((entities < ENOUGH).sum()):
+    entities = tables.per_label["entities"].to_numpy()
+    correct = tables.per_label["correct"].to_numpy()
+    if few := int((entities < MIN_TEST_ROWS).sum()):
         yield (
             f"How good {few:,} of the labels are was hardly measured: they have fewer than "
-            f"{ENOUGH} test rows, {int((entities == 0).sum()):,} of them none."
+            f"{MIN_TEST_ROWS} test rows, {int((entities == 0).sum()):,} of them none."
         )
-    if never := int(((entities >= ENOUGH) & (correct == 0)).sum()):
-        yield f"{never:,} of the labels with at least {ENOUGH} test rows were never found."
+    if never := int(((entities >= MIN_TEST_ROWS) & (correct == 0)).sum()):
+        yield f"{never:,} of the labels with at least {MIN_TEST_ROWS} test rows were never found."
 
 
-def _column_limits(subject: Subject) -> Iterator[str]:
-    columns = subject.labeler.schema.columns
-    seen = {c.name: filled(subject.train.entities, c) for c in columns}
-    tested = {c.name: filled(subject.test.entities, c) for c in columns}
+def _column_limits(trained: TrainedModel) -> Iterator[str]:
+    columns = trained.labeler.schema.columns
+    seen = {c.name: filled(trained.train.entities, c) for c in columns}
+    tested = {c.name: filled(trained.test.entities, c) for c in columns}
     if never := [name for name, share in seen.items() if not share]:
         yield f"Columns never filled in training tell it nothing: {codes(never)}."
     if unseen := [name for name, share in seen.items() if share and not tested[name]]:

@@ -21,7 +21,12 @@ from matplotlib.ticker import (
 
 from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
-from labelwright.training.evaluation.metrics import DEPTH, bins_of, calibration_error, correctness
+from labelwright.training.evaluation.metrics import (
+    DEPTH,
+    calibration_error,
+    correctness,
+    equal_mass_bins,
+)
 from labelwright.training.evaluation.slices import RARE, Counts
 
 INK, MUTED, FAINT = "#1f2933", "#5f6b7a", "#d9dee5"
@@ -145,7 +150,7 @@ def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
     """
     _, position, correct = correctness(predictions, truth)
     stated, holds = predictions.probabilities[position < DEPTH], correct[position < DEPTH]
-    bins = bins_of(stated)
+    bins = equal_mass_bins(stated)
     x = np.array([stated[part].mean(dtype=np.float64) for part in bins])
     y = np.array([holds[part].mean() for part in bins])
     centre, reach = _wilson(y, np.array([len(part) for part in bins]))

@@ -8,47 +8,47 @@ import pyarrow.csv
 from labelwright.entities.errors import StorageError, reason
 from labelwright.models.decisions import NEVER, PRECISE, LabelQuery
 from labelwright.training.evaluation.mistakes import confusions, mistakes
-from labelwright.training.evaluation.precision import kept_promises
+from labelwright.training.evaluation.precision import measure_guarantees
 from labelwright.training.evaluation.slices import metrics_by_slice
 from labelwright.training.reporting.card import model_card
-from labelwright.training.reporting.contents import Findings, Subject
+from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.plots import write_plots
 
-CONFUSED = 20
+MAX_CONFUSIONS = 20
 """So many confused pairs are shown."""
 
 
-def write_report(folder: Path, subject: Subject) -> Findings:
+def write_report(folder: Path, trained: TrainedModel) -> ReportTables:
     """Write the report into a folder, which is made where there is none; raises StorageError."""
-    predictions, truth, entities = subject.predictions, subject.truth, subject.test.entities
-    threads, seed = subject.configuration.threads, subject.configuration.seed
-    findings = Findings(
-        slices=metrics_by_slice(predictions, truth, entities, subject.frequency, seed),
-        per_label=_per_label(subject),
-        confused=confusions(predictions, truth, CONFUSED),
-        promises=kept_promises(predictions, truth, subject.labeler.decisions),
+    predictions, truth, entities = trained.predictions, trained.truth, trained.test.entities
+    threads, seed = trained.configuration.threads, trained.configuration.seed
+    tables = ReportTables(
+        slices=metrics_by_slice(predictions, truth, entities, trained.frequency, seed),
+        per_label=_per_label(trained),
+        confused=confusions(predictions, truth, MAX_CONFUSIONS),
+        promises=measure_guarantees(predictions, truth, trained.labeler.decisions),
     )
-    tables = {
-        "promises": findings.promises,
-        "slices": findings.slices,
-        "per_label": findings.per_label,
-        "mistakes": mistakes(subject.labeler, entities, predictions, truth, threads),
+    files = {
+        "promises": tables.promises,
+        "slices": tables.slices,
+        "per_label": tables.per_label,
+        "mistakes": mistakes(trained.labeler, entities, predictions, truth, threads),
     }
-    if subject.reviewed is not None:
-        tables["corrections"] = subject.reviewed.compared
+    if trained.reviewed is not None:
+        files["corrections"] = trained.reviewed.compared
     try:
         plots = folder / "plots"
         plots.mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
+        for name, table in files.items():
             pyarrow.csv.write_csv(table, folder / f"{name}.csv")
-        write_plots(plots, predictions, truth, findings.per_label, findings.confused)
-        (folder / "model_card.md").write_text(model_card(subject, findings), "utf-8")
+        write_plots(plots, predictions, truth, tables.per_label, tables.confused)
+        (folder / "model_card.md").write_text(model_card(trained, tables), "utf-8")
     except OSError as error:
         raise StorageError(f"the report was not written: {reason(error)}") from error
-    return findings
+    return tables
 
 
-def _per_label(subject: Subject) -> pa.Table:
-    precise = subject.labeler.decisions.thresholds(LabelQuery(policy=PRECISE))
-    table = subject.evaluation.per_label.add_column(1, "training_rows", pa.array(subject.frequency))
+def _per_label(trained: TrainedModel) -> pa.Table:
+    precise = trained.labeler.decisions.thresholds(LabelQuery(policy=PRECISE))
+    table = trained.evaluation.per_label.add_column(1, "training_rows", pa.array(trained.frequency))
     return table.append_column(PRECISE, pa.array(precise, mask=precise == NEVER))

@@ -5,29 +5,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelwright.training.evaluation.metrics import DEPTH, bins_of, correctness
-from labelwright.training.reporting.contents import Findings, Subject
+from labelwright.training.evaluation.metrics import DEPTH, correctness, equal_mass_bins
+from labelwright.training.reporting.contents import ReportTables, TrainedModel
 
 _PER_LABEL = ("training_rows", "entities", "precision", "recall", "f1")
 _DIGITS = 4
 
 
-def summary(subject: Subject, findings: Findings) -> dict[str, Any]:
+def summary(trained: TrainedModel, tables: ReportTables) -> dict[str, Any]:
     """JSON: `labels`, columns in the order of the label set; `slices` and `promises`, rows; and
     `reliability`, the bins of the calibration error with `stated`, `true` and `count`.
     """
-    per_label = findings.per_label
+    per_label = tables.per_label
     return {
         "labels": {name: _plain(per_label[name].to_pylist()) for name in _PER_LABEL},
-        "slices": _rows(findings.slices),
-        "promises": _rows(findings.promises),
-        "reliability": _reliability(subject),
+        "slices": _rows(tables.slices),
+        "promises": _rows(tables.promises),
+        "reliability": _reliability(trained),
     }
 
 
-def _reliability(subject: Subject) -> list[dict[str, Any]]:
-    predictions = subject.predictions
-    _, position, correct = correctness(predictions, subject.truth)
+def _reliability(trained: TrainedModel) -> list[dict[str, Any]]:
+    predictions = trained.predictions
+    _, position, correct = correctness(predictions, trained.truth)
     stated, true = predictions.probabilities[position < DEPTH], correct[position < DEPTH]
     return [
         {
@@ -35,7 +35,7 @@ def _reliability(subject: Subject) -> list[dict[str, Any]]:
             "true": _rounded(float(true[part].mean())),
             "count": len(part),
         }
-        for part in bins_of(stated)
+        for part in equal_mass_bins(stated)
     ]
 
 

@@ -14,19 +14,19 @@ from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
-from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import DEPTH, correctness
 from labelwright.training.evaluation.slices import slices
 
 TOLERANCE = 0.005
 """How much worse than the champion a challenger may be, in nDCG."""
-COLLAPSE = 0.05
+MAX_SLICE_LOSS = 0.05
 """By how much a slice may not fall, in nDCG."""
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
-_QUESTION = LabelQuery(top_k=4 * DEPTH)
+_QUERY = LabelQuery(top_k=4 * DEPTH)
 
-Gains = npt.NDArray[np.float64]
+RowScores = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Verdict:
     reason: str
 
 
-FIRST = Verdict(True, "it is the first version")
+FIRST_VERSION = Verdict(True, "it is the first version")
 
 
 def compare(
@@ -46,12 +46,14 @@ def compare(
     """Promote unless the challenger may be worse by more than TOLERANCE, or a slice collapses.
 
     The bound is that of a paired bootstrap over rows (one-sided, CONFIDENCE). A slice collapses
-    when it falls by more than COLLAPSE, and its upper bound lies below zero.
+    when it falls by more than MAX_SLICE_LOSS, and its upper bound lies below zero.
     """
     shared = sorted(set(challenger.labels.names) & set(champion.labels.names))
     if not shared:
         return Verdict(False, "it shares no label with the champion")
-    gains = _quality(challenger, test, shared, threads) - _quality(champion, test, shared, threads)
+    gains = _ndcg_of_shared(challenger, test, shared, threads) - _ndcg_of_shared(
+        champion, test, shared, threads
+    )
     lower, _ = bounds(gains, seed)
     figures = (
         f"nDCG@{DEPTH} {100 * gains.mean():+.2f} points against the champion, at least "
@@ -59,7 +61,7 @@ def compare(
         f"{len(shared):,} shared labels; tolerated are {-100 * TOLERANCE:+.2f}"
         f"{_other_labels(challenger, champion, len(shared))}"
     )
-    if collapsed := _collapsed(gains, test, seed):
+    if collapsed := _worst_collapse(gains, test, seed):
         return Verdict(False, f"{collapsed}; overall {figures}")
     return Verdict(lower >= -TOLERANCE, figures)
 
@@ -71,7 +73,7 @@ def _other_labels(challenger: Labeler, champion: Labeler, shared: int) -> str:
     return "".join(f"; {words.format(count)}" for count, words in parts if count)
 
 
-def bounds(gains: Gains, seed: int) -> tuple[float, float]:
+def bounds(gains: RowScores, seed: int) -> tuple[float, float]:
     """One-sided lower and upper bounds of the mean, by bootstrap (Efron 1979)."""
     random = np.random.default_rng(seed)
     means = np.array(
@@ -80,12 +82,12 @@ def bounds(gains: Gains, seed: int) -> tuple[float, float]:
     return float(np.quantile(means, 1 - CONFIDENCE)), float(np.quantile(means, CONFIDENCE))
 
 
-def _collapsed(gains: Gains, test: LabelledEntities, seed: int) -> str | None:
+def _worst_collapse(gains: RowScores, test: LabelledEntities, seed: int) -> str | None:
     """The slice that falls most of those that collapse, in words."""
     fallen = [
         (float(gains[part.rows].mean()), part.name)
         for part in slices(test.entities)
-        if gains[part.rows].mean() < -COLLAPSE and bounds(gains[part.rows], seed)[1] < 0
+        if gains[part.rows].mean() < -MAX_SLICE_LOSS and bounds(gains[part.rows], seed)[1] < 0
     ]
     if not fallen:
         return None
@@ -93,13 +95,17 @@ def _collapsed(gains: Gains, test: LabelledEntities, seed: int) -> str | None:
     return f"slice {name!r} falls by {-100 * loss:.2f} points"
 
 
-def _quality(labeler: Labeler, test: LabelledEntities, shared: list[str], threads: int) -> Gains:
-    predictions, truth = judged(labeler, test, _QUESTION, threads)
+def _ndcg_of_shared(
+    labeler: Labeler, test: LabelledEntities, shared: list[str], threads: int
+) -> RowScores:
+    predictions, truth = label_with_truth(labeler, test, _QUERY, threads)
     wanted = np.isin(predictions.labels.names, shared)
-    return ndcg(predictions.where(wanted[predictions.ids]), truth, wanted)
+    return ndcg_by_row(predictions.where(wanted[predictions.ids]), truth, wanted)
 
 
-def ndcg(predictions: Predictions, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]) -> Gains:
+def ndcg_by_row(
+    predictions: Predictions, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]
+) -> RowScores:
     """nDCG over the first DEPTH answers of each row (Järvelin & Kekäläinen 2002).
 
     Only true labels that are `wanted` (bool[labels]) count; a row that has none is judged 1.

@@ -16,7 +16,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io.locations import Where, locate
 from labelwright.entities.schema import NUMERIC, EntitySchema, Kind
 from labelwright.models.registry import reached
-from labelwright.training.tracking.runs import Run, storing
+from labelwright.training.tracking.runs import Run, storage_errors
 
 if TYPE_CHECKING:
     from mlflow.client import MlflowClient
@@ -96,7 +96,7 @@ def write_run(run: Run, record: Record) -> "ModelInfo":
         inputs = [_input(dataset, record.schema) for dataset in record.datasets]
         _note(client, run.id, [each for group in inputs for each in group])
     run.keep(record.artifacts)
-    with reached(), storing():
+    with reached(), storage_errors():
         return _log_model(record)
 
 

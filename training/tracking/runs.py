@@ -54,7 +54,7 @@ class Run:
 
     def keep(self, path: Path) -> None:
         """Store a file, or all files of a folder, with the run; raises StorageError."""
-        with reached() as client, storing():
+        with reached() as client, storage_errors():
             if path.is_dir():
                 client.log_artifacts(self.id, str(path))
             else:
@@ -62,7 +62,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class CutShort:
+class UnfinishedRun:
     """A run that nobody works on any more, though it never ended."""
 
     run_id: str
@@ -118,7 +118,7 @@ def running(
         mark.unlink()
 
 
-def cut_short() -> list[CutShort]:
+def unfinished_runs() -> list[UnfinishedRun]:
     """All runs that this state folder stands for and that were cut short; raises RegistryError."""
     marks = [file.name for file in sorted(_folder().glob("*")) if not _held(file)]
     if not marks:
@@ -126,14 +126,14 @@ def cut_short() -> list[CutShort]:
     with reached() as client:
         names = {each.experiment_id: each.name for each in client.search_experiments()}
         return [
-            CutShort(run.info.run_id, names[run.info.experiment_id])
+            UnfinishedRun(run.info.run_id, names[run.info.experiment_id])
             for mark in marks
             for run in client.search_runs(list(names), f"tags.`{_MARK}` = '{mark}'")
             if run.info.status == RUNNING
         ]
 
 
-def end(run: CutShort, status: str) -> None:
+def end(run: UnfinishedRun, status: str) -> None:
     """End a run that was cut short; raises RegistryError."""
     with reached() as client:
         mark = client.get_run(run.run_id).data.tags[_MARK]
@@ -142,7 +142,7 @@ def end(run: CutShort, status: str) -> None:
 
 
 @contextlib.contextmanager
-def storing() -> Iterator[None]:
+def storage_errors() -> Iterator[None]:
     """Let what a file system refuses to take be a StorageError that says what to do."""
     try:
         yield

@@ -20,11 +20,11 @@ from labelwright.training.tracking.record import INPUTS
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-FORMER = "labelwright.former_champions"
+FORMER_CHAMPIONS = "labelwright.former_champions"
 VERDICT = "labelwright.verdict"
 REASON = "labelwright.reason"
 PROMOTED, REFUSED = "promoted", "refused"
-LONGEST = 5_000
+MAX_TAG_LENGTH = 5_000
 """MLflow's databases keep so many characters of a version's tag."""
 
 
@@ -39,11 +39,11 @@ def current_champion(name: str) -> str | None:
 def former_champions(name: str) -> list[str]:
     """The versions that were live before, newest first; raises ModelNotFoundError."""
     with reached() as client:
-        kept = client.get_registered_model(name).tags.get(FORMER, "")
+        kept = client.get_registered_model(name).tags.get(FORMER_CHAMPIONS, "")
         return kept.split(",") if kept else []
 
 
-def made_of(name: str, inputs: str) -> str | None:
+def version_trained_on(name: str, inputs: str) -> str | None:
     """The champion or the newest version, if it was made of these inputs; raises RegistryError."""
     with reached() as client:
         if not client.search_registered_models(f"name = '{name}'"):
@@ -55,7 +55,7 @@ def made_of(name: str, inputs: str) -> str | None:
 
 
 @contextlib.contextmanager
-def deciding() -> Iterator[None]:
+def promotion_lock() -> Iterator[None]:
     """One decision at a time among the processes that share this state folder."""
     try:
         home().mkdir(parents=True, exist_ok=True)
@@ -67,9 +67,12 @@ def deciding() -> Iterator[None]:
         yield
 
 
-def tags_of(verdict: Verdict) -> dict[str, str]:
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """A training's verdict, as it is kept with its version."""
-    return {VERDICT: PROMOTED if verdict.promoted else REFUSED, REASON: verdict.reason[:LONGEST]}
+    return {
+        VERDICT: PROMOTED if verdict.promoted else REFUSED,
+        REASON: verdict.reason[:MAX_TAG_LENGTH],
+    }
 
 
 def make_champion(name: str, version: str) -> None:
@@ -80,7 +83,7 @@ def make_champion(name: str, version: str) -> None:
     with reached() as client:
         if former is not None:
             rest = [other for other in former_champions(name) if other not in (former, version)]
-            client.set_registered_model_tag(name, FORMER, ",".join([former, *rest]))
+            client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join([former, *rest]))
         client.set_registered_model_alias(name, CHAMPION, version)
 
 
@@ -90,7 +93,7 @@ def promote(name: str, version: str, force: bool = False) -> None:
     Raises RequestError where its training refused it, unless forced; ModelNotFoundError where there
     is no such version, and BundleError or StorageError where its bundle cannot be read.
     """
-    with deciding():
+    with promotion_lock():
         with reached() as client:
             tags = client.get_model_version(name, version).tags
         if tags.get(VERDICT) == REFUSED and not force:
@@ -109,14 +112,14 @@ def rollback(name: str) -> str:
     where no earlier champion is left, and BundleError or StorageError where its bundle cannot be
     read.
     """
-    with deciding():
+    with promotion_lock():
         kept = {*_versions(name)} - {current_champion(name)}
         earlier = [version for version in former_champions(name) if version in kept]
         if not earlier:
             raise ModelNotFoundError(f"{name!r} has no earlier champion to go back to")
         load_model(f"models:/{name}/{earlier[0]}")
         with reached() as client:
-            client.set_registered_model_tag(name, FORMER, ",".join(earlier[1:]))
+            client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join(earlier[1:]))
             client.set_registered_model_alias(name, CHAMPION, earlier[0])
         return earlier[0]
 
@@ -135,7 +138,7 @@ def prune(name: str, keep: int) -> Pruned:
     What stays: every version that an alias names, the former champions, the newest `keep`, and all
     runs under way. Raises ModelNotFoundError where there is neither model nor experiment.
     """
-    with deciding(), reached() as client:
+    with promotion_lock(), reached() as client:
         experiment = client.get_experiment_by_name(name)
         registered = client.search_registered_models(f"name = '{name}'")
         if not registered and experiment is None:
@@ -166,7 +169,7 @@ def _old_versions(name: str, keep: int) -> list[str]:
 
 def _end_cut_short(client: "MlflowClient", name: str) -> None:
     """End what a killed process has left: as finished where its version was made all the same."""
-    for run in runs.cut_short():
+    for run in runs.unfinished_runs():
         if run.experiment in (name, f"{name}-study", f"{name}-tune"):
             made = client.search_model_versions(f"run_id = '{run.run_id}'")
             runs.end(run, runs.FINISHED if made else runs.KILLED)

@@ -22,11 +22,11 @@ from labelwright.training.evaluation.diff import (
     ADDED,
     CHANGED,
     KINDS,
-    NOTABLE,
+    MIN_CHANGE,
     REMOVED,
-    answer_changes,
     label_changes,
     model_changes,
+    prediction_changes,
     schema_changes,
 )
 from labelwright.training.fitting.fit import Configuration, fit_labeler
@@ -90,13 +90,13 @@ def counted(
             q, is_ = after.get(label, (None, False))
             if was != is_:
                 counts[ADDED if is_ else REMOVED][label] += 1
-            elif p is not None and q is not None and abs(p - q) > NOTABLE:
+            elif p is not None and q is not None and abs(p - q) > MIN_CHANGE:
                 counts[CHANGED][label] += 1
     return counts
 
 
 def test_a_model_does_not_differ_from_itself(labeler: Labeler, file: Path) -> None:
-    found = answer_changes(labeler, labeler, [file, file], 3, 1)
+    found = prediction_changes(labeler, labeler, [file, file], 3, 1)
     assert (found.rows, found.rejected, found.differing) == (2 * ROWS, 0, 0)
     assert len(found.per_label) == 0
     assert all(found.examples[kind] == [] for kind in KINDS)
@@ -107,7 +107,7 @@ def test_counts_are_those_of_a_count_by_hand(
 ) -> None:
     by_hand = counted(labeler, other, brands.slice(0, ROWS))
     assert all(by_hand[kind] for kind in KINDS), "the two models are too much alike for this test"
-    found = answer_changes(labeler, other, [file], 3, 2)
+    found = prediction_changes(labeler, other, [file], 3, 2)
     table = found.per_label.to_pylist()
     for kind in KINDS:
         assert {row["label"]: row[kind] for row in table if row[kind]} == dict(by_hand[kind])
@@ -120,7 +120,7 @@ def test_counts_are_those_of_a_count_by_hand(
 def test_examples_show_the_largest_moves_with_what_each_model_says(
     labeler: Labeler, other: Labeler, file: Path, brands: Entities
 ) -> None:
-    found = answer_changes(labeler, other, [file], 4, 1)
+    found = prediction_changes(labeler, other, [file], 4, 1)
     ids = brands.ids.to_pylist()
     before, after = (
         everything(labeler, brands.slice(0, ROWS)),
@@ -139,7 +139,7 @@ def test_examples_show_the_largest_moves_with_what_each_model_says(
                     assert probability == pytest.approx(predictions[example.label][0], abs=1e-3)
                 else:
                     assert probability is None
-    all_of_them = answer_changes(labeler, other, [file], ROWS * len(other.labels), 1).examples
+    all_of_them = prediction_changes(labeler, other, [file], ROWS * len(other.labels), 1).examples
     for kind in KINDS:
         assert len(all_of_them[kind]) == found.total(kind)
         assert all_of_them[kind][:4] == found.examples[kind]
@@ -153,8 +153,8 @@ def test_what_is_not_listed_counts_as_the_last_that_is(
     brands: Entities,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("labelwright.training.evaluation.diff._QUESTION", LabelQuery(top_k=2))
-    found = answer_changes(labeler, other, [file], 1_000, 1)
+    monkeypatch.setattr("labelwright.training.evaluation.diff._QUERY", LabelQuery(top_k=2))
+    found = prediction_changes(labeler, other, [file], 1_000, 1)
     by_hand = counted(labeler, other, brands.slice(0, ROWS))
     ids = brands.ids.to_pylist()
     before = everything(labeler, brands.slice(0, ROWS))
@@ -181,10 +181,10 @@ def test_a_threshold_out_of_reach_removes_every_assertion(
         for label, (_, holds) in row.items()
         if holds
     )
-    found = answer_changes(labeler, mute, [file], 1, 1)
+    found = prediction_changes(labeler, mute, [file], 1, 1)
     assert {row["label"]: row[REMOVED] for row in found.per_label.to_pylist()} == dict(asserted)
     assert found.total(ADDED) == found.total(CHANGED) == 0
-    back = answer_changes(mute, labeler, [file], 1, 1)
+    back = prediction_changes(mute, labeler, [file], 1, 1)
     assert back.per_label[ADDED].equals(found.per_label[REMOVED])
 
 
@@ -204,12 +204,14 @@ def test_each_model_reads_the_data_by_its_own_schema(
 
     file = tmp_path / "rows.csv"
     file.write_text("id,name,country,size\n1,Aldi,DE,10\n2,Lidl,DE,large\n3,Shell,GB,\n")
-    found = answer_changes(with_threshold(labeler, 2.0), with_threshold(shops, 0.0), [file], 9, 1)
+    found = prediction_changes(
+        with_threshold(labeler, 2.0), with_threshold(shops, 0.0), [file], 9, 1
+    )
     assert (found.rows, found.rejected, found.differing) == (2, 1, 2)
     assert found.total(ADDED) == 2 * shops.decisions.candidates
     assert {example.id for example in found.examples[ADDED]} <= {"1", "3"}
     with pytest.raises(RequestError, match="read twice"):
-        answer_changes(labeler, shops, ["-"], 9, 1)
+        prediction_changes(labeler, shops, ["-"], 9, 1)
 
 
 def test_manifests_tell_label_sets_thresholds_and_metrics(world: "World", other: Labeler) -> None:

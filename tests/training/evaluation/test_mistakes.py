@@ -15,7 +15,13 @@ from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.data import LabelledEntities, split
-from labelwright.training.evaluation.mistakes import GIVEN, MISSED, MOST, confusions, mistakes
+from labelwright.training.evaluation.mistakes import (
+    GIVEN,
+    MAX_MISTAKES,
+    MISSED,
+    confusions,
+    mistakes,
+)
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 
@@ -70,7 +76,7 @@ def test_labels_given_too_much(test: Test, everything: list[dict[str, tuple[floa
             if asserted and label not in true
         ),
         reverse=True,
-    )[:MOST]
+    )[:MAX_MISTAKES]
     assert [line["probability"] for line in found] == expected
     check_each(test, everything, found, asserted=True)
 
@@ -82,7 +88,7 @@ def test_labels_missed(test: Test, everything: list[dict[str, tuple[float, bool]
         for row, true in zip(everything, true_labels(test), strict=True)
         for label in true
         if not row[label][1]
-    )[:MOST]
+    )[:MAX_MISTAKES]
     assert [line["probability"] for line in found] == expected
     assert expected
     check_each(test, everything, found, asserted=False)
@@ -113,17 +119,17 @@ def test_of_many_missed_labels_those_of_the_lowest_scores_are_asked_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exact = [float(str(line["probability"])) for line in test.mistakes() if line["kind"] == MISSED]
-    monkeypatch.setattr("labelwright.training.evaluation.mistakes.ASKED", MOST)
+    monkeypatch.setattr("labelwright.training.evaluation.mistakes.MAX_RESCORED", MAX_MISTAKES)
     found = [line for line in test.mistakes() if line["kind"] == MISSED]
     probabilities = [float(str(line["probability"])) for line in found]
-    assert len(found) == MOST
+    assert len(found) == MAX_MISTAKES
     assert probabilities == sorted(probabilities)
     assert sum(probabilities) < 1.5 * sum(exact)
     check_each(test, everything, found, asserted=False)
 
 
 def test_threads_change_nothing(test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labelwright.training.evaluation.mistakes.ASKED", MOST)
+    monkeypatch.setattr("labelwright.training.evaluation.mistakes.MAX_RESCORED", MAX_MISTAKES)
     assert test.mistakes(threads=1) == test.mistakes(threads=3)
 
 
@@ -133,7 +139,7 @@ def test_nothing_asserted_is_nothing_given_too_much(test: Test) -> None:
     )
     found = dataclasses.replace(test, predictions=silent).mistakes()
     assert {line["kind"] for line in found} == {MISSED}
-    assert len(found) == MOST
+    assert len(found) == MAX_MISTAKES
 
 
 def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySchema) -> None:
@@ -148,7 +154,7 @@ def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySch
     found = Test(labeler, entities, predictions, swapped).mistakes()
     everything = labeler.label(entities, LabelQuery(top_k=9)).to_arrow().to_pylist()
     missed = [line for line in found if line["kind"] == MISSED]
-    assert len(missed) == MOST
+    assert len(missed) == MAX_MISTAKES
     for line in missed:
         row = int(str(line["id"]))
         said = {pair["label"]: pair["probability"] for pair in everything[row]}

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from labelwright.models.decisions import BALANCED, NEVER, Decisions, Predictions
 from labelwright.models.labels import LabelSet, label_matrix
-from labelwright.training.evaluation.precision import kept_promises
+from labelwright.training.evaluation.precision import measure_guarantees
 
 ROWS = 100
 LABELS = LabelSet(("a", "b", "c"))
@@ -25,7 +25,7 @@ def answered(right: int) -> pa.Table:
     thresholds = np.array([0.8, 0.5, NEVER], np.float32)
     never = np.full(3, NEVER, np.float32)
     decisions = Decisions(2, 1.0, 0.0, {BALANCED: never}, {0.9: thresholds, 0.99: never})
-    return kept_promises(predictions, truth, decisions)
+    return measure_guarantees(predictions, truth, decisions)
 
 
 def test_what_reaches_its_threshold_is_counted() -> None:

@@ -14,7 +14,7 @@ from labelwright.training.evaluation.metrics import evaluate
 from labelwright.training.evaluation.slices import (
     ALL,
     COMMON_LABELS,
-    LEAST_ROWS,
+    MIN_SLICE_ROWS,
     RARE,
     RARE_LABELS,
     Counts,
@@ -170,7 +170,7 @@ def evaluate_row(case: Case, row: int) -> tuple[int, int]:
 
 
 def test_few_rows_have_no_slices() -> None:
-    few = LEAST_ROWS - 1
+    few = MIN_SLICE_ROWS - 1
     case = case_of(
         [["a"]] * few,
         [["a"]] * few,

@@ -25,7 +25,7 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.models.paths import tracking_uri
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
-from labelwright.training.evaluation.evaluate import judged
+from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.experiments.tune import (
     SPACE,
     VALIDATION_SHARE,
@@ -39,7 +39,7 @@ from labelwright.training.experiments.tune import (
 )
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from labelwright.training.job import Task
-from labelwright.training.tracking.gate import Gains
+from labelwright.training.tracking.gate import RowScores
 from tests.conftest import BRANDS
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def test_without_optuna_there_is_a_clear_word(
 
 
 def test_the_default_comes_first_and_the_seed_decides_the_rest(optuna: Any, clock: Clock) -> None:
-    def judge(number: int, configuration: Configuration) -> Gains:
+    def judge(number: int, configuration: Configuration) -> RowScores:
         clock.now += 1
         return np.array([-abs(np.log(configuration.cost)), configuration.trees / 300])
 
@@ -181,7 +181,7 @@ def test_the_default_comes_first_and_the_seed_decides_the_rest(optuna: Any, cloc
 
 
 def test_the_first_trial_is_made_however_little_time_there_is(optuna: Any, clock: Clock) -> None:
-    def judge(number: int, configuration: Configuration) -> Gains:
+    def judge(number: int, configuration: Configuration) -> RowScores:
         clock.now += 60
         return np.ones(3)
 
@@ -241,10 +241,10 @@ def test_a_search_never_sees_the_test_rows(
         labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
     ) -> tuple[Predictions, LabelMatrix]:
         asked.append(set(data.entities.ids.to_pylist()))
-        return judged(labeler, data, query, threads)
+        return label_with_truth(labeler, data, query, threads)
 
     monkeypatch.setattr(f"{TUNE}.fit_labeler", fit)
-    monkeypatch.setattr(f"{TUNE}.judged", judge)
+    monkeypatch.setattr(f"{TUNE}.label_with_truth", judge)
     found = tune(task, 2.0)
     rest, test = split(read_labelled(task.data, task.schema))
     hidden = set(test.entities.ids.to_pylist())

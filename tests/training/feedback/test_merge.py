@@ -10,9 +10,9 @@ import pytest
 from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import from_records
 from labelwright.models.features.fingerprints import made_ids
-from labelwright.training.data import LabelledEntities, held_out, name_hashes, share_held_out
-from labelwright.training.feedback.merge import Material, corrected
-from labelwright.training.feedback.votes import Reviews
+from labelwright.training.data import LabelledEntities, held_out, held_out_share, name_hashes
+from labelwright.training.feedback.merge import TrainingData, corrected
+from labelwright.training.feedback.votes import SettledCorrections
 
 LISTS = pa.list_(pa.string())
 SCHEMA: EntitySchema = load_schema("places")
@@ -35,10 +35,10 @@ def labelled(
     )
 
 
-def reviews(*told: Told) -> Reviews:
+def reviews(*told: Told) -> SettledCorrections:
     """What was settled of entities: what they have and what they lack."""
     records, has, lacks = map(list, zip(*told, strict=True))
-    return Reviews(labelled(records, has, lacks, partial=True), len(told), 1, 0, 0)
+    return SettledCorrections(labelled(records, has, lacks, partial=True), len(told), 1, 0, 0)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def data() -> LabelledEntities:
 
 
 def is_held_out(data: LabelledEntities) -> list[bool]:
-    found: list[bool] = held_out(data.entities, share_held_out(data.entities)).tolist()
+    found: list[bool] = held_out(data.entities, held_out_share(data.entities)).tolist()
     return found
 
 
@@ -66,34 +66,34 @@ def rows_of(part: LabelledEntities | None) -> dict[str, tuple[list[str], list[st
 def test_rows_of_corrected_entities_have_the_settled_labels(data: LabelledEntities) -> None:
     trained, tested = is_held_out(data).index(False), is_held_out(data).index(True)
     said = ({"name": "renamed"}, ["c"], ["b"])
-    material = corrected(
+    training_data = corrected(
         data, None, reviews(*(({**said[0], "id": f"id{n}"}, *said[1:]) for n in (trained, tested)))
     )
-    assert rows_of(material.train)[f"id{trained}"] == (["a", "c"], ["b"])
-    assert rows_of(material.test)[f"id{tested}"] == (["a", "c"], ["b"])
-    assert rows_of(material.learned) == {f"id{trained}": (["c"], ["b"])}
-    assert rows_of(material.unseen) == {f"id{tested}": (["c"], ["b"])}
-    assert len(material.train) + len(material.test) == len(data)
-    others = set(rows_of(material.train)) - {f"id{trained}"}
-    assert all(rows_of(material.train)[other] == (["a", "b"], []) for other in others)
-    assert material.train.partial is None
+    assert rows_of(training_data.train)[f"id{trained}"] == (["a", "c"], ["b"])
+    assert rows_of(training_data.test)[f"id{tested}"] == (["a", "c"], ["b"])
+    assert rows_of(training_data.learned) == {f"id{trained}": (["c"], ["b"])}
+    assert rows_of(training_data.unseen) == {f"id{tested}": (["c"], ["b"])}
+    assert len(training_data.train) + len(training_data.test) == len(data)
+    others = set(rows_of(training_data.train)) - {f"id{trained}"}
+    assert all(rows_of(training_data.train)[other] == (["a", "b"], []) for other in others)
+    assert training_data.train.partial is None
 
 
 def test_new_entities_are_partial_rows_and_never_in_the_test(data: LabelledEntities) -> None:
     new: list[Told] = [
         ({"id": f"new{n}", "name": f"Bar {n}", "city": "Ulm"}, ["c"], []) for n in range(40)
     ]
-    material = corrected(data, None, reviews(*new))
-    assert set(rows_of(material.test)) <= set(rows_of(data))
-    added = set(rows_of(material.train)) - set(rows_of(data))
-    assert added == set(rows_of(material.learned))
-    assert material.train.partial is not None
-    assert material.train.partial.sum() == len(added)
-    assert 0 < len(rows_of(material.unseen)) < len(new) / 2
-    assert added.isdisjoint(rows_of(material.unseen))
-    assert len(added) + len(rows_of(material.unseen)) == len(new)
-    assert material.unseen is not None
-    assert (name_hashes(material.unseen.entities) / 2.0**64 < 0.2).all()
+    training_data = corrected(data, None, reviews(*new))
+    assert set(rows_of(training_data.test)) <= set(rows_of(data))
+    added = set(rows_of(training_data.train)) - set(rows_of(data))
+    assert added == set(rows_of(training_data.learned))
+    assert training_data.train.partial is not None
+    assert training_data.train.partial.sum() == len(added)
+    assert 0 < len(rows_of(training_data.unseen)) < len(new) / 2
+    assert added.isdisjoint(rows_of(training_data.unseen))
+    assert len(added) + len(rows_of(training_data.unseen)) == len(new)
+    assert training_data.unseen is not None
+    assert (name_hashes(training_data.unseen.entities) / 2.0**64 < 0.2).all()
 
 
 def test_with_test_rows_of_their_own_nothing_held_out_is_learned(data: LabelledEntities) -> None:
@@ -101,12 +101,12 @@ def test_with_test_rows_of_their_own_nothing_held_out_is_learned(data: LabelledE
         ({"id": f"id{n}", "name": NAMES[n]}, ["c"], []) for n in range(len(NAMES))
     ]
     test = data.take(np.arange(3))
-    material = corrected(data, test, reviews(*everything))
-    unseen, learned = rows_of(material.unseen), rows_of(material.learned)
+    training_data = corrected(data, test, reviews(*everything))
+    unseen, learned = rows_of(training_data.unseen), rows_of(training_data.learned)
     assert {"id0", "id1", "id2"} <= set(unseen)
-    assert set(rows_of(material.train)) == set(learned)
+    assert set(rows_of(training_data.train)) == set(learned)
     assert set(unseen).isdisjoint(learned)
-    assert rows_of(material.test)["id0"] == (["a", "b", "c"], [])
+    assert rows_of(training_data.test)["id0"] == (["a", "b", "c"], [])
     assert len(unseen) + len(learned) == len(NAMES)
 
 
@@ -114,8 +114,8 @@ def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> 
     anonymous = labelled([{"name": name} for name in NAMES], [["a"]] * len(NAMES))
     assert anonymous.entities.anonymous
     told = [({"id": "0", "name": NAMES[7]}, ["c"], ["a"]), ({"id": "x", "name": "?"}, ["c"], [])]
-    material = corrected(anonymous, None, reviews(*told))
-    rows = rows_of(material.train) | rows_of(material.test)
+    training_data = corrected(anonymous, None, reviews(*told))
+    rows = rows_of(training_data.train) | rows_of(training_data.test)
     assert rows["7"] == (["c"], ["a"])
     assert rows["0"] == (["a"], [])
 
@@ -123,8 +123,8 @@ def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> 
 def test_a_correction_without_an_id_finds_its_row_by_content(data: LabelledEntities) -> None:
     record = {"name": NAMES[5]}
     (made,) = made_ids(from_records([record], SCHEMA)).to_pylist()
-    material = corrected(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
-    rows = rows_of(material.train) | rows_of(material.test)
+    training_data = corrected(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
+    rows = rows_of(training_data.train) | rows_of(training_data.test)
     assert rows["id5"] == (["b", "c"], ["a"])
     assert len(rows) == len(data)
 
@@ -135,14 +135,14 @@ def test_all_rows_that_repeat_an_id_are_corrected() -> None:
         + [{"id": f"id{n}", "name": NAMES[n]} for n in range(3, 60)],
         [["a"]] * 60,
     )
-    material = corrected(data, None, reviews(({"id": "same", "name": "x"}, [], ["a"])))
-    everything = [*material.train.labels.to_pylist(), *material.test.labels.to_pylist()]
+    training_data = corrected(data, None, reviews(({"id": "same", "name": "x"}, [], ["a"])))
+    everything = [*training_data.train.labels.to_pylist(), *training_data.test.labels.to_pylist()]
     assert everything.count([]) == 3
 
 
 def test_without_anything_settled_the_rows_are_as_ever(data: LabelledEntities) -> None:
     nothing = dataclasses.replace(reviews(({"id": "x"}, [], [])), settled=data.take(np.arange(0)))
-    material: Material = corrected(data, None, nothing)
+    training_data: TrainingData = corrected(data, None, nothing)
     plain = corrected(data, None, reviews(({"id": "new", "name": "Bar 1"}, ["c"], [])))
-    assert rows_of(material.test) == rows_of(plain.test)
-    assert material.reviews is nothing
+    assert rows_of(training_data.test) == rows_of(plain.test)
+    assert training_data.reviews is nothing

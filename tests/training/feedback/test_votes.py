@@ -18,7 +18,7 @@ from labelwright.entities.corrections import CORRECTIONS
 from labelwright.entities.errors import DataError
 from labelwright.entities.redirects import Redirects
 from labelwright.entities.schema import load_schema
-from labelwright.training.feedback.votes import Reviews, Votes, read_reviews, settle
+from labelwright.training.feedback.votes import SettledCorrections, Votes, read_corrections, settle
 
 VOTES = st.lists(
     st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from([1, -1])),
@@ -43,7 +43,7 @@ def read(
     *corrections: dict[str, Any],
     name: str = "small",
     renamed: Mapping[str, str] = MappingProxyType({}),
-) -> Reviews:
+) -> SettledCorrections:
     """The reviews of some corrections that were exported, where labels have been renamed since."""
     rows = [
         {
@@ -63,10 +63,10 @@ def read(
     file = folder / "corrections.parquet"
     pq.write_table(pa.Table.from_pylist(rows, CORRECTIONS), file)
     schema = dataclasses.replace(load_schema("places"), redirects=Redirects(renamed))
-    return read_reviews(str(file), name, schema)
+    return read_corrections(str(file), name, schema)
 
 
-def lists(reviews: Reviews) -> dict[str, tuple[set[str], set[str]]]:
+def lists(reviews: SettledCorrections) -> dict[str, tuple[set[str], set[str]]]:
     """What entities have and lack, by id."""
     data = reviews.settled
     assert data.absent is not None
@@ -175,4 +175,4 @@ def test_a_file_without_corrections_is_a_clear_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), other)
     for wrong in (other, tmp_path / "none.parquet"):
         with pytest.raises(DataError, match="holds no corrections"):
-            read_reviews(str(wrong), "small", load_schema("places"))
+            read_corrections(str(wrong), "small", load_schema("places"))

@@ -6,8 +6,12 @@ import pytest
 from labelwright.entities.errors import DataError
 from labelwright.models.labels import LabelSet, label_matrix, label_set
 from labelwright.models.stages.implications import Implications
-from labelwright.training.fitting.implications import EXCEPTIONS, SUPPORT, learn_implications
-from labelwright.training.fitting.reranker import company
+from labelwright.training.fitting.implications import (
+    MAX_EXCEPTIONS,
+    MIN_SUPPORT,
+    learn_implications,
+)
+from labelwright.training.fitting.reranker import co_occurrence
 
 
 def learned(
@@ -16,7 +20,7 @@ def learned(
     array = pa.array(lists, pa.list_(pa.string()))
     labels = label_set(array)
     matrix = label_matrix(array, labels)
-    found = learn_implications(labels, matrix.counts(), *company(matrix), declared or {})
+    found = learn_implications(labels, matrix.counts(), *co_occurrence(matrix), declared or {})
     return named(labels, found)
 
 
@@ -28,11 +32,11 @@ def named(labels: LabelSet, found: Implications) -> dict[str, set[str]]:
 
 
 def test_what_always_goes_together_is_an_implication_of_the_rarer() -> None:
-    assert learned([["a", "b"]] * SUPPORT + [["b"]]) == {"a": {"b"}}
+    assert learned([["a", "b"]] * MIN_SUPPORT + [["b"]]) == {"a": {"b"}}
 
 
 def test_few_rows_prove_nothing_but_between_paths() -> None:
-    assert learned([["a", "b"]] * (SUPPORT - 1) + [["b"]]) == {}
+    assert learned([["a", "b"]] * (MIN_SUPPORT - 1) + [["b"]]) == {}
     paths = ["kind=food/bar/wine", "group=food/bar", "top=food"]
     rows = [paths, paths[1:], paths[1:], paths[2:], paths[2:], paths[2:]]
     assert learned(rows) == {paths[0]: set(paths[1:]), paths[1]: {paths[2]}}
@@ -42,19 +46,19 @@ def test_few_rows_prove_nothing_but_between_paths() -> None:
 
 
 def test_some_errors_in_the_data_are_forgiven() -> None:
-    most = int(EXCEPTIONS * 1_000)
+    most = int(MAX_EXCEPTIONS * 1_000)
     rows = [["a", "b"]] * (1_000 - most) + [["a"]] * most + [["b"]] * 1_000
     assert learned(rows) == {"a": {"b"}}
     assert learned([*rows, ["a"], ["a"]]) == {}
 
 
 def test_implications_are_transitive() -> None:
-    rows = [["a", "b", "c"]] * SUPPORT + [["b", "c"]] * SUPPORT + [["c"]] * SUPPORT
+    rows = [["a", "b", "c"]] * MIN_SUPPORT + [["b", "c"]] * MIN_SUPPORT + [["c"]] * MIN_SUPPORT
     assert learned(rows) == {"a": {"b", "c"}, "b": {"c"}}
 
 
 def test_two_labels_that_are_one_imply_each_other_in_one_direction_only() -> None:
-    assert learned([["a", "b"]] * SUPPORT) == {"b": {"a"}}
+    assert learned([["a", "b"]] * MIN_SUPPORT) == {"b": {"a"}}
 
 
 def test_what_the_schema_declares_needs_no_rows() -> None:
@@ -70,16 +74,16 @@ def test_a_circle_is_an_error() -> None:
 
 
 def test_rows_where_a_label_is_unknown_say_nothing_about_it() -> None:
-    lists = pa.array([["a", "b=1"]] * SUPPORT + [["a"]] * SUPPORT + [["b=1"], ["b=2"]])
+    lists = pa.array([["a", "b=1"]] * MIN_SUPPORT + [["a"]] * MIN_SUPPORT + [["b=1"], ["b=2"]])
     labels = label_set(lists)
     a, b = labels.names.index("a"), labels.names.index("b=1")
-    assert company(label_matrix(lists, labels, ["b"]))[0][a, b] == 1
-    assert company(label_matrix(lists, labels))[0][a, b] == pytest.approx(0.5)
+    assert co_occurrence(label_matrix(lists, labels, ["b"]))[0][a, b] == 1
+    assert co_occurrence(label_matrix(lists, labels))[0][a, b] == pytest.approx(0.5)
 
 
 def test_few_rows_that_know_a_label_prove_nothing() -> None:
-    lists = pa.array([["a"]] * 2 * SUPPORT + [["a", "b=1"]] + [["b=1"]] * 3 * SUPPORT)
+    lists = pa.array([["a"]] * 2 * MIN_SUPPORT + [["a", "b=1"]] + [["b=1"]] * 3 * MIN_SUPPORT)
     labels = label_set(lists)
     matrix = label_matrix(lists, labels, ["b"])
-    found = learn_implications(labels, matrix.counts(), *company(matrix), {})
+    found = learn_implications(labels, matrix.counts(), *co_occurrence(matrix), {})
     assert named(labels, found) == {}

@@ -19,7 +19,7 @@ from labelwright.training.fitting.linear import (
     TOGETHER_AT_LEAST,
     fit_linear,
 )
-from labelwright.training.fitting.spill import Room
+from labelwright.training.fitting.spill import SpillingAllocator
 
 N, F, L = 400, 30, 140
 Floats = npt.NDArray[np.float64]
@@ -82,9 +82,9 @@ def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix
 def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_result(
     together: int, rows: FeatureRows, labels: LabelMatrix, home: Path
 ) -> None:
-    room = Room(N * together * 4)
+    allocator = SpillingAllocator(N * together * 4)
     shares: list[float] = []
-    bounded = fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append, room)
+    bounded = fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append, allocator)
     assert len(shares) == 3 * -(-L // together)
     whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
     for name in ("bias", "scales", "dense", "sparse_indptr", "sparse"):

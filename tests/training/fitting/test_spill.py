@@ -14,7 +14,7 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle.format import content_hash
 from labelwright.training.data import read_labelled
 from labelwright.training.fitting.fit import Configuration, fit_labeler
-from labelwright.training.fitting.spill import Room
+from labelwright.training.fitting.spill import SpillingAllocator
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -29,8 +29,8 @@ def in_memory(array: np.ndarray) -> bool:
 
 
 def test_what_is_over_the_limit_lies_in_files(home: Path) -> None:
-    room = Room(1_000)
-    first, second = room.zeros((100,), np.float64), room.zeros((26,), np.float64)
+    allocator = SpillingAllocator(1_000)
+    first, second = allocator.zeros((100,), np.float64), allocator.zeros((26,), np.float64)
     assert in_memory(first)
     assert not in_memory(second)
     for array in (first, second):
@@ -39,20 +39,20 @@ def test_what_is_over_the_limit_lies_in_files(home: Path) -> None:
         assert array.sum() == len(array)
     del first, array
     gc.collect()
-    assert in_memory(room.zeros((100,), np.float64))
+    assert in_memory(allocator.zeros((100,), np.float64))
     assert list(home.iterdir()) == []  # the file has no name
-    assert not room.zeros((0,), np.float64).size
+    assert not allocator.zeros((0,), np.float64).size
 
 
 def test_without_a_limit_nothing_lies_in_files(home: Path) -> None:
-    assert in_memory(Room().zeros((1_000_000,), np.uint8))
+    assert in_memory(SpillingAllocator().zeros((1_000_000,), np.uint8))
     assert not home.exists()
 
 
 def test_many_threads_get_no_more_than_there_is(home: Path) -> None:
-    room = Room(10 * 8_000)
+    allocator = SpillingAllocator(10 * 8_000)
     with ThreadPoolExecutor(8) as pool:
-        arrays = list(pool.map(lambda _: room.zeros((1_000,), np.float64), range(40)))
+        arrays = list(pool.map(lambda _: allocator.zeros((1_000,), np.float64), range(40)))
     assert sum(map(in_memory, arrays)) == 10
 
 
@@ -60,7 +60,7 @@ def test_a_disk_without_room_is_a_clear_error(home: Path) -> None:
     home.parent.mkdir(exist_ok=True)
     free = os.statvfs(home.parent)
     with pytest.raises(StorageError, match="has no room to train in: no space is left"):
-        Room(0).zeros((10 * free.f_blocks * free.f_frsize,), np.uint8)
+        SpillingAllocator(0).zeros((10 * free.f_blocks * free.f_frsize,), np.uint8)
 
 
 @pytest.mark.parametrize("limit", [0, 300_000])

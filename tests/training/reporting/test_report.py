@@ -20,8 +20,8 @@ from labelwright.training.data import LabelledEntities, split
 from labelwright.training.evaluation.metrics import evaluate
 from labelwright.training.evaluation.slices import RARE
 from labelwright.training.fitting.fit import Configuration, fit_labeler
-from labelwright.training.reporting.contents import Subject
-from labelwright.training.reporting.description import LIMIT, describe
+from labelwright.training.reporting.contents import TrainedModel
+from labelwright.training.reporting.description import MAX_LENGTH, describe
 from labelwright.training.reporting.report import write_report
 from labelwright.training.tracking.gate import Verdict
 
@@ -29,13 +29,13 @@ FILES = ("mistakes.csv", "model_card.md", "per_label.csv", "plots", "promises.cs
 SMALL = Configuration(candidates=3, trees=5, folds=2)
 
 
-def subject_of(
+def trained_model(
     labeler: Labeler, train: LabelledEntities, test: LabelledEntities, name: str = "small"
-) -> Subject:
+) -> TrainedModel:
     """What the training job would hand over."""
     predictions = labeler.label(test.entities, LabelQuery())
     evaluation = evaluate(predictions, label_matrix(test.labels, labeler.labels))
-    return Subject(
+    return TrainedModel(
         name,
         "1.2.3",
         labeler,
@@ -49,14 +49,14 @@ def subject_of(
 
 
 @pytest.fixture(scope="module")
-def subject(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Subject:
-    return subject_of(labeler, *split(LabelledEntities(brands, brand_labels)))
+def trained(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> TrainedModel:
+    return trained_model(labeler, *split(LabelledEntities(brands, brand_labels)))
 
 
 @pytest.fixture(scope="module")
-def report(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(trained: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "new"
-    write_report(folder, subject)
+    write_report(folder, trained)
     return folder
 
 
@@ -77,14 +77,14 @@ def test_all_files_are_there(report: Path) -> None:
     assert len(list((report / "plots").glob("*.png"))) == 4
 
 
-def test_a_second_report_is_the_same(report: Path, subject: Subject, tmp_path: Path) -> None:
-    write_report(tmp_path, subject)
+def test_a_second_report_is_the_same(report: Path, trained: TrainedModel, tmp_path: Path) -> None:
+    write_report(tmp_path, trained)
     for file in report.rglob("*.*"):
         assert (tmp_path / file.relative_to(report)).read_bytes() == file.read_bytes(), file.name
 
 
-def test_the_metrics_are_those_of_the_evaluation(card: str, subject: Subject) -> None:
-    metrics = subject.evaluation.metrics
+def test_the_metrics_are_those_of_the_evaluation(card: str, trained: TrainedModel) -> None:
+    metrics = trained.evaluation.metrics
     assert cells(card, "P@1")[1] == f"{metrics.p_at_1:.2f}%"
     assert cells(card, "P@3")[1] == f"{metrics.p_at_3:.2f}%"
     assert cells(card, "P@5")[1] == f"{metrics.p_at_5:.2f}%"
@@ -98,12 +98,12 @@ def test_the_metrics_are_those_of_the_evaluation(card: str, subject: Subject) ->
     )
 
 
-def test_what_it_was_trained_on(card: str, subject: Subject) -> None:
-    train = subject.train
+def test_what_it_was_trained_on(card: str, trained: TrainedModel) -> None:
+    train = trained.train
     assert cells(card, "Rows")[1] == f"{len(train):,}"
-    assert cells(card, "Labels")[1] == f"{len(subject.labeler.labels):,}"
+    assert cells(card, "Labels")[1] == f"{len(trained.labeler.labels):,}"
     assert cells(card, "Data fingerprint")[1] == f"`{train.fingerprint}`"
-    assert f"`{subject.test.fingerprint}`" in card
+    assert f"`{trained.test.fingerprint}`" in card
     assert cells(card, "`name`")[1:] == ["text", "100.0%", "100.0%"]
     websites = train.entities.column("website")
     assert websites is not None
@@ -112,38 +112,38 @@ def test_what_it_was_trained_on(card: str, subject: Subject) -> None:
     assert "labelwright 1.2.3" in card
 
 
-def test_the_frequency_of_labels_is_that_of_the_training_rows(subject: Subject) -> None:
-    expected = label_matrix(subject.train.labels, subject.labeler.labels).counts()
-    assert subject.frequency.tolist() == expected.tolist()
+def test_the_frequency_of_labels_is_that_of_the_training_rows(trained: TrainedModel) -> None:
+    expected = label_matrix(trained.train.labels, trained.labeler.labels).counts()
+    assert trained.frequency.tolist() == expected.tolist()
 
 
-def test_limits_follow_from_the_figures(card: str, subject: Subject) -> None:
-    labels = len(subject.frequency)
-    rare = int((subject.frequency < RARE).sum())
+def test_limits_follow_from_the_figures(card: str, trained: TrainedModel) -> None:
+    labels = len(trained.frequency)
+    rare = int((trained.frequency < RARE).sum())
     assert f"{rare:,} of {labels:,} have fewer than {RARE} training rows" in card
     assert "Columns never filled in training tell it nothing: `address`, `city`" in card
     assert "`name`" not in card.split("Columns never filled")[1].splitlines()[0]
-    unknown = int(subject.truth.foreign.sum())
-    assert f" {unknown:,} of {unknown + len(subject.truth.ids):,} true labels" in card
-    predictions = subject.predictions
+    unknown = int(trained.truth.foreign.sum())
+    assert f" {unknown:,} of {unknown + len(trained.truth.ids):,} true labels" in card
+    predictions = trained.predictions
     asserted = np.add.reduceat(predictions.asserted, predictions.indptr[:-1])
     assert f"On {(asserted == 0).sum():,} test rows" in card
     assert "None of them shares its `name` with a training row." in card
 
 
-def test_columns_that_no_test_row_fills_are_named(subject: Subject, tmp_path: Path) -> None:
-    table = subject.test.entities.table.drop_columns(["website"])
-    entities = Entities(subject.test.entities.schema, table)
-    test = LabelledEntities(entities, subject.test.labels)
-    write_report(tmp_path, subject_of(subject.labeler, subject.train, test))
+def test_columns_that_no_test_row_fills_are_named(trained: TrainedModel, tmp_path: Path) -> None:
+    table = trained.test.entities.table.drop_columns(["website"])
+    entities = Entities(trained.test.entities.schema, table)
+    test = LabelledEntities(entities, trained.test.labels)
+    write_report(tmp_path, trained_model(trained.labeler, trained.train, test))
     card = (tmp_path / "model_card.md").read_text("utf-8")
     assert "What columns are worth that no test row fills is not known: `website`.\n" in card
 
 
-def test_names_known_from_training_are_counted(subject: Subject, tmp_path: Path) -> None:
-    test = subject.train.take(np.arange(30))
+def test_names_known_from_training_are_counted(trained: TrainedModel, tmp_path: Path) -> None:
+    test = trained.train.take(np.arange(30))
     twice = dataclasses.replace(
-        subject_of(subject.labeler, subject.train, test), test_files=["a|b.parquet"]
+        trained_model(trained.labeler, trained.train, test), test_files=["a|b.parquet"]
     )
     write_report(tmp_path, twice)
     card = (tmp_path / "model_card.md").read_text("utf-8")
@@ -151,15 +151,15 @@ def test_names_known_from_training_are_counted(subject: Subject, tmp_path: Path)
     assert "came from files of their own: `a|b.parquet`" in card
 
 
-def test_the_tables_beside_the_card(report: Path, subject: Subject) -> None:
+def test_the_tables_beside_the_card(report: Path, trained: TrainedModel) -> None:
     slices = pyarrow.csv.read_csv(report / "slices.csv")
     assert slices["slice"][0].as_py() == "all"
-    assert slices["micro_f1"][0].as_py() == pytest.approx(subject.evaluation.metrics.micro_f1)
-    assert slices["rows"][0].as_py() == len(subject.test)
+    assert slices["micro_f1"][0].as_py() == pytest.approx(trained.evaluation.metrics.micro_f1)
+    assert slices["rows"][0].as_py() == len(trained.test)
     per_label = pyarrow.csv.read_csv(report / "per_label.csv")
-    expected = subject.evaluation.per_label
+    expected = trained.evaluation.per_label
     assert per_label["label"].to_pylist() == expected["label"].to_pylist()
-    assert per_label["training_rows"].to_pylist() == subject.frequency.tolist()
+    assert per_label["training_rows"].to_pylist() == trained.frequency.tolist()
     for name in ("entities", "asserted", "correct"):
         assert per_label[name].to_pylist() == expected[name].to_pylist()
     mistakes = pyarrow.csv.read_csv(report / "mistakes.csv")
@@ -167,16 +167,16 @@ def test_the_tables_beside_the_card(report: Path, subject: Subject) -> None:
     assert set(mistakes["kind"].to_pylist()) == {"given too much", "missed"}
 
 
-def test_weak_slices_are_named_with_their_figures(subject: Subject, tmp_path: Path) -> None:
+def test_weak_slices_are_named_with_their_figures(trained: TrainedModel, tmp_path: Path) -> None:
     """Rows of one country are given labels that are not theirs."""
-    test = subject.train.take(np.arange(600))
+    test = trained.train.take(np.arange(600))
     countries = pa.array(["XA"] * 450 + ["XB"] * 150)
     table = test.entities.table.set_column(
         test.entities.table.column_names.index("country"), "country", countries
     )
     labels = pa.concat_arrays([test.labels[:450], test.labels[:150]])
     moved = LabelledEntities(Entities(test.entities.schema, table), labels)
-    write_report(tmp_path, subject_of(subject.labeler, subject.train, moved))
+    write_report(tmp_path, trained_model(trained.labeler, trained.train, moved))
     slices = {line["slice"]: line for line in read(tmp_path / "slices.csv")}
     foreign = slices["country=XB"]
     assert foreign["difference"] == pytest.approx(foreign["micro_f1"] - slices["all"]["micro_f1"])
@@ -193,8 +193,8 @@ def read(file: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def test_best_labels_come_before_worst(card: str, subject: Subject) -> None:
-    known = [line for line in subject.evaluation.per_label.to_pylist() if line["entities"] >= 20]
+def test_best_labels_come_before_worst(card: str, trained: TrainedModel) -> None:
+    known = [line for line in trained.evaluation.per_label.to_pylist() if line["entities"] >= 20]
     section = card.split("## Best and worst labels")[1].split("## ")[0]
     assert f"Of {len(known):,} labels with at least 20 test rows" in section
     best = max(line["f1"] for line in known)
@@ -223,23 +223,23 @@ def test_tables_are_well_formed(card: str) -> None:
 
 def tiny(
     places: EntitySchema, labels: list[list[str]], columns: dict[str, list[str | None]]
-) -> Subject:
+) -> TrainedModel:
     """A model of a few rows, tested on rows it was trained on."""
     data = LabelledEntities(
         conform(pa.table(columns), places), pa.array(labels, pa.list_(pa.string()))
     )
     labeler = fit_labeler(data, SMALL)
-    return subject_of(labeler, data, data.take(np.arange(12)), "tiny")
+    return trained_model(labeler, data, data.take(np.arange(12)), "tiny")
 
 
 def test_one_label_only(places: EntitySchema, tmp_path: Path) -> None:
     names = [f"Café {i}" if i % 2 else f"Bank {i}" for i in range(40)]
-    subject = tiny(places, [["cafe"] if i % 2 else [] for i in range(40)], {"name": [*names]})
-    write_report(tmp_path, subject)
+    trained = tiny(places, [["cafe"] if i % 2 else [] for i in range(40)], {"name": [*names]})
+    write_report(tmp_path, trained)
     card = (tmp_path / "model_card.md").read_text("utf-8")
     assert "A linear stage scores its labels (1)" in card
     assert "No label has 20 test rows or more" in card
-    assert "No part of the test rows has 100 rows or more" in card
+    assert "No slice of the test rows has 100 rows or more" in card
 
 
 def test_rows_without_names(places: EntitySchema, tmp_path: Path) -> None:
@@ -261,26 +261,26 @@ def test_names_that_are_all_null(places: EntitySchema, tmp_path: Path) -> None:
     assert cells(card, "`name`")[2] == "0.0%"
 
 
-def test_nothing_asserted_on_any_row(subject: Subject, tmp_path: Path) -> None:
+def test_nothing_asserted_on_any_row(trained: TrainedModel, tmp_path: Path) -> None:
     predictions = dataclasses.replace(
-        subject.predictions, asserted=np.zeros_like(subject.predictions.asserted)
+        trained.predictions, asserted=np.zeros_like(trained.predictions.asserted)
     )
-    evaluation = evaluate(predictions, subject.truth)
-    silent = dataclasses.replace(subject, predictions=predictions, evaluation=evaluation)
+    evaluation = evaluate(predictions, trained.truth)
+    silent = dataclasses.replace(trained, predictions=predictions, evaluation=evaluation)
     write_report(tmp_path, silent)
     card = (tmp_path / "model_card.md").read_text("utf-8")
     assert cells(card, "precision")[1] == "-"
     assert cells(card, "recall")[1] == "0.00%"
-    assert f"On {len(subject.test):,} test rows (100.0%) it asserts no label." in card
+    assert f"On {len(trained.test):,} test rows (100.0%) it asserts no label." in card
     assert "On no test row is a label asserted wrongly where another is missed." in card
 
 
 def test_words_of_others_cannot_break_the_card(places: EntitySchema, tmp_path: Path) -> None:
     names = [f"Café {i}" if i % 2 else f"Bank {i}" for i in range(60)]
     odd = ["a|b", "`code` <b>", "x" * 300]
-    subject = tiny(places, [[odd[i % 3]] for i in range(60)], {"name": [*names]})
-    test = subject.train.take(np.arange(60))
-    odd_one = subject_of(subject.labeler, subject.train, test, "*tiny* <b>")
+    trained = tiny(places, [[odd[i % 3]] for i in range(60)], {"name": [*names]})
+    test = trained.train.take(np.arange(60))
+    odd_one = trained_model(trained.labeler, trained.train, test, "*tiny* <b>")
     write_report(tmp_path, dataclasses.replace(odd_one, warnings=["column 'a_b|c' <i>\n# x"]))
     card = (tmp_path / "model_card.md").read_text("utf-8")
     test_tables_are_well_formed(card)
@@ -292,11 +292,11 @@ def test_words_of_others_cannot_break_the_card(places: EntitySchema, tmp_path: P
 
 
 def test_the_description_is_the_gist_of_the_card(
-    subject: Subject, card: str, tmp_path: Path
+    trained: TrainedModel, card: str, tmp_path: Path
 ) -> None:
-    findings = write_report(tmp_path, subject)
+    tables = write_report(tmp_path, trained)
     refused = Verdict(False, "slice 'country=*' falls by 7.00 points")
-    said = describe(subject, findings, refused, "7", "abc")
+    said = describe(trained, tables, refused, "7", "abc")
     assert said.startswith("Not promoted: slice 'country=\\*' falls by 7.00 points.\n")
     assert f"P@1 **{cells(card, 'P@1')[1]}**" in said
     limits = card.split("known limits\n\n")[1].split("\n\n")[0]
@@ -306,21 +306,23 @@ def test_the_description_is_the_gist_of_the_card(
     assert set(links) == written
 
 
-def test_a_description_always_fits_into_mlflows_database(subject: Subject, tmp_path: Path) -> None:
-    findings = write_report(tmp_path, subject)
+def test_a_description_always_fits_into_mlflows_database(
+    trained: TrainedModel, tmp_path: Path
+) -> None:
+    tables = write_report(tmp_path, trained)
     names = [f"country={letter * 3_000}" for letter in "abcdefghij"]
-    line = findings.slices.slice(0, 1).to_pylist()[0] | {"micro_f1_high": 0.1, "difference": -0.3}
+    line = tables.slices.slice(0, 1).to_pylist()[0] | {"micro_f1_high": 0.1, "difference": -0.3}
     lines = [line | {"slice": name, "micro_f1": 0.05} for name in names]
-    more = pa.Table.from_pylist(lines, findings.slices.schema)
-    weak = pa.concat_tables([findings.slices, more])
+    more = pa.Table.from_pylist(lines, tables.slices.schema)
+    weak = pa.concat_tables([tables.slices, more])
     long = Verdict(False, "*" * 9_000)
-    said = describe(subject, dataclasses.replace(findings, slices=weak), long, "7", "a" * 32)
-    assert len(said) <= LIMIT
+    said = describe(trained, dataclasses.replace(tables, slices=weak), long, "7", "a" * 32)
+    assert len(said) <= MAX_LENGTH
     assert "### How good it is" in said
     assert "a" * 100 not in said
 
 
-def test_a_folder_that_cannot_be_written(subject: Subject, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(trained: TrainedModel, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(StorageError, match="the report was not written"):
-        write_report(tmp_path / "taken", subject)
+        write_report(tmp_path / "taken", trained)

@@ -66,7 +66,7 @@ def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
     said = struck(REGISTERING, "before", signal.SIGKILL, *arguments, environment=settings)
     assert said.code == -signal.SIGKILL
     assert states() == [runs.RUNNING]
-    (lost,) = runs.cut_short()
+    (lost,) = runs.unfinished_runs()
     assert lost.experiment == "m"
     with pytest.raises(ModelNotFoundError):
         load_model("models:/m/1")
@@ -79,7 +79,7 @@ def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
 
     said = command("prune", "m")
     assert said.out == f"0 versions deleted\nruns without a version deleted: {lost.run_id}\n"
-    assert runs.cut_short() == []
+    assert runs.unfinished_runs() == []
     assert states() == [runs.FINISHED]
     assert load_model("models:/m@champion").version == "1"
     assert not [file for file in artifacts(empty_world) if lost.run_id in str(file)]
@@ -87,7 +87,7 @@ def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
 
 def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
     with runs.running(runs.experiment("m")):
-        assert runs.cut_short() == []
+        assert runs.unfinished_runs() == []
         assert versions.prune("m", keep=1) == versions.Pruned([], [])
         assert states() == [runs.RUNNING]
     assert states() == [runs.FINISHED]
