@@ -1,6 +1,8 @@
 """What all tests share: real data, a state folder of their own, and one small trained model."""
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -68,21 +70,49 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One trained model for the whole test session; tests must not change it."""
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A state folder with one trained model, shared by all processes of the run; read-only."""
+    folder = shared_folder(tmp_path_factory) / "world"
+    world = World(folder / "home", folder / "brands.parquet", "models:/small@champion")
+    with once(folder) as first:
+        if first:
+            _train(world)
+    return world
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of this run of pytest, the same for all of its processes.
+
+    `LABELWRIGHT_TEST_WORLD` names a folder to use instead, for those who start many runs: a model
+    that lies there is used even if the sources have changed since it was trained.
+    """
+    if kept := os.environ.get("LABELWRIGHT_TEST_WORLD"):
+        return Path(kept)
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@contextlib.contextmanager
+def once(folder: Path) -> Iterator[bool]:
+    """Whether `folder` is yet to be filled; other processes wait until the body has done so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "done"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not done.exists()
+        done.touch()
+
+
+def _train(world: World) -> None:
     from labelwright.training.fitting.fit import Configuration
     from labelwright.training.job import Task, train
 
-    folder = tmp_path_factory.mktemp("world")
-    data = folder / "brands.parquet"
-    pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), data)
+    pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), world.data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABELWRIGHT_HOME", str(folder / "home"))
+        patch.setenv("LABELWRIGHT_HOME", str(world.home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        task = Task([data], [], load_schema("places"), "small", Configuration())
-        outcome = train(task)
-        assert outcome.verdict.promoted
-        yield World(folder / "home", data, "models:/small@champion")
+        task = Task([world.data], [], load_schema("places"), "small", Configuration())
+        assert train(task).verdict.promoted
 
 
 @pytest.fixture(scope="session")
