@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 UV ?= uv
+# The newest Python that the whole suite is run on.
+NEWEST ?= python3.13
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --upgrade \
     --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet
 BIN := $(VENV)/bin
@@ -11,7 +13,7 @@ export LABELWRIGHT_DATA ?= $(DATA)
 # One more than there are cores: tests often wait, for processes to start and to end.
 TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
-.PHONY: help install demo test test-integration bench-quality bench-speed bench-overload \
+.PHONY: help install demo test test-integration test-nightly bench-quality bench-speed bench-overload \
     bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit check format \
     requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
@@ -28,7 +30,14 @@ test: $(VENV)/.developing ## all fast tests: about 5 minutes on 2 cores
 	$(BIN)/pytest -n $(TESTERS)
 
 test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
-	$(BIN)/pytest -m integration --timeout 1800
+	$(BIN)/pytest -m "integration and not nightly" --timeout 1800
+
+test-nightly: $(VENV)/.developing ## kills in the hundreds, image builds, the suite on $(NEWEST): an hour
+	LABELWRIGHT_NIGHTLY=1 $(BIN)/pytest -m "nightly or repeated" --timeout 3600
+	$(NEWEST) -m venv build/newest
+	build/newest/bin/pip install --quiet --require-hashes -r requirements/dev.txt
+	build/newest/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	build/newest/bin/python -m pytest -n $(TESTERS)
 
 bench-open-world: $(VENV)/.developing ## what it changes that unknown is not absent
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.open_world

@@ -24,6 +24,7 @@ from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import ConflictError, UnreachableError
 from tests.integration.machines import need, postgresql
 from tests.processes import HOST, PATIENCE, environment, free_port, serving
+from tests.repeats import repeats
 from tests.writers import acknowledged, kills
 
 if TYPE_CHECKING:
@@ -101,18 +102,21 @@ def keys(url: str) -> set[str]:
         return {key for table in store.batches() for key in table["key"].to_pylist()}
 
 
-def test_killed_at_200_random_moments_sqlite_has_all_that_was_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.repeated
+def test_sqlite_keeps_every_acknowledged_correction_when_killed(tmp_path: Path) -> None:
     database = tmp_path / "corrections.db"
-    promised = acknowledged(f"sqlite:///{database}", kills(200, seed=1))
+    times = repeats(20, 200)
+    promised = acknowledged(f"sqlite:///{database}", kills(times, seed=1))
     assert promised <= keys(f"sqlite:///{database}")
-    assert len(promised) > 400
+    assert len(promised) > 2 * times
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_killed_at_random_moments_postgresql_has_all_that_was_acknowledged(server: Server) -> None:
-    assert acknowledged(server.url, kills(40, seed=2)) <= keys(server.url)
+@pytest.mark.repeated
+def test_postgresql_keeps_every_acknowledged_correction_when_killed(server: Server) -> None:
+    assert acknowledged(server.url, kills(repeats(10, 100), seed=2)) <= keys(server.url)
 
 
 def test_a_server_that_crashes_loses_nothing_and_is_told_from_a_full_disk(server: Server) -> None:

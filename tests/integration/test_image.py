@@ -9,6 +9,7 @@ from tests.integration.machines import postgresql, prove
 
 
 @pytest.mark.integration
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_images_do_what_compose_describes(capfd: pytest.CaptureFixture[str]) -> None:
     needed = {"PYTHON": sys.executable, "POSTGRESQL": str(postgresql())}

@@ -11,10 +11,11 @@ import pytest
 
 from tests.conftest import BRANDS
 from tests.processes import PATIENCE, environment
+from tests.repeats import repeats
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.repeated, pytest.mark.timeout(1800)]
 
-TIMES = 60
+TIMES = repeats(8, 100)
 BEGINNING = 1.0
 """Seconds in which a training imports what it needs."""
 WITHIN = 10.0

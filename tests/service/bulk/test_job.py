@@ -24,6 +24,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
 from labelwright.service.bulk.job import BulkReport, Job, journal_folder, label_file
 from tests.conftest import World
+from tests.repeats import repeats
 
 
 @pytest.fixture(scope="session")
@@ -221,9 +222,11 @@ while kills or not finished:
 assert not any(path.name.endswith(".part") for path in written.parent.iterdir())
 print(finished)
 """
-KILLS = 30
+KILLS = repeats(6, 60)
 
 
+@pytest.mark.repeated
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("given", "wanted"), [("parquet", "parquet"), ("csv", "csv.gz"), ("jsonl.gz", "jsonl")]
 )
@@ -241,7 +244,7 @@ def test_work_that_is_killed_at_any_moment_is_gone_on_with(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
