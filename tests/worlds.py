@@ -12,7 +12,16 @@ import httpx
 import pytest
 
 from labelwright.__main__ import main
-from tests.processes import Command, FirstVisit, Said, Service, environment, serving, spawn
+from tests.processes import (
+    Command,
+    FirstVisit,
+    Said,
+    Service,
+    environment,
+    free_port,
+    serving,
+    spawn,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -37,7 +46,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 def first_visit(tmp_path_factory: pytest.TempPathFactory) -> FirstVisit:
     """A state folder without any model."""
     home = tmp_path_factory.mktemp("nothing") / "not" / "yet"
-    said = spawn("serve", environment=environment(home))
+    said = spawn("serve", "--port", free_port(), environment=environment(home))
     return FirstVisit(said, home)
 
 

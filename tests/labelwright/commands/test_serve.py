@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from labelwright.models.paths import tracking_uri
-from tests.processes import HOST, Command, Service
+from tests.processes import HOST, Command, Service, free_port
 
 pytest_plugins = ["tests.worlds"]
 
@@ -28,7 +28,7 @@ def test_serve_lists_the_choices_when_there_are_two_champions(
         client.create_registered_model(name)
         client.create_model_version(name, bundle.as_uri())
         client.set_registered_model_alias(name, "champion", "1")
-    said = command("serve")
+    said = command("serve", "--port", free_port())
     assert said.code == 4
     assert "models:/bars@champion, models:/cafés@champion" in said.err
 
@@ -38,7 +38,7 @@ def test_serve_takes_the_model_that_the_environment_names(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABELWRIGHT_MODEL", "models:/from-the-environment/7")
-    said = command("serve")
+    said = command("serve", "--port", free_port())
     assert said.code == 4
     assert "from-the-environment" in said.err
 
