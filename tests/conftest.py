@@ -1,4 +1,4 @@
-"""What all tests share: real data, a state folder of their own, and one small trained model."""
+"""Fixtures of all tests: real data, empty state folders, and one small trained model."""
 
 import contextlib
 import dataclasses
@@ -26,8 +26,8 @@ BEHAVIOUR = "tests/behaviour/"
 
 
 def pytest_configure() -> None:
-    """What the command line sets before it imports LightGBM and MLflow, tests set as well."""
-    # where this runs in the background of a shell, interrupts would be ignored by all it starts
+    """Set the variables that the command line sets before importing LightGBM and MLflow."""
+    # a background job of a shell ignores SIGINT, and so would every process started here
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
@@ -36,7 +36,7 @@ def pytest_configure() -> None:
 
 
 class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests that share a model that is costly to make run in the same process."""
+    """Scheduler that runs tests which share an expensive model in the same process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -45,13 +45,13 @@ class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModel:
-    """Which tests go together to one of several processes: those of a module, or of `behaviour`."""
+    """Distribute tests by module, and all of `behaviour` to one process."""
     return ByModel(config, log)
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """A state folder in which a model called `small` has been trained, registered and promoted."""
+    """A state folder with a trained, registered and promoted model named `small`."""
 
     home: Path
     data: Path
@@ -65,7 +65,7 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a process that lives in this world."""
+        """Environment variables of a process that uses this world."""
         return {**os.environ, "LABELWRIGHT_HOME": str(self.home)}
 
 
@@ -123,7 +123,7 @@ def bundle(world: World) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty world, as the environment of this process."""
+    """An empty state folder, set in the environment of the test process."""
     folder = tmp_path / "home"
     monkeypatch.setenv("LABELWRIGHT_HOME", str(folder))
     for variable in ("MLFLOW_TRACKING_URI", "LABELWRIGHT_CORRECTIONS"):

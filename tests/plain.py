@@ -1,4 +1,7 @@
-"""The stages one after another for all entities: what the one pass over each entity must equal."""
+"""Reference implementation: runs the stages one after another over all entities.
+
+The labeler runs all stages in one pass over each entity and must give the same results.
+"""
 
 import itertools
 
@@ -18,17 +21,17 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def candidates_of(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds]:
-    """Scores of all labels, and the candidates."""
+    """Scores of all labels and the candidates of each row."""
     return proposed(labeler.linear, labeler.implications, rows, labeler.decisions.candidates)
 
 
 def pairs_of(labeler: Labeler, rows: FeatureRows) -> Pairs:
-    """What the trees look at."""
+    """Features of the (entity, candidate) pairs."""
     return labeler.pairs(rows, *candidates_of(labeler, rows))
 
 
 def raw_scores(labeler: Labeler, pairs: Pairs) -> npt.NDArray[np.float64]:
-    """What LightGBM's own prediction says of pairs."""
+    """Raw scores of pairs by LightGBM's own prediction."""
     if not len(pairs):
         return np.zeros(0)
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
@@ -36,7 +39,7 @@ def raw_scores(labeler: Labeler, pairs: Pairs) -> npt.NDArray[np.float64]:
 
 
 def stages(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds, Probabilities]:
-    """Scores of all labels, the candidates, and the probabilities of the candidates."""
+    """Scores of all labels, the candidates, and the candidates' probabilities."""
     scores, chosen = candidates_of(labeler, rows)
     raw = raw_scores(labeler, labeler.pairs(rows, scores, chosen))
     probabilities = calibrated(raw, labeler.reranker.knots).reshape(chosen.shape)
@@ -53,7 +56,7 @@ def answer(
     chosen: LabelIds,
     probabilities: Probabilities,
 ) -> Predictions:
-    """Answers for n entities from their scores (n x labels) and reranked candidates."""
+    """Predictions for n entities from their scores (n x labels) and reranked candidates."""
     asked = decisions.asked(query, labels)
     lists = new_lists(len(chosen), chosen.shape[1], asked)
     line = new_line(scores.shape[1])
@@ -64,7 +67,7 @@ def answer(
 
 
 def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
-    """By how much the scores of each row may differ because factors are given in whole steps."""
+    """Largest error of each row's scores that comes from quantising the factors."""
     errors = []
     for begin, end in itertools.pairwise(rows.indptr):
         features = rows.indices[begin:end]

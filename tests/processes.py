@@ -1,4 +1,4 @@
-"""The command line and the service as processes of their own."""
+"""Runs the command line and the service as separate processes."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ PATIENCE = 240.0
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """What a command answered."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Said:
 
 
 class Command(Protocol):
-    """Runs a command line in this process, where libraries are imported and kernels compiled."""
+    """Runs a command in the test process, where libraries and kernels are loaded already."""
 
     def __call__(self, *arguments: object) -> Said: ...
 
@@ -37,7 +37,7 @@ class Command(Protocol):
 def spawn(
     *arguments: object, environment: Mapping[str, str], timeout: float = PATIENCE, **more: Any
 ) -> Said:
-    """Run a command in a process of its own."""
+    """Run a command in a separate process."""
     done = subprocess.run(
         [LABELWRIGHT, *map(str, arguments)],
         env=environment,
@@ -51,14 +51,14 @@ def spawn(
 
 @dataclasses.dataclass(frozen=True)
 class FirstVisit:
-    """What `serve` says in a state folder that has never been used, and what it leaves there."""
+    """The result of `serve` in an unused state folder, and that folder afterwards."""
 
     said: Said
     home: Path
 
 
 def environment(home: Path) -> dict[str, str]:
-    """The environment of a process with that state folder, and no other settings of ours."""
+    """Environment variables that set the state folder and no other labelwright setting."""
     ours = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LABELWRIGHT_")
     given = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**given, "LABELWRIGHT_HOME": str(home)}
@@ -66,7 +66,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """A service that answers, its process, and the file with what it says on standard error."""
+    """A ready service: its process, port, and the file that holds its standard error."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -74,15 +74,15 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Base URL of the service."""
         return f"http://{HOST}:{self.port}"
 
     def client(self) -> httpx.Client:
-        """A client that knows where it answers."""
+        """An HTTP client for the service."""
         return httpx.Client(base_url=self.url, timeout=60)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it; returns its exit code."""
+        """Stop the process and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(by)
         return self.process.wait(PATIENCE)
@@ -90,7 +90,7 @@ class Service:
 
 @contextlib.contextmanager
 def serving(*arguments: object, environment: Mapping[str, str], folder: Path) -> Iterator[Service]:
-    """`labelwright serve` on a free port, from the moment it is ready; `folder` is its own."""
+    """Run `labelwright serve` on a free port in `folder`, from when it is ready to the body's end."""
     port, log = free_port(), folder / "service.log"
     with log.open("wb") as words:
         process = subprocess.Popen(
@@ -115,32 +115,32 @@ def serving(*arguments: object, environment: Mapping[str, str], folder: Path) ->
 
 
 def await_answer(url: str, alive: Callable[[], bool]) -> None:
-    """Wait until a URL answers 200."""
+    """Wait until a URL returns status 200."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not alive():
-            raise AssertionError(f"the process that should answer {url} has ended")
+            raise AssertionError(f"the process behind {url} has ended")
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url).status_code == httpx.codes.OK:
                 return
         time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
+    raise AssertionError(f"{url} did not return 200 within {PATIENCE:.0f} s")
 
 
 def await_port(port: int, alive: Callable[[], bool]) -> None:
-    """Wait until somebody listens on a port of this machine."""
+    """Wait until a process listens on a local port."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not alive():
-            raise AssertionError(f"the process that should listen on port {port} has ended")
+            raise AssertionError(f"the process for port {port} has ended")
         with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
             return
         time.sleep(0.1)
-    raise AssertionError(f"nobody listens on port {port}")
+    raise AssertionError(f"no process listens on port {port}")
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free local port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -173,10 +173,10 @@ sys.exit(main(arguments))
 
 
 def striking(place: str, moment: str, by: signal.Signals, *arguments: object) -> list[str]:
-    """A command line that gets a signal right before or `after` its first call of a function.
+    """Arguments of a process that sends itself a signal at its first call of a function.
 
-    `place` is `module:function` or `module:Class.method`: nothing else can tell when a process is
-    between two steps.
+    `place` is `module:function` or `module:Class.method`. The signal is sent before the call, or
+    after it if `moment` is "after". This stops a command exactly between two steps.
     """
     return [sys.executable, "-c", _STRUCK, place, moment, str(by.value), *map(str, arguments)]
 
@@ -189,7 +189,7 @@ def struck(
     environment: Mapping[str, str],
     timeout: float = PATIENCE,
 ) -> Said:
-    """Run `striking` in a process of its own to its end."""
+    """Run the process of `striking` and return its result."""
     done = subprocess.run(
         striking(place, moment, by, *arguments),
         env=environment,

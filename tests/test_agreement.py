@@ -1,4 +1,4 @@
-"""The law: wherever a model answers, it answers the same."""
+"""A model gives the same predictions in memory, from disk, over HTTP, for files and in MLflow."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,11 +34,13 @@ pytest_plugins = ["tests.worlds"]
 ROWS = 300
 QUESTION = LabelQuery()
 Predictions = list[list[dict[str, Any]]]
-"""For each entity its labels: label, probability, asserted."""
+"""The labels of each entity, as dictionaries of label, probability and asserted."""
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1_000])
-def test_answers_do_not_depend_on_the_batch(labeler: Labeler, brands: Entities, batch: int) -> None:
+def test_predictions_do_not_depend_on_the_batch_size(
+    labeler: Labeler, brands: Entities, batch: int
+) -> None:
     query = LabelQuery()
     some = brands.slice(0, 100)
     whole = labeler.label(some, query).to_arrow().to_pylist()
@@ -52,14 +54,14 @@ def test_answers_do_not_depend_on_the_batch(labeler: Labeler, brands: Entities, 
 
 @pytest.fixture(scope="module")
 def fitted(world: "World", places: EntitySchema) -> Labeler:
-    """The shared model, fitted once more and never written to disk."""
+    """The shared model, fitted again and never written to disk."""
     data, _ = split(read_labelled([world.data], places))
     return fit_labeler(data, Configuration(threads=1))
 
 
 @pytest.fixture(scope="module")
 def table(world: "World") -> pa.Table:
-    """Rows with all kinds of values: empty, foreign, points, phones, tags."""
+    """Rows with every kind of value: empty, non-Latin, coordinates, phone numbers, tags."""
     rows = pq.read_table(world.data).drop_columns(["labels"]).slice(0, ROWS)
     extra = {
         "id": ["x1", "x2", "x3", "x4"],
@@ -85,12 +87,12 @@ def table(world: "World") -> pa.Table:
 
 @pytest.fixture
 def expected(fitted: Labeler, table: pa.Table, places: EntitySchema) -> Predictions:
-    """What the freshly fitted model says, in memory."""
+    """Predictions of the fitted model in memory."""
     return in_memory(fitted, table, places)
 
 
 def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Predictions:
-    """Ask a labeler directly."""
+    """Predictions of a labeler as dictionaries."""
     predictions: Predictions = (
         labeler.label(conform(table, schema), LabelQuery()).to_arrow().to_pylist()
     )
@@ -98,7 +100,7 @@ def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Predic
 
 
 def agree(found: Sequence[Sequence[dict[str, Any]]], expected: Predictions) -> None:
-    """The same labels in the same order, asserted alike, probabilities to a millionth."""
+    """Assert equal labels, order and assertions, and probabilities within 1e-6."""
     assert len(found) == len(expected)
     names = [[label["label"] for label in labels] for labels in found]
     assert names == [[label["label"] for label in labels] for labels in expected]
@@ -112,18 +114,18 @@ def agree(found: Sequence[Sequence[dict[str, Any]]], expected: Predictions) -> N
 
 
 def records(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows as JSON would have them, without what is null."""
+    """The rows as JSON objects without null fields."""
     return [{k: v for k, v in row.items() if v is not None} for row in table.to_pylist()]
 
 
-def test_the_freshly_fitted_model_is_the_registered_one(
+def test_fitting_again_gives_the_content_hash_of_the_registered_model(
     fitted: Labeler, trained_world: "World"
 ) -> None:
     manifest = load_model(trained_world.uri).bundle.manifest
     assert content_hash(fitted) == manifest.content
 
 
-def test_a_bundle_answers_as_the_model_in_memory(
+def test_a_reloaded_bundle_agrees_with_the_model_in_memory(
     fitted: Labeler, table: pa.Table, places: EntitySchema, expected: Predictions, tmp_path: Path
 ) -> None:
     write_bundle(fitted, tmp_path / "bundle", "0", {})
@@ -131,7 +133,7 @@ def test_a_bundle_answers_as_the_model_in_memory(
     assert in_memory(reloaded, table, places) == expected
 
 
-def test_the_service_answers_as_the_model_in_memory(
+def test_the_service_agrees_with_the_model_in_memory(
     client: httpx.Client, table: pa.Table, expected: Predictions
 ) -> None:
     response = client.post("/v1/labels", json={"entities": records(table)})
@@ -141,7 +143,7 @@ def test_the_service_answers_as_the_model_in_memory(
 
 
 @pytest.mark.parametrize("form", ["dataframe_records", "inputs"])
-def test_mlflows_protocol_answers_as_the_model_in_memory(
+def test_the_mlflow_protocol_agrees_with_the_model_in_memory(
     client: httpx.Client, table: pa.Table, expected: Predictions, form: str
 ) -> None:
     columns = table.to_pydict() | {"tags": records_of_tags(table)}
@@ -150,7 +152,7 @@ def test_mlflows_protocol_answers_as_the_model_in_memory(
     agree([row["labels"] for row in predictions], expected)
 
 
-def test_the_open_inference_protocol_answers_as_the_model_in_memory(
+def test_the_open_inference_protocol_agrees_with_the_model_in_memory(
     client: httpx.Client, table: pa.Table, expected: Predictions
 ) -> None:
     columns = table.to_pydict() | {"tags": [t and json.dumps(t) for t in records_of_tags(table)]}
@@ -170,11 +172,11 @@ def test_the_open_inference_protocol_answers_as_the_model_in_memory(
 
 
 def records_of_tags(table: pa.Table) -> list[dict[str, str] | None]:
-    """The tags as JSON would have them."""
+    """The tags as JSON objects."""
     return [tags if tags is None else dict(tags) for tags in table["tags"].to_pylist()]
 
 
-def test_streams_are_answered_as_by_the_model_in_memory(
+def test_streams_agree_with_the_model_in_memory(
     service: Service, table: pa.Table, expected: Predictions
 ) -> None:
     stream = labelwright.Client(service.url)
@@ -188,7 +190,7 @@ def test_streams_are_answered_as_by_the_model_in_memory(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_file_is_answered_as_by_the_model_in_memory(
+def test_bulk_labelling_agrees_with_the_model_in_memory(
     command: Command,
     trained_world: "World",
     table: pa.Table,
@@ -206,7 +208,7 @@ def test_a_file_is_answered_as_by_the_model_in_memory(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
-def test_mlflow_answers_as_the_model_in_memory(
+def test_mlflow_pyfunc_agrees_with_the_model_in_memory(
     trained_world: "World", table: pa.Table, expected: Predictions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{trained_world.home / 'mlflow.db'}")
@@ -228,7 +230,7 @@ def test_mlflow_answers_as_the_model_in_memory(
         pytest.param(records, id="records"),
     ],
 )
-def test_python_is_answered_as_by_the_model_in_memory(
+def test_the_python_api_agrees_with_the_model_in_memory(
     trained_world: "World",
     table: pa.Table,
     expected: Predictions,
@@ -239,7 +241,7 @@ def test_python_is_answered_as_by_the_model_in_memory(
     agree(predictions["labels"].to_pylist(), expected)
 
 
-def test_reasons_are_the_same_wherever_they_are_asked_for(
+def test_reasons_agree_over_http_on_the_command_line_and_in_python(
     command: Command,
     client: httpx.Client,
     trained_world: "World",
@@ -270,7 +272,7 @@ def test_reasons_are_the_same_wherever_they_are_asked_for(
 
 
 def reasons_of(results: list[dict[str, Any]]) -> list[Any]:
-    """The log-odds and reasons of all labels."""
+    """Log-odds and reasons of every label."""
     return [
         (label["log_odds"], label["reasons"]) for result in results for label in result["labels"]
     ]

@@ -1,4 +1,4 @@
-"""compose.yaml fits what it composes: the Dockerfile, the scripts, the code, and itself."""
+"""compose.yaml is consistent with the Dockerfile, the scripts, the code and itself."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def mounts(name: str) -> Iterator[tuple[str, str, str]]:
-    """Source, target and mode of what is mounted in a service."""
+    """Source, target and mode of each mount of a service."""
     for mounted in SERVICES[name]["volumes"]:
         # the default of a variable holds a colon too
         found = re.fullmatch(r"(\$\{.*\}|[^:]+):([^:]+)(?::(ro))?", mounted)
@@ -35,7 +35,7 @@ def addresses(value: object) -> Iterator[str]:
 
 
 @every_service
-def test_no_container_has_rights_or_a_root_that_it_can_write_to(name: str) -> None:
+def test_containers_are_unprivileged_with_a_read_only_root(name: str) -> None:
     service = SERVICES[name]
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", service["user"])
     assert service["read_only"] is True
@@ -47,7 +47,7 @@ def test_no_container_has_rights_or_a_root_that_it_can_write_to(name: str) -> No
 
 
 @every_service
-def test_what_a_service_waits_for_can_come_true(name: str) -> None:
+def test_conditions_of_dependencies_can_be_met(name: str) -> None:
     for other, how in SERVICES[name].get("depends_on", {}).items():
         if how["condition"] == "service_healthy":
             assert SERVICES[other]["healthcheck"]["test"][0] == "CMD"
@@ -57,7 +57,7 @@ def test_what_a_service_waits_for_can_come_true(name: str) -> None:
 
 
 @every_service
-def test_an_address_is_that_of_a_service_in_the_same_network(name: str) -> None:
+def test_addresses_name_services_of_the_same_network(name: str) -> None:
     def networks(service: str) -> set[str]:
         return set(SERVICES[service].get("networks", ["default"]))
 
@@ -72,7 +72,7 @@ def test_an_address_is_that_of_a_service_in_the_same_network(name: str) -> None:
 
 
 @every_service
-def test_what_is_mounted_exists(name: str) -> None:
+def test_mounted_files_and_volumes_exist(name: str) -> None:
     for source, _, mode in mounts(name):
         if source.startswith("./"):
             assert (ROOT / source).is_file()
@@ -82,7 +82,7 @@ def test_what_is_mounted_exists(name: str) -> None:
 
 
 @every_service
-def test_an_image_is_a_target_of_the_dockerfile_or_pinned(name: str) -> None:
+def test_images_are_targets_of_the_dockerfile_or_pinned(name: str) -> None:
     service = SERVICES[name]
     if "build" not in service:
         assert re.fullmatch(r"[a-z]+:\d+-[a-z]+", service["image"])
@@ -97,12 +97,12 @@ def test_an_image_is_a_target_of_the_dockerfile_or_pinned(name: str) -> None:
 
 
 @every_service
-def test_a_port_is_open_to_this_machine_only(name: str) -> None:
+def test_ports_are_published_on_the_loopback_address_only(name: str) -> None:
     for port in SERVICES[name].get("ports", []):
         assert re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port)
 
 
-def test_the_tracking_server_is_called_by_names_that_it_allows() -> None:
+def test_the_tracking_server_allows_the_host_names_in_use() -> None:
     (allowed,) = [
         word.partition("=")[2].split(",")
         for word in SERVICES["tracking"]["command"]
@@ -119,7 +119,7 @@ def test_the_tracking_server_is_called_by_names_that_it_allows() -> None:
     assert {f"localhost:{port}", published} <= set(allowed)
 
 
-def test_the_database_of_the_secrets_is_the_one_that_is_used() -> None:
+def test_the_secrets_are_made_for_the_database_in_use() -> None:
     _, folder, host, database, user = SERVICES["secrets"]["command"]
     given = SERVICES["database"]["environment"]
     assert (given["POSTGRES_DB"], given["POSTGRES_USER"]) == (database, user)
@@ -134,20 +134,20 @@ def test_the_database_of_the_secrets_is_the_one_that_is_used() -> None:
     assert SERVICES["tracking"]["environment"]["PGPASSFILE"] == f"{folder}/pgpass"
 
 
-def test_only_the_database_and_its_readers_see_the_secrets() -> None:
+def test_only_the_database_and_its_clients_mount_the_secrets() -> None:
     seen = {
         name: mode for name in SERVICES for source, _, mode in mounts(name) if source == "secrets"
     }
     assert seen == {"secrets": "rw", "database": "ro", "tracking": "ro"}
 
 
-def test_compose_itself_accepts_the_file() -> None:
+def test_docker_compose_accepts_the_file() -> None:
     try:
         known = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
     except OSError:
         known = 1
     if known:
-        pytest.skip("no docker compose here")
+        pytest.skip("docker compose is not installed")
     done = subprocess.run(
         ["docker", "compose", "--file", FILE, "--profile", "train", "config", "--quiet"],
         capture_output=True,

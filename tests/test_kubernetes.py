@@ -1,4 +1,4 @@
-"""deploy/kubernetes.yaml fits Kubernetes' published schemas, the images, the code, and itself."""
+"""deploy/kubernetes.yaml matches the Kubernetes schemas, the images, the code and itself."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ TEXT = (ROOT / "deploy" / "kubernetes.yaml").read_text("utf-8")
 RESOURCES: list[Mapping[str, Any]] = list(yaml.safe_load_all(TEXT))
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 VERSIONS = ("1.33", "1.37")
-"""Versions of Kubernetes whose schemas are tried."""
+"""Kubernetes versions whose schemas are checked."""
 
 
 def of_kind(kind: str) -> list[Mapping[str, Any]]:
@@ -24,7 +24,7 @@ def of_kind(kind: str) -> list[Mapping[str, Any]]:
 
 
 def pods() -> Iterator[Mapping[str, Any]]:
-    """What the pods of the file are to be."""
+    """Pod specifications of all resources."""
     for resource in of_kind("Deployment"):
         yield resource["spec"]["template"]["spec"]
     for resource in of_kind("CronJob"):
@@ -39,18 +39,18 @@ def containers() -> Iterator[Mapping[str, Any]]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda each: str(each["kind"]))
-def test_each_resource_fits_its_schema(resource: Mapping[str, Any], version: str) -> None:
+def test_resources_match_their_schemas(resource: Mapping[str, Any], version: str) -> None:
     assert kubernetes_validate.validate(dict(resource), version, strict=True)
 
 
-def test_a_field_that_does_not_exist_would_be_found() -> None:
+def test_unknown_fields_fail_the_schema_check() -> None:
     (deployment,) = of_kind("Deployment")
     wrong = {**deployment, "spec": {**deployment["spec"], "replica": 2}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
-def test_no_container_has_rights_or_a_root_that_it_can_write_to() -> None:
+def test_containers_are_unprivileged_with_a_read_only_root() -> None:
     for pod in pods():
         assert pod["automountServiceAccountToken"] is False
         context = pod["securityContext"]
@@ -66,7 +66,7 @@ def test_no_container_has_rights_or_a_root_that_it_can_write_to() -> None:
         assert "memory" in container["resources"]["limits"]
 
 
-def test_what_is_mounted_or_named_is_there() -> None:
+def test_mounts_claims_and_selectors_refer_to_existing_resources() -> None:
     claims = {each["metadata"]["name"] for each in of_kind("PersistentVolumeClaim")}
     settings = {each["metadata"]["name"] for each in of_kind("ConfigMap")}
     for pod in pods():
@@ -90,8 +90,8 @@ def test_what_is_mounted_or_named_is_there() -> None:
         assert selector == labels
 
 
-def test_what_cannot_be_made_again_lies_in_no_pod() -> None:
-    """Corrections lie in a database that the training reads as well, keys in a Secret."""
+def test_corrections_and_keys_are_stored_outside_pods() -> None:
+    """Corrections are in a database that training also reads; keys are in a Secret."""
     (settings,), (deployment,), (job,) = map(of_kind, ("ConfigMap", "Deployment", "CronJob"))
     assert settings["data"]["LABELWRIGHT_CORRECTIONS"].startswith("postgresql://")
     (service,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -107,7 +107,7 @@ def test_what_cannot_be_made_again_lies_in_no_pod() -> None:
     assert keys["readOnly"]
 
 
-def test_the_service_is_asked_where_it_answers_and_has_time_to_end() -> None:
+def test_probes_match_the_service_and_shutdown_has_enough_time() -> None:
     (deployment,) = of_kind("Deployment")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]

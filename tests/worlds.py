@@ -1,6 +1,6 @@
-"""What the end-to-end tests of several rooms share: worlds to work in, and one running service.
+"""Fixtures of end-to-end tests: state folders, an in-process command line, a running service.
 
-A test module asks for it by `pytest_plugins = ["tests.worlds"]`.
+Test modules load it with `pytest_plugins = ["tests.worlds"]`.
 """
 
 import shutil
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line without a process of its own; the tests' environment is the user's."""
+    """The command line, run inside the test process with the test's environment."""
 
     def run(*arguments: object) -> Said:
         capsys.readouterr()
@@ -52,7 +52,7 @@ def first_visit(tmp_path_factory: pytest.TempPathFactory) -> FirstVisit:
 
 @pytest.fixture
 def empty_world(home: Path, first_visit: FirstVisit, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`home` with a database made before, because making its tables takes seconds."""
+    """`home` with an empty MLflow database, copied because creating its tables takes seconds."""
     home.mkdir()
     shutil.copy(first_visit.home / "mlflow.db", home)
     monkeypatch.delenv("LABELWRIGHT_MODEL", raising=False)
@@ -61,7 +61,7 @@ def empty_world(home: Path, first_visit: FirstVisit, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def trained_world(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
-    """The shared world, as the environment of this process; a test must not change it."""
+    """The shared world as the environment of the test process; read-only."""
     monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return world
@@ -69,7 +69,7 @@ def trained_world(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
 
 @pytest.fixture(scope="session")
 def service(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service of the shared world, started without `--model`, for the whole test session."""
+    """One service of the shared world for the whole session, started without `--model`."""
     settings = environment(world.home)
     with serving(environment=settings, folder=tmp_path_factory.mktemp("service")) as running:
         yield running
@@ -77,7 +77,7 @@ def service(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    """A client of the shared service, patient with a machine that has other work."""
+    """A client of the shared service with a long timeout, for busy machines."""
     with service.client() as client:
         client.headers["X-Request-Timeout"] = "60"
         yield client

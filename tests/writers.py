@@ -1,4 +1,4 @@
-"""Processes that write corrections until they are killed."""
+"""Processes that write corrections until they are killed, for tests of durability."""
 
 import os
 import random
@@ -31,14 +31,15 @@ for line in sys.stdin:
 
 
 def kills(count: int, seed: int) -> list[float]:
-    """So many moments: seconds after the first acknowledgement."""
+    """`count` random delays in seconds between the first acknowledgement and the kill."""
     return [random.Random(seed + n).uniform(0, 0.1) for n in range(count)]
 
 
 def acknowledged(url: str, moments: Iterable[float]) -> set[str]:
-    """The keys that writers acknowledged, each killed in its turn; a new one goes on after it.
+    """Keys of all corrections that were acknowledged before their writer was killed.
 
-    Writers are forked from a process that has imported all it takes, which none of them changes.
+    One writer runs at a time; after each kill the next one starts. Writers are forked from a
+    process that has imported everything, so that starting one takes milliseconds.
     """
     found: set[str] = set()
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The model whose behaviour is looked at: trained on all embedded brands."""
+"""The model under test: trained on all embedded brands."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +20,13 @@ Ask = Callable[..., list[Answer]]
 
 @pytest.fixture(scope="session")
 def whole(places: EntitySchema) -> Labeler:
-    """A model of all scripts and labels that the embedded data has."""
+    """A model of all scripts and labels of the embedded data."""
     return fit_labeler(read_labelled([BRANDS], places), Configuration())
 
 
 @pytest.fixture(scope="session")
 def ask(whole: Labeler) -> Ask:
-    """The probabilities of all labels for some records; `asserted` keeps the asserted ones."""
+    """Gives the probabilities of all labels for some records, or of the asserted labels only."""
 
     def answer(*records: dict[str, Any], asserted: bool = False) -> list[Answer]:
         query = LabelQuery(top_k=len(whole.labels))

@@ -1,10 +1,10 @@
-"""A word that tells what a place is moves its labels the right way."""
+"""Directional expectations: a word for the kind of a place raises the right label."""
 
 import pytest
 
 from tests.behaviour.conftest import Ask
 
-TELLING = [
+NAMES = [
     ("Joe's", "Joe's Pizzeria", "cuisine=pizza"),
     ("Miller", "Miller Pharmacy", "amenity=pharmacy"),
     ("Garden View", "Garden View Hotel", "tourism=hotel"),
@@ -16,14 +16,16 @@ TELLING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "longer", "label"), TELLING)
-def test_a_telling_word_raises_its_label(ask: Ask, name: str, longer: str, label: str) -> None:
+@pytest.mark.parametrize(("name", "longer", "label"), NAMES)
+def test_a_word_for_the_kind_of_place_raises_its_label(
+    ask: Ask, name: str, longer: str, label: str
+) -> None:
     before, after = ask({"name": name}, {"name": longer})
     assert after[label] > 2 * before[label]
     assert label in ask({"name": longer}, asserted=True)[0]
 
 
-def test_what_a_place_is_not_falls(ask: Ask) -> None:
+def test_a_word_for_another_kind_lowers_labels(ask: Ask) -> None:
     before, after = ask({"name": "Garden"}, {"name": "Garden Pharmacy"})
     assert after["tourism=hotel"] <= before["tourism=hotel"]
     assert after["cuisine=chinese"] < before["cuisine=chinese"]
@@ -46,6 +48,6 @@ def test_what_a_place_is_not_falls(ask: Ask) -> None:
         ("Բանկ", "amenity=bank"),  # Armenian
     ],
 )
-def test_every_script_counts(ask: Ask, word: str, label: str) -> None:
+def test_words_of_every_script_are_used(ask: Ask, word: str, label: str) -> None:
     (answer,) = ask({"name": word})
     assert max(answer, key=lambda name: answer[name]) == label

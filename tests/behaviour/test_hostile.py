@@ -1,4 +1,4 @@
-"""Whatever a name holds, it gets an answer: finite, sorted, modest where nothing is known."""
+"""Unusual names get valid predictions: finite, sorted, and no assertions without evidence."""
 
 import pytest
 
@@ -26,7 +26,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_names_are_answered(ask: Ask, name: str) -> None:
+def test_unusual_names_get_sorted_probabilities(ask: Ask, name: str) -> None:
     (answer,) = ask({"name": name})
     probabilities = list(answer.values())
     assert all(0 <= p <= 1 for p in probabilities)
@@ -34,11 +34,11 @@ def test_hostile_names_are_answered(ask: Ask, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "😀", "\u200b", ";;"])
-def test_nothing_is_asserted_of_what_says_nothing(ask: Ask, name: str) -> None:
+def test_names_without_letters_assert_nothing(ask: Ask, name: str) -> None:
     assert ask({"name": name}, asserted=True) == [{}]
     assert ask({"name": name}) == ask({})
 
 
-def test_noise_around_a_name_does_not_drown_it(ask: Ask) -> None:
+def test_symbols_around_a_name_hardly_change_its_probabilities(ask: Ask) -> None:
     plain, noisy = ask({"name": "Pizzeria"}, {"name": "*** ~Pizzeria~ !!! 😀"})
     assert plain["cuisine=pizza"] == pytest.approx(noisy["cuisine=pizza"], abs=0.05)

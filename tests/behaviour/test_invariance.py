@@ -1,4 +1,4 @@
-"""What does not change what an entity is does not change its labels."""
+"""Invariances: changes that keep the meaning of an entity keep its labels."""
 
 import random
 from typing import Any
@@ -39,12 +39,12 @@ PLACE: dict[str, Any] = {
 @pytest.mark.parametrize(
     "name", ["Joe's Pizza", "Zum Goldenen Hirschen", "Caffè Nero", "Аптека Три"]
 )
-def test_writing_does_not_matter(ask: Ask, name: str, change: Any) -> None:
+def test_case_spacing_and_width_do_not_matter(ask: Ask, name: str, change: Any) -> None:
     one, other = ask({"name": name, "country": "DE"}, {"name": change(name), "country": "DE"})
     assert one == other
 
 
-def test_composed_and_decomposed_letters_are_the_same(ask: Ask) -> None:
+def test_unicode_composition_does_not_matter(ask: Ask) -> None:
     one, other = ask({"name": "Caf\u00e9 Gr\u00fcn"}, {"name": "Cafe\u0301 Gru\u0308n"})
     assert one == other
 
@@ -56,14 +56,14 @@ def test_the_order_of_fields_does_not_matter(ask: Ask) -> None:
     assert one == other
 
 
-def test_fields_that_say_nothing_do_not_matter(ask: Ask) -> None:
+def test_empty_fields_do_not_matter(ask: Ask) -> None:
     (one,) = ask(PLACE)
     (other,) = ask({**PLACE, "brand": None, "description": "", "tags": {}, "id": "x"})
     assert one == other
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_neighbours_and_batches_do_not_matter(
+def test_batch_size_and_other_rows_do_not_matter(
     whole: Labeler, brands: Entities, places: EntitySchema, batch: int
 ) -> None:
     some = brands.slice(0, 192)
