@@ -90,7 +90,7 @@ class Service:
 
 @contextlib.contextmanager
 def serving(*arguments: object, environment: Mapping[str, str], folder: Path) -> Iterator[Service]:
-    """Run `labelwright serve` on a free port in `folder`, from when it is ready to the body's end."""
+    """Run `labelwright serve` on a free port until the body ends; starts it in `folder`."""
     port, log = free_port(), folder / "service.log"
     with log.open("wb") as words:
         process = subprocess.Popen(
