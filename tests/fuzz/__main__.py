@@ -1,6 +1,6 @@
-"""A million hostile inputs: to every decoder, guided by coverage; to the loader; and over HTTP.
+"""Fuzzes every decoder (guided by coverage), the bundle loader and the HTTP service.
 
-What it finds is told and left in the work folder, and the exit code is 1.
+Findings are printed and stored in the work folder; the exit code is then 1.
 """
 
 import argparse
@@ -28,10 +28,10 @@ from tests.processes import environment, serving
 
 INPUTS = 1_000_000
 SHARES = {"guided": 0.75, "bundles": 0.1, "http": 0.15}
-"""How inputs are divided."""
+"""Shares of the inputs."""
 ROWS = 3_000
 FEW_ROWS = 300
-"""Of the model whose bundle is damaged: reading it takes most of the time, however small it is."""
+"""Training rows of the model whose bundle is damaged; reading the bundle dominates the time."""
 GROWTH_LIMIT = 64 << 20
 COLUMNS = (
     tables.Column("inputs", 0),
@@ -43,7 +43,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Fuzzed:
-    """What was done to one door; `words` say what was found."""
+    """The result of fuzzing one interface; `words` describe the findings."""
 
     door: str
     inputs: int
@@ -54,7 +54,7 @@ class Fuzzed:
 
 
 def guided(name: str, bundle: Path, inputs: int, work: Path) -> Fuzzed:
-    """libFuzzer on one decoder, in a process of its own."""
+    """Run libFuzzer on one decoder in a separate process."""
     corpus = work / name
     corpus.mkdir(parents=True, exist_ok=True)
     limits = ("-timeout=20", "-rss_limit_mb=4096", "-max_len=16384", f"-artifact_prefix={work}/")
@@ -69,7 +69,7 @@ def guided(name: str, bundle: Path, inputs: int, work: Path) -> Fuzzed:
 
 
 def bundles(bundle: Path, inputs: int) -> Fuzzed:
-    """Damaged bundles, in a process of its own."""
+    """Read damaged bundles in a separate process."""
     done = _run("tests.fuzz.bundles", str(bundle), str(inputs), "1")
     if done.returncode:
         return Fuzzed("bundles", inputs, 0.0, words=_last_words(done.stdout + done.stderr))
@@ -78,7 +78,7 @@ def bundles(bundle: Path, inputs: int) -> Fuzzed:
 
 
 def over_http(bundle: Path, inputs: int, work: Path) -> tuple[Fuzzed, str]:
-    """A service that runs; also how its other callers fared."""
+    """Send damaged requests to a running service; also reports effects on other clients."""
     with serving("--model", bundle, environment=environment(work), folder=work) as service:
         found = bombard(service, "places", inputs, 1)
     words = []
@@ -108,7 +108,7 @@ def _last_words(said: str) -> str:
 
 
 def everything(inputs: int, bundle: Path, work: Path) -> Iterator[Fuzzed | str]:
-    """All doors, one after another."""
+    """Fuzz all interfaces one after another."""
     for name in TARGETS:
         yield guided(name, bundle, int(inputs * SHARES["guided"] / len(TARGETS)), work)
     few = Configuration(min_count=2, trees=5, passes=1, folds=2)
@@ -118,7 +118,7 @@ def everything(inputs: int, bundle: Path, work: Path) -> Iterator[Fuzzed | str]:
 
 
 def document(found: list[Fuzzed | str]) -> str:
-    """The page."""
+    """The result page as Markdown."""
     fuzzed = [one for one in found if isinstance(one, Fuzzed)]
     lines = [
         tables.Line(
@@ -148,7 +148,7 @@ def document(found: list[Fuzzed | str]) -> str:
 
 
 def small_bundle(folder: Path, rows: int, configuration: Configuration) -> Path:
-    """A model of some of the embedded brands."""
+    """Train a small model on some embedded brands and return its bundle."""
     folder.mkdir()
     file = folder / "rows.parquet"
     pq.write_table(pq.read_table(BRANDS).slice(0, rows), file)
@@ -158,7 +158,7 @@ def small_bundle(folder: Path, rows: int, configuration: Configuration) -> Path:
 
 
 def main() -> int:
-    """Fuzz, and write the page."""
+    """Fuzz all interfaces and write the result page."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=INPUTS, metavar="N", help="in all")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """Damaged bundles: `python -m tests.fuzz.bundles BUNDLE INPUTS SEED`.
 
-Each has one file damaged, and every other one states hashes that fit, as a forged one would. All
-are refused, or read; nothing is run, and the interpreter does not crash. Prints figures as JSON.
+Each bundle has one damaged file; every second one also has matching hashes, as a forgery would.
+Each must be refused or read, without running code and without crashing. Prints counts as JSON.
 """
 
 import json
@@ -20,11 +20,11 @@ from tests.fuzz.mutations import mutated
 from tests.models.bundles import sign
 
 RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class", "exec")
-"""What would tell that a bundle runs something."""
+"""Audit events that would show that a bundle runs code."""
 
 
 def main() -> int:
-    """Damage and read."""
+    """Damage bundles and read them."""
     source, inputs, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     chance, slowest = random.Random(seed), 0.0
     ran: list[str] = []
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def _imports(code: Any, bundle: Path) -> bool:
-    """Whether code is that of an installed module, which some errors import to be told."""
+    """Whether code belongs to an installed module, imported to format an error."""
     path = Path(getattr(code, "co_filename", ""))
     return path.is_file() and not path.is_relative_to(bundle)
 

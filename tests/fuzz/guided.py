@@ -1,6 +1,6 @@
-"""Fuzzing guided by coverage: `python -m tests.fuzz.guided DECODER BUNDLE [options of libFuzzer]`.
+"""Coverage-guided fuzzing: `python -m tests.fuzz.guided DECODER BUNDLE [options of libFuzzer]`.
 
-It ends with a traceback at the first input that is neither answered nor refused.
+Ends with a traceback at the first input that is neither decoded nor refused.
 """
 
 import sys
@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["service", "entities"], enable_loader_o
 
 
 def main() -> None:
-    """Run libFuzzer; it exits by itself."""
+    """Run libFuzzer, which exits the process."""
     name, folder, corpus, *options = sys.argv[1:]
     model = Model(read_bundle(Path(folder)), folder)
     model.bundle.labeler.warm_up()

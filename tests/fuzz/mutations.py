@@ -1,4 +1,4 @@
-"""Small damage: what a network, a disk, or somebody with bad intentions does to bytes."""
+"""Small mutations of bytes, as faulty networks, disks or attackers cause them."""
 
 import random
 import struct
@@ -7,7 +7,7 @@ LENGTHS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFF
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Some bytes changed, moved, repeated or lost; often where lengths stand."""
+    """The content with some bytes changed, moved, repeated or removed, often in length fields."""
     damaged = bytearray(content)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         at = chance.randrange(len(damaged) + 1)

@@ -1,4 +1,4 @@
-"""Damaged requests to a service that runs, beside requests that are in order."""
+"""Sends damaged requests to a running service, together with valid ones."""
 
 import dataclasses
 import random
@@ -28,9 +28,9 @@ BEAT = 0.05
 
 @dataclasses.dataclass
 class Survived:
-    """What a service did: answers of 500 and above, the slowest, and how its memory grew.
+    """Behaviour of the service: responses of 500 and above, slowest response, memory growth.
 
-    `disturbed` counts requests in order that got another answer than before, or none.
+    `disturbed` counts valid requests with a changed or missing response.
     """
 
     failed: int = 0
@@ -43,7 +43,7 @@ class Survived:
 
 
 def bombard(service: Service, name: str, inputs: int, seed: int) -> Survived:
-    """Send damaged requests of all kinds, one after another, and good ones at the same time."""
+    """Send damaged requests of all kinds in sequence, and valid ones at the same time."""
     survived, done = Survived(), threading.Event()
     process, chance = psutil.Process(service.process.pid), random.Random(seed)
     neighbour = threading.Thread(target=_neighbour, args=(service, survived, done))
@@ -65,7 +65,7 @@ def bombard(service: Service, name: str, inputs: int, seed: int) -> Survived:
 
 
 def _sent(client: httpx.Client, way: str, name: str, chance: random.Random) -> bool:
-    """Send one; whether it was answered below 500, or its stream was broken off."""
+    """Send one request; returns whether its status was below 500 or its stream was aborted."""
     path, kind = WAYS[way]
     headers = {"Content-Type": kind}
     if way == "v2":

@@ -1,4 +1,4 @@
-"""Requests that are in order, for mutations to start from."""
+"""Valid requests from which mutations start."""
 
 import io
 import json
@@ -79,4 +79,4 @@ SEEDS: dict[str, list[bytes]] = {
     "csv": [b'name,lat,lon,tags\n"Caf\xc3\xa9, ""x""",1.5,2,\n,,,"{""fee"": ""no""}"\n'],
     "parquet": [parquet(), parquet(TABLE.select(["name", "country"]))],
 }
-"""By the name of the decoder."""
+"""Seeds by decoder name."""

@@ -1,4 +1,4 @@
-"""What is fuzzed: each way from bytes to answers, without the network around it."""
+"""Fuzz targets: every decoder of request bodies, without the network."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from labelwright.service.protocols.v2_messages import Inference
 from labelwright.service.routes.review import reviewed
 
 REFUSALS = (LabelwrightError, pydantic.ValidationError)
-"""What becomes an answer with a status below 500."""
+"""Errors that become a response with a status below 500."""
 Target = Callable[[Model, bytes], object]
 
 
@@ -29,7 +29,7 @@ def _answered(request: Labels | Scoring | Inference | Piece, model: Model) -> ob
 
 
 def _v2(model: Model, body: bytes) -> object:
-    """The JSON ends where its braces do, or where the first bytes say."""
+    """The JSON part ends at its closing brace, or at the length in the first bytes."""
     end = body.rfind(b"}") + 1
     if not end and len(body) >= 2:
         (end,) = struct.unpack_from("<H", body)
@@ -37,7 +37,7 @@ def _v2(model: Model, body: bytes) -> object:
 
 
 def _streamed(form: StreamFormat, model: Model, body: bytes) -> object:
-    """The body comes in two parts, cut where its length says."""
+    """The body arrives in two parts, split at a position derived from its length."""
     middle = len(body) * 5 // 8
     pieces = [*form.split([body[:middle]], False), *form.split([body[middle:]], True)]
     return [_answered(piece, model) for piece in pieces]
@@ -58,7 +58,7 @@ TARGETS: Mapping[str, Target] = {
 
 
 def try_out(name: str, model: Model, body: bytes) -> Any:
-    """The answer to a body, or the error it is refused with; any other error is a finding."""
+    """The response to a body, or the expected error; any other error is a finding."""
     try:
         return TARGETS[name](model, body)
     except REFUSALS as error:

@@ -1,4 +1,4 @@
-"""Whatever bytes come, every decoder answers or refuses; it never fails."""
+"""Every decoder either decodes or refuses any bytes, without internal errors."""
 
 import random
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ def model(world: "World") -> Model:
 
 
 @pytest.mark.parametrize(("name", "seed"), [(n, seed) for n in SEEDS for seed in SEEDS[n]])
-def test_what_is_in_order_is_answered(model: Model, name: str, seed: bytes) -> None:
+def test_seeds_are_decoded(model: Model, name: str, seed: bytes) -> None:
     answer = try_out(name, model, seed)
     assert not isinstance(answer, REFUSALS), answer
 
@@ -35,12 +35,12 @@ def test_what_is_in_order_is_answered(model: Model, name: str, seed: bytes) -> N
 @pytest.mark.parametrize("name", TARGETS)
 @settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=300))
-def test_noise_is_answered_or_refused(model: Model, name: str, body: bytes) -> None:
+def test_random_bytes_are_decoded_or_refused(model: Model, name: str, body: bytes) -> None:
     try_out(name, model, body)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_requests_are_answered_or_refused(model: Model, name: str) -> None:
+def test_mutated_seeds_are_decoded_or_refused(model: Model, name: str) -> None:
     chance = random.Random(7)
     for _ in range(MUTATIONS):
         try_out(name, model, mutated(chance.choice(SEEDS[name]), chance))

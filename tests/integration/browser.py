@@ -1,6 +1,6 @@
-"""A real browser for test modules that ask for it.
+"""A real browser as a fixture.
 
-They do so by `pytest_plugins = ["tests.integration.browser"]`.
+Test modules load it with `pytest_plugins = ["tests.integration.browser"]`.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""What compose.yaml describes, as processes of this machine instead of containers.
+"""Runs the services of compose.yaml as processes of this machine instead of containers.
 
-They share a network of their own in which its host names resolve, so that all ports and addresses
-are those of the file. Its volumes are folders; its users are those of this machine.
+The processes share a network namespace in which the host names of the file resolve, so ports and
+addresses are those of the file. Volumes are folders; users are those of this machine.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PATIENCE = 120.0
 POSTGRES = "postgres"
 
 Service = Mapping[str, Any]
-"""A service of compose.yaml."""
+"""A service of compose.yaml, as parsed."""
 
 
 def services() -> dict[str, Service]:
@@ -37,29 +37,29 @@ def services() -> dict[str, Service]:
 
 
 def settings(service: Service) -> dict[str, str]:
-    """The environment that a service is given; variables have their defaults."""
+    """Environment variables of a service, with defaults for unset variables."""
     given = service.get("environment", {})
     return {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in given.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Stand:
-    """A network of processes and their folder."""
+    """A network namespace, and the folder of its processes."""
 
     holder: "subprocess.Popen[str]"
     folder: Path
 
     def inside(self, *command: object) -> list[str]:
-        """A command, to be run in the network."""
+        """Arguments that run a command in the network namespace."""
         enter = ("nsenter", f"--target={self.holder.pid}", "--mount", "--net")
         return [*enter, *map(str, command)]
 
     def volume(self, name: str) -> Path:
-        """The folder that stands for a volume."""
+        """The folder that replaces a volume."""
         return self.folder / name
 
     def settled(self, service: Service, text: str) -> str:
-        """A text of a service, in which the places of its volumes are the folders instead."""
+        """The text with mount points replaced by the folders of the volumes."""
         places = {}
         for mounted in service["volumes"]:
             source, target = mounted.split(":")[:2]
@@ -69,7 +69,7 @@ class Stand:
         return re.sub(rf"(?<![\w/])({targets})\b", lambda found: places[found[1]], text)
 
     def environment(self, service: Service, **more: str) -> dict[str, str]:
-        """The environment of a service's processes, and no other settings of ours."""
+        """Environment variables of a service's processes, without other labelwright settings."""
         foreign = ("MLFLOW_", "LABELWRIGHT_", "PG")
         given = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         asked = {name: self.settled(service, value) for name, value in settings(service).items()}
@@ -78,7 +78,7 @@ class Stand:
     def run(
         self, environment: Mapping[str, str], *command: object, timeout: float = PATIENCE
     ) -> Said:
-        """Run a command to its end."""
+        """Run a command and return its result."""
         done = subprocess.run(
             self.inside(*command), env=environment, capture_output=True, text=True, timeout=timeout
         )
@@ -87,21 +87,21 @@ class Stand:
     def start(
         self, environment: Mapping[str, str], log: Path, *command: object
     ) -> "subprocess.Popen[bytes]":
-        """Start a command whose words go to a file."""
+        """Start a command whose output goes to a file."""
         with log.open("wb") as words:
             return subprocess.Popen(
                 self.inside(*command), env=environment, stdout=words, stderr=words
             )
 
     def labelwright(self, *arguments: object, **environment: str) -> Said:
-        """A command of ours as the service `train` runs it; its volume is the state folder."""
+        """Run a labelwright command as the service `train`, whose volume is the state folder."""
         train = services()["train"]
         home = {"LABELWRIGHT_HOME": str(self.volume("train"))}
         settings = self.environment(train, **{**home, **environment})
         return self.run(settings, LABELWRIGHT, *arguments, timeout=300)
 
     def await_health(self, test: Sequence[str], process: "subprocess.Popen[bytes]") -> None:
-        """Wait until a health check passes, which is given as Docker has it."""
+        """Wait until a Docker health check passes."""
         assert test[0] == "CMD"
         command = [sys.executable if word == "python" else word for word in test[1:]]
         await_health(self.inside(*command), dict(os.environ), process)
@@ -109,7 +109,7 @@ class Stand:
 
 @contextlib.contextmanager
 def network(folder: Path) -> Iterator[Stand]:
-    """A network in which all services have the address of this machine."""
+    """A network namespace in which the names of all services resolve to the loopback address."""
     hosts = folder / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {' '.join(services())}\n")
     make = 'mount --bind "$1" /etc/hosts && ip link set lo up && echo ready && exec sleep infinity'
@@ -129,7 +129,7 @@ def network(folder: Path) -> Iterator[Stand]:
 def await_health(
     check: Sequence[str], environment: Mapping[str, str], process: "subprocess.Popen[bytes]"
 ) -> None:
-    """Wait until a command passes that looks whether a process is healthy."""
+    """Wait until the command of a health check succeeds."""
     deadline = time.monotonic() + PATIENCE
     while True:
         assert process.poll() is None, f"it has ended with {process.returncode}"
@@ -155,7 +155,7 @@ def make_secrets(stand: Stand) -> None:
 
 @contextlib.contextmanager
 def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
-    """PostgreSQL, made as its image makes it; yields the environment of its superuser."""
+    """PostgreSQL, initialised as its image does; yields the superuser's environment variables."""
     service = services()["database"]
     settings = stand.environment(service)
     name, user = settings["POSTGRES_DB"], settings["POSTGRES_USER"]
@@ -189,7 +189,7 @@ def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
 
 @contextlib.contextmanager
 def tracking(stand: Stand) -> Iterator["subprocess.Popen[bytes]"]:
-    """The MLflow server, by the command of compose.yaml; yields its first process."""
+    """The MLflow server, started with the command of compose.yaml; yields its main process."""
     service = services()["tracking"]
     program, *arguments = (stand.settled(service, word) for word in service["command"])
     stand.volume("tracking").mkdir()

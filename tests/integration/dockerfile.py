@@ -1,6 +1,6 @@
-"""Executes the part of the Dockerfile language that ours uses, in folders instead of images.
+"""Executes the instructions that our Dockerfile uses, in folders instead of images.
 
-It needs root and a mount namespace of its own: stages are overlays that end with it.
+Needs root and a separate mount namespace: stages are overlay mounts that end with it.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """A word and what follows it, on one line."""
+    """The name of an instruction and its arguments, on one line."""
 
     word: str
     rest: str
@@ -28,7 +28,7 @@ class Instruction:
 
 @dataclasses.dataclass
 class Image:
-    """What a stage has become: its root and what a container of it is to run with."""
+    """A built stage: its root, and the user, folder and environment of its containers."""
 
     root: Path
     layers: list[Path]
@@ -42,10 +42,10 @@ class Image:
 
 
 class Builder:
-    """Builds stages of a Dockerfile under `work`, each once, from a root that stands for its base.
+    """Builds stages of a Dockerfile below `work`, each once, on a root in place of the base image.
 
-    `given` is the environment of all commands, as build arguments would be; `log` gets what the
-    commands print.
+    `given` holds the environment variables of all commands, in place of build arguments. The output
+    of the commands goes to `log`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Builder:
         self._images: dict[str, Image] = {}
 
     def build(self, name: str) -> Image:
-        """The image of a stage; raises CalledProcessError where one of its commands fails."""
+        """Build a stage; raises CalledProcessError if a command fails."""
         if name not in self._images:
             parent, steps = self._stages[name]
             if parent in self._stages:
@@ -73,7 +73,7 @@ class Builder:
         return self._images[name]
 
     def _over(self, under: Image, name: str) -> Image:
-        """A stage that begins as another, with what is mounted in the base."""
+        """A new stage on top of another, with the mounts of the base."""
         root, upper, scratch = (self._work / name / part for part in ("root", "upper", "scratch"))
         for folder in (root, upper, scratch):
             folder.mkdir(parents=True)
@@ -165,7 +165,7 @@ def instructions(text: str) -> Iterator[Instruction]:
 
 
 def inside(image: Image) -> list[str]:
-    """The beginning of a command that runs in an image's root, folder and user."""
+    """Leading arguments that run a command in the root, folder and user of an image."""
     user, _, group = image.user.partition(":")
     privileges = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     if user != "0":
@@ -174,12 +174,12 @@ def inside(image: Image) -> list[str]:
 
 
 def mount(*arguments: str | Path) -> None:
-    """Mount something; raises CalledProcessError."""
+    """Run mount; raises CalledProcessError."""
     subprocess.run(["mount", *arguments], check=True)
 
 
 def _stages(steps: Iterator[Instruction]) -> dict[str, tuple[str, list[Instruction]]]:
-    """For each stage the one it begins from, and its steps."""
+    """The base and the instructions of each stage."""
     stages: dict[str, tuple[str, list[Instruction]]] = {}
     name = ""
     for step in steps:
@@ -194,7 +194,7 @@ def _stages(steps: Iterator[Instruction]) -> dict[str, tuple[str, list[Instructi
 
 
 def _options(rest: str) -> tuple[dict[str, str], str]:
-    """The `--name=value` at the beginning, and what follows them."""
+    """The leading `--name=value` options, and the remaining text."""
     options = {}
     while found := re.match(r"--([a-z]+)=(\S+)\s+", rest):
         options[found[1]] = found[2]
@@ -213,7 +213,7 @@ def _mounts_under(root: Path) -> list[Path]:
 
 
 class _Ignored:
-    """Whether the last pattern that matches a path, or a folder above it, leaves it out."""
+    """Whether the last pattern that matches a path or its parents excludes it (.dockerignore)."""
 
     def __init__(self, file: Path) -> None:
         lines = file.read_text("utf-8").split("\n")

@@ -1,11 +1,11 @@
-"""Builds both targets of the Dockerfile and runs with them what compose.yaml describes.
+"""Builds both targets of the Dockerfile and runs the services of compose.yaml from them.
 
 usage: python -m tests.integration.image BASE WORK POSTGRESQL
 
-BASE is a root that stands for the base image; WORK gets the stages, the volumes and a log;
-POSTGRESQL is the folder of a database server's programs, which stands for the database's image. The
-others run as compose.yaml has them: as its user, without capabilities, on roots that are mounted
-read-only, in a network of their own without a way out.
+BASE is a root folder that replaces the base image; WORK gets the stages, the volumes and a log;
+POSTGRESQL is the folder of PostgreSQL's programs, which replaces the database image. The other
+services run as in compose.yaml: as its user, without capabilities, on read-only roots, in a
+network namespace without a route out.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ print(request.urlopen(asked, timeout=10).read().decode())
 
 
 def main(base: Path, work: Path, postgresql: Path) -> None:
-    """Build, look, and run everything once."""
+    """Build both images, check their packages, and run every service once."""
     given = {name: value for name, value in os.environ.items() if name != "PATH"}
     with (work / "log").open("a") as log:
         builder = Builder(ROOT, base, work / "stages", given, log)
@@ -102,7 +102,7 @@ def _look_for_packages(images: dict[str, Image]) -> None:
 
 
 def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
-    """The image as an engine would mount it for a service; `data` stands for the user's."""
+    """The image with the mounts of a service; `data` replaces the user's data folder."""
     service = services()[name]
     mounts = []
     for mounted in service["volumes"]:
@@ -116,7 +116,7 @@ def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
             place.mkdir(parents=True, exist_ok=True)
             mounts.append((data, target, "ro"))
         else:
-            if not stand.volume(source).exists():  # a new volume begins as what the image has there
+            if not stand.volume(source).exists():  # a new volume starts with the image's content
                 subprocess.run(["cp", "--archive", place, stand.volume(source)], check=True)
             mounts.append((stand.volume(source), target, "ro" if mounted.endswith(":ro") else "rw"))
     root = stand.folder / f"{name}.root"
@@ -151,7 +151,7 @@ def _home(image: Image, user: str) -> str:
 
 
 def _clean(image: Image) -> list[str]:
-    """The beginning of a command in a container, with the container's environment alone."""
+    """Leading arguments of a command in a container, with the container's environment only."""
     settings = [f"{name}={value}" for name, value in image.environment.items()]
     return [*inside(image), "--ignore-environment", *settings]
 
@@ -161,13 +161,13 @@ def _beside(stand: Stand, container: Image) -> list[str]:
 
 
 def _run(stand: Stand, container: Image) -> str:
-    """Run a container to its end; what it says on standard output."""
+    """Run a container and return its standard output."""
     return _said([*_beside(stand, container), *container.command])
 
 
 @contextlib.contextmanager
 def _running(stand: Stand, name: str, container: Image) -> Iterator["subprocess.Popen[bytes]"]:
-    """A container from the moment it is healthy until it has ended as it should."""
+    """A running container, from when it is healthy until it has stopped with the expected code."""
     started = time.monotonic()
     log = stand.folder / f"{name}.log"
     with log.open("wb") as words:

@@ -1,4 +1,4 @@
-"""What integration tests need of the machine they run on."""
+"""Requirements of integration tests on the machine: root, programs, packages."""
 
 import importlib.util
 import os
@@ -17,11 +17,11 @@ DEBIAN = {
     "ip": "ip: apt-get install iproute2",
     "unshare": "unshare: apt-get install util-linux",
 }
-"""The commands that make a fresh Debian and use it, and how to get them."""
+"""Commands that make and enter a fresh Debian, with the package of each."""
 
 
 def need(commands: Mapping[str, str]) -> None:
-    """Skip where this is not root or a command is missing; in CI that is a failure."""
+    """Skip the test without root or if a command is missing; fail it in CI."""
     missing = [word for command, word in commands.items() if shutil.which(command) is None]
     if os.geteuid() != 0:
         missing.append("root: run pytest with sudo")
@@ -30,7 +30,7 @@ def need(commands: Mapping[str, str]) -> None:
 
 
 def postgresql() -> Path:
-    """The folder of the newest PostgreSQL server's programs; skips or fails as `need` does."""
+    """The program folder of the newest PostgreSQL server; skips or fails like `need`."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_major)
     if not found:
         _stop("this test needs a PostgreSQL server: apt-get install postgresql")
@@ -38,13 +38,13 @@ def postgresql() -> Path:
 
 
 def need_package(name: str) -> None:
-    """Skip where a Python package is missing; in CI that is a failure."""
+    """Skip the test if a Python package is missing; fail it in CI."""
     if importlib.util.find_spec(name) is None:
         _stop(f"this test needs {name}: pip install {name}")
 
 
 def need_command(name: str, install: str) -> None:
-    """Skip where a command is missing, and say how to get it; in CI that is a failure."""
+    """Skip the test if a command is missing, with a hint how to install it; fail it in CI."""
     if shutil.which(name) is None:
         _stop(f"this test needs {name}: {install}")
 
@@ -62,12 +62,12 @@ def _stop(word: str) -> NoReturn:
 def prove(
     script: Path, environment: Mapping[str, str], capture: pytest.CaptureFixture[str]
 ) -> None:
-    """Run a script that ends with 0 when it has proven its claim, and let its words be seen."""
+    """Run a shell script, show its output, and assert that it exits with 0."""
     need(DEBIAN)
     settings = {**os.environ, **environment}
     with capture.disabled(), subprocess.Popen([script], env=settings) as process:
         try:
             code = process.wait()
         finally:
-            process.terminate()  # it cleans up behind itself
+            process.terminate()  # the script removes its files
     assert code == 0, f"{script.name} ended with {code}; what it said is in the output above"

@@ -1,10 +1,10 @@
-"""The nodes of a Ray cluster, and work on them, each in a process that is Ray's to end.
+"""The nodes of a Ray cluster, and labelling on them, in separate processes.
 
-Ray ends a process that loses its node or its cluster, without a word that could be caught.
+Ray terminates a process that loses its node or its cluster, without an exception to catch.
 
-python -m tests.integration.on_ray nodes       tells the address; "add" and "kill" on standard input
-python -m tests.integration.on_ray label ...   labels; waits for a line once some rows are done:
-                                               at "stop" it ends with the code STOPPED
+python -m tests.integration.on_ray nodes      prints the address; reads "add" and "kill"
+python -m tests.integration.on_ray label ...  labels; after some rows it waits for a line, and at
+                                              "stop" exits with the code STOPPED
 """
 
 import sys
@@ -18,7 +18,7 @@ STOPPED = 7
 
 
 def nodes() -> None:
-    """A head that does no work, and two nodes that do, or as many as are asked for."""
+    """Run a head node without work, two worker nodes, and further ones on request."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -38,14 +38,14 @@ def nodes() -> None:
 
 
 def label(source: str, target: str, model: str, address: str = "") -> None:
-    """Label on the cluster there, or on threads; tells what share was done, and in the end what.
+    """Label on the cluster at `address`, or on threads; prints progress and the final report.
 
-    On the cluster, standard output is that of the process: what Ray prints does not go there.
+    Output of Ray itself does not reach standard output.
     """
     done: list[float] = []
 
     def wait(rows: int, share: float | None) -> None:
-        if share and not done:  # what was done before has no share
+        if share and not done:  # rows of an earlier run have no progress
             done.append(share)
             print(*done, file=sys.__stdout__, flush=True)
             if sys.stdin.readline() == "stop\n":

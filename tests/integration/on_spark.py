@@ -1,7 +1,7 @@
-"""Label a Parquet file with a registered model on local Spark: MODEL SOURCE TARGET CORES.
+"""Labels a Parquet file with a registered model on local Spark: MODEL SOURCE TARGET CORES.
 
-Run by the Python of an environment that has Spark; it prints how many rows that were, and the
-seconds without those that Spark and its workers take to start.
+Runs in an environment with Spark. Prints the number of rows, and the seconds without the start of
+Spark and its workers.
 """
 
 import sys
@@ -15,7 +15,7 @@ ANSWER = "id string, labels array<struct<label: string, probability: float, asse
 
 
 def main(model: str, source: str, target: str, cores: str) -> None:
-    """Label the file twice: the first time workers start, load the model, and compile."""
+    """Label the file twice: in the first pass workers start, load the model and compile kernels."""
     spark = (
         SparkSession.builder.master(f"local[{cores}]")
         .config("spark.ui.enabled", "false")

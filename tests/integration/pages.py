@@ -1,6 +1,6 @@
-"""Pages in a real browser: what is seen on them, and pictures.
+"""Pages in a real browser: their visible text and screenshots.
 
-Pictures are kept in LABELWRIGHT_SCREENSHOTS, by default build/screenshots.
+Screenshots are stored in LABELWRIGHT_SCREENSHOTS, by default build/screenshots.
 """
 
 import os
@@ -16,14 +16,14 @@ PATIENCE = 60
 
 
 class Pages:
-    """The pages of the UI: what is seen on them, as text, and kept as pictures."""
+    """The pages of a web application, read as text and stored as screenshots."""
 
     def __init__(self, browser: "Chrome", server: str) -> None:
         self.browser = browser
         self.server = server
 
     def open(self, route: str, *expected: str) -> str:
-        """Go to a page, and wait until it shows what is expected."""
+        """Open a page and wait until it shows all expected texts."""
         self.browser.get("about:blank")
         self.browser.get(f"{self.server}/#/{route}")
         return self.wait_for(*expected)
@@ -52,6 +52,6 @@ class Pages:
         self.browser.find_element("xpath", f"//*[normalize-space(text())='{words}']").click()
 
     def keep(self, name: str) -> None:
-        """Keep a picture of the page as it is."""
+        """Store a screenshot of the page."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         assert self.browser.save_screenshot(str(SCREENSHOTS / f"{name}.png"))

@@ -1,4 +1,4 @@
-"""Servers that keep things, as processes of this machine: PostgreSQL, and a store for S3."""
+"""Local servers for tests: PostgreSQL and an S3-compatible object store."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ KEYS = {
 
 @dataclasses.dataclass
 class Server:
-    """A server that can be taken away and be brought back; `port` is where it listens."""
+    """A server that tests can stop and start again; it listens on `port`."""
 
     command: Sequence[object]
     port: int
@@ -33,7 +33,7 @@ class Server:
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the server and wait until it listens."""
         with self.log.open("ab") as words:
             self.process = subprocess.Popen(
                 list(map(str, self.command)), stdout=words, stderr=words
@@ -41,11 +41,11 @@ class Server:
         await_port(self.port, self.runs)
 
     def runs(self) -> bool:
-        """Whether its process is alive."""
+        """Whether the process is alive."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
-        """Take it away; it may be away already."""
+        """Stop the server if it runs."""
         if self.process is not None and self.runs():
             self.process.send_signal(by)
             try:
@@ -57,7 +57,7 @@ class Server:
 
 @contextlib.contextmanager
 def object_store(folder: Path, bucket: str) -> Iterator[tuple[Server, dict[str, str]]]:
-    """A store with an empty bucket, and the environment of processes that use it."""
+    """An object store with an empty bucket, and the environment variables of its clients."""
     port = free_port()
     program = Path(sys.executable).with_name("moto_server")
     server = Server((program, "-H", HOST, "-p", port), port, folder / "store.log")
@@ -97,7 +97,7 @@ asyncio.run(main())
 
 @contextlib.contextmanager
 def relay(folder: Path, to: int) -> Iterator[Server]:
-    """Another way to a port: what lies behind it outlives that it is taken away."""
+    """A TCP relay to a port, which can be stopped while the server behind it keeps running."""
     port = free_port()
     command = (sys.executable, "-c", _RELAY, HOST, to, port)
     server = Server(command, port, folder / "relay.log")
@@ -110,9 +110,9 @@ def relay(folder: Path, to: int) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def database(folder: Path, name: str) -> Iterator[tuple[Server, str]]:
-    """PostgreSQL with an empty database, and its address for SQLAlchemy; it needs root.
+    """PostgreSQL with an empty database, and its SQLAlchemy URL; needs root.
 
-    `folder` must be one that other users can reach.
+    Other users must be able to read `folder`.
     """
     need({"setpriv": "setpriv: apt-get install util-linux"})
     programs, owner, port = postgresql(), pwd.getpwnam(POSTGRES), free_port()

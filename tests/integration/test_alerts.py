@@ -1,4 +1,4 @@
-"""Prometheus' own tool reads our figures, and our alerts do what they say."""
+"""The metrics and alert rules, checked with Prometheus' promtool."""
 
 import subprocess
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ CASES: Mapping[str, Mapping[str, str]] = {
         f'labelwright_drift_psi{{{PLACE}, kind="field", name="country"}}': "0.5x120"
     },
 }
-"""What makes each alert fire: samples, one a minute, of two hours or of a day and three."""
+"""Samples that make each alert fire, one a minute, over two hours or over 27 hours."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def promtool() -> None:
     need({"promtool": "promtool: apt-get install prometheus"})
 
 
-def test_the_figures_are_as_prometheus_wants_them(client: httpx.Client) -> None:
+def test_promtool_accepts_the_metrics(client: httpx.Client) -> None:
     text = client.get("/metrics").content
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
     assert (done.returncode, done.stderr.decode()) == (0, "")
@@ -66,7 +66,7 @@ def test_every_alert_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_alert_fires_when_it_should_and_no_other_does(name: str, tmp_path: Path) -> None:
+def test_each_alert_fires_on_its_samples_alone(name: str, tmp_path: Path) -> None:
     firing = {
         "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
         "eval_time": "27h" if "1440" in str(CASES[name]) else "90m",

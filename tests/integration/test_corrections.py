@@ -1,4 +1,4 @@
-"""No acknowledged correction is lost, whatever is killed: SQLite, and a real PostgreSQL server."""
+"""Acknowledged corrections survive kills and crashes, in SQLite and in PostgreSQL."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ OWNER, PASSWORD = "postgres", "hunter2"
 
 
 class Server:
-    """A PostgreSQL server with its data in a folder, which can be killed and started again."""
+    """A PostgreSQL server with its data in a folder; tests can kill and restart it."""
 
     def __init__(self, folder: Path) -> None:
         self._programs, self._folder, self._port = postgresql(), folder, free_port()
@@ -52,17 +52,17 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the database of corrections is."""
+        """URL of the database of corrections."""
         return f"postgresql://{OWNER}:{PASSWORD}@{HOST}:{self._port}/postgres"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it accepts connections."""
         options = f"-p {self._port} -h {HOST} -k {self._folder}"
         log = f"--log={self._folder}/log"
         self._do("pg_ctl", "start", "--wait", f"--pgdata={self._folder}/data", log, "-o", options)
 
     def kill(self) -> None:
-        """Let it crash: what was not on the disk is lost."""
+        """Crash the server: data that it has not written to disk are lost."""
         self._do("pg_ctl", "stop", "--mode=immediate", f"--pgdata={self._folder}/data")
 
     def _do(self, program: str, *arguments: str) -> None:
@@ -72,7 +72,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server of this module's own."""
+    """The PostgreSQL server of this module."""
     need({"setpriv": "setpriv: apt-get install util-linux"})
     postgresql()
     folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
@@ -86,7 +86,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of either kind; the server's is not empty."""
+    """A database of each kind; the one of the server is not empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/corrections.db"
     server: Server = request.getfixturevalue("server")
@@ -119,7 +119,7 @@ def test_postgresql_keeps_every_acknowledged_correction_when_killed(server: Serv
     assert acknowledged(server.url, kills(repeats(10, 100), seed=2)) <= keys(server.url)
 
 
-def test_a_server_that_crashes_loses_nothing_and_is_told_from_a_full_disk(server: Server) -> None:
+def test_a_server_crash_loses_nothing_and_is_reported_as_unreachable(server: Server) -> None:
     store = CorrectionStore(server.url)
     taken: set[str] = set()
 
@@ -140,7 +140,7 @@ def test_a_server_that_crashes_loses_nothing_and_is_told_from_a_full_disk(server
         store.add(correction("meanwhile"))
     assert PASSWORD not in str(caught.value)
     server.start()
-    store.add(correction("after"))  # by the same store: it connects again
+    store.add(correction("after"))  # the same store connects again
     assert {*taken, "after"} <= keys(server.url)
     store.close()
 
@@ -161,7 +161,7 @@ def test_postgresql_keeps_what_sqlite_keeps(server: Server) -> None:
         assert (store.delete(entity), store.delete(entity)) == (1, 0)
 
 
-def test_writers_that_find_no_table_make_one_together(url: str) -> None:
+def test_concurrent_first_writers_create_one_table(url: str) -> None:
     prefix = uuid.uuid4().hex
 
     def write(writer: int) -> list[str]:
@@ -173,7 +173,7 @@ def test_writers_that_find_no_table_make_one_together(url: str) -> None:
     assert written <= keys(url)
 
 
-def test_a_service_that_is_killed_has_kept_all_that_it_acknowledged(
+def test_a_killed_service_has_stored_all_acknowledged_corrections(
     world: "World", url: str, tmp_path: Path
 ) -> None:
     settings = {**environment(world.home), "LABELWRIGHT_CORRECTIONS": url}

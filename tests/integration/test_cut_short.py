@@ -1,4 +1,4 @@
-"""Whatever a training dies of, and whenever, the registry is sound and the next training works."""
+"""After a killed or failed training the registry is valid and the next training works."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ POINTS = [
     (f"{STORE}set_registered_model_alias", "before"),
     (f"{STORE}set_registered_model_alias", "after"),
 ]
-"""The steps of recording and registering, in their order."""
+"""Steps of recording and registering, in order."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def arguments(data: Path) -> tuple[object, ...]:
 
 
 def registered() -> list[str]:
-    """All versions; every one has a verdict and a bundle that can be read."""
+    """All registered versions, after checking that each has a verdict and a readable bundle."""
     client = MlflowClient(tracking_uri(), tracking_uri())
     found = client.search_model_versions("name = 'm'")
     for version in found:
@@ -59,7 +59,7 @@ def registered() -> list[str]:
 
 
 def files(home: Path) -> set[str]:
-    """The folders of artifacts that hold any."""
+    """Artifact folders that contain files."""
     kept = (path for path in (home / "artifacts").rglob("*") if path.is_file())
     return {path.relative_to(home / "artifacts").parts[0] for path in kept}
 
@@ -98,7 +98,7 @@ def test_a_killed_training_leaves_a_sound_registry(
     assert len(files(empty_world)) <= 1 + len(registered())  # one of them holds all models
 
 
-def test_a_model_without_versions_is_no_hindrance(
+def test_training_works_when_the_registered_model_has_no_versions(
     empty_world: Path, data: Path, command: Command
 ) -> None:
     made = f"{STORE}create_registered_model"
@@ -115,7 +115,7 @@ def test_a_model_without_versions_is_no_hindrance(
 
 @pytest.fixture
 def store(empty_world: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """An artifact store of its own, as small as the test asks for."""
+    """An artifact store on a file system of the size that the test requests."""
     folder = empty_world / "artifacts"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "none", str(folder)]
@@ -151,15 +151,13 @@ def test_a_full_store_registers_nothing(
 
 
 @pytest.mark.parametrize("store", ["1m"], indirect=True)
-def test_a_store_that_only_reads_registers_nothing(
-    store: Path, empty_world: Path, data: Path
-) -> None:
+def test_a_read_only_store_registers_nothing(store: Path, empty_world: Path, data: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
     said = spawn(*arguments(data), environment=environment(empty_world))
     nothing_is_registered(said, "Read-only file system", store)
 
 
-def test_trainings_at_the_same_time_all_register(empty_world: Path, data: Path) -> None:
+def test_concurrent_trainings_all_register(empty_world: Path, data: Path) -> None:
     settings = environment(empty_world)
     with ThreadPoolExecutor(3) as pool:
         said = list(pool.map(lambda _: spawn(*arguments(data), environment=settings), range(3)))

@@ -1,7 +1,7 @@
-"""The commands and programs of README and docs, run as written by somebody who has such files.
+"""Runs the commands and programs of README and docs as written.
 
-The tutorial has a test of its own; what needs other machines is run by the tests that ELSEWHERE
-names, and is held to be a command at all by `tests/docs`.
+The tutorial has a separate test. Commands that need other machines are run by the tests named in
+ELSEWHERE; `tests/docs` checks that their options exist.
 """
 
 import gzip
@@ -35,7 +35,7 @@ ELSEWHERE = {
     r"pyspark": "test_spark",
 }
 REFUSED = ("labelwright promote brands 3",)
-"""What is shown because it ends with an error."""
+"""Commands that the pages show because they fail."""
 PAGES_HERE = [page for page in PAGES if page.name != "tutorial.md"]
 PROGRAM = """
 import pandas
@@ -53,7 +53,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the pages name, and the models that they have by then."""
+    """A folder with the files and models that the pages assume."""
     folder = tmp_path_factory.mktemp("desk")
     lay_out(folder)
     for arguments in (
@@ -76,7 +76,7 @@ def service(desk: Path) -> Iterator[Service]:
 
 
 def settings(folder: Path, home: str = "home") -> dict[str, str]:
-    """The environment in which somebody types, with what was installed in the path."""
+    """Environment variables of the commands, with the installed programs in PATH."""
     found = environment(folder / home) | {"KEY": "as the command before it prints"}
     found["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / home}/mlflow.db"
     return {**found, "PATH": f"{Path(sys.executable).parent}:{found['PATH']}"}
@@ -121,7 +121,7 @@ def lay_out(folder: Path) -> None:
 @pytest.mark.parametrize("page", PAGES_HERE, ids=lambda page: page.name)
 def test_every_command_of_a_page_works(page: Path, desk: Path, service: Service) -> None:
     home = "home"
-    if page.name == "operating.md":  # it puts a backup in its place
+    if page.name == "operating.md":  # its commands restore a backup
         home = shutil.copytree(desk / home, desk / "another").name
     for typed in typed_on(page.read_text("utf-8")):
         if any(re.search(pattern, typed) for pattern in ELSEWHERE):
@@ -143,13 +143,13 @@ def test_every_program_of_a_page_works(page: Path, desk: Path, service: Service)
         assert done.returncode == 0, done.stderr
 
 
-def test_what_is_run_elsewhere_is_on_some_page() -> None:
+def test_commands_that_run_elsewhere_are_on_a_page() -> None:
     words = "\n".join(page.read_text("utf-8") for page in PAGES_HERE)
     assert all(re.search(pattern, words) for pattern in ELSEWHERE)
 
 
 def typed_on(page: str) -> Iterator[str]:
-    """The commands of a page, one after another, pipelines whole."""
+    """The commands of a page, in order; a pipeline is one command."""
     sessions = [
         "\n".join(line[2:] for line in session.splitlines() if line.startswith("$ "))
         for session in blocks(page, "console")
@@ -167,7 +167,7 @@ def typed_on(page: str) -> Iterator[str]:
 
 
 def is_whole(command: str) -> bool:
-    """Whether the shell waits for no other line."""
+    """Whether the command is complete, without a continuation line."""
     try:
         shlex.split(command)
     except ValueError:
@@ -176,7 +176,7 @@ def is_whole(command: str) -> bool:
 
 
 def here(typed: str, service: Service) -> str:
-    """The same for the service of these tests, and a curl that fails where the service does."""
+    """The command with the address of the test service and a curl that fails on HTTP errors."""
     port = str(service.port)
     asked = typed.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(" 8000)", f" {port})")
     return asked.replace("curl -s", "curl -f -s").replace(".venv/bin/", "")

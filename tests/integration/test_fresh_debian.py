@@ -1,4 +1,4 @@
-"""A stranger on a fresh Debian 12 gets a first answer in minutes, with the README's commands."""
+"""On a fresh Debian 12 the commands of the README lead to a first response."""
 
 from pathlib import Path
 
@@ -9,5 +9,7 @@ from tests.integration.machines import prove
 
 @pytest.mark.integration
 @pytest.mark.timeout(3600)
-def test_stranger_gets_a_first_answer(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_of_the_readme_work_on_a_fresh_debian(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     prove(Path(__file__).with_name("fresh_debian.sh"), {}, capfd)

@@ -1,4 +1,4 @@
-"""A share of what `make fuzz` does, and Schemathesis on the OpenAPI of a loaded model."""
+"""A short run of `make fuzz`, and Schemathesis on the OpenAPI document of a loaded model."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ INPUTS = 8_000
 CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
 
 
-def test_hostile_input_hurts_nobody(world: "World", tmp_path: Path) -> None:
+def test_hostile_input_has_no_findings(world: "World", tmp_path: Path) -> None:
     (manifest,) = world.home.glob(f"artifacts/**/bundle/{MANIFEST}")
     page = tmp_path / "fuzz.md"
     options = ("--inputs", str(INPUTS), "--bundle", str(manifest.parent), "--output", str(page))
@@ -35,7 +35,7 @@ def test_hostile_input_hurts_nobody(world: "World", tmp_path: Path) -> None:
     assert page.read_text("utf-8").count("| nothing |") == len(TARGETS) + 2  # and bundles, HTTP
 
 
-def test_the_service_is_as_its_openapi_says(service: Service, tmp_path: Path) -> None:
+def test_the_service_conforms_to_its_openapi_document(service: Service, tmp_path: Path) -> None:
     settings = tmp_path / "schemathesis.toml"
     settings.write_text('[parameters]\n"path.name" = "small"\n"path.number" = "1"\n', "utf-8")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The Dockerfile's steps make two targets, and compose.yaml's services run from them."""
+"""Both targets of the Dockerfile build, and the services of compose.yaml run from them."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,8 @@ from tests.integration.machines import postgresql, prove
 @pytest.mark.integration
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-def test_images_do_what_compose_describes(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_services_of_compose_run_from_the_built_images(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     needed = {"PYTHON": sys.executable, "POSTGRESQL": str(postgresql())}
     prove(Path(__file__).with_name("image.sh"), needed, capfd)

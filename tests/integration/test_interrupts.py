@@ -1,4 +1,4 @@
-"""Trainings that are interrupted while they begin, at many random moments."""
+"""Trainings interrupted at random moments while they start."""
 
 import random
 import signal
@@ -17,15 +17,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.repeated, pytest.mark.timeout
 
 TIMES = repeats(8, 100)
 BEGINNING = 1.0
-"""Seconds in which a training imports what it needs."""
+"""Seconds that a training needs for its imports."""
 WITHIN = 10.0
-"""Seconds; a training that was not interrupted takes twice as long."""
+"""Limit in seconds; an uninterrupted training takes twice as long."""
 
 
 @pytest.mark.parametrize(
     ("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["terminated", "Ctrl-C"]
 )
-def test_every_interrupt_of_a_training_that_begins_ends_it(
+def test_an_interrupt_during_the_start_ends_the_training(
     tmp_path: Path, by: signal.Signals, code: int
 ) -> None:
     chance = random.Random(by)
@@ -47,7 +47,7 @@ def test_every_interrupt_of_a_training_that_begins_ends_it(
 
 
 def _await_handler(process: subprocess.Popen[str]) -> None:
-    """Wait until a process handles SIGTERM, which is when its command begins."""
+    """Wait until the process handles SIGTERM: then its command starts."""
     deadline = time.monotonic() + PATIENCE
     status = Path(f"/proc/{process.pid}/status")
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""KServe's own client, in an environment of its own, is answered as it is."""
+"""The official KServe client, in a separate environment, works with the service."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ asyncio.run(main(sys.argv[1]))
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """The interpreter of an environment with KServe's client."""
+    """The interpreter of an environment with the KServe client."""
     if not REQUIREMENTS.exists():
         pytest.skip("make requirements has not pinned KServe's client")
     stamp = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A million rows through one connection, in either format: all are answered, and nothing grows."""
+"""A million rows through one connection in each stream format, with flat memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +25,7 @@ def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def in_batches(labels: Client) -> Iterator[int]:
-    """How many rows have been answered so far, as Arrow batches."""
+    """Send Arrow batches; yields the number of rows labelled so far."""
     batch = pa.record_batch({"name": NAMES})
     answered = 0
     for answer in labels.label_batches((batch for _ in range(ROWS // TOGETHER)), top_k=1):
@@ -34,14 +34,14 @@ def in_batches(labels: Client) -> Iterator[int]:
 
 
 def line_by_line(labels: Client) -> Iterator[int]:
-    """The same as lines of JSON."""
+    """Send JSON lines; yields the number of rows labelled so far."""
     rows = ({"name": name} for _ in range(ROWS // TOGETHER) for name in NAMES)
     for answered, _ in enumerate(labels.label_rows(rows, top_k=1), 1):
         yield answered
 
 
 @pytest.mark.parametrize("send", [in_batches, line_by_line])
-def test_a_million_rows_are_answered_in_flat_memory(
+def test_a_million_rows_are_labelled_in_flat_memory(
     service: Service, send: Callable[[Client], Iterator[int]]
 ) -> None:
     processes = [psutil.Process(service.process.pid), psutil.Process()]

@@ -1,4 +1,4 @@
-"""MLflow's own server and evaluation give the answers of our service."""
+"""MLflow's scoring server and evaluation agree with the service."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ ROWS = 300
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A world of its own, because an evaluation writes runs."""
+    """A separate state folder, because an evaluation writes runs."""
     folder = tmp_path_factory.mktemp("tools")
     pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), folder / "rows.parquet")
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def frame(home: Path) -> pd.DataFrame:
-    """Rows as pandas holds them, with points and tags."""
+    """Rows as a pandas frame, with coordinates and tags."""
     rows: pd.DataFrame = pq.read_table(home / "rows.parquet").slice(0, 100).to_pandas()
     number = np.arange(len(rows))
     points = {"lat": number % 90 - 45.5, "lon": number % 180 - 90.25}
@@ -67,7 +67,7 @@ Predictions = list[list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def expected(home: Path, frame: pd.DataFrame) -> Predictions:
-    """What the HTTP service answers."""
+    """Labels from the HTTP service."""
     settings = environment(home)
     with (
         serving("--model", URI, environment=settings, folder=home) as service,
@@ -78,7 +78,7 @@ def expected(home: Path, frame: pd.DataFrame) -> Predictions:
 
 
 def agree(found: Predictions, expected: Predictions) -> None:
-    """The same labels in the same order, asserted alike, probabilities to a millionth."""
+    """Assert equal labels, order and assertions, and probabilities within 1e-6."""
     assert len(found) == len(expected)
     for labels, others in zip(found, expected, strict=True):
         assert [(a["label"], a["asserted"]) for a in labels] == [
@@ -90,7 +90,7 @@ def agree(found: Predictions, expected: Predictions) -> None:
 
 @pytest.fixture(scope="module")
 def mlflow_server(home: Path) -> Iterator[str]:
-    """`mlflow models serve`, from the moment it answers."""
+    """URL of `mlflow models serve`, when it is ready."""
     port, log = free_port(), home / "mlflow_serve.log"
     settings = {**environment(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
     settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{settings['PATH']}"
@@ -113,7 +113,7 @@ def mlflow_server(home: Path) -> Iterator[str]:
         process.wait(PATIENCE)
 
 
-def test_mlflows_server_answers_as_ours(
+def test_the_mlflow_server_agrees_with_the_service(
     mlflow_server: str, frame: pd.DataFrame, expected: Predictions
 ) -> None:
     asked = {"dataframe_records": records(frame)}
@@ -137,7 +137,7 @@ def test_mlflows_server_answers_as_ours(
     ],
     ids=str,
 )
-def test_mlflows_server_refuses_what_is_wrong_and_says_why(
+def test_the_mlflow_server_explains_why_it_refuses_a_request(
     mlflow_server: str, asked: dict[str, Any], words: str
 ) -> None:
     refused = httpx.post(mlflow_server, json=asked, timeout=60)
@@ -146,7 +146,7 @@ def test_mlflows_server_refuses_what_is_wrong_and_says_why(
     assert "stack_trace" not in refused.json()
 
 
-def test_mlflows_evaluation_judges_the_answers_of_our_service(
+def test_mlflow_evaluates_the_labels_of_the_service(
     home: Path, frame: pd.DataFrame, expected: Predictions
 ) -> None:
     judged: list[Predictions] = []
@@ -160,7 +160,7 @@ def test_mlflows_evaluation_judges_the_answers_of_our_service(
     with reached():
         mlflow.create_experiment("evaluations", (home / "evaluations").as_uri())
         mlflow.set_experiment("evaluations")
-        tools: Any = mlflow.models  # of which these functions have no types
+        tools: Any = mlflow.models  # these functions have no types
         metric = tools.make_metric(eval_fn=hits, greater_is_better=True, name="p_at_1")
         found = tools.evaluate(
             URI, data, targets="truth", predictions="labels", extra_metrics=[metric]

@@ -1,4 +1,4 @@
-"""What a person sees of a training in MLflow's own pages, in a real browser."""
+"""A training in the MLflow UI, seen in a real browser."""
 
 import re
 import subprocess
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def trained(home: Path, places: "EntitySchema") -> list["Outcome"]:
-    """A champion, and a challenger that was refused."""
+    """A champion and a refused challenger."""
     from labelwright.training.job import Task, train
 
     rows = pq.read_table(BRANDS)
@@ -53,7 +53,7 @@ def trained(home: Path, places: "EntitySchema") -> list["Outcome"]:
 
 @pytest.fixture(scope="module")
 def server(trained: list["Outcome"], home: Path) -> Iterator[str]:
-    """MLflow's UI on the world of `trained`."""
+    """The MLflow UI on the state folder of `trained`."""
     port, log = free_port(), home / "ui.log"
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     store = ["--backend-store-uri", tracking_uri(), "--default-artifact-root", str(artifact_root())]
@@ -90,7 +90,9 @@ def test_an_experiment_lists_its_runs_with_their_data(pages: Pages, run: str) ->
     pages.keep("experiment")
 
 
-def test_a_run_tells_what_it_is(pages: Pages, run: str, trained: list["Outcome"]) -> None:
+def test_a_run_shows_its_description_and_tags(
+    pages: Pages, run: str, trained: list["Outcome"]
+) -> None:
     text = pages.open(run, "Promoted: it is the first version.", "Registered models", "shops v1")
     pages.click("Show more")
     pages.wait_for("Known limits")
@@ -116,7 +118,7 @@ def test_links_of_a_description_lead_to_the_artifacts(pages: Pages, run: str) ->
     pages.open(link.partition("#/")[2], "Model card: shops")
 
 
-def test_a_data_set_tells_its_columns_and_rows(pages: Pages, run: str) -> None:
+def test_a_data_set_shows_its_columns_and_rows(pages: Pages, run: str) -> None:
     pages.open(run, "fair.parquet")
     pages.browser.find_element("xpath", "//*[contains(text(),'fair.parquet')]").click()
     text = pages.wait_for("2 datasets used", "alternative_names")
@@ -125,7 +127,7 @@ def test_a_data_set_tells_its_columns_and_rows(pages: Pages, run: str) -> None:
     assert "No schema available" not in text
 
 
-def test_the_card_is_rendered(pages: Pages, run: str) -> None:
+def test_the_model_card_is_rendered(pages: Pages, run: str) -> None:
     pages.open(f"{run}/artifacts/model_card.md", "Model card: shops", "How good it is")
     pages.keep("card")
     assert "Model card: shops" in pages.elements("h1")
@@ -152,13 +154,13 @@ def test_a_plot_is_shown(pages: Pages, run: str, name: str) -> None:
     pages.keep(name)
 
 
-def test_the_environment_is_kept(pages: Pages, run: str) -> None:
+def test_the_environment_is_recorded(pages: Pages, run: str) -> None:
     text = pages.open(f"{run}/artifacts/environment.txt", "lightgbm==")
     pages.keep("environment")
     assert re.search(r"python 3\.\d+\.\d+", text)
 
 
-def test_a_model_tells_its_versions_and_which_is_live(pages: Pages) -> None:
+def test_a_model_shows_its_versions_and_the_champion(pages: Pages) -> None:
     text = pages.open("models/shops", "Version 2", "@ champion")
     pages.keep("model")
     assert "Gives labels to entities of the schema places." in text
@@ -167,7 +169,7 @@ def test_a_model_tells_its_versions_and_which_is_live(pages: Pages) -> None:
     assert "Not promoted: " in text
 
 
-def test_a_version_tells_how_it_was_judged(pages: Pages, trained: list["Outcome"]) -> None:
+def test_a_version_shows_the_verdict_of_its_gate(pages: Pages, trained: list["Outcome"]) -> None:
     refused = trained[1].verdict
     assert not refused.promoted
     text = pages.open("models/shops/versions/2", f"Not promoted: {refused.reason}")

@@ -1,4 +1,4 @@
-"""Data in an object store: a local server that speaks S3, as a process of its own."""
+"""Data in an object store: a local S3-compatible server."""
 
 import dataclasses
 import json
@@ -27,25 +27,25 @@ BUCKET = "places"
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A running store with one bucket, and the environment of processes that use it."""
+    """A running object store with one bucket, and the environment of its clients."""
 
     url: str
     environment: dict[str, str]
 
     @property
     def filesystem(self) -> pyarrow.fs.S3FileSystem:
-        """The store, not through the code that is tested."""
+        """Access to the store that does not use the code under test."""
         keys = dict.fromkeys(("access_key", "secret_key"), "any")
         return pyarrow.fs.S3FileSystem(endpoint_override=self.url, region="us-east-1", **keys)
 
     def names(self) -> list[str]:
-        """What lies in the bucket."""
+        """Names of all objects in the bucket."""
         selector = pyarrow.fs.FileSelector(BUCKET, recursive=True)
         found = self.filesystem.get_file_info(selector)
         return sorted(one.path.removeprefix(f"{BUCKET}/") for one in found if one.is_file)
 
     def run(self, *arguments: object) -> Said:
-        """The command line, in that environment."""
+        """Run a command in the environment of the store."""
         return spawn(*arguments, environment=self.environment)
 
 
@@ -65,7 +65,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, world: "World") -> Iterator[
 
 @pytest.fixture(scope="module")
 def whole(store: Store, world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The answers for the same rows in a local file."""
+    """The output of labelling the same rows to a local file."""
     target = tmp_path_factory.mktemp("whole") / "out.parquet"
     assert store.run("label", world.data, target, "--model", world.uri).code == 0
     return target
@@ -92,12 +92,12 @@ def test_text_and_rejects_go_to_the_store(store: Store, world: "World", tmp_path
     with store.filesystem.open_input_stream(f"{BUCKET}/out.csv.gz.rejects.jsonl") as stream:
         assert json.loads(stream.read())["reason"] == "lat: must lie between -90 and 90"
     again = store.run("label", target, tmp_path / "again.jsonl", "--model", world.uri)
-    assert again.code == 3  # its columns are those of answers
+    assert again.code == 3  # its columns are those of an output
     for name in ("out.csv.gz", "out.csv.gz.rejects.jsonl"):
         store.filesystem.delete_file(f"{BUCKET}/{name}")
 
 
-def test_work_into_a_store_that_was_killed_is_gone_on_with(
+def test_killed_labelling_into_a_store_is_resumed(
     store: Store, world: "World", tmp_path: Path
 ) -> None:
     names = pq.read_table(world.data)["name"].to_pylist()
@@ -106,7 +106,7 @@ def test_work_into_a_store_that_was_killed_is_gone_on_with(
     asked = ("label", source, target, "--model", world.uri, "--resume")
     process = subprocess.Popen([LABELWRIGHT, *map(str, asked)], env=store.environment)
     deadline = time.monotonic() + PATIENCE
-    # more than the head of a part is there when a record is
+    # once a record is written, the file is larger than its header
     while sum(part.stat().st_size for part in world.home.glob("unfinished/*/*.arrow")) < 1 << 21:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -122,14 +122,14 @@ def test_work_into_a_store_that_was_killed_is_gone_on_with(
     assert not list(world.home.glob("unfinished/*"))
 
 
-def test_a_model_is_trained_on_what_lies_in_a_store(store: Store, tmp_path: Path) -> None:
+def test_a_model_is_trained_on_data_in_a_store(store: Store, tmp_path: Path) -> None:
     settings = store.environment | {"LABELWRIGHT_HOME": str(tmp_path / "home")}
     said = spawn("train", "--data", f"s3://{BUCKET}/in", "--json", environment=settings)
     assert said.code == 0, said.err
     assert json.loads(said.out.splitlines()[-1])["promoted"]
 
 
-def test_a_box_of_what_is_published_in_a_store_is_imported_into_it(
+def test_a_region_of_published_data_is_imported_within_a_store(
     store: Store, tmp_path: Path
 ) -> None:
     rows = [overture_place(n, lon, 50.0) for n, lon in enumerate((7.0, 7.5, 100.0))]
@@ -154,7 +154,7 @@ def test_a_box_of_what_is_published_in_a_store_is_imported_into_it(
         (6, f"s3://{BUCKET}/in", "s3://nowhere/out.csv", "s3://nowhere/out.csv was not written"),
     ],
 )
-def test_a_store_that_has_not_what_was_asked_for_is_a_clear_error(
+def test_missing_objects_are_a_clear_error(
     store: Store, world: "World", tmp_path: Path, code: int, source: str, target: str, said: str
 ) -> None:
     file = target if "://" in target else tmp_path / target

@@ -1,4 +1,4 @@
-"""Real extracts of OpenStreetMap: imported, learned from, measured abroad, and labelled."""
+"""Real OpenStreetMap extracts: import, training, evaluation on another town, labelling."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-def test_places_of_some_towns_are_learned_and_those_of_another_labelled(tmp_path: Path) -> None:
+def test_a_model_of_some_towns_labels_another_town(tmp_path: Path) -> None:
     home = environment(tmp_path / "home")
     files = {town: tmp_path / f"{town}.parquet" for town in ("malta", "porto", "monaco")}
     for town, file in files.items():
@@ -44,7 +44,7 @@ def test_places_of_some_towns_are_learned_and_those_of_another_labelled(tmp_path
     assert [row["id"] for row in predictions] == pq.read_table(files["monaco"])["id"].to_pylist()
     asked = [row["id"] for row in predictions if _asserted(row["labels"], "takeaway=yes")]
     food = [row["id"] for row in predictions if _asserted(row["labels"], "amenity=restaurant")]
-    assert len(asked) < len(predictions) / 3  # nobody asks whether a bank takes away
+    assert len(asked) < len(predictions) / 3  # takeaway is not asked of a bank
     assert food
 
 

@@ -1,4 +1,4 @@
-"""The page of the service, in a real browser: trying, reviewing, and seeing the model."""
+"""The web page of the service in a real browser: try, review, model."""
 
 import re
 import shutil
@@ -46,7 +46,7 @@ def pages(browser: "Chrome", service: Service) -> Pages:
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The checker of accessibility, from its npm package."""
+    """The source of axe-core, the accessibility checker, from its npm package."""
     need({"npm": "npm: apt-get install npm"})
     folder = tmp_path_factory.mktemp("axe")
     subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, check=True, timeout=300)
@@ -56,21 +56,21 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def typed(pages: Pages, field: str, text: str) -> None:
-    """Type into the field of that name."""
+    """Type text into a field."""
     element = pages.browser.find_element("css selector", f"[name={field}]")
     element.clear()
     element.send_keys(text)
 
 
 def press(pages: Pages, *keys: str) -> None:
-    """Press keys, wherever the focus is."""
+    """Press keys at the element with the focus."""
     from selenium.webdriver import ActionChains
 
     ActionChains(pages.browser).send_keys(*keys).perform()
 
 
 def review(pages: Pages, reviewer: str, rows: str, *first: str) -> None:
-    """Begin a review of rows, which shows some words first."""
+    """Start a review of rows and wait until the page shows `first`."""
     pages.open("review", "What is worth a glance?")
     typed(pages, "reviewer", reviewer)
     typed(pages, "rows", rows)
@@ -79,7 +79,7 @@ def review(pages: Pages, reviewer: str, rows: str, *first: str) -> None:
 
 
 def hold(pages: Pages, path: str) -> None:
-    """Let requests to a path wait, as on a slow network, until they are released."""
+    """Delay requests to a path, as a slow network does, until `release`."""
     pages.browser.execute_script(
         "const send = fetch, [path] = arguments;"
         "const free = new Promise((resolve) => { window.release = resolve; });"
@@ -92,7 +92,7 @@ def hold(pages: Pages, path: str) -> None:
 
 
 def release(pages: Pages) -> None:
-    """Release them, and let the page do with the answers what it does."""
+    """Let delayed requests continue and the page handle their responses."""
     assert pages.browser.execute_script("return window.held")
     pages.browser.execute_async_script(
         "const [done] = arguments; release(); setTimeout(done, 1000);"
@@ -100,17 +100,17 @@ def release(pages: Pages) -> None:
 
 
 def corrections(service: Service, folder: Path) -> list[dict[str, Any]]:
-    """All corrections that the service has kept."""
+    """All corrections stored by the service."""
     file = folder / "corrections.parquet"
     file.write_bytes(httpx.get(f"{service.url}/v1/feedback/export").raise_for_status().content)
     rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return rows
 
 
-# trying
+# The tab "Try".
 
 
-def test_labels_change_as_one_types_and_the_link_reproduces_the_screen(pages: Pages) -> None:
+def test_labels_follow_the_typing_and_the_link_restores_the_page(pages: Pages) -> None:
     pages.open("try", "Type a name.")
     typed(pages, "name", "Sparkasse Musterstadt")
     pages.wait_for("amenity=bank")
@@ -120,7 +120,7 @@ def test_labels_change_as_one_types_and_the_link_reproduces_the_screen(pages: Pa
     pages.keep("try")
 
 
-def test_the_letters_that_spoke_for_a_label_are_marked(pages: Pages) -> None:
+def test_the_letters_that_raised_a_label_are_marked(pages: Pages) -> None:
     pages.open("try?name=Sparkasse+Musterstadt", "amenity=bank")
     pages.browser.find_element("css selector", ".labels summary").click()
     marked = pages.browser.find_elements("css selector", ".labels mark.for")
@@ -147,7 +147,7 @@ def test_a_policy_moves_the_thresholds(pages: Pages) -> None:
     ],
     ids=["csv", "json", "jsonl", "cells"],
 )
-def test_rows_are_taken_as_people_have_them(pages: Pages, rows: str) -> None:
+def test_rows_are_read_in_common_formats(pages: Pages, rows: str) -> None:
     pages.open("try", "Paste several")
     pages.browser.execute_script(
         "const rows = document.querySelector('[name=rows]');"
@@ -159,7 +159,7 @@ def test_rows_are_taken_as_people_have_them(pages: Pages, rows: str) -> None:
 
 
 def parsed(pages: Pages, text: str) -> Any:
-    """What the page reads in a text: entities, or what it says is wrong."""
+    """The entities that the page reads from a text, or its error message."""
     pages.open("try", "Type a name.")
     return pages.browser.execute_async_script(
         "const [text, done] = arguments;"
@@ -185,7 +185,7 @@ def test_no_row_of_cells_is_lost(pages: Pages, text: str, entities: list[list[st
     assert parsed(pages, text) == named
 
 
-def test_a_row_with_cells_of_no_column_is_named(pages: Pages) -> None:
+def test_a_row_with_too_many_cells_is_named(pages: Pages) -> None:
     text = "name,city\nBar,Ulm\n\nJoe, Inc,Ulm\n"
     assert parsed(pages, text) == "row 4 has more cells than there are columns"
 
@@ -199,15 +199,15 @@ def test_a_hostile_name_stays_text(pages: Pages) -> None:
     assert pages.browser.title == "labelwright"
 
 
-def test_what_is_wrong_is_said(pages: Pages) -> None:
+def test_errors_are_shown(pages: Pages) -> None:
     pages.open("try?lat=200&lon=1", "must lie between")
     assert pages.browser.find_elements("css selector", ".results .problem")
 
 
-# reviewing
+# The tab "Review".
 
 
-def test_a_review_by_keys_is_kept(pages: Pages, service: Service, tmp_path: Path) -> None:
+def test_a_review_by_keyboard_is_stored(pages: Pages, service: Service, tmp_path: Path) -> None:
     pages.open("review", "What is worth a glance?")
     typed(pages, "reviewer", "Ada")
     typed(pages, "rows", "id,name,labels,lat,lon\nx1,Sparkasse Musterstadt,shop=bakery,,\n"
@@ -232,7 +232,7 @@ def test_a_review_by_keys_is_kept(pages: Pages, service: Service, tmp_path: Path
     assert kept["model"]["name"] == "shops"
 
 
-def test_what_is_pressed_while_a_review_is_saved_is_about_no_other_entity(
+def test_keys_pressed_while_saving_do_not_affect_the_next_entity(
     pages: Pages, service: Service, tmp_path: Path
 ) -> None:
     from selenium.webdriver import ActionChains
@@ -254,7 +254,7 @@ def test_what_is_pressed_while_a_review_is_saved_is_about_no_other_entity(
     assert len([*kept["confirmed"], *kept["added"], *kept["denied"]]) == 1
 
 
-def test_a_review_begins_once_and_again_after_what_was_wrong(pages: Pages) -> None:
+def test_a_review_starts_once_and_again_after_an_error(pages: Pages) -> None:
     review(pages, "Edsger", "id,name,lat,lon\nx,Nowhere,200,4\n", "no row can be labelled")
     hold(pages, "v1/review")
     typed(pages, "rows", "id,name\nw1,Sparkasse\n")
@@ -266,7 +266,7 @@ def test_a_review_begins_once_and_again_after_what_was_wrong(pages: Pages) -> No
 
 
 def add(pages: Pages, label: str) -> None:
-    """Type a label where others can be added."""
+    """Type a label into the field that adds labels."""
     press(pages, "+")
     press(pages, label)
     pages.click("Add")
@@ -287,10 +287,10 @@ def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) ->
     assert (kept["added"], kept["confirmed"]) == ([unlisted], [listed[-1]])
 
 
-# the model
+# The tab "Model".
 
 
-def test_the_model_tells_how_good_it_is(pages: Pages) -> None:
+def test_the_model_tab_shows_quality(pages: Pages) -> None:
     text = pages.open("model", "shops, version 1", "micro-F1", "Labels", "Drift")
     pages.keep("model_page")
     assert re.search(r"\d+\.\d%\s+most probable label is true", text)
@@ -301,10 +301,10 @@ def test_the_model_tells_how_good_it_is(pages: Pages) -> None:
     assert len(pages.elements("tbody tr")) < 30
 
 
-# for everyone
+# All tabs.
 
 
-def test_a_page_that_is_late_replaces_no_newer_one(pages: Pages) -> None:
+def test_a_late_response_does_not_replace_a_newer_one(pages: Pages) -> None:
     pages.open("review", "What is worth a glance?")
     hold(pages, "v1/model/report")
     for link in ("Model", "Try"):
@@ -340,7 +340,7 @@ def test_axe_finds_nothing_serious(pages: Pages, axe: str, route: str, dark: boo
         pages.keep(f"{route.partition('?')[0]}_dark")
 
 
-def test_it_fits_a_phone(pages: Pages) -> None:
+def test_the_page_fits_a_phone(pages: Pages) -> None:
     metrics = {"width": PHONE[0], "height": PHONE[1], "deviceScaleFactor": 2, "mobile": True}
     pages.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -353,7 +353,7 @@ def test_it_fits_a_phone(pages: Pages) -> None:
         pages.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_browser_complains_of_nothing(pages: Pages) -> None:
+def test_the_browser_logs_no_errors(pages: Pages) -> None:
     browser: Any = pages.browser
     browser.get_log("browser")
     for route in ("try?name=Sparkasse", "review"):

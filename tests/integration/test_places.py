@@ -1,4 +1,4 @@
-"""The whole of the real places: trained, measured abroad, and labelled from file to file."""
+"""All real places: training, evaluation on an unseen state, bulk labelling."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-def test_all_real_places_are_learned_and_an_unseen_state_is_labelled(tmp_path: Path) -> None:
+def test_a_model_of_all_places_labels_an_unseen_state(tmp_path: Path) -> None:
     home = environment(tmp_path / "home")
     data = ("--data", PLACES / "train.parquet", "--test", PLACES / "test.parquet")
     trained = spawn(

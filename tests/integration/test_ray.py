@@ -1,4 +1,4 @@
-"""Whole files on a Ray cluster of several nodes, each of which is processes of this machine."""
+"""Bulk labelling on a Ray cluster whose nodes are processes of this machine."""
 
 import contextlib
 import json
@@ -25,32 +25,32 @@ PATIENCE = 600.0
 
 
 class Process:
-    """`tests.integration.on_ray`, which answers lines with lines."""
+    """A process of `tests.integration.on_ray`: reads lines and replies with lines."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def hear(self) -> str:
-        """The next line it says."""
+        """The next line of output."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "the process has ended"
         return line.strip()
 
     def say(self, line: str = "") -> None:
-        """Say a line to it."""
+        """Send a line."""
         assert self.process.stdin
         print(line, file=self.process.stdin, flush=True)
 
     def ask(self, line: str = "") -> str:
-        """Say a line; returns what it answers."""
+        """Send a line and return the reply."""
         self.say(line)
         return self.hear()
 
 
 @contextlib.contextmanager
 def running(world: World, *arguments: object) -> Iterator[Process]:
-    """A process that ends when nobody says anything to it any more."""
+    """A process that ends when its standard input is closed."""
     command = [sys.executable, "-m", "tests.integration.on_ray", *map(str, arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -61,7 +61,7 @@ def running(world: World, *arguments: object) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def nodes(world: World) -> Iterator[Process]:
-    """A head that does no work, and two nodes that do."""
+    """A head node without work and two worker nodes."""
     need_package("ray")
     with running(world, "nodes") as nodes:
         yield nodes
@@ -69,13 +69,13 @@ def nodes(world: World) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def address(nodes: Process) -> str:
-    """Where the cluster listens."""
+    """Address of the cluster."""
     return nodes.hear()
 
 
 @pytest.fixture(scope="module")
 def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parquet files of which one can be read in parts; rows without ids, and a rejected one."""
+    """Parquet files: one with several row groups, rows without ids, one rejected row."""
     folder = tmp_path_factory.mktemp("rows")
     table = pq.read_table(world.data).drop_columns(["labels"])
     ids = np.where(np.arange(len(table)) % 3 == 0, None, table["id"].to_numpy(False))
@@ -92,7 +92,7 @@ def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def here(world: World, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The answers of one process."""
+    """The output of a single process."""
     target = tmp_path_factory.mktemp("here") / "out.parquet"
     assert label(world, folder, target).code == 0
     return target
@@ -108,7 +108,7 @@ def rejects(target: Path) -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def test_a_cluster_gives_the_answers_of_one_process(
+def test_a_cluster_agrees_with_a_single_process(
     address: str, world: World, folder: Path, here: Path, tmp_path: Path
 ) -> None:
     target, engine = tmp_path / "out.parquet", ("--engine", f"ray={address}")
@@ -122,7 +122,7 @@ def test_a_cluster_gives_the_answers_of_one_process(
     assert (tmp_path / "again.parquet").read_bytes() == here.read_bytes()
 
 
-def test_a_node_that_is_killed_loses_and_repeats_nothing(
+def test_killing_a_node_neither_loses_nor_repeats_rows(
     nodes: Process, address: str, world: World, folder: Path, here: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out.parquet"
@@ -135,7 +135,7 @@ def test_a_node_that_is_killed_loses_and_repeats_nothing(
     assert target.read_bytes() == here.read_bytes()
 
 
-def test_work_that_was_stopped_is_gone_on_with_by_either_engine(
+def test_either_engine_resumes_stopped_work(
     address: str, world: World, folder: Path, here: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out.parquet"
@@ -151,7 +151,7 @@ def test_work_that_was_stopped_is_gone_on_with_by_either_engine(
     assert target.read_bytes() == here.read_bytes()
 
 
-def test_text_and_a_cluster_that_is_started_here(world: World, tmp_path: Path) -> None:
+def test_csv_output_from_a_cluster_started_by_the_command(world: World, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("name,lat,lon\nPizzeria Napoli,41,12\nNowhere,200,0\n")
     for target, engine in (("here.jsonl", ()), ("there.jsonl", ("--engine", "ray"))):
@@ -160,7 +160,7 @@ def test_text_and_a_cluster_that_is_started_here(world: World, tmp_path: Path) -
     assert (tmp_path / "here.jsonl").read_bytes() == (tmp_path / "there.jsonl").read_bytes()
 
 
-def test_what_cannot_be_done_is_a_clear_error(
+def test_unsupported_requests_are_clear_errors(
     address: str, world: World, folder: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad"

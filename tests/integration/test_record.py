@@ -1,4 +1,4 @@
-"""The record on shared servers: MLflow on PostgreSQL, artifacts in an object store."""
+"""Tracking on shared servers: MLflow on PostgreSQL, artifacts in an object store."""
 
 import contextlib
 import dataclasses
@@ -53,7 +53,7 @@ print(json.dumps({str(each.version): each.version == champion for each in found}
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The servers, and the environment of all who use them."""
+    """The servers, and the environment variables of their clients."""
 
     folder: Path
     database: Server
@@ -62,19 +62,19 @@ class Record:
 
     @property
     def data(self) -> Path:
-        """Rows to learn from and to ask for."""
+        """Rows for training and for requests."""
         return self.folder / "rows.parquet"
 
     def environment(self, home: str) -> dict[str, str]:
-        """That of a process with a state folder of its own."""
+        """Environment variables of a process with a separate state folder."""
         return {**environment(self.folder / home), **self.settings}
 
     def run(self, *arguments: object, home: str = "training") -> Said:
-        """A command of ours to its end."""
+        """Run a labelwright command."""
         return spawn(*arguments, environment=self.environment(home), timeout=400)
 
     def versions(self) -> dict[str, bool]:
-        """All versions that are registered, and whether they are the champion."""
+        """Whether each registered version is the champion."""
         command = [sys.executable, "-c", _VERSIONS, NAME]
         settings = self.environment("asking")
         said = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
@@ -84,7 +84,7 @@ class Record:
 
 @pytest.fixture(scope="module")
 def record() -> Iterator[Record]:
-    """The servers with one champion; the database's user must reach the folder."""
+    """The servers with one champion, in a folder that the database's user can read."""
     folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
     folder.chmod(0o755)
     pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), folder / "rows.parquet")
@@ -103,7 +103,7 @@ def record() -> Iterator[Record]:
 
 @contextlib.contextmanager
 def _tracking(folder: Path, address: str, keys: Mapping[str, str], store: int) -> Iterator[Server]:
-    """The MLflow server, the only one who has the keys of the store."""
+    """The MLflow server; it alone holds the keys of the store."""
     port = free_port()
     given = ("--host", HOST, "--port", port, "--workers", 1)
     places = ("--backend-store-uri", address, "--artifacts-destination", f"s3://{BUCKET}")
@@ -126,7 +126,7 @@ def _tracking(folder: Path, address: str, keys: Mapping[str, str], store: int) -
 
 @pytest.fixture(scope="module")
 def services(record: Record) -> Iterator[list[Service]]:
-    """Two services, each with a state folder of its own."""
+    """Two services with separate state folders."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(_service(record, name)) for name in ("first", "second")]
 
@@ -142,7 +142,7 @@ def _service(record: Record, name: str) -> Iterator[Service]:
 
 
 def ask(service: Service) -> tuple[str, list[Any]]:
-    """The version that answers, and what it answers for the same few entities."""
+    """The version that serves, and its results for some fixed entities."""
     names = pq.read_table(BRANDS)["name"].slice(0, ASKED).to_pylist()
     entities = [{"id": str(number), "name": name} for number, name in enumerate(names)]
     with service.client() as client:
@@ -153,7 +153,7 @@ def ask(service: Service) -> tuple[str, list[Any]]:
 
 
 class Asking:
-    """Asks services again and again, until it is told to stop."""
+    """Sends requests to services in a loop until the context ends."""
 
     def __init__(self, services: list[Service]) -> None:
         self.predictions: list[tuple[str, list[Any]]] = []
@@ -181,7 +181,7 @@ class Asking:
 
 
 def right(record: Record, version: str, folder: Path) -> list[Any]:
-    """What a version answers, from a service of its own."""
+    """The results of a version, from a separate service."""
     folder.mkdir()
     settings = record.environment("right")
     with serving(
@@ -190,7 +190,7 @@ def right(record: Record, version: str, folder: Path) -> list[Any]:
         return ask(one)[1]
 
 
-def test_two_services_answer_rightly_while_a_training_promotes(
+def test_two_services_give_correct_results_during_a_promotion(
     record: Record, services: list[Service], tmp_path: Path
 ) -> None:
     more = ("--seed", 1, "--threads", 1, "--no-promote")
@@ -207,11 +207,13 @@ def test_two_services_answer_rightly_while_a_training_promotes(
     expected = {version: right(record, version, tmp_path / version) for version in answered}
     for version, results in asking.predictions:
         assert results == expected[version]
-    assert not list((record.folder / "training").glob("artifacts/*"))  # all of it is in the store
+    assert not list(
+        (record.folder / "training").glob("artifacts/*")
+    )  # all artifacts are in the store
 
 
 @pytest.mark.parametrize("away", ["database", "store"])
-def test_a_server_that_goes_away_stops_the_training_and_not_the_services(
+def test_a_lost_server_stops_the_training_but_not_the_services(
     record: Record, services: list[Service], away: str
 ) -> None:
     before = record.versions()
@@ -254,7 +256,7 @@ def test_a_server_that_goes_away_stops_the_training_and_not_the_services(
 
 
 def await_stop(process: int) -> None:
-    """Wait until a process has been stopped."""
+    """Wait until a process is in the stopped state."""
     deadline = time.monotonic() + 2 * PATIENCE
     while (status := psutil.Process(process).status()) != psutil.STATUS_STOPPED:
         assert status != psutil.STATUS_ZOMBIE, "the training has ended before"

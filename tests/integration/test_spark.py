@@ -1,4 +1,4 @@
-"""The registered model as a function of Spark, by MLflow's own means."""
+"""The registered model as a Spark UDF made by MLflow."""
 
 import os
 import subprocess
@@ -29,12 +29,12 @@ COLUMNS = ["id", "name", "country"]
 
 @pytest.fixture(scope="module")
 def spark() -> str:
-    """The Python of an environment with Spark, which is made below `build`."""
+    """The interpreter of an environment with Spark, made below `build`."""
     need_command("java", "apt-get install openjdk-17-jre-headless")
     return interpreter("spark", ROOT / "build" / "environments", REQUIREMENTS, "pyspark")
 
 
-def test_spark_gives_the_same_answers(
+def test_spark_agrees_with_bulk_labelling(
     spark: str,
     trained_world: "World",
     tmp_path: Path,

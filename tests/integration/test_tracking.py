@@ -1,4 +1,4 @@
-"""Trainings against the tracking server and the database that compose.yaml describes."""
+"""Training with the tracking server and the database of compose.yaml."""
 
 import json
 import os
@@ -34,7 +34,7 @@ DIRECT = "postgresql+psycopg://mlflow@database:5432"
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """The network with its secrets; the database's user must reach the folder."""
+    """The network and its secrets, in a folder that the database's user can read."""
     need(COMMANDS)
     folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
     folder.chmod(0o755)
@@ -48,39 +48,39 @@ def stand() -> Iterator[Stand]:
 
 @pytest.fixture(scope="module")
 def superuser(stand: Stand) -> Iterator[Mapping[str, str]]:
-    """A database that runs, as the environment of its superuser."""
+    """Environment variables of the superuser of a running database."""
     with composed.database(stand, postgresql()) as environment:
         yield environment
 
 
 @pytest.fixture(scope="module")
 def server(stand: Stand, superuser: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """The MLflow server, on the database."""
+    """The MLflow server on the database."""
     with composed.tracking(stand) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def data(stand: Stand) -> Path:
-    """Few rows, so that a training takes seconds."""
+    """A few rows, so that training takes seconds."""
     path = stand.folder / "brands.parquet"
     pq.write_table(pq.read_table(BRANDS).slice(0, 600), path)
     return path
 
 
 def trained(said: Said) -> dict[str, Any]:
-    """What a training says of itself in JSON."""
+    """The JSON output of a training."""
     assert said.code == 0, said.err
     outcome: dict[str, Any] = json.loads(said.out.splitlines()[-1])
     return outcome
 
 
 def stored(stand: Stand) -> list[Path]:
-    """The files of all artifacts that the server keeps."""
+    """Files of all artifacts on the server."""
     return [path for path in stand.volume("tracking").rglob("*") if path.is_file()]
 
 
-def test_the_password_is_made_once_and_for_its_readers_only(stand: Stand) -> None:
+def test_the_password_is_made_once_and_readable_by_its_users_only(stand: Stand) -> None:
     folder = stand.volume("secrets")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(before) == {"password", "pgpass"}
@@ -116,7 +116,7 @@ def test_models_live_on_a_server_from_training_to_pruning(
     assert _champion(stand) == "1"
 
     labelled = tmp_path / "labelled.parquet"
-    elsewhere = str(tmp_path / "home")  # another machine, which must fetch the model
+    elsewhere = str(tmp_path / "home")  # as on another machine: the model must be downloaded
     said = stand.labelwright(
         *("label", data, labelled, "--model", "models:/small@champion"), LABELWRIGHT_HOME=elsewhere
     )
@@ -164,7 +164,7 @@ def _champion(stand: Stand) -> str:
         ("attacker.example", 403),
     ],
 )
-def test_the_server_answers_to_its_own_names_only(
+def test_the_server_accepts_its_own_host_names_only(
     stand: Stand, server: "subprocess.Popen[bytes]", host: str, status: int
 ) -> None:
     ask = (
@@ -175,7 +175,7 @@ def test_the_server_answers_to_its_own_names_only(
     assert said.out.strip() == str(status), said.err
 
 
-def test_nobody_can_read_the_password_off_the_server(
+def test_the_server_does_not_reveal_the_password(
     stand: Stand, server: "subprocess.Popen[bytes]"
 ) -> None:
     password = (stand.volume("secrets") / "password").read_text("utf-8").strip()
@@ -199,7 +199,7 @@ def test_the_database_is_upgraded_by_the_documented_command(
 
 
 @pytest.mark.parametrize("way", ["server", "database"])
-def test_trainings_at_once_both_register(
+def test_concurrent_trainings_both_register(
     stand: Stand,
     superuser: Mapping[str, str],
     server: "subprocess.Popen[bytes]",
@@ -207,7 +207,7 @@ def test_trainings_at_once_both_register(
     way: str,
 ) -> None:
     settings = {}
-    if way == "database":  # one without tables, which both will want to make
+    if way == "database":  # an empty database, in which both create the tables
         said = stand.run(superuser, postgresql() / "createdb", "bare")
         assert said.code == 0, said.err
         password = superuser["PGPASSWORD"]
@@ -232,7 +232,7 @@ def test_trainings_at_once_both_register(
         ("mysql+mysqldb://mlflow:hunter2@database/none", "MySQLdb"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_a_clear_error_without_its_password(
+def test_an_unusable_database_is_a_clear_error_without_its_password(
     stand: Stand, superuser: Mapping[str, str], address: str, word: str
 ) -> None:
     said = stand.labelwright("prune", "small", MLFLOW_TRACKING_URI=address)

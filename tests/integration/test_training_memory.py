@@ -1,4 +1,4 @@
-"""A training within a limit of memory, on real places: less memory, and the same model."""
+"""Training on real places with a memory limit uses less memory and gives the same model."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = [
 ROWS = 60_000
 THREADS = 2
 DUALS = ROWS * 128 * 4
-"""What the dual variables of one thread take: the other thread may be before or after its own."""
+"""Bytes of the dual variables of one thread; the other thread may not hold its own yet."""
 FIT = """
 import json, sys
 from labelwright.entities.schema import load_schema
@@ -46,7 +46,7 @@ print(content_hash(fit_labeler(rows, quick, progress, memory)))
 
 
 def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
-    """The content hash of a model, and the most memory of its own that its first pass had."""
+    """The content hash of a model, and the peak memory of its first pass in bytes."""
     command = [sys.executable, "-c", FIT, str(data), json.dumps(memory), str(THREADS)]
     settings = {**os.environ, "LABELWRIGHT_HOME": str(home)}
     said: list[str] = []
@@ -55,7 +55,7 @@ def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
         reader = threading.Thread(target=lambda: said.extend(map(str.strip, process.stdout or ())))
         reader.start()
         while process.poll() is None:
-            if said[-1:] == ["features"]:  # from then on until the first pass has been made
+            if said[-1:] == ["features"]:  # measured from here to the end of the first pass
                 peak = max(peak, memory_of(process.pid)[0])
             time.sleep(0.02)
         reader.join()
@@ -63,7 +63,7 @@ def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
     return said[-1], peak
 
 
-def test_a_limit_of_memory_bounds_it_and_changes_nothing_else(tmp_path: Path) -> None:
+def test_a_memory_limit_bounds_memory_and_keeps_the_model(tmp_path: Path) -> None:
     write_made(PLACES / "train.parquet", tmp_path / "data", ROWS)
     whole, unbounded = fitted(tmp_path / "data", tmp_path / "home", None)
     model, bounded = fitted(tmp_path / "data", tmp_path / "home", 1 << 20)

@@ -1,4 +1,4 @@
-"""The tutorial's commands, in order and as written, on the extract that its outputs are of."""
+"""Runs the commands of the tutorial in order, on the extract that its outputs show."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """The folder where somebody follows the tutorial, with the two extracts it names."""
+    """A folder with the two extracts that the tutorial names."""
     shutil.copy(EXTRACTS / "porto.osm.pbf", tmp_path / "city.osm.pbf")
     shutil.copy(EXTRACTS / "monaco.osm.pbf", tmp_path / "elsewhere.osm.pbf")
     return tmp_path
@@ -49,11 +49,11 @@ def test_the_tutorial_goes_from_an_extract_to_a_model_that_learns(desk: Path) ->
         said = "".join(_run(block, desk, settings, service) for block in typed[begin + 1 :])
         assert "1 corrections\n" in said
         assert "verdicts on 1 corrected entities learned from" in said
-        assert httpx.get(service.url).status_code == 200  # the page
+        assert httpx.get(service.url).status_code == 200  # the web page
 
 
 def _run(block: str, desk: Path, settings: dict[str, str], service: Service | None = None) -> str:
-    """What a block of commands says; each of them must do what it should."""
+    """Run a block of commands and return their output; each must succeed."""
     if service:
         block = block.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")
     done = subprocess.run(
