@@ -1,0 +1,369 @@
+"""Gain of each hand-written part of the service over the plain way that a library offers.
+
+The service runs several times: once as it is, and once for each part with the plain way in its
+place (`benchmarks.plain_parts`). Both sides of a pair are measured one after the other, and the
+order changes from round to round. A ratio is the geometric mean over all rounds of
+`as it is / plain way`, with its 95% interval (Student's t of the logarithms).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+import psutil
+import scipy.stats
+import uvloop
+
+from benchmarks import options, tables
+from benchmarks.connections import Pool, open_loop
+from benchmarks.over_http import HOST, WAYS, Record, Way, serving
+from benchmarks.plain_parts import NONE, PARTS
+from benchmarks.soak import records_of
+from labelwright.models.registry import load_model
+
+ROUNDS = 8
+ROUNDS_A_START = 4
+"""Rounds after which the servers are started anew."""
+CLIENTS = 8
+WARM_UP = 500
+REQUESTS = 1_500
+"""Requests of each measurement of throughput and of processor time."""
+RATE = 100
+"""Requests a second, of one entity each, while latency is measured."""
+PACED_SECONDS = 4.0
+OVERLOAD = 10
+"""Load offered while refusals are measured, in multiples of the capacity."""
+OVERLOAD_ROWS = 100
+OVERLOAD_SECONDS = 5.0
+DEADLINE = 1.0
+"""Deadline of the requests under overload, in seconds."""
+WORKERS = 2
+SETTLED = 1.0
+"""Seconds without use of the processor after which the workers are taken to have started."""
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A measured quantity; `better` is -1 where less is better and 1 where more is better."""
+
+    title: str
+    digits: int
+    better: int
+
+
+CPU = Figure("server CPU, us a request of 1 entity", 0, -1)
+THROUGHPUT = Figure(f"requests of 1 entity a second, {CLIENTS} clients", 0, 1)
+LATENCY = Figure(f"99% within ms, {RATE} requests a second", 2, -1)
+GOODPUT = Figure(
+    f"entities in time per second of server CPU, {OVERLOAD} times the capacity offered", 0, 1
+)
+MEMORY = Figure("own memory of a worker, MB", 0, -1)
+START_CPU = Figure("CPU seconds of a worker until it is ready", 2, -1)
+START = Figure("seconds until the first response", 2, -1)
+FIGURES: Mapping[str, Sequence[Figure]] = {
+    "skipped_imports": (MEMORY, START_CPU, START),
+    "write_coalescing": (CPU, THROUGHPUT, LATENCY),
+    "connection": (GOODPUT, CPU, THROUGHPUT),
+    "direct_route": (CPU, THROUGHPUT),
+}
+"""The figures of each part; it exists for the first."""
+Figures = dict[Figure, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Measurements of one figure in pairs: the service as it is, and with the plain way."""
+
+    part: str
+    figure: Figure
+    as_is: Sequence[float]
+    plain: Sequence[float]
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """The geometric mean of the ratios, and the bounds of its confidence interval."""
+        logarithms = np.log(np.array(self.as_is) / np.array(self.plain))
+        mean, rounds = float(logarithms.mean()), len(logarithms)
+        error = float(logarithms.std(ddof=1)) / math.sqrt(rounds) if rounds > 1 else math.inf
+        margin = error * float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, max(rounds - 1, 1)))
+        return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval lies on the better side of 1, on the worse side, or around it."""
+        _, low, high = self.interval
+        if low <= 1 <= high:
+            return "no difference shown"
+        return "gain" if (low > 1) == (self.figure.better > 0) else "loss"
+
+    @property
+    def decides(self) -> bool:
+        """Whether the part exists for this figure."""
+        return self.figure == FIGURES[self.part][0]
+
+
+def variant(part: str, *given: str) -> Way:
+    """The service with the plain way in the place of a part, started with more options."""
+    own = WAYS[0]
+
+    def command(uri: str, port: int) -> Sequence[str]:
+        return "benchmarks.plain_parts", part, *own.command(uri, port)[1:], *given
+
+    return dataclasses.replace(own, command=command)
+
+
+def requests_of(records: Sequence[Record], rows: int, *headers: str) -> list[bytes]:
+    """Requests of so many different entities each, as they are sent."""
+    found = []
+    for start in range(0, len(records) - rows + 1, rows):
+        body = orjson.dumps({"entities": records[start : start + rows]})
+        lines = (
+            "POST /v1/labels HTTP/1.1",
+            f"Host: {HOST}",
+            f"Content-Length: {len(body)}",
+            "Content-Type: application/json",
+            *headers,
+        )
+        found.append("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of all threads of a process, in its own code and in the system's (Linux)."""
+    nanoseconds = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        nanoseconds += int((thread / "schedstat").read_text("ascii").split()[0])
+    return nanoseconds / 1e9
+
+
+class Server:
+    """A service that answers, and the connections to it."""
+
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self.pool = Pool(port)
+
+    async def throughput(self, requests: Sequence[bytes], count: int = REQUESTS) -> Figures:
+        """Send so many requests over CLIENTS connections, each as soon as there is an answer."""
+        numbers = iter(range(count))
+
+        async def work() -> None:
+            for number in numbers:
+                answer = await self.pool.ask(requests[number % len(requests)])
+                if answer.status != 200:
+                    raise ValueError(f"status {answer.status}: expected 200")
+
+        before, began = cpu_seconds(self.pid), time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(CLIENTS)))
+        rate = count / (time.perf_counter() - began)
+        return {CPU: 1e6 * (cpu_seconds(self.pid) - before) / count, THROUGHPUT: rate}
+
+    async def latency(self, requests: Sequence[bytes]) -> Figures:
+        """Milliseconds from when a request was due until its answer, at a steady rate."""
+        taken: list[float] = []
+
+        async def ask(number: int, due: float) -> None:
+            await self.pool.ask(requests[number % len(requests)])
+            taken.append(time.perf_counter() - due)
+
+        await open_loop(ask, RATE, PACED_SECONDS)
+        return {LATENCY: 1e3 * float(np.percentile(taken, 99))}
+
+    async def goodput(self, requests: Sequence[bytes], rate: float) -> Figures:
+        """Send requests at a rate that is far above the capacity: answers within the deadline."""
+        in_time = 0
+
+        async def ask(number: int, due: float) -> None:
+            nonlocal in_time
+            answer = await self.pool.ask(requests[number % len(requests)])
+            in_time += answer.status == 200 and time.perf_counter() - due <= DEADLINE
+
+        before = cpu_seconds(self.pid)
+        await open_loop(ask, rate, OVERLOAD_SECONDS)
+        return {GOODPUT: OVERLOAD_ROWS * in_time / (cpu_seconds(self.pid) - before)}
+
+
+Measure = Callable[[Server], Awaitable[Figures]]
+
+
+async def in_turn(servers: Sequence[Server], measure: Measure) -> list[Figures]:
+    """What each of the servers shows, measured one after the other."""
+    return [await measure(server) for server in servers]
+
+
+async def http_round(
+    servers: Mapping[str, Server], records: Sequence[Record], number: int
+) -> dict[str, list[Figures]]:
+    """For each part the figures of the service as it is, and of the plain way."""
+    single = requests_of(records, 1)
+    many = requests_of(records, OVERLOAD_ROWS, f"X-Request-Timeout: {DEADLINE:g}")
+    if number % ROUNDS_A_START == 0:
+        warm_up = functools.partial(Server.throughput, requests=single, count=WARM_UP)
+        await in_turn([*servers.values()], warm_up)
+    found = {}
+    for part in (part for part in servers if part != NONE):
+        pair = [servers[NONE], servers[part]]
+        order = pair[:: -1 if number % 2 else 1]
+        measures: list[Measure] = [functools.partial(Server.throughput, requests=single)]
+        if LATENCY in FIGURES[part]:
+            measures.append(functools.partial(Server.latency, requests=single))
+        if GOODPUT in FIGURES[part]:
+            capacity = await servers[NONE].throughput(requests_of(records, OVERLOAD_ROWS), 200)
+            rate = OVERLOAD * capacity[THROUGHPUT]
+            measures.append(functools.partial(Server.goodput, requests=many, rate=rate))
+        sides: list[Figures] = [{}, {}]
+        for measure in measures:
+            for server, figures in zip(order, await in_turn(order, measure), strict=True):
+                sides[pair.index(server)].update(figures)
+        found[part] = sides
+    return found
+
+
+def start_of_workers(part: str, uri: str, request: bytes, folder: Path) -> Figures:
+    """What the start of a service of several workers takes: time, and memory of a worker."""
+    began = time.perf_counter()
+    way = variant(part, "--workers", str(WORKERS))
+    with serving(way, uri, folder / "server.log") as (pid, port):
+        uvloop.run(_ask_all(port, request, 1))
+        first = time.perf_counter() - began
+        workers = settled_workers(pid)
+        used = [cpu_seconds(worker.pid) for worker in workers]
+        uvloop.run(_ask_all(port, request, 64))  # so many connections reach all workers
+        memory = [worker.memory_full_info().uss for worker in workers]
+    return {
+        START: first,
+        START_CPU: float(np.mean(used)),
+        MEMORY: float(np.mean(memory)) / 1e6,
+    }
+
+
+async def _ask_all(port: int, request: bytes, connections: int) -> None:
+    """Send a request over each of some new connections; raises ValueError unless all succeed."""
+    pool = Pool(port)
+    answers = await asyncio.gather(*(pool.ask(request) for _ in range(connections)))
+    if any(answer.status != 200 for answer in answers):
+        raise ValueError(f"statuses {sorted({answer.status for answer in answers})}: expected 200")
+
+
+def settled_workers(pid: int) -> list[psutil.Process]:
+    """The workers of a service, when they have stopped using the processor."""
+    before: list[float] = []
+    while True:
+        children = psutil.Process(pid).children()
+        # Beside the workers there is a small process that tracks resources of multiprocessing.
+        largest = sorted(children, key=lambda child: child.memory_info().rss)[-WORKERS:]
+        now = [cpu_seconds(child.pid) for child in largest]
+        if len(now) == len(before) == WORKERS and sum(now) - sum(before) < 0.02 * SETTLED:
+            return largest
+        before = now
+        time.sleep(SETTLED)
+
+
+def compare(uri: str, parts: Sequence[str], rounds: int, folder: Path) -> list[Comparison]:
+    """Measure all parts in so many rounds; kernels are compiled before."""
+    labeler = load_model(uri).bundle.labeler
+    labeler.warm_up()
+    records = records_of(labeler.schema)
+    request = requests_of(records, 1)[0]
+    over_http = [part for part in parts if MEMORY not in FIGURES[part]]
+    at_start = [part for part in parts if MEMORY in FIGURES[part]]
+    pairs: dict[tuple[str, Figure], list[tuple[float, float]]] = {}
+
+    def book(part: str, sides: Sequence[Figures]) -> None:
+        for figure in sides[0]:
+            pairs.setdefault((part, figure), []).append((sides[0][figure], sides[1][figure]))
+
+    for first in range(0, rounds, ROUNDS_A_START):
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for part in (NONE, *over_http) if over_http else ():
+                log = folder / f"{part}.log"
+                servers[part] = Server(*stack.enter_context(serving(variant(part), uri, log)))
+            for number in range(first, min(first + ROUNDS_A_START, rounds)):
+                _say(f"over HTTP: round {number + 1} of {rounds}")
+                for part, sides in uvloop.run(http_round(servers, records, number)).items():
+                    book(part, sides)
+    for part in at_start:
+        for number in range(rounds):
+            _say(f"start of workers: round {number + 1} of {rounds}")
+            order = (NONE, part)[:: -1 if number % 2 else 1]
+            by_part = {name: start_of_workers(name, uri, request, folder) for name in order}
+            book(part, [by_part[NONE], by_part[part]])
+    return [
+        Comparison(part, figure, *map(list, zip(*values, strict=True)))
+        for (part, figure), values in pairs.items()
+    ]
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def document(facts: Mapping[str, str], found: Sequence[Comparison]) -> str:
+    """The whole page."""
+    heads = "| part | figure | as it is | plain way | ratio | 95% interval | verdict |\n"
+    rows = [heads, "|---|---|---:|---:|---:|---:|---|\n"]
+    for one in found:
+        ratio, low, high = one.interval
+        median = [
+            f"{np.median(values):,.{one.figure.digits}f}" for values in (one.as_is, one.plain)
+        ]
+        name = f"**{one.figure.title}**" if one.decides else one.figure.title
+        rows.append(
+            f"| {one.part} | {name} | {median[0]} | {median[1]} | {ratio:.3f} | "
+            f"{low:.3f} to {high:.3f} | {one.verdict} |\n"
+        )
+    rounds = len(found[0].as_is) if found else 0
+    return "\n".join(
+        [
+            "# Hand-written parts\n",
+            "Written by `make bench-parts`: the service as it is, and with the plain way in the "
+            "place of one part. Client and server share the machine. Figures are medians of "
+            f"{rounds} rounds; the ratio is `as it is / plain way`, a geometric mean over pairs "
+            "that were measured one after the other. Bold: the figure that a part exists for.\n",
+            tables.listed(facts),
+            "".join(rows),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, and beside it all measurements as JSON."""
+    parser = argparse.ArgumentParser(prog="make bench-parts", description=__doc__)
+    options.add_output(parser, "parts.md")
+    parser.add_argument("--model", required=True, metavar="URI", help="a model of the brands")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, metavar="N", help=f"at least 2 (default: {ROUNDS})"
+    )
+    given = parser.parse_args(arguments)
+    if given.rounds < 2:
+        parser.error("--rounds: an interval needs at least 2")
+    facts = tables.machine()
+    with tempfile.TemporaryDirectory() as folder:
+        found = compare(given.model, given.parts, given.rounds, Path(folder))
+    page = document(facts, found)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    given.output.write_text(page, "utf-8")
+    content = {"facts": facts, "comparisons": [dataclasses.asdict(one) for one in found]}
+    given.output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

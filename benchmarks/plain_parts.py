@@ -1,0 +1,78 @@
+"""The command line with one hand-written part of the service replaced by the plain way.
+
+    python -m benchmarks.plain_parts PART serve --model URI
+
+`PART` is one of PARTS, or `none`: then nothing is replaced. Worker processes import this module
+again, and read the part from the environment.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+
+NONE = "none"
+VARIABLE = "LABELWRIGHT_BENCHMARK_PART"
+
+
+def _import_everything() -> None:
+    """Let workers import pandas and SciPy where a library asks for them."""
+    from labelwright.service.process import skipped_imports
+
+    skipped_imports.spare = lambda: None
+
+
+def _write_at_once() -> None:
+    """Give each write of a response to the event loop's own transport."""
+    from uvicorn.protocols.http.flow_control import FlowControl
+
+    from labelwright.service import server
+
+    class DirectConnection(server.Connection):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.transport, self.flow = transport, FlowControl(transport)
+
+    server.Connection = DirectConnection  # type: ignore[misc]
+
+
+def _use_protocol_of_uvicorn() -> None:
+    """Read requests with uvicorn's own protocol: refusals then follow the whole body."""
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from labelwright.service import server
+
+    server.Connection = HttpToolsProtocol  # type: ignore[assignment,misc]
+
+
+def _use_route_of_fastapi() -> None:
+    """Let FastAPI prepare the arguments of `POST /v1/labels`, as of any other path."""
+    from fastapi.routing import APIRoute
+
+    from labelwright.service.routes import labels
+
+    labels.DirectRoute = APIRoute  # type: ignore[assignment,misc]
+
+
+PARTS: Mapping[str, Callable[[], None]] = {
+    "skipped_imports": _import_everything,
+    "write_coalescing": _write_at_once,
+    "connection": _use_protocol_of_uvicorn,
+    "direct_route": _use_route_of_fastapi,
+}
+"""The hand-written parts, and for each the function that puts the plain way in its place."""
+
+
+def main() -> int:
+    """Run a command of labelwright; the first argument names the part to replace."""
+    from labelwright.__main__ import main as run
+
+    return run(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    os.environ[VARIABLE] = sys.argv[1]
+if __name__ in ("__main__", "__mp_main__") and os.environ[VARIABLE] != NONE:
+    PARTS[os.environ[VARIABLE]]()
+if __name__ == "__main__":
+    sys.exit(main())
