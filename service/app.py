@@ -14,7 +14,7 @@ from labelwright.service.http.errors import PROBLEM, add_error_handlers
 from labelwright.service.middleware.access import Access, AccessMiddleware, keyring
 from labelwright.service.middleware.keys import KeyVerifier
 from labelwright.service.middleware.request_log import RequestLogMiddleware
-from labelwright.service.openapi.document import describe
+from labelwright.service.openapi.document import OpenApiDocument
 from labelwright.service.openapi.native import describe_labels
 from labelwright.service.openapi.protocols import describe_inference, describe_scoring
 from labelwright.service.protocols.mlflow import INVOCATIONS, scoring
@@ -76,12 +76,13 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
             }
         },
     )
+    document = OpenApiDocument(app, serving, _DESCRIBED)
     add_error_handlers(app)
     app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
     app.add_middleware(RequestLogMiddleware, metrics=metrics, tracing=traces)
     app.include_router(labelling(engine))  # first, because most is asked there
     app.include_router(health(engine))
-    app.include_router(reference(app))
+    app.include_router(reference(document.current))
     app.include_router(model_and_labels(engine))
     app.include_router(drifting(engine))
     app.include_router(reviewing(engine))
@@ -89,5 +90,4 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     app.include_router(page())
     app.include_router(inference(engine))
     app.include_router(scoring(engine))
-    describe(app, serving, _DESCRIBED)
     return app

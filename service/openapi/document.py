@@ -1,5 +1,6 @@
-"""`/openapi.json`: the description of the application, true to the model that serves."""
+"""OpenAPI document of the service, completed with the columns and examples of the loaded model."""
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,32 +11,41 @@ from labelwright.models.registry import Model, Resolved
 from labelwright.service.rollout.manager import Serving
 
 Describe = Callable[[Model], Mapping[str, Any]]
+"""Returns the parts of an OpenAPI operation that depend on the model."""
 
 
-def describe(app: fastapi.FastAPI, serving: Serving, parts: Mapping[str, Describe]) -> None:
-    """Let the application describe what the model of the moment takes and gives.
+class OpenApiDocument:
+    """The OpenAPI document of an application, true to the champion that it serves.
 
-    `parts` describe the POST operations of their paths. They label examples, once for each model:
-    not for the event loop.
+    `operations` describe the POST operations of their paths.
     """
-    described: Resolved | None = None
-    generate, lock = app.openapi, threading.Lock()  # what was made stays the application's schema
 
-    def openapi() -> dict[str, Any]:
-        nonlocal described
-        with lock:
-            served = serving.champion if serving.ready else None
-            if served and served.resolved != described:
-                app.openapi_schema = None
-                paths = generate()["paths"]
-                for path, describe_one in parts.items():
-                    _complete(paths[path]["post"], describe_one(served.model))
-                described = served.resolved
-            return generate()
+    def __init__(
+        self, app: fastapi.FastAPI, serving: Serving, operations: Mapping[str, Describe]
+    ) -> None:
+        self._app = app
+        self._serving = serving
+        self._operations = operations
+        self._described: Resolved | None = None
+        self._content: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    def current(self) -> dict[str, Any]:
+        """The document of the champion, made once for each; without one, that of all models.
 
+        The examples are labelled by the model: call this outside the event loop.
+        """
+        with self._lock:
+            champion = self._serving.champion if self._serving.ready else None
+            if champion and champion.resolved != self._described:
+                self._content = self._complete(champion.model)
+                self._described = champion.resolved
+            return self._content or self._app.openapi()
 
-def _complete(operation: dict[str, Any], parts: Mapping[str, Any]) -> None:
-    responses = operation["responses"] | parts.get("responses", {})
-    operation.update(parts, responses=responses)
+    def _complete(self, model: Model) -> dict[str, Any]:
+        content = copy.deepcopy(self._app.openapi())
+        for path, describe in self._operations.items():
+            operation, found = content["paths"][path]["post"], describe(model)
+            responses = operation["responses"] | found.get("responses", {})
+            operation.update(found, responses=responses)
+        return content

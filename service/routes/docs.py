@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import fastapi
@@ -26,17 +26,17 @@ _LIMITS = {
 }
 
 
-def reference(app: fastapi.FastAPI) -> fastapi.APIRouter:
-    """`GET /openapi.json` and `GET /docs`: what the application says of itself at the time."""
+def reference(document: Callable[[], dict[str, Any]]) -> fastapi.APIRouter:
+    """`GET /openapi.json` and `GET /docs`, from the function that returns the OpenAPI document."""
     router = fastapi.APIRouter(include_in_schema=False)
 
     @router.api_route("/openapi.json", methods=["GET", "HEAD"])
     def openapi() -> JSONResponse:
-        return JSONResponse(app.openapi())
+        return JSONResponse(document())
 
     @router.get("/docs", response_class=HTMLResponse)
     def docs() -> str:
-        return page(app.openapi())
+        return page(document())
 
     @router.get("/docs/style.css")
     def style() -> Response:

@@ -21,7 +21,7 @@ from labelwright.models.registry import Model
 from labelwright.service.app import create_app
 from labelwright.service.engine.engine import Engine
 from labelwright.service.middleware.access import Access
-from labelwright.service.openapi.document import describe
+from labelwright.service.openapi.document import OpenApiDocument
 from labelwright.service.rollout.state import State
 from tests.service.registered import serving_of
 
@@ -203,9 +203,9 @@ def test_a_model_is_described_once_and_not_kept_when_another_follows(
         return {"summary": model.uri}
 
     def told(_: object = None) -> str:
-        return str(app.openapi()["paths"]["/x"]["post"]["summary"])
+        return str(document.current()["paths"]["/x"]["post"]["summary"])
 
-    describe(app, serving, {"/x": described_slowly})
+    document = OpenApiDocument(app, serving, {"/x": described_slowly})
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(told, range(4))) == {serving.model.uri}
     assert len(described) == 1
