@@ -14,8 +14,8 @@ export LABELWRIGHT_DATA ?= $(DATA)
 TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
 .PHONY: help install demo test test-integration test-nightly bench-quality bench-speed bench-overload \
-    bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit check format \
-    requirements reference brands osm-labels clean
+    bench-parts bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit \
+    check format requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -50,6 +50,9 @@ bench-speed: $(VENV)/.developing ## how fast labels are made: 20 minutes (ARGS="
 
 bench-overload: $(VENV)/.developing ## goodput at ten times the capacity: minutes (ARGS="--model URI")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.overload $(ARGS)
+
+bench-parts: $(VENV)/.developing ## gain of the service's hand-written parts: 15 minutes (ARGS="--model models:/brands@champion")
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.parts $(ARGS)
 
 bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
 	$(BIN)/python -m benchmarks.training_cost $(ARGS)

@@ -1,0 +1,64 @@
+"""Comparison of the service's hand-written parts with the plain ways that could replace them."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.parts import CPU, FIGURES, MEMORY, THROUGHPUT, Comparison, compare, document
+from benchmarks.plain_parts import PARTS
+from tests.conftest import World
+
+PLAIN = [100.0, 110.0, 90.0, 105.0]
+
+
+def compared(ratios: list[float], more_is_better: bool = False) -> Comparison:
+    figure = THROUGHPUT if more_is_better else CPU
+    as_is = [ratio * plain for ratio, plain in zip(ratios, PLAIN, strict=True)]
+    return Comparison("direct_route", figure, as_is, PLAIN)
+
+
+def test_the_interval_is_that_of_students_t_for_the_logarithms() -> None:
+    deviations = [-0.02, 0.02, -0.02, 0.02]
+    ratio, low, high = compared([0.8 * math.exp(one) for one in deviations]).interval
+    margin = 3.182446 * math.sqrt(4 * 0.02**2 / 3) / math.sqrt(4)  # t of 3 degrees of freedom
+    assert ratio == pytest.approx(0.8)
+    assert low == pytest.approx(0.8 * math.exp(-margin))
+    assert high == pytest.approx(0.8 * math.exp(margin))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "less", "more"),
+    [
+        ([0.8, 0.81, 0.79, 0.8], "gain", "loss"),
+        ([1.2, 1.21, 1.19, 1.2], "loss", "gain"),
+        ([0.9, 1.1, 0.95, 1.05], "no difference shown", "no difference shown"),
+    ],
+)
+def test_a_gain_is_an_interval_on_the_better_side_of_one(
+    ratios: list[float], less: str, more: str
+) -> None:
+    assert compared(ratios).verdict == less
+    assert compared(ratios, more_is_better=True).verdict == more
+
+
+def test_every_part_has_figures_and_the_page_marks_the_one_it_exists_for() -> None:
+    assert set(FIGURES) == set(PARTS)
+    ratios = [0.8, 0.81, 0.79, 0.8]
+    page = document({"date": "today"}, [compared(ratios), compared(ratios, more_is_better=True)])
+    assert f"| direct_route | **{CPU.title}** | 82 | 102 | 0.800 |" in page
+    assert f"| direct_route | {THROUGHPUT.title} | 82 | 102 | 0.800 |" in page
+
+
+@pytest.mark.integration
+def test_the_service_is_measured_with_each_part_and_without_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("benchmarks.parts.REQUESTS", 50)
+    found = compare(world.uri, list(PARTS), 2, tmp_path)
+    assert {(one.part, one.figure) for one in found} >= {(p, FIGURES[p][0]) for p in PARTS}
+    assert all(value > 0 for one in found for value in (*one.as_is, *one.plain))
+    (memory,) = (one for one in found if one.figure == MEMORY)
+    assert max(memory.as_is) < min(memory.plain)
