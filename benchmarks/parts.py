@@ -41,11 +41,12 @@ REQUESTS = 1_500
 """Requests of each measurement of throughput and of processor time."""
 RATE = 100
 """Requests a second, of one entity each, while latency is measured."""
-PACED_SECONDS = 4.0
+PACED_SECONDS = 3.0
 OVERLOAD = 10
 """Load offered while refusals are measured, in multiples of the capacity."""
 OVERLOAD_ROWS = 100
-OVERLOAD_SECONDS = 5.0
+CAPACITY_REQUESTS = 200
+OVERLOAD_SECONDS = 4.0
 DEADLINE = 1.0
 """Deadline of the requests under overload, in seconds."""
 WORKERS = 2
@@ -148,12 +149,17 @@ def cpu_seconds(pid: int) -> float:
     return nanoseconds / 1e9
 
 
-class Server:
-    """A service that answers, and the connections to it."""
+class Client:
+    """Requests to one service, whose process is measured; connections belong to one event loop."""
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
         self.pool = Pool(port)
+
+    def close(self) -> None:
+        """Close all connections that are free."""
+        for connection in self.pool.free:
+            connection.transport.close()
 
     async def throughput(self, requests: Sequence[bytes], count: int = REQUESTS) -> Figures:
         """Send so many requests over CLIENTS connections, each as soon as there is an answer."""
@@ -195,40 +201,51 @@ class Server:
         return {GOODPUT: OVERLOAD_ROWS * in_time / (cpu_seconds(self.pid) - before)}
 
 
-Measure = Callable[[Server], Awaitable[Figures]]
+Measure = Callable[[Client], Awaitable[Figures]]
 
 
-async def in_turn(servers: Sequence[Server], measure: Measure) -> list[Figures]:
-    """What each of the servers shows, measured one after the other."""
-    return [await measure(server) for server in servers]
+async def in_turn(clients: Sequence[Client], measure: Measure) -> list[Figures]:
+    """The figures of several services, measured one after the other."""
+    return [await measure(client) for client in clients]
 
 
 async def http_round(
-    servers: Mapping[str, Server], records: Sequence[Record], number: int
+    servers: Mapping[str, tuple[int, int]], records: Sequence[Record], number: int
 ) -> dict[str, list[Figures]]:
-    """For each part the figures of the service as it is, and of the plain way."""
+    """For each part the figures of the service as it is, and of the plain way.
+
+    `servers` are the process and the port of each variant.
+    """
+    clients = {part: Client(*server) for part, server in servers.items()}
     single = requests_of(records, 1)
-    many = requests_of(records, OVERLOAD_ROWS, f"X-Request-Timeout: {DEADLINE:g}")
     if number % ROUNDS_A_START == 0:
-        warm_up = functools.partial(Server.throughput, requests=single, count=WARM_UP)
-        await in_turn([*servers.values()], warm_up)
+        warm_up = functools.partial(Client.throughput, requests=single, count=WARM_UP)
+        await in_turn([*clients.values()], warm_up)
     found = {}
     for part in (part for part in servers if part != NONE):
-        pair = [servers[NONE], servers[part]]
+        pair = [clients[NONE], clients[part]]
         order = pair[:: -1 if number % 2 else 1]
-        measures: list[Measure] = [functools.partial(Server.throughput, requests=single)]
+        measures: list[Measure] = [functools.partial(Client.throughput, requests=single)]
         if LATENCY in FIGURES[part]:
-            measures.append(functools.partial(Server.latency, requests=single))
+            measures.append(functools.partial(Client.latency, requests=single))
         if GOODPUT in FIGURES[part]:
-            capacity = await servers[NONE].throughput(requests_of(records, OVERLOAD_ROWS), 200)
-            rate = OVERLOAD * capacity[THROUGHPUT]
-            measures.append(functools.partial(Server.goodput, requests=many, rate=rate))
+            measures.append(await _overload(clients[NONE], records))
         sides: list[Figures] = [{}, {}]
         for measure in measures:
-            for server, figures in zip(order, await in_turn(order, measure), strict=True):
-                sides[pair.index(server)].update(figures)
+            for client, figures in zip(order, await in_turn(order, measure), strict=True):
+                sides[pair.index(client)].update(figures)
         found[part] = sides
+    for client in clients.values():
+        client.close()
     return found
+
+
+async def _overload(client: Client, records: Sequence[Record]) -> Measure:
+    """A measurement at OVERLOAD times the capacity of a service."""
+    capacity = await client.throughput(requests_of(records, OVERLOAD_ROWS), CAPACITY_REQUESTS)
+    urgent = requests_of(records, OVERLOAD_ROWS, f"X-Request-Timeout: {DEADLINE:g}")
+    rate = OVERLOAD * capacity[THROUGHPUT]
+    return functools.partial(Client.goodput, requests=urgent, rate=rate)
 
 
 def start_of_workers(part: str, uri: str, request: bytes, folder: Path) -> Figures:
@@ -287,10 +304,10 @@ def compare(uri: str, parts: Sequence[str], rounds: int, folder: Path) -> list[C
 
     for first in range(0, rounds, ROUNDS_A_START):
         with contextlib.ExitStack() as stack:
-            servers = {}
+            servers: dict[str, tuple[int, int]] = {}
             for part in (NONE, *over_http) if over_http else ():
                 log = folder / f"{part}.log"
-                servers[part] = Server(*stack.enter_context(serving(variant(part), uri, log)))
+                servers[part] = stack.enter_context(serving(variant(part), uri, log))
             for number in range(first, min(first + ROUNDS_A_START, rounds)):
                 _say(f"over HTTP: round {number + 1} of {rounds}")
                 for part, sides in uvloop.run(http_round(servers, records, number)).items():

@@ -7,6 +7,7 @@ again, and read the part from the environment.
 """
 
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,43 +16,44 @@ NONE = "none"
 VARIABLE = "LABELWRIGHT_BENCHMARK_PART"
 
 
+def _replace(module: str, name: str, plain: object) -> None:
+    """Put the plain way in the place of a part; raises AttributeError if the part is not there."""
+    found = importlib.import_module(module)
+    getattr(found, name)
+    setattr(found, name, plain)
+
+
 def _import_everything() -> None:
     """Let workers import pandas and SciPy where a library asks for them."""
-    from labelwright.service.process import skipped_imports
-
-    skipped_imports.spare = lambda: None
+    _replace("labelwright.service.process.skipped_imports", "spare", lambda: None)
 
 
 def _write_at_once() -> None:
     """Give each write of a response to the event loop's own transport."""
     from uvicorn.protocols.http.flow_control import FlowControl
 
-    from labelwright.service import server
+    from labelwright.service.http.connection import Connection
 
-    class DirectConnection(server.Connection):
+    class DirectConnection(Connection):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.transport, self.flow = transport, FlowControl(transport)
 
-    server.Connection = DirectConnection  # type: ignore[misc]
+    _replace("labelwright.service.server", "Connection", DirectConnection)
 
 
 def _use_protocol_of_uvicorn() -> None:
     """Read requests with uvicorn's own protocol: refusals then follow the whole body."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    from labelwright.service import server
-
-    server.Connection = HttpToolsProtocol  # type: ignore[assignment,misc]
+    _replace("labelwright.service.server", "Connection", HttpToolsProtocol)
 
 
 def _use_route_of_fastapi() -> None:
     """Let FastAPI prepare the arguments of `POST /v1/labels`, as of any other path."""
     from fastapi.routing import APIRoute
 
-    from labelwright.service.routes import labels
-
-    labels.DirectRoute = APIRoute  # type: ignore[assignment,misc]
+    _replace("labelwright.service.routes.labels", "DirectRoute", APIRoute)
 
 
 PARTS: Mapping[str, Callable[[], None]] = {
