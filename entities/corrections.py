@@ -24,6 +24,7 @@ from labelwright.entities.errors import (
     StorageError,
     UnreachableError,
     reason,
+    without_credentials,
 )
 from labelwright.entities.tables import LABELS
 
@@ -223,8 +224,7 @@ class CorrectionStore:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            words = reason(getattr(error, "orig", None) or error)
-            words = re.sub(r"//[^/\s@]*@", "//", words)
+            words = without_credentials(reason(getattr(error, "orig", None) or error))
             kind = StorageError if _FULL.search(words) else UnreachableError
             url = make_url(self._url)
             where = f"{url.host}:{url.port or 5432}/{url.database}" if url.host else url.database

@@ -32,6 +32,7 @@ Messages name columns, files and limits. They never repeat a value of the caller
 
 import errno
 import os
+import re
 
 
 class LabelwrightError(Exception):
@@ -157,6 +158,13 @@ def reason(error: BaseException) -> str:
         return "no space is left"
     if number:
         return os.strerror(number)
+    if isinstance(error, OSError) and re.search(r"requested and \d+ written", str(error)):
+        return "no space is left"  # NumPy reports a write that was cut short without a number
     if isinstance(error.__context__, OSError) and error.__context__.errno:
         return reason(error.__context__)  # what is said without a number came of clearing up
     return str(error).split("\n", 1)[0][:200]
+
+
+def without_credentials(text: str) -> str:
+    """A text whose URLs are shown without the user name and password they may hold."""
+    return re.sub(r"//[^/\s@]*@", "//", text)

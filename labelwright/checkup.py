@@ -18,7 +18,6 @@ import platform
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from labelwright import processors
 from labelwright.entities.errors import LabelwrightError
+from labelwright.entities.io.files import write_failure
 from labelwright.processors import text_of
 
 if TYPE_CHECKING:
@@ -196,11 +196,8 @@ def _state_folder() -> Result:
 
 def _refusal(folder: Path) -> str | None:
     """Why no file can be made in a folder, or None."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return None
-    except OSError as error:
-        return f"cannot be written to ({error.strerror})"
+    failure = write_failure(folder)
+    return f"cannot be written to ({failure})" if failure else None
 
 
 def _registry() -> Result:

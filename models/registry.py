@@ -6,14 +6,11 @@ A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import importlib.util
 import os
-import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +18,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from labelwright.entities.errors import ModelError, ModelNotFoundError, RegistryError, StorageError
+from labelwright.entities.errors import (
+    ModelError,
+    ModelNotFoundError,
+    RegistryError,
+    StorageError,
+    without_credentials,
+)
+from labelwright.entities.io.files import locked, temporary_folder, write_failure
 from labelwright.models.bundle.format import MANIFEST, Bundle, read_bundle, verify
 from labelwright.models.paths import home, tracking_uri
 
@@ -33,7 +37,7 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CHAMPION = "champion"
 BUNDLE_FOLDER = "data/bundle"
 """The folder of an MLflow model in which the bundle lies."""
-_DRAFT = "draft-"
+_DRAFT = "draft"
 _LONG_AGO = 24 * 3600.0
 _ROOM = 1 << 20
 """Bytes; where not even they can be written, that is why a model could not be fetched."""
@@ -210,9 +214,7 @@ def _make_room(uri: str) -> None:
     database = Path(uri.removeprefix("sqlite:///"))
     if database.exists():
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(database.with_suffix(".lock")):
         mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
 
 
@@ -233,9 +235,7 @@ def _make_tables(uri: str) -> None:
         engine.dispose()
     except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise RegistryError(f"the registry at {_public(uri)} failed: {_brief(error)}") from error
-    home().mkdir(parents=True, exist_ok=True)
-    with (home() / "registry.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(home() / "registry.lock"):
         mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
 
 
@@ -277,19 +277,12 @@ def _fetch(uri: str) -> Path:
     cached = _cached(uri)
     if cached.exists():
         return cached
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        _clear_drafts(cached.parent)
-        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=cached.parent))
-    except OSError as error:
-        raise StorageError(f"no room for the model under {home()}: {error.strerror}") from error
-    try:
+    _clear_drafts(cached.parent)
+    with temporary_folder(cached.parent, _DRAFT) as draft:
         fetched = _download(uri, draft)
         verify(_bundle_folder(fetched))
         with contextlib.suppress(OSError):  # another process was first
             fetched.rename(cached)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return cached
 
 
@@ -306,24 +299,14 @@ def _download(uri: str, draft: Path) -> Path:
 
             return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(draft)))
     except (RegistryError, ModelNotFoundError) as error:
-        if _has_room(draft):
+        if write_failure(draft, _ROOM) is None:  # MLflow does not tell why it could not write
             raise
         raise StorageError(f"the model was not fetched to {home()}: no space is left") from error
 
 
-def _has_room(folder: Path) -> bool:
-    """Whether a folder still takes some bytes: MLflow does not tell why it could not write."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_ROOM))
-    except OSError:
-        return False
-    return True
-
-
 def _clear_drafts(cache: Path) -> None:
     """Remove what processes have left that were killed while they fetched a model."""
-    for draft in cache.glob(f"{_DRAFT}*"):
+    for draft in cache.glob(f"{_DRAFT}-*"):
         with contextlib.suppress(OSError):  # its owner has just removed it
             if time.time() - draft.stat().st_mtime > _LONG_AGO:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -346,4 +329,4 @@ def _public(uri: str) -> str:
 
 def _brief(error: Exception) -> str:
     """The first line of a message, without the user and password that a URI in it may hold."""
-    return re.sub(r"//[^/\s@]*@", "//", str(error).split("\n", 1)[0])[:300]
+    return without_credentials(str(error).split("\n", 1)[0])[:300]

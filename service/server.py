@@ -13,6 +13,7 @@ from uvicorn.supervisors import Multiprocess
 
 from labelwright.entities.corrections import CorrectionStore
 from labelwright.entities.errors import LabelwrightError
+from labelwright.entities.io.files import temporary_folder
 from labelwright.models.paths import corrections_kept, corrections_uri
 from labelwright.models.registry import read
 from labelwright.service.app import create_app
@@ -28,11 +29,10 @@ from labelwright.service.settings import Settings
 from labelwright.service.telemetry import tracing
 from labelwright.service.telemetry.logs import log_configuration
 from labelwright.service.telemetry.metrics import Metrics
-from labelwright.service.telemetry.shared_folder import temporary_folder
 from labelwright.service.telemetry.traffic import Traffic
 
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
-FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
+SHARED_FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
 WORKER_SECONDS = 60
 """Within which a worker must say that it lives; on a busy machine its imports take most of that."""
 SWITCH_SECONDS = 0.0005
@@ -48,9 +48,8 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
     """
     tracing.wanted()
     locked = settings.access.keys and not keyring().read()
-    with _listen(host, port) as listener, temporary_folder() as name:
+    with _listen(host, port) as listener, temporary_folder() as folder:
         _allow_connections()
-        folder = Path(name)
         follower = Follower(following, folder)
         state = follower.begin()
         application: fastapi.FastAPI | str = "labelwright.service.server:app"
@@ -68,7 +67,7 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
             uvicorn.Server(configuration).run([listener])
         else:
             os.environ[SETTINGS_VARIABLE] = settings.to_json()
-            os.environ[FOLDER_VARIABLE] = name
+            os.environ[SHARED_FOLDER_VARIABLE] = str(folder)
             supervisor = Supervisor(configuration, [listener])
             with on_first_and_second_signal(second=supervisor.kill):
                 supervisor.run()
@@ -79,7 +78,7 @@ def app() -> fastapi.FastAPI:
     """The application of a worker process, with the settings and the folder of the environment."""
     spare()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
-    folder = Path(os.environ[FOLDER_VARIABLE])
+    folder = Path(os.environ[SHARED_FOLDER_VARIABLE])
     return build_app(Serving(folder), settings, folder)
 
 

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from labelwright.entities.errors import OutdatedBundleError, StorageError, reason
 from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.io.locations import Where, locate
 from labelwright.entities.io.readers import ALIKE
 from labelwright.entities.schema import EntitySchema
@@ -134,8 +134,8 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
         test_files=[locate(where).name for where in task.test],
         reviewed=reviewed,
     )
-    with _working_folder() as folder:
-        tables, run_record = _record(task, training_data, trained, Path(folder))
+    with temporary_folder() as folder:
+        tables, run_record = _record(task, training_data, trained, folder)
         experiment_id = runs.experiment(task.name)
         with runs.running(experiment_id, since=prepared.since) as run:
             run.note(metrics={"seconds": time.perf_counter() - started})
@@ -251,8 +251,8 @@ def _judge(
         )
     configuration = task.configuration
     verdict = gate.compare(labeler, current, test, configuration.seed, configuration.threads)
-    with _working_folder() as folder:
-        seen = record.training_rows(task.name, champion, Path(folder))
+    with temporary_folder() as folder:
+        seen = record.training_rows(task.name, champion, folder)
     if seen is None or not (share := np.isin(content_fingerprints(test.entities), seen).mean()):
         return verdict
     note = f"the champion was trained on {share:.1%} of these rows, which favours it"
@@ -341,10 +341,3 @@ def _commit() -> Mapping[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"mlflow.source.git.commit": found.stdout.strip()}
-
-
-def _working_folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="labelwright-")
-    except OSError as error:
-        raise StorageError(f"no temporary folder can be made: {reason(error)}") from error

@@ -1,12 +1,10 @@
 """Training again, safe to schedule: only where something has changed, and one at a time."""
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
-from collections.abc import Iterator
+from pathlib import Path
 
-from labelwright.entities.errors import StorageError, reason
+from labelwright.entities.io.files import locked_if_free
 from labelwright.models.paths import home
 from labelwright.training.fitting.fit import Progress, no_progress
 from labelwright.training.job import Outcome, Task, complete, inputs_hash, prepare
@@ -27,7 +25,7 @@ def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
     rolled back must not come back by itself.
     """
     record.check_name(task.name)
-    with _alone(task.name) as alone:
+    with locked_if_free(_lock_file(task.name)) as alone:
         if not alone:
             return Skipped(f"another retraining of {task.name!r} is under way")
         prepared = prepare(task, progress)
@@ -38,19 +36,6 @@ def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
         return complete(task, prepared, progress)
 
 
-@contextlib.contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Whether no other process retrains this model; the system takes the lock from a dead one."""
-    file = home() / "retraining" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.open("w")
-    except OSError as error:
-        raise StorageError(f"{file.parent} cannot be written to: {reason(error)}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+def _lock_file(name: str) -> Path:
+    """The file that the process locks which retrains this model."""
+    return home() / "retraining" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"

@@ -3,7 +3,6 @@
 OpenStreetMap's data is (c) OpenStreetMap contributors, under the Open Database License.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import Box, Point, Weighted, centre, line_parts, ring_part
 from labelwright.entities.importers.osm_mapping import OsmMapping
 from labelwright.entities.importers.places_file import SCHEMA, Imported, places_file, table_of
+from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.io.locations import Where, locate
 from labelwright.entities.io.readers import BATCH_ROWS
 
@@ -61,7 +61,7 @@ def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[st
     import osmium
 
     keys = osmium.filter.KeyFilter(*mapping.places)
-    with tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
+    with temporary_folder() as folder:
         found = osmium.FileProcessor(path).with_locations(f"sparse_file_array,{folder}/nodes")
         try:
             for entity in found.with_areas(keys).with_filter(keys):

@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import os
 import sys
-import tempfile
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from labelwright.entities.errors import DataError, StorageError, reason
+from labelwright.entities.io.files import PART, atomic_replacement, temporary_folder
 
 STREAM = "-"
 STREAM_FORMATS = ("jsonl", "csv")
@@ -143,15 +142,14 @@ def whole_file(location: Location, drafts: Path | None = None) -> Iterator[Any]:
             with pa.PythonFile(_Unclosed("stdout"), "w") as stream:
                 yield stream
             return
-        with _draft(location, drafts) as draft:
-            with pa.OSFile(str(draft), "wb") as stream:
-                yield stream
-            if location.local:
-                draft.replace(location.local)
-            else:
-                pyarrow.fs.copy_files(
-                    str(draft), location.path, destination_filesystem=location.filesystem
-                )
+        part = drafts / f"{location.name}{PART}" if drafts else None
+        written = (
+            atomic_replacement(location.local, part)
+            if location.local
+            else (_uploaded(location, part))
+        )
+        with written as temporary, pa.OSFile(str(temporary), "wb") as stream:
+            yield stream
     except BrokenPipeError:
         raise
     except _REFUSED as error:
@@ -159,20 +157,19 @@ def whole_file(location: Location, drafts: Path | None = None) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _draft(location: Location, drafts: Path | None) -> Iterator[Path]:
-    """Where a file lies until it is whole; what is left there goes."""
+def _uploaded(location: Location, temporary: Path | None) -> Iterator[Path]:
+    """Give the path of a temporary file, which is copied to a store when the block succeeds."""
     with contextlib.ExitStack() as stack:
-        if drafts:
-            draft = drafts / f"{location.name}.part"
-        elif location.local:
-            draft = location.local.with_name(f".{location.name}.{os.getpid()}.part")
-        else:
-            draft = Path(stack.enter_context(tempfile.TemporaryDirectory())) / location.name
+        if temporary is None:
+            temporary = stack.enter_context(temporary_folder()) / location.name
         try:
-            yield draft
+            yield temporary
+            pyarrow.fs.copy_files(
+                str(temporary), location.path, destination_filesystem=location.filesystem
+            )
         finally:
             with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
 
 
 class _Unclosed:

@@ -36,7 +36,7 @@ Write = Callable[[pa.Table], None]
 def answer_file(
     where: Where, made_by: Mapping[str, Any] | None = None, drafts: Path | None = None
 ) -> Iterator[Write]:
-    """A function that appends tables of the ANSWERS schema to a file, by the end of its name.
+    """A function that appends tables with the schema PREDICTIONS to a file, by the end of its name.
 
     The file appears under its name when all is written; for `drafts` see `whole_file`. `made_by` is
     kept in Parquet's metadata. Raises StorageError for a full disk, and DataError for a name that

@@ -7,14 +7,10 @@ and beside them stand the counts of its profile.
 """
 
 import dataclasses
-import errno
 import hashlib
 import json
 import math
-import os
 import re
-import shutil
-import tempfile
 import tokenize
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +26,9 @@ from labelwright.entities.errors import (
     OutdatedBundleError,
     SchemaError,
     StorageError,
+    reason,
 )
+from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle.arrays import ARRAYS, check_arrays, load_arrays
 from labelwright.models.bundle.golden import Canned
@@ -110,16 +108,15 @@ def write_bundle(
     rows that it has not seen, it cannot tell drift.
     """
     canned, profile = Canned.of(labeler), profile or Profile.empty(labeler)
-    draft = _draft(folder)
-    try:
-        _write_files(labeler, canned, profile, draft)
-        manifest = _write_manifest(labeler, draft, version, details)
-        draft.chmod(0o755)
-        draft.rename(folder)
-    except OSError as error:
-        raise StorageError(f"the bundle was not written to {folder}: {_reason(error)}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with temporary_folder(folder.parent, f".{folder.name}") as draft:
+        try:
+            _write_files(labeler, canned, profile, draft)
+            manifest = _write_manifest(labeler, draft, version, details)
+            draft.chmod(0o755)
+            draft.rename(folder)
+        except OSError as error:
+            said = f"the bundle was not written to {folder}: {reason(error)}"
+            raise StorageError(said) from error
     return manifest
 
 
@@ -188,14 +185,6 @@ def content_hash(labeler: Labeler) -> str:
     trees = re.sub(r"\nparameters:.*?end of parameters\n", "\n", labeler.reranker.trees, flags=re.S)
     digest.update(trees.encode())
     return digest.hexdigest()
-
-
-def _draft(folder: Path) -> Path:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}-", dir=folder.parent))
-    except OSError as error:
-        raise StorageError(f"the bundle was not written to {folder}: {_reason(error)}") from error
 
 
 def _write_files(labeler: Labeler, canned: Canned, profile: Profile, folder: Path) -> None:
@@ -315,10 +304,3 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"bundle {path.parent}: {path.name} cannot be read") from error
-
-
-def _reason(error: OSError) -> str:
-    # NumPy's own error for a write that was cut short has no number
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None):
-        return "no space is left; free some and run again"
-    return os.strerror(error.errno)

@@ -7,7 +7,6 @@ It goes when the job is done.
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelwright.entities.errors import RequestError, StorageError, reason
+from labelwright.entities.io.files import PART, locked_if_free, write_json
 
 _JOB, _LOCK = "job.json", "lock"
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -76,8 +76,9 @@ def journal(
     """
     try:
         folder.mkdir(exist_ok=True)
-        with (folder / _LOCK).open("w") as lock:
-            _take(lock.fileno(), folder)
+        with locked_if_free(folder / _LOCK) as free:
+            if not free:
+                raise RequestError(f"another process works on {folder}")
             _begin(folder, json.loads(json.dumps(job)), resume)
             opened = Journal(folder, schema)
             done = False
@@ -90,13 +91,6 @@ def journal(
                     _remove(folder)
     except OSError as error:
         raise StorageError(f"{folder} was not written: {reason(error)}") from error
-
-
-def _take(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RequestError(f"another process works on {folder}") from error
 
 
 def _begin(folder: Path, job: Mapping[str, Any], resume: bool) -> None:
@@ -115,11 +109,9 @@ def _begin(folder: Path, job: Mapping[str, Any], resume: bool) -> None:
             )
         return
     described.unlink(missing_ok=True)  # first: parts without it count for nothing
-    for part in (*folder.glob("*.arrow"), *folder.glob("*.part")):
+    for part in (*folder.glob("*.arrow"), *folder.glob(f"*{PART}")):
         part.unlink()
-    draft = folder / f"{_JOB}.part"
-    draft.write_text(json.dumps(job), "utf-8")
-    draft.replace(described)
+    write_json(described, job)
 
 
 def _remove(folder: Path) -> None:

@@ -6,13 +6,10 @@ hashes protect words that people think of, and would let anybody keep the servic
 
 import contextlib
 import enum
-import fcntl
 import hashlib
 import hmac
 import logging
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +20,7 @@ import pydantic
 from pydantic import Field
 
 from labelwright.entities.errors import RequestError, StorageError, reason
+from labelwright.entities.io.files import locked, write_atomically
 
 NOTICED_WITHIN = 0.5
 """Seconds after which a running service looks for keys that were made or revoked."""
@@ -111,27 +109,14 @@ class Keyring:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
         """The keys, which are written again when the body has changed them."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                keys = self.read()
-                yield keys
-                self._write(_FILE.dump_json(list(keys.values()), indent=1))
-        except OSError as error:
-            raise StorageError(f"{self.path} was not written: {reason(error)}") from error
-
-    def _write(self, content: bytes) -> None:
-        """Put the file in the place of the old one; its owner alone can read it."""
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as draft:
+        with locked(self.path.with_suffix(".lock")):
+            keys = self.read()
+            yield keys
+            content = _FILE.dump_json(list(keys.values()), indent=1)
             try:
-                draft.write(content)
-                draft.flush()
-                os.fsync(draft.fileno())
-                Path(draft.name).replace(self.path)
-            except OSError:
-                Path(draft.name).unlink()
-                raise
+                write_atomically(self.path, content, durable=True)
+            except OSError as error:
+                raise StorageError(f"{self.path} was not written: {reason(error)}") from error
 
 
 _FILE = pydantic.TypeAdapter(list[Key])

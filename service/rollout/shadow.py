@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from labelwright.entities.io.files import write_json
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.process.thread_priority import lower_priority
 from labelwright.service.rollout.manager import Pair
-from labelwright.service.rollout.state import CHALLENGER, CHAMPION, replace
+from labelwright.service.rollout.state import CHALLENGER, CHAMPION
 
 Result = TypeVar("Result")
 Read = Callable[[Model], tuple[Entities, LabelQuery]]
@@ -159,7 +160,7 @@ class Comparison:
             self._written = time.monotonic()
             path = self._folder / _FILES.replace("*", str(os.getpid()))
             with contextlib.suppress(OSError):  # a disk may be full for a while
-                replace(path, {"between": self._between, "counts": vars(self._counts)})
+                write_json(path, {"between": self._between, "counts": vars(self._counts)})
 
 
 def _between(pair: Pair) -> dict[str, Any]:

@@ -9,14 +9,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labelwright.entities.errors import StorageError, reason
+from labelwright.entities.io.files import write_json
 from labelwright.models.paths import home, tracking_uri
 from labelwright.models.registry import Resolved, Source
 
@@ -65,7 +64,7 @@ class State:
     def write(self, folder: Path) -> None:
         """Replace the state in a folder; raises StorageError."""
         try:
-            replace(folder / STATE, dataclasses.asdict(self))
+            write_json(folder / STATE, dataclasses.asdict(self))
         except OSError as error:
             raise StorageError(f"{folder} cannot be written: {reason(error)}") from error
 
@@ -93,7 +92,7 @@ def remember(resolved: Resolved) -> None:
         path = _last_good(resolved.source.uri)
         if recall(resolved.source.uri) != resolved:
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace(path, dataclasses.asdict(resolved))
+            write_json(path, dataclasses.asdict(resolved))
 
 
 def recall(uri: str) -> Resolved | None:
@@ -126,15 +125,3 @@ def _last_good(uri: str) -> Path:
 
 def _resolved(given: Mapping[str, Any]) -> Resolved:
     return Resolved(Source(**given["source"]), Path(given["folder"]))
-
-
-def replace(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file such that whoever reads it finds the old content or the new one."""
-    number, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            json.dump(content, file, default=str)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

@@ -23,7 +23,7 @@ from labelwright.models.decisions import Predictions, Probabilities
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model
 from labelwright.service.telemetry.request_record import RequestRecord
-from labelwright.service.telemetry.shared_folder import FOLDER_VARIABLE
+from labelwright.service.telemetry.shared_folder import METRICS_FOLDER_VARIABLE
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WATCHED = 50
@@ -195,7 +195,7 @@ class Metrics:
     def count_worker_restart(self, pid: int) -> None:
         """A worker has died, and another took its place; the supervisor calls this."""
         self._restarts.inc()
-        if os.environ.get(FOLDER_VARIABLE):
+        if os.environ.get(METRICS_FOLDER_VARIABLE):
             mark_process_dead(pid)
 
     def set_drift(self, figures: Mapping[tuple[str, str], float]) -> None:
@@ -206,7 +206,7 @@ class Metrics:
     def exposition(self) -> bytes:
         """All figures in Prometheus' text format, of all workers where there are several."""
         registry = self._registry
-        if folder := os.environ.get(FOLDER_VARIABLE):
+        if folder := os.environ.get(METRICS_FOLDER_VARIABLE):
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)
         return generate_latest(registry)

@@ -1,12 +1,12 @@
 """Counts of what was seen last, added up over all processes of a service."""
 
 import contextlib
-import fcntl
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from labelwright.entities.io.files import try_lock
 from labelwright.models.monitoring.profile import Counts, Profile
 
 ROWS = 10_000
@@ -63,9 +63,7 @@ class Window:
         number = 0
         while True:
             file = (folder / f"{self._name}-{number}").open("a+b")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file):
                 file.close()
                 number += 1
                 continue

@@ -5,10 +5,8 @@ A study fits many models of which none is registered. Each is a run nested in th
 
 import dataclasses
 import math
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import pyarrow.csv
 import scipy.special
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.schema import Column
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery
@@ -261,8 +260,8 @@ def _log_study(run: Run, found: Study) -> None:
             )
         }
     )
-    with tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
-        csv, png = Path(folder) / "study.csv", Path(folder) / "learning_curve.png"
+    with temporary_folder() as folder:
+        csv, png = folder / "study.csv", folder / "learning_curve.png"
         pyarrow.csv.write_csv(table(found), csv)
         learning_curve(found).savefig(png, dpi=150)
         run.keep(csv)

@@ -7,10 +7,8 @@ of many trials looks better than it is; `noise` tells by how much.
 
 import dataclasses
 import importlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from labelwright.entities.errors import DataError, LabelwrightError
+from labelwright.entities.io.files import temporary_folder
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.kernels.simd import LEAVES
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
@@ -292,8 +291,8 @@ def _log_search(run: Run, found: Tuning) -> None:
         },
         {"labelwright.verdict": found.verdict},
     )
-    with tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
-        toml, csv = Path(folder) / "best.toml", Path(folder) / "trials.csv"
+    with temporary_folder() as folder:
+        toml, csv = folder / "best.toml", folder / "trials.csv"
         toml.write_text(f"# {found.verdict}\n{to_toml(found.best.configuration)}", "utf-8")
         pyarrow.csv.write_csv(table(found), csv)
         run.keep(toml)

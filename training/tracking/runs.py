@@ -7,7 +7,6 @@ it, the run was cut short, by a killed process or a machine that stopped.
 
 import contextlib
 import dataclasses
-import fcntl
 import getpass
 import importlib.metadata
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labelwright.entities.errors import RegistryError, StorageError, reason
+from labelwright.entities.io.files import is_locked, locked
 from labelwright.models.paths import artifact_root, home
 from labelwright.models.registry import reached
 
@@ -175,24 +175,16 @@ def _folder() -> Path:
 def _under_way() -> Iterator[Path]:
     """A new file that this process holds a lock on; it stays, for whoever ends its run."""
     file = _folder() / uuid.uuid4().hex
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.open("w")
-    except OSError as error:
-        raise StorageError(f"{file.parent} cannot be written to: {reason(error)}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(file):
         yield file
 
 
 def _held(file: Path) -> bool:
     """Whether a process holds the lock of a file, or has just let go of both."""
     try:
-        with file.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, FileNotFoundError):
+        return is_locked(file)
+    except FileNotFoundError:
         return True
-    return False
 
 
 def _origin() -> dict[str, str]:

@@ -6,11 +6,11 @@ were live before, newest first; tags of each version keep the verdict of its tra
 
 import contextlib
 import dataclasses
-import fcntl
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labelwright.entities.errors import ModelNotFoundError, RequestError, StorageError, reason
+from labelwright.entities.errors import ModelNotFoundError, RequestError
+from labelwright.entities.io.files import locked
 from labelwright.models.paths import home
 from labelwright.models.registry import CHAMPION, load_model, reached
 from labelwright.training.tracking import runs
@@ -57,13 +57,7 @@ def version_trained_on(name: str, inputs: str) -> str | None:
 @contextlib.contextmanager
 def promotion_lock() -> Iterator[None]:
     """One decision at a time among the processes that share this state folder."""
-    try:
-        home().mkdir(parents=True, exist_ok=True)
-        lock = (home() / "promotion.lock").open("w")
-    except OSError as error:
-        raise StorageError(f"{home()} cannot be written to: {reason(error)}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(home() / "promotion.lock"):
         yield
 
 

@@ -155,7 +155,7 @@ def test_a_folder_in_the_place_of_the_file_is_a_storage_error(tmp_path: Path, su
 
 
 def test_a_name_that_is_too_long_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError), answer_file(tmp_path / ("x" * 248 + ".csv")):
+    with pytest.raises(StorageError), answer_file(tmp_path / ("x" * 252 + ".csv")):
         pass
 
 
@@ -174,13 +174,13 @@ ON_A_FULL_DISK = """
 import json, random, resource, sys
 from pathlib import Path
 import pyarrow as pa
-from labelwright.entities.io.writers import ANSWERS, answer_file
+from labelwright.entities.io.writers import PREDICTIONS, answer_file
 
 folder = Path(sys.argv[1])
 source = random.Random(0)
 texts = [source.randbytes(20).hex() for _ in range(20_000)]
 labels = [[{"label": text, "probability": 0.5, "asserted": True}] for text in texts]
-table = pa.table({"id": texts, "labels": labels}, schema=ANSWERS)
+table = pa.table({"id": texts, "labels": labels}, schema=PREDICTIONS)
 outcomes = {}
 for limit, rows in (100, 100), (100_000, 20_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

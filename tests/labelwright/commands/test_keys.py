@@ -61,4 +61,4 @@ def test_a_state_folder_that_cannot_be_written_is_called_so(command: Command, ho
     home.write_text("a file")
     said = command("keys", "create", "a")
     assert said.code == 6
-    assert re.fullmatch(r"labelwright: .+keys\.json was not written: .+\n", said.err)
+    assert re.fullmatch(r"labelwright: .+keys\.lock cannot be written: .+\n", said.err)

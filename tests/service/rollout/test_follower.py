@@ -100,7 +100,7 @@ def test_a_model_that_finds_no_room_is_refused_until_there_is_one(
     assert state.models[CHAMPION].source.version == SOUND
     refusal = state.refusals[CHAMPION]
     assert (refusal.version, refusal.step) == (str(number), "fetch")
-    assert "no room for the model" in refusal.detail
+    assert "no temporary folder can be made" in refusal.detail
     models.point(RENAMED)
     state = follower.look()
     assert state.models[CHAMPION].source.version == RENAMED
