@@ -35,7 +35,7 @@ from labelwright.training.evaluation.reviewer_agreement import (
     ReviewerAgreement,
     compare_with_corrections,
 )
-from labelwright.training.feedback.merge import TrainingData, corrected, without_corrections
+from labelwright.training.feedback.merge import TrainingData, with_corrections, without_corrections
 from labelwright.training.feedback.votes import read_corrections
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.reporting.contents import ReportTables, TrainedModel
@@ -210,7 +210,7 @@ def _read(task: Task) -> TrainingData:
     if task.feedback is None:
         return without_corrections(data, test)
     reviews = read_corrections(task.feedback, task.name, task.schema)
-    training_data = corrected(data, test, reviews)
+    training_data = with_corrections(data, test, reviews)
     warnings = [*data.warnings, *reviews.settled.warnings]
     return dataclasses.replace(
         training_data, train=dataclasses.replace(training_data.train, warnings=warnings)
@@ -221,7 +221,7 @@ def _reviewed(
     task: Task, training_data: TrainingData, labeler: Labeler
 ) -> ReviewerAgreement | None:
     """What the corrections changed since the champion, if there is one that reads the same."""
-    if training_data.reviews is None:
+    if training_data.corrections is None:
         return None
     version, champion = versions.current_champion(task.name), None
     if version is not None:
@@ -231,7 +231,7 @@ def _reviewed(
         version, champion = None, None
     threads = task.configuration.threads
     compared = compare_with_corrections(labeler, champion, training_data, threads)
-    return ReviewerAgreement(training_data.reviews, version, compared)
+    return ReviewerAgreement(training_data.corrections, version, compared)
 
 
 def _judge(

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, slices, mistakes and comparisons of models."""
+"""Evaluation of models: metrics, slices, mistakes, and comparisons of two models."""

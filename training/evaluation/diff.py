@@ -1,4 +1,4 @@
-"""What changes when one model takes the place of another: labels, thresholds, metrics, answers."""
+"""Differences between two models: labels, schemas, thresholds, metrics and predictions."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +19,12 @@ from labelwright.models.labeler import Labeler
 from labelwright.training.evaluation.evaluate import label_all
 
 MIN_CHANGE = 0.1
-"""A probability that moves by no more than this has not changed."""
+"""A smaller difference between two probabilities is not reported."""
 ADDED, REMOVED, CHANGED = KINDS = ("added", "removed", "changed")
 """Kinds of change: only the new model asserts the label; only the old model does; the assertion is
 the same, but the probability differs by more than MIN_CHANGE."""
-_QUERY = LabelQuery(top_k=100)
+LISTED = 100
+"""Number of labels that each model lists for an entity."""
 
 Rows = npt.NDArray[np.int64]
 Figures = Mapping[str, tuple[float | None, float | None]]
@@ -31,7 +32,7 @@ Figures = Mapping[str, tuple[float | None, float | None]]
 
 @dataclasses.dataclass(frozen=True)
 class LabelChanges:
-    """How many labels both models know, and those that only one of them does, in order."""
+    """The number of labels that both models know, and the names that only one knows, sorted."""
 
     shared: int
     only_old: Sequence[str]
@@ -42,7 +43,7 @@ class LabelChanges:
 class ThresholdChange:
     """The lowest and highest threshold of a policy in each model, over the labels both know.
 
-    `labels` counts those whose threshold differs.
+    `labels` is the number of labels whose thresholds differ.
     """
 
     old: tuple[float, float]
@@ -52,11 +53,11 @@ class ThresholdChange:
 
 @dataclasses.dataclass(frozen=True)
 class ModelChanges:
-    """What two bundles say of themselves, without labelling anything.
+    """Differences between two bundles that are known without labelling data.
 
-    `schema` holds one sentence for each difference between the schemas; `thresholds` is by policy;
-    `metrics` is by name, None where a manifest lacks it. `same_test` says whether both were
-    measured on the same rows.
+    `schema` holds one sentence for each difference between the schemas. `thresholds` is by policy.
+    `metrics` holds the old and the new value by name, None where a manifest does not have it.
+    `same_test` is True if both models were measured on the same test rows.
     """
 
     labels: LabelChanges
@@ -68,9 +69,10 @@ class ModelChanges:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A pair whose answer differs; a probability is None where the model does not know the label.
+    """A pair of an entity and a label for which the predictions differ.
 
-    `name` is the column that tells entities apart, None where there is none.
+    A probability is None where the model does not know the label. `name` is the value of the
+    entity's identifying column, None where there is none.
     """
 
     id: str
@@ -82,11 +84,12 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class PredictionChanges:
-    """How two models' answers to the same rows differ.
+    """Differences between the predictions of two models for the same rows.
 
-    `rejected` rows, which a schema does not accept, are left out of `rows`; `differing` rows have
-    other labels asserted than before. `per_label` has a column for each of KINDS and a row for each
-    label with any change, the most changed first; `examples` holds the largest moves of each kind.
+    `rows` does not count the `rejected` rows, which at least one schema does not accept.
+    `differing` is the number of rows whose asserted labels differ. `per_label` has a column for
+    each of KINDS and a row for each label with a change, most changes first. `examples` holds the
+    pairs of each kind whose probabilities differ most.
     """
 
     rows: int
@@ -96,7 +99,7 @@ class PredictionChanges:
     examples: Mapping[str, Sequence[Example]]
 
     def total(self, kind: str) -> int:
-        """How many pairs of an entity and a label are of this kind."""
+        """Number of pairs of an entity and a label with this kind of change."""
         return int(self.per_label[kind].to_numpy().sum())
 
 
@@ -122,7 +125,7 @@ def label_changes(old: Labeler, new: Labeler) -> LabelChanges:
 
 
 def schema_changes(old: EntitySchema, new: EntitySchema) -> list[str]:
-    """One sentence for each difference that bears on how entities are read."""
+    """One sentence for each difference between the columns of two schemas."""
     before = {column.name: column for column in old.columns}
     after = {column.name: column for column in new.columns}
     found = [f"only OLD reads column {name!r}" for name in before if name not in after]
@@ -143,24 +146,26 @@ def prediction_changes(
     advance: Callable[[int], object] = lambda rows: None,
     columns: ColumnNames = ALIKE,
 ) -> PredictionChanges:
-    """Let both models label the same rows; each reads them by its own schema.
+    """Label the same rows with both models and compare the predictions.
 
-    Examples are the largest moves of each kind. A probability outside the most probable hundred
-    counts as that of the last among them. Raises DataError, and RequestError for a stream that
-    would have to be read twice.
+    Each model reads the rows by its own schema. `examples` is the number of examples of each kind.
+    `advance` is called with the number of rows of each batch. Each model lists the LISTED most
+    probable labels of an entity; any other label is taken to have the lowest listed probability.
+    Raises DataError, and RequestError for a stream that would have to be read twice.
     """
     names = sorted({*old.labels.names, *new.labels.names})
-    tally = _ChangeCounter(names, examples)
+    query = LabelQuery(top_k=LISTED)
+    counter = _ChangeCounter(names, examples)
     for path in paths:
         for before, after in _read_both(path, old.schema, new.schema, columns):
-            tally.add(
+            counter.add(
                 before,
-                _Pairs.of(label_all(old, before, _QUERY, threads), names),
-                _Pairs.of(label_all(new, after, _QUERY, threads), names),
+                _NumberedPairs.of(label_all(old, before, query, threads), names),
+                _NumberedPairs.of(label_all(new, after, query, threads), names),
                 {*before.rejected, *after.rejected},
             )
             advance(len(before))
-    return tally.result()
+    return counter.result()
 
 
 def _thresholds(old: Labeler, new: Labeler) -> dict[str, ThresholdChange]:
@@ -181,13 +186,16 @@ def _thresholds(old: Labeler, new: Labeler) -> dict[str, ThresholdChange]:
 def _read_both(
     path: Where, old: EntitySchema, new: EntitySchema, columns: ColumnNames
 ) -> Iterator[tuple[Entities, Entities]]:
-    """The same rows twice, read by each schema."""
+    """The same rows, read by each schema."""
     if not schema_changes(old, new):
         for batch in read_batches(path, old, labelled=False, columns=columns):
             yield batch.entities, dataclasses.replace(batch.entities, schema=new)
         return
     if locate(path).filesystem is None:
-        raise RequestError("the schemas differ, so the data is read twice: it must be a file")
+        raise RequestError(
+            "the models have different schemas, so the data must be read twice, which a stream "
+            "does not allow: give the path of a file"
+        )
     for before, after in zip(
         read_batches(path, old, labelled=False, columns=columns),
         read_batches(path, new, labelled=False, columns=columns),
@@ -197,10 +205,11 @@ def _read_both(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pairs:
-    """Answers with labels numbered as in `labels`; `keys` (row * labels + label) ascend.
+class _NumberedPairs:
+    """Predictions of one model, with labels numbered in the order of both models' labels.
 
-    `least` is the lowest probability listed for each row, `known` which labels the model has.
+    `keys` (row * labels + label) ascend. `least` (float32[rows]) is the lowest listed probability
+    of each row; `known` (bool[labels]) marks the labels of the model.
     """
 
     keys: Rows
@@ -210,7 +219,7 @@ class _Pairs:
     known: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, predictions: Predictions, labels: Sequence[str]) -> "_Pairs":
+    def of(cls, predictions: Predictions, labels: Sequence[str]) -> "_NumberedPairs":
         numbers = np.searchsorted(np.array(labels), np.array(predictions.labels.names))
         rows = np.repeat(np.arange(len(predictions.indptr) - 1), np.diff(predictions.indptr))
         keys = rows * len(labels) + numbers[predictions.ids]
@@ -226,12 +235,12 @@ class _Pairs:
         )
 
     @property
-    def notable(self) -> Rows:
-        """The keys of pairs that can differ notably from those of another model."""
+    def relevant_keys(self) -> Rows:
+        """The keys of pairs that can differ by more than MIN_CHANGE from those of another model."""
         return self.keys[self.asserted | (self.probabilities > MIN_CHANGE)]
 
     def at(self, keys: Rows) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Probabilities (NaN for unknown labels) and assertions of any pairs."""
+        """Probabilities (NaN for labels the model does not know) and assertions of some pairs."""
         rows, labels = np.divmod(keys, len(self.known))
         place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         listed = self.keys[place] == keys
@@ -241,41 +250,48 @@ class _Pairs:
 
 
 class _ChangeCounter:
-    """Counts and examples over all batches."""
+    """Counts changes, and collects the largest as examples, over all batches."""
 
     def __init__(self, labels: Sequence[str], examples: int) -> None:
         self._labels = labels
-        self._most = examples
+        self._max_examples = examples
         self._rows = self._rejected = self._differing = 0
         self._counts = {kind: np.zeros(len(labels), np.int64) for kind in KINDS}
         self._examples: dict[str, list[tuple[float, Example]]] = {kind: [] for kind in KINDS}
 
-    def add(self, entities: Entities, old: _Pairs, new: _Pairs, rejected: set[int]) -> None:
+    def add(
+        self, entities: Entities, old: _NumberedPairs, new: _NumberedPairs, rejected: set[int]
+    ) -> None:
         self._rows += len(entities) - len(rejected)
         self._rejected += len(rejected)
         if not len(entities):
             return
-        keys = np.union1d(old.notable, new.notable)
+        keys = np.union1d(old.relevant_keys, new.relevant_keys)
         keys = keys[~np.isin(keys // len(self._labels), list(rejected))]
-        before, was = old.at(keys)
-        after, is_ = new.at(keys)
+        before, was_asserted = old.at(keys)
+        after, asserted = new.at(keys)
         rows, labels = np.divmod(keys, len(self._labels))
-        self._differing += len(np.unique(rows[was != is_]))
-        move = np.abs(np.nan_to_num(after) - np.nan_to_num(before))
-        changed = (was == is_) & (np.abs(after - before) > MIN_CHANGE)
-        kinds = {ADDED: is_ & ~was, REMOVED: was & ~is_, CHANGED: changed}
+        self._differing += len(np.unique(rows[was_asserted != asserted]))
+        difference = np.abs(np.nan_to_num(after) - np.nan_to_num(before))
+        changed = (was_asserted == asserted) & (np.abs(after - before) > MIN_CHANGE)
+        kinds = {
+            ADDED: asserted & ~was_asserted,
+            REMOVED: was_asserted & ~asserted,
+            CHANGED: changed,
+        }
         for kind, mask in kinds.items():
             self._counts[kind] += np.bincount(labels[mask], minlength=len(self._labels))
             places = np.flatnonzero(mask)
-            for place in places[np.argsort(-move[places], kind="stable")][: self._most]:
+            largest_first = places[np.argsort(-difference[places], kind="stable")]
+            for place in largest_first[: self._max_examples]:
                 example = Example(
                     entities.ids[rows[place]].as_py(),
                     _name(entities, int(rows[place])),
                     self._labels[labels[place]],
-                    _known(before[place]),
-                    _known(after[place]),
+                    _rounded(before[place]),
+                    _rounded(after[place]),
                 )
-                self._examples[kind].append((float(move[place]), example))
+                self._examples[kind].append((float(difference[place]), example))
 
     def result(self) -> PredictionChanges:
         flips = self._counts[ADDED] + self._counts[REMOVED]
@@ -284,9 +300,10 @@ class _ChangeCounter:
         columns = {"label": pa.array(self._labels, pa.string()).take(pa.array(order))}
         columns |= {kind: pa.array(counts[order]) for kind, counts in self._counts.items()}
         examples = {
-            kind: [example for _, example in sorted(found, key=lambda e: -e[0])[: self._most]]
+            kind: [example for _, example in sorted(found, key=lambda pair: -pair[0])]
             for kind, found in self._examples.items()
         }
+        examples = {kind: found[: self._max_examples] for kind, found in examples.items()}
         return PredictionChanges(
             self._rows, self._rejected, self._differing, pa.table(columns), examples
         )
@@ -300,5 +317,5 @@ def _name(entities: Entities, row: int) -> str | None:
     return name
 
 
-def _known(probability: np.float32) -> float | None:
+def _rounded(probability: np.float32) -> float | None:
     return None if np.isnan(probability) else round(float(probability), 4)

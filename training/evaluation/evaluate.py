@@ -1,4 +1,4 @@
-"""Asking a model about labelled entities, so that its answers can be held against the truth."""
+"""Predictions of a model for labelled entities, to be compared with their true labels."""
 
 import dataclasses
 import functools
@@ -14,7 +14,8 @@ from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
 from labelwright.training.evaluation.metrics import Evaluation, evaluate
 
-SLICE = 8_192
+BATCH_ROWS = 8_192
+"""Number of entities that a thread labels at a time."""
 
 
 def evaluate_labeler(
@@ -27,10 +28,10 @@ def evaluate_labeler(
 def label_with_truth(
     labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
 ) -> tuple[Predictions, LabelMatrix]:
-    """What a model answers to labelled entities, and the truth.
+    """Predictions of a model for labelled entities, and their true labels.
 
-    All candidates are listed, even if the question asks for fewer labels. Pairs of which the truth
-    is unknown are left out of the answers; more labels are listed to make up for them.
+    All candidates are listed, even if the query asks for fewer labels. Pairs whose truth is unknown
+    are removed from the predictions; as many additional labels are listed to replace them.
     """
     truth = data.matrix(labeler.labels)
     listed = max(query.top_k, labeler.decisions.candidates) + len(truth.open_ids)
@@ -41,8 +42,8 @@ def label_with_truth(
 
 
 def label_all(labeler: Labeler, entities: Entities, query: LabelQuery, threads: int) -> Predictions:
-    """Answers for all entities, computed by several threads."""
-    slices = [entities.slice(start, SLICE) for start in range(0, len(entities), SLICE)]
+    """Predictions for all entities, computed by several threads."""
+    slices = [entities.slice(start, BATCH_ROWS) for start in range(0, len(entities), BATCH_ROWS)]
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(functools.partial(labeler.label, query=query), slices))
     return decisions.concatenated(parts, labeler.labels)

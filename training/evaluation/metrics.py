@@ -1,4 +1,4 @@
-"""How good answers are."""
+"""Quality of predictions: precision, recall, F-measures and calibration error."""
 
 import dataclasses
 
@@ -10,18 +10,20 @@ from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
 
 DEPTH = 5
-"""Answers are judged to this depth, so they must list at least as many labels."""
+"""Number of most probable labels that are evaluated; predictions must list at least as many."""
 BINS = 15
+"""Number of bins of the calibration error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """Precision among the first k (in percent), how good what is asserted is, calibration error.
+    """Metrics of a model on test rows.
 
-    `precision`, `recall` and `micro_f1` are over all pairs. A true label outside the model's label
-    set counts as missed. Macro-F1 is the mean over labels that some entity has. `ece` is the
-    expected calibration error over the DEPTH most probable pairs of each entity, in bins of equal
-    mass (Naeini et al., AAAI 2015, with equal-mass bins).
+    `p_at_k` is the precision of the k most probable labels, in percent. `precision`, `recall` and
+    `micro_f1` are computed over all pairs of an entity and an asserted or true label. A true label
+    outside the model's label set counts as missed. `macro_f1` is the mean over labels that at least
+    one entity has. `ece` is the expected calibration error of the DEPTH most probable labels of
+    each entity (Naeini et al., AAAI 2015, but in bins of equal mass).
     """
 
     rows: int
@@ -37,14 +39,18 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Overall metrics, and a table with one row for each label."""
+    """Metrics over all labels, and a table with one row for each label.
+
+    Columns of `per_label`: label, entities (that have the label), asserted, correct (asserted and
+    true), precision, recall, f1. The last three are null where they are not defined.
+    """
 
     metrics: Metrics
     per_label: pa.Table
 
 
 def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
-    """Compare answers (listing at least DEPTH labels each) with the true labels of the rows."""
+    """Compare predictions, of at least DEPTH labels for each entity, with the true labels."""
     _, position, correct = correctness(predictions, truth)
     precision = {
         k: 100 * float(correct[position < k].sum()) / (k * max(len(truth), 1)) for k in (1, 3, 5)
@@ -85,7 +91,7 @@ def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
 def calibration_error(
     probabilities: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]
 ) -> float:
-    """The mean distance between probability and frequency over BINS bins of equal mass."""
+    """Mean distance between probability and frequency over BINS bins of equal mass."""
     if not len(probabilities):
         return 0.0
     bins = equal_mass_bins(probabilities)
@@ -94,7 +100,7 @@ def calibration_error(
 
 
 def equal_mass_bins(probabilities: npt.NDArray[np.float32]) -> list[npt.NDArray[np.int64]]:
-    """The positions of probabilities in up to BINS bins of equal mass, the lowest first."""
+    """Positions of probabilities in up to BINS bins of equal mass, lowest probabilities first."""
     order = np.argsort(probabilities, kind="stable")
     return [part for part in np.array_split(order, BINS) if len(part)]
 
@@ -102,7 +108,7 @@ def equal_mass_bins(probabilities: npt.NDArray[np.float32]) -> list[npt.NDArray[
 def correctness(
     predictions: Predictions, truth: LabelMatrix
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """For each answered pair: its row, its position within the row, and whether it is true."""
+    """For each predicted pair: its row, its position within the row, and whether it is true."""
     rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
     position = np.arange(len(rows)) - predictions.indptr[rows]
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))

@@ -1,4 +1,4 @@
-"""What a model gets wrong: its most confident mistakes, and the labels it takes for one another."""
+"""Mistakes of a model: the most confident ones, and the pairs of labels it confuses."""
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +15,17 @@ from labelwright.models.labels import LabelMatrix, LabelSet
 from labelwright.training.evaluation.metrics import correctness
 
 MAX_MISTAKES = 50
-"""So many mistakes of each kind are listed."""
+"""Maximum number of listed mistakes of each kind."""
 MAX_RESCORED = 250
-"""The labeler is asked again about so many pairs at most."""
+"""Maximum number of pairs that are labelled again to find their probability."""
 GIVEN, MISSED = "given too much", "missed"
+"""Kinds of mistakes: asserted but not true, and true but not asserted."""
 
 Ids = npt.NDArray[np.int64]
 
 
 class _Pairs(NamedTuple):
-    """Rows, the id of a label of each, and its probability."""
+    """Pairs of a row and a label id, with their probabilities."""
 
     rows: Ids
     ids: Ids
@@ -33,7 +34,7 @@ class _Pairs(NamedTuple):
     def take(self, positions: Ids) -> "_Pairs":
         return _Pairs(self.rows[positions], self.ids[positions], self.probabilities[positions])
 
-    def followed_by(self, others: "_Pairs") -> "_Pairs":
+    def concatenated(self, others: "_Pairs") -> "_Pairs":
         return _Pairs(
             np.concatenate([self.rows, others.rows]),
             np.concatenate([self.ids, others.ids]),
@@ -44,15 +45,15 @@ class _Pairs(NamedTuple):
 def mistakes(
     labeler: Labeler, entities: Entities, predictions: Predictions, truth: LabelMatrix, threads: int
 ) -> pa.Table:
-    """The MAX_MISTAKES most confident mistakes of each kind, which are likely errors in the data.
+    """The MAX_MISTAKES most confident mistakes of each kind. Many of them are errors in the data.
 
-    First the labels GIVEN too much: asserted but not true, most probable first. Then those MISSED:
-    true but not asserted, least probable first. Columns: id, entity (its identifying text), kind,
-    label, probability. True labels outside the label set have no probability, and are left out.
+    Wrongly asserted labels (GIVEN) come first, the most probable at the top; then MISSED labels,
+    the least probable at the top. Columns: id, entity (the identifying text), kind, label,
+    probability. True labels outside the label set are left out, because they have no probability.
     """
-    given = _given(predictions, truth)
+    wrong = _wrongly_asserted(predictions, truth)
     missed = _missed(labeler, entities, predictions, truth, threads)
-    both = given.followed_by(missed)
+    both = wrong.concatenated(missed)
     identity = entities.schema.identity
     texts = entities.column(identity) if identity else None
     return pa.table(
@@ -61,7 +62,7 @@ def mistakes(
             "entity": pa.nulls(len(both.rows), pa.string())
             if texts is None
             else texts.take(pa.array(both.rows)),
-            "kind": [GIVEN] * len(given.rows) + [MISSED] * len(missed.rows),
+            "kind": [GIVEN] * len(wrong.rows) + [MISSED] * len(missed.rows),
             "label": predictions.labels.array.take(pa.array(both.ids)),
             "probability": both.probabilities,
         }
@@ -69,23 +70,24 @@ def mistakes(
 
 
 def confusions(predictions: Predictions, truth: LabelMatrix, most: int) -> pa.Table:
-    """The pairs of labels of which one is asserted wrongly where the other is missed.
+    """Pairs of labels where one is wrongly asserted and the other is missed, on the same row.
 
-    Where labels are written `key=value`, a label is held against those missed that have the same
-    key, and against the others only where the row misses none of that key. Columns: given, missed,
-    rows (how many rows show the pair); the `most` most frequent, in order.
+    A wrongly asserted label `key=value` is paired with the missed labels of the same key; only
+    where the row misses none of that key, it is paired with the other missed labels. Columns:
+    given (the wrongly asserted label), missed, rows (number of rows with this pair). The `most`
+    most frequent pairs are listed, most frequent first.
     """
     rows, _, correct = correctness(predictions, truth)
     wrong = predictions.asserted & ~correct
-    asserted = _codes(rows, predictions.ids, truth)[predictions.asserted]
+    asserted = _pair_codes(rows, predictions.ids, truth)[predictions.asserted]
     owners = _owners(truth)
-    missed = ~np.isin(_codes(owners, truth.ids, truth), asserted, assume_unique=True)
-    pair, other = _meetings(rows[wrong], owners[missed], len(truth))
+    missed = ~np.isin(_pair_codes(owners, truth.ids, truth), asserted, assume_unique=True)
+    pair, other = _matching_rows(rows[wrong], owners[missed], len(truth))
     given, instead = predictions.ids[wrong][pair], truth.ids[missed][other]
     keys = _keys(predictions.labels)
     same = keys[given] == keys[instead]
     kept = same | (np.bincount(pair[same], minlength=wrong.sum()) == 0)[pair]
-    codes, frequency = np.unique(_codes(given, instead, truth)[kept], return_counts=True)
+    codes, frequency = np.unique(_pair_codes(given, instead, truth)[kept], return_counts=True)
     order = np.argsort(-frequency, kind="stable")[:most]
     first, second = np.divmod(codes[order], max(truth.labels, 1))
     names = predictions.labels.array
@@ -98,10 +100,10 @@ def confusions(predictions: Predictions, truth: LabelMatrix, most: int) -> pa.Ta
     )
 
 
-def _meetings(left: Ids, right: Ids, rows: int) -> tuple[Ids, Ids]:
-    """The positions of all pairs of an element of `left` and one of `right` with the same row.
+def _matching_rows(left: Ids, right: Ids, rows: int) -> tuple[Ids, Ids]:
+    """Positions of all pairs of an element of `left` and an element of `right` of the same row.
 
-    Both hold ascending row numbers below `rows`.
+    Both arrays hold ascending row numbers below `rows`.
     """
     counts = np.bincount(right, minlength=rows)
     lengths = counts[left]
@@ -112,12 +114,12 @@ def _meetings(left: Ids, right: Ids, rows: int) -> tuple[Ids, Ids]:
 
 
 def _keys(labels: LabelSet) -> Ids:
-    """A number for what stands before `=` in each label; one for all labels without it."""
+    """A number for the key of each label `key=value`; all labels without a key share one."""
     keys = [key if equals else "" for key, equals, _ in (n.partition("=") for n in labels.names)]
     return np.unique(keys, return_inverse=True)[1]
 
 
-def _given(predictions: Predictions, truth: LabelMatrix) -> _Pairs:
+def _wrongly_asserted(predictions: Predictions, truth: LabelMatrix) -> _Pairs:
     rows, _, correct = correctness(predictions, truth)
     wrong = np.flatnonzero(predictions.asserted & ~correct)
     order = np.argsort(-predictions.probabilities[wrong], kind="stable")[:MAX_MISTAKES]
@@ -134,19 +136,19 @@ def _missed(
         np.flatnonzero(correct & ~predictions.asserted)
     )
     owners = _owners(truth)
-    answered = _codes(rows, predictions.ids, truth)
+    listed_codes = _pair_codes(rows, predictions.ids, truth)
     hidden = np.flatnonzero(
-        ~np.isin(_codes(owners, truth.ids, truth), answered, assume_unique=True)
+        ~np.isin(_pair_codes(owners, truth.ids, truth), listed_codes, assume_unique=True)
     )
     others = _unlisted(labeler, entities, owners[hidden], truth.ids[hidden], threads)
-    both = listed.followed_by(others)
+    both = listed.concatenated(others)
     return both.take(np.argsort(both.probabilities, kind="stable")[:MAX_MISTAKES])
 
 
 def _unlisted(
     labeler: Labeler, entities: Entities, rows: Ids, ids: npt.NDArray[np.int32], threads: int
 ) -> _Pairs:
-    """The least probable of some pairs that were not listed; `rows` ascend.
+    """The least probable of some pairs that the predictions do not list; `rows` ascend.
 
     At most MAX_RESCORED pairs are looked up: those with the lowest scores of the linear stage. The
     probability of a label that is no candidate rises with this score.
@@ -157,16 +159,16 @@ def _unlisted(
         cuts = np.flatnonzero(np.diff(rows)) + 1
         parts = np.split(np.arange(len(rows)), cuts[CHUNK - 1 :: CHUNK])
         with ThreadPoolExecutor(threads) as pool:
-            score = functools.partial(_scores, labeler, entities)
+            score = functools.partial(_linear_scores, labeler, entities)
             scores = list(
                 pool.map(score, (rows[part] for part in parts), (ids[part] for part in parts))
             )
         lowest = np.sort(np.argsort(np.concatenate(scores), kind="stable")[:MAX_RESCORED])
         rows, ids = rows[lowest], ids[lowest]
-    return _asked(labeler, entities, rows, ids.astype(np.int64))
+    return _look_up(labeler, entities, rows, ids.astype(np.int64))
 
 
-def _scores(
+def _linear_scores(
     labeler: Labeler, entities: Entities, rows: Ids, ids: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float32]:
     wanted, places = np.unique(rows, return_inverse=True)
@@ -174,18 +176,19 @@ def _scores(
     return scores[places, ids]
 
 
-def _asked(labeler: Labeler, entities: Entities, rows: Ids, ids: Ids) -> _Pairs:
-    """The probabilities of these pairs, from the labeler's own answer about their labels."""
+def _look_up(labeler: Labeler, entities: Entities, rows: Ids, ids: Ids) -> _Pairs:
+    """The probabilities of some pairs, found by labelling their entities again."""
     wanted, places = np.unique(rows, return_inverse=True)
-    about = tuple(labeler.labels.names[i] for i in np.unique(ids))
-    query = LabelQuery(top_k=min(len(labeler.labels), TOP_K_LIMIT), only=about)
+    only = tuple(labeler.labels.names[i] for i in np.unique(ids))
+    query = LabelQuery(top_k=min(len(labeler.labels), TOP_K_LIMIT), only=only)
     predictions = labeler.label(entities.take(wanted), query)
     owners = np.repeat(np.arange(len(wanted)), np.diff(predictions.indptr))
     codes = owners * len(labeler.labels) + predictions.ids
     order = np.argsort(codes)
     sought = places * len(labeler.labels) + ids
     found = order[np.searchsorted(codes[order], sought).clip(max=len(codes) - 1)]
-    listed = np.flatnonzero(codes[found] == sought)  # all, unless a label reads as a wide pattern
+    # a label that contains wildcards can match more labels than a query can list
+    listed = np.flatnonzero(codes[found] == sought)
     return _Pairs(rows, ids, predictions.probabilities[found]).take(listed)
 
 
@@ -193,5 +196,5 @@ def _owners(truth: LabelMatrix) -> Ids:
     return np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
 
 
-def _codes(rows: npt.NDArray[Any], ids: npt.NDArray[np.int32], truth: LabelMatrix) -> Ids:
+def _pair_codes(rows: npt.NDArray[Any], ids: npt.NDArray[np.int32], truth: LabelMatrix) -> Ids:
     return rows.astype(np.int64) * truth.labels + ids

@@ -1,27 +1,24 @@
-"""Are promises of precision kept? What was promised, held against what was achieved."""
-
-from typing import Any
+"""Precision guarantees, compared with the precision that is measured on test rows."""
 
 import numpy as np
 import pyarrow as pa
-import scipy.stats
 
 from labelwright.models.decisions import NEVER, Decisions, Predictions
 from labelwright.models.labels import LabelMatrix
+from labelwright.training.evaluation.intervals import clopper_pearson
 from labelwright.training.evaluation.metrics import correctness
-
-CONFIDENCE = 0.95
 
 
 def measure_guarantees(
     predictions: Predictions, truth: LabelMatrix, decisions: Decisions
 ) -> pa.Table:
-    """One row for each promise, over answers that list all candidates.
+    """A table with one row for each guaranteed precision.
 
-    Columns: `promise`; `labels` that have the evidence for it; `asserted`, how many pairs reach
-    their label's threshold; `precision`, the share of these that is right, with its bounds `low`
-    and `high`; `recall`; `broken`, how many labels fall short by more than chance. Bounds are those
-    of Clopper & Pearson (1934) at CONFIDENCE.
+    The predictions must list all candidates. Columns: `promise`, the guaranteed precision;
+    `labels`, the number of labels that have enough evidence for it; `asserted`, the number of pairs
+    that reach the threshold of their label; `precision`, the share of these pairs that is correct,
+    with its bounds `low` and `high`; `recall`; `broken`, the number of labels whose precision is
+    lower than guaranteed, by more than chance explains. The bounds are those of `clopper_pearson`.
     """
     _, _, correct = correctness(predictions, truth)
     true = len(truth.ids) + int(truth.foreign.sum())
@@ -30,8 +27,8 @@ def measure_guarantees(
         asserted = predictions.probabilities >= thresholds[predictions.ids]
         given = np.bincount(predictions.ids[asserted], minlength=truth.labels)
         right = np.bincount(predictions.ids[asserted & correct], minlength=truth.labels)
-        low, high = (float(bound) for bound in _bounds(right.sum(), given.sum()))
-        _, highest = _bounds(right[given > 0], given[given > 0])
+        low, high = (float(bound) for bound in clopper_pearson(right.sum(), given.sum()))
+        _, highest = clopper_pearson(right[given > 0], given[given > 0])
         lines.append(
             {
                 "promise": promise,
@@ -56,11 +53,3 @@ _COLUMNS = pa.schema(
         ("broken", pa.int64()),
     ]
 )
-
-
-def _bounds(right: Any, given: Any) -> tuple[Any, Any]:
-    """Bounds of shares, 0 and 1 where there is nothing to go by."""
-    risk = (1 - CONFIDENCE) / 2
-    low = scipy.stats.beta.ppf(risk, right, given - right + 1)
-    high = scipy.stats.beta.ppf(1 - risk, right + 1, given - right)
-    return np.nan_to_num(low, nan=0.0), np.nan_to_num(high, nan=1.0)

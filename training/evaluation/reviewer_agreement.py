@@ -1,4 +1,4 @@
-"""What corrections changed: how a model and the one before it answer to what reviewers settled."""
+"""Agreement of a new model and of the champion with the verdicts of reviewers."""
 
 import dataclasses
 import functools
@@ -17,19 +17,22 @@ from labelwright.training.feedback.merge import TrainingData
 from labelwright.training.feedback.votes import SettledCorrections
 
 LISTED_LABELS = 20
-"""Labels of an entity that are listed with their probability, beside those that are asserted."""
+"""Number of labels of an entity that are listed with their probability."""
 UNSEEN, LEARNED = "held out", "learned from"
+"""Parts of the corrected entities: used to measure the model, or to train it."""
 PRESENT, ABSENT = "present", "absent"
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """With how many verdicts of reviewers a model agrees, on `entities` with `verdicts` in all.
+    """The number of reviewer verdicts that a model agrees with, in one part of the entities.
 
-    A model agrees if it asserts a label that is present, or does not assert one that is absent.
-    `before` is the champion of that moment, None without one; `gained` and `lost` are the verdicts
-    that only the new model or only the champion agrees with, and `p_value` says how likely chance
-    splits these so unevenly (the exact form of McNemar's test, 1947).
+    A model agrees with a verdict if it asserts a label that is present, or does not assert a label
+    that is absent. `entities` have `verdicts` in total. `after` counts the verdicts that the new
+    model agrees with; `before` those of the champion, None without a champion. `gained` are the
+    verdicts that only the new model agrees with, `lost` those that only the champion agrees with.
+    `p_value` is the probability that chance alone splits gained and lost at least so unevenly
+    (exact McNemar test, 1947).
     """
 
     part: str
@@ -44,20 +47,24 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class ReviewerAgreement:
-    """Agreement of the new model and of the `champion` (a version, or None) with the reviewers."""
+    """Comparison of the new model with the verdicts of reviewers, and with the champion.
 
-    reviews: SettledCorrections
+    `champion` is the version of the champion, None where it cannot be compared. `compared` is the
+    table of `compare_with_corrections`.
+    """
+
+    corrections: SettledCorrections
     champion: str | None
     compared: pa.Table
 
     @functools.cached_property
     def agreements(self) -> Sequence[Agreement]:
-        """Of the corrected entities that were held out, and of those learned from."""
+        """The agreement on held-out entities, then on those the model was trained on."""
         return list(agreements(self.compared))
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The share of verdicts on held-out entities that the models agree with, where known."""
+        """The share of verdicts on held-out entities that each model agrees with, where known."""
         unseen = self.agreements[0]
         agreed = {
             "corrections_agreement": unseen.after,
@@ -71,22 +78,24 @@ class ReviewerAgreement:
 
 
 def compare_with_corrections(
-    labeler: Labeler, champion: Labeler | None, training_data: TrainingData, threads: int
+    labeler: Labeler, champion: Labeler | None, data: TrainingData, threads: int
 ) -> pa.Table:
-    """A row for each settled label of each corrected entity, with what the two models say of it.
+    """A table with one row for each settled label of each corrected entity.
 
-    `asserted` and `probability` are the new model's, null for a probability that is not listed.
+    `asserted` and `probability` are those of the new model, `asserted_before` and
+    `probability_before` those of the champion. They are null without a champion; a probability is
+    also null where the label is not listed.
     """
-    tables = [_COMPARED.empty_table()]
-    for name, part in ((UNSEEN, training_data.unseen), (LEARNED, training_data.learned)):
+    tables = [_COLUMNS.empty_table()]
+    for name, part in ((UNSEEN, data.unseen), (LEARNED, data.learned)):
         if part is not None and len(part):
-            answered = _answered(labeler, champion, part, threads)
-            names = pa.array([name] * len(answered), pa.string())
-            tables.append(answered.append_column("part", names))
+            table = _compare_part(labeler, champion, part, threads)
+            names = pa.array([name] * len(table), pa.string())
+            tables.append(table.append_column("part", names))
     return pa.concat_tables(tables)
 
 
-_COMPARED = pa.schema(
+_COLUMNS = pa.schema(
     [
         pa.field("entity_id", pa.string()),
         pa.field("name", pa.string()),
@@ -102,7 +111,7 @@ _COMPARED = pa.schema(
 
 
 def agreements(compared: pa.Table) -> Iterator[Agreement]:
-    """The sums of `compare_with_corrections`: those that were held out, and those learned from."""
+    """Totals of a table of `compare_with_corrections`: held out, then learned from."""
     for name in (UNSEEN, LEARNED):
         part = compared.filter(pc.equal(compared["part"], name)).combine_chunks()
         present = pc.equal(part["verdict"], PRESENT).to_numpy()
@@ -122,10 +131,10 @@ def agreements(compared: pa.Table) -> Iterator[Agreement]:
         )
 
 
-def _answered(
+def _compare_part(
     labeler: Labeler, champion: Labeler | None, part: LabelledEntities, threads: int
 ) -> pa.Table:
-    """The settled pairs of some entities, and what the models say of them."""
+    """The settled labels of some entities, with the predictions of both models."""
     identity = part.entities.schema.identity
     names = part.entities.column(identity) if identity else None
     rows, labels, verdicts = [], [], []
@@ -136,8 +145,8 @@ def _answered(
             verdicts.append(pa.array([verdict] * len(labels[-1]), pa.string()))
     row, label = pa.concat_arrays(rows), pa.concat_arrays(labels)
     nothing = pa.nulls(len(row), pa.bool_()), pa.nulls(len(row), pa.float32())
-    asserted, probability = _said(labeler, part, row, label, threads)
-    before = nothing if champion is None else _said(champion, part, row, label, threads)
+    asserted, probability = _predicted(labeler, part, row, label, threads)
+    before = nothing if champion is None else _predicted(champion, part, row, label, threads)
     return pa.table(
         {
             "entity_id": part.entities.ids.take(row),
@@ -152,10 +161,10 @@ def _answered(
     ).sort_by([("entity_id", "ascending"), ("label", "ascending")])
 
 
-def _said(
+def _predicted(
     labeler: Labeler, part: LabelledEntities, rows: pa.Array, labels: pa.StringArray, threads: int
 ) -> tuple[pa.BooleanArray, pa.FloatArray]:
-    """Whether pairs are asserted, and their probability; a label it does not know is not."""
+    """Whether a model asserts some pairs, and their probabilities; False and null if not listed."""
     query = LabelQuery(top_k=min(LISTED_LABELS, len(labeler.labels)))
     predictions = label_all(labeler, part.entities, query, threads)
     count = len(labeler.labels)

@@ -1,4 +1,4 @@
-"""Parts of the test rows that are looked at on their own: where is a model weak?"""
+"""Slices: metrics of parts of the test rows, to find where a model is weak."""
 
 import dataclasses
 import unicodedata
@@ -14,19 +14,18 @@ from labelwright.entities.schema import Kind
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
+from labelwright.training.evaluation.intervals import CONFIDENCE, RESAMPLES
 from labelwright.training.evaluation.metrics import correctness, evaluate
 
 MIN_SLICE_ROWS = 100
-"""Smaller slices say nothing."""
+"""Minimum number of rows of a slice: metrics of smaller ones are not reliable."""
 RARE = 100
 """A label with fewer training rows is rare."""
 ALL, RARE_LABELS, COMMON_LABELS = "all", "rare labels", "common labels"
-RESAMPLES = 1_000
-CONFIDENCE = 0.95
 MAX_VALUES = 20
-"""Of a category, the most frequent values are looked at."""
+"""Maximum number of slices of a category column, one for each of its most frequent values."""
 _MAX_DISTINCT_VALUES = 300
-"""A category with more distinct values than this names places, not kinds of places."""
+"""A category column with more distinct values, such as a postcode, has no slices."""
 
 Rows = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -54,7 +53,7 @@ _COLUMNS = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A named part of some rows: `rows` (bool[n]) says which belong to it."""
+    """A named part of the test rows; `rows` (bool[n]) marks the rows that belong to it."""
 
     name: str
     rows: Rows
@@ -63,8 +62,8 @@ class Slice:
 def slices(entities: Entities) -> list[Slice]:
     """All slices of at least MIN_SLICE_ROWS rows, in a fixed order.
 
-    By the values of categories with few of them, by whether a web address is known, and by the
-    script of the name.
+    There is a slice for each frequent value of a category column, for rows with and without a web
+    address, and for each script of the name.
     """
     found = [*_categories(entities), *_presence(entities), *_scripts(entities)]
     return [part for part in found if part.rows.sum() >= MIN_SLICE_ROWS and not part.rows.all()]
@@ -73,23 +72,24 @@ def slices(entities: Entities) -> list[Slice]:
 def metrics_by_slice(
     predictions: Predictions, truth: LabelMatrix, entities: Entities, frequency: Counts, seed: int
 ) -> pa.Table:
-    """Metrics of ALL rows, of each slice of them, and of rare and common labels, one in a row.
+    """A table with metrics of ALL rows, of each slice, and of rare and common labels.
 
-    `frequency` counts the training rows of each label. `micro_f1_low` and `micro_f1_high` bound
-    micro-F1 with CONFIDENCE, by a bootstrap over rows (Efron 1979); `difference` is micro-F1 less
-    that of all rows. For labels `rows` counts the rows that have one of them, and only the
-    F-measures, which true labels outside the label set do not enter, have a value.
+    `frequency` is the number of training rows of each label. `micro_f1_low` and `micro_f1_high` are
+    the bounds of micro-F1 at the level CONFIDENCE, by a bootstrap over rows (Efron 1979).
+    `difference` is the micro-F1 of the slice minus that of all rows. In the rows for rare and for
+    common labels, `rows` counts the test rows that have such a label, only the F-measures have a
+    value, and true labels outside the label set are not counted.
     """
     random = np.random.default_rng(seed)
-    right, size = _tallies(predictions, truth)
-    whole = Slice(ALL, np.ones(len(truth), np.bool_))
+    right, size = _f1_terms(predictions, truth)
+    everything = Slice(ALL, np.ones(len(truth), np.bool_))
     lines = [
         {
             "slice": part.name,
             **_metrics(part, predictions, truth),
             **_bounds(right[part.rows], size[part.rows], random),
         }
-        for part in (whole, *slices(entities))
+        for part in (everything, *slices(entities))
     ]
     for name, wanted in ((RARE_LABELS, frequency < RARE), (COMMON_LABELS, frequency >= RARE)):
         if wanted.any():
@@ -100,9 +100,10 @@ def metrics_by_slice(
 
 
 def weak(table: pa.Table) -> pa.Table:
-    """The slices of `metrics_by_slice` that are worse than all rows by more than chance.
+    """The slices of a table of `metrics_by_slice` whose micro-F1 is below that of all rows.
 
-    They have at least MIN_SLICE_ROWS rows; the lowest micro-F1 comes first.
+    Only slices of at least MIN_SLICE_ROWS rows whose upper bound lies below are listed, so chance
+    does not explain the difference. The lowest micro-F1 comes first.
     """
     overall = table["micro_f1"][0].as_py()
     below = pc.and_(
@@ -113,34 +114,38 @@ def weak(table: pa.Table) -> pa.Table:
 
 def _metrics(part: Slice, predictions: Predictions, truth: LabelMatrix) -> dict[str, Any]:
     lengths = np.diff(predictions.indptr)
-    here = _kept(predictions, np.repeat(part.rows, lengths), lengths[part.rows])
-    there = truth.take(np.flatnonzero(part.rows))
-    return dataclasses.asdict(evaluate(here, there).metrics)
+    kept = _restricted(predictions, np.repeat(part.rows, lengths), lengths[part.rows])
+    kept_truth = truth.take(np.flatnonzero(part.rows))
+    return dataclasses.asdict(evaluate(kept, kept_truth).metrics)
 
 
 def _label_metrics(
     wanted: Rows, predictions: Predictions, truth: LabelMatrix, random: np.random.Generator
 ) -> dict[str, Any]:
     owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))[wanted[truth.ids]]
-    asked = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))[wanted[predictions.ids]]
-    here = _kept(predictions, wanted[predictions.ids], np.bincount(asked, minlength=len(truth)))
-    there = dataclasses.replace(
+    predicted = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))[
+        wanted[predictions.ids]
+    ]
+    kept = _restricted(
+        predictions, wanted[predictions.ids], np.bincount(predicted, minlength=len(truth))
+    )
+    kept_truth = dataclasses.replace(
         truth,
         indptr=_offsets(np.bincount(owners, minlength=len(truth))),
         ids=truth.ids[wanted[truth.ids]],
         foreign=np.zeros(len(truth), np.int64),
     )
-    metrics = evaluate(here, there).metrics
+    metrics = evaluate(kept, kept_truth).metrics
     return {
         "rows": len(np.unique(owners)),
         "micro_f1": metrics.micro_f1,
         "macro_f1": metrics.macro_f1,
-        **_bounds(*_tallies(here, there), random),
+        **_bounds(*_f1_terms(kept, kept_truth), random),
     }
 
 
-def _kept(predictions: Predictions, pairs: Rows, lengths: Counts) -> Predictions:
-    """Some of the answered pairs, where the rows that remain have so many each."""
+def _restricted(predictions: Predictions, pairs: Rows, lengths: Counts) -> Predictions:
+    """Some of the predicted pairs; `lengths` is the number of pairs of each remaining row."""
     return dataclasses.replace(
         predictions,
         indptr=_offsets(lengths),
@@ -154,8 +159,8 @@ def _offsets(lengths: Counts) -> Counts:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _tallies(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Counts]:
-    """By row, the parts of micro-F1: labels asserted rightly; labels asserted, and true ones."""
+def _f1_terms(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Counts]:
+    """The terms of micro-F1 by row: correctly asserted labels, and asserted plus true labels."""
     rows, _, correct = correctness(predictions, truth)
     right = np.bincount(rows[predictions.asserted & correct], minlength=len(truth))
     given = np.bincount(rows[predictions.asserted], minlength=len(truth))
@@ -163,13 +168,13 @@ def _tallies(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Coun
 
 
 def _bounds(right: Counts, size: Counts, random: np.random.Generator) -> dict[str, float]:
-    """Bounds of micro-F1. Rows with the same tallies are drawn together, so a draw is cheap."""
+    """Bounds of micro-F1. Rows with equal counts are drawn together, which is faster."""
     if not size.any():
         return {"micro_f1_low": 0.0, "micro_f1_high": 0.0}
     base = int(right.max()) + 1
-    tallies, counts = np.unique(size * base + right, return_counts=True)
+    terms, counts = np.unique(size * base + right, return_counts=True)
     draws = random.multinomial(len(size), counts / len(size), RESAMPLES)
-    f1 = 2 * draws @ (tallies % base) / np.maximum(draws @ (tallies // base), 1)
+    f1 = 2 * draws @ (terms % base) / np.maximum(draws @ (terms // base), 1)
     low, high = np.quantile(f1, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"micro_f1_low": float(low), "micro_f1_high": float(high)}
 
@@ -209,7 +214,7 @@ def _scripts(entities: Entities) -> Iterator[Slice]:
 
 
 def script(text: str | None) -> str:
-    """The script of the first letter, as Unicode names it: `latin`, `cyrillic`, `cjk`, ..."""
+    """Script of the first letter by its Unicode name: `latin`, `cyrillic`, ...; else `none`."""
     for character in text or "":
         if character.isalpha():
             return unicodedata.name(character, "unknown").split(" ", 1)[0].lower()

@@ -22,6 +22,7 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import LabelledEntities, read_labelled, split
 from labelwright.training.evaluation.evaluate import evaluate_labeler
+from labelwright.training.evaluation.intervals import CONFIDENCE
 from labelwright.training.evaluation.metrics import Metrics
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.job import Task
@@ -37,7 +38,6 @@ SHARES = (0.1, 0.25, 0.5)
 SEEDS, CURVE, ABLATION = "seeds", "curve", "ablation"
 MEASURES = ("p_at_1", "p_at_3", "p_at_5", "micro_f1", "macro_f1", "ece")
 """The fields of `Metrics` that tell how good a model is."""
-CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,11 +22,12 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.kernels.simd import LEAVES
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
 from labelwright.training.evaluation.evaluate import label_with_truth
+from labelwright.training.evaluation.intervals import CONFIDENCE, RESAMPLES
 from labelwright.training.evaluation.metrics import DEPTH, evaluate
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.job import Task
 from labelwright.training.tracking import record
-from labelwright.training.tracking.gate import CONFIDENCE, RESAMPLES, RowScores, ndcg_by_row
+from labelwright.training.tracking.gate import RowScores, ndcg_by_row
 from labelwright.training.tracking.runs import KILLED, Run, experiment, running
 
 SPACE: dict[str, tuple[float, float, bool]] = {

@@ -1,1 +1,1 @@
-"""Corrections as training data: votes of reviewers, merged into the labelled rows."""
+"""Feedback as training data: the votes of reviewers, merged into the labelled rows."""

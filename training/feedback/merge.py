@@ -1,4 +1,4 @@
-"""Corrections in training: what they change in the data, and what they changed in the model."""
+"""Merging of corrections into the training and test rows."""
 
 import dataclasses
 
@@ -17,122 +17,127 @@ Rows = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """What a model is trained on and measured with.
+    """Training and test rows of a model.
 
-    With corrections, `learned` and `unseen` are the corrected entities that the model learns from
-    and that are held out: partial rows, with what their reviewers settled. The rows of `unseen` are
-    not in `train`; those of them that the data have are in `test`.
+    With corrections, `learned` are the corrected entities that the model is trained on, and
+    `unseen` those that are held out. Both are partial rows: they have only the labels that the
+    reviewers settled. Entities of `unseen` are not in `train`; if the data has them, they are in
+    `test`.
     """
 
     train: LabelledEntities
     test: LabelledEntities
-    reviews: SettledCorrections | None = None
+    corrections: SettledCorrections | None = None
     learned: LabelledEntities | None = None
     unseen: LabelledEntities | None = None
 
 
 def without_corrections(data: LabelledEntities, test: LabelledEntities | None) -> TrainingData:
-    """Rows as they are; without `test` they are split."""
+    """Training and test rows without corrections; `data` is split if `test` is None."""
     if test is not None:
         return TrainingData(data, test)
     train, test = split(data)
     return TrainingData(dataclasses.replace(train, warnings=data.warnings), test)
 
 
-def corrected(
-    data: LabelledEntities, test: LabelledEntities | None, reviews: SettledCorrections
+def with_corrections(
+    data: LabelledEntities, test: LabelledEntities | None, corrections: SettledCorrections
 ) -> TrainingData:
-    """Rows with the labels that reviewers settled, and rows of corrected entities that had none.
+    """Training and test rows with the labels that reviewers settled.
 
-    A row is an entity's by its id; by its content where the source or the correction has no id.
-    Without `test` the rows are split as ever. Of the corrected entities the same share is held out,
-    and those that `test` has; the rest is learned from.
+    Settled labels replace those of the row of the same entity. A corrected entity without a row
+    becomes a new, partial training row. Rows are matched by id, or by content where the rows or the
+    correction have no id. `data` is split by name if `test` is None. The same share of the
+    corrected entities is held out, together with those that are in `test`; the model is trained on
+    the rest.
     """
-    settled = reviews.settled
+    settled = corrections.settled
     if not len(settled):
-        return dataclasses.replace(without_corrections(data, test), reviews=reviews)
-    data, of_data = _overridden(data, settled)
-    settled, known = _described(settled, data, of_data)
+        return dataclasses.replace(without_corrections(data, test), corrections=corrections)
+    data, data_positions = _with_settled_labels(data, settled)
+    settled, known = _with_fields_of_rows(settled, data, data_positions)
     if test is None:
         share = held_out_share(data.entities)
         unseen = held_out(settled.entities, share)
         kept = ~held_out(data.entities, share)
         test = data.take(np.flatnonzero(~kept))
     else:
-        test, of_test = _overridden(test, settled)
-        settled, tested = _described(settled, test, of_test)
-        unseen = held_out(settled.entities) | tested
-        kept = (of_data < 0) | ~unseen[of_data]
-    train, new = data.take(np.flatnonzero(kept)), np.flatnonzero(~known & ~unseen)
-    train = _joined(train, settled.take(new)) if len(new) else train
+        test, test_positions = _with_settled_labels(test, settled)
+        settled, in_test = _with_fields_of_rows(settled, test, test_positions)
+        unseen = held_out(settled.entities) | in_test
+        kept = (data_positions < 0) | ~unseen[data_positions]
+    train, added = data.take(np.flatnonzero(kept)), np.flatnonzero(~known & ~unseen)
+    train = _concatenated(train, settled.take(added)) if len(added) else train
     return TrainingData(
         train,
         test,
-        reviews,
+        corrections,
         learned=settled.take(np.flatnonzero(~unseen)),
         unseen=settled.take(np.flatnonzero(unseen)),
     )
 
 
-def _overridden(rows: LabelledEntities, settled: LabelledEntities) -> tuple[LabelledEntities, Rows]:
-    """Rows with what was settled about them, and which corrected entity each is, -1 for none."""
-    of = _matches(rows.entities, settled.entities)
-    hit = np.flatnonzero(of >= 0)
-    if not len(hit):
-        return rows, of
-    said = settled.take(of[hit])
-    before = _lists_of(rows.labels, hit), _lists_of(_absent(rows), hit)
+def _with_settled_labels(
+    rows: LabelledEntities, settled: LabelledEntities
+) -> tuple[LabelledEntities, Rows]:
+    """Rows with their settled labels, and the position of each row in `settled`, -1 for none."""
+    positions = _matches(rows.entities, settled.entities)
+    matched = np.flatnonzero(positions >= 0)
+    if not len(matched):
+        return rows, positions
+    corrected = settled.take(positions[matched])
+    before = _as_lists(rows.labels, matched), _as_lists(_absent(rows), matched)
     labels, absent = [], []
     for has, lacks, present, denied in zip(
-        *before, said.labels.to_pylist(), _absent(said).to_pylist(), strict=True
+        *before, corrected.labels.to_pylist(), _absent(corrected).to_pylist(), strict=True
     ):
         labels.append([*(label for label in has if label not in {*present, *denied}), *present])
         absent.append([*(label for label in lacks if label not in {*present, *denied}), *denied])
     return (
         dataclasses.replace(
             rows,
-            labels=_replaced(rows.labels, hit, labels),
-            absent=_replaced(_absent(rows), hit, absent),
+            labels=_replaced(rows.labels, matched, labels),
+            absent=_replaced(_absent(rows), matched, absent),
         ),
-        of,
+        positions,
     )
 
 
 def _matches(rows: Entities, settled: Entities) -> Rows:
-    """Which corrected entity each row is, -1 for none."""
-    made = pc.starts_with(settled.ids, MADE_ID)
+    """The position of each row in `settled`, -1 for a row that was not corrected."""
+    made_id = pc.starts_with(settled.ids, MADE_ID)
     none = pa.scalar(None, pa.string())
-    of = np.full(len(rows), -1)
-    if rows.anonymous or pc.any(made).as_py():
+    positions = np.full(len(rows), -1)
+    if rows.anonymous or pc.any(made_id).as_py():
         keys = made_ids(settled)
-        keys = keys if rows.anonymous else pc.if_else(made, keys, none)
-        of = _places(made_ids(rows), keys)
+        keys = keys if rows.anonymous else pc.if_else(made_id, keys, none)
+        positions = _positions(made_ids(rows), keys)
     if not rows.anonymous:
-        by_id = _places(rows.ids, pc.if_else(made, none, settled.ids))
-        of = np.where(by_id >= 0, by_id, of)
-    return of
+        by_id = _positions(rows.ids, pc.if_else(made_id, none, settled.ids))
+        positions = np.where(by_id >= 0, by_id, positions)
+    return positions
 
 
-def _places(values: pa.StringArray, keys: pa.StringArray) -> Rows:
+def _positions(values: pa.StringArray, keys: pa.StringArray) -> Rows:
     found: Rows = pc.fill_null(pc.index_in(values, value_set=keys), -1).to_numpy().astype(np.int64)
     return found
 
 
-def _described(
-    settled: LabelledEntities, rows: LabelledEntities, of: Rows
+def _with_fields_of_rows(
+    settled: LabelledEntities, rows: LabelledEntities, positions: Rows
 ) -> tuple[LabelledEntities, npt.NDArray[np.bool_]]:
-    """Corrected entities as the rows describe those that they have, and which these are."""
+    """Corrected entities with the fields of their rows, and a mask of those that have a row."""
     first = np.full(len(settled), -1)
-    first[of[::-1][of[::-1] >= 0]] = np.flatnonzero(of >= 0)[::-1]
+    first[positions[::-1][positions[::-1] >= 0]] = np.flatnonzero(positions >= 0)[::-1]
     known = first >= 0
     place = np.arange(len(settled))
     place[known] = len(settled) + np.arange(np.count_nonzero(known))
-    both = _joined(settled, rows.take(first[known])).entities.take(place)
+    both = _concatenated(settled, rows.take(first[known])).entities.take(place)
     return dataclasses.replace(settled, entities=both), known
 
 
-def _joined(first: LabelledEntities, second: LabelledEntities) -> LabelledEntities:
-    """Rows one after another; warnings are left behind."""
+def _concatenated(first: LabelledEntities, second: LabelledEntities) -> LabelledEntities:
+    """Two sets of rows as one, without their warnings."""
     tables = [part.entities.table for part in (first, second)]
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     entities = dataclasses.replace(first.entities, table=table, rejected={}, warnings=())
@@ -153,11 +158,11 @@ def _partial(rows: LabelledEntities) -> npt.NDArray[np.bool_]:
     return np.zeros(len(rows), np.bool_) if rows.partial is None else rows.partial
 
 
-def _lists_of(lists: pa.ListArray, rows: Rows) -> list[list[str]]:
+def _as_lists(lists: pa.ListArray, rows: Rows) -> list[list[str]]:
     return [given or [] for given in lists.take(pa.array(rows)).to_pylist()]
 
 
-def _replaced(lists: pa.ListArray, rows: Rows, by: list[list[str]]) -> pa.ListArray:
+def _replaced(lists: pa.ListArray, rows: Rows, lists_by_row: list[list[str]]) -> pa.ListArray:
     places = np.arange(len(lists))
     places[rows] = len(lists) + np.arange(len(rows))
-    return pa.concat_arrays([lists, pa.array(by, lists.type)]).take(pa.array(places))
+    return pa.concat_arrays([lists, pa.array(lists_by_row, lists.type)]).take(pa.array(places))

@@ -1,11 +1,11 @@
-"""What reviewers have settled about labels, where they may contradict one another.
+"""Weighted votes of reviewers, which settle whether an entity has a label.
 
-Each reviewer has one vote on a label of an entity: the latest. A reviewer who agrees with the
-others weighs more: with the share p of votes that agree with the majority of the other reviewers,
-a vote weighs log(p / (1 - p)), which is optimal for independent reviewers (Nitzan & Paroush,
-"Optimal decision rules in uncertain dichotomous choice situations", 1982). The share is smoothed
-towards PRIOR by PRIOR_VOTES votes, and never below MIN_AGREEMENT, so that no vote counts against
-its own side. Equal weights on both sides settle nothing.
+Each reviewer has one vote on a pair of an entity and a label: the latest one. The vote of a
+reviewer has the weight log(p / (1 - p)), where p is the share of the reviewer's votes that agree
+with the majority of the other reviewers. This weight is optimal for independent reviewers (Nitzan &
+Paroush, "Optimal decision rules in uncertain dichotomous choice situations", 1982). The share is
+smoothed towards PRIOR by PRIOR_VOTES votes. It is at least MIN_AGREEMENT, so that no vote has a
+negative weight. A pair stays undecided if both sides have equal weight.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from labelwright.training.data import LabelledEntities
 
 PRIOR, PRIOR_VOTES, MIN_AGREEMENT = 0.8, 5, 0.55
 EPSILON = 1e-9
-"""Weights that differ by less are equal."""
+"""Smaller differences between weights are taken as equal weights."""
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -36,11 +36,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class SettledCorrections:
-    """The entities that were corrected, once each, and what their reviewers settled.
+    """The corrected entities, each once, with the labels that their reviewers settled.
 
-    `settled` has partial rows. `reviewers` and `corrections` say how many there were, `contested`
-    how many pairs of an entity and a label had votes on both sides, and `undecided` how many of
-    these settle nothing.
+    The rows of `settled` are partial. `corrections` and `reviewers` are the numbers of corrections
+    and reviewers. `contested` is the number of pairs of an entity and a label with votes on both
+    sides; `undecided` is the number of these pairs that the votes do not settle.
     """
 
     settled: LabelledEntities
@@ -51,20 +51,21 @@ class SettledCorrections:
 
 
 def read_corrections(feedback: str, name: str, schema: EntitySchema) -> SettledCorrections:
-    """The corrections of a model that lie in a database, or in a Parquet file that was exported.
+    """Read the corrections of a model and settle them by vote.
 
-    Those of a model without a name count as well. Raises DataError or StorageError.
+    `feedback` is the URL of a database, or the location of an exported Parquet file. Corrections of
+    a model without a name are used too. Raises DataError or StorageError.
     """
-    parts = list(_parts(feedback))
+    parts = list(_read_tables(feedback))
     table = pa.concat_tables([CORRECTIONS.empty_table(), *parts])
     models = pc.struct_field(table["model"].combine_chunks(), "name")
-    ours = pc.fill_null(pc.equal(models, name), True)
-    foreign = len(table) - int(pc.sum(ours).as_py() or 0)
-    warnings = [f"{foreign:,} corrections left out: they are of other models"] if foreign else []
-    return _reviews(table.filter(ours), schema, warnings)
+    of_this_model = pc.fill_null(pc.equal(models, name), True)
+    foreign = len(table) - int(pc.sum(of_this_model).as_py() or 0)
+    warnings = [f"{foreign:,} corrections left out: they belong to other models"] if foreign else []
+    return _settle_table(table.filter(of_this_model), schema, warnings)
 
 
-def _parts(feedback: str) -> Iterator[pa.Table]:
+def _read_tables(feedback: str) -> Iterator[pa.Table]:
     if feedback.startswith(("sqlite:", "postgresql:", "postgresql+")):
         with CorrectionStore(feedback) as store:
             yield from store.batches()
@@ -75,21 +76,21 @@ def _parts(feedback: str) -> Iterator[pa.Table]:
             yield pq.read_table(stream).select(CORRECTIONS.names).cast(CORRECTIONS)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"{location} holds no corrections: it must be Parquet as `labelwright corrections "
-            f"export` writes it ({reason(error)})"
+            f"{location} holds no corrections ({reason(error)}): give a Parquet file that "
+            "`labelwright corrections export` has written"
         ) from error
 
 
-def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> SettledCorrections:
+def _settle_table(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> SettledCorrections:
     entities = _entities(table, schema)
     if rejected := len(entities.rejected):
-        warnings.append(f"{rejected:,} corrected entities left out: they do not fit the schema")
+        warnings.append(f"{rejected:,} corrected entities left out: the schema rejects them")
     labels, votes = _votes(table, entities.ids, schema.redirects)
-    verdicts = settle(votes)
-    rows, ids = np.divmod(verdicts.pairs, max(len(labels), 1))
+    results = settle(votes)
+    rows, ids = np.divmod(results.pairs, max(len(labels), 1))
 
     def lists(sign: int) -> pa.ListArray:
-        chosen = verdicts.signs == sign
+        chosen = results.signs == sign
         return _lists(rows[chosen], labels.take(pa.array(ids[chosen])), len(entities))
 
     partial = np.ones(len(entities), np.bool_)
@@ -99,26 +100,29 @@ def _reviews(table: pa.Table, schema: EntitySchema, warnings: list[str]) -> Sett
         dataclasses.replace(everything.take(usable), warnings=warnings),
         len(table),
         len(pc.unique(table["reviewer"])),
-        int(verdicts.contested.sum()),
-        int((verdicts.signs == 0).sum()),
+        int(results.contested.sum()),
+        int((results.signs == 0).sum()),
     )
 
 
 def _entities(table: pa.Table, schema: EntitySchema) -> Entities:
-    """The corrected entities, as the last correction of each describes them."""
+    """The corrected entities, with the fields of the latest correction of each."""
     described = dict(zip(table["entity_id"].to_pylist(), table["entity"].to_pylist(), strict=True))
     try:
         records = [json.loads(entity) | {"id": i} for i, entity in described.items()]
     except (ValueError, TypeError, RecursionError) as error:
-        raise DataError("the entity of a correction must be a JSON object") from error
+        raise DataError(
+            "the entity of a correction is not a JSON object: export the corrections again"
+        ) from error
     return from_records(records, schema)
 
 
 @dataclasses.dataclass(frozen=True)
 class Votes:
-    """One vote of each reviewer on each pair, all arrays of the same length.
+    """Votes, as three arrays of the same length; each reviewer votes on a pair at most once.
 
-    `pairs` and `reviewers` are numbers; `signs` are 1 for a label that is present, else -1.
+    `pairs` are numbers of pairs of an entity and a label, `reviewers` numbers of reviewers. `signs`
+    are 1 for a vote that the label is present, -1 for a vote that it is absent.
     """
 
     pairs: Numbers
@@ -128,9 +132,10 @@ class Votes:
 
 @dataclasses.dataclass(frozen=True)
 class SettledPairs:
-    """What was settled of each pair: `signs` are 1 for present, -1 for absent, 0 for neither.
+    """The result of the vote on each pair.
 
-    `contested` says where there were votes on both sides.
+    `signs` are 1 for present, -1 for absent and 0 for undecided. `contested` marks pairs with votes
+    on both sides.
     """
 
     pairs: Numbers
@@ -139,7 +144,7 @@ class SettledPairs:
 
 
 def settle(votes: Votes) -> SettledPairs:
-    """Weigh the votes; see the top of this module."""
+    """Settle each pair by the weighted votes; the module's docstring gives the weights."""
     pairs, of_pair = np.unique(votes.pairs, return_inverse=True)
     weights = _weights(votes, of_pair)[votes.reviewers]
     total = np.bincount(of_pair, weights * votes.signs, len(pairs))
@@ -149,14 +154,14 @@ def settle(votes: Votes) -> SettledPairs:
 
 
 def _weights(votes: Votes, of_pair: Numbers) -> Floats:
-    """What a vote of each reviewer weighs."""
+    """The weight of each reviewer's votes."""
     others = np.bincount(of_pair, votes.signs)[of_pair] - votes.signs
-    counted = others != 0  # alone, or the others are divided
+    counted = others != 0  # False for a single vote, or where the others are divided
     voted = votes.reviewers[counted]
     agreed = votes.signs[counted] * others[counted] > 0
     reviewers = int(votes.reviewers.max(initial=-1)) + 1
-    right = np.bincount(voted[agreed], minlength=reviewers) + PRIOR * PRIOR_VOTES
-    share = right / (np.bincount(voted, minlength=reviewers) + PRIOR_VOTES)
+    agreeing = np.bincount(voted[agreed], minlength=reviewers) + PRIOR * PRIOR_VOTES
+    share = agreeing / (np.bincount(voted, minlength=reviewers) + PRIOR_VOTES)
     share = np.maximum(share, MIN_AGREEMENT)
     weights: Floats = np.log(share / (1 - share))
     return weights
@@ -165,7 +170,7 @@ def _weights(votes: Votes, of_pair: Numbers) -> Floats:
 def _votes(
     table: pa.Table, names: pa.StringArray, redirects: Redirects
 ) -> tuple[pa.StringArray, Votes]:
-    """The names of all labels that were voted on, and the last vote of each reviewer."""
+    """The names of all labels with votes, and the latest vote of each reviewer on each pair."""
     entities = pc.index_in(table["entity_id"], value_set=names).to_numpy().astype(np.int64)
     reviewers = pc.index_in(table["reviewer"], value_set=pc.unique(table["reviewer"])).to_numpy()
     rows, labels, signs = [], [], []
@@ -186,6 +191,6 @@ def _votes(
 
 
 def _lists(rows: Numbers, labels: pa.StringArray, count: int) -> pa.ListArray:
-    """Labels as lists by row; rows ascend."""
+    """Labels as one list for each of `count` rows; `rows` ascend."""
     offsets = np.searchsorted(rows, np.arange(count + 1))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), labels)

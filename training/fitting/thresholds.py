@@ -1,4 +1,4 @@
-"""Choosing the decisions of a model on pairs that neither stage was fitted on."""
+"""Thresholds of the decisions, chosen on pairs of held-out entities and labels."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 
 from labelwright.models.decisions import NEVER, PRECISIONS, Probabilities
 
-CONFIDENCE = 0.95
-"""How sure a promise of precision is, for each label."""
+GUARANTEE_CONFIDENCE = 0.95
+"""Confidence of a precision guarantee, for each label."""
 SIZES = 2.0 ** (np.arange(10, 41) / 2)
-"""How many of a label's most probable pairs are tried as what is asserted: 32, 45, 64, ..."""
+"""Numbers of most probable pairs of a label that are tried as asserted pairs: 32, 45, 64, ..."""
 
 Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int64]
@@ -22,10 +22,11 @@ Hashes = npt.NDArray[np.uint64]
 def best_threshold(
     probabilities: Probabilities, present: Flags, positives: int, beta: float = 1.0
 ) -> float:
-    """The threshold with the largest micro-F of weight `beta`, where `positives` pairs hold in all.
+    """The threshold with the largest micro-F of weight `beta`.
 
-    Recall counts `beta` times as much as precision (van Rijsbergen 1979). The threshold lies
-    halfway between the last probability asserted and the first that is not.
+    `positives` is the number of true pairs, including those that are no candidates. Recall has
+    `beta` times the weight of precision (van Rijsbergen 1979). The threshold lies halfway between
+    the last asserted probability and the next one.
     """
     if not len(probabilities):
         return 0.5
@@ -39,13 +40,14 @@ def best_threshold(
 def precise_thresholds(
     ids: Ids, names: Hashes, probabilities: Probabilities, present: Flags, labels: int
 ) -> Mapping[float, Probabilities]:
-    """For each of PRECISIONS, the lowest threshold of each label that keeps the promise.
+    """For each of PRECISIONS, the lowest threshold of each label that guarantees this precision.
 
-    The promise: of what is asserted, at least that share is right, with CONFIDENCE for each label
-    (Clopper & Pearson 1934). All SIZES that a label could be cut at are tried, so each is held to
-    the confidence divided by their number (Bonferroni). Pairs of a label and the same name (a hash)
-    are alike, so only one of them counts. A label without the evidence has NEVER. What is sure are
-    the held-out probabilities; both stages are fitted once more, on all rows, before they serve.
+    The guarantee: at least this share of the label's assertions is correct, with confidence
+    GUARANTEE_CONFIDENCE for each label (Clopper & Pearson 1934). All SIZES are tried as cuts, so
+    the allowed risk is divided by their number (Bonferroni). Pairs of a label and the same name (a
+    hash) are not independent, so only one of them counts. A label without enough evidence gets
+    NEVER. The guarantee holds for the held-out probabilities; the model that serves has been fitted
+    again, on all rows.
     """
     alone = np.unique(names ^ (ids.astype(np.uint64) << np.uint64(40)), return_index=True)[1]
     ids, probabilities, present = ids[alone], probabilities[alone], present[alone]
@@ -57,7 +59,7 @@ def precise_thresholds(
         tried = -probabilities[pairs[SIZES[len(pairs) >= SIZES].astype(np.int64) - 1]]
         sizes = np.unique(np.searchsorted(-probabilities[pairs], tried, side="right"))
         right = np.cumsum(present[pairs])[sizes - 1]
-        risk = (1 - CONFIDENCE) / len(sizes)
+        risk = (1 - GUARANTEE_CONFIDENCE) / len(sizes)
         least = np.nan_to_num(scipy.stats.beta.ppf(risk, right, sizes - right + 1))
         for level in PRECISIONS:
             if (kept := sizes[least >= level]).size:
@@ -66,7 +68,11 @@ def precise_thresholds(
 
 
 def logistic(centres: npt.NDArray[np.float64], present: Ids, absent: Ids) -> tuple[float, float]:
-    """Slope and intercept from score to log-odds (Platt 1999), from two histograms of scores."""
+    """Slope and intercept from score to log-odds (Platt 1999).
+
+    `present` and `absent` are histograms of the scores of true and of false pairs, in bins with the
+    given `centres`.
+    """
     if not present.any() or not absent.any():
         return 1.0, float(np.log((present.sum() + 0.5) / (absent.sum() + 0.5)))
     x = np.concatenate([centres, centres])[:, None]
@@ -77,7 +83,7 @@ def logistic(centres: npt.NDArray[np.float64], present: Ids, absent: Ids) -> tup
 
 
 def _between(descending: Probabilities, asserted: int) -> float:
-    """A threshold that so many of some probabilities reach, and the next one does not."""
+    """A threshold that exactly the first `asserted` probabilities reach."""
     last = descending[asserted - 1]
     following = descending[min(asserted, len(descending) - 1)]
     middle = (last + following) / 2

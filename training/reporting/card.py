@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from labelwright.entities.text import normalise
 from labelwright.training.data import TEST_SHARE
+from labelwright.training.evaluation.intervals import CONFIDENCE
 from labelwright.training.evaluation.metrics import DEPTH, correctness
 from labelwright.training.evaluation.reviewer_agreement import ReviewerAgreement
 from labelwright.training.evaluation.slices import (
     ALL,
     COMMON_LABELS,
-    CONFIDENCE,
     MIN_SLICE_ROWS,
     RARE,
     RARE_LABELS,
@@ -239,12 +239,12 @@ def _confusions(confused: pa.Table) -> Lines:
 
 
 def _corrections(reviewed: ReviewerAgreement) -> Lines:
-    reviews = reviewed.reviews
+    corrections = reviewed.corrections
     yield (
-        f"Corrections: {reviews.corrections:,} by {reviews.reviewers:,} reviewers, of "
-        f"{len(reviews.settled):,} entities. On {reviews.contested:,} labels of entities they "
-        f"disagreed; {reviews.undecided:,} of these are left as unknown as they were. A model "
-        "agrees with a reviewer where it asserts a label that is present, or does not assert one "
+        f"Corrections: {corrections.corrections:,} by {corrections.reviewers:,} reviewers, of "
+        f"{len(corrections.settled):,} entities. Reviewers disagreed on {corrections.contested:,} "
+        f"pairs of an entity and a label; {corrections.undecided:,} of these stay unknown. A model "
+        "agrees with a verdict if it asserts a label that is present, or does not assert a label "
         "that is absent."
     )
     before = "before" if reviewed.champion is None else f"version {reviewed.champion}"

@@ -21,6 +21,7 @@ from matplotlib.ticker import (
 
 from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix
+from labelwright.training.evaluation.intervals import CONFIDENCE, wilson
 from labelwright.training.evaluation.metrics import (
     DEPTH,
     calibration_error,
@@ -153,13 +154,13 @@ def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
     bins = equal_mass_bins(stated)
     x = np.array([stated[part].mean(dtype=np.float64) for part in bins])
     y = np.array([holds[part].mean() for part in bins])
-    centre, reach = _wilson(y, np.array([len(part) for part in bins]))
+    low, high = wilson(y, np.array([len(part) for part in bins]))
     figure = _figure()
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1.3, ls=(0, (5, 4)), label="perfect")
-    bounds = {"color": OVERALL, "alpha": 0.35, "lw": 4, "label": "95% interval"}
+    bounds = {"color": OVERALL, "alpha": 0.35, "lw": 4, "label": f"{CONFIDENCE:.0%} interval"}
     axes.plot(x, y, "o-", color=OVERALL, ms=7, mec="white", lw=1.4, label="this model")
-    axes.vlines(x, centre - reach, centre + reach, **bounds)
+    axes.vlines(x, low, high, **bounds)
     axes.set(xlim=(-0.015, 1.015), ylim=(-0.02, 1.02), ylabel="Share of labels that are true")
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.legend(loc="upper left")
@@ -291,14 +292,6 @@ def _trend(frequency: Counts, f1: Values) -> tuple[Values, Values]:
     kept = count >= _LEAST_LABELS
     x = np.exp(np.bincount(band, position)[kept] / count[kept])
     return x, np.bincount(band, f1)[kept] / count[kept]
-
-
-def _wilson(share: Values, count: Counts) -> tuple[Values, Values]:
-    """Centre and half the width of Wilson's interval (JASA 1927) for shares of some counts."""
-    z = 1.96
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z * np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    return centre, reach / (1 + z**2 / count)
 
 
 def _shown(label: str) -> str:

@@ -1,8 +1,8 @@
-"""May a new model go live? Challenger and champion are judged on the same rows.
+"""Promotion gate: compares a new model with the champion and decides whether to promote it.
 
-The measure is nDCG over the first DEPTH labels, on the labels that both models know: a label that
-only one of them has says nothing about which of them is better, so it neither helps nor hurts. A
-challenger that lost labels is judged on what it kept, and the verdict says how many it lost.
+Challenger and champion label the same test rows. The metric is nDCG over the first DEPTH labels,
+computed on the labels that both models know. A label that only one model knows does not tell which
+model is better, so it is ignored. The verdict says how many labels were added and lost.
 """
 
 import dataclasses
@@ -15,15 +15,14 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.data import LabelledEntities
 from labelwright.training.evaluation.evaluate import label_with_truth
+from labelwright.training.evaluation.intervals import CONFIDENCE, bootstrap_mean
 from labelwright.training.evaluation.metrics import DEPTH, correctness
 from labelwright.training.evaluation.slices import slices
 
 TOLERANCE = 0.005
-"""How much worse than the champion a challenger may be, in nDCG."""
+"""Maximum loss of nDCG against the champion."""
 MAX_SLICE_LOSS = 0.05
-"""By how much a slice may not fall, in nDCG."""
-RESAMPLES = 1_000
-CONFIDENCE = 0.95
+"""Maximum loss of nDCG in a slice."""
 _QUERY = LabelQuery(top_k=4 * DEPTH)
 
 RowScores = npt.NDArray[np.float64]
@@ -31,7 +30,7 @@ RowScores = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether a model is promoted, and why, in a sentence with the figures."""
+    """Whether a model is promoted, and the reason: a sentence with the figures."""
 
     promoted: bool
     reason: str
@@ -43,59 +42,50 @@ FIRST_VERSION = Verdict(True, "it is the first version")
 def compare(
     challenger: Labeler, champion: Labeler, test: LabelledEntities, seed: int, threads: int
 ) -> Verdict:
-    """Promote unless the challenger may be worse by more than TOLERANCE, or a slice collapses.
+    """Compare two models; refuse the challenger if it is worse, overall or in a slice.
 
-    The bound is that of a paired bootstrap over rows (one-sided, CONFIDENCE). A slice collapses
-    when it falls by more than MAX_SLICE_LOSS, and its upper bound lies below zero.
+    The challenger is refused if the lower bound of the mean difference is below -TOLERANCE. The
+    bound comes from a paired bootstrap over rows (one-sided, CONFIDENCE). It is also refused if a
+    slice loses more than MAX_SLICE_LOSS and the upper bound of this difference is below zero.
     """
     shared = sorted(set(challenger.labels.names) & set(champion.labels.names))
     if not shared:
-        return Verdict(False, "it shares no label with the champion")
-    gains = _ndcg_of_shared(challenger, test, shared, threads) - _ndcg_of_shared(
-        champion, test, shared, threads
-    )
-    lower, _ = bounds(gains, seed)
+        return Verdict(False, "it has no label in common with the champion")
+    after, before = (_shared_ndcg(model, test, shared, threads) for model in (challenger, champion))
+    changes = after - before
+    lower, _ = bootstrap_mean(changes, seed)
     figures = (
-        f"nDCG@{DEPTH} {100 * gains.mean():+.2f} points against the champion, at least "
-        f"{100 * lower:+.2f} with {CONFIDENCE:.0%} confidence, on {len(gains):,} test rows and "
-        f"{len(shared):,} shared labels; tolerated are {-100 * TOLERANCE:+.2f}"
+        f"nDCG@{DEPTH} {100 * changes.mean():+.2f} points against the champion, at least "
+        f"{100 * lower:+.2f} with {CONFIDENCE:.0%} confidence, on {len(changes):,} test rows and "
+        f"{len(shared):,} shared labels; tolerance: {-100 * TOLERANCE:+.2f}"
         f"{_other_labels(challenger, champion, len(shared))}"
     )
-    if collapsed := _worst_collapse(gains, test, seed):
+    if collapsed := _worst_slice(changes, test, seed):
         return Verdict(False, f"{collapsed}; overall {figures}")
     return Verdict(lower >= -TOLERANCE, figures)
 
 
 def _other_labels(challenger: Labeler, champion: Labeler, shared: int) -> str:
-    """What the label sets do not share, in words."""
+    """How many labels only one of the models has, in words; empty if there are none."""
     lost, new = len(champion.labels) - shared, len(challenger.labels) - shared
     parts = ((lost, "it lacks {:,} of the champion's labels"), (new, "it adds {:,} labels"))
     return "".join(f"; {words.format(count)}" for count, words in parts if count)
 
 
-def bounds(gains: RowScores, seed: int) -> tuple[float, float]:
-    """One-sided lower and upper bounds of the mean, by bootstrap (Efron 1979)."""
-    random = np.random.default_rng(seed)
-    means = np.array(
-        [gains[random.integers(0, len(gains), len(gains))].mean() for _ in range(RESAMPLES)]
-    )
-    return float(np.quantile(means, 1 - CONFIDENCE)), float(np.quantile(means, CONFIDENCE))
-
-
-def _worst_collapse(gains: RowScores, test: LabelledEntities, seed: int) -> str | None:
-    """The slice that falls most of those that collapse, in words."""
-    fallen = [
-        (float(gains[part.rows].mean()), part.name)
-        for part in slices(test.entities)
-        if gains[part.rows].mean() < -MAX_SLICE_LOSS and bounds(gains[part.rows], seed)[1] < 0
-    ]
-    if not fallen:
+def _worst_slice(changes: RowScores, test: LabelledEntities, seed: int) -> str | None:
+    """The slice with the largest significant loss above MAX_SLICE_LOSS, in words."""
+    losses = []
+    for part in slices(test.entities):
+        inside = changes[part.rows]
+        if inside.mean() < -MAX_SLICE_LOSS and bootstrap_mean(inside, seed)[1] < 0:
+            losses.append((float(inside.mean()), part.name))
+    if not losses:
         return None
-    loss, name = min(fallen)
-    return f"slice {name!r} falls by {-100 * loss:.2f} points"
+    change, name = min(losses)
+    return f"slice {name!r} {100 * change:+.2f} points (tolerance: {-100 * MAX_SLICE_LOSS:+.2f})"
 
 
-def _ndcg_of_shared(
+def _shared_ndcg(
     labeler: Labeler, test: LabelledEntities, shared: list[str], threads: int
 ) -> RowScores:
     predictions, truth = label_with_truth(labeler, test, _QUERY, threads)
@@ -106,9 +96,9 @@ def _ndcg_of_shared(
 def ndcg_by_row(
     predictions: Predictions, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]
 ) -> RowScores:
-    """nDCG over the first DEPTH answers of each row (Järvelin & Kekäläinen 2002).
+    """nDCG over the first DEPTH labels of each row (Järvelin & Kekäläinen 2002).
 
-    Only true labels that are `wanted` (bool[labels]) count; a row that has none is judged 1.
+    Only true labels that are `wanted` (bool[labels]) count. A row without such a label scores 1.
     """
     true = truth.owners()[wanted[truth.ids]]
     possible = np.minimum(np.bincount(true, minlength=len(truth)), DEPTH)

@@ -153,7 +153,7 @@ def test_what_is_not_listed_counts_as_the_last_that_is(
     brands: Entities,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("labelwright.training.evaluation.diff._QUERY", LabelQuery(top_k=2))
+    monkeypatch.setattr("labelwright.training.evaluation.diff.LISTED", 2)
     found = prediction_changes(labeler, other, [file], 1_000, 1)
     by_hand = counted(labeler, other, brands.slice(0, ROWS))
     ids = brands.ids.to_pylist()

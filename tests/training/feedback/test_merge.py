@@ -11,7 +11,7 @@ from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import from_records
 from labelwright.models.features.fingerprints import made_ids
 from labelwright.training.data import LabelledEntities, held_out, held_out_share, name_hashes
-from labelwright.training.feedback.merge import TrainingData, corrected
+from labelwright.training.feedback.merge import TrainingData, with_corrections
 from labelwright.training.feedback.votes import SettledCorrections
 
 LISTS = pa.list_(pa.string())
@@ -66,7 +66,7 @@ def rows_of(part: LabelledEntities | None) -> dict[str, tuple[list[str], list[st
 def test_rows_of_corrected_entities_have_the_settled_labels(data: LabelledEntities) -> None:
     trained, tested = is_held_out(data).index(False), is_held_out(data).index(True)
     said = ({"name": "renamed"}, ["c"], ["b"])
-    training_data = corrected(
+    training_data = with_corrections(
         data, None, reviews(*(({**said[0], "id": f"id{n}"}, *said[1:]) for n in (trained, tested)))
     )
     assert rows_of(training_data.train)[f"id{trained}"] == (["a", "c"], ["b"])
@@ -83,7 +83,7 @@ def test_new_entities_are_partial_rows_and_never_in_the_test(data: LabelledEntit
     new: list[Told] = [
         ({"id": f"new{n}", "name": f"Bar {n}", "city": "Ulm"}, ["c"], []) for n in range(40)
     ]
-    training_data = corrected(data, None, reviews(*new))
+    training_data = with_corrections(data, None, reviews(*new))
     assert set(rows_of(training_data.test)) <= set(rows_of(data))
     added = set(rows_of(training_data.train)) - set(rows_of(data))
     assert added == set(rows_of(training_data.learned))
@@ -101,7 +101,7 @@ def test_with_test_rows_of_their_own_nothing_held_out_is_learned(data: LabelledE
         ({"id": f"id{n}", "name": NAMES[n]}, ["c"], []) for n in range(len(NAMES))
     ]
     test = data.take(np.arange(3))
-    training_data = corrected(data, test, reviews(*everything))
+    training_data = with_corrections(data, test, reviews(*everything))
     unseen, learned = rows_of(training_data.unseen), rows_of(training_data.learned)
     assert {"id0", "id1", "id2"} <= set(unseen)
     assert set(rows_of(training_data.train)) == set(learned)
@@ -114,7 +114,7 @@ def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> 
     anonymous = labelled([{"name": name} for name in NAMES], [["a"]] * len(NAMES))
     assert anonymous.entities.anonymous
     told = [({"id": "0", "name": NAMES[7]}, ["c"], ["a"]), ({"id": "x", "name": "?"}, ["c"], [])]
-    training_data = corrected(anonymous, None, reviews(*told))
+    training_data = with_corrections(anonymous, None, reviews(*told))
     rows = rows_of(training_data.train) | rows_of(training_data.test)
     assert rows["7"] == (["c"], ["a"])
     assert rows["0"] == (["a"], [])
@@ -123,7 +123,7 @@ def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> 
 def test_a_correction_without_an_id_finds_its_row_by_content(data: LabelledEntities) -> None:
     record = {"name": NAMES[5]}
     (made,) = made_ids(from_records([record], SCHEMA)).to_pylist()
-    training_data = corrected(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
+    training_data = with_corrections(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
     rows = rows_of(training_data.train) | rows_of(training_data.test)
     assert rows["id5"] == (["b", "c"], ["a"])
     assert len(rows) == len(data)
@@ -135,14 +135,14 @@ def test_all_rows_that_repeat_an_id_are_corrected() -> None:
         + [{"id": f"id{n}", "name": NAMES[n]} for n in range(3, 60)],
         [["a"]] * 60,
     )
-    training_data = corrected(data, None, reviews(({"id": "same", "name": "x"}, [], ["a"])))
+    training_data = with_corrections(data, None, reviews(({"id": "same", "name": "x"}, [], ["a"])))
     everything = [*training_data.train.labels.to_pylist(), *training_data.test.labels.to_pylist()]
     assert everything.count([]) == 3
 
 
 def test_without_anything_settled_the_rows_are_as_ever(data: LabelledEntities) -> None:
     nothing = dataclasses.replace(reviews(({"id": "x"}, [], [])), settled=data.take(np.arange(0)))
-    training_data: TrainingData = corrected(data, None, nothing)
-    plain = corrected(data, None, reviews(({"id": "new", "name": "Bar 1"}, ["c"], [])))
+    training_data: TrainingData = with_corrections(data, None, nothing)
+    plain = with_corrections(data, None, reviews(({"id": "new", "name": "Bar 1"}, ["c"], [])))
     assert rows_of(training_data.test) == rows_of(plain.test)
-    assert training_data.reviews is nothing
+    assert training_data.corrections is nothing

@@ -159,8 +159,8 @@ def test_corrections_of_other_models_and_unfit_entities_are_left_out_and_counted
     )
     assert lists(reviews) == {"n": ({"a"}, set())}
     assert reviews.settled.warnings == [
-        "1 corrections left out: they are of other models",
-        "1 corrected entities left out: they do not fit the schema",
+        "1 corrections left out: they belong to other models",
+        "1 corrected entities left out: the schema rejects them",
     ]
 
 

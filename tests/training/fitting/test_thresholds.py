@@ -6,7 +6,7 @@ import pytest
 
 from labelwright.models.decisions import NEVER, PRECISIONS
 from labelwright.training.fitting.thresholds import (
-    CONFIDENCE,
+    GUARANTEE_CONFIDENCE,
     SIZES,
     best_threshold,
     precise_thresholds,
@@ -45,7 +45,7 @@ def test_the_best_threshold_has_the_largest_f1() -> None:
 
 
 def test_promises_are_kept_as_often_as_they_say() -> None:
-    """Over many labels, the true precision lies below the promise for fewer than 1 - CONFIDENCE.
+    """The true precision is lower than guaranteed for few labels: 1 - GUARANTEE_CONFIDENCE.
 
     Outcomes follow the probabilities, so the precision above a threshold t is (1 + t) / 2.
     """
@@ -58,7 +58,7 @@ def test_promises_are_kept_as_often_as_they_say() -> None:
         asserted = thresholds < NEVER
         broken = ((1 + thresholds[asserted]) / 2 < level).mean()
         assert asserted.mean() > 0.5
-        assert broken <= 1 - CONFIDENCE
+        assert broken <= 1 - GUARANTEE_CONFIDENCE
     assert (found[0.9] <= found[0.95]).all()
 
 

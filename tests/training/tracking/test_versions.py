@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -127,12 +126,3 @@ def test_a_champion_that_reads_other_columns_is_not_compared(
     assert "the champion reads other columns" in verdict.reason
     versions.promote("m", "2", force=True)
     assert versions.current_champion("m") == "2"
-
-
-def test_bounds_enclose_the_mean() -> None:
-    from labelwright.training.tracking.gate import bounds
-
-    gains = np.random.default_rng(0).normal(0.1, 1, 5_000)
-    lower, upper = bounds(gains, seed=0)
-    assert lower < gains.mean() < upper
-    assert upper - lower == pytest.approx(2 * 1.645 / np.sqrt(5_000), rel=0.15)
