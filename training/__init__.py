@@ -1,1 +1,1 @@
-"""The training job: split, fit, evaluate, record, register and promote a model."""
+"""Training of models: split, fit, evaluate, log, register and promote."""

@@ -1,4 +1,4 @@
-"""What a model learns from: entities with their labels, split for training and test."""
+"""Labelled entities, and their split into training and test rows."""
 
 import dataclasses
 import functools
@@ -13,25 +13,25 @@ import pyarrow.compute as pc
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.column_map import ColumnNames
 from labelwright.entities.io.locations import Where
-from labelwright.entities.io.readers import ALIKE, read_batches
+from labelwright.entities.io.readers import ALIKE, Batch, read_batches
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
-"""The share of names whose entities are held out for test."""
+"""Share of the names whose entities are held out as test rows."""
 HASH_BATCH = 1 << 16
-"""Rows whose texts are Python's at a time, where they take several times the memory."""
+"""Number of texts that are Python strings at a time, because these take more memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledEntities:
-    """Entities and, row by row, the list of labels they have.
+    """Entities, and the list of labels of each row.
 
-    `absent` lists labels of an open world that are known not to hold, where the source tells. Of
-    rows that are `partial` (bool[n]) nothing is known but what these two lists tell. `warnings` say
-    what was left out on the way.
+    `absent` lists labels that the row is known not to have, if the source has such a column. In a
+    `partial` row (bool[n]), labels that are in neither list are unknown; otherwise they are absent,
+    except for labels of an open world. `warnings` say which rows were left out.
     """
 
     entities: Entities
@@ -53,13 +53,13 @@ class LabelledEntities:
         )
 
     def matrix(self, labels: LabelSet) -> LabelMatrix:
-        """The labels as ids of a label set: present, absent, or unknown as the schema says."""
+        """The labels as ids of a label set; the schema says which labels can be unknown."""
         open_world = self.entities.schema.open_world
         return label_matrix(self.labels, labels, open_world, self.absent, self.partial)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, fields and labels, independent of the files they came in."""
+        """SHA-256 of ids, fields and labels; it does not depend on the format of the files."""
         digest = hashlib.sha256()
         table = self.entities.table.append_column("labels", self.labels)
         if self.absent is not None:
@@ -75,103 +75,130 @@ class LabelledEntities:
 def read_labelled(
     paths: Iterable[Where], schema: EntitySchema, columns: ColumnNames = ALIKE
 ) -> LabelledEntities:
-    """Read all rows of some files that can be learned from; raises DataError.
+    """Read the labelled rows of some files; raises DataError.
 
-    Rows that the schema rejects, or whose labels are null, are left out and counted in `warnings`.
-    Labels are those in use, as the schema redirects them; `columns` says what the files call the
-    columns of the schema.
+    Rows that the schema rejects, and rows whose labels are null, are left out and counted in
+    `warnings`. Renamed labels are replaced as the schema's redirects say. `columns` maps the names
+    of the schema's columns to those in the files.
     """
-    tables, labels, absent, warnings = [], [], [], set[str]()
-    rejected = unlabelled = 0
-    reasons: list[str] = []
+    tables, labels, absent = [], [], []
+    left_out = _LeftOut()
     read, anonymous = 0, False
     for path in paths:
         labelled, before = False, read
         for batch in read_batches(path, schema, read, columns=columns):
             read += len(batch.entities)
-            if batch.labels is None:  # in JSON Lines they may begin late
-                unlabelled += len(batch.entities)
+            rows = left_out.usable_rows(batch)
+            if batch.labels is None:  # in JSON Lines, the labels may begin in a later batch
                 continue
             labelled = True
             anonymous |= batch.entities.anonymous
-            keep = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
-            unlabelled += int((~keep).sum())
-            keep[list(batch.entities.rejected)] = False
-            rejected += len(batch.entities.rejected)
-            reasons += list(batch.entities.rejected.values())[:3]
-            warnings |= set(batch.entities.warnings)
-            rows = pa.array(np.flatnonzero(keep))
             tables.append(batch.entities.table.take(rows))
             labels.append(batch.labels.take(rows))
             absent.append(
-                _none_absent(len(rows)) if batch.absent is None else batch.absent.take(rows)
+                _null_lists(len(rows)) if batch.absent is None else batch.absent.take(rows)
             )
         if read > before and not labelled:
-            raise DataError(f"{path} has no 'labels' column to learn from")
+            raise DataError(
+                f"{path} has no 'labels' column to learn from: name one with --map labels=NAME"
+            )
     if not sum(len(part) for part in labels):
-        raise DataError("there is no row to learn from")
-    table = pa.concat_tables(tables, promote_options="default")
-    if rejected:
-        warnings.add(f"{rejected:,} rows left out: {'; '.join(sorted(set(reasons))[:3])}")
-    if unlabelled:
-        warnings.add(f"{unlabelled:,} rows left out: their labels are null")
-    if duplicates := len(table) - len(pc.unique(table["id"])):
-        warnings.add(f"{duplicates:,} rows repeat the id of another row")
-    told = pa.concat_arrays(absent)
+        raise DataError("there is no row to learn from: no row has labels and fits the schema")
+    table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    absent_lists = pa.concat_arrays(absent)
+    any_absent = absent_lists.null_count < len(absent_lists)
     return LabelledEntities(
-        Entities(schema, table.combine_chunks(), anonymous=anonymous),
+        Entities(schema, table, anonymous=anonymous),
         schema.redirects.rewrite(pa.concat_arrays(labels)),
-        sorted(warnings),
-        schema.redirects.rewrite(told) if told.null_count < len(told) else None,
+        left_out.warnings(table),
+        schema.redirects.rewrite(absent_lists) if any_absent else None,
     )
 
 
-def _none_absent(rows: int) -> pa.ListArray:
+@dataclasses.dataclass
+class _LeftOut:
+    """Counts of the rows that cannot be learned from, and the warnings of the readers."""
+
+    rejected: int = 0
+    unlabelled: int = 0
+    reasons: set[str] = dataclasses.field(default_factory=set)
+    reader_warnings: set[str] = dataclasses.field(default_factory=set)
+
+    def usable_rows(self, batch: Batch) -> pa.Array:
+        """The positions of the rows that have labels and fit the schema; counts the others."""
+        if batch.labels is None:
+            self.unlabelled += len(batch.entities)
+            return pa.array([], pa.int64())
+        rejected = batch.entities.rejected
+        usable = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
+        self.unlabelled += int((~usable).sum())
+        usable[list(rejected)] = False
+        self.rejected += len(rejected)
+        self.reasons |= set(list(rejected.values())[:3])
+        self.reader_warnings |= set(batch.entities.warnings)
+        return pa.array(np.flatnonzero(usable))
+
+    def warnings(self, kept: pa.Table) -> list[str]:
+        """One sentence for each reason why rows were left out, and for repeated ids."""
+        found = set(self.reader_warnings)
+        if self.rejected:
+            reasons = "; ".join(sorted(self.reasons)[:3])
+            found.add(f"{self.rejected:,} rows left out: {reasons}")
+        if self.unlabelled:
+            found.add(f"{self.unlabelled:,} rows left out: their labels are null")
+        if duplicates := len(kept) - len(pc.unique(kept["id"])):
+            found.add(f"{duplicates:,} rows repeat the id of another row")
+        return sorted(found)
+
+
+def _null_lists(rows: int) -> pa.ListArray:
     return pa.nulls(rows, pa.list_(pa.string()))
 
 
 def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
-    """Training and test rows; the same rows are held out for every model.
+    """Split rows by name into training and test rows; raises DataError if there is one name only.
 
-    What decides is a hash of the normalised name, so that a chain never straddles the split; at
-    least one name is held out.
+    A hash of the normalised name decides. So all branches of a chain are on the same side, and the
+    same rows are held out for every model. At least one name is held out.
     """
     test = held_out(data.entities, held_out_share(data.entities))
     if test.all():
-        raise DataError("all rows have the same name: give test rows of their own with --test")
+        raise DataError(
+            "all rows have the same name, so they cannot be split: give test rows with --test"
+        )
     return data.take(np.flatnonzero(~test)), data.take(np.flatnonzero(test))
 
 
 def held_out(entities: Entities, share: float = TEST_SHARE) -> npt.NDArray[np.bool_]:
-    """Which rows are held out for test, if that share of the names is."""
+    """The rows (bool[n]) that are held out if `share` of the names is held out."""
     return name_hashes(entities) / 2.0**64 < share
 
 
 def held_out_share(entities: Entities) -> float:
-    """The share of names to hold out: more than usual where that would be none."""
-    least = float((name_hashes(entities) / 2.0**64).min())
-    return max(TEST_SHARE, least * (1 + 1e-9) + 1e-18)
+    """TEST_SHARE, or the smallest larger share that holds out at least one name."""
+    smallest = float((name_hashes(entities) / 2.0**64).min())
+    return max(TEST_SHARE, smallest * (1 + 1e-9) + 1e-18)
 
 
 def name_hashes(entities: Entities) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of each entity's normalised name, of its id where it has none."""
+    """A 64-bit hash of each entity's normalised name, or of its id if it has no name."""
     identity = entities.schema.identity
     names = entities.column(identity) if identity else None
-    given = entities.ids if names is None else pc.coalesce(normalise(names), entities.ids)
-    return _hashes(given)
+    texts = entities.ids if names is None else pc.coalesce(normalise(names), entities.ids)
+    return _hashes(texts)
 
 
 def _hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     hashes = np.empty(len(texts), np.uint64)
     for first in range(0, len(texts), HASH_BATCH):
-        some = texts.slice(first, HASH_BATCH).to_pylist()
-        digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in some)
-        hashes[first : first + len(some)] = np.frombuffer(b"".join(digests), np.uint64)
+        batch = texts.slice(first, HASH_BATCH).to_pylist()
+        digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in batch)
+        hashes[first : first + len(batch)] = np.frombuffer(b"".join(digests), np.uint64)
     return hashes
 
 
 class _DigestSink:
-    """A file-like object that hashes what is written to it."""
+    """A file object that adds the written bytes to a hash."""
 
     closed = False
 

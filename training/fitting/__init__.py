@@ -1,1 +1,1 @@
-"""Fitting: features, linear stage, reranker, implications and thresholds."""
+"""Fitting of models: features, linear stage, reranker, implications and thresholds."""

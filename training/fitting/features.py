@@ -1,4 +1,4 @@
-"""Choosing the features of a model: the tokens that occur in enough training entities."""
+"""Selection of features: the tokens that occur in enough training entities."""
 
 from collections.abc import Iterable
 
@@ -15,10 +15,11 @@ from labelwright.training.fitting.spill import SpillingAllocator
 
 MAX_FEATURES = 1 << 19
 MIN_ENTITIES = 2
-"""A token of a single entity cannot generalise."""
+"""Minimum number of entities of a token: a token of a single entity does not generalise."""
 BINS = 16
+"""Number of bins of a number column."""
 GROUP_LENGTHS = np.array([1.0, 1.0, 0.7], np.float32)
-"""Lengths of letters, of words, and of all other columns in a row."""
+"""Lengths of the letter features, the word features, and all other features of a row."""
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int32]
@@ -27,11 +28,11 @@ Counts = npt.NDArray[np.int32]
 def fit_features(
     batches: Iterable[Entities], sample: Entities, allocator: SpillingAllocator | None = None
 ) -> tuple[FeatureSpace, int]:
-    """Count tokens over all batches and keep the frequent ones, most frequent first.
+    """Count the tokens of all batches and select the frequent ones, most frequent first.
 
-    `sample` is what the bin edges of number columns are taken from. A feature's weight is its
-    inverse document frequency ln((1 + n) / (1 + count)) + 1. Also says how many features the rows
-    of the batches have together.
+    The bin edges of number columns are the quantiles of `sample`. The weight of a feature is its
+    inverse document frequency, ln((1 + n) / (1 + count)) + 1. The second result is the number of
+    features that all rows have in total.
     """
     edges = _bin_edges(sample)
     counter = _TokenCounter(allocator or SpillingAllocator())
@@ -58,7 +59,7 @@ def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
 
 
 class _TokenCounter:
-    """A hash table from token to the number of entities that have it; it grows as needed."""
+    """A growing hash table from a token to the number of entities that have it."""
 
     def __init__(self, allocator: SpillingAllocator) -> None:
         self.rows = 0
@@ -78,7 +79,7 @@ class _TokenCounter:
         self.rows += rows
 
     def frequent(self, at_least: int) -> tuple[Keys, Counts]:
-        """The tokens of at least that many entities, with their counts."""
+        """The tokens that at least `at_least` entities have, with their counts."""
         kept = self._counts >= at_least
         return self._keys[kept], self._counts[kept]
 
@@ -93,7 +94,7 @@ class _TokenCounter:
 def _count(
     source: TokenSource, scratch: Scratch, row: int, keys: Keys, counts: Counts, used: int
 ) -> tuple[int, int]:
-    """Count from `row` on until the table is half full; returns the next row and slots in use."""
+    """Count rows from `row` until the table is half full; returns the next row and used slots."""
     while row < source.made.shape[0] and 2 * used <= keys.size:
         n = row_tokens(row, source, scratch)
         if used + n >= keys.size:

@@ -1,4 +1,8 @@
-"""Fitting a model: features, the linear stage, the reranker on held-out entities, the decisions."""
+"""Fitting of a model: features, linear stage, reranker and decisions.
+
+The reranker and the decisions are fitted on held-out entities: each is scored by a linear stage
+that was fitted without it.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +20,9 @@ from labelwright.models.kernels.simd import LEAVES
 from labelwright.models.labeler import Labeler, proposed
 from labelwright.models.labels import LabelMatrix, LabelSet, label_set
 from labelwright.models.stages.implications import Implications
-from labelwright.models.stages.linear import LabelIds, LinearStage
+from labelwright.models.stages.linear import LinearStage
 from labelwright.models.stages.namesakes import Namesakes
 from labelwright.models.stages.reranker import (
-    Pairs,
     Relations,
     Reranker,
     calibrated,
@@ -27,6 +30,12 @@ from labelwright.models.stages.reranker import (
 )
 from labelwright.training.data import LabelledEntities, name_hashes
 from labelwright.training.fitting.features import fit_features
+from labelwright.training.fitting.held_out import (
+    SCORE_BINS,
+    HeldOutPairs,
+    concatenated,
+    histograms_of_others,
+)
 from labelwright.training.fitting.implications import learn_implications
 from labelwright.training.fitting.linear import RowOrder, fit_linear
 from labelwright.training.fitting.namesakes import learn_namesakes
@@ -43,20 +52,25 @@ from labelwright.training.fitting.spill import SpillingAllocator
 from labelwright.training.fitting.thresholds import best_threshold, logistic, precise_thresholds
 
 CHUNK = 4_096
+"""Number of entities that a thread processes at a time."""
 CHUNKS_IN_MEMORY = 32
-"""Chunks that are made features of before any is put in its place."""
+"""Number of chunks whose features are computed before the first is copied to its place."""
 MIN_ROWS = 10
+"""Minimum number of training rows."""
 MIN_VISITS = 30_000
-"""Rows that a fit of the linear stage visits at least: few rows need more passes to settle."""
+"""Minimum number of row visits of the linear stage: few rows need more passes to converge."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """Everything that decides what is learned from given rows, but for `threads`.
+    """Settings of a fit. All but `threads` change the model.
 
-    The linear stage is fitted with liblinear's C `cost` in `passes` passes or more. For the
-    reranker it is also fitted without each of `folds` parts of the rows in turn, or of more where
-    there are many rows, until `enough` have been scored by a stage that has not seen them.
+    Labels with fewer than `min_count` rows are left out. The linear stage is fitted with the cost C
+    of liblinear, `cost`, in `passes` passes or more. For the reranker, the linear stage is also
+    fitted without one of `folds` parts of the rows, in turn, until `enough` rows have been scored
+    by a stage that was fitted without them. There are more folds if there are many rows. The
+    reranker scores `candidates` labels of each entity with `trees` trees of `leaves` leaves and
+    the learning rate `rate`.
     """
 
     min_count: int = 1
@@ -73,53 +87,38 @@ class Configuration:
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
-        """A configuration of which only some fields are given; raises DataError."""
+        """A configuration with the given fields and defaults for the others; raises DataError."""
         kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
         for name, value in content.items():
             if name not in kinds:
-                raise DataError(f"a configuration has no {name!r}; it has {', '.join(kinds)}")
+                raise DataError(
+                    f"the configuration has an unknown field {name!r}; the fields are "
+                    f"{', '.join(kinds)}"
+                )
             numeric = isinstance(value, (kinds[name], int)) and not isinstance(value, bool)
-            if not numeric or not value > (1 if name == "folds" else 0):
-                raise DataError(f"{name} of a configuration must be a larger number, or whole")
+            least = 1 if name == "folds" else 0
+            if not numeric or not value > least:
+                kind = "a whole number" if kinds[name] is int else "a number"
+                raise DataError(f"{name!r} in the configuration must be {kind} above {least}")
         if not 2 <= content.get("leaves", cls.leaves) <= LEAVES:
-            raise DataError(f"leaves of a configuration must lie between 2 and {LEAVES}")
+            raise DataError(f"'leaves' in the configuration must be between 2 and {LEAVES}")
         return cls(**content)
 
     @property
     def boosting(self) -> BoostingParameters:
-        """The part that concerns the reranker."""
+        """The settings of the reranker's trees."""
         return BoostingParameters(self.trees, self.leaves, self.rate, self.seed, self.threads)
 
 
 class Progress(Protocol):
-    """Is told how far the work has come."""
+    """Callback that reports the progress of a job."""
 
     def __call__(self, stage: str, share: float) -> None:
-        """`share` (0 to 1) of `stage` has been done since the last call."""
+        """Report that a further `share` (0 to 1) of `stage` is done."""
 
 
 def no_progress(stage: str, share: float) -> None:
-    """A Progress that tells nobody."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _HeldOutPairs:
-    """Pairs of entities whose stage-one scores come from a stage that has not seen them.
-
-    `chosen` (n x candidates) are the candidates of each entity, whether they are `present`, and
-    whether that is `known`; `names` (n) are hashes of what the entities are called; `pairs` is what
-    the trees look at. `positives` counts all true labels of these entities, candidates or not; the
-    two histograms count known pairs that are no candidates by score (bin edges in `_BINS`).
-    """
-
-    pairs: Pairs
-    chosen: LabelIds
-    present: npt.NDArray[np.bool_]
-    known: npt.NDArray[np.bool_]
-    names: npt.NDArray[np.uint64]
-    positives: int
-    other_present: npt.NDArray[np.int64]
-    other_absent: npt.NDArray[np.int64]
+    """A Progress that reports nothing."""
 
 
 def fit_labeler(
@@ -128,15 +127,20 @@ def fit_labeler(
     progress: Progress = no_progress,
     memory: int | None = None,
 ) -> Labeler:
-    """Fit a model on all rows; raises DataError where there is nothing to learn.
+    """Fit a model on all rows; raises DataError if there are too few rows or labels.
 
-    For `memory`, in bytes, see `SpillingAllocator`; it does not change the model.
+    `memory` is the limit of the `SpillingAllocator`, in bytes; it does not change the model.
     """
     labels = label_set(data.labels, configuration.min_count)
     if not len(labels):
-        raise DataError(f"no label has at least {configuration.min_count} rows")
+        raise DataError(
+            f"no label has at least {configuration.min_count} rows: give more rows, or lower "
+            "--min-count"
+        )
     if len(data) < MIN_ROWS:
-        raise DataError(f"{len(data)} rows are too few to learn from; it takes {MIN_ROWS}")
+        raise DataError(
+            f"{len(data)} rows are too few to train on: give at least {MIN_ROWS} rows with labels"
+        )
     matrix = data.matrix(labels)
     shares, evidence = co_occurrence(matrix)
     implications = learn_implications(
@@ -159,7 +163,7 @@ def fit_labeler(
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-    """The state of one fit."""
+    """One fit: its input, settings and resources."""
 
     entities: Entities
     labels: LabelSet
@@ -173,8 +177,11 @@ class _Fit:
 
     def run(self) -> Labeler:
         features, rows = self._features()
-        held_out, linear = self._linear(rows, len(features.keys))
-        reranker, decisions = self._rerank(held_out)
+        random = np.random.default_rng(self.configuration.seed)
+        held_out = self._held_out_pairs(rows, len(features.keys), random)
+        all_rows = np.arange(len(self.matrix))
+        linear = self._linear_stage(rows, len(features.keys), all_rows, random)
+        reranker, decisions = self._reranker(held_out)
         namesakes = learn_namesakes(rows.names, self.matrix)
         return Labeler(
             self.labels, features, linear, self.implications, namesakes, reranker, decisions
@@ -192,12 +199,12 @@ class _Fit:
     def _transformed(
         self, features: FeatureSpace, chunks: Sequence[Entities]
     ) -> Iterator[FeatureRows]:
-        """The feature rows of some chunks after another, few of them at a time."""
+        """The feature rows of the chunks in order; CHUNKS_IN_MEMORY chunks are computed ahead."""
         for first in range(0, len(chunks), CHUNKS_IN_MEMORY):
             yield from self.pool.map(features.transform, chunks[first : first + CHUNKS_IN_MEMORY])
 
     def _empty_rows(self, size: int) -> FeatureRows:
-        """Room for the feature rows of all entities, which have so many features together."""
+        """Empty feature rows for all entities, which have `size` features in total."""
         rows = len(self.entities)
         return FeatureRows(
             np.zeros(rows + 1, np.int64),
@@ -206,41 +213,41 @@ class _Fit:
             np.zeros(rows, np.uint64),
         )
 
-    def _linear(self, rows: FeatureRows, features: int) -> tuple["_HeldOutPairs", LinearStage]:
-        """The linear stage fitted on all rows, and what stages without some of them say of those.
+    def _held_out_pairs(
+        self, rows: FeatureRows, features: int, random: np.random.Generator
+    ) -> HeldOutPairs:
+        """Pairs of the folds, each fold scored by a linear stage that is fitted without it.
 
-        Folds are left out in turn until enough rows have been scored.
+        The folds are left out in turn until enough rows have been scored.
         """
-        configuration = self.configuration
-        random = np.random.default_rng(configuration.seed)
+        count = self._folds(len(self.matrix))
+        folds = random.permutation(np.arange(len(self.matrix))) % count
         names = name_hashes(self.entities)
-        everything = np.arange(len(self.matrix))
-        count = self._folds(len(everything))
-        folds = random.permutation(everything) % count
-        parts: list[_HeldOutPairs] = []
+        parts: list[HeldOutPairs] = []
         scored = 0
-        passes = max(configuration.passes, -(-MIN_VISITS // len(everything)))
         for fold in range(count):
             inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             if not len(outside):
                 continue
-            stage = self._stage(rows, features, _pass_orders(random, inside, passes))
+            stage = self._linear_stage(rows, features, inside, random)
             namesakes = learn_namesakes(rows.names[inside], self.matrix.take(inside))
-            parts.append(self._score_held_out(stage, namesakes, rows, outside, names))
+            parts.append(self._score(stage, namesakes, rows, outside, names))
             scored += len(outside)
-            if scored >= configuration.enough:
+            if scored >= self.configuration.enough:
                 break
-        return _concatenated(parts), self._stage(
-            rows, features, _pass_orders(random, everything, passes)
-        )
+        return concatenated(parts)
 
-    def _stage(self, rows: FeatureRows, features: int, passes: Sequence[RowOrder]) -> LinearStage:
-        share = 1 / self._fits(len(rows.indptr) - 1)
+    def _linear_stage(
+        self, rows: FeatureRows, features: int, chosen: RowOrder, random: np.random.Generator
+    ) -> LinearStage:
+        """The linear stage fitted on the chosen rows, in a random order for each pass."""
+        share = 1 / self._fits(len(self.matrix))
+        passes = max(self.configuration.passes, -(-MIN_VISITS // len(self.matrix)))
         return fit_linear(
             rows,
             self.matrix,
             features,
-            passes,
+            [random.permutation(chosen) for _ in range(passes)],
             self.configuration.cost,
             self.configuration.threads,
             lambda part: self.progress("linear stage", part * share),
@@ -248,38 +255,40 @@ class _Fit:
         )
 
     def _folds(self, rows: int) -> int:
-        """Of how many folds each is left out in turn: of many rows, a smaller part is enough."""
+        """Number of folds. Many rows have more folds, because one smaller fold is then enough."""
         return max(self.configuration.folds, rows // self.configuration.enough)
 
     def _fits(self, rows: int) -> int:
-        """How often the linear stage is fitted: for some folds, and on everything."""
+        """Number of fits of the linear stage: one for each fold in use, and one on all rows."""
         folds = self._folds(rows)
         return 1 + min(folds, -(-self.configuration.enough * folds // rows))
 
-    def _score_held_out(
+    def _score(
         self,
         stage: LinearStage,
         namesakes: Namesakes,
         rows: FeatureRows,
         outside: RowOrder,
         names: npt.NDArray[np.uint64],
-    ) -> _HeldOutPairs:
-        def score(start: int) -> _HeldOutPairs:
+    ) -> HeldOutPairs:
+        """The pairs of the rows `outside`, scored by a stage and namesakes learned without them."""
+
+        def score(start: int) -> HeldOutPairs:
             span = outside[start : start + CHUNK]
             part, labels = rows.take(span), self.matrix.take(span)
             scores, chosen = proposed(stage, self.implications, part, self.configuration.candidates)
             recalled = namesakes.recall(part.names, chosen)
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
             known = labels.known(np.arange(len(span))[:, None], chosen)
-            others = _histograms_of_others(scores, chosen, labels)
-            return _HeldOutPairs(
+            others = histograms_of_others(scores, chosen, labels)
+            return HeldOutPairs(
                 pairs, chosen, labels.contains(chosen), known, names[span], len(labels.ids), *others
             )
 
-        return _concatenated(list(self.pool.map(score, range(0, len(outside), CHUNK))))
+        return concatenated(list(self.pool.map(score, range(0, len(outside), CHUNK))))
 
-    def _rerank(self, held_out: _HeldOutPairs) -> tuple[Reranker, Decisions]:
-        rate, company = label_rates(self.matrix), self.relations.company
+    def _reranker(self, held_out: HeldOutPairs) -> tuple[Reranker, Decisions]:
+        rates, company = label_rates(self.matrix), self.relations.company
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])
@@ -291,63 +300,25 @@ class _Fit:
         probabilities = calibrated(raw, knots).reshape(held_out.chosen.shape)
         self.implications.raise_probabilities(held_out.chosen, probabilities)
         decisions = self._decisions(held_out, probabilities)
-        return Reranker(rate, company, knots, booster.model_to_string()), decisions
+        return Reranker(rates, company, knots, booster.model_to_string()), decisions
 
-    def _decisions(self, held_out: _HeldOutPairs, probabilities: Probabilities) -> Decisions:
+    def _decisions(self, held_out: HeldOutPairs, probabilities: Probabilities) -> Decisions:
         known = held_out.known
         present, probabilities = held_out.present[known], probabilities[known]
         ids = held_out.chosen[known].astype(np.int64)
         names = np.broadcast_to(held_out.names[:, None], known.shape)[known]
         count = len(self.labels)
 
-        def everywhere(beta: float) -> Probabilities:
+        def uniform(beta: float) -> Probabilities:
             threshold = best_threshold(probabilities, present, held_out.positives, beta)
             return np.full(count, threshold, np.float32)
 
-        centres = (_BINS[1:] + _BINS[:-1]) / 2
+        centres = (SCORE_BINS[1:] + SCORE_BINS[:-1]) / 2
         slope, intercept = logistic(centres, held_out.other_present, held_out.other_absent)
         return Decisions(
             held_out.chosen.shape[1],
             slope,
             intercept,
-            {BALANCED: everywhere(1.0), BROAD: everywhere(2.0)},
+            {BALANCED: uniform(1.0), BROAD: uniform(2.0)},
             precise_thresholds(ids, names, probabilities, present, count),
         )
-
-
-_BINS = np.linspace(-4, 2, 121)
-
-
-def _histograms_of_others(
-    scores: npt.NDArray[np.float32], chosen: LabelIds, truth: LabelMatrix
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Histograms of the scores of known pairs that are no candidates: present ones, absent ones."""
-    others = scores.copy()
-    others[np.arange(len(scores))[:, None], chosen] = np.nan
-    rows, columns = np.nonzero(truth.unknown & ~truth.partial[:, None])
-    others[rows, truth.open_ids[columns]] = np.nan
-    partial = np.flatnonzero(truth.partial)
-    everything = np.arange(truth.labels, dtype=np.int32)
-    others[partial] = np.where(truth.known(partial[:, None], everything), others[partial], np.nan)
-    true = others[truth.owners(), truth.ids]
-    present, _ = np.histogram(np.clip(true[~np.isnan(true)], _BINS[0], _BINS[-1]), _BINS)
-    known = others[~np.isnan(others)]
-    all_known, _ = np.histogram(np.clip(known, _BINS[0], _BINS[-1]), _BINS)
-    return present, all_known - present
-
-
-def _concatenated(parts: Sequence[_HeldOutPairs]) -> _HeldOutPairs:
-    return _HeldOutPairs(
-        np.concatenate([part.pairs for part in parts]),
-        np.concatenate([part.chosen for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.known for part in parts]),
-        np.concatenate([part.names for part in parts]),
-        sum(part.positives for part in parts),
-        np.sum([part.other_present for part in parts], axis=0),
-        np.sum([part.other_absent for part in parts], axis=0),
-    )
-
-
-def _pass_orders(random: np.random.Generator, rows: RowOrder, passes: int) -> list[RowOrder]:
-    return [random.permutation(rows) for _ in range(passes)]

@@ -1,4 +1,4 @@
-"""Which labels imply which: declared in the schema, or learned from the training rows."""
+"""Implications between labels: declared in the schema, or learned from the training rows."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
 
 MIN_SUPPORT = 150
-"""Fewer training rows teach an implication only between paths (`_continues`)."""
+"""Minimum number of rows of a learned implication, except between paths (`_is_below`)."""
 MAX_EXCEPTIONS = 0.002
-"""The share of a label's rows that may lack what it implies: data has errors."""
+"""Share of a label's rows that may lack the implied label, because data has errors."""
 
 Shares = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
@@ -25,24 +25,27 @@ def learn_implications(
     evidence: Shares,
     declared: Mapping[str, Sequence[str]],
 ) -> Implications:
-    """What is declared, and what holds for all but MAX_EXCEPTIONS of a label's training rows.
+    """Declared implications, and those that hold for all but MAX_EXCEPTIONS of a label's rows.
 
-    `counts` are the rows of each label, `shares[a, b]` the share of those with label a that also
-    have b, which rests on `evidence[a, b]` rows. Of two labels that imply each other, only the
-    rarer implies the other. Raises DataError for declarations that go in a circle.
+    `counts` are the numbers of rows of each label. `shares[a, b]` is the share of the rows with
+    label a that also have label b; it is based on `evidence[a, b]` rows. If two labels imply each
+    other, only the implication of the rarer label is kept. Raises DataError for declared
+    implications that form a circle.
     """
     ids = labels.ids
     ancestors: list[set[int]] = [set() for _ in labels.names]
     for name, implied in declared.items():
         for other in implied:
             if name in ids and other in ids and not _add(ancestors, ids[name], ids[other]):
-                raise DataError(f"the schema's implications go in a circle at {name!r}")
+                raise DataError(
+                    f"the implications of the schema form a circle at {name!r}: remove one of them"
+                )
     rank = np.empty(len(counts), np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))  # the commonest is first
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))  # 0: most frequent
     holds = (shares >= 1 - MAX_EXCEPTIONS) & (rank[:, None] > rank)
     for label, ancestor in np.argwhere(holds):
         names = labels.names[label], labels.names[ancestor]
-        if evidence[label, ancestor] >= (1 if _continues(*names) else MIN_SUPPORT):
+        if evidence[label, ancestor] >= (1 if _is_below(*names) else MIN_SUPPORT):
             _add(ancestors, int(label), int(ancestor))
     indptr = np.cumsum([0, *(len(given) for given in ancestors)])
     depth = [len(above) for above in ancestors]
@@ -50,14 +53,14 @@ def learn_implications(
     return Implications(indptr.astype(np.int64), np.array(flat, np.int32))
 
 
-def _continues(label: str, ancestor: str) -> bool:
-    """Whether a label's value is a path below that of another: `sub=a/b/c` below `top=a/b`."""
+def _is_below(label: str, ancestor: str) -> bool:
+    """Whether a label's value is a path below another value: `sub=a/b/c` is below `top=a/b`."""
     value, above = (name.partition("=")[2] or name for name in (label, ancestor))
     return value.startswith(f"{above}/")
 
 
 def _add(ancestors: list[set[int]], label: int, ancestor: int) -> bool:
-    """Let a label imply another, and all that follows from it; False if that made a circle."""
+    """Add an implication and all that follow from it; returns False if it would form a circle."""
     above = {ancestor} | ancestors[ancestor]
     if label in above:
         return False

@@ -1,4 +1,4 @@
-"""Learning what the entities of each name are."""
+"""Counting of the labels of namesakes: the training entities of the same name."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def learn_namesakes(names: Hashes, labels: LabelMatrix) -> Namesakes:
-    """Count the labels of the rows of each name; rows without a name (0) are nobody's namesakes.
+    """Count the labels of the rows of each name.
 
-    A partial row counts for the labels that it tells of.
+    `names` are hashes; rows without a name (0) are left out. A partial row counts only for the
+    labels that are known of it.
     """
     order = np.argsort(names, kind="stable")
     order = order[np.count_nonzero(names == 0) :]
@@ -24,8 +25,8 @@ def learn_namesakes(names: Hashes, labels: LabelMatrix) -> Namesakes:
     ids = np.empty(len(labels.ids) + len(labels.denied_ids), np.int32)
     shares = np.empty(len(ids), np.uint8)
     whole = np.add.reduceat(~labels.partial[order], firsts, dtype=np.int64) if len(keys) else counts
-    told = (labels.indptr, labels.ids, labels.partial, labels.denied_indptr, labels.denied_ids)
-    _gather(order, firsts, counts, whole, *told, labels.labels, indptr, ids, shares)
+    known = (labels.indptr, labels.ids, labels.partial, labels.denied_indptr, labels.denied_ids)
+    _gather(order, firsts, counts, whole, *known, labels.labels, indptr, ids, shares)
     kind = np.result_type(np.uint16, np.min_scalar_type(labels.labels))
     return Namesakes(
         keys,
@@ -52,36 +53,36 @@ def _gather(
     ids: npt.NDArray[np.int32],
     shares: npt.NDArray[np.uint8],
 ) -> None:
-    """Labels of a name in the order in which they turn up.
+    """Collect the labels of each name, in the order in which they first occur.
 
-    Shares that round to 0 are left out, unless no row of the name is `whole`: then it is not
-    otherwise known that the label is absent.
+    Labels whose share rounds to 0 are left out, unless all rows of the name are partial: then only
+    this entry tells that the label is absent.
     """
     found = np.zeros(labels, np.int64)
-    told = np.zeros(labels, np.int64)
+    known = np.zeros(labels, np.int64)
     at = 0
     for name in range(firsts.size):
         first = at
         for row in order[firsts[name] : firsts[name] + counts[name]]:
             for i in range(label_indptr[row], label_indptr[row + 1]):
                 label = label_ids[i]
-                if found[label] == 0 and told[label] == 0:
+                if found[label] == 0 and known[label] == 0:
                     ids[at] = label
                     at += 1
                 found[label] += 1
-                told[label] += partial[row]
+                known[label] += partial[row]
             for i in range(denied_indptr[row], denied_indptr[row + 1]):
                 label = denied_ids[i]
-                if found[label] == 0 and told[label] == 0:
+                if found[label] == 0 and known[label] == 0:
                     ids[at] = label
                     at += 1
-                told[label] += 1
+                known[label] += 1
         end, at = at, first
         for i in range(first, end):
             label = ids[i]
-            share = np.rint(np.float64(255) * found[label] / (whole[name] + told[label]))
+            share = np.rint(np.float64(255) * found[label] / (whole[name] + known[label]))
             found[label] = 0
-            told[label] = 0
+            known[label] = 0
             if share > 0 or whole[name] == 0:
                 ids[at] = label
                 shares[at] = share

@@ -1,4 +1,4 @@
-"""Fitting the reranker on entities that the linear stage has not seen."""
+"""Fitting of the reranker: trees, calibration, and statistics of the labels."""
 
 import dataclasses
 
@@ -13,7 +13,9 @@ from labelwright.models.labels import LabelMatrix
 from labelwright.models.stages.reranker import LABEL_FEATURE, PAIR_FEATURES, Pairs
 
 HALVES = 2
+"""Number of parts of the pairs; each is scored by trees that were fitted on the other."""
 KNOTS = 64
+"""Maximum number of knots of the calibration."""
 
 Flags = npt.NDArray[np.bool_]
 RawScores = npt.NDArray[np.float64]
@@ -23,7 +25,7 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclasses.dataclass(frozen=True)
 class BoostingParameters:
-    """How the trees are grown."""
+    """Settings of the gradient-boosted trees."""
 
     trees: int
     leaves: int
@@ -32,7 +34,7 @@ class BoostingParameters:
     threads: int
 
     def parameters(self) -> dict[str, object]:
-        """LightGBM's names for it; the same seed gives the same trees on any number of threads."""
+        """Parameters of LightGBM; the same seed gives the same trees on any number of threads."""
         return {
             "objective": "binary",
             "num_leaves": self.leaves,
@@ -51,7 +53,7 @@ class BoostingParameters:
 
 
 def fit_trees(pairs: Pairs, present: Flags, boosting: BoostingParameters) -> lightgbm.Booster:
-    """Trees that tell the (entity, label) pairs that hold from those that do not."""
+    """Fit trees that separate the true pairs of an entity and a label from the false ones."""
     data = lightgbm.Dataset(
         pairs,
         present.astype(np.float32),
@@ -65,10 +67,10 @@ def fit_trees(pairs: Pairs, present: Flags, boosting: BoostingParameters) -> lig
 def cross_fitted_scores(
     pairs: Pairs, present: Flags, known: Flags, names: Hashes, boosting: BoostingParameters
 ) -> RawScores:
-    """Raw scores of all pairs, each from trees that have not seen its name.
+    """Raw scores of all pairs, each from trees that were fitted without the pair's name.
 
-    `names` (uint64, one for each pair) are hashes. The trees learn only from pairs that are known;
-    raises DataError where these are too few for two halves.
+    `names` (uint64, one for each pair) are hashes. The trees are fitted on known pairs only; raises
+    DataError if these are too few for two halves.
     """
     fold = _halves(names, known)
     raw = np.empty(len(pairs))
@@ -81,19 +83,23 @@ def cross_fitted_scores(
 
 
 def _halves(names: Hashes, known: Flags) -> npt.NDArray[np.int64]:
-    """The half of each pair: by name, unless the known pairs are of too few names for that."""
+    """The half of each pair: by name, or by position if the known pairs have too few names."""
     by_name = (names >> np.uint64(20)) % np.uint64(HALVES)
     by_pair = np.arange(len(names)) % HALVES
     for fold in (by_name.astype(np.int64), by_pair):
         if len(np.unique(fold[known])) == HALVES:
             return fold
-    raise DataError("too few rows say whether they have a label or not")
+    raise DataError(
+        "too few rows have labels that are known to be present or absent: give more rows, or list "
+        "known absent labels in a column `absent`"
+    )
 
 
 def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]:
-    """Knots (2 x m) from raw scores to log-odds: isotonic regression over bins of equal mass.
+    """Knots (2 x m) of the map from raw scores to log-odds.
 
-    The ends are extended by the slope of the identity, so that the map never loses order.
+    The map is an isotonic regression over bins of equal mass. Beyond its ends it continues with
+    slope 1, and a small slope is added everywhere, so that it keeps the order of all scores.
     """
     edges = np.unique(np.quantile(raw, np.linspace(0, 1, KNOTS + 1)))
     bins = np.clip(np.searchsorted(edges, raw, side="right") - 1, 0, max(len(edges) - 2, 0))
@@ -110,7 +116,7 @@ def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]
 
 
 def label_rates(labels: LabelMatrix) -> Floats:
-    """The share of entities with each label, among those where it is known."""
+    """The share of entities that have each label, among those for which this is known."""
     known = np.full(labels.labels, np.count_nonzero(~labels.partial))
     known[labels.open_ids] = (~labels.unknown).sum(axis=0)
     known += np.bincount(labels.told()[1], minlength=labels.labels)
@@ -119,9 +125,9 @@ def label_rates(labels: LabelMatrix) -> Floats:
 
 
 def co_occurrence(labels: LabelMatrix) -> tuple[Floats, Floats]:
-    """The share of entities with the row's label that also have the column's, labels x labels.
+    """Shares of the entities with label a that also have label b, at [a, b] (labels x labels).
 
-    Only entities count of which the column's label is known; the second matrix says how many.
+    Only entities for which label b is known are counted. The second matrix holds their numbers.
     """
     shape = (len(labels), labels.labels)
     ones = np.ones(len(labels.ids), np.float32)
@@ -138,5 +144,5 @@ def co_occurrence(labels: LabelMatrix) -> tuple[Floats, Floats]:
 
 
 def shares_as_bytes(shares: Floats) -> npt.NDArray[np.uint8]:
-    """Shares between 0 and 1 as whole numbers from 0 to 255."""
+    """Shares from 0 to 1 as whole numbers from 0 to 255."""
     return np.rint(255 * shares).astype(np.uint8)

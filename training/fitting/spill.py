@@ -1,4 +1,4 @@
-"""Room for arrays that grow with the rows: memory up to a limit, and files beyond it."""
+"""Allocation of arrays that grow with the rows: in memory up to a limit, in spill files beyond."""
 
 import math
 import mmap
@@ -16,12 +16,12 @@ from labelwright.models.paths import home
 
 
 class SpillingAllocator:
-    """Hands out arrays of zeros; many threads may ask at once.
+    """Allocates arrays of zeros; safe for use by many threads.
 
-    All that are in use at a time take at most `limit` bytes of memory, None for no limit. Arrays
-    beyond that lie in files of the state folder. These have no names, so that they go with the
-    process whatever it dies of, and the system keeps in memory what of them it has room for. Where
-    an array lies changes nothing but the time that it takes.
+    The arrays in use take at most `limit` bytes of memory; None is no limit. Arrays beyond the
+    limit are memory-mapped files in the state folder. These files have no name, so the system
+    deletes them when the process ends, for whatever reason, and it caches them in free memory. The
+    place of an array changes only the time that it takes to use it.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -30,33 +30,36 @@ class SpillingAllocator:
 
     @property
     def available(self) -> float:
-        """Bytes of memory that nothing lies in; infinity without a limit."""
+        """Bytes of memory that are left; infinity without a limit."""
         return self._available
 
     def zeros(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array of zeros; raises StorageError where the disk has no room either."""
+        """An array of zeros; raises StorageError if the disk is full."""
         size = math.prod(shape) * np.dtype(kind).itemsize
         with self._lock:
             fits = size <= self._available
             if fits:
                 self._available -= size
         if not fits:
-            return np.frombuffer(_file(size), kind).reshape(shape)
+            return np.frombuffer(_spill_file(size), kind).reshape(shape)
         array = np.zeros(shape, kind)
-        weakref.finalize(array, self._give_back, size)
+        weakref.finalize(array, self._release, size)
         return array
 
-    def _give_back(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         with self._lock:
             self._available += size
 
 
-def _file(size: int) -> mmap.mmap:
-    """A file of zeros that has no name, mapped into memory; its blocks are taken at once."""
+def _spill_file(size: int) -> mmap.mmap:
+    """A mapped file of zeros without a name; all its blocks are reserved at once."""
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home()) as file:
             os.posix_fallocate(file.fileno(), 0, size)
             return mmap.mmap(file.fileno(), size)
     except OSError as error:
-        raise StorageError(f"{home()} has no room to train in: {reason(error)}") from error
+        raise StorageError(
+            f"no spill file of {size:,} bytes can be made in {home()}: {reason(error)}; free disk "
+            "space, or raise --memory"
+        ) from error

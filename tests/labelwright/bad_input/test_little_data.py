@@ -16,7 +16,7 @@ pytest_plugins = ["tests.worlds"]
 def test_too_few_rows_are_refused(command: Command, rows: pa.Table, tmp_path: Path) -> None:
     source = parquet(tmp_path / "in.parquet", rows.slice(0, 8))
     refused(
-        command("train", "--data", source), 3, r"\d rows are too few to learn from; it takes 10"
+        command("train", "--data", source), 3, r"\d rows are too few to train on: give at least 10"
     )
 
 

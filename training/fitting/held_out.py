@@ -1,0 +1,73 @@
+"""Pairs of held-out entities and labels, scored by a linear stage that was fitted without them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from labelwright.models.labels import LabelMatrix
+from labelwright.models.stages.linear import LabelIds
+from labelwright.models.stages.reranker import Pairs
+
+SCORE_BINS = np.linspace(-4, 2, 121)
+"""Edges of the score histograms; scores outside are counted in the first and the last bin."""
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutPairs:
+    """The candidates of n held-out entities.
+
+    `chosen` (n x candidates) are the ids of the candidate labels, `present` says whether the entity
+    has the label, and `known` whether this is known. `names` (n) are hashes of the entities' names.
+    `pairs` are the features of the reranker. `positives` is the number of true labels of these
+    entities, candidates or not. `other_present` and `other_absent` are histograms, over SCORE_BINS,
+    of the scores of known pairs that are no candidates.
+    """
+
+    pairs: Pairs
+    chosen: LabelIds
+    present: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
+    names: npt.NDArray[np.uint64]
+    positives: int
+    other_present: Counts
+    other_absent: Counts
+
+
+def concatenated(parts: Sequence[HeldOutPairs]) -> HeldOutPairs:
+    """The pairs of several parts of the entities as one."""
+    return HeldOutPairs(
+        np.concatenate([part.pairs for part in parts]),
+        np.concatenate([part.chosen for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate([part.known for part in parts]),
+        np.concatenate([part.names for part in parts]),
+        sum(part.positives for part in parts),
+        np.sum([part.other_present for part in parts], axis=0),
+        np.sum([part.other_absent for part in parts], axis=0),
+    )
+
+
+def histograms_of_others(
+    scores: npt.NDArray[np.float32], chosen: LabelIds, truth: LabelMatrix
+) -> tuple[Counts, Counts]:
+    """Histograms of the scores of known pairs that are no candidates: true pairs, then false."""
+    others = scores.copy()
+    others[np.arange(len(scores))[:, None], chosen] = np.nan
+    rows, columns = np.nonzero(truth.unknown & ~truth.partial[:, None])
+    others[rows, truth.open_ids[columns]] = np.nan
+    partial = np.flatnonzero(truth.partial)
+    all_ids = np.arange(truth.labels, dtype=np.int32)
+    others[partial] = np.where(truth.known(partial[:, None], all_ids), others[partial], np.nan)
+    present = _histogram(others[truth.owners(), truth.ids])
+    return present, _histogram(others) - present
+
+
+def _histogram(scores: npt.NDArray[np.float32]) -> Counts:
+    """The number of scores in each of SCORE_BINS; NaN is not counted."""
+    known = scores[~np.isnan(scores)]
+    counts, _ = np.histogram(np.clip(known, SCORE_BINS[0], SCORE_BINS[-1]), SCORE_BINS)
+    return counts
