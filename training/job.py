@@ -136,9 +136,9 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
     )
     with temporary_folder() as folder:
         tables, run_record = _record(task, training_data, trained, folder)
-        experiment_id = runs.experiment(task.name)
-        with runs.running(experiment_id, since=prepared.since) as run:
-            run.note(metrics={"seconds": time.perf_counter() - started})
+        experiment_id = runs.experiment_id_of(task.name)
+        with runs.active_run(experiment_id, since=prepared.since) as run:
+            run.log(metrics={"seconds": time.perf_counter() - started})
             model = record.write_run(run, run_record)
             progress("record", 1.0)
             with versions.promotion_lock():
@@ -176,7 +176,7 @@ def _register(
     verdict: gate.Verdict,
 ) -> record.Registered:
     """Make the version, and the champion of it if it is to be."""
-    run.note(tags={record.DESCRIPTION: description})
+    run.log(tags={record.DESCRIPTION: description})
     version = record.Version(
         description,
         {name: run_record.tags[name] for name in (record.CONTENT, record.INPUTS)}

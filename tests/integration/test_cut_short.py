@@ -133,7 +133,7 @@ def nothing_is_registered(said: Said, reason: str, store: Path) -> None:
     assert said.code == 6
     (line,) = said.err.splitlines()
     assert line.startswith(f"labelwright: nothing was registered, because {store}")
-    assert f"cannot be written: {reason}; give the artifact store room" in line
+    assert f"cannot be written: {reason}; free disk space" in line
     assert registered() == []
 
 

@@ -218,7 +218,7 @@ def test_a_lost_server_stops_the_training_but_not_the_services(
 ) -> None:
     before = record.versions()
     place = {
-        "database": "labelwright.training.tracking.runs:experiment",
+        "database": "labelwright.training.tracking.runs:experiment_id_of",
         "store": "labelwright.training.tracking.record:write_run",
     }[away]
     server = record.database if away == "database" else record.store

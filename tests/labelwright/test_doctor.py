@@ -132,7 +132,7 @@ def test_a_run_that_was_cut_short_is_a_warning(
 ) -> None:
     without_models(monkeypatch)
     assert found()["runs"].status is Status.OK
-    die = "run = runs.running(runs.experiment('m')); run.__enter__(); os._exit(1)"
+    die = "run = runs.active_run(runs.experiment_id_of('m')); run.__enter__(); os._exit(1)"
     subprocess.run(
         [sys.executable, "-c", f"import os; from labelwright.training.tracking import runs; {die}"],
         env={**os.environ, "LABELWRIGHT_HOME": str(empty_world)},

@@ -27,7 +27,7 @@ from labelwright.training.evaluation.metrics import Metrics
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.job import Task
 from labelwright.training.tracking import record
-from labelwright.training.tracking.runs import KILLED, Run, experiment, running
+from labelwright.training.tracking.runs import KILLED, Run, active_run, experiment_id_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,17 +128,17 @@ def study(task: Task, seeds: int, progress: Progress = no_progress) -> Study:
     """
     name = f"{task.name}-study"
     record.check_name(name)
-    experiment_id = experiment(name)
+    experiment_id = experiment_id_of(name)
     train, test, warnings = _read(task)
     variants = _variants(train, task.configuration, seeds)
     results: list[FitResult] = []
-    with running(experiment_id, "study") as parent:
-        parent.note(_parameters(task, train, test), tags=_tags(train, test))
+    with active_run(experiment_id, "study") as parent:
+        parent.log(_parameters(task, train, test), tags=_tags(train, test))
         try:
             for variant in variants:
                 progress(variant.name, 0.0)
                 try:
-                    with running(experiment_id, variant.name, parent) as run:
+                    with active_run(experiment_id, variant.name, parent) as run:
                         results.append(_fit_variant(run, variant, task.configuration, train, test))
                 except DataError as error:
                     if not results:
@@ -204,7 +204,7 @@ def _fit_variant(
     seconds = time.perf_counter() - started
     metrics = evaluate_labeler(labeler, test, LabelQuery(), configuration.threads).metrics
     result = FitResult(variant, len(rows), len(labeler.labels), metrics, seconds)
-    run.note(
+    run.log(
         dataclasses.asdict(configuration) | _described(result),
         dataclasses.asdict(metrics) | {"seconds": seconds},
     )
@@ -249,7 +249,7 @@ def _tags(train: LabelledEntities, test: LabelledEntities) -> dict[str, str]:
 
 def _log_study(run: Run, found: Study) -> None:
     """Log what the whole study says: intervals, the table, the plot."""
-    run.note(
+    run.log(
         metrics={
             f"{name}_{figure}": value
             for name, interval in found.intervals.items()
@@ -264,8 +264,8 @@ def _log_study(run: Run, found: Study) -> None:
         csv, png = folder / "study.csv", folder / "learning_curve.png"
         pyarrow.csv.write_csv(table(found), csv)
         learning_curve(found).savefig(png, dpi=150)
-        run.keep(csv)
-        run.keep(png)
+        run.store(csv)
+        run.store(png)
 
 
 def table(found: Study) -> pa.Table:

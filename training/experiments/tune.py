@@ -28,7 +28,7 @@ from labelwright.training.fitting.fit import Configuration, Progress, fit_labele
 from labelwright.training.job import Task
 from labelwright.training.tracking import record
 from labelwright.training.tracking.gate import RowScores, ndcg_by_row
-from labelwright.training.tracking.runs import KILLED, Run, experiment, running
+from labelwright.training.tracking.runs import KILLED, Run, active_run, experiment_id_of
 
 SPACE: dict[str, tuple[float, float, bool]] = {
     "cost": (0.05, 2.0, True),
@@ -119,14 +119,14 @@ def tune(task: Task, seconds: float, progress: Progress = no_progress) -> Tuning
     load_optuna()
     name = f"{task.name}-tune"
     record.check_name(name)
-    experiment_id = experiment(name)
+    experiment_id = experiment_id_of(name)
     data = read_labelled(task.data, task.schema, task.columns)
     rest, _ = split(data)
     train, validation = validation_split(rest)
     trials: list[Trial] = []
     started = time.perf_counter()
-    with running(experiment_id, "tune") as parent:
-        parent.note(
+    with active_run(experiment_id, "tune") as parent:
+        parent.log(
             _parameters(task, train, validation) | {"minutes": seconds / 60},
             tags={record.DATA_FINGERPRINT: rest.fingerprint},
         )
@@ -134,7 +134,7 @@ def tune(task: Task, seconds: float, progress: Progress = no_progress) -> Tuning
         def judge(number: int, configuration: Configuration) -> RowScores:
             progress(f"trial {number}", 0.0)
             title = f"trial {number}" if number else "default"
-            with running(experiment_id, title, parent) as run:
+            with active_run(experiment_id, title, parent) as run:
                 return _fit_and_evaluate(run, configuration, train, validation)
 
         try:
@@ -263,7 +263,7 @@ def _fit_and_evaluate(
     quality = ndcg_by_row(predictions, truth, np.ones(len(labeler.labels), np.bool_))
     metrics = evaluate(predictions, truth).metrics
     figures = {f"ndcg_at_{DEPTH}": float(quality.mean()), "seconds": seconds}
-    run.note(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)
+    run.log(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)
     return quality
 
 
@@ -281,7 +281,7 @@ def _parameters(
 
 def _log_search(run: Run, found: Tuning) -> None:
     """Log what the whole search says: the best, how sure that is, all trials, and the TOML."""
-    run.note(
+    run.log(
         {f"best.{name}": getattr(found.best.configuration, name) for name in SPACE},
         {
             f"ndcg_at_{DEPTH}": found.best.mean,
@@ -296,8 +296,8 @@ def _log_search(run: Run, found: Tuning) -> None:
         toml, csv = folder / "best.toml", folder / "trials.csv"
         toml.write_text(f"# {found.verdict}\n{to_toml(found.best.configuration)}", "utf-8")
         pyarrow.csv.write_csv(table(found), csv)
-        run.keep(toml)
-        run.keep(csv)
+        run.store(toml)
+        run.store(csv)
 
 
 def table(found: Tuning) -> pa.Table:

@@ -1,1 +1,1 @@
-"""Tracking in MLflow: runs, registered versions and the promotion gate."""
+"""Tracking of training in MLflow: runs, registered versions and the promotion gate."""

@@ -91,11 +91,11 @@ def check_name(name: str) -> None:
 def write_run(run: Run, record: Record) -> "ModelInfo":
     """Log a training and its model; raises RegistryError or StorageError."""
     finite = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
-    run.note(record.parameters, finite, record.tags)
+    run.log(record.parameters, finite, record.tags)
     with reached() as client:
         inputs = [_input(dataset, record.schema) for dataset in record.datasets]
         _note(client, run.id, [each for group in inputs for each in group])
-    run.keep(record.artifacts)
+    run.store(record.artifacts)
     with reached(), storage_errors():
         return _log_model(record)
 

@@ -1,8 +1,9 @@
-"""Runs of experiments, from their start to whatever ends them.
+"""Runs of MLflow experiments: start, end, and detection of runs whose process died.
 
-While a run is under way, its process holds a lock on a file of the state folder, which a tag of the
-run names. The system takes the lock back when the process ends, however it ends: where nobody holds
-it, the run was cut short, by a killed process or a machine that stopped.
+While a run is active, its process holds a lock on a file in the state folder; a tag of the run
+names this file. The system releases the lock when the process ends, for whatever reason. So a run
+that is still marked as running, but whose lock is free, is unfinished: its process was killed, or
+the machine stopped.
 """
 
 import contextlib
@@ -22,25 +23,25 @@ from labelwright.models.registry import reached
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 VERSION = "labelwright.version"
-"""The tag that all runs have, with the version of this program."""
-_UNDER_WAY, _MARK = "underway", "labelwright.underway"
-"""The folder of the locks, and the tag that names a run's."""
+"""Tag of all runs: the version of labelwright."""
+_LOCKS, _LOCK_TAG = "underway", "labelwright.underway"
+"""The folder of the lock files, and the tag that names the lock file of a run."""
 
 
 @dataclasses.dataclass
 class Run:
-    """A run of an experiment while it is under way; `status` is what it is to end with."""
+    """An active run of an experiment; it will end with `status`."""
 
     id: str
     status: str = FINISHED
 
-    def note(
+    def log(
         self,
         parameters: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log all of these at once; raises RegistryError."""
+        """Log parameters, metrics and tags in one request; raises RegistryError."""
         with reached() as client:
             from mlflow.entities import Metric, Param, RunTag
 
@@ -52,8 +53,8 @@ class Run:
                 [RunTag(name, value) for name, value in (tags or {}).items()],
             )
 
-    def keep(self, path: Path) -> None:
-        """Store a file, or all files of a folder, with the run; raises StorageError."""
+    def store(self, path: Path) -> None:
+        """Store a file, or all files of a folder, as artifacts of the run; raises StorageError."""
         with reached() as client, storage_errors():
             if path.is_dir():
                 client.log_artifacts(self.id, str(path))
@@ -63,41 +64,42 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class UnfinishedRun:
-    """A run that nobody works on any more, though it never ended."""
+    """A run that never ended, although its process has."""
 
     run_id: str
     experiment: str
 
 
-def experiment(name: str) -> str:
-    """The id of the experiment of that name, made if need be; raises RegistryError."""
+def experiment_id_of(name: str) -> str:
+    """The id of the experiment of a name, created if there is none; raises RegistryError."""
     with reached() as client:
         from mlflow.exceptions import MlflowException
 
-        if found := client.get_experiment_by_name(name):
-            return str(found.experiment_id)
+        if existing := client.get_experiment_by_name(name):
+            return str(existing.experiment_id)
         try:
             return client.create_experiment(name, artifact_root())
         except MlflowException as error:
-            made = client.get_experiment_by_name(name)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or made is None:
+            created = client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or created is None:
                 raise
-            return str(made.experiment_id)
+            return str(created.experiment_id)
 
 
 @contextlib.contextmanager
-def running(
+def active_run(
     experiment_id: str, name: str | None = None, parent: Run | None = None, since: float = 0.0
 ) -> Iterator[Run]:
-    """A run that ends with the block: killed by an interrupt, failed by any other exception.
+    """Start a run that ends with the block.
 
-    `since` is when its work began, in seconds of `time.time()`; 0 is now. MLflow's own functions
-    use the run as well. Raises RegistryError or StorageError.
+    An interrupt ends it as killed, any other exception as failed. `since` is the time at which its
+    work began, in seconds as `time.time()` gives them; 0 means now. The run is also the active run
+    of MLflow's own functions. Raises RegistryError or StorageError.
     """
-    with _under_way() as mark:
+    with _locked_file() as lock_file:
         with reached() as client:
             version = importlib.metadata.version("labelwright")
-            tags = {VERSION: version, _MARK: mark.name} | _origin()
+            tags = {VERSION: version, _LOCK_TAG: lock_file.name} | _origin()
             tags |= {} if parent is None else {"mlflow.parentRunId": parent.id}
             started = int(1000 * (since or time.time()))
             run = Run(client.create_run(experiment_id, started, tags, name).info.run_id)
@@ -105,54 +107,55 @@ def running(
             with reached():
                 import mlflow
 
-                mlflow.set_experiment(experiment_id=experiment_id)  # this process may have another
+                # another experiment may be active in this process
+                mlflow.set_experiment(experiment_id=experiment_id)
                 mlflow.start_run(run.id, nested=True)
             yield run
         except BaseException as error:
             run.status = KILLED if isinstance(error, KeyboardInterrupt) else FAILED
             with contextlib.suppress(RegistryError):
                 _end(run)
-                mark.unlink()
+                lock_file.unlink()
             raise
         _end(run)
-        mark.unlink()
+        lock_file.unlink()
 
 
 def unfinished_runs() -> list[UnfinishedRun]:
-    """All runs that this state folder stands for and that were cut short; raises RegistryError."""
-    marks = [file.name for file in sorted(_folder().glob("*")) if not _held(file)]
-    if not marks:
+    """The unfinished runs that were started from this state folder; raises RegistryError."""
+    free_locks = [file.name for file in sorted(_lock_folder().glob("*")) if not _in_use(file)]
+    if not free_locks:
         return []
     with reached() as client:
         names = {each.experiment_id: each.name for each in client.search_experiments()}
         return [
             UnfinishedRun(run.info.run_id, names[run.info.experiment_id])
-            for mark in marks
-            for run in client.search_runs(list(names), f"tags.`{_MARK}` = '{mark}'")
+            for lock_file in free_locks
+            for run in client.search_runs(list(names), f"tags.`{_LOCK_TAG}` = '{lock_file}'")
             if run.info.status == RUNNING
         ]
 
 
-def end(run: UnfinishedRun, status: str) -> None:
-    """End a run that was cut short; raises RegistryError."""
+def end_unfinished(run: UnfinishedRun, status: str) -> None:
+    """End an unfinished run; raises RegistryError."""
     with reached() as client:
-        mark = client.get_run(run.run_id).data.tags[_MARK]
+        name = client.get_run(run.run_id).data.tags[_LOCK_TAG]
     _end(Run(run.run_id, status))
-    (_folder() / mark).unlink(missing_ok=True)
+    (_lock_folder() / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
-    """Let what a file system refuses to take be a StorageError that says what to do."""
+    """Turn errors of the file system into a StorageError that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not a file system's: an HTTP client's, say
+        if error.errno is None:  # not from a file system, but for instance from an HTTP client
             raise
         place = error.filename2 or error.filename or artifact_root() or "the artifact store"
         raise StorageError(
-            f"nothing was registered, because {place} cannot be written: {reason(error)}; give the "
-            "artifact store room (`labelwright prune NAME` frees some) or permission, and run again"
+            f"nothing was registered, because {place} cannot be written: {reason(error)}; free "
+            "disk space (`labelwright prune NAME` deletes versions) or allow writing, then retry"
         ) from error
 
 
@@ -167,20 +170,20 @@ def _end(run: Run) -> None:
             client.set_terminated(run.id, run.status)
 
 
-def _folder() -> Path:
-    return home() / _UNDER_WAY
+def _lock_folder() -> Path:
+    return home() / _LOCKS
 
 
 @contextlib.contextmanager
-def _under_way() -> Iterator[Path]:
-    """A new file that this process holds a lock on; it stays, for whoever ends its run."""
-    file = _folder() / uuid.uuid4().hex
+def _locked_file() -> Iterator[Path]:
+    """A new file, locked by this process; it is deleted when its run ends."""
+    file = _lock_folder() / uuid.uuid4().hex
     with locked(file):
         yield file
 
 
-def _held(file: Path) -> bool:
-    """Whether a process holds the lock of a file, or has just let go of both."""
+def _in_use(file: Path) -> bool:
+    """Whether a process holds the lock of a file, or has just deleted the file."""
     try:
         return is_locked(file)
     except FileNotFoundError:
@@ -188,9 +191,9 @@ def _held(file: Path) -> bool:
 
 
 def _origin() -> dict[str, str]:
-    """The tags in which MLflow's UI looks for who started a run, and with what."""
+    """Tags that MLflow's UI reads for the user and the source of a run."""
     source = {"mlflow.source.name": "labelwright", "mlflow.source.type": "LOCAL"}
     try:
         return source | {"mlflow.user": getpass.getuser()}
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # the user of a container may have no name
         return source

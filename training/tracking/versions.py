@@ -1,7 +1,7 @@
-"""Which version is live: promoting, going back, and clearing away what nobody needs.
+"""Registered versions: promotion, rollback and pruning.
 
-The alias `champion` names the live version. A tag of the registered model keeps the versions that
-were live before, newest first; tags of each version keep the verdict of its training.
+The alias `champion` names the version in use. A tag of the registered model lists the former
+champions, newest first. Tags of each version hold the verdict of the promotion gate.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ VERDICT = "labelwright.verdict"
 REASON = "labelwright.reason"
 PROMOTED, REFUSED = "promoted", "refused"
 MAX_TAG_LENGTH = 5_000
-"""MLflow's databases keep so many characters of a version's tag."""
+"""Maximum length of a version's tag in MLflow's databases, in characters."""
 
 
 def current_champion(name: str) -> str | None:
-    """The champion's version, or None; raises RegistryError."""
+    """The version of the champion, or None if there is none; raises RegistryError."""
     with reached() as client:
         found = client.search_registered_models(f"name = '{name}'")
         champion = found[0].aliases.get(CHAMPION) if found else None
@@ -37,14 +37,14 @@ def current_champion(name: str) -> str | None:
 
 
 def former_champions(name: str) -> list[str]:
-    """The versions that were live before, newest first; raises ModelNotFoundError."""
+    """The former champions, newest first; raises ModelNotFoundError."""
     with reached() as client:
-        kept = client.get_registered_model(name).tags.get(FORMER_CHAMPIONS, "")
-        return kept.split(",") if kept else []
+        former = client.get_registered_model(name).tags.get(FORMER_CHAMPIONS, "")
+        return former.split(",") if former else []
 
 
 def version_trained_on(name: str, inputs: str) -> str | None:
-    """The champion or the newest version, if it was made of these inputs; raises RegistryError."""
+    """The champion or the newest version, if trained on these inputs; raises RegistryError."""
     with reached() as client:
         if not client.search_registered_models(f"name = '{name}'"):
             return None
@@ -56,13 +56,13 @@ def version_trained_on(name: str, inputs: str) -> str | None:
 
 @contextlib.contextmanager
 def promotion_lock() -> Iterator[None]:
-    """One decision at a time among the processes that share this state folder."""
+    """Lock that lets one process of this state folder change aliases and versions at a time."""
     with locked(home() / "promotion.lock"):
         yield
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """A training's verdict, as it is kept with its version."""
+    """The tags of a version that hold the verdict of the promotion gate."""
     return {
         VERDICT: PROMOTED if verdict.promoted else REFUSED,
         REASON: verdict.reason[:MAX_TAG_LENGTH],
@@ -70,7 +70,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def make_champion(name: str, version: str) -> None:
-    """Let the alias name this version, and remember the one it named; raises RegistryError."""
+    """Set the alias to a version and record the former champion; raises RegistryError."""
     former = current_champion(name)
     if former == version:
         return
@@ -84,8 +84,9 @@ def make_champion(name: str, version: str) -> None:
 def promote(name: str, version: str, force: bool = False) -> None:
     """Make a version the champion.
 
-    Raises RequestError where its training refused it, unless forced; ModelNotFoundError where there
-    is no such version, and BundleError or StorageError where its bundle cannot be read.
+    Raises RequestError if the promotion gate refused the version, unless `force` is True;
+    ModelNotFoundError if there is no such version; BundleError or StorageError if its bundle cannot
+    be read.
     """
     with promotion_lock():
         with reached() as client:
@@ -93,24 +94,27 @@ def promote(name: str, version: str, force: bool = False) -> None:
         if tags.get(VERDICT) == REFUSED and not force:
             raise RequestError(
                 f"version {version} was not promoted when it was trained: {tags.get(REASON)}; "
-                "--force promotes it all the same"
+                "use --force to promote it anyway"
             )
         load_model(f"models:/{name}/{version}")
         make_champion(name, version)
 
 
 def rollback(name: str) -> str:
-    """Make the previous champion live again and return its version.
+    """Make the previous champion the champion again, and return its version.
 
-    The version that is given up does not come back by another rollback. Raises ModelNotFoundError
-    where no earlier champion is left, and BundleError or StorageError where its bundle cannot be
-    read.
+    A second rollback goes back one version more, never to the version that the first one left.
+    Raises ModelNotFoundError if no earlier champion is left, and BundleError or StorageError if its
+    bundle cannot be read.
     """
     with promotion_lock():
-        kept = {*_versions(name)} - {current_champion(name)}
-        earlier = [version for version in former_champions(name) if version in kept]
+        others = {*_versions(name)} - {current_champion(name)}
+        earlier = [version for version in former_champions(name) if version in others]
         if not earlier:
-            raise ModelNotFoundError(f"{name!r} has no earlier champion to go back to")
+            raise ModelNotFoundError(
+                f"{name!r} has no earlier champion to go back to: `labelwright promote` makes any "
+                "version the champion"
+            )
         load_model(f"models:/{name}/{earlier[0]}")
         with reached() as client:
             client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join(earlier[1:]))
@@ -120,23 +124,24 @@ def rollback(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Pruned:
-    """What was cleared away: versions, and runs that ended without one."""
+    """The deleted versions, and the deleted runs that had no version."""
 
     versions: Sequence[str]
     runs: Sequence[str]
 
 
 def prune(name: str, keep: int) -> Pruned:
-    """Delete old versions with their runs and models, and runs that ended without a version.
+    """Delete old versions with their runs and artifacts, and runs that ended without a version.
 
-    What stays: every version that an alias names, the former champions, the newest `keep`, and all
-    runs under way. Raises ModelNotFoundError where there is neither model nor experiment.
+    These are kept: all versions with an alias, the former champions, the newest `keep` versions,
+    and all active runs. Raises ModelNotFoundError if there is neither a model nor an experiment of
+    this name.
     """
     with promotion_lock(), reached() as client:
         experiment = client.get_experiment_by_name(name)
         registered = client.search_registered_models(f"name = '{name}'")
         if not registered and experiment is None:
-            raise ModelNotFoundError(f"there is no model {name!r}, and no run of one")
+            raise ModelNotFoundError(f"there is no model {name!r}, and no run that trained one")
         old = _old_versions(name, keep) if registered else []
         for version in old:
             found = client.get_model_version(name, version)
@@ -146,11 +151,11 @@ def prune(name: str, keep: int) -> Pruned:
                 _delete_model(client, model_id)
             if found.run_id:
                 _delete_run(client, found.run_id)
-        _end_cut_short(client, name)
-        lost = [] if experiment is None else _without_version(client, experiment.experiment_id)
-        for run_id in lost:
+        _end_unfinished(client, name)
+        deleted = [] if experiment is None else _without_version(client, experiment.experiment_id)
+        for run_id in deleted:
             _delete_run(client, run_id)
-        return Pruned(old, lost)
+        return Pruned(old, deleted)
 
 
 def _old_versions(name: str, keep: int) -> list[str]:
@@ -161,18 +166,19 @@ def _old_versions(name: str, keep: int) -> list[str]:
     return [version for version in versions if version not in protected]
 
 
-def _end_cut_short(client: "MlflowClient", name: str) -> None:
-    """End what a killed process has left: as finished where its version was made all the same."""
+def _end_unfinished(client: "MlflowClient", name: str) -> None:
+    """End unfinished runs: as finished if their version was registered, else as killed."""
     for run in runs.unfinished_runs():
         if run.experiment in (name, f"{name}-study", f"{name}-tune"):
             made = client.search_model_versions(f"run_id = '{run.run_id}'")
-            runs.end(run, runs.FINISHED if made else runs.KILLED)
+            runs.end_unfinished(run, runs.FINISHED if made else runs.KILLED)
 
 
 def _without_version(client: "MlflowClient", experiment_id: str) -> list[str]:
-    """Our runs that failed or were killed before they had registered anything."""
-    ours = client.search_runs([experiment_id], f"tags.`{runs.VERSION}` LIKE '%'", max_results=1_000)
-    ended = [r.info.run_id for r in ours if r.info.status in (runs.FAILED, runs.KILLED)]
+    """Runs of labelwright that failed or were killed before they registered a version."""
+    with_tag = f"tags.`{runs.VERSION}` LIKE '%'"
+    found = client.search_runs([experiment_id], with_tag, max_results=1_000)
+    ended = [run.info.run_id for run in found if run.info.status in (runs.FAILED, runs.KILLED)]
     return [i for i in ended if not client.search_model_versions(f"run_id = '{i}'")]
 
 
@@ -192,7 +198,7 @@ def _delete_model(client: "MlflowClient", model_id: str) -> None:
 
 
 def _delete_artifacts(location: str) -> None:
-    """Free the space of a model's or run's files: deleting their records alone does not."""
+    """Delete the files of a model or run: MLflow deletes only their records."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository: Any = get_artifact_repository(location)
@@ -200,7 +206,7 @@ def _delete_artifacts(location: str) -> None:
 
 
 def _versions(name: str) -> Sequence[str]:
-    """All versions, newest first."""
+    """All versions of a model, newest first; raises ModelNotFoundError."""
     with reached() as client:
         client.get_registered_model(name)
         found = client.search_model_versions(f"name = '{name}'", max_results=10_000)

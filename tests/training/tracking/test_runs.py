@@ -86,7 +86,7 @@ def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
 
 
 def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
-    with runs.running(runs.experiment("m")):
+    with runs.active_run(runs.experiment_id_of("m")):
         assert runs.unfinished_runs() == []
         assert versions.prune("m", keep=1) == versions.Pruned([], [])
         assert states() == [runs.RUNNING]
@@ -94,8 +94,8 @@ def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
 
 
 def test_a_run_can_begin_where_mlflow_is_in_use_for_another_experiment(empty_world: Path) -> None:
-    mlflow.set_experiment(experiment_id=runs.experiment("elsewhere"))
-    with runs.running(runs.experiment("m")):
+    mlflow.set_experiment(experiment_id=runs.experiment_id_of("elsewhere"))
+    with runs.active_run(runs.experiment_id_of("m")):
         assert states() == [runs.RUNNING]
     assert states() == [runs.FINISHED]
 
