@@ -1,1 +1,1 @@
-"""The report of a training run: model card, tables and plots."""
+"""Reports of training runs: model card, tables and plots."""

@@ -1,4 +1,4 @@
-"""The model card: what a model is, how good it is, where it is weak, in Markdown."""
+"""Model card in Markdown: description, quality, weak slices, limits and data of a model."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -22,39 +22,39 @@ from labelwright.training.evaluation.slices import (
     Counts,
     weak,
 )
+from labelwright.training.fitting.thresholds import GUARANTEE_CONFIDENCE
 from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.limits import MIN_TEST_ROWS, filled, limits, percent
 from labelwright.training.reporting.markdown import code, codes, items, plain, table
 
 MAX_LISTED = 10
-"""So many lines a table has at most."""
+"""Maximum number of rows of a table, and of items of a list."""
 _POLICY = "balanced"
 
 Lines = Iterator[str]
 
 
 def model_card(trained: TrainedModel, tables: ReportTables) -> str:
-    """The card. It names the files beside it without links, because MLflow's UI resolves none."""
+    """The text of the card.
+
+    It names the other files of the report without links, because MLflow's UI cannot resolve them.
+    """
     sections = (
         ("", _summary(trained)),
-        ("How good it is", _quality(trained)),
-        ("What it promises", _promises(trained, tables)),
-        ("Where it is weak", _weakness(tables.slices)),
+        ("Quality", _quality(trained)),
+        ("Precision guarantees", _guarantees(trained, tables)),
+        ("Weak slices", _weak_slices(tables.slices)),
         ("Best and worst labels", _labels(tables.per_label)),
-        ("What it confuses", _confusions(tables.confused)),
-        *(
-            [("What corrections changed", _corrections(trained.reviewed))]
-            if trained.reviewed
-            else []
-        ),
-        ("What it is not for, and known limits", iter([items(limits(trained, tables))])),
-        ("What it was trained on", _training(trained)),
-        ("How it was measured", _measuring(trained)),
+        ("Confused labels", _confusions(tables.confused)),
+        ("Effect of corrections", _corrections(trained.reviewed)),
+        ("Known limits", iter([items(limits(trained, tables))])),
+        ("Training data", _training_data(trained)),
+        ("Test data", _test_data(trained)),
     )
     blocks = [f"# Model card: {plain(trained.name)}"]
     for title, lines in sections:
-        blocks += [f"## {title}"] if title else []
-        blocks += lines
+        if paragraphs := list(lines):
+            blocks += [f"## {title}", *paragraphs] if title else paragraphs
     return "\n\n".join(blocks) + "\n"
 
 
@@ -63,48 +63,49 @@ def _summary(trained: TrainedModel) -> Lines:
     thresholds = labeler.decisions.policies[_POLICY]
     bounds = " to ".join(f"{100 * t:.1f}%" for t in sorted({thresholds.min(), thresholds.max()}))
     yield (
-        f"This model gives labels to entities of the schema {code(labeler.schema.name)}. A linear "
-        f"stage scores its labels ({len(labeler.labels):,}); a LightGBM reranker gives the "
-        f"{labeler.decisions.candidates} best of them calibrated probabilities; the policy "
-        f"{code(_POLICY)} asserts those that reach {bounds}. It was trained by labelwright "
-        f"{plain(trained.version)} on {len(trained.train):,} rows."
+        f"This model labels entities of the schema {code(labeler.schema.name)}. A linear stage "
+        f"scores all labels ({len(labeler.labels):,}). A LightGBM reranker computes calibrated "
+        f"probabilities of the {labeler.decisions.candidates} labels with the highest scores. The "
+        f"policy {code(_POLICY)} asserts those with a probability of at least {bounds}. The model "
+        f"was trained by labelwright {plain(trained.version)} on {len(trained.train):,} rows."
     )
     yield (
-        f"On {metrics.rows:,} test rows the most probable label is true in {metrics.p_at_1:.1f}%. "
-        f"Micro-F1 of what it asserts is {metrics.micro_f1:.3f}."
+        f"The most probable label is true in {metrics.p_at_1:.1f}% of the {metrics.rows:,} test "
+        f"rows. The micro-F1 of the asserted labels is {metrics.micro_f1:.3f}."
     )
 
 
 def _quality(trained: TrainedModel) -> Lines:
     metrics, predictions = trained.evaluation.metrics, trained.predictions
     yield table(("Metric", "Value", "Meaning"), metric_rows(trained), "lrl")
-    yield "Precision against recall: `plots/precision_recall.png`."
+    yield "Precision and recall at each threshold: `plots/precision_recall.png`."
     _, position, correct = correctness(predictions, trained.truth)
     top = position < DEPTH
     surplus = (
         100 * float(predictions.probabilities[top].sum() - correct[top].sum()) / max(top.sum(), 1)
     )
     yield (
-        f"Probabilities are off by {100 * metrics.ece:.2f} percentage points on average (expected "
-        f"calibration error over the {DEPTH} most probable labels of each row); taken together "
-        f"they are {abs(surplus):.2f} points too {'high' if surplus > 0 else 'low'}."
+        f"The mean error of the probabilities is {100 * metrics.ece:.2f} percentage points "
+        f"(expected calibration error of the {DEPTH} most probable labels of each row). On "
+        f"average, they are {abs(surplus):.2f} points too {'high' if surplus > 0 else 'low'}."
     )
-    yield "Stated against true: `plots/reliability.png`."
+    yield "Predicted probability and observed frequency: `plots/reliability.png`."
 
 
-def _promises(trained: TrainedModel, tables: ReportTables) -> Lines:
-    """What `min_precision` and the policy `precise` promised, and what came of it."""
+def _guarantees(trained: TrainedModel, tables: ReportTables) -> Lines:
+    """The guaranteed and the measured precision of `min_precision` and the policy `precise`."""
     lines = tables.promises.to_pylist()
     if not any(line["labels"] for line in lines):
-        yield "No label has the evidence for a promise of precision (`promises.csv`)."
+        yield "No label has enough evidence for a precision guarantee (`promises.csv`)."
         return
     yield (
-        "Asked for a least precision, it asserts a label only above the threshold that keeps the "
-        "promise for this label, with 95% confidence on held-out training rows; a label without "
-        "the evidence is never asserted. On the test rows (with 95% intervals):"
+        "A query with `min_precision` or the policy `precise` asserts a label only above the "
+        "threshold that guarantees this precision for the label, with "
+        f"{GUARANTEE_CONFIDENCE:.0%} confidence on held-out training rows. A label without enough "
+        f"evidence is never asserted. Results on the test rows, with {CONFIDENCE:.0%} intervals:"
     )
     yield table(
-        ("Promised", "Labels", "Asserted", "Precision", "Recall", "Labels that fall short"),
+        ("Guaranteed", "Labels", "Asserted", "Precision", "Recall", "Labels below"),
         [
             (
                 f"{line['promise']:.0%}",
@@ -119,8 +120,8 @@ def _promises(trained: TrainedModel, tables: ReportTables) -> Lines:
         "rrrlrr",
     )
     yield (
-        "These figures are in `promises.csv`; the threshold of each label at 95% (`precise`) is in "
-        "`per_label.csv`, empty for never."
+        "These figures are in `promises.csv`. The thresholds of the policy `precise` are in "
+        "`per_label.csv`; an empty cell means that the label is never asserted."
     )
 
 
@@ -131,25 +132,29 @@ def _interval(line: Mapping[str, Any]) -> str:
 
 
 def metric_rows(trained: TrainedModel) -> list[tuple[str, str, str]]:
-    """What was measured on the test rows: name, value, and meaning."""
+    """The metrics on the test rows, each with its name, value and meaning."""
     metrics = trained.evaluation.metrics
     given, right, true = trained.tallies
     rows = max(metrics.rows, 1)
     return [
         ("P@1", f"{metrics.p_at_1:.2f}%", "rows whose most probable label is true"),
-        ("P@3", f"{metrics.p_at_3:.2f}%", "true among the 3 most probable labels"),
-        ("P@5", f"{metrics.p_at_5:.2f}%", "true among the 5 most probable labels"),
-        ("precision", percent(right, given), "true among the labels asserted"),
-        ("recall", percent(right, true), "asserted among the true labels"),
-        ("micro-F1", f"{metrics.micro_f1:.4f}", "harmonic mean of these two, over all labels"),
-        ("macro-F1", f"{metrics.macro_f1:.4f}", "mean F1 of the labels that test rows have"),
-        ("ECE", f"{metrics.ece:.4f}", f"calibration error, {DEPTH} labels of each row"),
-        ("asserted", f"{given / rows:.2f}", "labels asserted per row"),
+        ("P@3", f"{metrics.p_at_3:.2f}%", "true labels among the 3 most probable"),
+        ("P@5", f"{metrics.p_at_5:.2f}%", "true labels among the 5 most probable"),
+        ("precision", percent(right, given), "asserted labels that are true"),
+        ("recall", percent(right, true), "true labels that are asserted"),
+        ("micro-F1", f"{metrics.micro_f1:.4f}", "harmonic mean of precision and recall"),
+        (
+            "macro-F1",
+            f"{metrics.macro_f1:.4f}",
+            "mean F1 of the labels that test rows have",
+        ),
+        ("ECE", f"{metrics.ece:.4f}", f"expected calibration error, {DEPTH} labels of each row"),
+        ("asserted", f"{given / rows:.2f}", "asserted labels per row"),
         ("true", f"{true / rows:.2f}", "true labels per row"),
     ]
 
 
-def _weakness(slices: pa.Table) -> Lines:
+def _weak_slices(slices: pa.Table) -> Lines:
     worst = weak(slices)
     overall = slices["micro_f1"][0].as_py()
     count = sum(
@@ -159,13 +164,13 @@ def _weakness(slices: pa.Table) -> Lines:
         yield f"No slice of the test rows has {MIN_SLICE_ROWS} rows or more."
     elif not len(worst):
         yield (
-            f"None of {count} slices of the test rows is worse than all of them "
-            f"(micro-F1 {overall:.3f}) by more than chance."
+            f"None of the {count} slices of the test rows is worse than all rows (micro-F1 "
+            f"{overall:.3f}) by more than chance explains."
         )
     if len(worst):
         yield (
-            f"Worse than all rows (micro-F1 {overall:.3f}) by more than chance, at "
-            f"{CONFIDENCE:.0%} confidence (bootstrap over rows):"
+            f"These slices are worse than all rows (micro-F1 {overall:.3f}) by more than chance "
+            f"explains, at {CONFIDENCE:.0%} confidence (bootstrap over rows):"
         )
         yield items([describe_slice(part) for part in worst.slice(0, MAX_LISTED).to_pylist()])
     more = (
@@ -175,12 +180,12 @@ def _weakness(slices: pa.Table) -> Lines:
 
 
 def describe_slice(part: Mapping[str, Any]) -> str:
-    """A row of `slices.weak` in words."""
+    """A row of the table of `slices.weak` in words."""
     rare = part["slice"] == RARE_LABELS
     name = f"labels with fewer than {RARE} training rows" if rare else code(part["slice"])
     return (
-        f"{name}: {part['micro_f1']:.3f} ({part['micro_f1_low']:.3f} to "
-        f"{part['micro_f1_high']:.3f}) on {part['rows']:,} rows, {-part['difference']:.3f} below"
+        f"{name}: micro-F1 {part['micro_f1']:.3f} ({part['micro_f1_low']:.3f} to "
+        f"{part['micro_f1_high']:.3f}) on {part['rows']:,} rows, {-part['difference']:.3f} lower"
     )
 
 
@@ -190,16 +195,16 @@ def _labels(per_label: pa.Table) -> Lines:
     if not len(known):
         yield f"No label has {MIN_TEST_ROWS} test rows or more, so labels cannot be ranked."
     else:
-        yield f"Of {len(known):,} labels with at least {MIN_TEST_ROWS} test rows, the best:"
+        yield f"The best of the {len(known):,} labels with at least {MIN_TEST_ROWS} test rows:"
         yield _label_table(_ranked(known, "descending").slice(0, half))
     if worst := min(MAX_LISTED, len(known) - half):
-        yield "The worst:"
+        yield "The worst of them:"
         yield _label_table(_ranked(known, "ascending").slice(0, worst))
-    yield "All labels are in `per_label.csv`, and drawn in `plots/frequency_f1.png`."
+    yield "All labels are in `per_label.csv`; `plots/frequency_f1.png` shows them."
 
 
 def _ranked(per_label: pa.Table, direction: str) -> pa.Table:
-    """By F1; of equals, the label with the most test rows comes first."""
+    """The labels in the order of F1; of labels with equal F1, the most frequent comes first."""
     return per_label.sort_by([("f1", direction), ("entities", "descending"), ("label", direction)])
 
 
@@ -224,32 +229,34 @@ def _label_table(per_label: pa.Table) -> str:
 def _confusions(confused: pa.Table) -> Lines:
     pairs = confused.slice(0, MAX_LISTED).to_pylist()
     if not pairs:
-        yield "On no test row is a label asserted wrongly where another is missed."
+        yield "No test row has both a wrongly asserted label and a missed one."
     else:
-        yield "Labels asserted wrongly on rows where a true label is missed:"
+        yield "Labels that are wrongly asserted on rows where a true label is missed:"
         yield table(
-            ("Given", "Missed", "Test rows"),
+            ("Wrongly asserted", "Missed", "Test rows"),
             [(code(p["given"]), code(p["missed"]), f"{p['rows']:,}") for p in pairs],
             "llr",
         )
     yield (
-        "More pairs are drawn in `plots/confusions.png`. The most confident mistakes are in "
-        "`mistakes.csv`; errors in the data show there first."
+        "`plots/confusions.png` shows more pairs. The most confident mistakes are in "
+        "`mistakes.csv`; many of them are errors in the data."
     )
 
 
-def _corrections(reviewed: ReviewerAgreement) -> Lines:
+def _corrections(reviewed: ReviewerAgreement | None) -> Lines:
+    if reviewed is None:
+        return
     corrections = reviewed.corrections
     yield (
-        f"Corrections: {corrections.corrections:,} by {corrections.reviewers:,} reviewers, of "
-        f"{len(corrections.settled):,} entities. Reviewers disagreed on {corrections.contested:,} "
-        f"pairs of an entity and a label; {corrections.undecided:,} of these stay unknown. A model "
-        "agrees with a verdict if it asserts a label that is present, or does not assert a label "
-        "that is absent."
+        f"There are {corrections.corrections:,} corrections of {len(corrections.settled):,} "
+        f"entities by {corrections.reviewers:,} reviewers. The reviewers disagreed on "
+        f"{corrections.contested:,} pairs of an entity and a label; {corrections.undecided:,} of "
+        "these are still unknown. A model agrees with a verdict if it asserts a label that is "
+        "present, or does not assert a label that is absent."
     )
-    before = "before" if reviewed.champion is None else f"version {reviewed.champion}"
+    before = "Champion" if reviewed.champion is None else f"Version {reviewed.champion}"
     yield table(
-        ("Corrected entities", "Count", "Verdicts", f"Agreed: {before}", "now", "Won", "Lost", "p"),
+        ("Corrected entities", "Number", "Verdicts", before, "This model", "Gained", "Lost", "p"),
         [
             (
                 part.part,
@@ -266,13 +273,15 @@ def _corrections(reviewed: ReviewerAgreement) -> Lines:
         "lrrrrrrr",
     )
     yield (
-        "Those held out were not learned from: they tell what corrections do for other entities. "
-        "`p` is how likely chance alone splits won and lost so unevenly (McNemar's exact test). "
-        "Every verdict is in `corrections.csv`, with what both models say."
+        "The columns of the models give the number of verdicts that the model agrees with. The "
+        "held-out entities show the effect of the corrections on entities that the model was not "
+        "trained on. `p` is the probability that chance alone splits gained and lost verdicts at "
+        "least so unevenly (exact McNemar test). All verdicts, with the predictions of both "
+        "models, are in `corrections.csv`."
     )
 
 
-def _training(trained: TrainedModel) -> Lines:
+def _training_data(trained: TrainedModel) -> Lines:
     frequency, train, schema = trained.frequency, trained.train, trained.labeler.schema
     yield table(
         ("Property", "Value"),
@@ -285,7 +294,7 @@ def _training(trained: TrainedModel) -> Lines:
             ("Schema", code(schema.name)),
         ],
     )
-    yield "Columns, and the share of rows that fill them:"
+    yield "Columns, with the share of rows that have a value:"
     yield table(
         ("Column", "Kind", "Training", "Test"),
         [
@@ -307,38 +316,43 @@ def _training(trained: TrainedModel) -> Lines:
         yield items([plain(warning) for warning in trained.warnings])
 
 
-def _measuring(trained: TrainedModel) -> Lines:
+def _test_data(trained: TrainedModel) -> Lines:
     test = trained.test
     if trained.test_files:
-        source = f"came from files of their own: {codes(trained.test_files)}"
+        source = f"were read from separate files: {codes(trained.test_files)}"
     else:
-        source = f"were held out: those of about {TEST_SHARE:.0%} of all names, by a hash of them"
+        source = f"are the rows of about {TEST_SHARE:.0%} of the names, which a hash selects"
     yield f"The {len(test):,} test rows {source}. {_overlap(trained)}"
     yield f"Data fingerprint: {code(test.fingerprint)}."
     if groups := trained.test.entities.schema.open_world:
-        yield f"Where a row has no label of these groups, they are not judged: {codes(groups)}."
+        yield (
+            "In a row without a label of one of these groups, the labels of this group are unknown "
+            f"and not evaluated: {codes(groups)}."
+        )
     yield (
-        "Any other label that a row lacks counts as absent, so labels missing in the data make the "
-        "model look worse than it is."
+        "Any other label that a row does not have counts as absent. If the data is incomplete, the "
+        "model is better than these figures show."
     )
 
 
 def _overlap(trained: TrainedModel) -> str:
-    """A sentence on names that are both in training and in test."""
+    """A sentence about test rows whose name also occurs in the training rows."""
     identity = trained.labeler.schema.identity
     if identity is None:
         return ""
-    known, asked = (part.entities.column(identity) for part in (trained.train, trained.test))
-    if known is None or asked is None:
-        return f"They were not told apart by {code(identity)}, which was not given."
-    names, learned = normalise(asked), normalise(known)
+    known, tested = (part.entities.column(identity) for part in (trained.train, trained.test))
+    if known is None or tested is None:
+        return (
+            f"The names were not compared with the training rows: {code(identity)} was not given."
+        )
+    names, learned = normalise(tested), normalise(known)
     shared = pc.unique(learned.filter(pc.is_in(learned, value_set=names))).drop_null()
     count = pc.sum(pc.is_in(names.drop_null(), value_set=shared)).as_py() or 0
     if not count:
-        return f"None of them shares its {code(identity)} with a training row."
+        return f"None of them has the same {code(identity)} as a training row."
     return (
-        f"{count:,} of them ({count / len(names):.1%}) share their {code(identity)} with a "
-        "training row, which makes these easier."
+        f"{count:,} of them ({count / len(names):.1%}) have the same {code(identity)} as a "
+        "training row; these are easier to label."
     )
 
 

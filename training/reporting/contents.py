@@ -1,4 +1,4 @@
-"""What a report is about, and what was found out about it."""
+"""Content of a report: the trained model and the tables about it."""
 
 import dataclasses
 import functools
@@ -18,11 +18,11 @@ from labelwright.training.fitting.fit import Configuration
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A model that has just been trained, and all that a report about it is made of.
+    """A model that has just been trained, with the data and the evaluation of a report.
 
-    The labeler was fitted on `train`; `predictions` and `evaluation` are of `test`, with the
-    default query. `test_files` names the files the test rows were read from, where they were not
-    split off by name. `reviewed` there is where corrections were learned from.
+    The labeler was fitted on `train`. `predictions` and `evaluation` belong to `test`, with the
+    default query. `version` is that of labelwright. `test_files` are the names of the test files;
+    it is empty if the test rows were split off by name. `reviewed` is None without corrections.
     """
 
     name: str
@@ -44,23 +44,24 @@ class TrainedModel:
 
     @functools.cached_property
     def tallies(self) -> tuple[int, int, int]:
-        """How many labels are asserted, asserted rightly, and true, on all test rows."""
+        """Numbers of asserted, of correctly asserted, and of true labels on all test rows."""
         per_label = self.evaluation.per_label
         given, right = (int(per_label[name].to_numpy().sum()) for name in ("asserted", "correct"))
         return given, right, len(self.truth.ids) + int(self.truth.foreign.sum())
 
     @functools.cached_property
     def frequency(self) -> Counts:
-        """How many training rows have each label."""
+        """The number of training rows of each label."""
         return self.train.matrix(self.labeler.labels).counts()
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportTables:
-    """The tables beside the card: by slice, by label, confused pairs, kept promises.
+    """The tables of a report: slices, labels, confused pairs and precision guarantees.
 
-    `per_label` has the `training_rows` of each label and its `precise` threshold, null where the
-    policy never asserts it.
+    `slices` is the table of `metrics_by_slice`, `confused` of `confusions`, and `promises` of
+    `measure_guarantees`. `per_label` is the table of an evaluation with two more columns:
+    `training_rows`, and the threshold of the policy `precise`, null if it never asserts the label.
     """
 
     slices: pa.Table

@@ -1,4 +1,4 @@
-"""What a model is not for: every limit that its figures show, in a sentence."""
+"""Known limits of a model: one sentence for each limit that its figures show."""
 
 from collections.abc import Iterator
 
@@ -12,18 +12,18 @@ from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.markdown import codes
 
 MIN_TEST_ROWS = 20
-"""Fewer test rows say little about a label."""
+"""Minimum number of test rows of a label: metrics of rarer labels are not reliable."""
 
 
 def limits(trained: TrainedModel, tables: ReportTables) -> list[str]:
-    """Sentences of Markdown, the most important first."""
+    """The limits as sentences of Markdown, the most important first."""
     found = [
         *_decision_limits(trained),
         *_label_limits(trained, tables),
         *_column_limits(trained),
     ]
     if len(weak(tables.slices)):
-        found.append("On the weak slices named above, what it asserts needs a second look.")
+        found.append("Check its assertions on the weak slices that are listed above.")
     return found
 
 
@@ -31,9 +31,9 @@ def _decision_limits(trained: TrainedModel) -> Iterator[str]:
     given, right, true = trained.tallies
     if given:
         yield (
-            "It is not for decisions that a single label must carry: "
-            f"{percent(given - right, given)} of the labels it asserts are not true in the data, "
-            f"and {percent(true - right, true)} of the true ones are missed."
+            "Do not base a decision on a single label: "
+            f"{percent(given - right, given)} of the asserted labels are not true in the data, and "
+            f"{percent(true - right, true)} of the true labels are missed."
         )
     rows, predictions = len(trained.truth), trained.predictions
     owners = np.repeat(np.arange(rows), np.diff(predictions.indptr))
@@ -50,23 +50,26 @@ def _decision_limits(trained: TrainedModel) -> Iterator[str]:
 
 def _label_limits(trained: TrainedModel, tables: ReportTables) -> Iterator[str]:
     labels, unknown = len(trained.labeler.labels), int(trained.truth.foreign.sum())
-    outside = f" {unknown:,} of {trained.tallies[2]:,} true labels on the test rows are others."
-    yield f"It gives no labels but the {labels:,} it knows.{outside if unknown else ''}"
+    outside = f" {unknown:,} of {trained.tallies[2]:,} true labels of the test rows are others."
+    yield f"It knows {labels:,} labels and no others.{outside if unknown else ''}"
     if rare := int((trained.frequency < RARE).sum()):
         f1 = {line["slice"]: line["micro_f1"] for line in tables.slices.to_pylist()}
         yield (
             f"It is weak on rare labels: {rare:,} of {labels:,} have fewer than {RARE} training "
-            f"rows, and micro-F1 on these is {f1[RARE_LABELS]:.3f}, against {f1[ALL]:.3f} on all."
+            f"rows. Their micro-F1 is {f1[RARE_LABELS]:.3f}; that of all labels is {f1[ALL]:.3f}."
         )
     entities = tables.per_label["entities"].to_numpy()
     correct = tables.per_label["correct"].to_numpy()
     if few := int((entities < MIN_TEST_ROWS).sum()):
         yield (
-            f"How good {few:,} of the labels are was hardly measured: they have fewer than "
-            f"{MIN_TEST_ROWS} test rows, {int((entities == 0).sum()):,} of them none."
+            f"The metrics of {few:,} labels are not reliable: they have fewer than "
+            f"{MIN_TEST_ROWS} test rows, and {int((entities == 0).sum()):,} of them have none."
         )
     if never := int(((entities >= MIN_TEST_ROWS) & (correct == 0)).sum()):
-        yield f"{never:,} of the labels with at least {MIN_TEST_ROWS} test rows were never found."
+        yield (
+            f"{never:,} labels with at least {MIN_TEST_ROWS} test rows were never asserted "
+            "correctly."
+        )
 
 
 def _column_limits(trained: TrainedModel) -> Iterator[str]:
@@ -74,9 +77,9 @@ def _column_limits(trained: TrainedModel) -> Iterator[str]:
     seen = {c.name: filled(trained.train.entities, c) for c in columns}
     tested = {c.name: filled(trained.test.entities, c) for c in columns}
     if never := [name for name, share in seen.items() if not share]:
-        yield f"Columns never filled in training tell it nothing: {codes(never)}."
+        yield f"Columns without a value in any training row have no effect: {codes(never)}."
     if unseen := [name for name, share in seen.items() if share and not tested[name]]:
-        yield f"What columns are worth that no test row fills is not known: {codes(unseen)}."
+        yield f"Columns without a value in any test row were not measured: {codes(unseen)}."
 
 
 def filled(entities: Entities, column: Column) -> float:
@@ -89,5 +92,5 @@ def filled(entities: Entities, column: Column) -> float:
 
 
 def percent(part: int, whole: int) -> str:
-    """A share, or a dash where there is nothing to share."""
+    """A share in percent, or a dash if `whole` is 0."""
     return f"{100 * part / whole:.2f}%" if whole else "-"

@@ -1,13 +1,14 @@
-"""Writing Markdown that can also be read as it stands, whatever words others bring into it."""
+"""Markdown that is also readable as plain text, with safe quoting of values from data."""
 
 import re
 from collections.abc import Sequence
 
-_LETTERS = 80
+_MAX_CODE = 80
+"""Maximum length of a value, in characters."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
-    """A table; `align` has an `r` for each column of figures."""
+    """A table; `align` has one letter for each column: `r` for right, `l` for left."""
     lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
     right = [side == "r" for side in align.ljust(len(header))]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
@@ -25,21 +26,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
 
 
 def items(sentences: Sequence[str]) -> str:
-    """A list of sentences that are Markdown already."""
+    """A list of sentences of Markdown."""
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def codes(names: Sequence[str]) -> str:
-    """Several values as code."""
+    """Several values as code, separated by commas."""
     return ", ".join(code(name) for name in names)
 
 
 def code(text: str) -> str:
-    """A value as code: on one line, not too long, and not able to end the code."""
+    """A value as code: on one line, shortened, and with its backquotes replaced."""
     line = " ".join(text.split()).replace("`", "'")
-    return f"`{line if len(line) <= _LETTERS else line[: _LETTERS - 1] + '…'}`"
+    return f"`{line if len(line) <= _MAX_CODE else line[: _MAX_CODE - 1] + '…'}`"
 
 
 def plain(text: str) -> str:
-    """Words that Markdown leaves as they are."""
+    """Text as Markdown that shows it unchanged: special characters are escaped."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""The pictures of a report, drawn without a display and without matplotlib's global state."""
+"""Plots of a report, drawn without a display and without matplotlib's global state."""
 
 import warnings
 from pathlib import Path
@@ -32,7 +32,7 @@ from labelwright.training.evaluation.slices import RARE, Counts
 
 INK, MUTED, FAINT = "#1f2933", "#5f6b7a", "#d9dee5"
 OVERALL, COMMON, RARE_COLOUR, WRONG = "#1f4e9c", "#2a9d8f", "#d9652b", "#b3324a"
-"""The same things have the same colours in all pictures."""
+"""Colours of the plots; a group of labels has the same colour in all of them."""
 DOTS_PER_INCH = 110
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -54,7 +54,9 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 10.5,
 }
 _POINTS = 800
+"""Number of points of a long curve."""
 _LETTERS = 58
+"""Maximum number of characters of a label."""
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -67,13 +69,13 @@ def write_plots(
     per_label: pa.Table,
     confused: pa.Table,
 ) -> None:
-    """Write all pictures into a folder that exists; raises OSError.
+    """Write all plots into an existing folder; raises OSError.
 
     `per_label` is an evaluation's table with a column `training_rows`, `confused` that of
     `mistakes.confusions`.
     """
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # a script without a font
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # the font lacks some scripts
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         frequency = per_label["training_rows"].to_numpy()
@@ -90,7 +92,7 @@ def write_plots(
 def precision_recall(predictions: Predictions, truth: LabelMatrix, frequency: Counts) -> Figure:
     """Precision against recall over all thresholds, for all, common and rare labels.
 
-    A dot marks what the policy asserts. The curves end where the listed labels do.
+    A dot marks the labels that the policy asserts. A curve ends at the last listed label.
     """
     _, _, correct = correctness(predictions, truth)
     rare = frequency < RARE
@@ -118,21 +120,19 @@ def precision_recall(predictions: Predictions, truth: LabelMatrix, frequency: Co
             point = right / positives, right / given
             axes.plot(*point, "o", ms=9, mfc=colour, mec="white", mew=1.5, zorder=5, clip_on=False)
             if colour == OVERALL:
-                title = (
-                    f"Labels are asserted with precision {point[1]:.1%} and recall {point[0]:.1%}"
-                )
-    axes.plot([], [], "o", ms=9, mfc=MUTED, mec="white", label="where labels are asserted")
+                title = f"Asserted labels: precision {point[1]:.1%}, recall {point[0]:.1%}"
+    axes.plot([], [], "o", ms=9, mfc=MUTED, mec="white", label="asserted labels")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set_xlabel("Recall: true labels that are found")
-    axes.set_ylabel("Precision: labels given that are true")
+    axes.set_xlabel("Recall: share of true labels that are found")
+    axes.set_ylabel("Precision: share of found labels that are true")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     figure.legend(loc="outside lower center", ncols=2)
-    return _titled(figure, title, f"for each threshold, on {len(truth):,} test rows")
+    return _titled(figure, title, f"at each threshold, on {len(truth):,} test rows")
 
 
 def curve(probabilities: npt.NDArray[Any], correct: Flags, positives: int) -> tuple[Values, Values]:
-    """Recall and precision at each distinct threshold, highest first; thinned to be drawn."""
+    """Recall and precision at each distinct threshold, highest first; at most about _POINTS."""
     order = np.argsort(-probabilities, kind="stable")
     last = np.flatnonzero(np.append(np.diff(probabilities[order]) != 0, True))
     found = np.cumsum(correct[order])[last]
@@ -145,9 +145,10 @@ def curve(probabilities: npt.NDArray[Any], correct: Flags, positives: int) -> tu
 
 
 def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
-    """How often labels are true, by the probability stated, in bins of equal mass.
+    """Observed frequency of labels against their predicted probability, in bins of equal mass.
 
-    Bars reach to the Wilson bounds (1927). Below, how many probabilities of each size are stated.
+    Vertical bars show the Wilson interval (1927). The lower plot is a histogram of the
+    probabilities.
     """
     _, position, correct = correctness(predictions, truth)
     stated, holds = predictions.probabilities[position < DEPTH], correct[position < DEPTH]
@@ -161,11 +162,11 @@ def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
     bounds = {"color": OVERALL, "alpha": 0.35, "lw": 4, "label": f"{CONFIDENCE:.0%} interval"}
     axes.plot(x, y, "o-", color=OVERALL, ms=7, mec="white", lw=1.4, label="this model")
     axes.vlines(x, low, high, **bounds)
-    axes.set(xlim=(-0.015, 1.015), ylim=(-0.02, 1.02), ylabel="Share of labels that are true")
+    axes.set(xlim=(-0.015, 1.015), ylim=(-0.02, 1.02), ylabel="Observed frequency")
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.legend(loc="upper left")
     below.hist(stated, np.linspace(0, 1, 41), color=OVERALL, rwidth=0.9)
-    below.set(xlabel="Probability that is stated", ylabel="Labels")
+    below.set(xlabel="Predicted probability", ylabel="Labels")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.xaxis.set_major_formatter(PercentFormatter(1, 0))
     below.yaxis.set_major_formatter(_THOUSANDS)
@@ -173,14 +174,14 @@ def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
     error = calibration_error(stated, holds)
     return _titled(
         figure,
-        f"Probabilities are off by {100 * error:.1f} percentage points on average",
+        f"The mean error of the probabilities is {100 * error:.1f} percentage points",
         f"{len(bins)} bins of equal mass; the {DEPTH} most probable labels of each of "
         f"{len(truth):,} test rows",
     )
 
 
 def frequency_f1(per_label: pa.Table) -> Figure:
-    """F1 of each label that some test row has, by the number of training rows that have it."""
+    """F1 of each label that occurs in the test rows, by its number of training rows."""
     seen = per_label.filter(per_label["entities"].to_numpy() > 0)
     frequency = np.maximum(seen["training_rows"].to_numpy(), 1)
     f1, entities = seen["f1"].to_numpy(), seen["entities"].to_numpy()
@@ -193,43 +194,43 @@ def frequency_f1(per_label: pa.Table) -> Figure:
         axes.scatter(frequency[part], f1[part], size, colour, alpha=0.45, lw=0.6, ec="white")
         axes.plot([], [], "o", color=colour, alpha=0.8, label=f"{name} labels ({part.sum():,})")
     x, y = _trend(frequency, f1)
-    axes.plot(x, y, color=INK, lw=2.2, label="mean F1 of labels about as frequent")
+    axes.plot(x, y, color=INK, lw=2.2, label="mean F1 of labels of similar frequency")
     axes.set(xscale="log", ylim=(-0.03, 1.03), ylabel="F1 on the test rows")
-    axes.set_xlabel("Training rows that have the label (log scale)")
+    axes.set_xlabel("Training rows with the label (log scale)")
     narrow = frequency.max(initial=1) < 1_000 * frequency.min(initial=RARE)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(_THOUSANDS)
     figure.legend(loc="outside lower center", ncols=3)
-    said = [
+    means = [
         f"{f1[part].mean():.2f} for {name} labels"
         for name, part in (("rare", rare), ("common", ~rare))
         if part.any()
     ]
-    title = f"Mean F1 is {' and '.join(said)}" if said else "No label occurs in the test rows"
+    title = f"Mean F1 is {' and '.join(means)}" if means else "No label occurs in the test rows"
     return _titled(
         figure,
         title,
-        f"rare: fewer than {RARE} training rows; larger dots: labels with more test rows",
+        f"rare: fewer than {RARE} training rows; larger dots: more test rows",
     )
 
 
 def confusions(confused: pa.Table, rows: int) -> Figure:
-    """The most confused pairs, most frequent first, each with its number of rows."""
+    """Bars of the most frequent confused pairs of labels, with their numbers of rows."""
     pairs = confused.to_pylist()
     figure = _figure(10.5, 1.7 + 0.47 * max(len(pairs), 2))
     axes = figure.subplots()
-    title = "Labels most often given in place of others"
-    subtitle = f"the label given wrongly, for the true one that is missed; {rows:,} test rows"
+    title = "Most frequent confusions of labels"
+    subtitle = f"wrongly asserted label, and the true label that is missed; {rows:,} test rows"
     if not pairs:
         axes.set_axis_off()
-        return _titled(figure, "No label was given in place of another", subtitle)
+        return _titled(figure, "No label was confused with another", subtitle)
     counts = [pair["rows"] for pair in pairs]
     axes.barh(range(len(pairs)), counts, 0.62, color=WRONG)
     axes.set(
         ylim=(len(pairs) - 0.4, -0.6),
         xlim=(0, 1.1 * max(counts)),
-        xlabel="Test rows that show the pair",
+        xlabel="Test rows with both mistakes",
     )
     axes.set_yticks([])
     axes.grid(axis="y", visible=False)
@@ -240,7 +241,7 @@ def confusions(confused: pa.Table, rows: int) -> Figure:
         at |= {"ha": "right", "parse_math": False, "fontsize": 10}
         given, missed = (_shown(pair[kind]) for kind in ("given", "missed"))
         axes.annotate(given, (0, place), (-8, 1), va="bottom", color=WRONG, **at)
-        axes.annotate(f"for {missed}", (0, place), (-8, -1), va="top", color=INK, **at)
+        axes.annotate(f"instead of {missed}", (0, place), (-8, -1), va="top", color=INK, **at)
         axes.annotate(
             f"{pair['rows']:,}", (pair["rows"], place), (5, 0), textcoords="offset points",
             va="center", fontsize=10,
@@ -260,7 +261,7 @@ def _figure(width: float = 8.6, height: float = 6.2) -> Figure:
 
 
 def _titled(figure: Figure, title: str, subtitle: str) -> Figure:
-    """Write both in the upper left corner, and lay the rest out below them."""
+    """Add a title and a subtitle in the upper left corner, above the rest of the figure."""
     height = figure.get_figheight()
     left = 0.14 / figure.get_figwidth()
     figure.text(left, 1 - 0.14 / height, title, va="top", fontsize=15, weight="bold")
@@ -270,7 +271,7 @@ def _titled(figure: Figure, title: str, subtitle: str) -> Figure:
 
 
 def _equal_f1(axes: Axes) -> None:
-    """Faint lines of equal F1."""
+    """Draw faint lines of equal F1."""
     for f1 in (0.2, 0.4, 0.6, 0.8):
         precision = np.linspace(f1 / (2 - f1), 1, 100)
         axes.plot(f1 * precision / (2 * precision - f1), precision, color=FAINT, lw=1.2, zorder=0)
@@ -281,7 +282,7 @@ def _equal_f1(axes: Axes) -> None:
 
 
 def _trend(frequency: Counts, f1: Values) -> tuple[Values, Values]:
-    """Mean F1, and mean frequency, of labels in bands of equal width on a log scale."""
+    """Geometric mean frequency and mean F1 of labels, in bands of equal width on a log scale."""
     if not len(f1):
         return np.zeros(0), np.zeros(0)
     position = np.log(frequency)
@@ -295,7 +296,7 @@ def _trend(frequency: Counts, f1: Values) -> tuple[Values, Values]:
 
 
 def _shown(label: str) -> str:
-    """A label on one line, its middle left out where it is too long."""
+    """A label on one line; the middle of a long label is replaced by an ellipsis."""
     text = " ".join(label.split())
     half = _LETTERS // 2
     return text if len(text) <= _LETTERS else f"{text[:half]}…{text[-half:]}"

@@ -1,4 +1,4 @@
-"""The report of a training: a model card with its tables and pictures, in one folder."""
+"""Writing of a report into a folder: model card, tables and plots."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.plots import write_plots
 
 MAX_CONFUSIONS = 20
-"""So many confused pairs are shown."""
+"""Maximum number of confused pairs."""
 
 
 def write_report(folder: Path, trained: TrainedModel) -> ReportTables:
-    """Write the report into a folder, which is made where there is none; raises StorageError."""
+    """Write a report into a folder, which is created if necessary; raises StorageError."""
     predictions, truth, entities = trained.predictions, trained.truth, trained.test.entities
     threads, seed = trained.configuration.threads, trained.configuration.seed
     tables = ReportTables(
@@ -44,7 +44,10 @@ def write_report(folder: Path, trained: TrainedModel) -> ReportTables:
         write_plots(plots, predictions, truth, tables.per_label, tables.confused)
         (folder / "model_card.md").write_text(model_card(trained, tables), "utf-8")
     except OSError as error:
-        raise StorageError(f"the report was not written: {reason(error)}") from error
+        raise StorageError(
+            f"the report was not written: {reason(error)}; free disk space, or name another folder "
+            "with TMPDIR"
+        ) from error
     return tables
 
 

@@ -1,4 +1,4 @@
-"""The summary of a report that a bundle carries, for those who see the model and not the run."""
+"""Summary of a report, which is stored in the bundle for readers without access to the run."""
 
 import math
 from typing import Any
@@ -13,8 +13,11 @@ _DIGITS = 4
 
 
 def summary(trained: TrainedModel, tables: ReportTables) -> dict[str, Any]:
-    """JSON: `labels`, columns in the order of the label set; `slices` and `promises`, rows; and
-    `reliability`, the bins of the calibration error with `stated`, `true` and `count`.
+    """The summary as JSON values.
+
+    `labels` holds columns in the order of the label set. `slices` and `promises` hold the rows of
+    their tables. `reliability` holds the bins of the calibration error: `stated` is the mean
+    probability, `true` the share of true labels, and `count` their number.
     """
     per_label = tables.per_label
     return {
@@ -48,7 +51,7 @@ def _plain(values: list[Any]) -> list[Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers as JSON can have them, with as many digits as are shown."""
+    """A number with _DIGITS decimals, None if JSON has no such number; other values unchanged."""
     if not isinstance(value, float):
         return value
     return round(value, _DIGITS) if math.isfinite(value) else None

@@ -79,7 +79,7 @@ def test_corrections_are_learned_reported_and_learned_once(
     run = MlflowClient(tracking_uri(), tracking_uri())
     run.download_artifacts(summary["run_id"], "", str(folder))
     card = (folder / "model_card.md").read_text("utf-8")
-    assert "## What corrections changed" in card
+    assert "## Effect of corrections" in card
     assert re.search(rf"\| held out +\| +{unseen['entities']} \|", card)
     verdicts = pyarrow.csv.read_csv(folder / "corrections.csv").to_pylist()
     (shark,) = [v for v in verdicts if v["entity_id"] == "shark7" and v["label"] == NEW]

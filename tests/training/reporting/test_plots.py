@@ -1,4 +1,4 @@
-"""Plots: what they show, that they are pictures, and that no label can break them."""
+"""Plots of a report: figures, files, and labels with unusual characters."""
 
 import struct
 from pathlib import Path
@@ -57,7 +57,7 @@ def per_label(predictions: Predictions, truth: LabelMatrix, frequency: list[int]
 
 
 def texts(figure: Figure) -> str:
-    """All that is written in a figure."""
+    """All texts of a figure, one on each line."""
     found = [text.get_text() for text in figure.texts]
     for axes in figure.axes:
         found += [axes.get_xlabel(), axes.get_ylabel(), *(t.get_text() for t in axes.texts)]
@@ -67,7 +67,7 @@ def texts(figure: Figure) -> str:
 
 
 def check_picture(file: Path) -> npt.NDArray[np.float64]:
-    """A valid PNG of sensible size on which something is drawn; gives its pixels."""
+    """The pixels of a PNG; checks that it has a sensible size, and a drawing within its edges."""
     content = file.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", content[16:24])
@@ -79,11 +79,11 @@ def check_picture(file: Path) -> npt.NDArray[np.float64]:
     inked = pixels.min(axis=2) < 0.9
     assert 0.005 < inked.mean() < 0.6
     edge = np.concatenate([inked[0], inked[-1], inked[:, 0], inked[:, -1]])
-    assert not edge.any()  # nothing is cut off
+    assert not edge.any()  # nothing is cut off at the edges
     return pixels
 
 
-def test_the_pictures_of_a_real_model(
+def test_all_plots_of_a_model_are_written_and_reproducible(
     tmp_path: Path, predictions: Predictions, truth: LabelMatrix
 ) -> None:
     table = per_label(predictions, truth, [50 + i for i in range(len(predictions.labels))])
@@ -99,7 +99,7 @@ def test_the_pictures_of_a_real_model(
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == first
 
 
-def test_the_curve_at_each_threshold() -> None:
+def test_the_curve_has_a_point_for_each_threshold() -> None:
     probabilities = np.array([0.2, 0.9, 0.8, 0.8, 0.5], np.float32)
     correct = np.array([False, True, True, False, True])
     recall, precision = curve(probabilities, correct, positives=4)
@@ -107,7 +107,7 @@ def test_the_curve_at_each_threshold() -> None:
     assert precision.tolist() == [1, 2 / 3, 3 / 4, 3 / 5]
 
 
-def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
+def test_a_long_curve_has_fewer_points_and_the_same_shape() -> None:
     random = np.random.default_rng(0)
     probabilities = random.random(100_000).astype(np.float32)
     correct = random.random(100_000) < probabilities
@@ -122,29 +122,33 @@ def test_a_long_curve_is_thinned_but_keeps_its_shape() -> None:
     assert np.abs(exact - precision)[5:].max() < 0.02
 
 
-def test_precision_and_recall_of_what_is_asserted(
+def test_precision_and_recall_of_the_asserted_labels(
     predictions: Predictions, truth: LabelMatrix
 ) -> None:
     table = evaluate(predictions, truth).per_label
     given, right = table["asserted"].to_numpy().sum(), table["correct"].to_numpy().sum()
     true = len(truth.ids) + truth.foreign.sum()
-    said = texts(precision_recall(predictions, truth, np.full(len(predictions.labels), 5)))
-    assert f"precision {right / given:.1%}" in said
-    assert f"recall {right / true:.1%}" in said
-    assert "rare labels" in said
-    assert "common labels" not in said
+    shown = texts(precision_recall(predictions, truth, np.full(len(predictions.labels), 5)))
+    assert f"precision {right / given:.1%}" in shown
+    assert f"recall {right / true:.1%}" in shown
+    assert "rare labels" in shown
+    assert "common labels" not in shown
 
 
-def test_the_calibration_error_is_stated(predictions: Predictions, truth: LabelMatrix) -> None:
+def test_the_calibration_error_is_in_the_title(
+    predictions: Predictions, truth: LabelMatrix
+) -> None:
     figure = reliability(predictions, truth)
     error = evaluate(predictions, truth).metrics.ece
-    assert f"off by {100 * error:.1f} percentage points" in texts(figure)
+    assert f"{100 * error:.1f} percentage points" in texts(figure)
     line = next(line for line in figure.axes[0].lines if line.get_label() == "this model")
     stated = np.asarray(line.get_xdata(), np.float64)
     assert (np.diff(stated) >= 0).all()
 
 
-def test_each_label_of_the_test_rows_is_a_dot(predictions: Predictions, truth: LabelMatrix) -> None:
+def test_each_label_of_the_test_rows_has_a_dot(
+    predictions: Predictions, truth: LabelMatrix
+) -> None:
     count = len(predictions.labels)
     table = per_label(predictions, truth, [1] * 5 + [500] * (count - 5))
     figure = frequency_f1(table)
@@ -157,18 +161,19 @@ def test_each_label_of_the_test_rows_is_a_dot(predictions: Predictions, truth: L
     )
 
 
-def test_bars_of_confused_labels() -> None:
+def test_confused_pairs_have_bars_with_the_most_frequent_on_top() -> None:
     confused = pa.table({"given": ["a", "c"], "missed": ["b", "d"], "rows": [1_200, 7]})
     figure = confusions_figure(confused, 5_000)
-    said = texts(figure).splitlines()
-    assert [text for text in said if text in ("a", "for b", "1,200", "c", "for d", "7")] == [
-        "a", "for b", "1,200", "c", "for d", "7",
+    lines = texts(figure).splitlines()
+    expected = [
+        "a", "instead of b", "1,200", "c", "instead of d", "7",
     ]  # fmt: skip
+    assert [text for text in lines if text in expected] == expected
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1_200, 7]  # type: ignore[attr-defined]
-    assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # the first is on top
+    assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # the first bar is on top
 
 
-def test_labels_that_could_be_markup_or_have_no_glyphs(tmp_path: Path) -> None:
+def test_labels_with_markup_or_without_glyphs_are_drawn(tmp_path: Path) -> None:
     names = ("$\\frac", "寿司=🍣", "a\nb" * 40, "100% <b>")
     labels = LabelSet(names)
     predictions = Predictions(
@@ -189,7 +194,7 @@ def test_labels_that_could_be_markup_or_have_no_glyphs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("true", [[["a"]], [[]], [["unknown"]]])
-def test_next_to_nothing_can_be_drawn(tmp_path: Path, true: list[list[str]]) -> None:
+def test_a_single_row_and_label_can_be_drawn(tmp_path: Path, true: list[list[str]]) -> None:
     predictions = Predictions(
         LabelSet(("a",)),
         np.array([0, 1]),
@@ -205,7 +210,9 @@ def test_next_to_nothing_can_be_drawn(tmp_path: Path, true: list[list[str]]) -> 
         check_picture(tmp_path / f"{name}.png")
 
 
-def test_rare_labels_have_one_colour(predictions: Predictions, truth: LabelMatrix) -> None:
+def test_rare_labels_have_the_same_colour_in_all_plots(
+    predictions: Predictions, truth: LabelMatrix
+) -> None:
     table = per_label(predictions, truth, [5] * len(predictions.labels))
     curves = precision_recall(predictions, truth, table["training_rows"].to_numpy()).axes[0].lines
     dots = frequency_f1(table).axes[0].lines
