@@ -14,9 +14,9 @@ import pytest
 from labelwright.entities.errors import RequestError
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, conform
+from labelwright.models.bundle.format import read_bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
-from labelwright.models.registry import load_model
 from labelwright.training.data import LabelledEntities, read_labelled
 from labelwright.training.evaluation.diff import (
     ADDED,
@@ -215,7 +215,7 @@ def test_each_model_reads_the_data_by_its_own_schema(
 
 
 def test_manifests_tell_label_sets_thresholds_and_metrics(world: "World", other: Labeler) -> None:
-    bundle = load_model(world.uri).bundle
+    bundle = read_bundle(world.bundle)
     details = {**bundle.manifest.details, "test_data": "another", "metrics": {"p_at_1": 1.0}}
     manifest = dataclasses.replace(bundle.manifest, details=details)
     changes = model_changes(bundle, dataclasses.replace(bundle, labeler=other, manifest=manifest))
