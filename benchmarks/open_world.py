@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks import options
 from labelwright.entities.schema import EntitySchema, load_schema
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import group_of
@@ -68,7 +68,7 @@ def read_places(path: Path, schema: EntitySchema) -> LabelledEntities:
         "website": [given.get("website") or given.get("contact:website") for given in tags],
     }
     labels = pa.array([list(_labels(given)) for given in tags], pa.list_(pa.string()))
-    return LabelledEntities(conform(pa.table(columns), schema), labels)
+    return LabelledEntities(from_table(pa.table(columns), schema), labels)
 
 
 def _labels(tags: dict[str, str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ from benchmarks.connections import Pool, closed_loop, open_loop
 from benchmarks.kernels import one_record
 from benchmarks.over_http import HOST, WAYS, Record, serving
 from benchmarks.perturbed import perturbed
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from labelwright.models.registry import load_model
 from labelwright.service.http.body import TIMEOUT
 
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     schema = load_model(given.model).bundle.labeler.schema
     real = pq.read_table(given.data / "places" / "maine.parquet")
-    made = conform(perturbed(real, 0, RECORDS, np.random.default_rng(1)), schema)
+    made = from_table(perturbed(real, 0, RECORDS, np.random.default_rng(1)), schema)
     requests = requests_of([one_record(made.slice(row, 1)) for row in range(RECORDS)])
     facts = tables.machine()
     with (

@@ -23,7 +23,7 @@ from benchmarks.perturbed import write_perturbed
 from benchmarks.processes import run_measured
 from labelwright.entities.io.locations import locate
 from labelwright.entities.io.splits import Part, read_part
-from labelwright.entities.io.writers import answer_file
+from labelwright.entities.io.writers import predictions_file
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
@@ -80,7 +80,7 @@ def steps(bundle: Bundle, source: Path, work: Path) -> Steps:
     receiving, records = _timed(lambda: [unpacked(one) for one in arrived])
 
     def write() -> None:
-        with answer_file(work / "out.parquet") as append:
+        with predictions_file(work / "out.parquet") as append:
             for table in records:
                 append(table)
 

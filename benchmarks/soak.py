@@ -32,7 +32,7 @@ from benchmarks.processes import resident
 from benchmarks.soaked import Outcome, Run, document, faults
 from benchmarks.versions import NAME, URI, VERSIONS, point, registered
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from labelwright.models.registry import load_model
 
 WORKERS = 2
@@ -180,7 +180,7 @@ def soak(work: Path, minutes: float) -> Run:
 
 def records_of(schema: EntitySchema) -> list[Record]:
     """Entities to ask about: some of the embedded brands."""
-    entities = conform(pq.read_table(BRANDS).slice(0, RECORDS), schema)
+    entities = from_table(pq.read_table(BRANDS).slice(0, RECORDS), schema)
     return [one_record(entities.slice(row, 1)) for row in range(RECORDS)]
 
 

@@ -33,7 +33,7 @@ from benchmarks.processes import run_measured
 from benchmarks.sets import SETS
 from benchmarks.speed_page import OF_ROWS, Labelled, Measured, Start, document
 from labelwright import processors
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.bundle.format import write_bundle
 from labelwright.models.labeler import Labeler
 from labelwright.models.registry import load_model
@@ -150,7 +150,7 @@ def measure(given: argparse.Namespace) -> Measured:
     parts = [("test", places / "test.parquet"), ("maine", real)]
     kept = list(qualities(places / "train.parquet", parts))
     made = perturbed(pq.read_table(real), 0, ENTITIES, np.random.default_rng(1))
-    entities = conform(made, labeler.schema)
+    entities = from_table(made, labeler.schema)
     timed = list(stages(labeler, entities))
     growth = list(grown(labeler, entities, best))
     weights, speed = weight_bytes(labeler, entities), bandwidth()

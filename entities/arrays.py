@@ -23,11 +23,11 @@ TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
 INFINITE = "{}: must be finite"
 
 
-class MisfitError(Exception):
+class FieldValueError(Exception):
     """A value of the right type that a field cannot hold; the text is the reason."""
 
 
-class Rejections:
+class RejectedRows:
     """The first reason for each rejected row."""
 
     def __init__(self) -> None:
@@ -44,25 +44,25 @@ class Rejections:
                 self.add(int(row), reason)
 
 
-def canonical(
-    source: pa.ChunkedArray, column: Column, field: str, rejections: Rejections
+def canonical_array(
+    source: pa.ChunkedArray, column: Column, field: str, rejected_rows: RejectedRows
 ) -> pa.Array:
     """A column as its kind has it: text or float64; raises DataError for a type it cannot be."""
-    array = flat(source, field, rejections)
+    array = contiguous(source, field, rejected_rows)
     if pa.types.is_null(array.type):
         return array.cast(pa.float64() if column.kind in NUMERIC else pa.string())
     if column.kind in NUMERIC:
-        return _numbers(array, field, rejections)
+        return _numbers(array, field, rejected_rows)
     if column.kind is Kind.TAGS:
-        return limited(_tag_text(array, field, rejections), field, rejections)
-    return limited(_text(array, column, field, rejections), field, rejections)
+        return reject_long(_tag_text(array, field, rejected_rows), field, rejected_rows)
+    return reject_long(_text(array, column, field, rejected_rows), field, rejected_rows)
 
 
-def flat(source: pa.ChunkedArray, field: str, rejections: Rejections) -> pa.Array:
+def contiguous(source: pa.ChunkedArray, field: str, rejected_rows: RejectedRows) -> pa.Array:
     """A column in one piece; a row whose text is not UTF-8 is rejected: Arrow trusts files."""
     array = source.combine_chunks()
     if pa.types.is_dictionary(array.type):
-        array = _written_out(array, field, rejections)
+        array = _written_out(array, field, rejected_rows)
     if pa.types.is_string_view(array.type):
         array = _copied(array, field)
     try:
@@ -74,12 +74,12 @@ def flat(source: pa.ChunkedArray, field: str, rejections: Rejections) -> pa.Arra
                 values.append(array[row].as_py())
             except UnicodeDecodeError:
                 values.append(None)
-                rejections.add(row, f"{field}: not valid UTF-8")
+                rejected_rows.add(row, f"{field}: not valid UTF-8")
         return pa.array(values, array.type)
     return array
 
 
-def _written_out(array: pa.DictionaryArray, field: str, rejections: Rejections) -> pa.Array:
+def _written_out(array: pa.DictionaryArray, field: str, rejected_rows: RejectedRows) -> pa.Array:
     """A column without its dictionary, of which many rows may repeat a value: never a long one."""
     kind = array.type.value_type
     if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
@@ -90,7 +90,7 @@ def _written_out(array: pa.DictionaryArray, field: str, rejections: Rejections) 
     too_long = pc.fill_null(pc.greater(lengths, FIELD_LIMIT), False)
     values = pc.if_else(too_long, pa.scalar(None, kind), array.dictionary)
     mask = pc.fill_null(too_long.take(array.indices), False).to_numpy(zero_copy_only=False)
-    rejections.add_where(mask, TOO_LONG.format(field))
+    rejected_rows.add_where(mask, TOO_LONG.format(field))
     return values.take(array.indices)
 
 
@@ -110,7 +110,7 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _text(array: pa.Array, column: Column, field: str, rejections: Rejections) -> pa.Array:
+def _text(array: pa.Array, column: Column, field: str, rejected_rows: RejectedRows) -> pa.Array:
     kind = array.type
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
         is_text(kind.value_type) or pa.types.is_null(kind.value_type)
@@ -128,19 +128,19 @@ def _text(array: pa.Array, column: Column, field: str, rejections: Rejections) -
     raise DataError(f"column {field!r} holds {kind}; its kind is {column.kind.value}")
 
 
-def limited(array: pa.StringArray, field: str, rejections: Rejections) -> pa.StringArray:
+def reject_long(array: pa.StringArray, field: str, rejected_rows: RejectedRows) -> pa.StringArray:
     """Text whose rows are rejected where they are too long, with no letters where it is null."""
     lengths = pc.binary_length(array)
     too_long = pc.greater(lengths, FIELD_LIMIT)
     if pc.any(too_long).as_py():
         mask = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
-        rejections.add_where(mask, TOO_LONG.format(field))
+        rejected_rows.add_where(mask, TOO_LONG.format(field))
     if array.null_count and len(buffers(array)[1]) > (pc.sum(lengths).as_py() or 0):
-        return blanked(array, array.is_null().to_numpy(zero_copy_only=False))
+        return with_nulls(array, array.is_null().to_numpy(zero_copy_only=False))
     return array
 
 
-def blanked(array: pa.Array, rows: npt.NDArray[np.bool_]) -> pa.Array:
+def with_nulls(array: pa.Array, rows: npt.NDArray[np.bool_]) -> pa.Array:
     """An array that is null in some rows; of a text no letters are left behind them."""
     return array.take(pa.array(np.arange(len(array)), mask=rows))
 
@@ -153,14 +153,14 @@ def buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     return ends.astype(np.int64) - ends[0], letters[ends[0] : ends[-1]]
 
 
-def _numbers(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+def _numbers(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
     kind = array.type
     if is_text(kind):
-        array = _parsed(array, field, rejections)
+        array = _parsed(array, field, rejected_rows)
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise DataError(f"column {field!r} holds {kind}; it must be numbers")
     array = array.cast(pa.float64(), safe=False)
-    rejections.add_where(np.isinf(floats(array)), INFINITE.format(field))
+    rejected_rows.add_where(np.isinf(floats(array)), INFINITE.format(field))
     return pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
 
 
@@ -170,18 +170,18 @@ def floats(array: pa.DoubleArray) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def _parsed(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+def _parsed(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
     values: list[float | None] = []
     for row, text in enumerate(array.to_pylist()):
         try:
             values.append(float(text) if text and text.strip() else None)
         except ValueError:
             values.append(None)
-            rejections.add(row, f"{field}: not a number")
+            rejected_rows.add(row, f"{field}: not a number")
     return pa.array(values, pa.float64())
 
 
-def _tag_text(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
+def _tag_text(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
     """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
     kind = array.type
     if not (is_text(kind) or _maps_scalars(kind)):
@@ -192,7 +192,7 @@ def _tag_text(array: pa.Array, field: str, rejections: Rejections) -> pa.Array:
             texts.append(joined_tags(dict(given) if isinstance(given, list) else given))
         except (ValueError, TypeError):
             texts.append(None)
-            rejections.add(row, f"{field}: must map text to text")
+            rejected_rows.add(row, f"{field}: must map text to text")
     return pa.array(texts, pa.string())
 
 

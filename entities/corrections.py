@@ -59,7 +59,7 @@ _JSON = ("confirmed", "denied", "added", "model", "said")
 _FULL = re.compile("full|readonly|read-only|disk I/O|no space", re.IGNORECASE)
 
 
-def age(text: str) -> datetime.timedelta:
+def parse_age(text: str) -> datetime.timedelta:
     """A length of time like 365d or 12h; raises DataError."""
     if (given := re.fullmatch(r"(\d{1,6})([dh])", text.strip())) is None:
         raise DataError("a length of time is a number of days or hours, like 365d or 12h")
@@ -104,7 +104,7 @@ class CorrectionStore:
         if not colon or kind not in _DRIVERS:
             raise DataError("corrections lie at sqlite:///PATH or postgresql://USER@HOST/NAME")
         self._url = f"{_DRIVERS[kind]}:{rest}"
-        self._keep = None if keep is None else age(keep)
+        self._keep = None if keep is None else parse_age(keep)
         self._opening = threading.Lock()
         self._opened: Engine | None = None
 

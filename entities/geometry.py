@@ -15,7 +15,7 @@ from labelwright.entities.errors import DataError
 Point = tuple[float, float]
 
 
-class Weighted(NamedTuple):
+class WeightedPoint(NamedTuple):
     """A part of a shape: how much it counts, and its centre."""
 
     weight: float
@@ -54,7 +54,7 @@ class Box:
         return self.south <= lat <= self.north and (any(beyond) if self.crosses else all(beyond))
 
 
-def centre(parts: Iterable[Weighted]) -> Point | None:
+def centre(parts: Iterable[WeightedPoint]) -> Point | None:
     """The mean of some parts by weight; None where there is none."""
     given = [part for part in parts if math.isfinite(part.lon) and math.isfinite(part.lat)]
     if not given:
@@ -67,15 +67,15 @@ def centre(parts: Iterable[Weighted]) -> Point | None:
     return lon, lat
 
 
-def line_parts(points: Sequence[Point]) -> Iterator[Weighted]:
+def line_parts(points: Sequence[Point]) -> Iterator[WeightedPoint]:
     """The segments of a line, by length."""
     if len(points) == 1:
-        yield Weighted(0.0, *points[0])
+        yield WeightedPoint(0.0, *points[0])
     for (x, y), (u, v) in itertools.pairwise(points):
-        yield Weighted(math.hypot(u - x, v - y), (x + u) / 2, (y + v) / 2)
+        yield WeightedPoint(math.hypot(u - x, v - y), (x + u) / 2, (y + v) / 2)
 
 
-def ring_part(points: Sequence[Point], hole: bool = False) -> Weighted:
+def ring_part(points: Sequence[Point], hole: bool = False) -> WeightedPoint:
     """What a closed ring encloses, by area: its centroid; a hole counts against it."""
     (x0, y0), twice, lon, lat = points[0], 0.0, 0.0, 0.0
     for (x, y), (u, v) in itertools.pairwise((x - x0, y - y0) for x, y in (*points, points[0])):
@@ -85,12 +85,12 @@ def ring_part(points: Sequence[Point], hole: bool = False) -> Weighted:
         lat += (y + v) * cross
     if not twice:
         found = centre(line_parts(points)) or points[0]
-        return Weighted(0.0, *found)
+        return WeightedPoint(0.0, *found)
     area = abs(twice) / 2
-    return Weighted(-area if hole else area, x0 + lon / (3 * twice), y0 + lat / (3 * twice))
+    return WeightedPoint(-area if hole else area, x0 + lon / (3 * twice), y0 + lat / (3 * twice))
 
 
-def centre_of(geometry: Any) -> Point | None:
+def geometry_centre(geometry: Any) -> Point | None:
     """The centre of a GeoJSON geometry; None where it has none that can be told."""
     try:
         return centre(_parts(geometry))
@@ -98,7 +98,7 @@ def centre_of(geometry: Any) -> Point | None:
         return None
 
 
-def _parts(geometry: Mapping[str, Any]) -> Iterator[Weighted]:
+def _parts(geometry: Mapping[str, Any]) -> Iterator[WeightedPoint]:
     kind = geometry["type"]
     if kind == "GeometryCollection":
         for part in geometry["geometries"]:
@@ -107,7 +107,7 @@ def _parts(geometry: Mapping[str, Any]) -> Iterator[Weighted]:
     shapes = geometry["coordinates"]
     for shape in shapes if kind.startswith("Multi") else [shapes]:
         if kind.endswith("Point"):
-            yield Weighted(0.0, *_point(shape))
+            yield WeightedPoint(0.0, *_point(shape))
         elif kind.endswith("LineString"):
             yield from line_parts([_point(point) for point in shape])
         elif kind.endswith("Polygon"):

@@ -22,15 +22,15 @@ from labelwright.entities.arrays import (
     FIELD_LIMIT,
     INFINITE,
     TOO_LONG,
-    MisfitError,
-    Rejections,
-    blanked,
-    canonical,
-    flat,
+    FieldValueError,
+    RejectedRows,
+    canonical_array,
+    contiguous,
     floats,
     is_text,
     joined_tags,
-    limited,
+    reject_long,
+    with_nulls,
 )
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import NUMERIC, Column, EntitySchema, Kind
@@ -106,24 +106,24 @@ class Entities:
         return Entities(self.schema, taken, anonymous=self.anonymous)
 
 
-def together(parts: Sequence[Entities]) -> Entities:
+def concatenate(parts: Sequence[Entities]) -> Entities:
     """Tables of one schema, one after another; rejections and warnings are left behind."""
     table = pa.concat_tables([part.table for part in parts], promote_options="default")
     return Entities(parts[0].schema, table, anonymous=parts[0].anonymous)
 
 
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
-    """The same as `conform` for a pandas frame."""
+    """The same as `from_table` for a pandas frame."""
     arrays = []
     for name in frame.columns:
         try:
             arrays.append(pa.Array.from_pandas(frame[name]))
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise DataError(f"column {str(name)[:100]!r} mixes types of values") from error
-    return conform(pa.Table.from_arrays(arrays, names=list(map(str, frame.columns))), schema)
+    return from_table(pa.Table.from_arrays(arrays, names=list(map(str, frame.columns))), schema)
 
 
-def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
+def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
     """Check an Arrow table against a schema and bring it into canonical form.
 
     `first_row` is the number of the table's first row in its source, for ids that are made.
@@ -136,36 +136,36 @@ def conform(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entiti
         raise DataError(
             f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
         )
-    rejections = Rejections()
-    columns = {"id": _ids(table, first_row, rejections)}
+    rejected_rows = RejectedRows()
+    columns = {"id": _ids(table, first_row, rejected_rows)}
     for column in schema.columns:
         for field in column.fields:
             if field in names:
-                columns[field] = canonical(table[field], column, field, rejections)
-    checked = _entities(columns, schema, rejections, schema.warnings_for(names))
+                columns[field] = canonical_array(table[field], column, field, rejected_rows)
+    checked = _entities(columns, schema, rejected_rows, schema.warnings_for(names))
     return dataclasses.replace(checked, anonymous=_ID.name not in names)
 
 
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
     """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
-    rejections = Rejections()
+    rejected_rows = RejectedRows()
     objects = [record if isinstance(record, dict) else {} for record in records]
     names = set().union(*objects)
     present = {name for name in names if isinstance(name, str)}
     for row, record in enumerate(records):
         if not isinstance(record, dict):
-            rejections.add(row, "an entity must be an object")
+            rejected_rows.add(row, "an entity must be an object")
         elif len(present) < len(names) and not present.issuperset(record):
-            rejections.add(row, "the names of fields must be text")
-    given = _checked(objects, _ID.name, _ID, rejections)
+            rejected_rows.add(row, "the names of fields must be text")
+    given = _checked(objects, _ID.name, _ID, rejected_rows)
     ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]
     columns = {_ID.name: pa.array(ids, pa.string())}
     for column in schema.columns:
         if present.intersection(column.fields):
             kind = pa.float64() if column.kind in NUMERIC else pa.string()
             for field in column.fields:
-                columns[field] = pa.array(_checked(objects, field, column, rejections), kind)
-    checked = _entities(columns, schema, rejections, schema.warnings_for(present))
+                columns[field] = pa.array(_checked(objects, field, column, rejected_rows), kind)
+    checked = _entities(columns, schema, rejected_rows, schema.warnings_for(present))
     return dataclasses.replace(checked, anonymous=all(value is None for value in given))
 
 
@@ -175,36 +175,36 @@ _ID = Column("id", Kind.CATEGORY)
 def _entities(
     columns: dict[str, pa.Array],
     schema: EntitySchema,
-    rejections: "Rejections",
+    rejected_rows: RejectedRows,
     warnings: Sequence[str],
 ) -> Entities:
     """Entities of canonical columns, rejected rows blanked."""
     for column in schema.columns:
         if column.kind is Kind.POINT:
-            _check_point(columns, column, rejections)
-    reasons = dict(sorted(rejections.reasons.items()))
+            _check_point(columns, column, rejected_rows)
+    reasons = dict(sorted(rejected_rows.reasons.items()))
     if reasons:
         bad = np.zeros(len(columns[_ID.name]), np.bool_)
         bad[list(reasons)] = True
         columns = {
-            name: array if name == _ID.name else blanked(array, bad)
+            name: array if name == _ID.name else with_nulls(array, bad)
             for name, array in columns.items()
         }
     return Entities(schema, pa.table(columns), reasons, warnings)
 
 
-def _ids(table: pa.Table, first_row: int, rejections: Rejections) -> pa.Array:
+def _ids(table: pa.Table, first_row: int, rejected_rows: RejectedRows) -> pa.Array:
     made = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
     if "id" not in table.column_names:
         return made
-    given = flat(table["id"], "id", rejections)
+    given = contiguous(table["id"], "id", rejected_rows)
     kind = given.type
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
-    return pc.coalesce(limited(given.cast(pa.string()), "id", rejections), made)
+    return pc.coalesce(reject_long(given.cast(pa.string()), "id", rejected_rows), made)
 
 
-def _check_point(columns: dict[str, Any], column: Column, rejections: Rejections) -> None:
+def _check_point(columns: dict[str, Any], column: Column, rejected_rows: RejectedRows) -> None:
     present = [field for field in column.fields if field in columns]
     if len(present) == 1:
         raise DataError(f"column {present[0]!r} needs {' and '.join(column.fields)} together")
@@ -213,13 +213,13 @@ def _check_point(columns: dict[str, Any], column: Column, rejections: Rejections
     lat, lon = (floats(columns[field]) for field in present)
     for field, degrees, limit in zip(present, (lat, lon), POINT_LIMITS, strict=True):
         outside = np.abs(degrees) > limit
-        rejections.add_where(outside, f"{field}: must lie between -{limit:g} and {limit:g}")
+        rejected_rows.add_where(outside, f"{field}: must lie between -{limit:g} and {limit:g}")
     half = np.isnan(lat) != np.isnan(lon)
-    rejections.add_where(half, f"{' and '.join(present)} must be given together")
+    rejected_rows.add_where(half, f"{' and '.join(present)} must be given together")
 
 
 def _checked(
-    objects: Sequence[dict[Any, Any]], field: str, column: Column, rejections: Rejections
+    objects: Sequence[dict[Any, Any]], field: str, column: Column, rejected_rows: RejectedRows
 ) -> list[Any]:
     """One column of parsed JSON, with what cannot be its kind rejected and left out."""
     values = [given.get(field) for given in objects]
@@ -235,10 +235,10 @@ def _checked(
         values[row] = None
         try:
             values[row] = _checked_value(value, column)
-        except MisfitError as error:
-            rejections.add(row, str(error).format(field))
+        except FieldValueError as error:
+            rejected_rows.add(row, str(error).format(field))
         except (TypeError, ValueError, OverflowError):
-            rejections.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
+            rejected_rows.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
     return values
 
 
@@ -264,7 +264,7 @@ def _checked_value(value: Any, column: Column) -> Any:
             raise TypeError
         number = float(value)
         if math.isinf(number):
-            raise MisfitError(INFINITE)
+            raise FieldValueError(INFINITE)
         return None if math.isnan(number) else number
     if kind is Kind.TAGS:
         if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
@@ -279,5 +279,5 @@ def _checked_value(value: Any, column: Column) -> Any:
     if not isinstance(value, str):
         raise TypeError
     if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate is not text
-        raise MisfitError(TOO_LONG)
+        raise FieldValueError(TOO_LONG)
     return value

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform, from_frame, from_records
+from labelwright.entities.tables import Entities, from_frame, from_records, from_table
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.registry import Model, load_model
@@ -84,7 +84,7 @@ class LoadedModel:
 
     def _checked(self, entities: Any) -> Entities:
         if isinstance(entities, pa.Table):
-            return conform(entities, self.schema)
+            return from_table(entities, self.schema)
         if isinstance(entities, Sequence):
             return from_records(entities, self.schema)
         return from_frame(entities, self.schema)

@@ -9,7 +9,7 @@ import numpy as np
 
 from labelwright.entities.errors import RequestError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, together
+from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.decisions import (
     TOP_K_LIMIT,
     Asked,
@@ -90,7 +90,7 @@ class Labeler:
 
     def label_together(self, parts: Sequence[Entities], query: LabelQuery) -> Predictions:
         """The same for several tables in one go, which small ones take less time for."""
-        return self.label(parts[0] if len(parts) == 1 else together(parts), query)
+        return self.label(parts[0] if len(parts) == 1 else concatenate(parts), query)
 
     def check(self, query: LabelQuery) -> None:
         """Raise RequestError for a question that this model cannot answer."""

@@ -15,7 +15,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from labelwright.entities.schema import EntitySchema, load_schema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 
 if TYPE_CHECKING:
     from labelwright.models.labeler import Labeler
@@ -151,7 +151,7 @@ def places() -> EntitySchema:
 @pytest.fixture(scope="session")
 def brands(world: World, places: EntitySchema) -> Entities:
     """The entities that the small model was trained and tested on."""
-    return conform(pq.read_table(world.data), places)
+    return from_table(pq.read_table(world.data), places)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 
 import labelwright
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.bundle.format import content_hash, read_bundle, write_bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
@@ -94,7 +94,7 @@ def expected(fitted: Labeler, table: pa.Table, places: EntitySchema) -> Predicti
 def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Predictions:
     """Predictions of a labeler as dictionaries."""
     predictions: Predictions = (
-        labeler.label(conform(table, schema), LabelQuery()).to_arrow().to_pylist()
+        labeler.label(from_table(table, schema), LabelQuery()).to_arrow().to_pylist()
     )
     return predictions
 
@@ -255,7 +255,7 @@ def test_reasons_agree_over_http_on_the_command_line_and_in_python(
     source = tmp_path / "in.parquet"
     pq.write_table(some, source)
     here = explained_results(
-        conform(some, places), explain(fitted, conform(some, places), QUESTION)
+        from_table(some, places), explain(fitted, from_table(some, places), QUESTION)
     )
     there = client.post("/v1/labels", json={"entities": records(some), "explain": True}).json()
     said = command("explain", source, "--rows", 50, "--model", trained_world.uri, "--json")

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.column_map import ColumnNames
-from labelwright.entities.io.locations import Where
-from labelwright.entities.io.readers import ALIKE, Batch, read_batches
+from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.locations import LocationLike
+from labelwright.entities.io.readers import SAME_NAMES, Batch, read_batches
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
@@ -73,7 +73,7 @@ class LabelledEntities:
 
 
 def read_labelled(
-    paths: Iterable[Where], schema: EntitySchema, columns: ColumnNames = ALIKE
+    paths: Iterable[LocationLike], schema: EntitySchema, columns: ColumnMap = SAME_NAMES
 ) -> LabelledEntities:
     """Read the labelled rows of some files; raises DataError.
 

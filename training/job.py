@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelwright.entities.errors import OutdatedBundleError, StorageError, reason
-from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.files import temporary_folder
-from labelwright.entities.io.locations import Where, locate
-from labelwright.entities.io.readers import ALIKE
+from labelwright.entities.io.locations import LocationLike, locate
+from labelwright.entities.io.readers import SAME_NAMES
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle import golden
 from labelwright.models.bundle.format import read_bundle, write_bundle
@@ -57,13 +57,13 @@ class Task:
     `training.fitting.spill`.
     """
 
-    data: Sequence[Where]
-    test: Sequence[Where]
+    data: Sequence[LocationLike]
+    test: Sequence[LocationLike]
     schema: EntitySchema
     name: str
     configuration: Configuration
     promote: bool = True
-    columns: ColumnNames = ALIKE
+    columns: ColumnMap = SAME_NAMES
     feedback: str | None = None
     memory: int | None = None
 

@@ -11,13 +11,19 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from labelwright.entities.geometry import Box
-from labelwright.entities.importers.places_file import Imported, places_file, table_of
-from labelwright.entities.importers.published import Advance, Corners, Published, member, present
-from labelwright.entities.io.locations import Where
+from labelwright.entities.importers.places_file import ImportSummary, places_file, table_of
+from labelwright.entities.importers.published import (
+    Advance,
+    BoundingFields,
+    PublishedFiles,
+    member,
+    present,
+)
+from labelwright.entities.io.locations import LocationLike
 
 GROUP = "category"
-BELOW = " > "
-CORNERS = Corners(("longitude",), ("latitude",), ("longitude",), ("latitude",))
+SEPARATOR = " > "
+CORNERS = BoundingFields(("longitude",), ("latitude",), ("longitude",), ("latitude",))
 COLUMNS = {
     "id": "fsq_place_id",
     "name": "name",
@@ -34,10 +40,12 @@ COLUMNS = {
 LABELS = "fsq_category_labels"
 
 
-def import_foursquare(source: Where, target: Where, box: Box | None, advance: Advance) -> Imported:
+def import_foursquare(
+    source: LocationLike, target: LocationLike, box: Box | None, advance: Advance
+) -> ImportSummary:
     """Import places, those of a box or all; raises DataError and StorageError."""
-    published = Published(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
-    imported = Imported()
+    published = PublishedFiles(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
+    imported = ImportSummary()
     with places_file(target, imported) as write:
         within = CORNERS.within(box) if box else None
         for table in published.batches((*COLUMNS.values(), LABELS), within, advance):
@@ -52,8 +60,8 @@ def import_foursquare(source: Where, target: Where, box: Box | None, advance: Ad
 
 def paths(category: str) -> list[str]:
     """The paths above a path, from the top, and itself."""
-    parts = category.split(BELOW)
-    return [BELOW.join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    parts = category.split(SEPARATOR)
+    return [SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def _labels(table: pa.Table) -> Iterator[list[str] | None]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.geometry import Box, Point, Weighted, centre, line_parts, ring_part
+from labelwright.entities.geometry import Box, Point, WeightedPoint, centre, line_parts, ring_part
 from labelwright.entities.importers.osm_mapping import OsmMapping
-from labelwright.entities.importers.places_file import SCHEMA, Imported, places_file, table_of
+from labelwright.entities.importers.places_file import SCHEMA, ImportSummary, places_file, table_of
 from labelwright.entities.io.files import temporary_folder
-from labelwright.entities.io.locations import Where, locate
+from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ Advance = Callable[[int], object]
 
 
 def import_osm(
-    source: Where, target: Where, mapping: OsmMapping, box: Box | None, advance: Advance
-) -> Imported:
+    source: LocationLike,
+    target: LocationLike,
+    mapping: OsmMapping,
+    box: Box | None,
+    advance: Advance,
+) -> ImportSummary:
     """Import the places of a `.osm.pbf` (or `.osm`, `.osm.bz2`) file, those of a box or all.
 
     Raises DataError and StorageError.
@@ -32,7 +36,7 @@ def import_osm(
     path = locate(source).local
     if path is None or not path.is_file():
         raise DataError(f"no file {source} on this machine: an extract must be downloaded first")
-    imported = Imported()
+    imported = ImportSummary()
     with places_file(target, imported) as write:
         rows: list[Mapping[str, Any]] = []
 
@@ -110,14 +114,14 @@ def _located(entity: "OSMEntity") -> tuple[str, Point | None] | None:
     return None
 
 
-def _way_parts(way: "Way") -> list[Weighted]:
+def _way_parts(way: "Way") -> list[WeightedPoint]:
     points = _points(way.nodes)
     if way.is_closed() and len(points) > 3:
         return [ring_part(points)]
     return list(line_parts(points))
 
 
-def _area_parts(area: "Area") -> Iterator[Weighted]:
+def _area_parts(area: "Area") -> Iterator[WeightedPoint]:
     for outer in area.outer_rings():
         yield ring_part(_points(outer))
         for inner in area.inner_rings(outer):

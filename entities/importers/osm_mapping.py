@@ -15,7 +15,7 @@ from typing import Any, Self
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import load_schema
 
-NOT_ONE = "no"
+NO = "no"
 """The value of a tag that says that an object is no such place."""
 
 Tags = Mapping[str, str]
@@ -80,7 +80,7 @@ class OsmMapping:
     def is_place(self, tags: Tags) -> bool:
         """Whether an object with these tags is a place with a name."""
         named = any(tags.get(key, "").strip() for key in self.first_of["name"])
-        return named and any(tags.get(key, NOT_ONE) != NOT_ONE for key in self.places)
+        return named and any(tags.get(key, NO) != NO for key in self.places)
 
     def labels_of(self, tags: Tags) -> list[str]:
         """The labels `key=value`, one for each value of a list like `pizza;kebab`."""
@@ -88,7 +88,7 @@ class OsmMapping:
         for key in _matching(self.labels, tags):
             for value in tags[key].split(";"):
                 plain = "_".join(value.lower().split())
-                if plain and not (plain == NOT_ONE and key in self.places):
+                if plain and not (plain == NO and key in self.places):
                     found[f"{key}={plain}"] = None
         return list(found)
 

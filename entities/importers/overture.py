@@ -19,16 +19,16 @@ import pyarrow.compute as pc
 from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import Box
 from labelwright.entities.importers.hierarchy import Hierarchy
-from labelwright.entities.importers.places_file import Imported, places_file, table_of
+from labelwright.entities.importers.places_file import ImportSummary, places_file, table_of
 from labelwright.entities.importers.published import (
     Advance,
-    Corners,
-    Published,
+    BoundingFields,
+    PublishedFiles,
     first,
     member,
     present,
 )
-from labelwright.entities.io.locations import Where
+from labelwright.entities.io.locations import LocationLike
 
 GROUP = "category"
 COLUMNS = (
@@ -42,24 +42,28 @@ COLUMNS = (
     "brand",
     "addresses",
 )
-CORNERS = Corners(("bbox", "xmin"), ("bbox", "ymin"), ("bbox", "xmax"), ("bbox", "ymax"))
+CORNERS = BoundingFields(("bbox", "xmin"), ("bbox", "ymin"), ("bbox", "xmax"), ("bbox", "ymax"))
 _POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
 """A point as well-known binary, in little-endian order as Overture publishes it."""
 
 
 def import_overture(
-    source: Where, target: Where, box: Box | None, categories: Path | None, advance: Advance
-) -> Imported:
+    source: LocationLike,
+    target: LocationLike,
+    box: Box | None,
+    categories: Path | None,
+    advance: Advance,
+) -> ImportSummary:
     """Import places, those of a box or all; `categories` is Overture's table of their paths.
 
     Raises DataError and StorageError.
     """
-    published = Published(source, ("id", "geometry", "names"))
+    published = PublishedFiles(source, ("id", "geometry", "names"))
     if not {"taxonomy", "categories"} & set(published.names):
         raise DataError(f"{source} has neither a column 'taxonomy' nor 'categories'")
     within = CORNERS.within(box) if box else None
     hierarchy = read_categories(categories) if categories else Hierarchy()
-    imported = Imported()
+    imported = ImportSummary()
     with places_file(target, imported) as write:
         if "taxonomy" in published.names:
             _learn(published, within, hierarchy)
@@ -90,7 +94,7 @@ def read_categories(path: Path) -> Hierarchy:
     return hierarchy
 
 
-def _learn(published: Published, within: pc.Expression | None, hierarchy: Hierarchy) -> None:
+def _learn(published: PublishedFiles, within: pc.Expression | None, hierarchy: Hierarchy) -> None:
     """Read the paths of all places: other places name the same categories without them."""
     for table in published.batches(("taxonomy",), within, lambda rows, share: None):
         for path in _values(table, "taxonomy", "hierarchy"):

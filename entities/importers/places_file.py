@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.locations import Where, locate, whole_file
+from labelwright.entities.io.locations import LocationLike, locate, open_output
 from labelwright.entities.io.readers import BATCH_ROWS, format_of
-from labelwright.entities.io.schema_metadata import statement
+from labelwright.entities.io.schema_metadata import schema_metadata
 from labelwright.entities.schema import EntitySchema, load_schema
 
 SCHEMA = pa.schema(
@@ -42,7 +42,7 @@ Implied = Mapping[str, tuple[str, ...]]
 
 
 @dataclasses.dataclass
-class Imported:
+class ImportSummary:
     """What has been imported so far: how many places, of them how many labelled, and what labels.
 
     `open_world` and `implies` are what is known of the labels, as in a schema.
@@ -69,7 +69,9 @@ def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
 
 
 @contextlib.contextmanager
-def places_file(where: Where, imported: Imported) -> Iterator[Callable[[pa.Table], None]]:
+def places_file(
+    where: LocationLike, imported: ImportSummary
+) -> Iterator[Callable[[pa.Table], None]]:
     """A function that appends tables of SCHEMA to a file, and counts them in `imported`.
 
     The file appears when all is written, with the schema as it is known by then. Raises DataError
@@ -79,7 +81,7 @@ def places_file(where: Where, imported: Imported) -> Iterator[Callable[[pa.Table
     if format_of(location) != "parquet":
         raise DataError(f"{location}: what is imported is written as .parquet")
     with (
-        whole_file(location) as stream,
+        open_output(location) as stream,
         pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer,
     ):
         waiting: list[pa.Table] = []
@@ -99,10 +101,10 @@ def places_file(where: Where, imported: Imported) -> Iterator[Callable[[pa.Table
 
         yield write
         flush(1)
-        writer.add_key_value_metadata(statement(imported.schema))
+        writer.add_key_value_metadata(schema_metadata(imported.schema))
 
 
-def _count(table: pa.Table, imported: Imported) -> None:
+def _count(table: pa.Table, imported: ImportSummary) -> None:
     labels = table["labels"]
     imported.places += len(table)
     imported.labelled += len(table) - labels.null_count

@@ -9,7 +9,7 @@ import pyarrow.dataset
 
 from labelwright.entities.errors import DataError, reason
 from labelwright.entities.geometry import Box
-from labelwright.entities.io.locations import Where, locate
+from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import BATCH_ROWS, files_of, format_of
 
 Advance = Callable[[int, float], object]
@@ -17,7 +17,7 @@ Advance = Callable[[int, float], object]
 
 
 @dataclasses.dataclass(frozen=True)
-class Corners:
+class BoundingFields:
     """Fields that bound where a row lies: names of columns, and of the members of structs."""
 
     west: tuple[str, ...]
@@ -33,10 +33,10 @@ class Corners:
         return across & (pc.field(*self.north) >= box.south) & (pc.field(*self.south) <= box.north)
 
 
-class Published:
+class PublishedFiles:
     """Parquet files of one schema; raises DataError where they lack a column they must have."""
 
-    def __init__(self, where: Where, required: Sequence[str]) -> None:
+    def __init__(self, where: LocationLike, required: Sequence[str]) -> None:
         self.where = locate(where)
         files = files_of(self.where)
         if self.where.filesystem is None or any(format_of(file) != "parquet" for file in files):

@@ -11,7 +11,7 @@ from labelwright.entities.schema import RESERVED, EntitySchema
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnNames:
+class ColumnMap:
     """A map from columns of a schema, `id`, `labels` or `absent` to names in the data.
 
     A column of the data that is named here is read under its new name only.

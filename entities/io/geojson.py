@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.geometry import centre_of
+from labelwright.entities.geometry import geometry_centre
 from labelwright.entities.schema import EntitySchema, Kind
 
 _CHUNK = 1 << 20
@@ -59,7 +59,7 @@ def record_of(feature: Any, schema: EntitySchema) -> Any:
     if "id" in feature:
         record["id"] = feature["id"]
     point = next((column for column in schema.columns if column.kind is Kind.POINT), None)
-    if point and (found := centre_of(feature.get("geometry"))):
+    if point and (found := geometry_centre(feature.get("geometry"))):
         lat, lon = point.fields
         record[lon], record[lat] = found
     return record

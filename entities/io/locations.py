@@ -54,7 +54,7 @@ class Location:
         """The same, by a path that does not depend on the current folder."""
         return locate(self.address) if self.local else self
 
-    def holds(self, other: "Location") -> bool:
+    def contains(self, other: "Location") -> bool:
         """Whether another location is this one or lies in it."""
         if self.filesystem is None or other.filesystem is None:
             return False
@@ -69,7 +69,7 @@ class Location:
         except _REFUSED as error:
             raise DataError(f"{self} cannot be read: {reason(error)}") from error
 
-    def beside(self, name: str) -> "Location":
+    def sibling(self, name: str) -> "Location":
         """Another name in the same folder."""
         address, mark, settings = self.text.partition("?")
         text = f"{_beside(address, name)}{mark}{settings}"
@@ -103,10 +103,10 @@ def _beside(path: str, name: str) -> str:
     return f"{path[: path.rfind('/') + 1]}{name}"
 
 
-Where: TypeAlias = str | Path | Location
+LocationLike: TypeAlias = str | Path | Location
 
 
-def locate(where: Where, stream_format: str = STREAM_FORMATS[0]) -> Location:
+def locate(where: LocationLike, stream_format: str = STREAM_FORMATS[0]) -> Location:
     """What a path or an address means; raises DataError for one that no file system knows."""
     if isinstance(where, Location):
         return where
@@ -130,7 +130,7 @@ def locate(where: Where, stream_format: str = STREAM_FORMATS[0]) -> Location:
 
 
 @contextlib.contextmanager
-def whole_file(location: Location, drafts: Path | None = None) -> Iterator[Any]:
+def open_output(location: Location, drafts: Path | None = None) -> Iterator[Any]:
     """A stream to a file that appears under its name when all is written, or not at all.
 
     Until then it lies in the folder `drafts`, or else beside its place under a name of this
@@ -203,6 +203,6 @@ class _Unclosed:
         return stream.buffer
 
 
-def standard_error() -> Any:
+def standard_error_stream() -> Any:
     """Standard error as a file to write bytes to."""
     return _Unclosed("stderr")

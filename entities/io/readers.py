@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from labelwright.entities.arrays import is_text
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.geojson import features, record_of
-from labelwright.entities.io.locations import Location, Where, locate
+from labelwright.entities.io.locations import Location, LocationLike, locate
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform, from_records
+from labelwright.entities.tables import Entities, from_records, from_table
 
 BATCH_ROWS = 16_384
 READ_BYTES = 1 << 20
@@ -39,7 +39,7 @@ FORMATS = {
     ".geojsonl": "geojson",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
-ALIKE = ColumnNames()
+SAME_NAMES = ColumnMap()
 """Data whose columns are called as in the schema."""
 LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
@@ -89,16 +89,16 @@ class _Source:
     schema: EntitySchema
     labels: Sequence[str]
     skip: int
-    columns: ColumnNames
+    columns: ColumnMap
 
 
 def read_batches(
-    where: Where,
+    where: LocationLike,
     schema: EntitySchema,
     first_row: int = 0,
     labelled: bool = True,
     skip: int = 0,
-    columns: ColumnNames = ALIKE,
+    columns: ColumnMap = SAME_NAMES,
 ) -> Iterator[Batch]:
     """The rows of a file or folder in order, a few thousand at a time; raises DataError.
 
@@ -133,7 +133,7 @@ def size_of(file: Location) -> int:
     return info.size or 0 if info else 0
 
 
-def count_rows(where: Where) -> int | None:
+def count_rows(where: LocationLike) -> int | None:
     """How many rows a path holds where that is known without reading it (Parquet), else None."""
     files = files_of(where)
     if any(format_of(file) != "parquet" for file in files):
@@ -148,7 +148,7 @@ def count_rows(where: Where) -> int | None:
     return rows
 
 
-def files_of(where: Where) -> list[Location]:
+def files_of(where: LocationLike) -> list[Location]:
     """The file itself, or the Parquet files of a folder in order of name; raises DataError."""
     location = locate(where)
     info = location.info()
@@ -320,7 +320,7 @@ def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch
 
 def _table_batch(table: pa.Table, source: _Source, first_row: int, names: Sequence[str]) -> Batch:
     """A batch from a table that has only some of the columns (`names`) of its file."""
-    entities = conform(table, source.schema, first_row)
+    entities = from_table(table, source.schema, first_row)
     entities = dataclasses.replace(entities, warnings=source.schema.warnings_for(names))
     present = [name for name in source.labels if name in table.column_names]
     return Batch(entities, **{name: label_lists(table[name], name) for name in present})

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError, reason
-from labelwright.entities.io.locations import Location, Where
+from labelwright.entities.io.locations import Location, LocationLike
 from labelwright.entities.io.readers import files_of, format_of
 from labelwright.entities.schema import EntitySchema
 
@@ -20,12 +20,12 @@ ENTRY = b"labelwright.schema"
 """The entry of Parquet's metadata that holds a schema as JSON."""
 
 
-def statement(schema: EntitySchema) -> dict[bytes, bytes]:
+def schema_metadata(schema: EntitySchema) -> dict[bytes, bytes]:
     """The metadata that states a schema."""
     return {ENTRY: json.dumps(schema.to_mapping(), ensure_ascii=False).encode()}
 
 
-def stated_schema(paths: Iterable[Where]) -> EntitySchema | None:
+def embedded_schema(paths: Iterable[LocationLike]) -> EntitySchema | None:
     """The schema that the data of some paths state, None where none does; raises DataError.
 
     What several files say of their labels is put together.

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError, reason
 from labelwright.entities.io import readers
-from labelwright.entities.io.column_map import ColumnNames
-from labelwright.entities.io.locations import Location, Where
-from labelwright.entities.io.readers import ALIKE, Batch, files_of, format_of, read_batches
+from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.locations import Location, LocationLike
+from labelwright.entities.io.readers import SAME_NAMES, Batch, files_of, format_of, read_batches
 from labelwright.entities.schema import EntitySchema
 
 
@@ -34,7 +34,7 @@ class Part:
         return dataclasses.replace(self, first=first)
 
 
-def parts_of(where: Where) -> list[Part]:
+def parts_of(where: LocationLike) -> list[Part]:
     """All rows of a file or folder in order, in parts that can be read apart; raises DataError.
 
     A part begins where a file does, and in Parquet where a group of rows begins with a batch.
@@ -52,7 +52,7 @@ def parts_of(where: Where) -> list[Part]:
     return parts
 
 
-def read_part(part: Part, schema: EntitySchema, columns: ColumnNames = ALIKE) -> Iterator[Batch]:
+def read_part(part: Part, schema: EntitySchema, columns: ColumnMap = SAME_NAMES) -> Iterator[Batch]:
     """The batches of a part, the same that they are of the whole; raises DataError.
 
     `columns` says what the data calls the columns of the schema.

@@ -9,7 +9,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io.readers import csv_batches, csv_header, first_line
 from labelwright.entities.io.sandbox import COLUMNS_LIMIT, ParquetDecoder
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 
 HEADER_LIMIT = 1 << 20
 """Bytes within which the header of CSV ends."""
@@ -30,8 +30,8 @@ def from_csv(content: bytes, schema: EntitySchema, rows: int) -> Entities:
                 raise DataError(f"a table may have {rows:,} rows")
             batches.append(batch)
         if not batches:
-            return conform(pa.table([pa.array([], pa.string())] * len(header), header), schema)
-        return conform(pa.Table.from_batches(batches), schema)
+            return from_table(pa.table([pa.array([], pa.string())] * len(header), header), schema)
+        return from_table(pa.Table.from_batches(batches), schema)
     except _UNREADABLE as error:
         raise DataError(f"not valid CSV: {first_line(error)}") from error
 
@@ -40,6 +40,6 @@ def from_parquet(content: bytes, schema: EntitySchema, rows: int) -> Entities:
     """Entities of a Parquet file, at most so many rows; raises DataError."""
     table = _DECODER.table(content, ["id", *schema.fields], rows)
     try:
-        return conform(table, schema)
+        return from_table(table, schema)
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError("not valid Parquet") from error

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.locations import Location, Where, locate, whole_file
+from labelwright.entities.io.locations import Location, LocationLike, locate, open_output
 from labelwright.entities.io.readers import compression_of, format_of
 from labelwright.entities.tables import LABELS
 
@@ -21,7 +21,7 @@ PREDICTIONS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)
 
 FINGERPRINT = "fingerprint"
 """A column of uint64 that may come with answers: Parquet keeps it between its groups of rows."""
-MADE_BY = b"labelwright"
+METADATA_KEY = b"labelwright"
 """The entry of Parquet's metadata that says who gave the answers, and where fingerprints lie."""
 
 _REPEATED = ["labels.list.element.label"]
@@ -33,25 +33,25 @@ Write = Callable[[pa.Table], None]
 
 
 @contextlib.contextmanager
-def answer_file(
-    where: Where, made_by: Mapping[str, Any] | None = None, drafts: Path | None = None
+def predictions_file(
+    where: LocationLike, provenance: Mapping[str, Any] | None = None, drafts: Path | None = None
 ) -> Iterator[Write]:
     """A function that appends tables with the schema PREDICTIONS to a file, by the end of its name.
 
-    The file appears under its name when all is written; for `drafts` see `whole_file`. `made_by` is
+    The file appears when it is complete; for `drafts` see `open_output`. `provenance` is
     kept in Parquet's metadata. Raises StorageError for a full disk, and DataError for a name that
     tells no format.
     """
     location = locate(where)
-    kind = answer_format(location)
+    kind = output_format(location)
     with (
-        whole_file(location, drafts) as stream,
-        _WRITERS[kind](stream, compression_of(location), made_by or {}) as write,
+        open_output(location, drafts) as stream,
+        _WRITERS[kind](stream, compression_of(location), provenance or {}) as write,
     ):
         yield write
 
 
-def answer_format(location: Location) -> str:
+def output_format(location: Location) -> str:
     """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
     kind = format_of(location)
     if kind not in _WRITERS:
@@ -61,7 +61,7 @@ def answer_format(location: Location) -> str:
 
 @contextlib.contextmanager
 def _parquet(
-    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+    stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
 ) -> Iterator[Write]:
     offsets: list[int] = []
     with pq.ParquetWriter(
@@ -85,13 +85,13 @@ def _parquet(
                 stream.write(predictions[FINGERPRINT].to_numpy().tobytes())
 
         yield write
-        told = {**made_by, "fingerprints": offsets}
-        writer.add_key_value_metadata({MADE_BY: json.dumps(told)})
+        told = {**provenance, "fingerprints": offsets}
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(told)})
 
 
 @contextlib.contextmanager
 def _csv(
-    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+    stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
 ) -> Iterator[Write]:
     schema = pa.schema([pa.field("id", pa.string()), pa.field("labels", pa.string())])
     with (
@@ -108,7 +108,7 @@ def _csv(
 
 @contextlib.contextmanager
 def _jsonl(
-    stream: pa.NativeFile, compression: str | None, made_by: Mapping[str, Any]
+    stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
 ) -> Iterator[Write]:
     with pa.output_stream(stream, compression=compression) as packed:
 

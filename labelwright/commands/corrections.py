@@ -52,22 +52,22 @@ def _action(
 
 
 def _age(text: str) -> datetime.timedelta:
-    from labelwright.entities.corrections import age
+    from labelwright.entities.corrections import parse_age
 
     try:
-        return age(text)
+        return parse_age(text)
     except DataError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _export(store: "CorrectionStore", given: argparse.Namespace) -> None:
-    from labelwright.entities.io.locations import locate, whole_file
+    from labelwright.entities.io.locations import locate, open_output
     from labelwright.entities.io.readers import format_of
 
     location = locate(given.output)
     if location.filesystem is None or format_of(location) != "parquet":
         raise DataError(f"{location}: corrections are written to a file that ends in .parquet")
-    with whole_file(location) as stream:
+    with open_output(location) as stream:
         rows = store.export(stream)
     print(f"{rows:,} corrections -> {given.output}")
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from labelwright.entities.geometry import Box
-    from labelwright.entities.importers.places_file import Imported
+    from labelwright.entities.importers.places_file import ImportSummary
 
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {postfix} {elapsed}"
 
@@ -65,7 +65,7 @@ def run(given: argparse.Namespace) -> None:
     from labelwright.entities.geometry import Box
 
     box = Box.parse(given.bbox) if given.bbox else None
-    imported: Imported = given.source(given, box)
+    imported: ImportSummary = given.source(given, box)
     print(f"{imported.places:,} places, {imported.labelled:,} of them labelled -> {given.output}")
     print(
         f"{len(imported.labels):,} labels, {len(imported.implies):,} of them imply others; "
@@ -84,7 +84,7 @@ def _add_paths(parser: argparse.ArgumentParser, source: str) -> None:
     )
 
 
-def _import_osm(given: argparse.Namespace, box: "Box | None") -> "Imported":
+def _import_osm(given: argparse.Namespace, box: "Box | None") -> "ImportSummary":
     from labelwright.entities.importers.osm import import_osm
     from labelwright.entities.importers.osm_mapping import load_mapping
 
@@ -93,14 +93,14 @@ def _import_osm(given: argparse.Namespace, box: "Box | None") -> "Imported":
         return import_osm(given.input, given.output, mapping, box, bar.update)
 
 
-def _import_overture(given: argparse.Namespace, box: "Box | None") -> "Imported":
+def _import_overture(given: argparse.Namespace, box: "Box | None") -> "ImportSummary":
     from labelwright.entities.importers.overture import import_overture
 
     with _Progress() as advance:
         return import_overture(given.input, given.output, box, given.categories, advance)
 
 
-def _import_foursquare(given: argparse.Namespace, box: "Box | None") -> "Imported":
+def _import_foursquare(given: argparse.Namespace, box: "Box | None") -> "ImportSummary":
     from labelwright.entities.importers.foursquare import import_foursquare
 
     with _Progress() as advance:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from labelwright import processors
-from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.redirects import Redirects
 from labelwright.entities.schema import EntitySchema, load_schema
 
@@ -186,9 +186,9 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
 
 def _schema(given: argparse.Namespace, data: list["Location"]) -> EntitySchema:
     """The schema that is asked for, or that the data state, with `--redirects`."""
-    from labelwright.entities.io.schema_metadata import stated_schema
+    from labelwright.entities.io.schema_metadata import embedded_schema
 
-    schema = load_schema(given.schema) if given.schema else stated_schema(data)
+    schema = load_schema(given.schema) if given.schema else embedded_schema(data)
     schema = schema or load_schema("places")
     if given.redirects is None:
         return schema
@@ -196,9 +196,9 @@ def _schema(given: argparse.Namespace, data: list["Location"]) -> EntitySchema:
     return dataclasses.replace(schema, redirects=Redirects({**schema.redirects.targets, **told}))
 
 
-def column_names(given: argparse.Namespace) -> ColumnNames:
+def column_names(given: argparse.Namespace) -> ColumnMap:
     """What the data call the columns of the schema, from `--map`; raises DataError."""
-    return ColumnNames.parse(given.map)
+    return ColumnMap.parse(given.map)
 
 
 def locations(given: Iterable[str] | None) -> list["Location"]:

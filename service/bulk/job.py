@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.fs
 
 from labelwright.entities.errors import RequestError, StorageError, reason
-from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.locations import Location
-from labelwright.entities.io.readers import ALIKE, files_of, read_batches
-from labelwright.entities.io.writers import answer_file, answer_format
+from labelwright.entities.io.readers import SAME_NAMES, files_of, read_batches
+from labelwright.entities.io.writers import output_format, predictions_file
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.paths import home
@@ -46,7 +46,7 @@ class Job:
     threads: int = 1
     resume: bool = False
     previous: Location | None = None
-    columns: ColumnNames = ALIKE
+    columns: ColumnMap = SAME_NAMES
 
     @property
     def resumable(self) -> bool:
@@ -95,21 +95,21 @@ def label_file(
     bundle.labeler.check(job.query)
     job.columns.check(bundle.labeler.schema)
     _check_places(job)
-    made_by = {
+    provenance = {
         "labelwright": version("labelwright"),
         "model": bundle.manifest.content,
         "question": orjson.loads(orjson.dumps(job.query)),
     }
     report = BulkReport()
     with contextlib.ExitStack() as stack:
-        previous = _previous(job, made_by, report)
+        previous = _previous(job, provenance, report)
         if previous:
             stack.callback(previous.close)
         work = Work(bundle, job.query, previous)
-        kept = stack.enter_context(_kept(job, made_by))
+        kept = stack.enter_context(_kept(job, provenance))
         drafts = kept.folder if kept else None
         reject = stack.enter_context(rejects_file(job.target, drafts))
-        write = stack.enter_context(answer_file(job.target, made_by, drafts))
+        write = stack.enter_context(predictions_file(job.target, provenance, drafts))
 
         def finish(records: pa.Table, share: float | None) -> None:
             write(records)
@@ -136,12 +136,14 @@ def journal_folder(target: Location) -> Path:
     return home() / "unfinished" / hashlib.sha256(target.text.encode()).hexdigest()[:16]
 
 
-def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previous | None:
+def _previous(job: Job, provenance: Mapping[str, Any], report: BulkReport) -> Previous | None:
     """The previous answers, if the same model gave them to the same question."""
     if job.previous is None:
         return None
     previous = Previous(job.previous)
-    if differing := [part for part in made_by if previous.made_by.get(part) != made_by[part]]:
+    if differing := [
+        part for part in provenance if previous.provenance.get(part) != provenance[part]
+    ]:
         previous.close()
         report.warnings.add(
             f"every row is labelled anew: {job.previous} is of another {' and '.join(differing)}"
@@ -152,10 +154,10 @@ def _previous(job: Job, made_by: Mapping[str, Any], report: BulkReport) -> Previ
 
 def _check_places(job: Job) -> None:
     """Raise where the target cannot be what it is to be, before anything takes long."""
-    answer_format(job.target)
+    output_format(job.target)
     if job.resume and not job.resumable:
         raise RequestError("a standard stream cannot be resumed")
-    if job.source.holds(job.target):
+    if job.source.contains(job.target):
         raise RequestError(f"{job.target} is, or lies in, what is to be labelled")
     info = job.target.info()
     if info is not None and info.type == pyarrow.fs.FileType.Directory:
@@ -163,7 +165,7 @@ def _check_places(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def _kept(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
+def _kept(job: Job, provenance: Mapping[str, Any]) -> Iterator[Journal | None]:
     """The journal of a job; a target that is a stream has none. Raises RequestError."""
     if job.target.filesystem is None:
         yield None
@@ -172,7 +174,7 @@ def _kept(job: Job, made_by: Mapping[str, Any]) -> Iterator[Journal | None]:
         "input": [_state(file) for file in files_of(job.source)],
         "column names": dict(job.columns.sources),
         "previous answers": _state(job.previous) if job.previous else None,
-        **made_by,
+        **provenance,
     }
     folder = journal_folder(job.target)
     if not job.target.local:

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from labelwright.entities.errors import EngineError, LabelwrightError, RequestError, reason
-from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.locations import locate
 from labelwright.entities.io.readers import count_rows
 from labelwright.entities.io.splits import Part, parts_of, read_part
@@ -137,7 +137,7 @@ def _ours(error: BaseException) -> LabelwrightError:
     return EngineError(f"the cluster failed: {type(cause).__name__}: {reason(cause)}")
 
 
-def _labelled(work: Work, parts: Sequence[Part], columns: ColumnNames) -> "Dataset":
+def _labelled(work: Work, parts: Sequence[Part], columns: ColumnMap) -> "Dataset":
     """A row of `_SENT` for each batch of the parts, in order, once it is asked for."""
     import ray
 
@@ -168,7 +168,7 @@ class _Given:
     query: LabelQuery
     previous: str | None
     parts: Sequence[Part]
-    columns: ColumnNames
+    columns: ColumnMap
     version: str
 
 

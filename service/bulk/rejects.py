@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 
 from labelwright.entities.errors import StorageError, reason
-from labelwright.entities.io.locations import Location, standard_error, whole_file
+from labelwright.entities.io.locations import Location, open_output, standard_error_stream
 
 REJECTION = "rejection"
 """The column of a record that says why its row was rejected."""
@@ -21,18 +21,18 @@ def rejects_file(
 ) -> Iterator[Callable[[pa.Table, int], None]]:
     """A function that writes the rejected among records; without any there is no file.
 
-    It replaces what an earlier run left; for `drafts` see `whole_file`.
+    It replaces what an earlier run left; for `drafts` see `open_output`.
     """
-    location = target.beside(f"{target.name}.rejects.jsonl")
+    location = target.sibling(f"{target.name}.rejects.jsonl")
     with contextlib.ExitStack() as stack:
-        streams: list[Any] = [] if target.filesystem else [standard_error()]
+        streams: list[Any] = [] if target.filesystem else [standard_error_stream()]
 
         def reject(done: pa.Table, first: int) -> None:
             rows = done[REJECTION].is_valid().to_numpy().nonzero()[0]
             if not len(rows):
                 return
             if not streams:
-                streams.append(stack.enter_context(whole_file(location, drafts)))
+                streams.append(stack.enter_context(open_output(location, drafts)))
             for row, line in zip(rows, done.take(rows).to_pylist(), strict=True):
                 said = {"row": first + int(row), "id": line["id"], "reason": line[REJECTION]}
                 streams[0].write(orjson.dumps(said) + b"\n")

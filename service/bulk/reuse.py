@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError, reason
 from labelwright.entities.io.locations import Location
-from labelwright.entities.io.writers import MADE_BY, PREDICTIONS
+from labelwright.entities.io.writers import METADATA_KEY, PREDICTIONS
 from labelwright.models.features.tokens import Hashes
 
 READING = 1 / 16
@@ -34,8 +34,8 @@ class Previous:
         try:
             self._stream = location.open()
             self._parquet = pq.ParquetFile(self._stream, pre_buffer=False)
-            told = (self._parquet.metadata.metadata or {}).get(MADE_BY)
-            self.made_by: Mapping[str, Any] = orjson.loads(told) if told else {}
+            told = (self._parquet.metadata.metadata or {}).get(METADATA_KEY)
+            self.provenance: Mapping[str, Any] = orjson.loads(told) if told else {}
             groups = range(self._parquet.num_row_groups)
             rows = [self._parquet.metadata.row_group(group).num_rows for group in groups]
             self._ends = np.cumsum(rows, dtype=np.int64)
@@ -91,7 +91,7 @@ class Previous:
         size, found = self._stream.size(), [np.zeros(0, np.uint64)]
         if min(rows, default=0) < 0 or 8 * sum(rows) > size or sum(rows) >= ROWS_LIMIT:
             raise ValueError("it cannot have so many rows")
-        for offset, count in zip(self.made_by["fingerprints"], rows, strict=True):
+        for offset, count in zip(self.provenance["fingerprints"], rows, strict=True):
             if not 0 <= offset <= size - 8 * count:
                 raise ValueError("its fingerprints are not where they should be")
             self._stream.seek(offset)

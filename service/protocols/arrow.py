@@ -8,7 +8,7 @@ import pyarrow as pa
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.writers import PREDICTIONS
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import Piece, rows_per_piece
@@ -108,7 +108,7 @@ class ArrowStream:
         self._rows += len(table)
 
         def read(model: Model) -> tuple[Entities, LabelQuery]:
-            return conform(table, model.bundle.labeler.schema, first_row), self._question
+            return from_table(table, model.bundle.labeler.schema, first_row), self._question
 
         return Piece(len(table), read, _write)
 
@@ -165,7 +165,7 @@ def _checked(batch: pa.RecordBatch, known: set[str]) -> pa.RecordBatch:
     """The known columns of a batch, safe to look at; raises ArrowInvalid and DataError.
 
     Offsets and lengths are checked before anything follows them; text that is not UTF-8 is for
-    `conform`, which rejects its row.
+    `from_table`, which rejects its row.
     """
     if batch.num_rows > BATCH_ROWS_LIMIT:
         raise DataError(f"a batch may have {BATCH_ROWS_LIMIT:,} rows")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.schema import NUMERIC, EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.query import LabelQueryForm, check_size, estimated_rows
@@ -76,7 +76,7 @@ class Inference:
         self._top_k = query.top_k
         check_size(max((tensor.rows for tensor in request.inputs), default=0), query)
         table = _table(request.inputs, self._body[self._header_size :])
-        return conform(table, model.bundle.labeler.schema), query
+        return from_table(table, model.bundle.labeler.schema), query
 
     def write(
         self, model: Model, entities: Entities, predictions: Predictions

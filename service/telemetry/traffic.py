@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwright.entities.tables import Entities, together
+from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.monitoring.drift import LEAST_ROWS, Shift, shifts
 from labelwright.models.monitoring.profile import Profile
@@ -81,7 +81,7 @@ class Traffic:
         for _, alike in itertools.groupby(sampled, lambda sample: id(sample[0])):
             of_one = list(alike)
             bundle = of_one[0][0]
-            seen = Profile.of(bundle.labeler, together([sample for _, sample in of_one]))
+            seen = Profile.of(bundle.labeler, concatenate([sample for _, sample in of_one]))
             with self._lock:
                 self._window(bundle).add(seen)
 

@@ -7,7 +7,7 @@ import scipy.sparse
 from benchmarks import features
 from benchmarks.sets import sample, with_frequent_labels
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 
 
 def test_words_of_a_place_name_their_field(places: EntitySchema) -> None:
@@ -19,7 +19,7 @@ def test_words_of_a_place_name_their_field(places: EntitySchema) -> None:
         "phone": "+1 212 366 1182",
         "website": "https://www.joes.example/menu",
     }
-    texts = features.columns_of(conform(pa.Table.from_pylist([row, {"name": "Two"}]), places))
+    texts = features.columns_of(from_table(pa.Table.from_pylist([row, {"name": "Two"}]), places))
     assert texts["name"] == ["Joe's Pizza", "Two"]
     assert texts["line"] == [
         "joe s pizza address=7 address=carmine address=st city=new city=york country=us "

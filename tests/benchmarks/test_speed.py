@@ -17,7 +17,7 @@ from benchmarks.perturbed import altered, perturbed, write_perturbed
 from benchmarks.pipeline import as_weights
 from benchmarks.speed import of_rows, weight_bytes
 from benchmarks.speed_page import Labelled, Measured, Start, document, slope
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.labeler import Labeler
 from tests import plain
 from tests.conftest import World
@@ -77,7 +77,7 @@ def test_what_is_compared_gives_the_same_scores(labeler: Labeler, brands: Entiti
 
 def test_each_stage_is_timed(labeler: Labeler, real: pa.Table) -> None:
     made = perturbed(real, 0, 40, np.random.default_rng(0))
-    timed = list(stages(labeler, conform(made, labeler.schema)))
+    timed = list(stages(labeler, from_table(made, labeler.schema)))
     assert all(line.microseconds > 0 for line in timed)
     assert {line.what for line in timed if line.way == "labelwright"} == {
         line.what for line in timed

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import settings
 
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 
 some = settings(max_examples=50, deadline=None)
 ALL = EntitySchema.from_mapping(
@@ -30,7 +30,7 @@ TEXT_LIKE = ["text", "words", "category", "web", "phone"]
 
 def column(array: pa.Array, name: str) -> list[Any]:
     """The canonical values of a table that has this column alone."""
-    entities = conform(pa.table({name: array}), ALL)
+    entities = from_table(pa.table({name: array}), ALL)
     assert not entities.rejected
     assert not entities.warnings
     values: list[Any] = entities.table[name].to_pylist()
@@ -39,7 +39,7 @@ def column(array: pa.Array, name: str) -> list[Any]:
 
 def rejected(name: str, array: pa.Array) -> dict[int, str]:
     """Why rows are rejected in a table that has this column alone."""
-    return dict(conform(pa.table({name: array}), ALL).rejected)
+    return dict(from_table(pa.table({name: array}), ALL).rejected)
 
 
 def unchecked(*values: bytes) -> pa.StringArray:

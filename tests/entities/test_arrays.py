@@ -9,7 +9,7 @@ import pytest
 from labelwright.entities.arrays import FIELD_LIMIT, buffers
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import conform, from_records
+from labelwright.entities.tables import from_records, from_table
 
 LONG = "x" * (FIELD_LIMIT + 1)
 ROWS = 10_000
@@ -19,7 +19,9 @@ def test_a_long_value_of_a_dictionary_is_not_written_out_for_each_row(places: En
     values = pa.array([LONG * 1_000, "Bar", None])
     indices = pa.array([0] * ROWS + [1, 2, None])
     before = pa.total_allocated_bytes()
-    entities = conform(pa.table({"name": pa.DictionaryArray.from_arrays(indices, values)}), places)
+    entities = from_table(
+        pa.table({"name": pa.DictionaryArray.from_arrays(indices, values)}), places
+    )
     assert pa.total_allocated_bytes() - before < 10 * len(LONG) * 1_000
     assert len(entities.rejected) == ROWS
     assert set(entities.rejected.values()) == {"name: longer than 10,000 bytes"}
@@ -31,7 +33,7 @@ def test_letters_behind_a_null_are_dropped(places: EntitySchema) -> None:
     hiding = pa.Array.from_buffers(
         pa.string(), 3, [pa.py_buffer(b"\x05"), ends, pa.py_buffer(b"BarsecretInn")]
     )
-    names = conform(pa.table({"name": hiding}), places).column("name")
+    names = from_table(pa.table({"name": hiding}), places).column("name")
     assert names is not None
     assert names.to_pylist() == ["Bar", None, "Inn"]
     offsets, shown = buffers(names)
@@ -48,9 +50,9 @@ def test_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
         [None, pa.py_buffer(buffers[1].to_pybytes()[:16] * ROWS), *buffers[2:]],
     )
     with pytest.raises(DataError, match="texts longer than"):
-        conform(pa.table({"name": same}), places)
+        from_table(pa.table({"name": same}), places)
     short = pa.array(["Bar", None], pa.string_view())
-    assert conform(pa.table({"name": short}), places).table["name"].to_pylist() == ["Bar", None]
+    assert from_table(pa.table({"name": short}), places).table["name"].to_pylist() == ["Bar", None]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
 )
 def test_what_could_grow_without_bound_is_no_column(places: EntitySchema, column: pa.Array) -> None:
     with pytest.raises(DataError, match="holds"):
-        conform(pa.table({"tags": column}), places)
+        from_table(pa.table({"tags": column}), places)
 
 
 def test_very_many_unknown_columns_take_no_time(places: EntitySchema) -> None:
@@ -72,7 +74,7 @@ def test_very_many_unknown_columns_take_no_time(places: EntitySchema) -> None:
     began = time.perf_counter()
     record = dict.fromkeys(names, 1) | {"name": "Bar"}
     table = pa.table([pa.array(["x"])] * (len(names) + 1), [*names, "name"])
-    for warnings in (from_records([record], places).warnings, conform(table, places).warnings):
+    for warnings in (from_records([record], places).warnings, from_table(table, places).warnings):
         assert len(warnings) == 21
         assert warnings[-1] == "19,980 more columns are not in schema 'places'"
     assert time.perf_counter() - began < 20

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labelwright.entities.corrections import CORRECTIONS, Correction, CorrectionStore, age
+from labelwright.entities.corrections import CORRECTIONS, Correction, CorrectionStore, parse_age
 from labelwright.entities.errors import ConflictError, DataError, StorageError, UnreachableError
 from tests.writers import acknowledged, kills
 
@@ -143,13 +143,13 @@ def test_old_corrections_are_purged_on_request_or_by_the_setting(
 
 
 def test_ages_are_days_or_hours() -> None:
-    assert (age("365d"), age("12h")) == (
+    assert (parse_age("365d"), parse_age("12h")) == (
         datetime.timedelta(days=365),
         datetime.timedelta(hours=12),
     )
     for wrong in ("", "d", "365", "-1d", "1w", "1.5d", "9" * 7 + "d"):
         with pytest.raises(DataError, match="365d"):
-            age(wrong)
+            parse_age(wrong)
 
 
 @pytest.mark.parametrize(

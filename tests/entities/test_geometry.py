@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.geometry import Box, centre_of
+from labelwright.entities.geometry import Box, geometry_centre
 
 SQUARE = [[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]
 HOLE = [[1, 0.5], [1.5, 0.5], [1.5, 1.5], [1, 1.5], [1, 0.5]]
@@ -31,12 +31,12 @@ HOLE = [[1, 0.5], [1.5, 0.5], [1.5, 1.5], [1, 1.5], [1, 0.5]]
 def test_the_centre_is_that_of_lengths_and_areas(
     kind: str, coordinates: Any, expected: tuple[float, float]
 ) -> None:
-    assert centre_of({"type": kind, "coordinates": coordinates}) == pytest.approx(expected)
+    assert geometry_centre({"type": kind, "coordinates": coordinates}) == pytest.approx(expected)
 
 
 def test_a_collection_is_the_sum_of_its_parts() -> None:
     parts = [{"type": "Polygon", "coordinates": [SQUARE]}, {"type": "Point", "coordinates": [9, 9]}]
-    found = centre_of({"type": "GeometryCollection", "geometries": parts})
+    found = geometry_centre({"type": "GeometryCollection", "geometries": parts})
     assert found == pytest.approx((1, 1))  # a point has no area
 
 
@@ -55,7 +55,7 @@ def test_a_collection_is_the_sum_of_its_parts() -> None:
     ],
 )
 def test_what_has_no_centre_has_none(geometry: Any) -> None:
-    assert centre_of(geometry) is None
+    assert geometry_centre(geometry) is None
 
 
 @given(
@@ -69,8 +69,8 @@ def test_a_shape_that_moves_takes_its_centre_along(
 ) -> None:
     points = [(round(x, 3), round(y, 3)) for x, y in points]
     moved = [(x + dx, y + dy) for x, y in points]
-    line = centre_of({"type": "LineString", "coordinates": points})
-    there = centre_of({"type": "LineString", "coordinates": moved})
+    line = geometry_centre({"type": "LineString", "coordinates": points})
+    there = geometry_centre({"type": "LineString", "coordinates": moved})
     assert line is not None
     assert there == pytest.approx((line[0] + dx, line[1] + dy), abs=1e-6)
 

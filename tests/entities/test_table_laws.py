@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from labelwright.entities.tables import conform, from_records
+from labelwright.entities.tables import from_records, from_table
 from tests.entities.canonical import ALL, some
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -78,7 +78,7 @@ def table_of(given: dict[str, list[Any]], tags: str = "map") -> pa.Table:
 def test_records_and_tables_of_the_same_data_are_the_same_entities(
     given: dict[str, list[Any]], tags: str, leave_out: bool, first_row: int
 ) -> None:
-    table = conform(table_of(given, tags), ALL, first_row)
+    table = from_table(table_of(given, tags), ALL, first_row)
     records = from_records(records_of(given, leave_out), ALL, first_row)
     assert records.rejected == table.rejected
     assert records.warnings == table.warnings
@@ -90,14 +90,14 @@ def test_records_and_tables_of_the_same_data_are_the_same_entities(
 
 def test_a_null_within_a_list_is_left_out_of_records_and_tables() -> None:
     lists = [["a", None], [None], ["b"], None]
-    table = conform(pa.table({"text": pa.array(lists)}), ALL)
+    table = from_table(pa.table({"text": pa.array(lists)}), ALL)
     assert table.table["text"].to_pylist() == ["a", "", "b", None]
     assert from_records([{"text": texts} for texts in lists], ALL).table.equals(table.table)
 
 
 @pytest.mark.parametrize("tags", ['[["a", "b"]]', '["ab"]', "[]", "0", "false", '""', "null"])
 def test_records_and_tables_agree_on_json_that_is_no_object(tags: str) -> None:
-    table = conform(pa.table({"tags": [tags]}), ALL)
+    table = from_table(pa.table({"tags": [tags]}), ALL)
     records = from_records([{"tags": tags}], ALL)
     assert records.rejected.keys() == table.rejected.keys()
     assert records.table.equals(table.table)
@@ -107,8 +107,8 @@ def test_records_and_tables_agree_on_json_that_is_no_object(tags: str) -> None:
 @given(columns())
 def test_what_is_canonical_stays_as_it_is(given: dict[str, list[Any]]) -> None:
     given.pop("tags", None)
-    once = conform(table_of(given), ALL)
-    twice = conform(once.table, ALL)
+    once = from_table(table_of(given), ALL)
+    twice = from_table(once.table, ALL)
     assert twice.table.equals(once.table)
     assert not twice.rejected
 
@@ -120,7 +120,7 @@ def test_a_row_means_the_same_alone_as_among_others(
 ) -> None:
     table = table_of(given)
     row = data.draw(st.integers(0, table.num_rows - 1))
-    whole, alone = conform(table, ALL), conform(table.slice(row, 1), ALL, first_row=row)
+    whole, alone = from_table(table, ALL), from_table(table.slice(row, 1), ALL, first_row=row)
     assert alone.table.equals(whole.table.slice(row, 1))
     assert alone.rejected.get(0) == whole.rejected.get(row)
 
@@ -184,11 +184,11 @@ def test_one_bad_cell_never_changes_the_rows_beside_it(
     row %= rows
     given = {"lat": [0.0] * rows, "lon": [0.0] * rows} | given
     cells = given.get(name, [None] * rows)
-    good = conform(table_of(given), ALL)
+    good = from_table(table_of(given), ALL)
     changed = {**given, name: [*cells[:row], BAD_CELLS[name], *cells[row + 1 :]]}
     if name == "lon":
         changed["lat"] = [*changed["lat"][:row], 1.0, *changed["lat"][row + 1 :]]
-    bad = conform(table_of(changed), ALL)
+    bad = from_table(table_of(changed), ALL)
     assert row in bad.rejected
     for other in set(range(rows)) - {row}:
         assert bad.rejected.get(other) == good.rejected.get(other)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.tables import conform, from_records
+from labelwright.entities.tables import from_records, from_table
 from tests.entities.canonical import ALL, TEXT_LIKE, unchecked
 
 PRIVATE = "xyzzy"
@@ -48,7 +48,7 @@ def bad_records() -> list[Any]:
 @pytest.mark.parametrize("table", bad_tables(), ids=lambda table: str(table.schema))
 def test_what_is_said_of_a_table_never_repeats_a_value(table: pa.Table) -> None:
     try:
-        entities = conform(table, ALL)
+        entities = from_table(table, ALL)
     except DataError as error:
         said = [str(error)]
     else:

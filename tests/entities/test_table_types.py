@@ -11,7 +11,7 @@ import pytest
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import Kind
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from tests.entities.canonical import ALL, TEXT_LIKE, column
 
 Build = Callable[[list[str | None]], pa.Array]
@@ -86,7 +86,7 @@ def test_a_number_may_be_written_as_text(kind: pa.DataType) -> None:
 
 
 def test_a_text_that_is_no_number_is_rejected_in_its_own_place() -> None:
-    entities = conform(pa.table({"number": ["1", "one", "2"]}), ALL)
+    entities = from_table(pa.table({"number": ["1", "one", "2"]}), ALL)
     assert entities.rejected == {1: "number: not a number"}
     assert entities.table["number"].to_pylist() == [1, None, 2]
 
@@ -120,7 +120,7 @@ def test_the_value_of_a_tag_may_be_text_a_number_or_a_truth() -> None:
 
 @pytest.mark.parametrize("tags", ["5", "{", "[1]", '{"a": {}}', '{"a": ["x"]}', '"ab"', "a=b"])
 def test_tags_that_do_not_map_text_to_text_are_rejected_in_their_own_place(tags: str) -> None:
-    entities = conform(pa.table({"tags": ['{"a": "b"}', tags]}), ALL)
+    entities = from_table(pa.table({"tags": ['{"a": "b"}', tags]}), ALL)
     assert entities.rejected == {1: "tags: must map text to text"}
     assert entities.table["tags"].to_pylist() == ["a=b", None]
 
@@ -155,7 +155,7 @@ NO_TAGS = [*NO_TEXT[:6], *NO_TEXT[7:10], pa.array([["x"]]), pa.array([1])]
 )
 def test_a_column_of_a_wrong_type_is_a_data_error_that_names_it(name: str, array: pa.Array) -> None:
     with pytest.raises(DataError, match=f"column '{name}' holds"):
-        conform(pa.table({name: array, "words" if name == "text" else "text": ["x"]}), ALL)
+        from_table(pa.table({name: array, "words" if name == "text" else "text": ["x"]}), ALL)
 
 
 def test_every_kind_is_covered_here() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from tests.entities.canonical import ALL, TEXT_LIKE, rejected, some, unchecked
 
 BROKEN = unchecked(b"good", b"bad \xff\xfe", b"", b"fine \xe2\x82\xac")
@@ -24,7 +24,7 @@ BROKEN = unchecked(b"good", b"bad \xff\xfe", b"", b"fine \xe2\x82\xac")
     ids=["string", "large_string", "string_view", "dictionary", "chunks"],
 )
 def test_broken_utf8_is_rejected_in_its_own_place(name: str, array: pa.Array) -> None:
-    entities = conform(pa.table({name: array}), ALL)
+    entities = from_table(pa.table({name: array}), ALL)
     assert entities.rejected == {1: f"{name}: not valid UTF-8"}
     assert entities.table[name].to_pylist() == ["good", None, "", "fine €"]
 
@@ -44,14 +44,14 @@ def test_characters_broken_over_two_rows_are_rejected_in_both() -> None:
 
 def test_broken_utf8_within_a_list_is_rejected_in_its_own_place() -> None:
     lists = pa.ListArray.from_arrays([0, 0, 1, 4], BROKEN)
-    entities = conform(pa.table({"text": lists}), ALL)
+    entities = from_table(pa.table({"text": lists}), ALL)
     assert entities.rejected == {2: "text: not valid UTF-8"}
     entities.table.validate(full=True)
     assert entities.table["text"].to_pylist() == ["", "good", None]
 
 
 def test_broken_utf8_in_an_id_is_rejected_in_its_own_place() -> None:
-    entities = conform(pa.table({"text": ["a", "b", "c", "d"], "id": BROKEN}), ALL, first_row=5)
+    entities = from_table(pa.table({"text": ["a", "b", "c", "d"], "id": BROKEN}), ALL, first_row=5)
     assert entities.rejected == {1: "id: not valid UTF-8"}
     assert entities.ids.to_pylist() == ["good", "6", "", "fine €"]
 

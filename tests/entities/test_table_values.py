@@ -7,7 +7,7 @@ import pytest
 
 from labelwright.entities.arrays import FIELD_LIMIT
 from labelwright.entities.errors import DataError
-from labelwright.entities.tables import conform, from_records
+from labelwright.entities.tables import from_records, from_table
 from tests.entities.canonical import ALL, TEXT_LIKE, column, rejected
 
 
@@ -28,7 +28,7 @@ def test_a_bad_point_is_rejected_in_its_own_place(
     lat: float | None, lon: float | None, reason: str
 ) -> None:
     table = pa.table({"text": ["a", "b", "c"], "lat": [1.0, lat, 3.0], "lon": [1.0, lon, 3.0]})
-    entities = conform(table, ALL)
+    entities = from_table(table, ALL)
     assert entities.rejected == {1: reason}
     assert entities.table["text"].to_pylist() == ["a", None, "c"]
     assert entities.table["lat"].to_pylist() == [1, None, 3]
@@ -37,7 +37,7 @@ def test_a_bad_point_is_rejected_in_its_own_place(
 @pytest.mark.parametrize("given", [(90, 180), (-90, -180), (0, 0), (None, None)])
 def test_the_ends_of_the_earth_are_on_it(given: tuple[float | None, float | None]) -> None:
     table = pa.table({"text": ["a"], "lat": [given[0]], "lon": [given[1]]})
-    entities = conform(table, ALL)
+    entities = from_table(table, ALL)
     assert not entities.rejected
     assert entities.table.select(["lat", "lon"]).to_pylist() == [{"lat": given[0], "lon": given[1]}]
 
@@ -56,7 +56,7 @@ def test_an_infinite_number_is_rejected(infinity: float) -> None:
 
 def test_a_table_with_half_a_point_in_all_rows_is_refused() -> None:
     with pytest.raises(DataError, match="column 'lon' needs lat and lon together"):
-        conform(pa.table({"text": ["a"], "lon": [1.0]}), ALL)
+        from_table(pa.table({"text": ["a"], "lon": [1.0]}), ALL)
 
 
 def test_half_a_point_is_rejected_in_its_own_place_beside_a_whole_one() -> None:

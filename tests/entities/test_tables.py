@@ -8,21 +8,21 @@ import pyarrow as pa
 import pytest
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.tables import Entities, conform, from_records
+from labelwright.entities.tables import Entities, from_records, from_table
 from tests.entities.canonical import ALL, column
 
 # Tables that lack something, or hold too much.
 
 
 def test_missing_columns_stay_missing() -> None:
-    entities = conform(pa.table({"text": ["a"]}), ALL)
+    entities = from_table(pa.table({"text": ["a"]}), ALL)
     assert entities.table.column_names == ["id", "text"]
     assert entities.column("number") is None
 
 
 def test_columns_come_in_the_order_of_the_schema() -> None:
     given = {"tags": ["{}"], "lon": [0], "number": [1], "lat": [0], "text": ["a"]}
-    names = conform(pa.table(given), ALL).table.column_names
+    names = from_table(pa.table(given), ALL).table.column_names
     assert names == ["id", "text", "number", "lat", "lon", "tags"]
 
 
@@ -33,7 +33,7 @@ def test_a_column_of_nulls_without_a_type_is_fine(name: str) -> None:
 
 def test_a_canonical_column_is_text_or_float64() -> None:
     given = {field: pa.nulls(2) for field in ALL.fields}
-    table = conform(pa.table(given), ALL).table
+    table = from_table(pa.table(given), ALL).table
     kinds = {name: table.schema.field(name).type for name in table.column_names}
     numbers = {"number", "lat", "lon"}
     assert {name for name, kind in kinds.items() if kind == pa.float64()} == numbers
@@ -41,29 +41,29 @@ def test_a_canonical_column_is_text_or_float64() -> None:
 
 
 def test_a_table_without_rows_is_fine() -> None:
-    entities = conform(pa.table({"text": pa.array([], pa.string())}), ALL)
+    entities = from_table(pa.table({"text": pa.array([], pa.string())}), ALL)
     assert len(entities) == 0
     assert entities.ids.to_pylist() == []
 
 
 def test_a_table_without_chunks_is_fine() -> None:
     empty = pa.chunked_array([], pa.string())
-    assert len(conform(pa.table({"text": empty, "id": empty}), ALL)) == 0
+    assert len(from_table(pa.table({"text": empty, "id": empty}), ALL)) == 0
 
 
 def test_a_table_with_no_known_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(DataError, match="no column is known to schema 'all', which has text, "):
-        conform(pa.table({"title": ["a"], "id": ["1"], "labels": [["x"]]}), ALL)
+        from_table(pa.table({"title": ["a"], "id": ["1"], "labels": [["x"]]}), ALL)
 
 
 def test_a_table_with_a_column_twice_is_refused_by_its_name() -> None:
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     with pytest.raises(DataError, match="column 'text' occurs more than once"):
-        conform(table, ALL)
+        from_table(table, ALL)
 
 
 def test_an_unknown_column_is_a_warning() -> None:
-    entities = conform(pa.table({"text": ["a"], "catgory": ["b"]}), ALL)
+    entities = from_table(pa.table({"text": ["a"], "catgory": ["b"]}), ALL)
     assert entities.warnings == [
         "column 'catgory' is not in schema 'all'; did you mean 'category'?"
     ]
@@ -74,13 +74,13 @@ def test_an_unknown_column_is_a_warning() -> None:
 
 def test_a_missing_id_is_the_number_of_the_row() -> None:
     table = pa.table({"text": ["a", "b"]})
-    assert conform(table, ALL).ids.to_pylist() == ["0", "1"]
-    assert conform(table, ALL, first_row=40).ids.to_pylist() == ["40", "41"]
+    assert from_table(table, ALL).ids.to_pylist() == ["0", "1"]
+    assert from_table(table, ALL, first_row=40).ids.to_pylist() == ["40", "41"]
 
 
 def test_a_null_id_is_the_number_of_the_row() -> None:
     table = pa.table({"text": ["a", "b", "c"], "id": ["x", None, "z"]})
-    assert conform(table, ALL, first_row=7).ids.to_pylist() == ["x", "8", "z"]
+    assert from_table(table, ALL, first_row=7).ids.to_pylist() == ["x", "8", "z"]
 
 
 def test_a_record_without_an_id_gets_the_number_of_its_row() -> None:
@@ -91,36 +91,36 @@ def test_a_record_without_an_id_gets_the_number_of_its_row() -> None:
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint64()], ids=str)
 def test_ids_may_be_whole_numbers(kind: pa.DataType) -> None:
     table = pa.table({"text": ["a", "b"], "id": pa.array([3, None], kind)})
-    assert conform(table, ALL).ids.to_pylist() == ["3", "1"]
+    assert from_table(table, ALL).ids.to_pylist() == ["3", "1"]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 def test_ids_may_come_in_any_type_of_text(kind: pa.DataType) -> None:
     ids = pa.array(["x", None], kind)
-    assert conform(pa.table({"text": ["a", "b"], "id": ids}), ALL).ids.to_pylist() == ["x", "1"]
+    assert from_table(pa.table({"text": ["a", "b"], "id": ids}), ALL).ids.to_pylist() == ["x", "1"]
 
 
 def test_ids_may_come_as_a_dictionary() -> None:
     ids = pa.array(["x", "x", None]).dictionary_encode()
     table = pa.table({"text": ["a", "b", "c"], "id": ids})
-    assert conform(table, ALL).ids.to_pylist() == ["x", "x", "2"]
+    assert from_table(table, ALL).ids.to_pylist() == ["x", "x", "2"]
 
 
 def test_ids_may_all_be_null() -> None:
     table = pa.table({"text": ["a", "b"], "id": pa.nulls(2)})
-    assert conform(table, ALL).ids.to_pylist() == ["0", "1"]
+    assert from_table(table, ALL).ids.to_pylist() == ["0", "1"]
 
 
 def test_a_rejected_row_keeps_its_id() -> None:
     table = pa.table({"text": ["a", "b" * 20_000], "id": ["x", "y"]})
-    assert conform(table, ALL).ids.to_pylist() == ["x", "y"]
+    assert from_table(table, ALL).ids.to_pylist() == ["x", "y"]
 
 
 # Entities as such.
 
 
 def test_entities_can_be_sliced_and_taken() -> None:
-    entities = conform(pa.table({"text": ["a", "b", "c"], "id": ["x", "y", "z"]}), ALL)
+    entities = from_table(pa.table({"text": ["a", "b", "c"], "id": ["x", "y", "z"]}), ALL)
     assert entities.slice(1, 2).ids.to_pylist() == ["y", "z"]
     taken = entities.take(np.array([2, 0, 2]))
     assert taken.ids.to_pylist() == ["z", "x", "z"]
@@ -130,7 +130,7 @@ def test_entities_can_be_sliced_and_taken() -> None:
 
 
 def test_a_slice_of_no_rows_is_no_entities() -> None:
-    entities = conform(pa.table({"text": ["a"]}), ALL).slice(1, 5)
+    entities = from_table(pa.table({"text": ["a"]}), ALL).slice(1, 5)
     assert len(entities) == 0
     assert entities.ids.to_pylist() == []
 
@@ -145,6 +145,6 @@ def test_of_empty_entities_only_the_number_is_known(rows: int) -> None:
 
 def test_a_column_of_several_chunks_is_one_array() -> None:
     parts: Sequence[pa.Array] = [pa.array(["a"]), pa.array(["b", None])]
-    values = conform(pa.table({"text": pa.chunked_array(parts)}), ALL).column("text")
+    values = from_table(pa.table({"text": pa.chunked_array(parts)}), ALL).column("text")
     assert isinstance(values, pa.StringArray)
     assert values.to_pylist() == ["a", "b", None]

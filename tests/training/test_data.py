@@ -9,7 +9,7 @@ import pytest
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from labelwright.training.data import (
     TEST_SHARE,
     LabelledEntities,
@@ -23,7 +23,7 @@ LABELS = pa.list_(pa.string())
 
 def labelled(schema: EntitySchema, names: list[str]) -> LabelledEntities:
     labels = pa.array([["a"]] * len(names), LABELS)
-    return LabelledEntities(conform(pa.table({"name": names}), schema), labels)
+    return LabelledEntities(from_table(pa.table({"name": names}), schema), labels)
 
 
 def names_of(data: LabelledEntities) -> list[str]:
@@ -74,7 +74,7 @@ def test_the_same_names_are_held_out_whatever_else_is_in_the_data(places: Entity
 
 
 def test_names_are_compared_in_normal_form(places: EntitySchema) -> None:
-    hashes = name_hashes(conform(pa.table({"name": ["ＣＡＦÉ", "café", "cafe"]}), places))
+    hashes = name_hashes(from_table(pa.table({"name": ["ＣＡＦÉ", "café", "cafe"]}), places))
     assert hashes[0] == hashes[1] != hashes[2]
 
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from labelwright.entities.errors import RequestError
-from labelwright.entities.io.column_map import ColumnNames
-from labelwright.entities.io.locations import Where, locate
-from labelwright.entities.io.readers import ALIKE, read_batches
+from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.locations import LocationLike, locate
+from labelwright.entities.io.readers import SAME_NAMES, read_batches
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.format import Bundle
@@ -140,11 +140,11 @@ def schema_changes(old: EntitySchema, new: EntitySchema) -> list[str]:
 def prediction_changes(
     old: Labeler,
     new: Labeler,
-    paths: Sequence[Where],
+    paths: Sequence[LocationLike],
     examples: int,
     threads: int,
     advance: Callable[[int], object] = lambda rows: None,
-    columns: ColumnNames = ALIKE,
+    columns: ColumnMap = SAME_NAMES,
 ) -> PredictionChanges:
     """Label the same rows with both models and compare the predictions.
 
@@ -184,7 +184,7 @@ def _thresholds(old: Labeler, new: Labeler) -> dict[str, ThresholdChange]:
 
 
 def _read_both(
-    path: Where, old: EntitySchema, new: EntitySchema, columns: ColumnNames
+    path: LocationLike, old: EntitySchema, new: EntitySchema, columns: ColumnMap
 ) -> Iterator[tuple[Entities, Entities]]:
     """The same rows, read by each schema."""
     if not schema_changes(old, new):

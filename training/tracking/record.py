@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.locations import Where, locate
+from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.schema import NUMERIC, EntitySchema, Kind
 from labelwright.models.registry import reached
 from labelwright.training.tracking.runs import Run, storage_errors
@@ -40,7 +40,7 @@ class Dataset:
     """Rows that a run read: `context` is what for, `fingerprint` the hash of their content."""
 
     context: str
-    paths: Sequence[Where]
+    paths: Sequence[LocationLike]
     rows: int
     fingerprint: str
 

@@ -10,8 +10,8 @@ import pytest
 from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import Box
 from labelwright.entities.importers.foursquare import import_foursquare
-from labelwright.entities.importers.places_file import Imported
-from labelwright.entities.io.schema_metadata import stated_schema
+from labelwright.entities.importers.places_file import ImportSummary
+from labelwright.entities.io.schema_metadata import embedded_schema
 from tests.entities.importers.published import FOURSQUARE, point, spoil, write
 
 FOOD = "Dining and Drinking"
@@ -37,7 +37,7 @@ FULL = place(1, 7.42, 43.73, f"{FOOD} > Restaurant > Pizzeria", f"{FOOD} > Bar")
 
 def imported(
     source: Path, target: Path, box: Box | None = None
-) -> tuple[Imported, list[dict[str, Any]]]:
+) -> tuple[ImportSummary, list[dict[str, Any]]]:
     found = import_foursquare(source, target, box, lambda rows, share: None)
     return found, pq.read_table(target).to_pylist()
 
@@ -57,7 +57,7 @@ def test_a_place_becomes_a_row_and_its_paths_labels(tmp_path: Path) -> None:
     }  # fmt: skip
     assert nowhere["labels"] is nowhere["lat"] is None
     assert (found.places, found.labelled) == (2, 1)
-    stated = stated_schema([tmp_path / "out.parquet"])
+    stated = embedded_schema([tmp_path / "out.parquet"])
     assert stated is not None
     assert stated.implies == found.implies
     assert found.implies[f"category={FOOD} > Restaurant > Pizzeria"] == (

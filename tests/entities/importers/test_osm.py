@@ -14,8 +14,8 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import Box
 from labelwright.entities.importers.osm import import_osm
 from labelwright.entities.importers.osm_mapping import load_mapping
-from labelwright.entities.importers.places_file import SCHEMA, Imported
-from labelwright.entities.io.schema_metadata import stated_schema
+from labelwright.entities.importers.places_file import SCHEMA, ImportSummary
+from labelwright.entities.io.schema_metadata import embedded_schema
 
 EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
 CORNERS = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.5, 0.5), (1.5, 0.5), (1.5, 1.5)]
@@ -47,7 +47,7 @@ def extract(tmp_path: Path) -> Path:
     return path
 
 
-def imported(source: Path, target: Path, box: Box | None = None) -> tuple[Imported, list[Any]]:
+def imported(source: Path, target: Path, box: Box | None = None) -> tuple[ImportSummary, list[Any]]:
     told: list[int] = []
     found = import_osm(source, target, load_mapping(None), box, told.append)
     rows = pq.read_table(target).to_pylist()
@@ -74,7 +74,7 @@ def test_nodes_ways_and_areas_come_once_each_by_their_centre(extract: Path, tmp_
     assert all("takeaway" in row["absent"] for row in rows if row is not cafe)
     assert all("wheelchair" not in row["absent"] for row in rows)
     assert found.open_world == ("wheelchair",)
-    stated = stated_schema([tmp_path / "out.parquet"])
+    stated = embedded_schema([tmp_path / "out.parquet"])
     assert stated is not None
     assert (stated.name, stated.open_world) == ("places", ("wheelchair",))
 

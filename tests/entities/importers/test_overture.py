@@ -10,8 +10,8 @@ import pytest
 from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import Box
 from labelwright.entities.importers.overture import import_overture, read_categories
-from labelwright.entities.importers.places_file import GROUP_ROWS, Imported
-from labelwright.entities.io.schema_metadata import stated_schema
+from labelwright.entities.importers.places_file import GROUP_ROWS, ImportSummary
+from labelwright.entities.io.schema_metadata import embedded_schema
 from tests.entities.importers.published import OVERTURE, overture_place, spoil, write
 
 PIZZA = ["food_and_drink", "restaurant", "pizza_restaurant"]
@@ -43,7 +43,7 @@ OLD = pa.schema([field for field in OVERTURE if field.name not in ("taxonomy", "
 
 def imported(
     source: Path, target: Path, box: Box | None = None, categories: Path | None = None
-) -> tuple[Imported, dict[str, dict[str, Any]]]:
+) -> tuple[ImportSummary, dict[str, dict[str, Any]]]:
     shares: list[float] = []
     found = import_overture(
         source, target, box, categories, lambda rows, share: shares.append(share)
@@ -70,7 +70,7 @@ def test_a_place_becomes_a_row_and_its_categories_labels(tmp_path: Path) -> None
     assert rows["place-3"]["labels"] is None
     assert rows["place-3"]["address"] is rows["place-3"]["website"] is None
     assert (found.places, found.labelled) == (4, 3)
-    stated = stated_schema([tmp_path / "out.parquet"])
+    stated = embedded_schema([tmp_path / "out.parquet"])
     assert stated is not None
     assert stated.implies == {
         "category=cafe": ("category=food_and_drink",),

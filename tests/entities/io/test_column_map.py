@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.column_map import ColumnNames
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.readers import read_batches
 from labelwright.entities.schema import EntitySchema
 from tests.entities.files import WRITERS
 
-NAMES = ColumnNames.parse(["id=key,name=title", "city=place,labels=kinds"])
+NAMES = ColumnMap.parse(["id=key,name=title", "city=place,labels=kinds"])
 ROWS: list[dict[str, Any]] = [
     {"key": "a", "title": "Joe's Pizza", "place": "Rome", "kinds": ["x", "y"], "name": "wrong"},
     {"key": "b", "title": "Eve's", "place": None, "kinds": [], "name": "wrong"},
@@ -52,13 +52,13 @@ def test_a_column_that_is_not_there_is_told_by_its_name(
     path = tmp_path / f"rows{suffix}"
     WRITERS[suffix](path, ROWS)
     with pytest.raises(DataError, match="have no column 'titel'"):
-        list(read_batches(path, places, columns=ColumnNames({"name": "titel"})))
+        list(read_batches(path, places, columns=ColumnMap({"name": "titel"})))
 
 
 def test_one_column_may_serve_two(tmp_path: Path, places: EntitySchema) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"title": ["x"]}), path)
-    names = ColumnNames.parse(["name=title,description=title"])
+    names = ColumnMap.parse(["name=title,description=title"])
     (batch,) = read_batches(path, places, columns=names)
     assert batch.entities.table.select(["name", "description"]).to_pylist() == [
         {"name": "x", "description": "x"}
@@ -68,10 +68,10 @@ def test_one_column_may_serve_two(tmp_path: Path, places: EntitySchema) -> None:
 @pytest.mark.parametrize("text", ["name", "name=", "=title", "name=a,name=b"])
 def test_a_map_that_says_nothing_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="--map"):
-        ColumnNames.parse([text])
+        ColumnMap.parse([text])
 
 
 def test_a_column_that_no_schema_has_is_refused(places: EntitySchema) -> None:
-    assert ColumnNames.parse([]) == ColumnNames()
+    assert ColumnMap.parse([]) == ColumnMap()
     with pytest.raises(DataError, match="'titel' is no column of schema 'places'"):
-        ColumnNames.parse(["titel=title"]).check(places)
+        ColumnMap.parse(["titel=title"]).check(places)

@@ -11,7 +11,7 @@ import pyarrow.fs
 import pytest
 
 from labelwright.entities.errors import DataError, StorageError
-from labelwright.entities.io.locations import Location, locate, whole_file
+from labelwright.entities.io.locations import Location, locate, open_output
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from labelwright.entities.io.locations import Location, locate, whole_file
 def test_a_location_has_a_name_and_neighbours(given: str, name: str, beside: str) -> None:
     location = locate(given)
     assert location.name == name
-    assert location.beside("x").path == beside
+    assert location.sibling("x").path == beside
     assert str(location) == given
 
 
@@ -56,11 +56,11 @@ def test_a_path_that_is_no_text_is_refused() -> None:
 
 def test_a_location_holds_itself_and_what_lies_in_it(tmp_path: Path) -> None:
     folder = locate(tmp_path / "a")
-    assert folder.holds(folder)
-    assert folder.holds(locate(tmp_path / "a" / "b" / "c.csv"))
-    assert not folder.holds(locate(tmp_path / "ab"))
-    assert not folder.holds(locate("-"))
-    assert locate("s3://b/k?region=x").holds(locate("s3://b/k/in.csv?region=y"))
+    assert folder.contains(folder)
+    assert folder.contains(locate(tmp_path / "a" / "b" / "c.csv"))
+    assert not folder.contains(locate(tmp_path / "ab"))
+    assert not folder.contains(locate("-"))
+    assert locate("s3://b/k?region=x").contains(locate("s3://b/k/in.csv?region=y"))
 
 
 @pytest.mark.parametrize("given", ["ftp://host/file.csv", "s4://bucket/key", "https://host/a.csv"])
@@ -97,7 +97,7 @@ def test_files_of_a_folder_come_in_order_of_their_paths(tmp_path: Path) -> None:
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with whole_file(locate(path)) as stream:
+    with open_output(locate(path)) as stream:
         stream.write(b"abc")
         assert not path.exists()
     assert path.read_bytes() == b"abc"
@@ -114,7 +114,7 @@ def fail_after(written: int, error: type[BaseException]) -> None:
 def test_a_file_that_is_not_finished_leaves_nothing(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), whole_file(locate(tmp_path / "out")) as stream:
+    with pytest.raises(error), open_output(locate(tmp_path / "out")) as stream:
         fail_after(stream.write(b"abc"), error)
     assert list(tmp_path.iterdir()) == []
 
@@ -123,7 +123,7 @@ def test_a_store_that_refuses_is_a_storage_error(tmp_path: Path) -> None:
     filesystem = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())
     location = Location("there", "missing/there", filesystem)
     match = "there was not written: No such file"
-    with pytest.raises(StorageError, match=match), whole_file(location):
+    with pytest.raises(StorageError, match=match), open_output(location):
         pass
 
 
@@ -137,7 +137,7 @@ class Sip(io.BytesIO):
 def test_a_standard_stream_without_a_buffer_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Sip()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
-    with whole_file(locate("-")) as stream:
+    with open_output(locate("-")) as stream:
         stream.write(b"abcdefgh")
     assert out.getvalue() == b"abcdefgh"
 
@@ -147,13 +147,13 @@ def test_closed_standard_streams_are_clear_errors(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(DataError, match="standard input is closed"):
         locate("-").open()
-    with pytest.raises(StorageError, match="stdout is closed"), whole_file(locate("-")) as stream:
+    with pytest.raises(StorageError, match="stdout is closed"), open_output(locate("-")) as stream:
         stream.write(b"abc")
 
 
 def test_standard_output_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
-    with whole_file(locate("-")) as stream:
+    with open_output(locate("-")) as stream:
         stream.write(b"abc")
     assert out.getvalue() == b"abc"

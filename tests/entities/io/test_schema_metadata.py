@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.schema_metadata import ENTRY, stated_schema, statement
+from labelwright.entities.io.schema_metadata import ENTRY, embedded_schema, schema_metadata
 from labelwright.entities.schema import EntitySchema
 
 COLUMNS = {"name": {"kind": "text"}}
@@ -26,11 +26,11 @@ def write(path: Path, metadata: dict[bytes, bytes] | None) -> Path:
 def test_a_file_states_its_schema_and_several_are_put_together(tmp_path: Path) -> None:
     one = schema(open_world=["a"], implies={"x=1": ["y=1"]}, redirects={"old": "new"})
     other = schema(open_world=["a", "b"], implies={"x=1": ["z=1"], "w=1": ["z=1"]})
-    write(tmp_path / "1.parquet", statement(one))
-    assert stated_schema([tmp_path / "1.parquet"]) == one
-    write(tmp_path / "2.parquet", statement(other))
+    write(tmp_path / "1.parquet", schema_metadata(one))
+    assert embedded_schema([tmp_path / "1.parquet"]) == one
+    write(tmp_path / "2.parquet", schema_metadata(other))
     write(tmp_path / "3.parquet", None)
-    both = stated_schema([tmp_path])
+    both = embedded_schema([tmp_path])
     assert both == schema(
         open_world=["a", "b"],
         implies={"x=1": ["y=1", "z=1"], "w=1": ["z=1"]},
@@ -40,18 +40,18 @@ def test_a_file_states_its_schema_and_several_are_put_together(tmp_path: Path) -
 
 def test_most_data_state_nothing(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("name\nx\n")
-    assert stated_schema([write(tmp_path / "1.parquet", None), tmp_path / "rows.csv"]) is None
+    assert embedded_schema([write(tmp_path / "1.parquet", None), tmp_path / "rows.csv"]) is None
 
 
 def test_schemas_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
-    first = write(tmp_path / "1.parquet", statement(schema()))
+    first = write(tmp_path / "1.parquet", schema_metadata(schema()))
     columns = {"title": {"kind": "text"}}
-    other = write(tmp_path / "2.parquet", statement(schema(columns=columns)))
+    other = write(tmp_path / "2.parquet", schema_metadata(schema(columns=columns)))
     with pytest.raises(DataError, match="--schema"):
-        stated_schema([first, other])
+        embedded_schema([first, other])
     for bad in (b"{", b"[]", b'{"name": 1}'):
         with pytest.raises(DataError, match="cannot be read"):
-            stated_schema([write(tmp_path / "3.parquet", {ENTRY: bad})])
+            embedded_schema([write(tmp_path / "3.parquet", {ENTRY: bad})])
     (tmp_path / "no.parquet").write_text("no")
     with pytest.raises(DataError, match="cannot be read"):
-        stated_schema([tmp_path / "no.parquet"])
+        embedded_schema([tmp_path / "no.parquet"])

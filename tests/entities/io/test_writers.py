@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError, StorageError
-from labelwright.entities.io.writers import PREDICTIONS, Write, answer_file
+from labelwright.entities.io.writers import PREDICTIONS, Write, predictions_file
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [
@@ -96,7 +96,7 @@ def as_written(rows: Rows) -> Rows:
 def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     table = pa.Table.from_pylist(ROWS, PREDICTIONS)
-    with answer_file(path) as write:
+    with predictions_file(path) as write:
         write(table.slice(0, 1))
         write(table.slice(1))
         write(table.slice(3))
@@ -107,7 +107,7 @@ def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", READERS)
 def test_no_answers_are_a_file_too(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
-    with answer_file(path):
+    with predictions_file(path):
         pass
     assert READERS[suffix](path) == []
 
@@ -116,7 +116,7 @@ def test_no_answers_are_a_file_too(tmp_path: Path, suffix: str) -> None:
 def test_a_file_that_is_there_is_replaced(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     path.write_text("something old")
-    with answer_file(path) as write:
+    with predictions_file(path) as write:
         write(pa.Table.from_pylist(ROWS[1:], PREDICTIONS))
         assert path.read_text() == "something old"
     assert READERS[suffix](path) == as_written(ROWS[1:])
@@ -129,7 +129,7 @@ def test_a_file_is_left_as_it_was_if_the_work_fails(
 ) -> None:
     path = tmp_path / f"answers{suffix}"
     path.write_text("something old")
-    with pytest.raises(error), answer_file(path) as write:
+    with pytest.raises(error), predictions_file(path) as write:
         write(fails_after(pa.Table.from_pylist(ROWS, PREDICTIONS), write, error))
     assert path.read_text() == "something old"
     assert names_in(tmp_path) == [path.name]
@@ -139,7 +139,7 @@ def test_a_file_is_left_as_it_was_if_the_work_fails(
 def test_a_missing_folder_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
     with (
         pytest.raises(StorageError, match="was not written: No such file or directory"),
-        answer_file(tmp_path / "missing" / f"answers{suffix}"),
+        predictions_file(tmp_path / "missing" / f"answers{suffix}"),
     ):
         pass
     assert names_in(tmp_path) == []
@@ -149,24 +149,24 @@ def test_a_missing_folder_is_a_storage_error(tmp_path: Path, suffix: str) -> Non
 def test_a_folder_in_the_place_of_the_file_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     path.mkdir()
-    with pytest.raises(StorageError, match="Is a directory"), answer_file(path) as write:
+    with pytest.raises(StorageError, match="Is a directory"), predictions_file(path) as write:
         write(pa.Table.from_pylist(ROWS, PREDICTIONS))
     assert names_in(tmp_path) == [path.name]
 
 
 def test_a_name_that_is_too_long_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError), answer_file(tmp_path / ("x" * 252 + ".csv")):
+    with pytest.raises(StorageError), predictions_file(tmp_path / ("x" * 252 + ".csv")):
         pass
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must end in"), answer_file(tmp_path / "answers.txt"):
+    with pytest.raises(DataError, match="must end in"), predictions_file(tmp_path / "answers.txt"):
         pass
     assert names_in(tmp_path) == []
 
 
 def test_parquet_has_no_compressed_form(tmp_path: Path) -> None:
-    with pytest.raises(DataError), answer_file(tmp_path / "answers.parquet.gz"):
+    with pytest.raises(DataError), predictions_file(tmp_path / "answers.parquet.gz"):
         pass
 
 
@@ -174,7 +174,7 @@ ON_A_FULL_DISK = """
 import json, random, resource, sys
 from pathlib import Path
 import pyarrow as pa
-from labelwright.entities.io.writers import PREDICTIONS, answer_file
+from labelwright.entities.io.writers import PREDICTIONS, predictions_file
 
 folder = Path(sys.argv[1])
 source = random.Random(0)
@@ -187,7 +187,7 @@ for limit, rows in (100, 100), (100_000, 20_000):
     for suffix in sys.argv[2:]:
         said = "nothing"
         try:
-            with answer_file(folder / f"answers{suffix}") as write:
+            with predictions_file(folder / f"answers{suffix}") as write:
                 for start in range(0, rows, 2_500):
                     write(table.slice(start, min(rows, 2_500)))
         except Exception as error:

@@ -13,7 +13,7 @@ from osmium.osm.mutable import Node
 
 import labelwright
 from labelwright.entities.errors import RequestError
-from labelwright.entities.io.schema_metadata import statement
+from labelwright.entities.io.schema_metadata import schema_metadata
 from labelwright.entities.redirects import Redirects
 from labelwright.entities.schema import EntitySchema
 from tests.entities.importers.published import FOURSQUARE, OVERTURE, overture_place, write
@@ -112,7 +112,7 @@ def test_what_the_data_state_and_the_user_redirects_reaches_the_model(
         places, open_world=("takeaway",), redirects=Redirects({"x=1": "x=2"})
     )
     source, table = tmp_path / "rows.parquet", tmp_path / "redirects.csv"
-    named = rows.rename_columns({"name": "title"}).replace_schema_metadata(statement(schema))
+    named = rows.rename_columns({"name": "title"}).replace_schema_metadata(schema_metadata(schema))
     pq.write_table(named, source)
     table.write_text("old,new\ncuisine=pizza,cuisine=flatbread\nshop=supermarket,\n")
     asked: tuple[Any, ...] = ("--data", source, "--map", "name=title", "--redirects", table)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.schema import EntitySchema, load_schema
-from labelwright.entities.tables import Entities, conform, from_records
+from labelwright.entities.tables import Entities, from_records, from_table
 from labelwright.models.features.fingerprints import content_fingerprints, fingerprints
 
 some = settings(max_examples=60, deadline=None)
@@ -57,10 +57,10 @@ def test_each_field_counts(places: EntitySchema) -> None:
 
 def test_batches_and_absent_columns_do_not_count(places: EntitySchema) -> None:
     table = pa.table({"id": ["1", "2", "3"], "name": ["Bar", None, "Café"]})
-    whole = fingerprints(conform(table, places)).tolist()
+    whole = fingerprints(from_table(table, places)).tolist()
     empty = table.append_column("city", pa.array([None, "", None], pa.string()))
-    assert fingerprints(conform(empty, places)).tolist() == whole
-    parts = [fingerprints(conform(table.slice(row, 1), places)).item() for row in range(3)]
+    assert fingerprints(from_table(empty, places)).tolist() == whole
+    parts = [fingerprints(from_table(table.slice(row, 1), places)).item() for row in range(3)]
     assert parts == whole
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform, from_records
+from labelwright.entities.tables import Entities, from_records, from_table
 from labelwright.models.features.space import (
     FeatureRows,
     FeatureSpace,
@@ -260,7 +260,7 @@ def test_the_batch_makes_no_difference(labeler: Labeler, some_brands: Entities, 
 def test_the_chunks_of_a_table_make_no_difference(labeler: Labeler, some_brands: Entities) -> None:
     table = some_brands.table
     chunked = pa.concat_tables([table.slice(0, 3), table.slice(3, 0), table.slice(3)])
-    entities = conform(chunked, labeler.schema)
+    entities = from_table(chunked, labeler.schema)
     assert_same(labeler.features.transform(entities), labeler.features.transform(some_brands))
 
 
@@ -273,7 +273,7 @@ def respelled(entities: Entities, change: Any) -> Entities:
         )
         for name in table.column_names
     }
-    return conform(pa.table(arrays), entities.schema)
+    return from_table(pa.table(arrays), entities.schema)
 
 
 @pytest.mark.parametrize("form", get_args(Form))
@@ -312,7 +312,7 @@ def test_case_form_and_spacing_of_any_text_make_no_difference(names: list[str], 
 def test_a_missing_column_is_a_column_of_nulls(labeler: Labeler, some_brands: Entities) -> None:
     table = some_brands.table.drop_columns("website")
     nulls = table.append_column("website", pa.nulls(len(table), pa.string()))
-    without, empty = conform(table, labeler.schema), conform(nulls, labeler.schema)
+    without, empty = from_table(table, labeler.schema), from_table(nulls, labeler.schema)
     assert_same(labeler.features.transform(without), labeler.features.transform(empty))
 
 

@@ -18,7 +18,7 @@ import pytest
 from labelwright.entities.errors import DataError, RequestError, StorageError
 from labelwright.entities.io import readers
 from labelwright.entities.io.locations import locate
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
@@ -369,7 +369,7 @@ def test_fingerprints_do_not_show_in_the_answers(
     label(bundle, source, tmp_path / "a.parquet")
     predictions = pq.read_table(tmp_path / "a.parquet")
     expected = bundle.labeler.label(
-        conform(pq.read_table(source), bundle.labeler.schema), LabelQuery()
+        from_table(pq.read_table(source), bundle.labeler.schema), LabelQuery()
     )
     assert predictions.column_names == ["id", "labels"]
     assert predictions["labels"].combine_chunks().to_pylist() == expected.to_arrow([7]).to_pylist()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import PIECE_ROWS, Piece
@@ -68,7 +68,7 @@ def test_rows_keep_their_order_and_numbers_however_they_come(
         pieces += form.split([content[begin:end]], end == len(content))
     assert max((piece.rows for piece in pieces), default=0) <= PIECE_ROWS
     names = pa.array([name for batch in batches for name in batch], pa.string())
-    whole = conform(pa.table({"name": names}), model.bundle.labeler.schema)
+    whole = from_table(pa.table({"name": names}), model.bundle.labeler.schema)
     assert read(pieces, model) == rows_of(whole)
 
 

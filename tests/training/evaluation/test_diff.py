@@ -13,7 +13,7 @@ import pytest
 
 from labelwright.entities.errors import RequestError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.bundle.format import read_bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
@@ -196,7 +196,7 @@ def test_each_model_reads_the_data_by_its_own_schema(
     )
     sizes = pa.array(np.arange(len(rows)), pa.float64())
     table = pa.table({"name": rows.entities.table["name"], "size": sizes})
-    shops = fit_labeler(LabelledEntities(conform(table, schema), rows.labels), QUICK)
+    shops = fit_labeler(LabelledEntities(from_table(table, schema), rows.labels), QUICK)
     differences = schema_changes(labeler.schema, shops.schema)
     assert "only NEW reads column 'size'" in differences
     assert "only OLD reads column 'country'" in differences

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
@@ -145,7 +145,7 @@ def test_nothing_asserted_is_nothing_given_too_much(test: Test) -> None:
 def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySchema) -> None:
     names = ["a*", "a", "[ab]", "[!c]", "b?", "d", "e", "f=g", "f=h"]
     labels = pa.array([[names[i % 9], names[(i + 4) % 9]] for i in range(90)])
-    entities = conform(pa.table({"city": [f"{i % 9} town {i % 2}" for i in range(90)]}), places)
+    entities = from_table(pa.table({"city": [f"{i % 9} town {i % 2}" for i in range(90)]}), places)
     labeler = fit_labeler(
         LabelledEntities(entities, labels), Configuration(candidates=3, trees=5, folds=2)
     )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from labelwright.entities.schema import Column, EntitySchema, Kind
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.evaluation.metrics import evaluate
@@ -67,7 +67,7 @@ def case_of(
     )
     table = pa.table(columns) if columns else pa.table({"country": pa.nulls(len(true))})
     matrix = label_matrix(pa.array(true, pa.list_(pa.string())), LABELS)
-    return Case(predictions, matrix, conform(table, SCHEMA))
+    return Case(predictions, matrix, from_table(table, SCHEMA))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_slices_by_country_website_and_script() -> None:
         "website": ["a.example"] * 120 + [None] * 180,
         "name": ["Bakery"] * 150 + ["Φούρνος"] * 149 + [None],
     }
-    found = {part.name: part.rows for part in slices(conform(pa.table(columns), SCHEMA))}
+    found = {part.name: part.rows for part in slices(from_table(pa.table(columns), SCHEMA))}
     assert {name: int(rows.sum()) for name, rows in found.items()} == {
         "country=GB": 150,
         "country=GR": 150,
@@ -204,7 +204,7 @@ def test_slices_by_country_website_and_script() -> None:
 
 def test_rows_without_names_have_no_scripts() -> None:
     columns = {"country": ["GB"] * 150 + ["GR"] * 150}
-    found = slices(conform(pa.table(columns), SCHEMA))
+    found = slices(from_table(pa.table(columns), SCHEMA))
     assert [part.name for part in found] == ["country=GB", "country=GR"]
 
 

@@ -19,7 +19,7 @@ import pytest
 from labelwright.commands import tune as command
 from labelwright.entities.errors import DataError, LabelwrightError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import conform
+from labelwright.entities.tables import from_table
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
@@ -126,7 +126,7 @@ def tuning(quality: "np.ndarray[Any, np.dtype[np.float64]]") -> Tuning:
 def test_validation_rows_part_no_chain_and_depend_on_no_other_split(places: EntitySchema) -> None:
     names = [f"Name {i % 5_000}" for i in range(10_000)]
     labels = pa.array([["a"]] * len(names), pa.list_(pa.string()))
-    whole = LabelledEntities(conform(pa.table({"name": names}), places), labels)
+    whole = LabelledEntities(from_table(pa.table({"name": names}), places), labels)
     rest, test = split(whole)
     train, validation = validation_split(rest)
     parts = [set(part.entities.table["name"].to_pylist()) for part in (train, validation, test)]
@@ -138,10 +138,10 @@ def test_validation_rows_part_no_chain_and_depend_on_no_other_split(places: Enti
 
 
 def test_a_single_name_cannot_be_tuned_on(places: EntitySchema) -> None:
-    table = conform(pa.table({"name": ["Aldi"] * 20}), places)
+    table = from_table(pa.table({"name": ["Aldi"] * 20}), places)
     with pytest.raises(DataError, match="too few names"):
         validation_split(LabelledEntities(table, pa.array([["a"]] * 20, pa.list_(pa.string()))))
-    two = conform(pa.table({"name": ["Aldi", "Lidl"] * 10}), places)
+    two = from_table(pa.table({"name": ["Aldi", "Lidl"] * 10}), places)
     train, judging = validation_split(
         LabelledEntities(two, pa.array([["a"]] * 20, pa.list_(pa.string())))
     )

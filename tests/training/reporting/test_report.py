@@ -12,7 +12,7 @@ import pytest
 
 from labelwright.entities.errors import StorageError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, conform
+from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import label_matrix
@@ -232,7 +232,7 @@ def tiny(
 ) -> TrainedModel:
     """A model of a few rows, measured on rows that it was trained on."""
     data = LabelledEntities(
-        conform(pa.table(columns), places), pa.array(labels, pa.list_(pa.string()))
+        from_table(pa.table(columns), places), pa.array(labels, pa.list_(pa.string()))
     )
     labeler = fit_labeler(data, SMALL)
     return trained_model(labeler, data, data.take(np.arange(12)), "tiny")
