@@ -42,7 +42,7 @@ from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.description import describe
 from labelwright.training.reporting.markdown import code
 from labelwright.training.reporting.summary import summary
-from labelwright.training.tracking import gate, record, runs, versions
+from labelwright.training.tracking import environment, gate, record, runs, versions
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
@@ -139,7 +139,9 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
         experiment_id = runs.experiment_id_of(task.name)
         with runs.active_run(experiment_id, since=prepared.since) as run:
             run.log(metrics={"seconds": time.perf_counter() - started})
-            model = record.write_run(run, run_record)
+            wheel = environment.find_wheel()
+            warnings += wheel.warnings
+            model = record.write_run(run, run_record, wheel.path)
             progress("record", 1.0)
             with versions.promotion_lock():
                 verdict = _judge(task, versions.current_champion(task.name), labeler, test)

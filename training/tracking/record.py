@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.schema import NUMERIC, EntitySchema, Kind
 from labelwright.models.registry import reached
+from labelwright.training.tracking.environment import PortableFlavor
 from labelwright.training.tracking.runs import Run, storage_errors
 
 if TYPE_CHECKING:
@@ -88,8 +88,11 @@ def check_name(name: str) -> None:
         raise DataError("a model's name must be short and without quotes or any of / : . @ %")
 
 
-def write_run(run: Run, record: Record) -> "ModelInfo":
-    """Log a training and its model; raises RegistryError or StorageError."""
+def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
+    """Log a training, its model and the wheel that trained it.
+
+    Raises RegistryError or StorageError.
+    """
     finite = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     run.log(record.parameters, finite, record.tags)
     with reached() as client:
@@ -97,7 +100,7 @@ def write_run(run: Run, record: Record) -> "ModelInfo":
         _note(client, run.id, [each for group in inputs for each in group])
     run.store(record.artifacts)
     with reached(), storage_errors():
-        return _log_model(record)
+        return _log_model(record, wheel)
 
 
 def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Registered:
@@ -170,17 +173,18 @@ def _input(dataset: Dataset, schema: EntitySchema) -> "Iterator[DatasetInput]":
         yield DatasetInput(noted, [InputTag("mlflow.data.context", dataset.context)])
 
 
-def _log_model(record: Record) -> "ModelInfo":
-    import mlflow
+def _log_model(record: Record, wheel: Path | None) -> "ModelInfo":
     import pandas as pd
+    from mlflow.models import Model
 
-    info: ModelInfo = mlflow.pyfunc.log_model(
+    info: ModelInfo = Model.log(
+        artifact_path=None,
         name="model",
+        flavor=PortableFlavor(wheel),
         loader_module=LOADER,
         data_path=str(record.bundle),
         signature=signature(record.schema),
         input_example=pd.DataFrame([record.example]),
-        pip_requirements=[f"labelwright=={importlib.metadata.version('labelwright')}"],
     )
     return info
 
