@@ -19,7 +19,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     Machine code is cached on disk beside the source, or under `NUMBA_CACHE_DIR`; where neither, nor
     the user's cache folder, can be written, every process compiles anew. It is compiled anew as
     well when any module of this room has changed, because kernels are compiled into one another,
-    and Numba by itself looks only at the module that a kernel stands in. The only liberty
+    and Numba by itself looks only at the module that a kernel stands in. The times of files do not
+    count: another installation of the same code uses the same machine code. The only liberty
     taken with floating point is fusing a multiply and an add, so that a row's result depends
     neither on its neighbours nor on the number of threads.
     """
@@ -27,7 +28,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     with contextlib.suppress(RuntimeError):  # nowhere to write
         jit.enable_caching()
         file = jit._cache._cache_file
-        file._source_stamp = (*file._source_stamp, _room_stamp())
+        file._source_stamp = _room_stamp()
         file._load_index = functools.partial(_readable, file._load_index)
     return cast(Callable[P, R], jit)
 

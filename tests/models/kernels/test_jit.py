@@ -58,6 +58,14 @@ def test_machine_code_for_a_type_that_is_no_more_is_no_hindrance(room: Path) -> 
     assert printed(room) == (7, 0)
 
 
+def test_machine_code_does_not_depend_on_the_times_of_the_sources(room: Path) -> None:
+    write(room, NUMBERS, CALLER.format("Pair"))
+    assert printed(room) == (7, 0)
+    for source in room.rglob("*.py"):
+        os.utime(source, (0, 0))
+    assert printed(room) == (7, 1)
+
+
 def write(room: Path, numbers: str, caller: str) -> None:
     """Write two modules, one of which calls the other's kernel."""
     (room / "numbers.py").write_text(numbers, "utf-8")
