@@ -1,4 +1,7 @@
-"""The MLflow flavor: what registered models name as their loader, so that they carry no code."""
+"""Loader of registered models for MLflow's `python_function` flavor.
+
+A registered model names this module as its loader, so MLflow imports no code from the artifact.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,22 +17,28 @@ from labelwright.models.labeler import Labeler
 
 
 def _load_pyfunc(data_path: str) -> "PythonModel":
-    """MLflow's entry point: `data_path` is the bundle inside the artifact."""
-    return PythonModel(read_bundle(Path(data_path)).labeler)
+    """Load a model for MLflow; `data_path` is the folder of the bundle inside the artifact.
+
+    In a rebuilt environment no kernel is compiled yet. They are compiled here, because MLflow's
+    server waits for a model that loads, but ends a request after 60 seconds.
+    """
+    labeler = read_bundle(Path(data_path)).labeler
+    labeler.warm_up()
+    return PythonModel(labeler)
 
 
 class PythonModel:
-    """A model with the method that MLflow's `python_function` flavor calls."""
+    """A labeler with the `predict` method that MLflow calls."""
 
     def __init__(self, labeler: Labeler) -> None:
         self._labeler = labeler
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """`id` and `labels` (a list of label, probability, asserted) for each row of a frame.
+        """Label the rows of a frame; `params` are fields of a `LabelQuery`, such as `top_k`.
 
-        Raises MlflowException, which MLflow's own server answers with the words it has, for rows
-        that the schema rejects (a frame has no place for their reasons) and for a question that
-        the model cannot answer.
+        Returns a frame with `id` and `labels` for each row, in order. `labels` is a list of dicts
+        with `label`, `probability` and `asserted`. Raises MlflowException if the schema rejects a
+        row or the model does not support the query; MLflow's server responds with its message.
         """
         try:
             return self._predict(frame, LabelQuery(**(params or {})))
