@@ -35,25 +35,19 @@ FROM base AS train-packages
 COPY requirements/train.txt /tmp/requirements.txt
 RUN pip install --require-hashes -r /tmp/requirements.txt
 
-FROM serve-packages AS wheel
+FROM base AS wheel
 WORKDIR /source
 COPY . .
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN pip install --require-hashes -r requirements/build.txt \
+    && SOURCE_DATE_EPOCH=1580601600 python -m hatchling build --target wheel --directory /wheels
 
+# Training stores the wheel with each model, and looks for it in /usr/local/share/labelwright.
 FROM train-packages AS train-installed
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip install --no-deps --no-index /wheels/*.whl
+COPY --from=wheel /wheels /usr/local/share/labelwright
+RUN pip install --no-deps --no-index /usr/local/share/labelwright/*.whl
 
-# Training a small model, answering with it and explaining answers compiles all kernels.
 FROM train-installed AS kernels
-COPY --from=wheel /source/entities/data/brands.parquet /tmp/brands.parquet
-RUN export LABELWRIGHT_HOME=/tmp/state NUMBA_CACHE_DIR=/numba \
-    && cd /tmp \
-    && python -c "import pyarrow.parquet as pq; \
-        pq.write_table(pq.read_table('brands.parquet').slice(0, 2000), 'few.parquet')" \
-    && labelwright train --data few.parquet --name few \
-    && labelwright label --model models:/few@champion few.parquet labelled.parquet \
-    && labelwright explain --model models:/few@champion few.parquet > /dev/null
+RUN NUMBA_CACHE_DIR=/numba python -m labelwright.compile_kernels
 
 FROM train-installed AS train
 COPY --from=kernels --chown=10001:10001 /numba /var/lib/labelwright/numba

@@ -8,6 +8,10 @@ NEWEST ?= python3.13
 COMPILE = $(UV) pip compile --universal --python-version 3.11 --upgrade \
     --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet
 BIN := $(VENV)/bin
+# Training looks for the wheel here, to store it with each model.
+WHEELS := $(VENV)/share/labelwright
+PACKAGE := $(shell find -L labelwright -name __pycache__ -prune -o -type f -print)
+KERNELS := $(shell find models -name '*.py')
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 # One more than there are cores: tests often wait, for processes to start and to end.
@@ -21,18 +25,18 @@ TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
-install: $(VENV)/.installed ## .venv/bin/labelwright
+install: $(VENV)/.wheel $(VENV)/.kernels ## .venv/bin/labelwright, its wheel, and compiled kernels
 
 demo: install ## train on the embedded brands, then serve on port 8000 and the MLflow UI on 5000
 	@$(BIN)/labelwright demo
 
-test: $(VENV)/.developing ## all fast tests: about 5 minutes on 2 cores
+test: install $(VENV)/.developing ## all fast tests: about 5 minutes on 2 cores
 	$(BIN)/pytest -n $(TESTERS)
 
-test-integration: $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
+test-integration: install $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
 	$(BIN)/pytest -m "integration and not nightly" --timeout 1800
 
-test-nightly: $(VENV)/.developing ## kills in the hundreds, image builds, the suite on $(NEWEST): an hour
+test-nightly: install $(VENV)/.developing ## kills in the hundreds, image builds, the suite on $(NEWEST): an hour
 	LABELWRIGHT_NIGHTLY=1 $(BIN)/pytest -m "nightly or repeated" --timeout 3600
 	$(NEWEST) -m venv build/newest
 	build/newest/bin/pip install --quiet --require-hashes -r requirements/dev.txt
@@ -92,7 +96,8 @@ format: $(VENV)/.developing ## rewrite the code in the house's style
 requirements: ## pin the newest versions of all dependencies, with hashes (needs uv)
 	$(COMPILE) pyproject.toml --extra train --extra tracing --group build --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra train --group build -c requirements/dev.txt -o requirements/train.txt
-	$(COMPILE) pyproject.toml --extra tracing --group build -c requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) pyproject.toml --extra tracing -c requirements/dev.txt -o requirements/serve.txt
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	for peer in $(basename $(wildcard benchmarks/requirements/*.in tests/*/requirements/*.in)); do \
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done
@@ -119,6 +124,16 @@ $(VENV)/.installed: requirements/train.txt pyproject.toml deploy/prerequisites.s
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/train.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The same code gives the same bytes: the times in a wheel are fixed.
+$(VENV)/.wheel: $(VENV)/.installed $(PACKAGE) pyproject.toml README.md LICENSE NOTICE
+	@rm -rf $(WHEELS)
+	@SOURCE_DATE_EPOCH=1580601600 $(BIN)/python -m hatchling build --target wheel --directory $(WHEELS)
+	@touch $@
+
+$(VENV)/.kernels: $(VENV)/.installed $(KERNELS)
+	@$(BIN)/python -m labelwright.compile_kernels
 	@touch $@
 
 $(VENV)/.developing: $(VENV)/.installed requirements/dev.txt

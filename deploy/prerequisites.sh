@@ -1,12 +1,12 @@
 #!/bin/sh
-# Says clearly what is missing on this machine, before anything is installed.
+# Checks this machine before anything is installed; names the Debian packages that are missing.
 set -u
 python="${PYTHON:-python3}"
 missing=""
 if command -v "$python" >/dev/null 2>&1; then
-    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || {
-        echo "labelwright needs Python 3.11 to 3.13; $python is $("$python" -V 2>&1)." >&2
-        echo "Name another one with: make PYTHON=python3.12 ..." >&2
+    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || {
+        echo "labelwright needs Python 3.11 to 3.14; $python is $("$python" -V 2>&1)." >&2
+        echo "Choose another interpreter: make PYTHON=python3.12 ..." >&2
         exit 1
     }
     "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

@@ -5,6 +5,8 @@ import dataclasses
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +22,13 @@ from labelwright.entities.tables import Entities, from_table
 if TYPE_CHECKING:
     from labelwright.models.labeler import Labeler
 
-BRANDS = Path(__file__).parents[1] / "entities" / "data" / "brands.parquet"
+ROOT = Path(__file__).parents[1]
+BRANDS = ROOT / "entities" / "data" / "brands.parquet"
 ROWS = 3_000
 BEHAVIOUR = "tests/behaviour/"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Set the variables that the command line sets before importing LightGBM and MLflow."""
     # a background job of a shell ignores SIGINT, and so would every process started here
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,6 +36,21 @@ def pytest_configure() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    if not hasattr(config, "workerinput"):  # once, not in every process of a run
+        build_wheel()
+
+
+def build_wheel() -> None:
+    """Build the wheel of this checkout unless it is there: without it, training prints a warning.
+
+    `make install` builds it too; tests also run after changes of the code.
+    """
+    from labelwright.training.tracking import environment
+
+    if environment.find_wheel().path is None:
+        build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory"]
+        folder = str(environment.wheel_folder())
+        subprocess.run([*build, folder], cwd=ROOT, capture_output=True, check=True)
 
 
 class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -18,11 +18,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tests.integration import composed
 from tests.integration.composed import ROOT, Stand, services
 from tests.integration.dockerfile import Builder, Image, inside, mount
 
 PATIENCE = 300.0
+BRANDS = ROOT / "entities" / "data" / "brands.parquet"
 ONLY_FOR_TRAINING = {"matplotlib", "mlflow", "optuna", "scikit-learn"}
 TRAIN = ("labelwright", "train", "--data", "/data/few.parquet", "--name", "few")
 
@@ -54,7 +57,9 @@ def main(base: Path, work: Path, postgresql: Path) -> None:
     _look_for_packages(images)
 
     (work / "composed").mkdir()
-    data = builder.build("kernels").root / "tmp"
+    data = work / "data"
+    data.mkdir()
+    pq.write_table(pq.read_table(BRANDS).slice(0, 2_000), data / "few.parquet")
     with composed.network(work / "composed") as stand:
         containers = {
             name: _container(stand, name, images[service["build"]["target"]], data)

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.environments import ROOT, interpreter
 from labelwright.models.registry import reached
 from tests.conftest import BRANDS
 from tests.processes import HOST, PATIENCE, await_answer, environment, free_port, serving, spawn
@@ -88,20 +91,20 @@ def agree(found: Predictions, expected: Predictions) -> None:
             assert mine["probability"] == pytest.approx(other["probability"], abs=1e-6)
 
 
-@pytest.fixture(scope="module")
-def mlflow_server(home: Path) -> Iterator[str]:
-    """URL of `mlflow models serve`, when it is ready."""
+@contextlib.contextmanager
+def scoring_server(
+    home: Path, folder: Path, settings: dict[str, str], manager: str
+) -> Iterator[str]:
+    """URL of `mlflow models serve` in the working folder `folder`, when it is ready."""
     port, log = free_port(), home / "mlflow_serve.log"
-    settings = {**environment(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
-    settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{settings['PATH']}"
-    options = ("-m", URI, "--env-manager", "local", "--host", HOST, "--port", str(port))
-    with log.open("wb") as words:
+    options = ("-m", URI, "--env-manager", manager, "--host", HOST, "--port", str(port))
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "models", "serve", *options],
             env=settings,
-            cwd=home,
-            stdout=words,
-            stderr=words,
+            cwd=folder,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     try:
@@ -111,6 +114,67 @@ def mlflow_server(home: Path) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(PATIENCE)
+
+
+def mlflow_settings(home: Path, *programs: Path) -> dict[str, str]:
+    """Environment variables for MLflow's commands; `programs` are folders to put on the path."""
+    settings = {**environment(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
+    return settings | {"PATH": os.pathsep.join([*map(str, programs), settings["PATH"]])}
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(home: Path) -> Iterator[str]:
+    """URL of `mlflow models serve` in the environment of the tests."""
+    settings = mlflow_settings(home, Path(sys.executable).parent)
+    with scoring_server(home, home, settings, "local") as url:
+        yield url
+
+
+def uv_folder() -> Path:
+    """The folder of a pinned uv."""
+    requirements = Path(__file__).parent / "requirements"
+    return Path(interpreter("uv", ROOT / "build" / "environments", requirements)).parent
+
+
+def need_pyenv() -> None:
+    """Skip the test unless pyenv has this Python: MLflow's `virtualenv` manager needs both."""
+    listed = ["pyenv", "versions", "--bare"]
+    if shutil.which("pyenv") is None:
+        pytest.skip("this test needs pyenv")
+    versions = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    if platform.python_version() not in versions:
+        pytest.skip(f"this test needs Python {platform.python_version()} in pyenv")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("manager", ["uv", "virtualenv"])
+def test_the_mlflow_server_rebuilds_its_environment_from_the_registry_alone(
+    manager: str, home: Path, frame: pd.DataFrame, expected: Predictions, tmp_path: Path
+) -> None:
+    """Also in a working folder that has packages with the names of our folders."""
+    if manager == "virtualenv":
+        need_pyenv()
+    settings = mlflow_settings(home, uv_folder()) | {"MLFLOW_ENV_ROOT": str(tmp_path / "envs")}
+    decoys = tmp_path / "decoys"
+    for name in ("entities", "models", "service", "training"):
+        (decoys / name).mkdir(parents=True)
+        (decoys / name / "__init__.py").write_text("raise ImportError('decoy')\n", "utf-8")
+    prepare = [sys.executable, "-m", "mlflow", "models", "prepare-env", "-m", URI]
+    done = subprocess.run(
+        [*prepare, "--env-manager", manager],
+        env=settings,
+        cwd=decoys,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4_000:]
+    (package,) = (tmp_path / "envs").glob("*/lib/python*/site-packages/labelwright")
+    assert not package.is_symlink()
+
+    with scoring_server(home, decoys, settings, manager) as url:
+        request = {"dataframe_records": records(frame)}
+        response = httpx.post(url, json=request, timeout=60)
+    agree([row["labels"] for row in response.json()["predictions"]], expected)
 
 
 def test_the_mlflow_server_agrees_with_the_service(

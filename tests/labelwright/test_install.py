@@ -1,7 +1,6 @@
-"""What is installed: a wheel that works beside anything, and artifacts that hold no code."""
+"""The wheel, an installation of it beside foreign packages, and the files of a registered model."""
 
 import email
-import os
 import re
 import shutil
 import subprocess
@@ -14,47 +13,35 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.models import Model
 
+from labelwright.training.tracking.environment import find_wheel
+from tests.conftest import ROOT
 from tests.processes import environment
 
 if TYPE_CHECKING:
     from tests.conftest import World
 
-ROOT = Path(__file__).parents[2]
 ROOMS = ("entities", "models", "service", "training")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel() -> Path:
     """The wheel of this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    python("-m", "hatchling", "build", "-t", "wheel", "-d", folder, folder=ROOT)
-    (built,) = folder.glob("*.whl")
-    return built
+    found = find_wheel()
+    assert found.path is not None, found.warnings
+    return found.path
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the wheel is installed into."""
+    """A folder with the installed wheel, and with the compiled kernels of this checkout."""
     folder = tmp_path_factory.mktemp("installed")
-    python("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder, wheel)
-    bring_machine_code(folder)
-    return folder
-
-
-def python(*arguments: object, folder: Path | None = None) -> None:
-    """Run this Python."""
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def bring_machine_code(folder: Path) -> None:
-    """Take the kernels that are compiled already; Numba compares times before it uses them."""
-    for source in (ROOT / "models").rglob("*.py"):
-        times, copy = source.stat(), folder / "labelwright" / source.relative_to(ROOT)
-        os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True)
     for code in (ROOT / "models").rglob("*.nb[ci]"):
-        shutil.copy(code, folder / "labelwright" / code.relative_to(ROOT))
+        copy = folder / "labelwright" / code.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(code, copy)
+    return folder
 
 
 def test_the_only_top_level_entry_of_the_wheel_is_labelwright(wheel: Path) -> None:
@@ -110,16 +97,19 @@ def test_a_checkout_lets_nothing_but_labelwright_be_imported(tmp_path: Path) -> 
     assert seen.stdout.strip() == str([None] * len(ROOMS))
 
 
-def test_a_registered_artifact_holds_no_code_and_names_only_our_loader(world: "World") -> None:
+def test_a_registered_model_is_data_beside_one_wheel(world: "World", wheel: Path) -> None:
+    """MLflow loads it with the installed package, and imports nothing from the artifact."""
     (description,) = world.home.glob("artifacts/models/**/MLmodel")
-    suffixes = {path.suffix for path in description.parent.glob("**/*") if path.is_file()}
-    assert suffixes <= {"", ".json", ".npy", ".txt", ".yaml"}
+    files = [path for path in description.parent.rglob("*") if path.is_file()]
+    (stored,) = (path for path in files if path.suffix == ".whl")
+    assert stored.parent == description.parent / "wheels"
+    assert stored.read_bytes() == wheel.read_bytes()
+    assert {path.suffix for path in files} - {".whl"} <= {"", ".json", ".npy", ".txt", ".yaml"}
+    assert (description.parent / "data" / "bundle" / "manifest.json").exists()
+    assert not list(world.home.glob("artifacts/**/*.p[ky]*"))
     flavors = Model.load(str(description)).flavors
     assert set(flavors) == {"python_function"}
     assert flavors["python_function"]["loader_module"] == "labelwright.flavor"
-    for place_of_code in ("code", "python_model", "model_code_path"):
-        assert not flavors["python_function"].get(place_of_code)
-    text = description.read_text("utf-8")
-    assert "pickle" not in text
-    required = (description.parent / "requirements.txt").read_text("utf-8").split()
-    assert {line.partition("==")[0] for line in required} <= {"labelwright", "mlflow"}
+    for code_setting in ("code", "python_model", "model_code_path"):
+        assert not flavors["python_function"].get(code_setting)
+    assert "pickle" not in description.read_text("utf-8")

@@ -1,0 +1,69 @@
+"""Compile all kernels before their first use: `python -m labelwright.compile_kernels`.
+
+Numba compiles a kernel when it is first called, and keeps the machine code on disk. All kernels
+together take half a minute. `make install` and the Dockerfile run this module, so that no later
+command has to wait for the compiler. It trains a small model, labels with it, and explains the
+labels, all in a temporary state folder. Kernels that are compiled already are not compiled again.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import resources
+from pathlib import Path
+
+ROWS = 2_000
+"""Rows to train on: with fewer, some kernels have no work and are not compiled."""
+
+
+def main() -> None:
+    """Compile the kernels; prints one line when it starts and the duration when it is done."""
+    print("compiling the kernels (about half a minute, once) ...", end=" ", flush=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
+        use_all_kernels(Path(folder))
+    print(f"done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def use_all_kernels(folder: Path) -> None:
+    """Train, label and explain in `folder`, each in a process of its own.
+
+    A command that fails ends this process with the command's error messages.
+    """
+    data, output = folder / "rows.parquet", folder / "labelled.parquet"
+    write_rows(data)
+    model = ("--model", "models:/small@champion")
+    _run(folder, "train", "--data", data, "--name", "small")
+    _run(folder, "label", data, output, *model)
+    _run(folder, "explain", data, *model)
+
+
+def write_rows(path: Path) -> None:
+    """Write the first rows of the embedded brands, with points: some kernels read only numbers."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    brands = resources.files("labelwright.entities") / "data" / "brands.parquet"
+    rows = pq.read_table(str(brands)).slice(0, ROWS)
+    for name in ("lat", "lon"):
+        rows = rows.append_column(name, pa.array([float(n % 90) for n in range(len(rows))]))
+    pq.write_table(rows, path)
+
+
+def _run(home: Path, *arguments: object) -> None:
+    """Run a command with `home` as its state folder, and without other settings."""
+    settings = ("LABELWRIGHT_", "MLFLOW_")
+    environment = {name: v for name, v in os.environ.items() if not name.startswith(settings)}
+    environment["LABELWRIGHT_HOME"] = str(home)
+    command = [sys.executable, "-P", "-m", "labelwright", *map(str, arguments)]
+    done = subprocess.run(
+        command, env=environment, cwd=home, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"\nlabelwright {arguments[0]} failed:\n{done.stderr}")
+
+
+if __name__ == "__main__":
+    main()
