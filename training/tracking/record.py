@@ -1,4 +1,4 @@
-"""Writing the record: a run in MLflow, a registered version, and the alias that makes it live."""
+"""Logs a training as a run of MLflow, with its datasets and its model, and registers the model."""
 
 import contextlib
 import dataclasses
@@ -24,20 +24,27 @@ if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
 LOADER = "labelwright.flavor"
-"""The module that MLflow loads a model through: part of the installed package."""
+"""The module that MLflow calls to load a model; it is part of the installed package."""
 DATA_FINGERPRINT = "labelwright.data"
+"""Tag with the hash of the training rows."""
 CONTENT = "labelwright.content"
+"""Tag with the content hash of the bundle."""
 INPUTS = "labelwright.inputs"
-"""The tag with a hash of all that a training depends on: equal where it would be the same again."""
+"""Tag with a hash of everything that a training depends on; equal inputs give an equal model."""
 DESCRIPTION = "mlflow.note.content"
-"""The tag that MLflow's UI shows as the description of a run."""
+"""Tag that MLflow's UI shows as the description of a run."""
 TRAINING_ROWS = "training_rows.npy"
 """Artifact with a hash of every row that a model was trained on (`content_fingerprints`)."""
+NAME_LIMIT = 100
+"""Characters that the name of a model may have."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Rows that a run read: `context` is what for, `fingerprint` the hash of their content."""
+    """Rows that a run read, in the files `paths`.
+
+    `context` is their purpose, such as "training" or "test"; `fingerprint` is a hash of the rows.
+    """
 
     context: str
     paths: Sequence[LocationLike]
@@ -47,7 +54,11 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What is written about one training; `artifacts` is a folder of files to log as they are."""
+    """Everything that is logged about one training.
+
+    `artifacts` is a folder of files that are logged unchanged, `bundle` the folder of the bundle.
+    `example` is one entity, which MLflow stores as the input example of the model.
+    """
 
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -61,7 +72,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """What a version says of itself, and its `model` of all its versions, in MLflow's pages."""
+    """Description and tags of a registered version; `model` describes the model in general."""
 
     description: str
     tags: Mapping[str, str]
@@ -70,7 +81,7 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
-    """A run and the version it registered."""
+    """A registered version and its run."""
 
     run_id: str
     name: str
@@ -78,14 +89,17 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """The model URI of exactly this version."""
+        """The model URI of this version."""
         return f"models:/{self.name}/{self.version}"
 
 
 def check_name(name: str) -> None:
     """Raise DataError for a name that cannot be registered."""
-    if not name.strip() or set(name) & set("/:.@\"'%") or len(name) > 100:
-        raise DataError("a model's name must be short and without quotes or any of / : . @ %")
+    if not name.strip() or set(name) & set("/:.@\"'%") or len(name) > NAME_LIMIT:
+        raise DataError(
+            f"a model cannot be named {name[:NAME_LIMIT]!r}: a name has 1 to {NAME_LIMIT} "
+            "characters, and none of them is a quote or one of / : . @ %; choose another name"
+        )
 
 
 def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
@@ -96,22 +110,24 @@ def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
     finite = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     run.log(record.parameters, finite, record.tags)
     with reached() as client:
-        inputs = [_input(dataset, record.schema) for dataset in record.datasets]
-        _note(client, run.id, [each for group in inputs for each in group])
+        inputs = [
+            file for dataset in record.datasets for file in _dataset_inputs(dataset, record.schema)
+        ]
+        _log_inputs(client, run.id, inputs)
     run.store(record.artifacts)
     with reached(), storage_errors():
         return _log_model(record, wheel)
 
 
 def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Registered:
-    """Make a version of a model that has been logged, complete from the first.
+    """Register a logged model as a new version, with its tags and description.
 
-    Raises RegistryError.
+    One request creates all of it, so no incomplete version is ever visible. Raises RegistryError.
     """
     with reached() as client:
-        with _unless_there():
+        with _allow_existing():
             client.create_registered_model(name, description=version.model)
-        made = client.create_model_version(
+        created = client.create_model_version(
             name,
             model.model_uri,
             run.id,
@@ -119,11 +135,14 @@ def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Regis
             description=version.description,
             model_id=model.model_id,
         )
-        return Registered(run.id, name, str(made.version))
+        return Registered(run.id, name, str(created.version))
 
 
 def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint64] | None:
-    """Hashes of the rows that a version was trained on, where its run still has them."""
+    """Hashes of the rows that a version was trained on; None if its run has none.
+
+    `folder` is a temporary folder for the download. Raises RegistryError.
+    """
     with reached() as client:
         run_id = client.get_model_version(name, version).run_id
         if not run_id or all(f.path != TRAINING_ROWS for f in client.list_artifacts(run_id)):
@@ -133,11 +152,11 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
         return rows
 
 
-def _note(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:
-    """Note the data sets of a run.
+def _log_inputs(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:
+    """Log the datasets of a run.
 
-    MLflow looks for a data set before it makes one, so of two trainings on the same data at once
-    one may fail to make it; the second time, it finds it.
+    MLflow creates a dataset if it does not find it. If two trainings log the same data at the same
+    time, both may try to create it, and one of them fails. Its second attempt finds the dataset.
     """
     from mlflow.exceptions import MlflowException
 
@@ -148,8 +167,8 @@ def _note(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> 
 
 
 @contextlib.contextmanager
-def _unless_there() -> Iterator[None]:
-    """Let something be made that another training may have made already."""
+def _allow_existing() -> Iterator[None]:
+    """Ignore MLflow's error for something that another training has created already."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -159,9 +178,9 @@ def _unless_there() -> Iterator[None]:
             raise
 
 
-def _input(dataset: Dataset, schema: EntitySchema) -> "Iterator[DatasetInput]":
-    """What MLflow keeps of each file of a data set."""
-    from mlflow.entities import Dataset as Noted
+def _dataset_inputs(dataset: Dataset, schema: EntitySchema) -> "Iterator[DatasetInput]":
+    """Yield an MLflow dataset for each file of a dataset."""
+    from mlflow.entities import Dataset as MlflowDataset
     from mlflow.entities import DatasetInput, InputTag
 
     columns = json.dumps({"mlflow_colspec": signature(schema).inputs.to_dict()})
@@ -169,8 +188,8 @@ def _input(dataset: Dataset, schema: EntitySchema) -> "Iterator[DatasetInput]":
     for location in map(locate, dataset.paths):
         source = json.dumps({"uri": location.address})
         digest, kind = dataset.fingerprint[:36], "local" if location.local else "remote"
-        noted = Noted(location.name[:500], digest, kind, source, columns, profile)
-        yield DatasetInput(noted, [InputTag("mlflow.data.context", dataset.context)])
+        file = MlflowDataset(location.name[:500], digest, kind, source, columns, profile)
+        yield DatasetInput(file, [InputTag("mlflow.data.context", dataset.context)])
 
 
 def _log_model(record: Record, wheel: Path | None) -> "ModelInfo":
@@ -190,7 +209,11 @@ def _log_model(record: Record, wheel: Path | None) -> "ModelInfo":
 
 
 def signature(schema: EntitySchema) -> Any:
-    """MLflow's signature: every field optional, one list of labels out, the question as params."""
+    """MLflow's signature of a model that labels entities of this schema.
+
+    Inputs are the fields of the schema, all optional; outputs are `id` and a list of labels;
+    parameters are the query.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import Array, Map, Object, Property
