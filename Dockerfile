@@ -1,15 +1,15 @@
-# Two images: `docker build .` serves models, `docker build --target train .` also builds them.
-# Both run as a user without rights, also with `--read-only`: the volume must be writable, and /tmp
-# for training. `serve` finds its model in LABELWRIGHT_MODEL: a mounted bundle folder, or a URI of
-# the tracking server in MLFLOW_TRACKING_URI.
+# Two images: `docker build .` serves models; `docker build --target train .` also trains them.
+# Both run as an unprivileged user, also with `--read-only`. The volume must be writable; training
+# also writes to /tmp. LABELWRIGHT_MODEL names the model to serve: a mounted bundle folder, or a URI
+# that the tracking server in MLFLOW_TRACKING_URI knows.
 #
-# The base is pinned by its tag: this was written where no registry can be reached. Where one can,
-# append the digest (python:3.12-slim-bookworm@sha256:...) that this prints:
+# The base image is pinned by its tag. To pin its content, append the digest
+# (python:3.12-slim-bookworm@sha256:...) that this command prints:
 #     docker buildx imagetools inspect python:3.12-slim-bookworm
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS base
-# A new volume takes its owner from the folder that it is mounted over; compose.yaml has one at
+# A new volume gets the owner of the folder that it is mounted on; compose.yaml mounts one on
 # /secrets.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
@@ -17,9 +17,9 @@ RUN apt-get update \
     && groupadd --gid 10001 labelwright \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/labelwright labelwright \
     && install --directory --owner 10001 --group 10001 /var/lib/labelwright /secrets
-# Numba refuses a cache that it cannot write, so the cache lies with the state. What the build has
-# compiled fills a new named volume; with a mounted folder, or another kind of processor than the
-# build's, the first start compiles it (half a minute instead of seconds).
+# Numba needs a writable cache, so the cache is in the state folder. A new named volume starts with
+# the kernels that the build compiled. A mounted folder does not, and another model of processor
+# cannot use them: there, the first start takes half a minute longer.
 ENV LABELWRIGHT_HOME=/var/lib/labelwright \
     NUMBA_CACHE_DIR=/var/lib/labelwright/numba \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \

@@ -1,18 +1,19 @@
-# Sourced by the scripts beside it: a fresh Debian 12 in a temporary folder. Its mounts and processes
-# live in namespaces of their own, and end however the script ends.
+# Functions to run commands in a fresh Debian 12, for the scripts in this folder, which source this
+# file. The Debian is in a temporary folder. Its mounts and processes are in separate namespaces;
+# they end with the script, even if it is killed.
 #
-# What the host says about package mirrors, pip and certificates is carried over; else nothing of the
-# host is visible inside.
+# The host's settings for package mirrors, pip and certificates are copied into it. Nothing else of
+# the host is visible there.
 #
-# A script calls `contain` on the host, which runs it again as `SCRIPT --inside WORK`; there it calls
-# `begin WORK`, `make_root` and `carry_over`, and then `in_root COMMAND...`.
+# A script calls `contain` on the host. This runs the script again as `SCRIPT --inside WORK`, which
+# calls `begin WORK`, `make_root` and `carry_over`, and then `in_root COMMAND...`.
 #
 # environment:
-#   LABELWRIGHT_DEBS    a folder that keeps downloaded .deb files for the next time
-#   LABELWRIGHT_MIRROR  a Debian mirror, if the host's own apt configuration has no bookworm
-#   TMPDIR              where the root is made, on a file system that allows devices
+#   LABELWRIGHT_DEBS    a folder that keeps downloaded .deb files for later runs
+#   LABELWRIGHT_MIRROR  a Debian mirror, if the apt configuration of the host has no bookworm
+#   TMPDIR              a folder for the Debian, on a file system that allows devices
 #
-# exit codes: 0 proven, 1 not, 2 this machine cannot run it
+# exit codes: 0 passed, 1 failed, 2 this machine cannot run the script
 # shellcheck shell=bash
 
 readonly RELEASE=bookworm
@@ -44,13 +45,13 @@ contain() {
     [[ $EUID -eq 0 ]] || unusable "needs root: sudo $0"
     command -v debootstrap >/dev/null || unusable "needs debootstrap: apt-get install debootstrap"
     unshare --mount --pid --fork true 2>/dev/null ||
-        unusable "needs namespaces of its own, which this machine refuses (unshare --mount --pid)"
+        unusable "needs new namespaces, which this machine does not allow (unshare --mount --pid)"
 
     work=$(mktemp -d --tmpdir "$program.XXXXXX")
     trap clean EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    # In the background, so that a signal to this script ends it at once; and with it in any case.
+    # In the background, so that this script handles a signal at once; pdeathsig ends it as well.
     setpriv --pdeathsig KILL \
         unshare --mount --pid --fork --mount-proc --kill-child "$self" --inside "$work" </dev/null &
     inside=$!
@@ -74,14 +75,14 @@ begin() {
 }
 
 show_log() {
-    [[ ! -s $log ]] || { echo "--- what was printed meanwhile" && tail -n 40 "$log"; } >&2
+    [[ ! -s $log ]] || { echo "--- end of the log" && tail -n 40 "$log"; } >&2
 }
 
 make_root() {
     local sources mirror debs=${LABELWRIGHT_DEBS-} options=()
     sources=$(host_sources)
     mirror=$(awk -v release=$RELEASE '$3 == release { print $2; exit }' <<<"$sources")
-    [[ $mirror ]] || unusable "apt here knows no $RELEASE: set LABELWRIGHT_MIRROR to a mirror of it"
+    [[ $mirror ]] || unusable "apt has no source of $RELEASE: set LABELWRIGHT_MIRROR to a mirror"
     if [[ $debs ]]; then
         mkdir -p "$debs/partial"
         debs=$(readlink -f "$debs")
@@ -100,7 +101,7 @@ make_root() {
         >"$root/etc/apt/apt.conf.d/00host" || true
 }
 
-# One-line sources of the release, as the host's own apt is configured.
+# The one-line apt sources of the release in the configuration of the host.
 host_sources() {
     if [[ ${LABELWRIGHT_MIRROR-} ]]; then
         echo "deb $LABELWRIGHT_MIRROR $RELEASE main"
@@ -109,12 +110,12 @@ host_sources() {
     # shellcheck disable=SC2016 # apt expands these
     local found format='deb $(REPO_URI) $(RELEASE) $(COMPONENT)'
     found=$(apt-get indextargets --format "$format" "Created-By: Packages" "Origin: Debian")
-    # Before the first `apt-get update`, apt does not know who publishes a source.
+    # Before the first `apt-get update`, apt does not know the origin of a source.
     [[ $found ]] || found=$(apt-get indextargets --format "$format" "Created-By: Packages")
     grep -E " $RELEASE(-updates|-security)? main\$" <<<"$found" | sort -u || true
 }
 
-# pip's configuration, certificates, and the files and folders that these speak of.
+# Copies pip's configuration, the certificates, and the files and folders that they name.
 carry_over() {
     local file path places
     mkdir -p "$root/usr/local/share/ca-certificates" "$root/etc/ssl/certs"
@@ -124,7 +125,7 @@ carry_over() {
     for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf /etc/xdg/pip/pip.conf; do
         [[ ! -e $file ]] || install -D -m 644 "$file" "$root$file"
     done
-    # New users get what lies in skel.
+    # The home folder of a new user is a copy of skel.
     for file in .config/pip/pip.conf .pip/pip.conf; do
         [[ ! -e $HOME/$file ]] || install -D -m 644 "$HOME/$file" "$root/etc/skel/$file"
     done

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Proves that a stranger on a fresh Debian 12 needs nothing but the prerequisites in the README.
+# Checks that a new user on a fresh Debian 12 needs only the prerequisites in the README.
 #
 # usage: tests/integration/fresh_debian.sh    as root on Debian or Ubuntu, with debootstrap
 #
-# It makes a Debian 12 in a temporary folder, checks that deploy/prerequisites.sh says what a bare
-# one lacks, installs what the README's `apt-get install` names, clones the HEAD of this checkout as
-# a new user, and runs `make demo` twice: from nothing within the budget, and again. The root takes
-# 3 GB; debian.sh says what can be set and what the exit codes mean.
+# The script makes a Debian 12 in a temporary folder and checks that deploy/prerequisites.sh names
+# the missing packages there. It installs the packages that the README names, clones
+# the HEAD of this checkout as a new user, and runs `make demo` twice. The first run must be ready
+# within the budget. The Debian takes 3 GB; debian.sh documents the environment and the exit codes.
 set -euo pipefail
 # shellcheck source=tests/integration/debian.sh
 source "$(dirname "$0")/debian.sh"
 
 readonly SERVICE=8000 UI=5000
-readonly BUDGET=240   # seconds from `make demo` to the first answer, nothing installed
-readonly PATIENCE=900 # seconds after which there will be no answer
+readonly BUDGET=240   # seconds from `make demo` to the first response, nothing installed before
+readonly PATIENCE=900 # seconds after which the script gives up
 readonly USER_PATH=/usr/local/bin:/usr/bin:/bin
 readonly STRANGER=stranger
 
@@ -40,8 +40,8 @@ inside() {
     log=$work/demo
     demo
     first=$seconds
-    say "first right answer and MLflow UI: $first s after 'make demo' (budget: $BUDGET s)"
-    say "load of this machine, with the demo's own: $(cut -d ' ' -f 1-3 /proc/loadavg)"
+    say "first correct response and MLflow UI: $first s after 'make demo' (budget: $BUDGET s)"
+    say "load of this machine, including the demo: $(cut -d ' ' -f 1-3 /proc/loadavg)"
     interrupt
     say "Ctrl-C: both ports are free, no process is left"
 
@@ -67,17 +67,17 @@ bare_machine_is_told() {
     told=" $(grep -oP 'apt-get install \K.*' <<<"$said") " ||
         fail "deploy/prerequisites.sh has no 'apt-get install' for a bare machine: $said"
     [[ $told == *" python3 "* && $told == *" git "* ]] ||
-        fail "deploy/prerequisites.sh does not see what a bare machine lacks: $said"
+        fail "deploy/prerequisites.sh does not name packages that a bare machine lacks: $said"
     for name in $told; do
         [[ " ${prerequisites[*]} " == *" $name "* ]] || fail "the README does not name $name"
     done
-    say "a bare machine is told: apt-get install${told% }"
+    say "prerequisites.sh on a bare machine: apt-get install${told% }"
 }
 
 install_prerequisites() {
     say "installing the prerequisites: ${prerequisites[*]}"
     in_root apt-get update >>"$log" 2>&1 || fail "apt-get update failed"
-    # Without what Debian merely recommends, so that nothing comes by luck.
+    # Without recommended packages: only the packages that the README names may be needed.
     in_root apt-get install --yes --no-install-recommends -o APT::Sandbox::User=root \
         "${prerequisites[@]}" >>"$log" 2>&1 || fail "apt-get install failed"
 }
@@ -89,12 +89,12 @@ clone() {
     as_stranger git -c advice.detachedHead=false clone --quiet \
         /srv/labelwright.bundle labelwright >>"$log" 2>&1 || fail "git clone failed"
     as_stranger sh labelwright/deploy/prerequisites.sh >>"$log" 2>&1 ||
-        fail "deploy/prerequisites.sh wants more than the prerequisites"
+        fail "deploy/prerequisites.sh needs more than the prerequisites of the README"
     say "cloned $(as_stranger git -C labelwright log -1 --format='%h %s')"
 }
 
-# Start `make demo` as a terminal would: a process group of its own that Ctrl-C reaches. Sets
-# `make` to its process and `seconds` to the time until it answered.
+# Starts `make demo` as a terminal would, in a new process group, which gets Ctrl-C. Sets `make` to
+# the process id and `seconds` to the time until the first response.
 demo() {
     setsid chroot --userspec="$uid:$uid" --groups="$uid" "$root" \
         env -i --default-signal=INT --chdir="/home/$STRANGER/labelwright" \
@@ -102,7 +102,7 @@ demo() {
         "${environment[@]:3}" make demo </dev/null >"$log" 2>&1 &
     make=$!
     seconds=$(as_stranger python3 - "$make" "$PATIENCE" "$SERVICE" "$UI" <<<"$ASK") ||
-        fail "make demo gave no right answer"
+        fail "make demo gave no correct response"
 }
 
 read -r -d '' ASK <<'PYTHON' || true
@@ -129,7 +129,7 @@ while True:
         if not pathlib.Path("/proc", process).exists():
             sys.exit("make demo has ended")
         if time.monotonic() - started > float(patience):
-            sys.exit(f"no answer after {patience} s: {error}")
+            sys.exit(f"no response after {patience} s: {error}")
         time.sleep(0.2)
 seconds = time.monotonic() - started
 labels = [found["label"] for found in json.loads(answer)["results"][0]["labels"]]
@@ -140,7 +140,7 @@ if b"MLflow" not in page:
 print(round(seconds))
 PYTHON
 
-# Ctrl-C, and nothing may be left of it.
+# Sends Ctrl-C and checks that no process and no used port is left.
 interrupt() {
     local left port
     kill -INT -- "-$make"
@@ -162,7 +162,7 @@ as_stranger() {
         env -i --chdir="/home/$STRANGER" HOME="/home/$STRANGER" PATH=$USER_PATH "$@"
 }
 
-# The checkout may belong to somebody else than root.
+# The checkout may belong to another user than root.
 host_git() { git -c safe.directory='*' -C "$checkout" "$@"; }
 
 committed() { host_git show "HEAD:$1"; }

@@ -3,27 +3,27 @@
 #
 # usage: tests/integration/image.sh    as root on Debian or Ubuntu, with debootstrap
 #
-# A fresh Debian 12 with Python stands for the base image, a PostgreSQL server of the host for the
-# database's; image.py does the rest. The roots take 4 GB; debian.sh says what can be set and what the
-# exit codes mean.
+# A fresh Debian 12 with Python replaces the base image. A PostgreSQL server of the host replaces the
+# database image. image.py builds and runs the targets, which take 4 GB of disk space. debian.sh
+# documents the environment and the exit codes.
 #
 # environment:
-#   PYTHON      the Python that image.py runs with
-#   POSTGRESQL  the folder of the database server's programs
+#   PYTHON      the interpreter that runs image.py
+#   POSTGRESQL  the folder of PostgreSQL's programs
 set -euo pipefail
 # shellcheck source=tests/integration/debian.sh
 source "$(dirname "$0")/debian.sh"
 
 inside() {
     begin "$1"
-    chmod 755 "$work" # the database runs as a user of its own
+    chmod 755 "$work" # the database runs as another user
     say "making a fresh Debian ($RELEASE) with Python"
     make_root
     carry_over
     in_root apt-get update >>"$log" 2>&1 || fail "apt-get update failed"
     in_root apt-get install --yes --no-install-recommends -o APT::Sandbox::User=root \
         python3 python3-venv >>"$log" 2>&1 || fail "apt-get install failed"
-    # As in the base image, what pip installs lies in /usr/local and is nobody else's.
+    # As in the base image, /usr/local holds only packages that pip installs.
     in_root python3 -m venv /usr/local >>"$log" 2>&1 || fail "no Python in /usr/local"
     cd "$checkout"
     env -i "${environment[@]}" \
