@@ -57,8 +57,8 @@ START = """
 import sys, time
 begin = time.perf_counter()
 from pathlib import Path
-from labelwright.service.process.skipped_imports import spare
-spare()
+from labelwright.service.process.skipped_imports import skip_unused_imports
+skip_unused_imports()
 from labelwright.models.bundle.format import read_bundle
 from labelwright.models.decisions import Question
 from labelwright.entities.tables import from_records

@@ -1,4 +1,4 @@
-"""The HTTP service: an app factory that is given the engine it serves."""
+"""Application factory of the HTTP service."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from labelwright.service.routes.labels import labelling
 from labelwright.service.routes.model import model_and_labels
 from labelwright.service.routes.review import describe_review, reviewing
 from labelwright.service.routes.ui import page
-from labelwright.service.telemetry.tracing import tracing
+from labelwright.service.telemetry.tracing import configured_tracing
 
 _DESCRIBED = {
     "/v1/labels": describe_labels,
@@ -37,35 +37,36 @@ _DESCRIBED = {
     INFER_VERSION: describe_inference,
     INVOCATIONS: describe_scoring,
 }
-"""What the model of the moment takes and gives at these paths."""
+"""Functions that describe the requests and responses of these paths for the model in service."""
 
 
 def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> fastapi.FastAPI:
-    """An application that answers with the engine's model, which is loaded when it starts.
+    """The application that serves the models of an engine; its startup loads the model.
 
-    Raises StorageError for keys that cannot be read, LabelwrightError for traces that cannot be
-    sent.
+    Raises StorageError if the keys cannot be read, LabelwrightError if tracing is enabled and its
+    exporter is not installed.
     """
-    serving, metrics, traces = engine.serving, engine.metrics, tracing()
+    serving, tracing = engine.serving, configured_tracing()
     key_verifier = KeyVerifier(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
-        with contextlib.suppress(LabelwrightError):  # said at /readyz, while it is tried again
+        # Loading is tried again later; until then, /readyz responds with 503.
+        with contextlib.suppress(LabelwrightError):
             await asyncio.to_thread(serving.load)
         serving.start()
         with drain_on_signal(engine):
             yield {"engine": engine}
         serving.stop()
         engine.close()
-        if traces:
-            traces.close()
+        if tracing:
+            tracing.close()
         corrections.close()
 
     app = fastapi.FastAPI(
         title="labelwright",
         summary="Categorical labels for places and other entities.",
-        openapi_url=None,  # FastAPI's own would label the examples on the event loop
+        openapi_url=None,  # FastAPI would label the examples on the event loop
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -79,8 +80,8 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     document = OpenApiDocument(app, serving, _DESCRIBED)
     add_error_handlers(app)
     app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
-    app.add_middleware(RequestLogMiddleware, metrics=metrics, tracing=traces)
-    app.include_router(labelling(engine))  # first, because most is asked there
+    app.add_middleware(RequestLogMiddleware, metrics=engine.metrics, tracing=tracing)
+    app.include_router(labelling(engine))  # first, because most requests are for it
     app.include_router(health(engine))
     app.include_router(reference(document.current))
     app.include_router(model_and_labels(engine))

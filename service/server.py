@@ -1,4 +1,4 @@
-"""Running the service: a socket, one or several processes, and a clear word when it cannot."""
+"""Starts the service: a listening socket, and one process or a supervisor with several workers."""
 
 import logging
 import os
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import fastapi
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from labelwright.entities.corrections import CorrectionStore
 from labelwright.entities.errors import LabelwrightError
@@ -20,72 +19,81 @@ from labelwright.service.app import create_app
 from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.shutdown import on_first_and_second_signal
 from labelwright.service.http.connection import Connection
+from labelwright.service.http.uvicorn_adapter import Supervisor
 from labelwright.service.middleware.access import keyring
-from labelwright.service.process.skipped_imports import spare
+from labelwright.service.process.skipped_imports import skip_unused_imports
 from labelwright.service.rollout.follower import Follower, Following
 from labelwright.service.rollout.manager import Serving
 from labelwright.service.rollout.state import CHAMPION, recall
 from labelwright.service.settings import Settings
-from labelwright.service.telemetry import tracing
 from labelwright.service.telemetry.logs import log_configuration
 from labelwright.service.telemetry.metrics import Metrics
+from labelwright.service.telemetry.tracing import tracing_enabled
 from labelwright.service.telemetry.traffic import Traffic
 
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 SHARED_FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
 WORKER_SECONDS = 60
-"""Within which a worker must say that it lives; on a busy machine its imports take most of that."""
+"""A worker that does not reply for this time is replaced. On a busy machine, the imports of a new
+worker take most of it."""
 SWITCH_SECONDS = 0.0005
-"""Python's own 5 ms: so long may the event loop wait for a compute thread, which is long."""
+"""Longest time that the event loop waits for a compute thread to release the interpreter lock.
+Python's default is 5 ms, which is longer than many requests take."""
+LISTEN_BACKLOG = 2_048
+"""Connections that the system accepts before the service does."""
 _log = logging.getLogger("labelwright.server")
 
 
 def serve(following: Following, host: str, port: int, settings: Settings) -> None:
-    """Serve a model until a signal stops it, and whatever its alias moves to.
+    """Serve a model, and the models that its alias moves to, until a signal stops the service.
 
-    With several workers, each is a process of its own that is told by a file what to serve. Raises
-    LabelwrightError for a port in use, or a model that cannot be served.
+    With one worker, this process serves. With several, it supervises worker processes, which read
+    the models to serve from files in a shared folder. Raises LabelwrightError if the port is in use
+    or the model cannot be served.
     """
-    tracing.wanted()
-    locked = settings.access.keys and not keyring().read()
+    tracing_enabled()  # raises an error now if the exporter is missing
+    no_keys_yet = settings.access.keys and not keyring().read()
     with _listen(host, port) as listener, temporary_folder() as folder:
-        _allow_connections()
+        _raise_connection_limit()
         follower = Follower(following, folder)
         state = follower.begin()
         application: fastapi.FastAPI | str = "labelwright.service.server:app"
-        if alone := settings.access.workers == 1:
+        if single := settings.access.workers == 1:
             serving = Serving(folder)
             serving.load()
             application = build_app(serving, settings)
         elif recall(following.uri) is None:
-            read(state.models[CHAMPION])  # else a worker would have to say that it cannot be
-        configuration = _configuration(application, settings)
-        if locked:
-            _log.warning("nobody has a key yet: make one with `labelwright keys create NAME`")
+            read(state.models[CHAMPION])  # raises an error here and not in every worker
+        configuration = _uvicorn_configuration(application, settings)
+        if no_keys_yet:
+            _log.warning(
+                "requests need an API key and there is none yet: create one with "
+                "`labelwright keys create NAME`"
+            )
         follower.start()
-        if alone:
+        if single:
             uvicorn.Server(configuration).run([listener])
         else:
             os.environ[SETTINGS_VARIABLE] = settings.to_json()
             os.environ[SHARED_FOLDER_VARIABLE] = str(folder)
-            supervisor = Supervisor(configuration, [listener])
+            supervisor = Supervisor(configuration, [listener], Metrics().count_worker_restart)
             with on_first_and_second_signal(second=supervisor.kill):
                 supervisor.run()
         follower.stop()
 
 
 def app() -> fastapi.FastAPI:
-    """The application of a worker process, with the settings and the folder of the environment."""
-    spare()
+    """The application of a worker process, configured by its environment."""
+    skip_unused_imports()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     folder = Path(os.environ[SHARED_FOLDER_VARIABLE])
     return build_app(Serving(folder), settings, folder)
 
 
 def build_app(serving: Serving, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
-    """The application for what serves, with compute threads of its own.
+    """The application for the models in service, with its own compute threads.
 
-    Several processes tell each other in `folder` what they have seen.
+    Several processes share their counts of the traffic in `folder`.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     corrections = CorrectionStore(corrections_uri(), corrections_kept())
@@ -93,36 +101,13 @@ def build_app(serving: Serving, settings: Settings, folder: Path | None = None) 
     return create_app(engine, settings.access, corrections)
 
 
-class Supervisor(Multiprocess):
-    """Keeps workers alive, and counts how often it had to."""
-
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
-        super().__init__(config, sockets)
-        self._metrics = Metrics()
-
-    def keep_subprocess_alive(self) -> None:
-        """Put a new worker in the place of one that has died or hangs."""
-        for worker in self.processes:
-            worker.child_conn.close()  # else who dies while it is asked would be waited for
-        before = self.processes[:]
-        super().keep_subprocess_alive()
-        for old, new in zip(before, self.processes, strict=True):
-            if old is not new and old.pid is not None:
-                self._metrics.count_worker_restart(old.pid)
-
-    def kill(self) -> None:
-        """End all workers at once."""
-        for worker in self.processes:
-            worker.process.kill()
+def _raise_connection_limit() -> None:
+    """Raise the limit of open files as far as the system allows: each connection is a file."""
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
-def _allow_connections() -> None:
-    """Let there be as many connections as the system allows: under overload, callers wait."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Config:
+def _uvicorn_configuration(app: fastapi.FastAPI | str, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -143,9 +128,12 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
-        raise LabelwrightError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise LabelwrightError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another address with --host "
+            "or another port with --port"
+        ) from error
     listener.set_inheritable(True)
     return listener

@@ -1,4 +1,4 @@
-"""What a service is told when it starts; workers are given the same."""
+"""Settings of a service, which are the same for all of its worker processes."""
 
 import dataclasses
 
@@ -10,18 +10,18 @@ from labelwright.service.telemetry.logs import LogFormat
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Who may come in, and how the log looks."""
+    """Access rules and log format."""
 
     access: Access = dataclasses.field(default_factory=Access)
     logs: LogFormat = LogFormat.JSON
 
     def to_json(self) -> str:
-        """For the environment of a worker."""
+        """The settings as JSON, for the environment of a worker."""
         return _JSON.dump_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """What `to_json` has written."""
+        """The settings from the output of `to_json`."""
         return _JSON.validate_json(text)
 
 

@@ -1,1 +1,1 @@
-"""The engine: a queue of labelling jobs and the threads that compute them."""
+"""Queue of labelling jobs and the threads that compute them."""

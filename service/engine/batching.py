@@ -1,6 +1,6 @@
-"""What a compute thread does with requests that wait: they are labelled together, never mixed up.
+"""Computes a batch of jobs: jobs with the same model and query are labelled together.
 
-A request that cannot be read, or goes wrong in any other way, costs its neighbours nothing.
+A job that fails does not affect the other jobs of its batch.
 """
 
 import collections
@@ -15,64 +15,74 @@ from labelwright.models.registry import Model
 from labelwright.service.engine.queue import LabelWork, QueuedJob
 
 Deliver = Callable[[QueuedJob, Any], object]
-"""Takes the answer to a job, or the exception that it ended with."""
-Labelled = Callable[[Predictions, int], object]
-"""Told of the answers to some requests, and how many of their entities were rejected."""
-See = Callable[[Model, Entities], object]
-"""Told of the model and the entities of each request, when all have their answers."""
-_Asked = tuple[QueuedJob, LabelWork, Entities]
+"""Called with a job and its result, or the exception that it raised."""
+CountPredictions = Callable[[Predictions, int], object]
+"""Called with the predictions of several jobs and the number of rejected entities."""
+SampleTraffic = Callable[[Model, Entities], object]
+"""Called with the model and the entities of each job, after all results are delivered."""
+_ParsedJob = tuple[QueuedJob, LabelWork, Entities]
 
 
-def compute(batch: Sequence[QueuedJob], deliver: Deliver, labelled: Labelled, see: See) -> None:
-    """Work off the jobs of a batch that are still wanted; each is delivered once."""
-    alike: dict[tuple[int, LabelQuery], list[_Asked]] = collections.defaultdict(list)
+def compute(
+    batch: Sequence[QueuedJob],
+    deliver: Deliver,
+    count_predictions: CountPredictions,
+    sample_traffic: SampleTraffic,
+) -> None:
+    """Compute the jobs that are still awaited; each of them is delivered once."""
+    groups: dict[tuple[int, LabelQuery], list[_ParsedJob]] = collections.defaultdict(list)
     for job in batch:
-        if not job.wanted:
+        if not job.is_awaited:
             continue
-        job.note.add_stage("queue", job.since, time.monotonic())
+        job.record.add_stage("queue", job.queued_at, time.monotonic())
         try:
             if isinstance(job.work, LabelWork):
-                with job.note.stage("read"):
+                with job.record.stage("read"):
                     entities, query = job.work.read(job.model)
-                job.note.read(len(entities))
-                alike[id(job.model), query].append((job, job.work, entities))
+                job.record.add_rows(len(entities))
+                groups[id(job.model), query].append((job, job.work, entities))
             else:
-                with job.note.stage("work"):
-                    outcome = job.work(job.model)
-                deliver(job, outcome)
+                with job.record.stage("work"):
+                    result = job.work(job.model)
+                deliver(job, result)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)
-    for (_, query), asked in alike.items():
-        _label(asked, query, deliver, labelled)
-    for job, _, entities in itertools.chain.from_iterable(alike.values()):
-        see(job.model, entities)
+    for (_, query), jobs in groups.items():
+        _label(jobs, query, deliver, count_predictions)
+    for job, _, entities in itertools.chain.from_iterable(groups.values()):
+        sample_traffic(job.model, entities)
 
 
 def _label(
-    asked: Sequence[_Asked], query: LabelQuery, deliver: Deliver, labelled: Labelled
+    jobs: Sequence[_ParsedJob],
+    query: LabelQuery,
+    deliver: Deliver,
+    count_predictions: CountPredictions,
 ) -> None:
-    """Label the entities of jobs that have one model and one question."""
-    began = time.monotonic()
-    labeler = asked[0][0].model.bundle.labeler
-    tables = [entities for _, _, entities in asked]
+    """Label the entities of jobs that share a model and a query.
+
+    If that fails, each job is labelled alone, so that only the job at fault gets the error.
+    """
+    start = time.monotonic()
+    labeler = jobs[0][0].model.bundle.labeler
+    tables = [entities for _, _, entities in jobs]
     try:
         predictions = labeler.label_together(tables, query)
     except Exception as error:  # noqa: BLE001
-        if len(asked) == 1:
-            deliver(asked[0][0], error)
+        if len(jobs) == 1:
+            deliver(jobs[0][0], error)
         else:
-            for one in asked:
-                _label([one], query, deliver, labelled)
+            for one in jobs:
+                _label([one], query, deliver, count_predictions)
         return
-    ended = time.monotonic()
-    labelled(predictions, sum(len(entities.rejected) for entities in tables))
-    for (job, work, entities), answer in zip(
-        asked, predictions.split(map(len, tables)), strict=True
-    ):
-        job.note.add_stage("label", began, ended)
+    end = time.monotonic()
+    count_predictions(predictions, sum(len(entities.rejected) for entities in tables))
+    parts = predictions.split(map(len, tables))
+    for (job, work, entities), part in zip(jobs, parts, strict=True):
+        job.record.add_stage("label", start, end)
         try:
-            with job.note.stage("write"):
-                written = work.write(job.model, entities, answer)
-            deliver(job, written)
+            with job.record.stage("write"):
+                result = work.write(job.model, entities, part)
+            deliver(job, result)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)

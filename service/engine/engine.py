@@ -1,4 +1,4 @@
-"""The engine behind every protocol: threads that compute what waits with the model that serves."""
+"""Compute threads that label for every protocol, with the model in service."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,22 @@ from labelwright.service.telemetry.traffic import Traffic
 
 Result = TypeVar("Result")
 COMPUTE_THREADS = 2
-NICE = 5
-"""By how much compute threads give way to the event loop."""
+NICENESS = 5
+"""Added to the niceness of compute threads, so that the event loop runs first."""
 
 
 class Engine:
-    """The model that serves, answering from compute threads: the event loop never waits for it.
+    """Labels with the model in service on compute threads, so that the event loop never waits.
 
-    `stopping` turns true when the service was told to come to its end. A request keeps the `model`
-    that it began with, and notes how long each stage took. `queue` has figures of the load,
-    `traffic` what was labelled, and `comparison` where champion and challenger differ.
+    A request keeps the model that was in service when it arrived, also if another model takes over.
+
+    Attributes:
+        serving: the models in service.
+        queue: the jobs that wait, and the load.
+        metrics: the metrics of this process.
+        traffic: counts of the entities that were labelled.
+        comparison: the differences between champion and challenger.
+        stopping: whether the service was told to stop.
     """
 
     def __init__(
@@ -44,16 +50,16 @@ class Engine:
         self.comparison = Comparison(serving.folder, lambda: self.queue.waiting > 0)
         for number in range(threads):
             name = f"compute-{number}"
-            threading.Thread(target=self._work_off, name=name, daemon=True).start()
+            threading.Thread(target=self._run_compute_thread, name=name, daemon=True).start()
 
     @property
     def model(self) -> Model:
-        """The model that serves at this moment; raises ModelError while none does."""
+        """The model in service; raises ModelError if there is none."""
         return self.serving.model
 
     @property
     def ready(self) -> bool:
-        """Whether it should be asked: a model serves, and the service was not told to stop."""
+        """Whether requests should be sent here: a model is in service, and it is not stopping."""
         return self.serving.ready and not self.stopping
 
     async def label(
@@ -65,41 +71,50 @@ class Engine:
         key: bytes = b"",
         model: Model | None = None,
     ) -> Result:
-        """Label what `read` makes of a request, and give what `write` makes of the answers.
+        """Label the entities that `read` returns, and return the output of `write`.
 
-        Both run on a compute thread, and what they raise is raised here. `rows` is an estimate by
-        which requests queue and small ones are computed together; `deadline` a monotonic time.
-        Raises OverloadedError, at once where it can be known, if the deadline cannot be met; a
-        caller that is cancelled leaves the queue. The `key` decides whether a challenger answers; a
-        part of an answer that has begun names the `model` that it began with.
+        Args:
+            read: parses the request. It runs on a compute thread; its exceptions are raised here.
+            write: serialises the predictions. It runs on a compute thread too.
+            rows: estimated number of rows; small jobs are computed together.
+            deadline: monotonic time by which the result is needed.
+            key: decides whether the champion or the challenger labels this request.
+            model: labels with this model, as the later parts of a stream do. By default, the
+                model in service is used.
+
+        Raises OverloadedError if the deadline cannot be met: at once if that is known beforehand,
+        else at the deadline. A job whose caller is cancelled is removed from the queue.
         """
         pair = None if model else self.serving.pair(key)
         model = pair.answering if pair else model or self.model
         if pair:
             write = self.comparison.compared(pair, read, write)
-        answer: Result = await self._answer(LabelWork(read, write), model, rows, deadline)
-        return answer
+        result: Result = await self._submit(LabelWork(read, write), model, rows, deadline)
+        return result
 
     async def compute(self, work: Callable[[Model], Result], rows: int, deadline: float) -> Result:
-        """The same for work that is not labelling; `rows` says how many labellings it is worth."""
-        answer: Result = await self._answer(work, self.model, rows, deadline)
-        return answer
+        """Run other work on a compute thread; `rows` is its cost as a number of labelled rows.
+
+        Raises OverloadedError as `label` does.
+        """
+        result: Result = await self._submit(work, self.model, rows, deadline)
+        return result
 
     def close(self) -> None:
-        """Let the compute threads end."""
+        """End the compute threads."""
         self.queue.close()
 
-    async def _answer(
+    async def _submit(
         self, work: LabelWork | Callable[[Model], Any], model: Model, rows: int, deadline: float
     ) -> Any:
         try:
             self.queue.admit(rows, deadline)
-            return await self._queued(work, model, rows, deadline)
+            return await self._enqueue(work, model, rows, deadline)
         except OverloadedError:
             self.metrics.count_shed()
             raise
 
-    async def _queued(
+    async def _enqueue(
         self, work: LabelWork | Callable[[Model], Any], model: Model, rows: int, deadline: float
     ) -> Any:
         loop = asyncio.get_running_loop()
@@ -108,36 +123,37 @@ class Engine:
         self.queue.add(job)
         self.metrics.set_queue_rows(self.queue.cost)
         try:
-            return await job.answer
+            return await job.future
         finally:
             timer.cancel()
-            self.queue.drop(job)
+            self.queue.remove(job)
 
     def _expire(self, job: QueuedJob) -> None:
-        _settle(job, OverloadedError(self.queue.retry_after))
+        _set_outcome(job, OverloadedError(self.queue.retry_after))
 
-    def _work_off(self) -> None:
-        """What a compute thread does until the end."""
-        lower_priority(NICE)
-        while batch := self.queue.take():
+    def _run_compute_thread(self) -> None:
+        """Compute batches until the queue is closed."""
+        lower_priority(NICENESS)
+        while batch := self.queue.take_batch():
             try:
                 compute(batch, self._deliver, self.metrics.count_predictions, self.traffic.sample)
-            except Exception as error:  # noqa: BLE001 - a thread that ends would be missed
+            except Exception as error:  # noqa: BLE001 - the thread must survive
                 for job in batch:
                     self._deliver(job, error)
-            self.queue.done(batch)
+            self.queue.finish_batch(batch)
             self.metrics.set_queue_rows(self.queue.cost)
 
     def _deliver(self, job: QueuedJob, outcome: Any) -> None:
-        self.queue.answered(job)
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
-            job.answer.get_loop().call_soon_threadsafe(_settle, job, outcome)
+        self.queue.finish_job(job)
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
+            job.future.get_loop().call_soon_threadsafe(_set_outcome, job, outcome)
 
 
-def _settle(job: QueuedJob, outcome: Any) -> None:
-    if job.answer.done():
+def _set_outcome(job: QueuedJob, outcome: Any) -> None:
+    """Complete a job's future with a result or an exception, unless it is complete."""
+    if job.future.done():
         return
     if isinstance(outcome, Exception):
-        job.answer.set_exception(outcome)
+        job.future.set_exception(outcome)
     else:
-        job.answer.set_result(outcome)
+        job.future.set_result(outcome)

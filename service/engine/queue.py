@@ -1,4 +1,4 @@
-"""What waits for the compute threads: counted in rows, in order, and no more than time allows."""
+"""Queue of labelling jobs, bounded by the rows that can be computed before their deadlines."""
 
 import asyncio
 import collections
@@ -16,24 +16,24 @@ from labelwright.models.registry import Model
 from labelwright.service.telemetry.request_record import RequestRecord
 
 BATCH_ROWS = 128
-"""Requests are computed together up to so many rows: by then a batch's fixed cost is small."""
+"""Most rows of a batch of several jobs: at this size the fixed cost of a batch is small."""
 BUSY_BATCH_ROWS = 512
-"""The same where much waits: what is left of that cost counts more than some milliseconds."""
+"""The same for a long queue, where throughput counts more than a few milliseconds of latency."""
 QUEUE_SHARE = 4
-"""Of all there is to do, a thread takes no more than one in so many, to leave some for others."""
+"""A thread takes at most 1 / QUEUE_SHARE of a long queue, so that other threads have work too."""
 REQUEST_ROWS = 8
-"""What a request takes beside its rows, in rows."""
-CAUTION = 1.5
-"""Work is expected to take so many times the estimate: what is begun must not be in vain."""
-HORIZON = 2.0
-"""Seconds of work over which the pace is measured."""
-STALLED = 60.0
-"""Seconds after which a batch is taken to hang."""
+"""Fixed cost of a request, in rows."""
+SAFETY_FACTOR = 1.5
+"""The expected time is the estimate times this factor: a job that misses its deadline is wasted."""
+PACE_SECONDS = 2.0
+"""Time constant of the exponential average that measures the pace."""
+STALLED_SECONDS = 60.0
+"""A batch that takes longer than this counts as stalled."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelWork:
-    """How a protocol reads entities and a question, and writes their answer; both take time."""
+    """How a protocol parses a request and serialises its response; both run on a compute thread."""
 
     read: Callable[[Model], tuple[Entities, LabelQuery]]
     write: Callable[[Model, Entities, Predictions], Any]
@@ -41,157 +41,164 @@ class LabelWork:
 
 @dataclasses.dataclass(eq=False)
 class QueuedJob:
-    """A request that waits, with the model that it began with; `deadline` is a monotonic time."""
+    """The work of one request, and the model that serves it. Times are monotonic."""
 
     work: LabelWork | Callable[[Model], Any]
     model: Model
     rows: int
     deadline: float
-    answer: "asyncio.Future[Any]"
-    note: RequestRecord
-    since: float = dataclasses.field(default_factory=time.monotonic)
+    future: "asyncio.Future[Any]"
+    record: RequestRecord
+    queued_at: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
-    def wanted(self) -> bool:
-        """Whether anybody still waits for the answer."""
-        return not self.answer.done() and time.monotonic() < self.deadline
+    def is_awaited(self) -> bool:
+        """Whether the request still waits for a response and its deadline has not passed."""
+        return not self.future.done() and time.monotonic() < self.deadline
 
     @property
     def cost(self) -> int:
-        """What it takes, in rows."""
+        """Cost in rows: the rows of the job and the fixed cost of a request."""
         return self.rows + REQUEST_ROWS
 
 
 class Reservation:
-    """Room that is kept for a request while its body arrives, until it is a job or given up."""
+    """Capacity that is reserved for a request while its body arrives."""
 
     def __init__(self, queue: "JobQueue", rows: int) -> None:
         self._queue, self._cost = queue, rows + REQUEST_ROWS
-        queue.coming += self._cost
+        queue.reserved += self._cost
 
     def release(self) -> None:
-        """Keep it no more; more than once does no harm."""
-        self._queue.coming -= self._cost
+        """Give the capacity back. It is safe to call this more than once."""
+        self._queue.reserved -= self._cost
         self._cost = 0
 
 
 class JobQueue:
-    """Jobs in order of arrival, and how long they take.
+    """Jobs in order of arrival, and an estimate of the time that they take.
 
-    `cost` is that of all jobs that wait or are computed, and `coming` of those that are on their
-    way; `held` is the size of all bodies that were not answered yet, in bytes, and `streams` those
-    that are being answered.
+    `cost` is the cost in rows of all jobs that wait or are computed, `reserved` the cost of the
+    requests whose bodies still arrive. `body_bytes` is the size of all request bodies in memory,
+    `streams` the number of open streams.
     """
 
     def __init__(self) -> None:
         self.cost = 0
-        self.coming = 0
-        self.held = 0
+        self.reserved = 0
+        self.body_bytes = 0
         self.streams = 0
         self._waiting: collections.OrderedDict[QueuedJob, None] = collections.OrderedDict()
-        self._computed: set[QueuedJob] = set()
+        self._computing: set[QueuedJob] = set()
         self._changed = threading.Condition()
         self._open = True
-        self._begun: dict[int, float] = {}
-        self._last = time.monotonic()
+        self._batch_started: dict[int, float] = {}
+        self._last_finished = time.monotonic()
         self._measured = (0.05, 1_000.0)
 
     @property
     def waiting(self) -> int:
-        """How many jobs nobody has begun."""
+        """Number of jobs that no thread has started."""
         return len(self._waiting)
 
     @property
     def pace(self) -> float:
-        """Seconds a row, all threads together."""
+        """Seconds per row, for all compute threads together."""
         seconds, rows = self._measured
         return seconds / rows
 
     @property
     def stalled(self) -> bool:
-        """Whether a batch takes so long that it may never end."""
-        began = min(list(self._begun.values()), default=math.inf)
-        return time.monotonic() - began > STALLED
-
-    def seconds(self, rows: int = 0) -> float:
-        """When so many rows would be done that came now."""
-        return (self.cost + self.coming + rows) * self.pace * CAUTION
-
-    def cannot_finish(self, rows: int, seconds: float) -> bool:
-        """Whether so many rows would not be done in that time; an idle service always tries."""
-        return self.cost + self.coming > 0 and self.seconds(rows) > seconds
-
-    def expect(self, rows: int) -> Reservation:
-        """Keep room for a request of about so many rows."""
-        return Reservation(self, rows)
-
-    def admit(self, rows: int, deadline: float) -> None:
-        """Raise OverloadedError where a request of so many rows cannot meet its deadline."""
-        if self.cannot_finish(rows, deadline - time.monotonic()):
-            raise OverloadedError(self.retry_after)
+        """Whether a batch has been computing for more than STALLED_SECONDS."""
+        oldest = min(list(self._batch_started.values()), default=math.inf)
+        return time.monotonic() - oldest > STALLED_SECONDS
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds after which there may be room."""
-        return max(1, math.ceil(self.seconds()))
+        """Whole seconds until the present work is expected to be finished; at least 1."""
+        return max(1, math.ceil(self.expected_seconds()))
+
+    def expected_seconds(self, rows: int = 0) -> float:
+        """Seconds until `rows` further rows would be finished, if they arrived now."""
+        return (self.cost + self.reserved + rows) * self.pace * SAFETY_FACTOR
+
+    def cannot_finish(self, rows: int, seconds: float) -> bool:
+        """Whether `rows` further rows would take longer than `seconds`.
+
+        It is false for an empty queue: an idle service always tries.
+        """
+        return self.cost + self.reserved > 0 and self.expected_seconds(rows) > seconds
+
+    def reserve(self, rows: int) -> Reservation:
+        """Reserve capacity for a request of about `rows` rows."""
+        return Reservation(self, rows)
+
+    def admit(self, rows: int, deadline: float) -> None:
+        """Raise OverloadedError if a request of `rows` rows cannot meet its monotonic deadline."""
+        if self.cannot_finish(rows, deadline - time.monotonic()):
+            raise OverloadedError(self.retry_after)
 
     def add(self, job: QueuedJob) -> None:
-        """Let a job wait for the next thread that is free."""
+        """Append a job."""
         with self._changed:
-            if not self._waiting and not self._begun:
-                self._last = time.monotonic()
+            if not self._waiting and not self._batch_started:
+                self._last_finished = time.monotonic()
             self.cost += job.cost
             self._waiting[job] = None
             self._changed.notify()
 
-    def drop(self, job: QueuedJob) -> None:
-        """Forget a job that nobody has begun."""
+    def remove(self, job: QueuedJob) -> None:
+        """Remove a job that no thread has started; other jobs are left alone."""
         with self._changed:
             if job in self._waiting:
                 del self._waiting[job]
                 self.cost -= job.cost
 
-    def take(self) -> Sequence[QueuedJob]:
-        """What waits, up to BATCH_ROWS, or CROWD_ROWS of much, but at least one job.
+    def take_batch(self) -> Sequence[QueuedJob]:
+        """Wait for jobs and take the oldest ones; returns no job after `close`.
 
-        Nothing when all is over.
+        A batch has at least one job. A batch of several jobs has at most BATCH_ROWS rows, or
+        BUSY_BATCH_ROWS if the queue is long.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._open)
             batch: list[QueuedJob] = []
-            rows, most = 0, min(max(self.cost // QUEUE_SHARE, BATCH_ROWS), BUSY_BATCH_ROWS)
+            rows, limit = 0, min(max(self.cost // QUEUE_SHARE, BATCH_ROWS), BUSY_BATCH_ROWS)
             while self._waiting and self._open:
                 job = next(iter(self._waiting))
                 rows += job.rows
-                if batch and rows > most:
+                if batch and rows > limit:
                     break
                 batch.append(job)
                 del self._waiting[job]
-            self._computed.update(batch)
-            self._begun[threading.get_ident()] = time.monotonic()
+            self._computing.update(batch)
+            self._batch_started[threading.get_ident()] = time.monotonic()
             return batch
 
-    def answered(self, job: QueuedJob) -> None:
-        """Count a job no more: who has its answer may ask the next before its batch is done."""
+    def finish_job(self, job: QueuedJob) -> None:
+        """Subtract the cost of a job that has its result.
+
+        This happens before its batch is finished: the client may already send its next request.
+        """
         with self._changed:
-            if job in self._computed:
-                self._computed.remove(job)
+            if job in self._computing:
+                self._computing.remove(job)
                 self.cost -= job.cost
 
-    def done(self, batch: Sequence[QueuedJob]) -> None:
-        """Take note of what a batch has taken."""
+    def finish_batch(self, batch: Sequence[QueuedJob]) -> None:
+        """Finish the jobs of this thread's batch, and update the pace with the time it took."""
         for job in batch:
-            self.answered(job)
+            self.finish_job(job)
         with self._changed:
             now, cost = time.monotonic(), sum(job.cost for job in batch)
-            self._begun.pop(threading.get_ident())
-            kept = math.exp((self._last - now) / HORIZON)
+            self._batch_started.pop(threading.get_ident())
+            kept = math.exp((self._last_finished - now) / PACE_SECONDS)
             seconds, rows = self._measured
-            self._measured = (kept * seconds + now - self._last, kept * rows + cost)
-            self._last = now
+            self._measured = (kept * seconds + now - self._last_finished, kept * rows + cost)
+            self._last_finished = now
 
     def close(self) -> None:
-        """Let threads end that wait for a job."""
+        """Let `take_batch` return no more jobs, so that the compute threads end."""
         with self._changed:
             self._open = False
             self._changed.notify_all()

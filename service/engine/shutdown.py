@@ -1,4 +1,4 @@
-"""Stopping: the first signal lets work come to its end, the second ends the process at once."""
+"""Shutdown on signals: the first one finishes the running requests, the second ends the process."""
 
 import asyncio
 import contextlib
@@ -10,50 +10,54 @@ from typing import Any
 
 from labelwright.service.engine.engine import Engine
 
-DRAIN = 1.0
-"""Seconds after SIGTERM in which requests are still taken, so that others see it is not ready."""
+DRAIN_SECONDS = 1.0
+"""Time between SIGTERM and the shutdown. Requests are still accepted in it, so that load balancers
+can see that the service is not ready."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _Handler = Callable[[int, Any], object]
 
 
 @contextlib.contextmanager
 def drain_on_signal(engine: Engine) -> Iterator[None]:
-    """Within, in an event loop: SIGTERM turns readiness off, and lets the server end in a while.
+    """In the context, SIGTERM makes the engine not ready, and stops the server DRAIN_SECONDS later.
 
-    An interrupt does so without delay.
+    SIGINT does the same without the delay. A running event loop is needed.
     """
     loop = asyncio.get_running_loop()
 
-    def begin(number: int, before: _Handler) -> None:
+    def drain(number: int, previous: _Handler) -> None:
         engine.stopping = True
-        seconds = DRAIN if number == signal.SIGTERM else 0.0
-        loop.call_soon_threadsafe(loop.call_later, seconds, before, number, None)
+        seconds = DRAIN_SECONDS if number == signal.SIGTERM else 0.0
+        loop.call_soon_threadsafe(loop.call_later, seconds, previous, number, None)
 
-    with on_first_and_second_signal(begin):
+    with on_first_and_second_signal(drain):
         yield
 
 
 @contextlib.contextmanager
 def on_first_and_second_signal(
-    first: Callable[[int, _Handler], object] = lambda number, before: before(number, None),
+    first: Callable[[int, _Handler], object] = lambda number, previous: previous(number, None),
     second: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
-    """Within, `first` is told of a signal and what handled it before, `second` of the next one.
+    """In the context, the first SIGTERM or SIGINT calls `first`, the second one calls `second`.
 
-    That one then does what a signal does by itself: it ends the process. A worker leaves that to
-    its parent: who signals a whole group of processes reaches it twice.
+    `first` gets the number of the signal and its previous handler. After `second`, the signal ends
+    the process. Worker processes ignore the second signal: a signal to the whole process group
+    reaches a worker twice, directly and through its parent, which ends its workers itself.
+
+    Outside the main thread, where Python handles no signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # where no signal arrives
+        yield
         return
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    seen: list[int] = []
+    previous_handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    received: list[int] = []
 
     def handle(number: int, frame: object) -> None:
-        seen.append(number)
-        before = handlers[signal.Signals(number)]
-        if len(seen) == 1 and callable(before):
-            first(number, before)
+        received.append(number)
+        previous = previous_handlers[signal.Signals(number)]
+        if len(received) == 1 and callable(previous):
+            first(number, previous)
         elif multiprocessing.parent_process() is None:
             second()
             signal.signal(number, signal.SIG_DFL)
@@ -64,5 +68,5 @@ def on_first_and_second_signal(
     try:
         yield
     finally:
-        for number, before in handlers.items():
-            signal.signal(number, before)
+        for number, previous in previous_handlers.items():
+            signal.signal(number, previous)

@@ -1,1 +1,1 @@
-"""HTTP building blocks: request bodies, streaming, errors, compression, connections."""
+"""Parts of HTTP: request bodies, queries, streams, errors, headers, compression and connections."""

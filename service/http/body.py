@@ -1,4 +1,4 @@
-"""What is taken from a caller: no more than an answer can need, and no longer than it may take."""
+"""Request bodies: read within limits of size and time, decompressed, for connected clients only."""
 
 import asyncio
 import contextlib
@@ -20,30 +20,34 @@ from labelwright.entities.errors import (
 from labelwright.service.engine.engine import Engine
 
 BODY_LIMIT = 16 << 20
-"""The largest body of a request, in bytes, as it is sent and as it is meant."""
-HELD_LIMIT = 256 << 20
-"""Bytes of all bodies that are held at a time."""
+"""Most bytes of a request body, before and after decompression."""
+TOTAL_BODY_LIMIT = 256 << 20
+"""Most bytes of all request bodies in memory."""
 TIMEOUT = 5.0
 TIMEOUT_LIMIT = 60.0
-"""Seconds within which a request is answered: by default, and at most."""
-INFLATED_BYTES = 1 << 12
-"""Of a compressed body, at a time: where a member ends, zlib copies what is left of them."""
-DISCONNECTED = "labelwright.left"
-"""The entry of a request's scope that is there when its caller has gone away."""
-RESERVATION = "labelwright.coming"
-"""The entry of a request's scope that holds the room that is kept for it."""
+"""Seconds from the head of a request to its deadline: the default and the maximum."""
+INFLATE_BYTES = 1 << 12
+"""Compressed bytes that are decompressed at a time. At the end of a gzip member, zlib copies the
+rest of them, so this bounds the cost of a body of many small members."""
+DISCONNECTED = "labelwright.disconnected"
+"""Entry in the scope of a request whose client has disconnected."""
+RESERVATION = "labelwright.reservation"
+"""Entry in the scope of a request: the capacity of the queue that is reserved for it."""
 IDENTITY = ("", "identity")
-"""Codings of what is sent as it is."""
-PROMPT = 0.05
-"""Seconds after which a caller may have gone away."""
-_TOO_LARGE = f"a body may have {BODY_LIMIT:,} bytes"
+"""Values of Content-Encoding for a body that is not encoded."""
+DISCONNECT_CHECK_SECONDS = 0.05
+"""Requests that take longer than this are cancelled when the client disconnects."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """What a request says, and the monotonic time by which it must be answered.
+    """The body of a request and its deadline.
 
-    The `key` decides whether a challenger answers: `X-Request-Key`, or else the content.
+    Attributes:
+        content: the decompressed body.
+        deadline: monotonic time by which the response is needed.
+        key: decides whether the champion or the challenger labels the request: the header
+            `X-Request-Key`, or the content if there is no such header.
     """
 
     content: bytes
@@ -53,125 +57,148 @@ class Body:
 
 @contextlib.asynccontextmanager
 async def request_body(request: Request, engine: Engine) -> AsyncIterator[Body]:
-    """The body of a request, which may be compressed, for as long as it is worked on.
+    """Read and decompress the body of a request, and count its bytes until the context ends.
 
-    What is done within is cancelled when the caller goes away. Raises MalformedError,
+    The code in the context is cancelled if the client disconnects. Raises MalformedError,
     TooLargeError, TooSlowError, EncodingError, OverloadedError and ClientDisconnect.
     """
     seconds = timeout(request.headers.get("x-request-timeout"))
     deadline = time.monotonic() + seconds
-    coding = _coding(request.headers.get("content-encoding", "identity"))
+    coding = _content_coding(request.headers.get("content-encoding", "identity"))
     content: bytes | bytearray = bytearray()
     try:
         try:
             async with asyncio.timeout(seconds):
                 async for chunk in request.stream():
                     content += chunk
-                    engine.queue.held += len(chunk)
-                    _check(len(content), engine)
+                    engine.queue.body_bytes += len(chunk)
+                    _check_size(len(content), engine)
         except TimeoutError:
-            raise TooSlowError("the body did not arrive in time") from None
-        whole = await asyncio.to_thread(inflated, content, coding) if coding else bytes(content)
-        engine.queue.held += len(whole) - len(content)
-        content = whole  # so that what was sent is held no more
-        _check(len(content), engine)
+            raise TooSlowError(
+                f"the body did not arrive within {seconds:g} seconds; send it faster, or set "
+                f"X-Request-Timeout to up to {TIMEOUT_LIMIT:g} seconds"
+            ) from None
+        whole = await asyncio.to_thread(inflate, content, coding) if coding else bytes(content)
+        engine.queue.body_bytes += len(whole) - len(content)
+        content = whole  # frees the compressed body
+        _check_size(len(content), engine)
         release_reservation(request)
         async with _while_connected(request):
             yield Body(whole, deadline, request.headers.get("x-request-key", "").encode() or whole)
     finally:
-        engine.queue.held -= len(content)
+        engine.queue.body_bytes -= len(content)
 
 
 def release_reservation(request: Request) -> None:
-    """Keep no room any more for a request of which it is now known what it takes."""
-    if coming := request.scope.pop(RESERVATION, None):
-        coming.release()
+    """Release the capacity that was reserved for a request, because its real cost is known now."""
+    if reservation := request.scope.pop(RESERVATION, None):
+        reservation.release()
 
 
-def timeout(given: str | bytes | None) -> float:
-    """The seconds that a header `X-Request-Timeout` allows; raises MalformedError."""
+def timeout(header: str | bytes | None) -> float:
+    """The seconds of an `X-Request-Timeout` header, or the default; raises MalformedError."""
     try:
-        seconds = TIMEOUT if given is None else float(given)
+        seconds = TIMEOUT if header is None else float(header)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= TIMEOUT_LIMIT:
         raise MalformedError(
-            f"X-Request-Timeout: must be seconds above 0 and up to {TIMEOUT_LIMIT:g}"
+            f"X-Request-Timeout must be a number of seconds above 0 and up to {TIMEOUT_LIMIT:g}, "
+            "for example 2.5"
         )
     return seconds
 
 
-def inflated(content: bytes | bytearray, coding: str) -> bytes:
-    """What was compressed by `coding`; raises MalformedError and TooLargeError."""
+def inflate(content: bytes | bytearray, coding: str) -> bytes:
+    """Decompress a body with a coding of `_content_coding`.
+
+    Raises MalformedError for data that is not valid, TooLargeError if the result is too large.
+    """
     whole, rest = bytearray(), memoryview(content)
     try:
         while rest or not whole:  # gzip may have several members
-            rest = _inflated_member(rest, coding, whole)
+            rest = _inflate_member(rest, coding, whole)
     except zlib.error:
-        raise MalformedError(f"the body is not valid {coding}") from None
+        raise MalformedError(
+            f"the body is not valid {coding} data, which its Content-Encoding announces; compress "
+            "it, or leave the header out"
+        ) from None
     return bytes(whole)
 
 
-def _inflated_member(rest: memoryview, coding: str, whole: bytearray) -> memoryview:
-    """Append what the first member of the rest says; returns what comes behind it."""
-    inflate = zlib.decompressobj(_window_bits(rest, coding))
-    while rest and not inflate.eof:
-        piece = rest[:INFLATED_BYTES]
-        whole += inflate.decompress(piece, BODY_LIMIT + 1 - len(whole))
+def _inflate_member(rest: memoryview, coding: str, whole: bytearray) -> memoryview:
+    """Append the first compressed member of `rest` to `whole`; returns the data behind it."""
+    decompress = zlib.decompressobj(_window_bits(rest, coding))
+    while rest and not decompress.eof:
+        piece = rest[:INFLATE_BYTES]
+        whole += decompress.decompress(piece, BODY_LIMIT + 1 - len(whole))
         if len(whole) > BODY_LIMIT:
-            raise TooLargeError(_TOO_LARGE)
-        rest = rest[len(piece) - len(inflate.unused_data) :]
-    if not inflate.eof:
-        raise MalformedError(f"the body is not whole {coding}")
+            raise _too_large()
+        rest = rest[len(piece) - len(decompress.unused_data) :]
+    if not decompress.eof:
+        raise MalformedError(f"the {coding} data of the body is incomplete; send all of it")
     return rest
 
 
 def _window_bits(content: memoryview, coding: str) -> int:
-    """What zlib calls the format; some senders leave out the header that `deflate` should have."""
+    """The `wbits` argument of zlib; some clients leave the zlib header of `deflate` out."""
     if coding == "deflate" and content[:1] and content[0] & 0x0F != zlib.DEFLATED:
         return -zlib.MAX_WBITS
     return zlib.MAX_WBITS + (0 if coding == "deflate" else 16)
 
 
-def _coding(given: str) -> str | None:
-    """The one coding of a body, None if it is sent as it is; raises EncodingError."""
-    coding = given.strip().lower()
+def _content_coding(header: str) -> str | None:
+    """The coding in a Content-Encoding header, None for a plain body; raises EncodingError."""
+    coding = header.strip().lower()
     if coding in IDENTITY:
         return None
     if coding not in ("gzip", "x-gzip", "deflate"):
-        raise EncodingError("a body may be encoded with gzip or deflate", "gzip, deflate")
+        raise EncodingError(
+            "the Content-Encoding of the body is not supported; use gzip or deflate, or send it "
+            "uncompressed",
+            "gzip, deflate",
+        )
     return coding
 
 
-def _check(size: int, engine: Engine) -> None:
-    """Raise where a body, or all of them together, are too large."""
+def _check_size(size: int, engine: Engine) -> None:
+    """Raise an error if a body is too large, or all bodies in memory together are."""
     if size > BODY_LIMIT:
-        raise TooLargeError(_TOO_LARGE)
-    if engine.queue.held > HELD_LIMIT:
+        raise _too_large()
+    if engine.queue.body_bytes > TOTAL_BODY_LIMIT:
         engine.metrics.count_shed()
         raise OverloadedError(engine.queue.retry_after)
 
 
+def _too_large() -> TooLargeError:
+    return TooLargeError(
+        f"the body has more than {BODY_LIMIT:,} bytes; split it into several requests, or send the "
+        "entities as a stream"
+    )
+
+
 @contextlib.asynccontextmanager
 async def _while_connected(request: Request) -> AsyncIterator[None]:
-    """Cancel what is done within when the caller goes away, and raise ClientDisconnect."""
+    """Cancel the code in the context and raise ClientDisconnect if the client disconnects."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    watching: list[asyncio.Task[None]] = []
+    watchers: list[asyncio.Task[None]] = []
 
     async def watch() -> None:
-        await request.receive()  # after the body, there comes nothing but the end
+        await request.receive()  # after the body, the only message is the disconnection
         if task:
             task.cancel()
 
-    timer = loop.call_later(PROMPT, lambda: watching.append(loop.create_task(watch())))
+    timer = loop.call_later(
+        DISCONNECT_CHECK_SECONDS, lambda: watchers.append(loop.create_task(watch()))
+    )
     try:
         yield
     except asyncio.CancelledError:
-        if task and any(watcher.done() for watcher in watching):
+        if task and any(watcher.done() for watcher in watchers):
             task.uncancel()
             raise ClientDisconnect from None
         raise
     finally:
         timer.cancel()
-        for watcher in watching:
+        for watcher in watchers:
             watcher.cancel()

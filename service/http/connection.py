@@ -1,17 +1,13 @@
-"""One connection of a client: limits on how slowly it may send and read, a quick no under overload.
+"""HTTP connection of one client: limits for slow clients, and fast refusals under overload.
 
-Most of what comes at many times the capacity must be refused in a fraction of the time that an
-answer takes, so this is done as soon as the head of a request has been read, and its body is thrown
-away as it arrives.
+At many times the capacity, refusing a request must cost far less than a response. A request that
+cannot meet its deadline is therefore refused as soon as its head is parsed, and its body is dropped
+as it arrives.
 """
 
 import asyncio
 import functools
 import math
-import types
-from typing import cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from labelwright.entities.errors import HeadTooLargeError, LabelwrightError, OverloadedError
 from labelwright.service.engine.engine import Engine
@@ -19,170 +15,166 @@ from labelwright.service.http.body import DISCONNECTED, RESERVATION, TIMEOUT, ti
 from labelwright.service.http.error_formats import ErrorFormat, error_format_of
 from labelwright.service.http.errors import encode_response, error_response
 from labelwright.service.http.headers import HEADERS
-from labelwright.service.http.streaming import PATIENCE
-from labelwright.service.http.write_coalescing import JoiningTransport
+from labelwright.service.http.streaming import IDLE_SECONDS
+from labelwright.service.http.uvicorn_adapter import HttpConnection
+from labelwright.service.http.write_coalescing import CoalescingTransport
 
 HEAD_SECONDS = TIMEOUT
-"""Within which the head of a request must arrive, or the rest of one that was refused."""
+"""Seconds for the head of a request, and for the rest of a request that was refused."""
 HEAD_LIMIT = 1 << 16
-"""Bytes in a row that are no body: of a head that is not whole yet, of trailers, between chunks."""
+"""Most bytes in sequence that are not body: an incomplete head, trailers, data between chunks."""
 ROW_BYTES = 100
-"""Few for a row: what has no room would else be refused only after its body was read."""
+"""Estimated size of a row. It is small, because a request with more rows than the estimate is only
+refused after its body was read."""
 ROWS_LIMIT = 1_000
-SOON = 0.1
-"""Seconds for which there is room for a body that is on its way: who sends slowly blocks nobody."""
-_REFUSED = cast(
-    RequestResponseCycle,
-    types.SimpleNamespace(response_complete=True, message_event=asyncio.Event(), keep_alive=True),
-)
-"""Stands for a request that needs no answer any more."""
+"""Most rows that are estimated from the length of a body."""
+RESERVATION_SECONDS = 0.1
+"""Longest reservation for a body that has not arrived, so that slow clients block no capacity."""
 
 
-class Connection(HttpToolsProtocol):
-    """Uvicorn's, of an application whose lifespan yields the `engine`."""
+class Connection(HttpConnection):
+    """Connection to an application whose lifespan yields the `engine`."""
 
-    _limit: asyncio.TimerHandle | None = None
-    _glance: asyncio.TimerHandle
-    _joining: JoiningTransport
-    _bodiless = 0
-    _unread = math.inf
+    _head_timer: asyncio.TimerHandle | None = None
+    _reader_timer: asyncio.TimerHandle
+    _coalescing: CoalescingTransport
+    _bytes_without_body = 0
+    _unread_bytes = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
-        self._joining = JoiningTransport(transport, self.loop)
-        super().connection_made(self._joining)
-        self._await_more()
-        self._glance = self.loop.call_later(PATIENCE, self._glance_at_reader)
+        """Start the timers for the first request."""
+        self._coalescing = CoalescingTransport(transport, self.loop)
+        super().connection_made(self._coalescing)
+        self._start_head_timer()
+        self._reader_timer = self.loop.call_later(IDLE_SECONDS, self._check_reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more, and let who answers know."""
-        self._stop_waiting()
-        self._glance.cancel()
-        if self.cycle is not None and self.cycle is not _REFUSED:
-            cast(dict[str, object], self.cycle.scope)[DISCONNECTED] = True
+        """Stop the timers, and tell the application that the client has disconnected."""
+        self._stop_head_timer()
+        self._reader_timer.cancel()
+        self.set_response_scope(DISCONNECTED, True)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come, unless too much of it is no body."""
-        self._bodiless += len(data)
+        """Parse data, and refuse a head that is too long."""
+        self._bytes_without_body += len(data)
         super().data_received(data)
-        if self._bodiless > HEAD_LIMIT and not self.transport.is_closing():
+        if self._bytes_without_body > HEAD_LIMIT and not self.transport.is_closing():
             self._refuse_head()
 
     def pause_writing(self) -> None:
-        """Begin to look whether the client reads."""
-        self._unread = math.inf
+        """Start to check whether the client reads."""
+        self._unread_bytes = math.inf
         super().pause_writing()
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the head of a request."""
-        self._await_more()
+        """Start the timer for the head of a request."""
+        self._start_head_timer()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Let the application answer, if there is time for it."""
-        self._bodiless = 0
-        engine: Engine = self.app_state["engine"]
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if not busy and self.parser.get_method() == b"POST" and not self._has_room(engine):
+        """Pass the request to the application, or refuse it if it cannot meet its deadline."""
+        self._bytes_without_body = 0
+        engine: Engine = self.lifespan_state["engine"]
+        may_refuse = not self.is_responding and self.request_method == b"POST"
+        if may_refuse and not self._reserve(engine):
             self._refuse(engine)
             return
-        self._stop_waiting()
+        self._stop_head_timer()
         super().on_headers_complete()
-        self.headers = []  # what trailers say is none of the request's headers
-        if engine.stopping and self.cycle is not None:
-            self.cycle.keep_alive = False  # that the client asks elsewhere next time
+        self.separate_trailers()
+        if engine.stopping:
+            self.close_after_response()
 
     def on_body(self, body: bytes) -> None:
-        """What comes is body."""
-        self._bodiless = 0
+        """Pass a part of the body to the application."""
+        self._bytes_without_body = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request that was refused is over when all of it has arrived."""
-        if self.cycle is _REFUSED:
-            if self.parser.should_keep_alive():
+        """End the request; a request that was refused ends its connection or makes it idle."""
+        if self.is_skipping:
+            if self.keeps_alive:
                 self.on_response_complete()
             else:
                 self.transport.close()
             return
         super().on_message_complete()
-        if self.cycle.response_complete:
-            self._await_more()
+        if not self.is_responding:
+            self._start_head_timer()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the rest of the request, or for the next one."""
-        self._joining.flush()  # before the request is reported on
+        """Send the response, and start the timer for the rest of the request or the next one."""
+        self._coalescing.flush()  # before the request is logged
         super().on_response_complete()
-        if self.cycle.response_complete:
-            self._await_more()
+        if not self.is_responding:
+            self._start_head_timer()
 
-    def _has_room(self, engine: Engine) -> bool:
-        """Whether the request that begins can be answered within its deadline; then it has room."""
-        headers = dict(self.headers)
+    def _reserve(self, engine: Engine) -> bool:
+        """Reserve capacity for the request; returns False if it cannot meet its deadline."""
+        headers = dict(self.request_headers)
         try:
             seconds = timeout(headers.get(b"x-request-timeout"))
             rows = min(int(headers.get(b"content-length", 0)) // ROW_BYTES, ROWS_LIMIT)
         except (LabelwrightError, ValueError):
-            return True
+            return True  # the application responds with the error
         if engine.queue.cannot_finish(rows, seconds):
             return False
-        coming = engine.queue.expect(rows)
-        cast(dict[str, object], self.scope)[RESERVATION] = coming
-        self.loop.call_later(SOON, coming.release)
+        reservation = engine.queue.reserve(rows)
+        self.set_request_scope(RESERVATION, reservation)
+        self.loop.call_later(RESERVATION_SECONDS, reservation.release)
         return True
 
     def _refuse(self, engine: Engine) -> None:
+        """Write the refusal of a request, and drop its body."""
         engine.metrics.count_shed()
-        if self.flow.write_paused:
-            self.transport.abort()  # it reads no refusals, and asks on
-        unsure = self.expect_100_continue  # whether the body comes after all
-        keep = self.parser.should_keep_alive() and not unsure
-        error_format = error_format_of(self.url.partition(b"?")[0].decode("latin-1"))
-        self.transport.write(_refusal(engine.queue.retry_after, keep, error_format))
-        self.cycle = _REFUSED
-        if unsure:
+        if self.is_write_paused:
+            self.transport.abort()  # the client sends requests and does not read the refusals
+        close = self.waits_for_continue  # the client may send the body or not
+        keep_alive = self.keeps_alive and not close
+        error_format = error_format_of(self.request_path)
+        self.transport.write(_refusal(engine.queue.retry_after, keep_alive, error_format))
+        self.skip_request()
+        if close:
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            error = HeadTooLargeError(f"a head may have {HEAD_LIMIT:,} bytes")
-            self.transport.write(encode_response(error_response(error), HEADERS))
-            self.transport.close()
-        else:
+        """Refuse a head that is too long; close the connection in the middle of a response."""
+        if self.is_responding:
             self.transport.abort()
+            return
+        error = HeadTooLargeError(
+            f"the request line and the headers have more than {HEAD_LIMIT:,} bytes; send fewer or "
+            "shorter headers"
+        )
+        self.transport.write(encode_response(error_response(error), HEADERS))
+        self.transport.close()
 
-    def _glance_at_reader(self) -> None:
-        """Give up a client that has read nothing since the last time, though there is something."""
-        waiting = self.flow.write_paused or self.transport.is_closing()
-        unread = self.transport.get_write_buffer_size() if waiting else math.inf
-        if waiting and unread >= self._unread:
+    def _check_reader(self) -> None:
+        """Close the connection if data waits and the client read nothing since the last check."""
+        waiting = self.is_write_paused or self.transport.is_closing()
+        unread_bytes = self.transport.get_write_buffer_size() if waiting else math.inf
+        if waiting and unread_bytes >= self._unread_bytes:
             self.transport.abort()
         else:
-            self._unread = unread
-            self._glance = self.loop.call_later(PATIENCE, self._glance_at_reader)
+            self._unread_bytes = unread_bytes
+            self._reader_timer = self.loop.call_later(IDLE_SECONDS, self._check_reader)
 
-    def _await_more(self) -> None:
-        self._stop_waiting()
-        self._limit = self.loop.call_later(HEAD_SECONDS, self._give_up)
+    def _start_head_timer(self) -> None:
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.close_when_idle)
 
-    def _stop_waiting(self) -> None:
-        if self._limit:
-            self._limit.cancel()
-            self._limit = None
-
-    def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.cycle.keep_alive = False
+    def _stop_head_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 @functools.lru_cache(128)
-def _refusal(retry_after: int, keep: bool, error_format: ErrorFormat | None) -> bytes:
-    """What an OverloadedError is answered with, as bytes."""
+def _refusal(retry_after: int, keep_alive: bool, error_format: ErrorFormat | None) -> bytes:
+    """The bytes of the response to an OverloadedError."""
     problem = error_response(OverloadedError(retry_after))
-    answer = problem.in_format(error_format) if error_format else problem
-    if not keep:
-        answer.headers["Connection"] = "close"
-    return encode_response(answer, HEADERS)
+    response = problem.in_format(error_format) if error_format else problem
+    if not keep_alive:
+        response.headers["Connection"] = "close"
+    return encode_response(response, HEADERS)

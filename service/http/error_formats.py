@@ -1,13 +1,12 @@
-"""How each protocol tells an error; all others get a problem document (RFC 9457)."""
+"""Error bodies of each protocol. Paths of no protocol have problem documents (RFC 9457)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Told = tuple[int, Mapping[str, Any]]
-"""A status, and the body that goes with it."""
-ErrorFormat = Callable[[int, str], Told]
+ErrorFormat = Callable[[int, str], tuple[int, Mapping[str, Any]]]
+"""Takes a status and a detail; returns the status and the JSON body in the form of a protocol."""
 
-_CODES = {
+_MLFLOW_CODES = {
     400: "INVALID_PARAMETER_VALUE",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -16,40 +15,42 @@ _CODES = {
     429: "REQUEST_LIMIT_EXCEEDED",
     503: "TEMPORARILY_UNAVAILABLE",
 }
-"""MLflow's names of errors, by status."""
+"""Error codes of MLflow by status."""
 
 
 def error_format_of(path: str) -> ErrorFormat | None:
-    """The dialect of a path, None where errors are problem documents."""
+    """The error format of a path, or None if its errors are problem documents."""
     if path == "/v2" or path.startswith("/v2/"):
-        return _inference
-    return _scoring if path == "/invocations" else None
+        return _v2_error
+    return _mlflow_error if path == "/invocations" else None
 
 
-def _inference(status: int, detail: str) -> Told:
-    """The Open Inference Protocol's: whatever is wrong with a request is 400."""
-    return _plain(status), {"error": detail}
+def _v2_error(status: int, detail: str) -> tuple[int, Mapping[str, Any]]:
+    """An error of the Open Inference Protocol."""
+    return _protocol_status(status), {"error": detail}
 
 
-def _scoring(status: int, detail: str) -> Told:
-    """MLflow's."""
-    status = _plain(status)
-    fallback = "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"
-    return status, {"error_code": _CODES.get(status, fallback), "message": detail}
+def _mlflow_error(status: int, detail: str) -> tuple[int, Mapping[str, Any]]:
+    """An error of MLflow's scoring protocol."""
+    status = _protocol_status(status)
+    default = "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"
+    return status, {"error_code": _MLFLOW_CODES.get(status, default), "message": detail}
 
 
-def _plain(status: int) -> int:
+def _protocol_status(status: int) -> int:
+    """400 in place of 422, which neither protocol knows."""
     return 400 if status == 422 else status
 
 
-def _errors(name: str, *others: str) -> Mapping[int | str, dict[str, Any]]:
-    """What an error looks like, for all operations of a protocol."""
-    texts = {member: {"type": "string"} for member in (name, *others)}
-    schema = {"type": "object", "required": list(texts), "properties": texts}
-    wrong = {"description": "What is wrong.", "content": {"application/json": {"schema": schema}}}
-    return {"default": wrong}
+def _error_responses(*members: str) -> Mapping[int | str, dict[str, Any]]:
+    """OpenAPI responses for errors whose body has these members."""
+    properties = {member: {"type": "string"} for member in members}
+    schema = {"type": "object", "required": list(members), "properties": properties}
+    content = {"application/json": {"schema": schema}}
+    return {"default": {"description": "An error.", "content": content}}
 
 
-V2_ERRORS = _errors("error")
-MLFLOW_ERRORS = _errors("error_code", "message")
-"""OpenAPI responses that describe the errors of a protocol."""
+V2_ERRORS = _error_responses("error")
+"""OpenAPI description of the errors of the Open Inference Protocol."""
+MLFLOW_ERRORS = _error_responses("error_code", "message")
+"""OpenAPI description of the errors of MLflow's scoring protocol."""

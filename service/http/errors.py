@@ -1,4 +1,4 @@
-"""Errors over HTTP: the one table from errors to statuses, as RFC 9457 problem documents."""
+"""Error responses: the table of errors and statuses, and problem documents (RFC 9457)."""
 
 import http
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +38,7 @@ STATUS: Mapping[type[Exception], int] = {
     errors.OverloadedError: 503,
     errors.UnreachableError: 503,
 }
+"""Status of each error. A class that is not listed has the status of its closest base class."""
 
 PROBLEM: Mapping[str, Any] = {
     "type": "object",
@@ -49,11 +50,14 @@ PROBLEM: Mapping[str, Any] = {
         "detail": {"type": "string"},
     },
 }
-"""The JSON schema of a problem document."""
+"""JSON schema of a problem document."""
+
+_SHOWN_ERRORS = 10
+"""Most validation errors in one response."""
 
 
 class ProblemResponse(JSONResponse):
-    """A problem document (RFC 9457), or what the protocol of a path has in its place."""
+    """A problem document, or on the paths of a protocol, an error in the format of the protocol."""
 
     media_type = "application/problem+json"
 
@@ -63,14 +67,14 @@ class ProblemResponse(JSONResponse):
         self._own_headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer in the dialect of the path."""
+        """Send the response in the format of the path."""
         if error_format := error_format_of(scope["path"]):
             await self.in_format(error_format)(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
     def in_format(self, error_format: ErrorFormat) -> Response:
-        """The same in a dialect."""
+        """The same error in the format of a protocol."""
         status, content = error_format(self.status_code, self._detail)
         return JSONResponse(content, status, self._own_headers)
 
@@ -78,7 +82,7 @@ class ProblemResponse(JSONResponse):
 def problem(
     status: int, detail: str | None = None, headers: Mapping[str, str] | None = None
 ) -> ProblemResponse:
-    """A problem document with the standard title of its status."""
+    """A problem document with the standard title of a status."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
@@ -89,39 +93,52 @@ def problem(
     return ProblemResponse(content, headers)
 
 
-def encode_response(answer: Response, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A response with further headers, as HTTP/1.1 sends it."""
-    head = [f"HTTP/1.1 {answer.status_code} {http.HTTPStatus(answer.status_code).phrase}".encode()]
-    head += [name + b": " + value for name, value in (*answer.raw_headers, *headers)]
-    return b"\r\n".join([*head, b"", bytes(answer.body)])
-
-
-def add_error_handlers(app: fastapi.FastAPI) -> None:
-    """Let an application answer every error with a problem document."""
-    app.add_exception_handler(LabelwrightError, _domain_problem)
-    app.add_exception_handler(HTTPException, _http_problem)
-    app.add_exception_handler(RequestValidationError, _invalid_parameters)
-    app.add_exception_handler(ClientDisconnect, _nobody_there)
-
-
-def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:
-    """What is wrong with a body, by place and rule, without the values that were sent."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    if found[0]["type"] == "json_invalid":
-        return problem(400, "the body is not valid JSON")
-    return _misfits(found)
+def internal_error() -> ProblemResponse:
+    """The response to an unexpected exception, without its message."""
+    return problem(500, "internal error; the log of the service has it under this X-Request-Id")
 
 
 def error_response(error: Exception) -> ProblemResponse:
-    """The answer to a LabelwrightError; of a mistake of ours nothing is told, the log has it."""
+    """The response to an error of the table, with its message; status 500 for all others."""
     for kind in type(error).__mro__:
         if kind in STATUS:
-            return problem(STATUS[kind], str(error), _headers(error))
-    return problem(500)
+            return problem(STATUS[kind], str(error), _error_headers(error))
+    return internal_error()
 
 
-def _headers(error: Exception) -> Mapping[str, str]:
-    """What a caller can do about an error, in the headers that HTTP has for it."""
+def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:
+    """The places and rules of a failed validation, without the values of the client."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return problem(400, f"the body is not valid JSON: {found[0]['msg']}")
+    return _validation_problem(found)
+
+
+def not_ready(engine: Engine) -> Response:
+    """503, with the reason why the service is not ready."""
+    if engine.stopping:
+        return problem(503, "the service is stopping; send requests to another instance")
+    return problem(503, "no model is in service yet; retry later, or look into the service's log")
+
+
+def encode_response(response: Response, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of an HTTP/1.1 response with further headers."""
+    phrase = http.HTTPStatus(response.status_code).phrase
+    lines = [f"HTTP/1.1 {response.status_code} {phrase}".encode()]
+    lines += [name + b": " + value for name, value in (*response.raw_headers, *headers)]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+def add_error_handlers(app: fastapi.FastAPI) -> None:
+    """Let an application respond to every error with a problem document."""
+    app.add_exception_handler(LabelwrightError, _on_labelwright_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameters)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+
+
+def _error_headers(error: Exception) -> Mapping[str, str]:
+    """The headers by which HTTP tells a client how to react to an error."""
     if isinstance(error, errors.KeyUnknownError):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, errors.RateError | errors.OverloadedError):
@@ -133,36 +150,31 @@ def _headers(error: Exception) -> Mapping[str, str]:
     return {}
 
 
-async def _domain_problem(request: Request, error: Exception) -> ProblemResponse:
+def _validation_problem(found: Sequence[Mapping[str, Any]]) -> ProblemResponse:
+    """422 with places and rules, without the names of unknown fields: they are client data."""
+    broken = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
+    if len(broken) < len(found):
+        broken.append(((), "a field is not known; the page /docs lists the fields"))
+    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in broken]
+    return problem(422, "; ".join(parts[:_SHOWN_ERRORS]))
+
+
+async def _on_labelwright_error(request: Request, error: Exception) -> ProblemResponse:
     return error_response(error)
 
 
-async def _invalid_parameters(request: Request, error: Exception) -> ProblemResponse:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    return _misfits([{**e, "loc": e["loc"][1:]} for e in error.errors()])
-
-
-def _misfits(found: Sequence[Mapping[str, Any]]) -> ProblemResponse:
-    """What is wrong at which place; a name that is not known is the caller's, and not repeated."""
-    misfits = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
-    if len(misfits) < len(found):
-        misfits.append(((), "a member is not known"))
-    parts = [f"{'.'.join(map(str, place)) or 'body'}: {rule}" for place, rule in misfits[:10]]
-    return problem(422, "; ".join(parts))
-
-
-async def _nobody_there(request: Request, error: Exception) -> Response:
-    """A caller who has gone away reads no answer, and is no mistake of ours."""
-    return Response(status_code=499)
-
-
-async def _http_problem(request: Request, error: Exception) -> ProblemResponse:
+async def _on_http_exception(request: Request, error: Exception) -> ProblemResponse:
     if not isinstance(error, HTTPException):
         raise error
     return problem(error.status_code, error.detail, error.headers)
 
 
-def not_ready(engine: Engine) -> Response:
-    """503, with the reason why no model serves."""
-    return problem(503, "the service is stopping" if engine.stopping else "no model serves yet")
+async def _on_invalid_parameters(request: Request, error: Exception) -> ProblemResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return _validation_problem([{**e, "loc": e["loc"][1:]} for e in error.errors()])
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """The client has disconnected, so the response is not read and there is nothing to log."""
+    return Response(status_code=499)

@@ -1,4 +1,4 @@
-"""Response headers: security headers of every response, and the identity of the model."""
+"""Response headers: security headers of all responses, and headers with the model's identity."""
 
 from urllib.parse import quote
 
@@ -16,9 +16,9 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-"""Headers of every response, unless the route sets one of the same name."""
+"""Headers of every response; a route may set its own value for a name."""
 
 
 def model_headers(model: Model) -> dict[str, str]:
-    """`X-Model-Name`, `-Version` and `-Content`, for responses that have no field for them."""
+    """`X-Model-Name`, `X-Model-Version` and `X-Model-Content`, for bodies without these fields."""
     return {f"X-Model-{part}": quote(value or "") for part, value in model.identity.items()}

@@ -1,4 +1,4 @@
-"""What is asked about entities, as callers of any protocol say it."""
+"""Validation of label queries and of the size of requests, for all protocols."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -12,16 +12,16 @@ from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Labe
 
 PATTERNS_LIMIT = 100
 ROWS_LIMIT = 16_384
-"""Rows of one table in protocols that send tables."""
+"""Most rows of a request in protocols that send tables."""
 LISTED_LIMIT = 1_000_000
-"""Labels that one answer lists: rows times `top_k`."""
+"""Most labels that one response lists: rows times `top_k`."""
 ROW_BYTES = 128
-"""What a row takes in a body, about."""
+"""Estimated size of a row in a request body."""
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class LabelQueryForm(pydantic.BaseModel):
-    """Which labels are listed and which of them are asserted."""
+    """Fields of a request that select which labels are listed and which are asserted."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
@@ -32,39 +32,44 @@ class LabelQueryForm(pydantic.BaseModel):
     min_precision: float = Field(0.0, ge=0, le=PRECISIONS[-1])
 
     @classmethod
-    def from_query_params(cls, query: QueryParams) -> Self:
-        """The form that a query fills in; raises pydantic.ValidationError."""
+    def from_query_params(cls, params: QueryParams) -> Self:
+        """The fields from the query string of a URL; raises pydantic.ValidationError."""
         return cls.model_validate(
-            {name: query.getlist(name) if name == "only" else query[name] for name in query}
+            {name: params.getlist(name) if name == "only" else params[name] for name in params}
         )
 
     @classmethod
     def openapi_parameters(cls) -> dict[str, Any]:
-        """Its members as parameters of a query: a part of an OpenAPI operation."""
-        members: Mapping[str, Any] = cls.model_json_schema()["properties"]
+        """The fields as query parameters: a part of an OpenAPI operation."""
+        fields: Mapping[str, Any] = cls.model_json_schema()["properties"]
         return {
             "parameters": [
                 {"name": name, "in": "query", "required": False, "schema": schema}
-                for name, schema in members.items()
+                for name, schema in fields.items()
             ]
         }
 
     @property
     def query(self) -> LabelQuery:
-        """What a labeler is asked; raises RequestError where parts contradict each other."""
+        """The query for a labeler; raises RequestError if fields contradict each other."""
         return LabelQuery(
             self.top_k, self.policy, self.min_probability, tuple(self.only), self.min_precision
         )
 
 
 def check_size(rows: int, query: LabelQuery) -> None:
-    """Raise RequestError for more rows or labels than one answer holds."""
+    """Raise RequestError for more rows or labels than one request may have."""
     if rows > ROWS_LIMIT:
-        raise RequestError(f"a request may have {ROWS_LIMIT:,} rows")
+        raise RequestError(
+            f"the request has more than {ROWS_LIMIT:,} rows; split it into several requests"
+        )
     if rows * query.top_k > LISTED_LIMIT:
-        raise RequestError(f"rows times top_k may be {LISTED_LIMIT:,}")
+        raise RequestError(
+            f"the request lists more than {LISTED_LIMIT:,} labels (rows times top_k); lower top_k, "
+            "or split it into several requests"
+        )
 
 
 def estimated_rows(body: bytes) -> int:
-    """About how many rows a table has that takes so many bytes."""
+    """Estimated number of rows in a body that holds a table."""
     return min(len(body) // ROW_BYTES + 1, ROWS_LIMIT)

@@ -1,8 +1,9 @@
-"""Streams: rows come and labels go over one connection at the same time, in flat memory.
+"""Streams of rows and labels over one connection, both directions at once, in constant memory.
 
-What has come is cut into pieces, which are labelled side by side and answered in order. While
-WINDOW pieces are on their way nothing more is read, so that who reads slowly must send slowly.
-Each stream takes memory, and threads that others wait for: there are STREAMS at a time.
+The received rows are split into pieces. Pieces are labelled in parallel, and their results are
+sent in order. Slow readers are throttled: while PIECES_IN_PROGRESS pieces are in progress, nothing
+more is read from the client. Each stream uses memory and compute threads, so at most STREAM_LIMIT
+streams are open.
 """
 
 import asyncio
@@ -25,26 +26,29 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import DISCONNECTED, IDENTITY, TIMEOUT, release_reservation
 from labelwright.service.http.headers import model_headers
 
-STREAMS = 8
-"""Streams that are answered at a time."""
-RETRY = 10
-"""Seconds after which one of them may have ended."""
+STREAM_LIMIT = 8
+"""Most streams at a time."""
+RETRY_SECONDS = 10
+"""Least value of Retry-After for a stream that is refused because of STREAM_LIMIT."""
 PIECE_ROWS = 2_048
-PIECE_LISTED = 1 << 18
-"""Labels that the answer to a piece lists: of questions with a large top_k, pieces are smaller."""
-WINDOW = 3
-"""Pieces that are labelled or wait to be sent: one for each compute thread, and the next."""
-INBOX_LIMIT = 1 << 20
-"""Bytes that have been received and not yet been looked at."""
-CUTTING_ROWS = 64
-"""Rows that are labelled in the time that cutting takes."""
-PATIENCE = 60.0
-"""Seconds for which a connection may stand still."""
+PIECE_LABELS = 1 << 18
+"""Most rows of a piece, and most labels in its result: with a large top_k, pieces are smaller."""
+PIECES_IN_PROGRESS = 3
+"""Pieces that are labelled or wait to be sent: one for each compute thread, and the next one."""
+BUFFER_LIMIT = 1 << 20
+"""Most received bytes that wait to be split."""
+SPLIT_ROWS = 64
+"""Cost of splitting, in labelled rows."""
+IDLE_SECONDS = 60.0
+"""A connection without progress is closed after this time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """So many rows; how they are read, and how their answers are written, by compute threads."""
+    """Consecutive rows of a stream; compute threads call `read` and `write`.
+
+    `read` parses the rows, `write` serialises their predictions.
+    """
 
     rows: int
     read: Callable[[Model], tuple[Entities, LabelQuery]]
@@ -52,62 +56,63 @@ class Piece:
 
 
 class StreamFormat(Protocol):
-    """How rows and answers are written. `opening` and `ending` stand around all answers."""
+    """Serialisation of a stream. `opening` and `ending` enclose the results of all pieces."""
 
     media_type: str
     opening: bytes
     ending: bytes
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
-        """What is complete of all that has come; asked in order, by compute threads.
+        """The pieces that are complete with the received bytes, in order.
 
-        Pieces are made as they are asked for, because a few bytes may stand for millions of rows.
-        Raises DataError where the stream cannot be read on.
+        Compute threads call this. The iterator makes each piece when it is needed, because a few
+        bytes may stand for millions of rows. Raises DataError if the stream is not valid.
         """
         ...
 
     def failure(self, detail: str) -> bytes:
-        """Says why a stream breaks off."""
+        """A last result that tells why the stream ends early."""
         ...
 
 
 def rows_per_piece(query: LabelQuery) -> int:
-    """How many rows a piece has at most."""
-    return max(1, min(PIECE_ROWS, PIECE_LISTED // query.top_k))
+    """Most rows of a piece."""
+    return max(1, min(PIECE_ROWS, PIECE_LABELS // query.top_k))
 
 
 class LabelStreamResponse(Response):
-    """Answers to the rows of a request, sent while it is still coming in.
+    """Results for the rows of a request, sent while the request is still arriving.
 
-    All are of the model that serves when it begins, which its headers name. Errors before the first
-    answer are raised, by `begin` those of the rows. Later ones are told as the format has it,
-    and the answer is left without its end, so that no client takes it for whole.
+    All results are of the model that was in service at the start; the headers name it. Errors
+    before the first result are raised, so that they become error responses. A later error is sent
+    as the format's `failure`, and the response stays incomplete, so that no client can mistake it
+    for a complete one.
     """
 
     def __init__(self, request: Request, engine: Engine, form: StreamFormat) -> None:
-        _check_plain(request)
+        _check_uncompressed(request)
         model = engine.model
         super().__init__(headers=model_headers(model), media_type=form.media_type)
         del self.headers["content-length"]
         self._form = form
         release_reservation(request)
-        self._answers = _answers(request, engine, model, form)
+        self._results = _results(request, engine, model, form)
         self._first = b""
 
     async def begin(self) -> None:
-        """Wait for the first answer; raises LabelwrightError, ClientDisconnect."""
-        self._first = await anext(self._answers, b"")
+        """Wait for the first result; raises LabelwrightError and ClientDisconnect."""
+        self._first = await anext(self._results, b"")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all answers."""
+        """Send all results."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        async with contextlib.aclosing(self._answers):
+        async with contextlib.aclosing(self._results):
             with contextlib.suppress(ClientDisconnect):
                 await send(start)
                 try:
                     await _send(send, self._form.opening + self._first)
-                    async for answer in self._answers:
-                        await _send(send, answer)
+                    async for result in self._results:
+                        await _send(send, result)
                     await _send(send, self._form.ending, more=False)
                 except LabelwrightError as error:
                     await _send(send, self._form.failure(str(error)))
@@ -117,50 +122,55 @@ async def _send(send: Send, body: bytes, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _answers(
+async def _results(
     request: Request, engine: Engine, model: Model, form: StreamFormat
 ) -> AsyncGenerator[bytes, None]:
-    """The answers of a model to all pieces, in order."""
-    inbox, pieces = _Inbox(), asyncio.Queue[asyncio.Task[bytes] | None](WINDOW)
-    failed: list[Exception] = []
+    """The serialised results of all pieces, in order.
+
+    One task receives, one splits, and each piece has a task that labels it. All of them are
+    cancelled when the generator is closed.
+    """
+    buffer = _ReceiveBuffer()
+    pieces = asyncio.Queue[asyncio.Task[bytes] | None](PIECES_IN_PROGRESS)
+    errors: list[Exception] = []
     tasks: set[asyncio.Task[Any]] = set()
 
     def start(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         tasks.add(task)
-        task.add_done_callback(ended)
+        task.add_done_callback(on_end)
         return task
 
-    def ended(task: asyncio.Task[Any]) -> None:
+    def on_end(task: asyncio.Task[Any]) -> None:
         tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # else asyncio would log the words of one that nobody awaits
+            task.exception()  # otherwise asyncio logs the exception of a task that is not awaited
 
     async def split() -> None:
-        patience, last = TIMEOUT, False
+        limit, last = TIMEOUT, False
         while not last:
-            received, last = await inbox.take()
-            work, more = _cutting(form.split(received, last)), True
+            received, last = await buffer.take()
+            work, more = _next_pieces(form.split(received, last)), True
             while more:
-                some = await engine.compute(work, CUTTING_ROWS, time.monotonic() + patience)
-                patience, more = PATIENCE, len(some) == WINDOW
-                for piece in some:
-                    await pieces.put(start(_answer(engine, model, piece)))
+                found = await engine.compute(work, SPLIT_ROWS, time.monotonic() + limit)
+                limit, more = IDLE_SECONDS, len(found) == PIECES_IN_PROGRESS
+                for piece in found:
+                    await pieces.put(start(_label(engine, model, piece)))
 
-    async def until_end(work: Coroutine[Any, Any, None]) -> None:
+    async def split_to_end() -> None:
         try:
-            await work
-        except Exception as error:  # noqa: BLE001 - raised again by who reads
-            failed.append(error)
+            await split()
+        except Exception as error:  # noqa: BLE001 - raised again below, after the last piece
+            errors.append(error)
         await pieces.put(None)
 
-    with _place(engine):
-        start(inbox.fill(request))
-        start(until_end(split()))
+    with _open_stream(engine):
+        start(buffer.fill(request))
+        start(split_to_end())
         try:
             while (piece := await pieces.get()) and DISCONNECTED not in request.scope:
                 yield await piece
-            for error in failed:
+            for error in errors:
                 raise error
         finally:
             for task in tuple(tasks):
@@ -168,11 +178,11 @@ async def _answers(
 
 
 @contextlib.contextmanager
-def _place(engine: Engine) -> Iterator[None]:
-    """One of the places for streams; raises OverloadedError where all are taken."""
-    if engine.queue.streams >= STREAMS:
+def _open_stream(engine: Engine) -> Iterator[None]:
+    """Count a stream as open; raises OverloadedError if STREAM_LIMIT streams are open."""
+    if engine.queue.streams >= STREAM_LIMIT:
         engine.metrics.count_shed()
-        raise OverloadedError(max(RETRY, engine.queue.retry_after))
+        raise OverloadedError(max(RETRY_SECONDS, engine.queue.retry_after))
     engine.queue.streams += 1
     try:
         yield
@@ -180,70 +190,75 @@ def _place(engine: Engine) -> Iterator[None]:
         engine.queue.streams -= 1
 
 
-def _check_plain(request: Request) -> None:
-    """Raise EncodingError for what would have to be decoded first."""
+def _check_uncompressed(request: Request) -> None:
+    """Raise EncodingError if the request has a content coding."""
     if request.headers.get("content-encoding", "").strip().lower() not in IDENTITY:
-        raise EncodingError("a stream is sent as it is", "identity")
+        raise EncodingError(
+            "a stream must not have a Content-Encoding; send it uncompressed", "identity"
+        )
 
 
-async def _answer(engine: Engine, model: Model, piece: Piece) -> bytes:
-    due = time.monotonic() + PATIENCE
-    return await engine.label(piece.read, piece.write, piece.rows, due, model=model)
+async def _label(engine: Engine, model: Model, piece: Piece) -> bytes:
+    deadline = time.monotonic() + IDLE_SECONDS
+    return await engine.label(piece.read, piece.write, piece.rows, deadline, model=model)
 
 
-def _cutting(found: Iterator[Piece]) -> Callable[[Model], Sequence[Piece]]:
-    """Work that makes the next pieces, fewer than WINDOW where there are no more."""
-    return lambda _: list(itertools.islice(found, WINDOW))
+def _next_pieces(pieces: Iterator[Piece]) -> Callable[[Model], Sequence[Piece]]:
+    """Work that makes the next PIECES_IN_PROGRESS pieces; fewer if there are no more."""
+    return lambda _: list(itertools.islice(pieces, PIECES_IN_PROGRESS))
 
 
-class _Inbox:
-    """What has been received and nobody has taken yet."""
+class _ReceiveBuffer:
+    """Bytes that were received and wait to be split."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
         self._size = 0
-        self._end: Exception | None = None
+        self._error: Exception | None = None
         self._ended = False
         self._changed = asyncio.Condition()
 
     async def fill(self, request: Request) -> None:
-        """Receive until the end, or until something is wrong with the connection."""
+        """Receive the body of a request until it ends or the connection fails."""
         try:
             chunks = request.stream()
-            while chunk := await _next(chunks):
+            while chunk := await _next_chunk(chunks):
                 async with self._changed:
                     self._chunks.append(chunk)
                     self._size += len(chunk)
                     self._changed.notify_all()
-                    await self._changed.wait_for(lambda: self._size < INBOX_LIMIT)
+                    await self._changed.wait_for(lambda: self._size < BUFFER_LIMIT)
         except (ClientDisconnect, DataError) as error:
-            self._end = error
+            self._error = error
         finally:
             async with self._changed:
                 self._ended = True
                 self._changed.notify_all()
 
     async def take(self) -> tuple[list[bytes], bool]:
-        """All that is there, as soon as there is anything, and whether it is the last.
+        """Wait for bytes and take all of them; also tells whether the body has ended.
 
-        Raises ClientDisconnect, or DataError where nothing came for too long.
+        Raises ClientDisconnect, or DataError if the client sent nothing for IDLE_SECONDS.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._chunks or self._ended)
-            if self._end:
-                raise self._end
+            if self._error:
+                raise self._error
             taken, self._chunks, self._size = self._chunks, [], 0
             self._changed.notify_all()
             return taken, self._ended
 
 
-async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes:
-    """The next bytes, empty at the end; raises DataError where none come for too long."""
+async def _next_chunk(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    """The next bytes of a body, empty at its end; raises DataError after IDLE_SECONDS."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(IDLE_SECONDS):
             async for chunk in chunks:
                 if chunk:
                     return chunk
     except TimeoutError as error:
-        raise DataError(f"nothing came for {PATIENCE:g} seconds") from error
+        raise DataError(
+            f"the client sent nothing for {IDLE_SECONDS:g} seconds; send the rows without such "
+            "pauses, or in several streams"
+        ) from error
     return b""

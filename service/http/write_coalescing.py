@@ -1,14 +1,17 @@
-"""A transport that sends what is written in one go as one: an answer wakes its reader only once."""
+"""Transport that joins the writes of one event loop turn, so that a response is sent at once.
+
+A head and a body that are sent separately would wake the client twice.
+"""
 
 import asyncio
 from typing import Any
 
-JOINED_BYTES = 1 << 16
-"""What is larger is sent at once."""
+FLUSH_BYTES = 1 << 16
+"""Joined writes are sent at once when they are larger than this."""
 
 
-class JoiningTransport(asyncio.Transport):
-    """Stands before another transport, and writes to it by the next turn of the event loop."""
+class CoalescingTransport(asyncio.Transport):
+    """Wraps a transport and writes to it at the next turn of the event loop."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -18,46 +21,46 @@ class JoiningTransport(asyncio.Transport):
         self._size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send this with what is written before and after."""
+        """Add data to the next write of the wrapped transport."""
         if not self._parts:
             self._loop.call_soon(self.flush)
         self._parts.append(bytes(data))
         self._size += len(data)
-        if self._size > JOINED_BYTES:
+        if self._size > FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is written now."""
+        """Write all data to the wrapped transport now."""
         if self._parts and not self._transport.is_closing():
             self._transport.write(b"".join(self._parts))
         self._parts.clear()
         self._size = 0
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that the other side has not taken yet."""
+        """Number of bytes that were written here and not yet sent."""
         return self._size + self._transport.get_write_buffer_size()
 
     def close(self) -> None:
-        """Close when all is sent."""
+        """Write all data, then close the wrapped transport."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the wrapped transport without writing the remaining data."""
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closed or about to be."""
+        """Whether the wrapped transport is closing or closed."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection."""
+        """Information about the connection, from the wrapped transport."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Receive nothing for now."""
+        """Stop receiving data."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Receive again."""
+        """Receive data again."""
         self._transport.resume_reading()

@@ -1,1 +1,1 @@
-"""ASGI middleware: access control, rate limits and the request log."""
+"""Access control, API keys, rate limits and the request log."""

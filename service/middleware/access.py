@@ -1,4 +1,4 @@
-"""Who may ask what: names of the service, keys, roles and rates, decided before a body is read."""
+"""Access control: allowed hosts, origins, API keys, roles and rates, checked before the body."""
 
 import dataclasses
 import ipaddress
@@ -20,114 +20,140 @@ from labelwright.service.middleware.rate_limit import RateLimiter
 from labelwright.service.routes.ui import FILES
 from labelwright.service.telemetry.request_record import current_record
 
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-OPEN = frozenset(("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"))
-"""Paths that answer everybody, at any rate and by any name: who watches a service has no key."""
-UNLIMITED = frozenset(("/metrics",))
-CORRECTING = ("POST", "/v1/feedback")
-"""What the role `feedback` may do that `label` may not."""
-KEPT = ("/v1/feedback",)
-"""Paths at and below which all else needs the role `admin`: corrections are read and deleted."""
-_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
-_READ = frozenset((b"host", b"authorization", b"x-api-key", b"origin", b"sec-fetch-site"))
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+OPEN_PATHS = frozenset(
+    ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
+)
+"""Paths without any check, because monitoring has no key."""
+UNLIMITED_PATHS = frozenset(("/metrics",))
+"""Paths that need a key but do not count towards its rate."""
+FEEDBACK_OPERATION = ("POST", "/v1/feedback")
+"""The method and path that the role `feedback` may use and the role `label` may not."""
+ADMIN_PATHS = ("/v1/feedback",)
+"""Everything else at and below these paths needs the role `admin`: it reads or deletes
+corrections."""
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+_HEADERS = frozenset((b"host", b"authorization", b"x-api-key", b"origin", b"sec-fetch-site"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Access:
-    """Whether keys are asked for, the names the service goes by (none: any), and its processes."""
+    """The access rules of a service.
+
+    Attributes:
+        keys: whether requests need an API key.
+        hosts: allowed values of the Host header; any host is allowed if it is empty.
+        workers: number of processes, which share the rates of the keys.
+    """
 
     keys: bool = False
-    names: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     workers: int = 1
 
 
-def access_for(address: str, keys: bool | None, names: tuple[str, ...], workers: int) -> Access:
-    """What holds for a service on an address unless told otherwise.
+def access_for(address: str, keys: bool | None, hosts: tuple[str, ...], workers: int) -> Access:
+    """The access rules of a service that listens on an address.
 
-    A loopback address needs no keys, but without them goes by local names only: else a page in a
-    browser on this machine could give its own name that address, and ask.
+    If `keys` is None, keys are needed unless the address is a loopback address. A service on a
+    loopback address without keys only allows local hosts by default. Otherwise a web page in a
+    browser on this machine could point its own host name to that address (DNS rebinding).
     """
     loopback = _is_loopback(address)
-    asked_for = not loopback if keys is None else keys
-    if loopback and not asked_for and not names:
-        names = (*LOCAL_NAMES, f"[{address}]" if ":" in address else address)
-    return Access(asked_for, names, workers)
+    need_keys = not loopback if keys is None else keys
+    if loopback and not need_keys and not hosts:
+        hosts = (*LOCAL_HOSTS, f"[{address}]" if ":" in address else address)
+    return Access(need_keys, hosts, workers)
 
 
 def keyring() -> Keyring:
-    """The keys in the state folder."""
+    """The API keys in the state folder."""
     return Keyring(home() / "keys.json")
 
 
 class AccessMiddleware:
-    """ASGI middleware that lets only those in who may come; without a doorkeeper, without keys."""
+    """ASGI middleware that refuses requests against the access rules.
+
+    Without a key verifier, no keys are needed.
+    """
 
     def __init__(self, app: ASGIApp, access: Access, key_verifier: KeyVerifier | None) -> None:
         self._app = app
-        self._names = frozenset(name.lower() for name in access.names)
-        self._doorkeeper = key_verifier
-        self._rates = RateLimiter(access.workers)
+        self._hosts = frozenset(host.lower() for host in access.hosts)
+        self._key_verifier = key_verifier
+        self._rate_limiter = RateLimiter(access.workers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, or say why not."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        """Pass an allowed request on, or send the error response of a refused one."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                self._admit(scope)
+                self._check(scope)
             except AccessError as error:
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope) -> None:
-        """Raise AccessError if the request may not come in."""
+    def _check(self, scope: Scope) -> None:
+        """Raise AccessError if a request is not allowed."""
         headers = {
-            name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ
+            name: value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS
         }
         host = headers.get(b"host", "").lower()
-        if self._names and not _goes_by(host, self._names):
-            raise HostError("the service does not go by that name; --allowed-host can add it")
-        if scope["method"] not in _SAFE and _is_foreign(headers, host):
-            raise OriginError("pages of other sites may not ask")
-        if self._doorkeeper is None or scope["path"] in FILES:
+        if self._hosts and not _is_allowed(host, self._hosts):
+            raise HostError(
+                "the Host header is not an allowed name of this service; start it with "
+                "--allowed-host NAME to allow a name"
+            )
+        if scope["method"] not in _SAFE_METHODS and _is_cross_origin(headers, host):
+            raise OriginError(
+                "a page of another site sent this request (header Origin or Sec-Fetch-Site); send "
+                "it from a page of this service or from a program"
+            )
+        if self._key_verifier is None or scope["path"] in FILES:
             return
-        key = self._doorkeeper.find(_shown(headers))
+        key = self._key_verifier.verify(_sent_key(headers))
         if key is None:
-            raise KeyUnknownError("show a key: Authorization: Bearer KEY, or X-API-Key: KEY")
+            raise KeyUnknownError(
+                "the request has no valid API key; send one as 'Authorization: Bearer KEY' or "
+                "'X-API-Key: KEY' (`labelwright keys create NAME` creates one)"
+            )
         current_record().key = key.id
         needed = required_role(scope["method"], scope["path"])
         if not key.role.includes(needed):
-            raise RoleError(f"this needs a key of the role {needed}")
-        if scope["path"] not in UNLIMITED:
-            self._rates.take(key)
+            raise RoleError(
+                f"the API key has the role {key.role}, and this request needs the role {needed}; "
+                f"use another key (`labelwright keys create NAME --role {needed}` creates one)"
+            )
+        if scope["path"] not in UNLIMITED_PATHS:
+            self._rate_limiter.acquire(key)
 
 
 def required_role(method: str, path: str) -> Role:
-    """The least role that may ask for a path that is not open to all."""
-    if (method, path) == CORRECTING:
+    """The lowest role that may request a path that needs a key."""
+    if (method, path) == FEEDBACK_OPERATION:
         return Role.FEEDBACK
-    if any(path == kept or path.startswith(f"{kept}/") for kept in KEPT):
+    if any(path == admin or path.startswith(f"{admin}/") for admin in ADMIN_PATHS):
         return Role.ADMIN
     return Role.LABEL
 
 
-def _shown(headers: Mapping[bytes, str]) -> str:
-    """The key that a request shows; empty if it shows none."""
+def _sent_key(headers: Mapping[bytes, str]) -> str:
+    """The API key in the headers of a request, or an empty string."""
     scheme, _, credentials = headers.get(b"authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
     return headers.get(b"x-api-key", "")
 
 
-def _goes_by(host: str, names: frozenset[str]) -> bool:
-    """Whether a Host header is one of the names, with any port; `*.` stands for what is below."""
+def _is_allowed(host: str, allowed: frozenset[str]) -> bool:
+    """Whether a Host header, with any port, is allowed; `*.` matches any subdomain."""
     name, colon, port = host.rpartition(":")
     if not colon or not port.isdigit():
         name = host
-    return name in names or any(name.endswith(n[1:]) for n in names if n.startswith("*."))
+    return name in allowed or any(name.endswith(a[1:]) for a in allowed if a.startswith("*."))
 
 
-def _is_foreign(headers: Mapping[bytes, str], host: str) -> bool:
-    """Whether a browser says that a page of another site asks (as Go's CrossOriginProtection)."""
+def _is_cross_origin(headers: Mapping[bytes, str], host: str) -> bool:
+    """Whether a browser sent this for a page of another site (as Go's CrossOriginProtection)."""
     if site := headers.get(b"sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get(b"origin")

@@ -1,7 +1,8 @@
-"""Keys: who may ask the service, and for what. They lie in the state folder, as hashes.
+"""API keys, stored as hashes in a file of the state folder.
 
-A key is `lw_ID_SECRET`. The secret is 256 random bits, so that one round of SHA-256 is enough: slow
-hashes protect words that people think of, and would let anybody keep the service busy with guesses.
+A key has the form `lw_ID_SECRET`. The secret has 256 random bits, so one round of SHA-256 is a
+sufficient hash. Slow hashes are for passwords that people choose. Here they would only let anyone
+keep the service busy with invalid keys.
 """
 
 import contextlib
@@ -22,32 +23,32 @@ from pydantic import Field
 from labelwright.entities.errors import RequestError, StorageError, reason
 from labelwright.entities.io.files import locked, write_atomically
 
-NOTICED_WITHIN = 0.5
-"""Seconds after which a running service looks for keys that were made or revoked."""
+RELOAD_SECONDS = 0.5
+"""Interval at which a running service checks the file for new and revoked keys."""
 NAME_LIMIT = 100
 RATE_LIMIT = 1_000_000
 _log = logging.getLogger(__name__)
 
 
 class Role(enum.StrEnum):
-    """What a key may do; each role may do also what those before it may."""
+    """Role of a key; each role includes the permissions of the roles before it."""
 
     LABEL = "label"
     FEEDBACK = "feedback"
     ADMIN = "admin"
 
     def includes(self, other: "Role") -> bool:
-        """Whether this role may do what the other may."""
+        """Whether this role has all permissions of the other."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Key:
-    """What is kept of a key: its hash, and what is said about it.
+    """A stored key: the hash of its text, its role and its limits.
 
-    `rate` is how many requests a second it may send, 0 for as many as there are, and `burst` how
-    many at once.
+    `rate` is the number of requests a second that it may send, 0 for no limit. `burst` is the
+    number of requests that it may send at once.
     """
 
     id: str
@@ -60,55 +61,75 @@ class Key:
 
 
 class Keyring:
-    """The keys in a file; changes are atomic, and one at a time over all processes."""
+    """The keys in a file. Changes are atomic, and a lock orders those of several processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def create(self, name: str, role: Role, rate: float = 0.0, burst: int = 0) -> str:
-        """Make a key and return it; it is shown here and never again.
+        """Create a key and return its text, which is not stored.
 
-        Raises RequestError for a name that is taken, StorageError.
+        Raises RequestError for a name or a limit that is not valid and for a name that is in use,
+        StorageError if the file cannot be read or written.
         """
         if not 0 < len(name) <= NAME_LIMIT or not name.isprintable():
-            raise RequestError(f"a key's name has 1 to {NAME_LIMIT} printable characters")
+            raise RequestError(
+                f"the name of a key must have 1 to {NAME_LIMIT} printable characters; this one has "
+                f"{len(name)} characters"
+            )
         if not 0 <= rate <= RATE_LIMIT or not 0 <= burst <= RATE_LIMIT:
-            raise RequestError(f"rate and burst must lie between 0 and {RATE_LIMIT:,}")
+            raise RequestError(
+                f"rate and burst must be between 0 and {RATE_LIMIT:,}; found {rate:g} and {burst}"
+            )
         identifier, secret = secrets.token_hex(4), secrets.token_hex(32)
         text = f"lw_{identifier}_{secret}"
-        made = datetime.now(UTC).isoformat(timespec="seconds")
+        created = datetime.now(UTC).isoformat(timespec="seconds")
         burst = burst or max(1, round(rate))
-        with self._changing() as keys:
+        with self._edit() as keys:
             if any(name == key.name for key in keys.values()):
-                raise RequestError(f"there is a key {name!r} already; revoke it first")
-            key = Key(identifier, name, role, _digest(text), made, rate, burst)
+                raise RequestError(
+                    f"a key named {name!r} exists already; choose another name, or revoke it first "
+                    "with `labelwright keys revoke`"
+                )
+            key = Key(identifier, name, role, _digest(text), created, rate, burst)
             keys[identifier] = key
         return text
 
-    def revoke(self, named: str) -> Key:
-        """Let a key, named by its name or id, open nothing any more; raises RequestError."""
-        with self._changing() as keys:
-            found = [key for key in keys.values() if named in (key.name, key.id, f"lw_{key.id}")]
+    def revoke(self, name_or_id: str) -> Key:
+        """Delete a key and return it.
+
+        Raises RequestError if there is no such key, StorageError if the file cannot be read or
+        written.
+        """
+        with self._edit() as keys:
+            found = [
+                key for key in keys.values() if name_or_id in (key.name, key.id, f"lw_{key.id}")
+            ]
             if not found:
-                raise RequestError("there is no such key; `labelwright keys list` lists them")
+                raise RequestError(
+                    "no key has this name or id; `labelwright keys list` lists all keys"
+                )
             return keys.pop(found[0].id)
 
     def read(self) -> dict[str, Key]:
-        """All keys by their ids; raises StorageError."""
+        """All keys by id; raises StorageError if the file cannot be read or is not valid."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise StorageError(f"{self.path} cannot be read: {reason(error)}") from error
+            raise StorageError(f"cannot read {self.path}: {reason(error)}") from error
         try:
             return {key.id: key for key in _FILE.validate_json(content)}
         except pydantic.ValidationError as error:
-            raise StorageError(f"{self.path} is damaged: it is no list of keys") from error
+            raise StorageError(
+                f"{self.path} is damaged: it is not a list of keys; restore it from a backup, or "
+                "delete it and create new keys"
+            ) from error
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[dict[str, Key]]:
-        """The keys, which are written again when the body has changed them."""
+    def _edit(self) -> Iterator[dict[str, Key]]:
+        """Lock the file and yield the keys; they are written when the `with` block ends."""
         with locked(self.path.with_suffix(".lock")):
             keys = self.read()
             yield keys
@@ -116,57 +137,58 @@ class Keyring:
             try:
                 write_atomically(self.path, content, durable=True)
             except OSError as error:
-                raise StorageError(f"{self.path} was not written: {reason(error)}") from error
+                raise StorageError(f"cannot write {self.path}: {reason(error)}") from error
 
 
 _FILE = pydantic.TypeAdapter(list[Key])
 
 
 class KeyVerifier:
-    """Knows the keys of a running service, and notices changes without a restart."""
+    """Verifies the keys of requests, and reloads the file of keys when it has changed."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._state = self._look()
+        self._version = self._file_version()
         self._keys = keyring.read()
-        self._next_look = 0.0
+        self._next_check = 0.0
 
-    def find(self, text: str) -> Key | None:
-        """The key, if it is in use; how long this takes tells nothing of the secret."""
-        self._refresh()
+    def verify(self, text: str) -> Key | None:
+        """The key with this text, or None.
+
+        The time that this takes does not depend on the secret.
+        """
+        self._reload()
         _, _, rest = text.partition("_")
         key = self._keys.get(rest.partition("_")[0])
-        matches = hmac.compare_digest(_digest(text), key.digest if key else _NOBODYS)
+        matches = hmac.compare_digest(_digest(text), key.digest if key else _NO_KEY)
         return key if matches else None
 
-    def _refresh(self) -> None:
-        """Read the file again if it is another than before.
-
-        A damaged file, which only another hand than ours can have made, opens nothing.
-        """
+    def _reload(self) -> None:
+        """Read the file again if it has changed; with a damaged file, no key is valid."""
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_check:
             return
-        self._next_look = now + NOTICED_WITHIN
-        state = self._look()
-        if state != self._state:
-            self._state = state
+        self._next_check = now + RELOAD_SECONDS
+        version = self._file_version()
+        if version != self._version:
+            self._version = version
             try:
                 self._keys = self._keyring.read()
             except StorageError as error:
                 _log.error(str(error))
                 self._keys = {}
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _file_version(self) -> tuple[int, int, int] | None:
+        """Inode, size and modification time of the file; None if it is missing."""
         try:
-            found = self._keyring.path.stat()
+            status = self._keyring.path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_NOBODYS = _digest("")
+_NO_KEY = _digest("")

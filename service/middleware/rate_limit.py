@@ -1,4 +1,4 @@
-"""How often a key may ask: a bucket of tokens for each, which fills as time goes by."""
+"""Rate limit of each API key: a token bucket."""
 
 import math
 import time
@@ -11,21 +11,25 @@ _ROUNDING = 1e-9
 
 
 class RateLimiter:
-    """The buckets of one of `workers` processes, each of which grants its part of a key's rate."""
+    """Token buckets of one worker process; each of `workers` processes grants its part of a rate.
+
+    The bucket of a key holds up to `burst` tokens and gains `rate` tokens a second. A request takes
+    one token.
+    """
 
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         self._workers = workers
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, key: Key) -> None:
-        """Count one request of a key; raises RateError if that is one too many."""
+    def acquire(self, key: Key) -> None:
+        """Take a token for one request; raises RateError if the bucket of the key is empty."""
         if not key.rate:
             return
         rate, size = key.rate / self._workers, max(1.0, key.burst / self._workers)
         now = self._clock()
-        tokens, then = self._buckets.get(key.id, (size, now))
-        tokens = min(size, tokens + (now - then) * rate)
+        tokens, updated_at = self._buckets.get(key.id, (size, now))
+        tokens = min(size, tokens + (now - updated_at) * rate)
         if tokens < 1 - _ROUNDING:
             self._buckets[key.id] = tokens, now
             raise RateError(key.rate, math.ceil((1 - tokens) / rate))

@@ -1,1 +1,1 @@
-"""The process of a worker: thread priority and skipped imports."""
+"""Settings of worker processes: thread priority and skipped imports."""

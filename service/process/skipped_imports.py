@@ -1,23 +1,23 @@
-"""What a worker does without: packages that others import only in case somebody needs them."""
+"""Makes pandas and SciPy unavailable in worker processes, which saves start time and memory."""
 
 import sys
 from importlib.abc import MetaPathFinder
 
-_SPARED = frozenset(("pandas", "scipy"))
+_SKIPPED = frozenset(("pandas", "scipy"))
 
 
-def spare() -> None:
-    """Let pandas and SciPy seem not to be installed in this process from now on.
+def skip_unused_imports() -> None:
+    """Make imports of pandas and SciPy fail in this process from now on.
 
-    PyArrow imports pandas to find out whether what it is given is a series, Numba SciPy to offer
-    kernels its linear algebra. No worker has any use for either, and its start and its memory are
-    better used. MLflow needs both: this is for processes that never import it.
+    PyArrow imports pandas to check whether a value is a Series, and Numba imports SciPy to offer
+    linear algebra to kernels. Workers use neither. MLflow needs both packages, so this function is
+    only for processes that never import MLflow.
     """
-    sys.meta_path.insert(0, _Spared())
+    sys.meta_path.insert(0, _SkippedImports())
 
 
-class _Spared(MetaPathFinder):
+class _SkippedImports(MetaPathFinder):
     def find_spec(self, name: str, path: object, target: object = None) -> None:
-        """Raise ModuleNotFoundError for what is spared, and leave all else to others."""
-        if name.partition(".")[0] in _SPARED:
-            raise ModuleNotFoundError(f"{name} is spared", name=name)
+        """Raise ModuleNotFoundError for skipped packages; leave all others to other finders."""
+        if name.partition(".")[0] in _SKIPPED:
+            raise ModuleNotFoundError(f"{name} is not imported in worker processes", name=name)

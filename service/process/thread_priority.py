@@ -1,4 +1,4 @@
-"""Which threads run first where there are more than processors."""
+"""Priority of compute threads relative to the event loop."""
 
 import contextlib
 import os
@@ -6,11 +6,11 @@ import threading
 
 
 def lower_priority(by: int) -> None:
-    """Let this thread be nicer by so much than the one that the process began with.
+    """Raise the niceness of this thread to `by` above the niceness of the process.
 
-    Else, under overload, the event loop would wait for what is computed, and what waits for the
-    loop comes too late. Where the system has no priorities for threads, all are alike.
+    Otherwise the event loop would wait for a processor under overload, and refusals and responses
+    would be late. Nothing happens on systems without a priority for each thread.
     """
     with contextlib.suppress(OSError):
-        before = os.getpriority(os.PRIO_PROCESS, os.getpid())
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), before + by)
+        niceness = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness + by)

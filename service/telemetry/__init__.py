@@ -1,1 +1,1 @@
-"""Metrics, logs, traces and samples of the traffic."""
+"""Telemetry: metrics, logs, traces, and counts of the traffic for drift."""

@@ -1,7 +1,8 @@
-"""What the service writes to standard error: a line for every request and event.
+"""Log lines on standard error: one for each request and event, as JSON or text.
 
-Of exceptions it tells the kind and the places in the code, never the words: they may hold what a
-caller has sent. For the same reason a request is named by its route, not by its path.
+A log line has the kind of an exception and the lines of code that it passed, but never its message,
+because a message may repeat the client's data. For the same reason, a request is logged with its
+route and not with its path.
 """
 
 import enum
@@ -13,19 +14,20 @@ from typing import Any
 import orjson
 
 REQUESTS = "labelwright.requests"
+"""Name of the logger for requests."""
 
 
 class LogFormat(enum.StrEnum):
-    """How lines look: for machines, or for people."""
+    """Format of log lines: JSON for programs, text for people."""
 
     JSON = "json"
     TEXT = "text"
 
 
-def log_configuration(format: LogFormat) -> dict[str, Any]:  # noqa: A002 - the word of the option
-    """For `logging.config.dictConfig`: our lines and the server's, all in one format."""
+def log_configuration(format: LogFormat) -> dict[str, Any]:  # noqa: A002 - name of the option
+    """Configuration for `logging.config.dictConfig`: one format for labelwright and uvicorn."""
     formatter = f"{__name__}.{'JsonLines' if format is LogFormat.JSON else 'TextLines'}"
-    ours = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
+    logger = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -38,15 +40,15 @@ def log_configuration(format: LogFormat) -> dict[str, Any]:  # noqa: A002 - the 
             }
         },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {"labelwright": ours, "service": ours, "uvicorn": ours},
+        "loggers": {"labelwright": logger, "uvicorn": logger},
     }
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record with what was said about its request, if it is about one."""
+        """Format a record, with the fields of its request if it has one."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -56,28 +58,28 @@ class JsonLines(logging.Formatter):
             **vars(record).get("request", {}),
         }
         if record.exc_info and record.exc_info[1]:
-            line["error"] = _places(record.exc_info[1])
+            line["error"] = _error_location(record.exc_info[1])
         return orjson.dumps(line, default=str).decode()
 
 
 class TextLines(logging.Formatter):
-    """One line for a reader at a terminal."""
+    """Formats each record as one line of text for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level and message, and what was said about the request."""
-        about = vars(record).get("request", {})
+        """Format the local time, the level, the message, and the fields of the request."""
+        fields = vars(record).get("request", {})
         parts = [
             datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S"),
             f"{record.levelname.lower():<7}",
             record.getMessage(),
-            *(f"{name}={value}" for name, value in about.items()),
+            *(f"{name}={value}" for name, value in fields.items()),
         ]
         if record.exc_info and record.exc_info[1]:
-            parts.append(" < ".join(_places(record.exc_info[1])))
+            parts.append(" < ".join(_error_location(record.exc_info[1])))
         return " ".join(parts)
 
 
-def _places(error: BaseException) -> list[str]:
-    """The kind of an exception, and where it came from, the innermost place first."""
+def _error_location(error: BaseException) -> list[str]:
+    """The kind of an exception and its stack frames, the innermost frame first."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     return [type(error).__name__, *(f"{f.filename}:{f.lineno} {f.name}" for f in frames)]

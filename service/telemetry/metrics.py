@@ -1,7 +1,7 @@
-"""What Prometheus can see: what was asked and answered, how long it took, and which model did it.
+"""Prometheus metrics of the service: requests, stages, rows, queue, labels, models and drift.
 
-With several workers, all write into a shared folder (see `service.telemetry.shared_folder`), and
-whichever is asked adds them up.
+With several workers, all of them write into a shared folder (`service.telemetry.shared_folder`).
+Any worker that is asked for the metrics adds them up.
 """
 
 import dataclasses
@@ -19,204 +19,207 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from labelwright.models.decisions import Predictions, Probabilities
+from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model
+from labelwright.service.telemetry.prometheus_adapter import observe_all
 from labelwright.service.telemetry.request_record import RequestRecord
 from labelwright.service.telemetry.shared_folder import METRICS_FOLDER_VARIABLE
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-WATCHED = 50
-"""Labels that are counted one by one: the most frequent in training. A model may have thousands,
-and a monitoring system suffers from every series; the sum over all labels is counted beside."""
-WATCHED_LIMIT = 200
-"""Labels that one process ever counts one by one, whatever models it serves in its life."""
+COUNTED_LABELS = 50
+"""Labels with a counter of their own: the most frequent in training. A model may have thousands,
+and each time series costs the monitoring system memory. The sum over all labels is also counted."""
+COUNTED_LABELS_LIMIT = 200
+"""Most labels that one process ever counts separately, over all models that it serves."""
 STEPS = ("fetch", "load", "warm_up", "answers")
-"""The steps in which a model can be found unfit."""
+"""Values of the label `step`: the steps in which a new model can be refused."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Watched:
-    """The labels of a model that are counted one by one: their ids, and a counter for each."""
+class _LabelCounters:
+    """The counters of single labels of a model, by label id."""
 
     labels: LabelSet
-    counters: dict[int, Counter]
+    by_id: Mapping[int, Counter]
 
 
 class Metrics:
-    """The figures of one process; every method is safe to call from any thread."""
+    """The metrics of one process. All methods are thread-safe."""
 
     def __init__(self) -> None:
         disable_created_metrics()
         registry = self._registry = CollectorRegistry()
         self._requests = Counter(
-            "labelwright_requests", "Requests.", ["method", "route", "status"], registry=registry
+            "labelwright_requests",
+            "Number of requests.",
+            ["method", "route", "status"],
+            registry=registry,
         )
-        self._seconds = Histogram(
+        self._request_seconds = Histogram(
             "labelwright_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "Seconds from the head of a request to the end of its response.",
             ["route"],
             registry=registry,
             buckets=SECONDS,
         )
-        self._stages = Histogram(
+        self._stage_seconds = Histogram(
             "labelwright_stage_seconds",
-            "Time a request spent in a stage of its work.",
+            "Seconds that a request spent in a stage.",
             ["stage"],
             registry=registry,
             buckets=SECONDS,
         )
-        self._under_way = Gauge(
+        self._requests_under_way = Gauge(
             "labelwright_requests_under_way",
-            "Requests that are being answered.",
+            "Requests in progress.",
             registry=registry,
             multiprocess_mode="livesum",
         )
-        rows = Counter("labelwright_rows", "Entities.", ["outcome"], registry=registry)
+        rows = Counter(
+            "labelwright_rows",
+            "Number of entities, labelled or rejected.",
+            ["outcome"],
+            registry=registry,
+        )
         self._labelled, self._rejected = rows.labels("labelled"), rows.labels("rejected")
         self._queue = Gauge(
             "labelwright_queue_rows",
-            "Work that waits or is being done, in entities.",
+            "Work that is queued or being computed, in entities.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._shed = Counter(
-            "labelwright_shed", "Requests turned away under load.", registry=registry
+            "labelwright_shed", "Requests refused because of overload.", registry=registry
         )
         self._assertions = Counter(
-            "labelwright_assertions", "Labels asserted, all together.", registry=registry
+            "labelwright_assertions", "Asserted labels, over all labels.", registry=registry
         )
-        self._by_label = Counter(
+        self._label_assertions = Counter(
             "labelwright_label_assertions",
-            f"Assertions of the {WATCHED} labels most frequent in training.",
+            f"Assertions of each of the {COUNTED_LABELS} most frequent labels in training.",
             ["label"],
             registry=registry,
         )
-        self._probabilities = Histogram(
+        self._top_probability = Histogram(
             "labelwright_top_probability",
-            "Probability of an entity's most probable label, of those asked for.",
+            "Probability of the most probable label that was returned for an entity.",
             registry=registry,
-            buckets=SHARES,
+            buckets=PROBABILITIES,
         )
-        self._model = Gauge(
+        self._model_workers = Gauge(
             "labelwright_model_workers",
-            "Processes that serve with a model.",
+            "Worker processes with this model in service.",
             ["name", "version", "content"],
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._swaps = Counter("labelwright_swaps", "Changes to another model.", registry=registry)
-        self._refusals = Counter(
+        self._swaps = Counter("labelwright_swaps", "Changes of the model.", registry=registry)
+        self._swap_refusals = Counter(
             "labelwright_swap_refusals",
-            "Models not changed to, by the step in which they were found unfit.",
+            "New models that were refused, by the step that failed.",
             ["step"],
             registry=registry,
         )
         for step in STEPS:
-            self._refusals.labels(step)  # a series that is there before it is needed
-        self._restarts = Counter(
-            "labelwright_worker_restarts", "Workers that died and were replaced.", registry=registry
+            self._swap_refusals.labels(step)  # creates the series with the value 0
+        self._worker_restarts = Counter(
+            "labelwright_worker_restarts",
+            "Worker processes that died or hung and were replaced.",
+            registry=registry,
         )
         self._drift = Gauge(
             "labelwright_drift_psi",
-            "How far live traffic has moved from the rows the model was judged on.",
+            "Population stability index of the traffic against the rows of the model's evaluation.",
             ["kind", "name"],
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
-        self._watched = _Watched(LabelSet(()), {})
-        self._named: set[str] = set()
-        self._serving: Gauge | None = None
+        self._label_counters = _LabelCounters(LabelSet(()), {})
+        self._counted_names: set[str] = set()
+        self._model_gauge: Gauge | None = None
 
     def request_started(self) -> None:
-        """A request has come in."""
-        self._under_way.inc()
+        """Count a request as in progress."""
+        self._requests_under_way.inc()
 
     def request_finished(
-        self, method: str, route: str, status: int, seconds: float, note: RequestRecord
+        self, method: str, route: str, status: int, seconds: float, record: RequestRecord
     ) -> None:
-        """A request that came in has been answered, or its caller has gone."""
-        self._under_way.dec()
+        """Count a request that has its response or whose client disconnected."""
+        self._requests_under_way.dec()
         self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
-        for stage in note.stages:
-            self._stages.labels(stage.name).observe(stage.end - stage.begin)
+        self._request_seconds.labels(route).observe(seconds)
+        for stage in record.stages:
+            self._stage_seconds.labels(stage.name).observe(stage.end - stage.start)
 
     def count_predictions(self, predictions: Predictions, rejected: int) -> None:
-        """Entities were answered, `rejected` of them with an error."""
-        firsts = predictions.indptr[:-1][np.diff(predictions.indptr) > 0]
+        """Count the labels of entities; `rejected` of these entities have an error instead."""
+        first_pairs = predictions.indptr[:-1][np.diff(predictions.indptr) > 0]
         self._labelled.inc(len(predictions.indptr) - 1 - rejected)
         self._rejected.inc(rejected)
         asserted = predictions.ids[predictions.asserted]
         self._assertions.inc(len(asserted))
-        watched = self._watched
-        if predictions.labels is watched.labels:
-            counts = np.bincount(asserted, minlength=len(watched.labels))
-            for label, counter in watched.counters.items():
+        counters = self._label_counters
+        if predictions.labels is counters.labels:
+            counts = np.bincount(asserted, minlength=len(counters.labels))
+            for label, counter in counters.by_id.items():
                 if counts[label]:
                     counter.inc(int(counts[label]))
-        _observe_all(self._probabilities, predictions.probabilities[firsts])
+        observe_all(self._top_probability, predictions.probabilities[first_pairs])
 
     def set_queue_rows(self, rows: int) -> None:
-        """So much work waits or is being done, in entities."""
+        """Set the work that is queued or being computed, in entities."""
         self._queue.set(rows)
 
     def count_shed(self) -> None:
-        """A request was turned away under load."""
+        """Count a request that was refused because of overload."""
         self._shed.inc()
 
     def set_model(self, model: Model) -> None:
-        """From now on this model answers, and no other."""
-        if self._serving:
-            self._serving.set(0)
+        """Set the model in service."""
+        if self._model_gauge:
+            self._model_gauge.set(0)
         content = model.bundle.manifest.content[:12]
-        self._serving = self._model.labels(model.name or "", model.version or "", content)
-        self._serving.set(1)
-        self._drift.labels("label", "largest")  # a series that is there before it is needed
+        self._model_gauge = self._model_workers.labels(
+            model.name or "", model.version or "", content
+        )
+        self._model_gauge.set(1)
+        self._drift.labels("label", "largest")  # creates the series with the value 0
         labeler = model.bundle.labeler
         counters = {}
-        for label in np.argsort(-labeler.reranker.rate, kind="stable")[:WATCHED].tolist():
+        for label in np.argsort(-labeler.reranker.rate, kind="stable")[:COUNTED_LABELS].tolist():
             name = labeler.labels.names[label]
-            if name in self._named or len(self._named) < WATCHED_LIMIT:
-                self._named.add(name)
-                counters[label] = self._by_label.labels(name)
-        self._watched = _Watched(labeler.labels, counters)
+            if name in self._counted_names or len(self._counted_names) < COUNTED_LABELS_LIMIT:
+                self._counted_names.add(name)
+                counters[label] = self._label_assertions.labels(name)
+        self._label_counters = _LabelCounters(labeler.labels, counters)
 
     def count_swap(self) -> None:
-        """Another model answers than before."""
+        """Count a change of the model in service."""
         self._swaps.inc()
 
     def count_refusal(self, step: str) -> None:
-        """A model was to answer, and was found unfit in a step."""
-        self._refusals.labels(step).inc()
+        """Count a new model that was refused in a step, one of STEPS."""
+        self._swap_refusals.labels(step).inc()
 
     def count_worker_restart(self, pid: int) -> None:
-        """A worker has died, and another took its place; the supervisor calls this."""
-        self._restarts.inc()
+        """Count the replacement of the worker `pid`; the supervisor calls this."""
+        self._worker_restarts.inc()
         if os.environ.get(METRICS_FOLDER_VARIABLE):
             mark_process_dead(pid)
 
-    def set_drift(self, figures: Mapping[tuple[str, str], float]) -> None:
-        """So far have fields, scores and labels moved, by kind and name."""
-        for (kind, name), psi in figures.items():
-            self._drift.labels(kind, name).set(psi)
+    def set_drift(self, psi: Mapping[tuple[str, str], float]) -> None:
+        """Set the population stability indices, by kind and name."""
+        for (kind, name), value in psi.items():
+            self._drift.labels(kind, name).set(value)
 
     def exposition(self) -> bytes:
-        """All figures in Prometheus' text format, of all workers where there are several."""
+        """All metrics of all workers, in the text format of Prometheus."""
         registry = self._registry
         if folder := os.environ.get(METRICS_FOLDER_VARIABLE):
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)
         return generate_latest(registry)
-
-
-def _observe_all(histogram: Histogram, values: Probabilities) -> None:
-    """Observe many values at once, for which the library has no word."""
-    bounds = histogram._upper_bounds
-    counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds))
-    for bucket, count in zip(histogram._buckets, counts.tolist(), strict=True):
-        if count:
-            bucket.inc(count)
-    histogram._sum.inc(float(values.sum()))

@@ -1,4 +1,4 @@
-"""What is noted of a request while it is answered; metrics, logs and traces are made of it."""
+"""Record of one request, from which its metrics, its log line and its trace are made."""
 
 import contextlib
 import dataclasses
@@ -8,56 +8,56 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
-STAGES = 100
-"""Stages that are kept of a request: a stream may have millions."""
+STAGE_LIMIT = 100
+"""Most stages that are kept of a request; a stream may have millions."""
 
 
 class Stage(NamedTuple):
-    """A part of the work on a request: from when to when, in seconds of `time.monotonic`."""
+    """A part of the work on a request. Times are in seconds of `time.monotonic`."""
 
     name: str
-    begin: float
+    start: float
     end: float
 
 
 @dataclasses.dataclass(slots=True)
 class RequestRecord:
-    """One request: its id, the id of the key it came with, its rows, and the stages of its work.
+    """One request: its id, start time, the id of its API key, its rows and stages.
 
-    Any thread may add to it, and threads that work on pieces of one stream do so at a time.
+    All methods are thread-safe: several threads may work on the pieces of one stream.
     """
 
     id: str
-    begin: float = dataclasses.field(default_factory=time.monotonic)
+    start: float = dataclasses.field(default_factory=time.monotonic)
     key: str | None = None
     rows: int = 0
     stages: list[Stage] = dataclasses.field(default_factory=list)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
 
-    def read(self, rows: int) -> None:
-        """Note that so many more rows have been read."""
+    def add_rows(self, rows: int) -> None:
+        """Add to the number of rows that were read."""
         with self._lock:
             self.rows += rows
 
-    def add_stage(self, name: str, begin: float, end: float) -> None:
-        """Note a stage, of those the first STAGES."""
-        if len(self.stages) < STAGES:
-            self.stages.append(Stage(name, begin, end))
+    def add_stage(self, name: str, start: float, end: float) -> None:
+        """Add a stage; after the first STAGE_LIMIT, stages are dropped."""
+        if len(self.stages) < STAGE_LIMIT:
+            self.stages.append(Stage(name, start, end))
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Note how long the body takes, also when it fails."""
-        begin = time.monotonic()
+        """Time the body of a `with` statement as a stage, also if it raises."""
+        start = time.monotonic()
         try:
             yield
         finally:
-            self.add_stage(name, begin, time.monotonic())
+            self.add_stage(name, start, time.monotonic())
 
 
-REQUEST_RECORD: ContextVar[RequestRecord] = ContextVar("note")
-"""The note of the request that is being answered; work on other threads must be given it."""
+REQUEST_RECORD: ContextVar[RequestRecord] = ContextVar("request_record")
+"""Record of the current request. Other threads do not see it and must be given the record."""
 
 
 def current_record() -> RequestRecord:
-    """The note of this request; one that nobody reads where no notes are taken."""
+    """The record of the current request, or an unused one outside of requests."""
     return REQUEST_RECORD.get(None) or RequestRecord("")

@@ -1,4 +1,4 @@
-"""The folders in which several workers meet."""
+"""Temporary folders that the worker processes of one service share."""
 
 import contextlib
 import os
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from labelwright.entities.io.files import temporary_folder
 
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Read by the Prometheus library at import: set it before importing `service.telemetry.metrics`."""
+"""Set it before importing `service.telemetry.metrics`: prometheus_client reads it at import."""
 
 
 @contextlib.contextmanager
 def shared_metrics(workers: int) -> Iterator[None]:
-    """Let the processes that are started in the body share their figures, if there are several.
+    """In the context, child processes share their metrics, if there are several workers.
 
-    Raises StorageError where no temporary folder can be made.
+    Raises StorageError if no temporary folder can be created.
     """
     os.environ.pop(METRICS_FOLDER_VARIABLE, None)
     if workers == 1:

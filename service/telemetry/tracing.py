@@ -1,8 +1,8 @@
-"""Traces: a span for every request and each of its stages, sent to an OpenTelemetry collector.
+"""OpenTelemetry traces: a span for each request and each of its stages, sent to a collector.
 
-They are on when OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names one; these
-and the other variables of OpenTelemetry's specification (headers, sampler, service name) are read
-by its own library.
+Tracing is on if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set. The
+OpenTelemetry library reads these and all other variables of its specification (headers, sampler,
+service name).
 """
 
 import importlib
@@ -24,7 +24,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Tracing:
-    """Reports requests that have been answered, as spans of their callers' traces."""
+    """Exports finished requests as spans; they join the traces of their clients."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -33,71 +33,78 @@ class Tracing:
         self._tracer = provider.get_tracer("labelwright")
         self._propagator = TraceContextTextMapPropagator()
 
-    def report(self, scope: Scope, note: RequestRecord, about: Mapping[str, Any]) -> str:
-        """Report a request with its stages; returns the id of its trace."""
+    def export(self, scope: Scope, record: RequestRecord, fields: Mapping[str, Any]) -> str:
+        """Export the span of a request and the spans of its stages; returns the trace id.
+
+        `fields` has the method, the route and the status of the request.
+        """
         from opentelemetry.trace import SpanKind, format_trace_id, set_span_in_context
 
-        now = time.time_ns() - round(1e9 * time.monotonic())
+        monotonic_epoch = time.time_ns() - round(1e9 * time.monotonic())
 
-        def wall(moment: float) -> int:
-            return now + round(1e9 * moment)
+        def wall_time(monotonic: float) -> int:
+            return monotonic_epoch + round(1e9 * monotonic)
 
         carrier = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in _trace_of(scope)
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in (b"traceparent", b"tracestate")
         }
         span = self._tracer.start_span(
-            f"{about['method']} {about['route']}",
+            f"{fields['method']} {fields['route']}",
             self._propagator.extract(carrier),
             SpanKind.SERVER,
             {
-                "http.request.method": about["method"],
-                "http.route": about["route"],
-                "http.response.status_code": about["status"],
-                "labelwright.request_id": note.id,
-                "labelwright.rows": note.rows,
+                "http.request.method": fields["method"],
+                "http.route": fields["route"],
+                "http.response.status_code": fields["status"],
+                "labelwright.request_id": record.id,
+                "labelwright.rows": record.rows,
             },
-            start_time=wall(note.begin),
+            start_time=wall_time(record.start),
         )
-        inside = set_span_in_context(span)
-        for stage in note.stages:
-            part = self._tracer.start_span(stage.name, inside, start_time=wall(stage.begin))
-            part.end(wall(stage.end))
+        parent = set_span_in_context(span)
+        for stage in record.stages:
+            child = self._tracer.start_span(stage.name, parent, start_time=wall_time(stage.start))
+            child.end(wall_time(stage.end))
         span.end()
         return format_trace_id(span.get_span_context().trace_id)
 
     def close(self) -> None:
-        """Send what has not been sent yet."""
+        """Send the remaining spans and stop."""
         self._provider.shutdown()
 
 
-def wanted() -> bool:
-    """Whether the environment asks for traces; raises LabelwrightError where none can be sent."""
+def tracing_enabled() -> bool:
+    """Whether the environment enables tracing.
+
+    Raises LabelwrightError if it does and the exporter is not installed.
+    """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
     try:
         importlib.import_module(_EXPORTER)
     except ModuleNotFoundError as error:
         raise LabelwrightError(
-            "traces need opentelemetry-exporter-otlp-proto-http, which is not installed: it is the "
-            "extra `tracing`"
+            f"{' or '.join(ENDPOINTS)} is set, but opentelemetry-exporter-otlp-proto-http is not "
+            "installed: install labelwright with the extra `tracing`, or unset the variable"
         ) from error
     return True
 
 
-def tracing() -> Tracing | None:
-    """Tracing, if it is wanted; it sends from a thread of its own."""
-    if not wanted():
+def configured_tracing() -> Tracing | None:
+    """Tracing as the environment configures it, or None; spans are sent from a separate thread.
+
+    Raises LabelwrightError as `tracing_enabled` does.
+    """
+    if not tracing_enabled():
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "labelwright"}
-    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+    attributes = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "labelwright"}
+    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider)
-
-
-def _trace_of(scope: Scope) -> list[tuple[bytes, bytes]]:
-    return [header for header in scope["headers"] if header[0] in (b"traceparent", b"tracestate")]

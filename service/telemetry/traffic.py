@@ -1,8 +1,8 @@
-"""What callers have asked about of late, counted.
+"""Sample of the recent traffic, as counts that are compared with the model's profile for drift.
 
-A few times a second, some entities of a request are sampled after it has been labelled, and when
-there are enough of them they are counted, so that the service is no slower for it. No entity is
-kept after that.
+A few times a second, some entities of a labelled request are kept until there are enough to count.
+They are counted together after their responses are sent, so that requests are not slowed down.
+After that only the counts remain.
 """
 
 import itertools
@@ -20,76 +20,82 @@ from labelwright.models.monitoring.profile import Profile
 from labelwright.models.registry import Model
 from labelwright.service.telemetry.window import Window
 
-EVERY = 0.2
-"""Seconds between two requests that are looked at, for each process."""
-SAMPLE = 64
-"""Entities of one request that are counted at most, and of several that are counted at least."""
-_KEPT = 2
-"""Models whose counts are at hand: that which serves, and that which some requests began with."""
+SAMPLE_SECONDS = 0.2
+"""Least time between two sampled requests of a process."""
+SAMPLE_ROWS = 64
+"""Most entities that are sampled of one request, and least that are counted together."""
+_WINDOWS = 2
+"""Windows in memory: of the model in service, and of the model that earlier requests still use."""
 
 
 class Traffic:
-    """What the processes of a service have seen of late; safe to call from any thread.
+    """Counts of sampled entities, for each model. All methods are thread-safe.
 
-    They meet in `folder`; without one, each knows what it has seen itself. What others have sampled
-    and not counted yet, fewer than SAMPLE rows each, is missing.
+    Processes share their counts in `folder`. Without a folder, each has only its own counts. Each
+    other process may have fewer than SAMPLE_ROWS sampled rows that are not counted yet.
     """
 
-    def __init__(self, folder: Path | None = None, every: float = EVERY) -> None:
-        self._folder, self._every, self._due = folder, every, 0.0
+    def __init__(self, folder: Path | None = None, interval: float = SAMPLE_SECONDS) -> None:
+        self._folder, self._interval, self._next_sample = folder, interval, 0.0
         self._lock = threading.Lock()
-        self._sampled: list[tuple[Bundle, Entities]] = []
+        self._samples: list[tuple[Bundle, Entities]] = []
         self._windows: dict[str, Window] = {}
 
     def sample(self, model: Model, entities: Entities) -> None:
-        """Sample some entities that have been labelled, if it is time to."""
+        """Sample the accepted entities of a labelled request, if the interval has passed."""
         with self._lock:
-            if (now := time.monotonic()) < self._due:
+            if (now := time.monotonic()) < self._next_sample:
                 return
-            self._due = now + self._every
+            self._next_sample = now + self._interval
         accepted = np.delete(np.arange(len(entities)), list(entities.rejected))
-        rows = accepted[:: max(1, -(-len(accepted) // SAMPLE))]
+        rows = accepted[:: max(1, -(-len(accepted) // SAMPLE_ROWS))]
         with self._lock:
-            self._sampled.append((model.bundle, entities.take(rows)))
-            enough = sum(len(sample) for _, sample in self._sampled) >= SAMPLE
+            self._samples.append((model.bundle, entities.take(rows)))
+            enough = sum(len(sample) for _, sample in self._samples) >= SAMPLE_ROWS
         if enough:
-            self._count()
+            self._count_samples()
 
     def shifts(self, model: Model) -> tuple[int, Sequence[Shift]]:
-        """How many rows have been seen, and how far they have moved: nothing for too few rows."""
+        """The number of rows counted for a model, and the shift of each field, score and label.
+
+        There are no shifts if fewer than LEAST_ROWS rows were counted, or if the profile has fewer.
+        """
         bundle = model.bundle
-        self._count()
+        self._count_samples()
         with self._lock:
             counts = self._window(bundle).total()
-        seen = Profile(counts, bundle.profile.columns)
-        if min(seen.rows, bundle.profile.rows) < LEAST_ROWS:
-            return seen.rows, []
-        return seen.rows, shifts(bundle.labeler, bundle.profile, seen)
+        recent = Profile(counts, bundle.profile.columns)
+        if min(recent.rows, bundle.profile.rows) < LEAST_ROWS:
+            return recent.rows, []
+        return recent.rows, shifts(bundle.labeler, bundle.profile, recent)
 
     def psi_by_name(self, model: Model) -> Mapping[tuple[str, str], float]:
-        """The index by kind and name: of each field and score, and the `largest` of all labels."""
-        found: dict[tuple[str, str], float] = {}
+        """The population stability indices, by kind and name.
+
+        Each field and each score has its own; labels have one, named `largest`.
+        """
+        indices: dict[tuple[str, str], float] = {}
         for shift in self.shifts(model)[1]:
             key = shift.kind, "largest" if shift.kind == "label" else shift.name
-            found[key] = max(shift.psi, found.get(key, 0.0))
-        return found
+            indices[key] = max(shift.psi, indices.get(key, 0.0))
+        return indices
 
-    def _count(self) -> None:
-        """Count what has been sampled, all of one model in one go."""
+    def _count_samples(self) -> None:
+        """Count all samples; consecutive samples of the same model are counted together."""
         with self._lock:
-            sampled, self._sampled = self._sampled, []
-        for _, alike in itertools.groupby(sampled, lambda sample: id(sample[0])):
-            of_one = list(alike)
-            bundle = of_one[0][0]
-            seen = Profile.of(bundle.labeler, concatenate([sample for _, sample in of_one]))
+            samples, self._samples = self._samples, []
+        for _, group in itertools.groupby(samples, lambda sample: id(sample[0])):
+            of_model = list(group)
+            bundle = of_model[0][0]
+            profile = Profile.of(bundle.labeler, concatenate([sample for _, sample in of_model]))
             with self._lock:
-                self._window(bundle).add(seen)
+                self._window(bundle).add(profile)
 
     def _window(self, bundle: Bundle) -> Window:
-        """The counts that belong to a model and its profile."""
+        """The counts for a model and its profile; those of the oldest model are closed."""
         key = bundle.manifest.content[:16] + bundle.manifest.profile[:16]
         if key not in self._windows:
-            while len(self._windows) >= _KEPT:
+            while len(self._windows) >= _WINDOWS:
                 self._windows.pop(next(iter(self._windows))).close()
             self._windows[key] = Window(len(bundle.profile.counts), self._folder, key)
         return self._windows[key]

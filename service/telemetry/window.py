@@ -1,4 +1,4 @@
-"""Counts of what was seen last, added up over all processes of a service."""
+"""Counts over a window of recent rows, summed over all processes of a service."""
 
 import contextlib
 from pathlib import Path
@@ -10,16 +10,18 @@ from labelwright.entities.io.files import try_lock
 from labelwright.models.monitoring.profile import Counts, Profile
 
 ROWS = 10_000
-"""After so many rows a process forgets: it knows the last of them, and up to twice as many."""
+"""Rows of one generation of counts. A window has the last ROWS to 2 * ROWS rows of a process."""
 _GENERATIONS = 2
 
 
 class Window:
-    """The last rows of one model, in two generations of counts: whole rows are added and forgotten.
+    """Counts of the last rows of one model, in a current and a previous generation.
 
-    With a `folder`, each process keeps its counts in a file there, and any of them reads all; the
-    file of a process that has died is taken over by the next. Where no file can be made, a process
-    knows its own counts alone.
+    When the current generation is full, it replaces the previous one.
+
+    With a `folder`, each process maps its counts to a file there, and each can read the files of
+    all processes. A file whose process has died is taken over by the next process. If no file can
+    be created, a process has only its own counts.
     """
 
     def __init__(self, size: int, folder: Path | None, key: str) -> None:
@@ -28,38 +30,39 @@ class Window:
         self._folder, self._file, self._name = None, None, f"drift-{key}"
         if folder is not None:
             with contextlib.suppress(OSError):
-                self._file = self._claimed(folder)
+                self._file = self._claim_file(folder)
                 self._counts = np.memmap(self._file, np.int64, "r+", shape=self._shape)
                 self._folder = folder
 
-    def add(self, seen: Profile) -> None:
-        """Count some more rows."""
-        current = Profile(self._counts[0], seen.columns)
+    def add(self, profile: Profile) -> None:
+        """Add the counts of further rows."""
+        current = Profile(self._counts[0], profile.columns)
         if current.rows >= ROWS:
             self._counts[1] = self._counts[0]
             self._counts[0] = 0
-        self._counts[0] += seen.counts
+        self._counts[0] += profile.counts
 
     def total(self) -> Counts:
-        """The counts of all processes; a row that is being added may be missing in some."""
-        parts = [self._counts] if self._folder is None else self._shared(self._folder)
+        """The counts of all processes. A row that is being added may be counted in part."""
+        parts = [self._counts] if self._folder is None else self._read_all(self._folder)
         total = np.zeros(self._shape[1], np.int64)
         for counts in parts:
             total += counts.sum(axis=0)
         return total
 
     def close(self) -> None:
-        """Leave the file to whoever comes next."""
-        self._counts = np.array(self._counts)  # the map of a file holds it open as well
+        """Close the file, so that another process can take it over."""
+        self._counts = np.array(self._counts)  # a memory map would keep the file open
         if self._file is not None:
             self._file.close()
 
-    def _shared(self, folder: Path) -> list[Counts]:
+    def _read_all(self, folder: Path) -> list[Counts]:
+        """The counts in all files of this model; files of another size are skipped."""
         found = [np.fromfile(path, np.int64) for path in folder.glob(f"{self._name}-*")]
         return [part.reshape(self._shape) for part in found if part.size == self._counts.size]
 
-    def _claimed(self, folder: Path) -> BinaryIO:
-        """The first file that no living process holds; it is full of zeros if it is new."""
+    def _claim_file(self, folder: Path) -> BinaryIO:
+        """Lock the first file that no living process holds; a new file is filled with zeros."""
         number = 0
         while True:
             file = (folder / f"{self._name}-{number}").open("a+b")
@@ -67,7 +70,7 @@ class Window:
                 file.close()
                 number += 1
                 continue
-            if file.tell() != self._counts.nbytes:  # room is taken now, not when it is needed
+            if file.tell() != self._counts.nbytes:  # allocates the disk space now, not at first use
                 file.truncate(0)
                 file.write(bytes(self._counts.nbytes))
                 file.flush()

@@ -25,10 +25,10 @@ from labelwright.service.engine.queue import (
     JobQueue,
     QueuedJob,
 )
-from labelwright.service.http.connection import SOON
+from labelwright.service.http.connection import RESERVATION_SECONDS
 from labelwright.service.protocols.label_messages import EXPLAINED_COST, Labels
 from labelwright.service.rollout.manager import Serving
-from labelwright.service.telemetry.request_record import REQUEST_RECORD, STAGES, RequestRecord
+from labelwright.service.telemetry.request_record import REQUEST_RECORD, STAGE_LIMIT, RequestRecord
 from tests.processes import HOST, Service
 from tests.service.test_app import PLACES, ask, body, problem_of
 
@@ -149,10 +149,10 @@ def test_all_rows_of_a_note_are_counted_once_and_its_stages_are_bounded(
         assert isinstance(failed, RequestError)
         assert isinstance(alone_too, RequestError)
         assert note.rows == 4
-        for _ in range(STAGES):
+        for _ in range(STAGE_LIMIT):
             await busy.engine.label(asking("Bar"), labels, 1, due())
-        assert note.rows == 4 + STAGES
-        assert len(note.stages) == STAGES
+        assert note.rows == 4 + STAGE_LIMIT
+        assert len(note.stages) == STAGE_LIMIT
 
     run(scenario())
 
@@ -239,13 +239,13 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
 def test_room_is_kept_for_what_is_on_its_way_until_it_is_known() -> None:
     queue = JobQueue()
     assert not queue.cannot_finish(1_000, 0.5)  # an idle service tries
-    coming = [queue.expect(1_000) for _ in range(8)]
+    coming = [queue.reserve(1_000) for _ in range(8)]
     assert queue.cannot_finish(1_000, 0.5)
     with pytest.raises(OverloadedError):
         queue.admit(1_000, due(0.5))
     for one in coming * 2:
         one.release()
-    assert queue.coming == 0
+    assert queue.reserved == 0
     assert not queue.cannot_finish(1_000, 0.5)
 
 
@@ -264,7 +264,7 @@ def test_who_announces_much_and_sends_nothing_blocks_nobody(
         client.headers["X-Request-Timeout"] = "5"
         while client.post("/v1/labels", content=body()).status_code != 200:
             assert time.monotonic() < until
-            time.sleep(SOON)
+            time.sleep(RESERVATION_SECONDS)
 
 
 def test_only_what_is_explained_is_counted_as_such() -> None:
@@ -289,12 +289,12 @@ def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None
     taken: list[QueuedJob] = []
     while queue.waiting:
         most = min(max(queue.cost // QUEUE_SHARE, BATCH_ROWS), BUSY_BATCH_ROWS)
-        batch = queue.take()
+        batch = queue.take_batch()
         assert len(batch) == 1 or sum(job.rows for job in batch) <= most
         following = jobs[len(taken) + len(batch) :][:1]
         assert not following or sum(job.rows for job in (*batch, *following)) > most
         taken += batch
-        queue.done(batch)
+        queue.finish_batch(batch)
     assert taken == jobs
     assert queue.cost == 0
     loop.close()

@@ -18,7 +18,7 @@ def test_a_key_is_made_listed_and_revoked(command: Command, home: Path) -> None:
     made = command("keys", "create", "phone app", "--role", "feedback", "--rate", 50)
     assert re.fullmatch(r"lw_[0-9a-f]{8}_[0-9a-f]{64}\n", made.out)
     shown, _, secret = made.out.strip().rpartition("_")
-    assert KeyVerifier(keyring()).find(made.out.strip())
+    assert KeyVerifier(keyring()).verify(made.out.strip())
 
     listed = command("keys", "list").out
     for word in (shown, "feedback", "50/s, burst 50", "phone app"):

@@ -48,4 +48,4 @@ def test_a_port_in_use_is_a_clear_error(command: Command, bundle: Path) -> None:
         port = taken.getsockname()[1]
         said = command("serve", "--model", bundle, "--port", port)
     assert said.code == 1
-    assert said.err == f"labelwright: cannot listen on {HOST}:{port}: Address already in use\n"
+    assert f"cannot listen on {HOST}:{port}: Address already in use" in said.err

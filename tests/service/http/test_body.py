@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from labelwright.entities.errors import OverloadedError
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import BODY_LIMIT, inflated, request_body
+from labelwright.service.http.body import BODY_LIMIT, inflate, request_body
 from labelwright.service.http.connection import HEAD_SECONDS
 from tests.processes import Service
 from tests.service.engine.test_shutdown import everything
@@ -74,7 +74,7 @@ def test_a_compressed_request_gets_the_same_answer(
     ],
     ids=lambda value: str(len(value)) if isinstance(value, bytes) else None,
 )
-def test_what_cannot_be_inflated_is_refused(
+def test_what_cannot_be_inflate_is_refused(
     client: httpx.Client, status: int, coding: str, content: bytes
 ) -> None:
     response = post(client, content, coding)
@@ -87,7 +87,7 @@ def test_what_cannot_be_inflated_is_refused(
 def test_members_of_a_compressed_body_take_time_in_proportion_to_it() -> None:
     members = gzip.compress(b"") * 200_000 + gzip.compress(body())
     began = time.thread_time()
-    assert inflated(members, "gzip") == body()
+    assert inflate(members, "gzip") == body()
     assert time.thread_time() - began < 5
 
 
@@ -108,14 +108,14 @@ def held(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
 
     async def work() -> tuple[int, int]:
         async with request_body(Request(scope, receive), engine):
-            return engine.queue.held, tracemalloc.get_traced_memory()[0]
+            return engine.queue.body_bytes, tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
     try:
         return asyncio.run(work())
     finally:
         tracemalloc.stop()
-        assert engine.queue.held == 0
+        assert engine.queue.body_bytes == 0
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
@@ -129,7 +129,7 @@ def test_a_body_is_held_once_and_counted_as_it_is_meant(engine: Engine, coding: 
 def test_small_bodies_that_mean_much_count_as_much(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelwright.service.http.body.HELD_LIMIT", BODY_LIMIT // 4)
+    monkeypatch.setattr("labelwright.service.http.body.TOTAL_BODY_LIMIT", BODY_LIMIT // 4)
     with pytest.raises(OverloadedError):
         held(engine, gzip.compress(b" " * (BODY_LIMIT // 2)), "gzip")
 

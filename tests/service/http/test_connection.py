@@ -127,7 +127,7 @@ def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     app = create_app(engine, Access(), corrections)
     server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="warning"))
     with pytest.MonkeyPatch.context() as patch, socket.create_server((HOST, 0)) as listener:
-        for waits in ("HEAD_SECONDS", "PATIENCE"):
+        for waits in ("HEAD_SECONDS", "IDLE_SECONDS"):
             patch.setattr(f"labelwright.service.http.connection.{waits}", SECONDS)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
         port = int(listener.getsockname()[1])
@@ -213,7 +213,7 @@ def test_a_client_that_reads_slowly_is_served_to_the_end(impatient: Impatient) -
 
 @pytest.fixture
 def overloaded(impatient: Impatient) -> Iterator[Impatient]:
-    much = impatient.queue.expect(1_000_000_000)
+    much = impatient.queue.reserve(1_000_000_000)
     yield impatient
     much.release()
 

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from labelwright.service.http.write_coalescing import JOINED_BYTES, JoiningTransport
+from labelwright.service.http.write_coalescing import FLUSH_BYTES, CoalescingTransport
 from tests.processes import HOST
 
-Talk = Callable[[JoiningTransport], None]
+Talk = Callable[[CoalescingTransport], None]
 
 
 class _Server(asyncio.Protocol):
@@ -24,7 +24,7 @@ class _Server(asyncio.Protocol):
             write(data)
 
         transport.write = noted  # type: ignore[method-assign]
-        self._talk(JoiningTransport(transport, asyncio.get_running_loop()))
+        self._talk(CoalescingTransport(transport, asyncio.get_running_loop()))
 
 
 def heard(talk: Talk) -> tuple[bytes, list[int]]:
@@ -44,7 +44,7 @@ def heard(talk: Talk) -> tuple[bytes, list[int]]:
 
 
 def test_what_is_written_in_one_go_is_sent_as_one() -> None:
-    def talk(transport: JoiningTransport) -> None:
+    def talk(transport: CoalescingTransport) -> None:
         for part in (b"head", b"", b"body"):
             transport.write(part)
         assert transport.get_write_buffer_size() == 8
@@ -55,7 +55,7 @@ def test_what_is_written_in_one_go_is_sent_as_one() -> None:
 
 
 def test_it_is_sent_without_being_asked_to() -> None:
-    def talk(transport: JoiningTransport) -> None:
+    def talk(transport: CoalescingTransport) -> None:
         loop = asyncio.get_running_loop()
         transport.write(b"a")
         loop.call_later(0.05, transport.write, b"b")
@@ -65,9 +65,9 @@ def test_it_is_sent_without_being_asked_to() -> None:
 
 
 def test_much_is_sent_at_once_in_order() -> None:
-    much = bytes(range(256)) * (JOINED_BYTES // 256)
+    much = bytes(range(256)) * (FLUSH_BYTES // 256)
 
-    def talk(transport: JoiningTransport) -> None:
+    def talk(transport: CoalescingTransport) -> None:
         for part in (b"few", much, b"end"):
             transport.write(part)
         transport.close()
@@ -76,7 +76,7 @@ def test_much_is_sent_at_once_in_order() -> None:
 
 
 def test_what_was_not_sent_when_it_is_cut_off_is_gone() -> None:
-    def talk(transport: JoiningTransport) -> None:
+    def talk(transport: CoalescingTransport) -> None:
         transport.write(b"never")
         transport.abort()
 

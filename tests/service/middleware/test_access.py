@@ -94,7 +94,7 @@ def test_names_that_are_allowed_are_all_there_are() -> None:
         "x.b.example",
     ]
     assert ask(access_for("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
-    assert access_for("127.0.0.1", True, (), 1).names == ()
+    assert access_for("127.0.0.1", True, (), 1).hosts == ()
 
 
 @pytest.mark.parametrize(
@@ -174,5 +174,5 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(home: Path) -> None
     assert first.status_code == 200
     assert second.status_code == 429
     assert 1 <= int(second.headers["retry-after"]) <= 100
-    assert second.json()["detail"] == "this key may send 0.01 requests a second"
+    assert "0.01 requests a second" in second.json()["detail"]
     assert [response.status_code for response in unlimited] == [200, 200]

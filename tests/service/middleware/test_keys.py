@@ -21,21 +21,21 @@ def keyring(tmp_path: Path) -> Keyring:
 
 
 def test_a_key_opens_until_it_is_revoked(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "NOTICED_WITHIN", 0.0)
+    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0.0)
     key_verifier = KeyVerifier(keyring)
-    assert key_verifier.find("lw_0_0") is None
+    assert key_verifier.verify("lw_0_0") is None
     texts = {role: keyring.create(role, role) for role in Role}
     for role, text in texts.items():
-        found = key_verifier.find(text)
+        found = key_verifier.verify(text)
         assert found
         assert (found.name, found.role) == (role, role)
         for wrong in (text[:-1], f"{text}0", text.swapcase(), text.rpartition("_")[0], "", "lw__"):
-            assert key_verifier.find(wrong) is None
+            assert key_verifier.verify(wrong) is None
     keyring.revoke("label")
-    assert key_verifier.find(texts[Role.LABEL]) is None
-    assert key_verifier.find(texts[Role.ADMIN])
+    assert key_verifier.verify(texts[Role.LABEL]) is None
+    assert key_verifier.verify(texts[Role.ADMIN])
     keyring.path.unlink()
-    assert key_verifier.find(texts[Role.ADMIN]) is None
+    assert key_verifier.verify(texts[Role.ADMIN]) is None
 
 
 def test_nothing_that_opens_lies_in_the_file_and_only_its_owner_reads_it(keyring: Keyring) -> None:
@@ -53,7 +53,7 @@ def test_keys_made_at_the_same_time_are_all_kept(keyring: Keyring) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: keyring.create(f"key {n}", Role.LABEL), range(24)))
     key_verifier = KeyVerifier(keyring)
-    assert {key.name for text in made if (key := key_verifier.find(text))} == {
+    assert {key.name for text in made if (key := key_verifier.verify(text))} == {
         f"key {n}" for n in range(24)
     }
 
@@ -72,12 +72,12 @@ def test_a_name_that_cannot_be_told_from_others_is_refused(keyring: Keyring, nam
 def test_a_damaged_file_is_called_so_and_opens_nothing(
     keyring: Keyring, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    monkeypatch.setattr(keys, "NOTICED_WITHIN", 0.0)
+    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0.0)
     text = keyring.create("a", Role.ADMIN)
     key_verifier = KeyVerifier(keyring)
-    assert key_verifier.find(text)
+    assert key_verifier.verify(text)
     keyring.path.write_bytes(content)
-    assert key_verifier.find(text) is None
+    assert key_verifier.verify(text) is None
     for act in (keyring.read, lambda: keyring.create("b", Role.LABEL)):
         with pytest.raises(StorageError, match="is damaged"):
             act()
@@ -107,11 +107,11 @@ def test_a_key_never_gets_more_than_its_burst_and_its_rate(
     for pause in pauses:
         now += pause
         try:
-            rates.take(key)
+            rates.acquire(key)
             admitted += 1
         except RateError as error:
             now += error.retry_after
-            rates.take(key)  # what it says is true
+            rates.acquire(key)  # what it says is true
             admitted += 1
         assert admitted <= max(1, burst / workers) + rate / workers * now + 1e-6
 
@@ -120,4 +120,4 @@ def test_a_key_without_a_rate_is_never_refused() -> None:
     rates = RateLimiter(1, lambda: 0.0)
     key = Key("id", "a", Role.LABEL, "0" * 64, "")
     for _ in range(1000):
-        rates.take(key)
+        rates.acquire(key)

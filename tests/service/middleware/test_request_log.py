@@ -48,7 +48,7 @@ def test_a_mistake_is_answered_and_logged_without_its_words(
     assert (said["level"], said["request_id"]) == ("error", "mine")
     kind, innermost, *_ = said["error"]
     assert kind == "KeyError"
-    assert "test_observer.py" in innermost
+    assert "test_request_log.py" in innermost
     assert "_mistaken" in innermost
     assert json.loads(JsonLines().format(request))["status"] == 500
     for lines in (JsonLines(), TextLines()):

@@ -22,7 +22,7 @@ from labelwright.service.app import create_app
 from labelwright.service.engine.engine import Engine
 from labelwright.service.middleware.access import Access
 from labelwright.service.telemetry import window
-from labelwright.service.telemetry.traffic import SAMPLE, Traffic
+from labelwright.service.telemetry.traffic import SAMPLE_ROWS, Traffic
 from labelwright.service.telemetry.window import Window
 from labelwright.training.data import LabelledEntities, split
 from tests.processes import HOST, await_answer, free_port
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_used_costs_only_the_others_counts(
 
 
 def test_a_request_is_looked_at_only_when_it_is_time(model: Model, held_out: Entities) -> None:
-    traffic = Traffic(every=3_600)
+    traffic = Traffic(interval=3_600)
     for _ in range(3):
         traffic.sample(model, held_out.slice(0, 5))
     assert traffic.shifts(model)[0] == 5
@@ -129,26 +129,29 @@ def test_small_requests_are_counted_together_but_each_for_its_model(
     world: "World", model: Model, held_out: Entities, tmp_path: Path
 ) -> None:
     another = load_model(world.uri)
-    together, apart = Traffic(tmp_path / "together", every=0), Traffic(tmp_path / "apart", every=0)
-    for row in range(2 * SAMPLE):
+    together, apart = (
+        Traffic(tmp_path / "together", interval=0),
+        Traffic(tmp_path / "apart", interval=0),
+    )
+    for row in range(2 * SAMPLE_ROWS):
         together.sample(another if row % 3 else model, held_out.slice(row, 1))
         apart.sample(model, held_out.slice(row, 1))
         assert apart.shifts(model)[0] == row + 1
-    assert together.shifts(model)[0] == 2 * SAMPLE
+    assert together.shifts(model)[0] == 2 * SAMPLE_ROWS
     assert together.psi_by_name(model) == apart.psi_by_name(model)
 
 
 def test_of_a_large_request_rows_from_all_over_it_are_counted(
     model: Model, held_out: Entities
 ) -> None:
-    traffic = Traffic(every=0)
+    traffic = Traffic(interval=0)
     traffic.sample(model, held_out)
     rows, _ = traffic.shifts(model)
-    assert SAMPLE / 2 < rows <= SAMPLE
+    assert SAMPLE_ROWS / 2 < rows <= SAMPLE_ROWS
 
 
 def test_rejected_entities_are_not_counted(model: Model) -> None:
-    traffic = Traffic(every=0)
+    traffic = Traffic(interval=0)
     entities = from_records([{"name": 5}, {"name": "Bank"}, 7], model.bundle.labeler.schema)
     traffic.sample(model, entities)
     traffic.sample(model, from_records([7], model.bundle.labeler.schema))
@@ -156,10 +159,10 @@ def test_rejected_entities_are_not_counted(model: Model) -> None:
 
 
 def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: Entities) -> None:
-    traffic = Traffic(every=0)
+    traffic = Traffic(interval=0)
     assert traffic.psi_by_name(model) == {}
-    for start in range(0, 4 * SAMPLE, SAMPLE):
-        traffic.sample(model, held_out.take(np.arange(start, start + SAMPLE) % len(held_out)))
+    for start in range(0, 4 * SAMPLE_ROWS, SAMPLE_ROWS):
+        traffic.sample(model, held_out.take(np.arange(start, start + SAMPLE_ROWS) % len(held_out)))
     figures = traffic.psi_by_name(model)
     assert len(figures) == len(model.bundle.labeler.schema.columns) + 3
     assert figures["field", "country"] < 0.25
@@ -170,7 +173,7 @@ def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: 
 def asked(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     """A service that looks at every request."""
     corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
-    engine = Engine(serving_of(str(bundle), tmp_path), traffic=Traffic(every=0))
+    engine = Engine(serving_of(str(bundle), tmp_path), traffic=Traffic(interval=0))
     app = create_app(engine, Access(), corrections)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
@@ -186,8 +189,8 @@ def asked(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
 
 def drift_after(client: httpx.Client, entities: list[dict[str, Any]], rows: int) -> dict[str, Any]:
     """What is said when so many rows have been labelled, and counted a moment later."""
-    for start in range(0, rows, SAMPLE):
-        part = [entities[at % len(entities)] for at in range(start, start + SAMPLE)]
+    for start in range(0, rows, SAMPLE_ROWS):
+        part = [entities[at % len(entities)] for at in range(start, start + SAMPLE_ROWS)]
         assert client.post("/v1/labels", json={"entities": part}).status_code == 200
     until = time.monotonic() + PATIENCE
     while True:

@@ -1,0 +1,133 @@
+"""Uses names of uvicorn that its documentation does not list; no other module uses them.
+
+pyproject.toml therefore limits the version of uvicorn, and a test names those that are missing.
+"""
+
+import asyncio
+import socket
+import types
+from collections.abc import Callable
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.supervisors import Multiprocess
+
+_SKIPPED = cast(
+    RequestResponseCycle,
+    types.SimpleNamespace(response_complete=True, message_event=asyncio.Event(), keep_alive=True),
+)
+"""Stands for a request that already has its response, so that uvicorn drops its body."""
+
+
+class HttpConnection(HttpToolsProtocol):
+    """uvicorn's connection of one client, with public names for its state.
+
+    asyncio calls `connection_made`, `connection_lost`, `data_received` and `pause_writing`. The
+    parser calls `on_message_begin`, `on_headers_complete`, `on_body` and `on_message_complete` for
+    each request. uvicorn calls `on_response_complete`.
+    """
+
+    @property
+    def lifespan_state(self) -> dict[str, Any]:
+        """The state that the application's lifespan yields."""
+        return self.app_state
+
+    @property
+    def is_responding(self) -> bool:
+        """Whether the application is responding to a request."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def is_write_paused(self) -> bool:
+        """Whether too much of what was written is not sent yet."""
+        return bool(self.flow.write_paused)
+
+    @property
+    def request_method(self) -> bytes:
+        """The method of the request whose head was parsed last."""
+        return self.parser.get_method()
+
+    @property
+    def request_path(self) -> str:
+        """The path of the request whose head was parsed last."""
+        return self.url.partition(b"?")[0].decode("latin-1")
+
+    @property
+    def request_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the request whose head was parsed last."""
+        return self.headers
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the client may send another request after this one."""
+        return bool(self.parser.should_keep_alive())
+
+    @property
+    def waits_for_continue(self) -> bool:
+        """Whether the client may wait for `100 Continue` before it sends the body."""
+        return self.expect_100_continue
+
+    def set_request_scope(self, name: str, value: object) -> None:
+        """Set an entry in the ASGI scope of the request whose head was parsed last."""
+        cast(dict[str, object], self.scope)[name] = value
+
+    def set_response_scope(self, name: str, value: object) -> None:
+        """Set an entry in the ASGI scope of the request that the application got last, if any."""
+        if self.cycle is not None and self.cycle is not _SKIPPED:
+            cast(dict[str, object], self.cycle.scope)[name] = value
+
+    def separate_trailers(self) -> None:
+        """Collect the fields that follow the body apart from the headers of the request."""
+        self.headers = []
+
+    def skip_request(self) -> None:
+        """Drop the request whose head was parsed last; the caller has written its response."""
+        self.cycle = _SKIPPED
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether the rest of a request is being dropped."""
+        return self.cycle is _SKIPPED
+
+    def close_after_response(self) -> None:
+        """Close the connection after the response, so that the client opens another one."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def close_when_idle(self) -> None:
+        """Close the connection, after the response if the application is responding."""
+        self.shutdown()
+
+
+class Supervisor(Multiprocess):
+    """Starts the worker processes, and replaces those that die or hang.
+
+    `on_replaced` is called with the id of each replaced process.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sockets: list[socket.socket],
+        on_replaced: Callable[[int], object],
+    ) -> None:
+        super().__init__(config, sockets)
+        self._on_replaced = on_replaced
+
+    def keep_subprocess_alive(self) -> None:
+        """Check all workers, and replace those that are dead or do not reply in time."""
+        for worker in self.processes:
+            # With its end of the pipe open here, a worker that dies during the check would only be
+            # noticed when the time for the reply is over.
+            worker.child_conn.close()
+        before = self.processes[:]
+        super().keep_subprocess_alive()
+        for old, new in zip(before, self.processes, strict=True):
+            if old is not new and old.pid is not None:
+                self._on_replaced(old.pid)
+
+    def kill(self) -> None:
+        """Kill all workers."""
+        for worker in self.processes:
+            worker.process.kill()
