@@ -1,4 +1,4 @@
-"""What the tests of the service share."""
+"""Fixtures for the tests of the service."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def serving(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Serving:
-    """The shared world's model, taken into service in this process."""
+    """The shared world's model, in service in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(world.home))
         serving = serving_of(world.uri, tmp_path_factory.mktemp("state"))

@@ -1,4 +1,4 @@
-"""A registry of its own with several versions of one model, for services that follow an alias."""
+"""A registry with several versions of one model, for services that follow an alias."""
 
 import dataclasses
 import shutil
@@ -20,9 +20,9 @@ from tests.models.bundles import sign
 NAME = "m"
 URI = f"models:/{NAME}@champion"
 SOUND, RENAMED, DAMAGED, CHANGED = "1", "2", "3", "4"
-"""A model; the same with other names of labels; with damaged trees; with other canned answers."""
+"""Versions: the model; with renamed labels; with damaged trees; with changed golden results."""
 PREFIX = "new:"
-"""How all labels of RENAMED begin."""
+"""Prefix of all labels of RENAMED."""
 PATIENCE = 60.0
 
 
@@ -34,7 +34,7 @@ class Registry:
     client: MlflowClient
 
     def point(self, version: str | None, alias: str = "champion") -> None:
-        """Let an alias name a version, or nothing."""
+        """Move an alias to a version, or delete it."""
         if version is None:
             self.client.delete_registered_model_alias(NAME, alias)
         else:
@@ -42,12 +42,12 @@ class Registry:
 
     @property
     def database(self) -> Path:
-        """The file that the registry consists of."""
+        """The SQLite file of the registry."""
         return self.home / "mlflow.db"
 
 
 def registry(bundle: Path, home: Path, database: Path) -> Registry:
-    """Register all versions of the model, made of a bundle; the champion is SOUND."""
+    """Register all versions, made from a bundle; the champion is SOUND."""
     home.mkdir()
     shutil.copy(database, home)
     uri = f"sqlite:///{home / 'mlflow.db'}"
@@ -76,17 +76,17 @@ def _versions(bundle: Path, place: Path) -> list[Path]:
 
 
 def serving_of(uri: str, folder: Path) -> Serving:
-    """What an application in this process serves, which nobody follows."""
+    """The models of an application in this process, without a follower of the alias."""
     State({CHAMPION: fetch(locate(uri))}).write(folder)
     return Serving(folder)
 
 
-def awaited(client: httpx.Client, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What `/v1/model` says as soon as something is true of it."""
+def awaited(client: httpx.Client, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The response of `/v1/model` as soon as it meets a condition."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        said: dict[str, Any] = client.get("/v1/model").json()
-        if true(said):
-            return said
-        assert time.monotonic() < deadline, said
+        model: dict[str, Any] = client.get("/v1/model").json()
+        if condition(model):
+            return model
+        assert time.monotonic() < deadline, model
         time.sleep(0.05)

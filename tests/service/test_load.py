@@ -1,7 +1,8 @@
-"""Requests that come together: labelled together, apart from one another, and in time."""
+"""Tests of the job queue and the compute threads: batches, deadlines, overload and isolation."""
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -21,7 +22,6 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import (
     BATCH_ROWS,
     BUSY_BATCH_ROWS,
-    QUEUE_SHARE,
     JobQueue,
     QueuedJob,
 )
@@ -30,29 +30,29 @@ from labelwright.service.protocols.label_messages import EXPLAINED_COST, Labels
 from labelwright.service.rollout.manager import Serving
 from labelwright.service.telemetry.request_record import REQUEST_RECORD, STAGE_LIMIT, RequestRecord
 from tests.processes import HOST, Service
-from tests.service.test_app import PLACES, ask, body, problem_of
+from tests.service.test_app import PLACES, body, post_labels, problem_of
 
 pytest_plugins = ["tests.worlds"]
 PATIENCE = 60.0
 
-Asked = tuple[Entities, LabelQuery]
+Parsed = tuple[Entities, LabelQuery]
 
 
 class Busy:
-    """An engine with one thread, which is held up until `release`."""
+    """An engine whose only compute thread is blocked between `hold` and `release`."""
 
     def __init__(self, serving: Serving) -> None:
         self.engine = Engine(serving, threads=1)
         self._gate = threading.Event()
 
-    def figure(self, name: str) -> float:
-        """A figure as Prometheus sees it."""
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
         text = self.engine.metrics.exposition().decode()
         (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
         return float(line.split()[-1])
 
     async def hold(self) -> None:
-        """Give the thread something to wait for."""
+        """Block the compute thread."""
         self._held = asyncio.create_task(
             self.engine.compute(lambda model: self._gate.wait(PATIENCE), 1, due())
         )
@@ -60,14 +60,14 @@ class Busy:
             await asyncio.sleep(0.01)
 
     async def release(self) -> None:
-        """Let the thread go on."""
+        """Let the compute thread continue."""
         self._gate.set()
         await self._held
 
 
-async def noted(note: RequestRecord, work: Coroutine[Any, Any, Any]) -> Any:
-    """What work gives that is noted."""
-    REQUEST_RECORD.set(note)
+async def recorded(record: RequestRecord, work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of work that belongs to the request of a record."""
+    REQUEST_RECORD.set(record)
     return await work
 
 
@@ -79,93 +79,92 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(work, 2 * PATIENCE))
 
 
-def asking(name: str, query: LabelQuery | None = None) -> Callable[[Model], Asked]:
-    """What reads a request about one place."""
+def reader(name: str, query: LabelQuery | None = None) -> Callable[[Model], Parsed]:
+    """A function that parses a request for one place."""
 
-    def read(model: Model) -> Asked:
+    def read(model: Model) -> Parsed:
         return from_records([{"name": name}], model.bundle.labeler.schema), query or LabelQuery()
 
     return read
 
 
 def labels(model: Model, entities: Entities, predictions: Predictions) -> list[tuple[str, float]]:
-    """What writes an answer."""
+    """Serialise the predictions for one place."""
     assert len(entities) == 1
     names = [predictions.labels.names[label] for label in predictions.ids]
     return list(zip(names, predictions.probabilities.tolist(), strict=True))
 
 
 async def idle(engine: Engine) -> None:
-    """Wait until nothing is counted as work any more."""
+    """Wait until no work is queued or computed."""
     async with asyncio.timeout(PATIENCE):
         while engine.queue.cost:
             await asyncio.sleep(0.001)
 
 
 def alone(model: Model, name: str, query: LabelQuery | None = None) -> list[tuple[str, float]]:
-    """The answer that a place gets by itself."""
-    entities, asked = asking(name, query)(model)
-    return labels(model, entities, model.bundle.labeler.label(entities, asked))
+    """The labels of a place that is labelled alone."""
+    entities, parsed = reader(name, query)(model)
+    return labels(model, entities, model.bundle.labeler.label(entities, parsed))
 
 
-def test_small_requests_that_wait_together_are_labelled_together(
-    serving: Serving, model: Model
-) -> None:
+def test_small_queued_requests_are_labelled_in_one_batch(serving: Serving, model: Model) -> None:
     names = [f"Pizza {n}" for n in range(10)]
 
     async def scenario() -> None:
         busy = Busy(serving)
         await busy.hold()
-        notes = [RequestRecord(name) for name in names]
+        records = [RequestRecord(name) for name in names]
         waiting = [
-            asyncio.create_task(noted(note, busy.engine.label(asking(name), labels, 1, due())))
-            for note, name in zip(notes, names, strict=True)
+            asyncio.create_task(recorded(record, busy.engine.label(reader(name), labels, 1, due())))
+            for record, name in zip(records, names, strict=True)
         ]
         await asyncio.sleep(0)
         await busy.release()
         assert await asyncio.gather(*waiting) == [alone(model, name) for name in names]
-        assert len({stage for note in notes for stage in note.stages if stage.name == "label"}) == 1
+        stages = [stage for record in records for stage in record.stages]
+        assert len({stage for stage in stages if stage.name == "label"}) == 1
         await idle(busy.engine)
 
     run(scenario())
 
 
-def test_all_rows_of_a_note_are_counted_once_and_its_stages_are_bounded(
+def test_a_record_counts_each_row_once_and_limits_its_stages(
     serving: Serving,
 ) -> None:
     wrong = LabelQuery(policy="no such")
 
     async def scenario() -> None:
-        busy, note = Busy(serving), RequestRecord("")
+        busy, record = Busy(serving), RequestRecord("")
         await busy.hold()
-        REQUEST_RECORD.set(note)
+        REQUEST_RECORD.set(record)
         together = [
-            asyncio.create_task(busy.engine.label(asking("Bar", asked), labels, 1, due()))
-            for asked in (None, None, wrong, wrong)
+            asyncio.create_task(busy.engine.label(reader("Bar", query), labels, 1, due()))
+            for query in (None, None, wrong, wrong)
         ]
         await asyncio.sleep(0)
         await busy.release()
         *_, failed, alone_too = await asyncio.gather(*together, return_exceptions=True)
         assert isinstance(failed, RequestError)
         assert isinstance(alone_too, RequestError)
-        assert note.rows == 4
+        assert record.rows == 4
         for _ in range(STAGE_LIMIT):
-            await busy.engine.label(asking("Bar"), labels, 1, due())
-        assert note.rows == 4 + STAGE_LIMIT
-        assert len(note.stages) == STAGE_LIMIT
+            await busy.engine.label(reader("Bar"), labels, 1, due())
+        assert record.rows == 4 + STAGE_LIMIT
+        assert len(record.stages) == STAGE_LIMIT
 
     run(scenario())
 
 
-def test_an_idle_server_does_not_wait_for_company(serving: Serving, model: Model) -> None:
+def test_an_idle_engine_labels_a_single_request_at_once(serving: Serving, model: Model) -> None:
     async def scenario() -> None:
         engine = Engine(serving, threads=1)
-        assert await engine.label(asking("Kiosk"), labels, 1, due()) == alone(model, "Kiosk")
+        assert await engine.label(reader("Kiosk"), labels, 1, due()) == alone(model, "Kiosk")
 
     run(scenario())
 
 
-def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(
+def test_a_request_that_fails_does_not_affect_others_of_its_batch(
     serving: Serving, model: Model
 ) -> None:
     def fail(*arguments: object) -> Any:
@@ -181,13 +180,13 @@ def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(
         first, unread, unwritten, refused, other, gone, last = (
             asyncio.create_task(work)
             for work in (
-                engine.label(asking("Café"), labels, 1, due()),
+                engine.label(reader("Café"), labels, 1, due()),
                 engine.label(fail, labels, 1, due()),
-                engine.label(asking("Bar"), fail, 1, due()),
-                engine.label(asking("Bar", wrong), labels, 1, due()),
-                engine.label(asking("Bar", patterns), labels, 1, due()),
+                engine.label(reader("Bar"), fail, 1, due()),
+                engine.label(reader("Bar", wrong), labels, 1, due()),
+                engine.label(reader("Bar", patterns), labels, 1, due()),
                 engine.label(fail, labels, 1, due()),
-                engine.label(asking("Kiosk"), labels, 1, due()),
+                engine.label(reader("Kiosk"), labels, 1, due()),
             )
         )
         await asyncio.sleep(0)
@@ -211,7 +210,7 @@ def test_a_request_that_goes_wrong_costs_its_neighbours_nothing(
     run(scenario())
 
 
-def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
+def test_a_job_that_cannot_meet_its_deadline_is_refused_at_once_or_at_the_deadline(
     serving: Serving,
 ) -> None:
     def never(model: Model) -> None:
@@ -221,35 +220,35 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once_or_at_its_deadline(
         busy = Busy(serving)
         await busy.hold()
         engine = busy.engine
-        cannot_finish = int(2 / engine.queue.pace)
+        rows = int(2 / engine.queue.pace)
         began = time.monotonic()
         with pytest.raises(OverloadedError) as refused:
-            await engine.compute(never, cannot_finish, due(1))
+            await engine.compute(never, rows, due(1))
         assert time.monotonic() - began < 1
         assert refused.value.retry_after >= 1
         with pytest.raises(OverloadedError):
             await engine.compute(never, 1, due(0.2))
-        assert busy.figure("labelwright_shed_total") == 2
+        assert busy.metric("labelwright_shed_total") == 2
         assert engine.queue.waiting == 0
         await busy.release()
 
     run(scenario())
 
 
-def test_room_is_kept_for_what_is_on_its_way_until_it_is_known() -> None:
+def test_reservations_count_as_load_until_they_are_released() -> None:
     queue = JobQueue()
-    assert not queue.cannot_finish(1_000, 0.5)  # an idle service tries
-    coming = [queue.reserve(1_000) for _ in range(8)]
+    assert not queue.cannot_finish(1_000, 0.5)  # an idle queue always tries
+    reservations = [queue.reserve(1_000) for _ in range(8)]
     assert queue.cannot_finish(1_000, 0.5)
     with pytest.raises(OverloadedError):
         queue.admit(1_000, due(0.5))
-    for one in coming * 2:
-        one.release()
+    for reservation in reservations * 2:
+        reservation.release()
     assert queue.reserved == 0
     assert not queue.cannot_finish(1_000, 0.5)
 
 
-def test_who_announces_much_and_sends_nothing_blocks_nobody(
+def test_clients_that_send_no_body_do_not_block_others(
     client: httpx.Client, service: Service
 ) -> None:
     head = (
@@ -260,44 +259,61 @@ def test_who_announces_much_and_sends_nothing_blocks_nobody(
         for _ in range(300):
             silent = stack.enter_context(socket.create_connection((HOST, service.port)))
             silent.sendall(head)
-        until = time.monotonic() + 30  # what was announced may come within 60 seconds
+        deadline = time.monotonic() + 30  # the bodies may arrive within 60 seconds
         client.headers["X-Request-Timeout"] = "5"
         while client.post("/v1/labels", content=body()).status_code != 200:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(RESERVATION_SECONDS)
 
 
-def test_only_what_is_explained_is_counted_as_such() -> None:
+def test_explained_requests_cost_more() -> None:
     plain, explained = (
-        Labels(b'{"entities": [{}, {}], "explain": %b}' % said) for said in (b"false", b"true")
+        Labels(b'{"entities": [{}, {}], "explain": %b}' % explain)
+        for explain in (b"false", b"true")
     )
     assert (plain.rows, explained.rows) == (2, 2 * EXPLAINED_COST)
 
 
-@settings(max_examples=50, deadline=None)
-@given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=60))
-def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None:
-    loop = asyncio.new_event_loop()
-    queue = JobQueue()
+def jobs_of(rows: list[int], loop: asyncio.AbstractEventLoop) -> list[QueuedJob]:
     model: Any = None
-    jobs = [
+    return [
         QueuedJob(lambda model: None, model, n, due(), loop.create_future(), RequestRecord(""))
         for n in rows
     ]
+
+
+def batches_of(rows: list[int]) -> list[list[int]]:
+    """The rows of the jobs in each batch, when one thread takes all batches of a queue."""
+    loop, queue = asyncio.new_event_loop(), JobQueue()
+    jobs = jobs_of(rows, loop)
     for job in jobs:
         queue.add(job)
     taken: list[QueuedJob] = []
+    batches = []
     while queue.waiting:
-        most = min(max(queue.cost // QUEUE_SHARE, BATCH_ROWS), BUSY_BATCH_ROWS)
         batch = queue.take_batch()
-        assert len(batch) == 1 or sum(job.rows for job in batch) <= most
-        following = jobs[len(taken) + len(batch) :][:1]
-        assert not following or sum(job.rows for job in (*batch, *following)) > most
+        batches.append([job.rows for job in batch])
         taken += batch
         queue.finish_batch(batch)
     assert taken == jobs
     assert queue.cost == 0
     loop.close()
+    return batches
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=60))
+def test_batches_keep_the_order_and_are_limited_in_rows(rows: list[int]) -> None:
+    batches = batches_of(rows)
+    for batch, following in itertools.pairwise([*batches, [10**9]]):
+        assert len(batch) == 1 or sum(batch) <= BUSY_BATCH_ROWS
+        assert sum(batch) + following[0] > BATCH_ROWS  # as many jobs as fit
+
+
+def test_a_long_queue_has_larger_batches() -> None:
+    (small, *_), (large, *_) = batches_of([16] * 16), batches_of([16] * 1_000)
+    assert sum(small) == BATCH_ROWS
+    assert sum(large) == BUSY_BATCH_ROWS
 
 
 @settings(max_examples=25, deadline=None)
@@ -315,7 +331,7 @@ def test_batches_keep_the_order_and_are_counted_in_rows(rows: list[int]) -> None
         max_size=5,
     )
 )
-def test_tables_get_the_same_answers_together_as_alone(
+def test_tables_get_the_same_predictions_together_as_alone(
     model: Model, parts: list[list[dict[str, Any]]]
 ) -> None:
     labeler = model.bundle.labeler
@@ -326,27 +342,27 @@ def test_tables_get_the_same_answers_together_as_alone(
         assert predictions.to_arrow().equals(labeler.label(entities, query).to_arrow())
 
 
-def test_a_deadline_that_cannot_be_met_is_refused_with_the_time_to_come_back(
+def test_a_request_that_cannot_meet_its_deadline_gets_503_and_retry_after(
     client: httpx.Client,
 ) -> None:
     many = body(entities=[{"name": f"Place {n}"} for n in range(100)], explain=True)
     response = client.post("/v1/labels", content=many, headers={"X-Request-Timeout": "0.05"})
     assert problem_of(response)["status"] == 503
     assert int(response.headers["retry-after"]) >= 1
-    assert ask(client, PLACES, top_k=1)["results"]  # on the same connection
+    assert post_labels(client, PLACES, top_k=1)["results"]  # on the same connection
 
 
 @pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "61"])
-def test_a_timeout_that_is_none_is_refused(client: httpx.Client, given: str) -> None:
+def test_an_invalid_timeout_is_refused(client: httpx.Client, given: str) -> None:
     response = client.post("/v1/labels", content=body(), headers={"X-Request-Timeout": given})
     assert problem_of(response)["status"] == 400
 
 
-def test_what_is_refused_at_its_head_is_told_in_the_dialect_of_its_path(
+def test_an_early_refusal_has_the_error_format_of_its_path(
     client: httpx.Client,
 ) -> None:
     many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
-    told = {
+    members = {
         "/v1/labels": {"type", "title", "status", "detail"},
         "/v2/models/small/infer": {"error"},
         "/invocations": {"error_code", "message"},
@@ -355,27 +371,27 @@ def test_what_is_refused_at_its_head_is_told_in_the_dialect_of_its_path(
     async def scenario() -> None:
         async with httpx.AsyncClient(base_url=client.base_url, timeout=PATIENCE) as caller:
             busy = [asyncio.create_task(caller.post("/v1/labels", content=many)) for _ in range(40)]
-            for path, members in told.items():
-                answer = await refused_at_its_head(caller, path)
-                assert set(answer.json()) == members
-                assert "default-src" in answer.headers["content-security-policy"]
-                assert int(answer.headers["retry-after"]) >= 1
+            for path, expected in members.items():
+                response = await refused_early(caller, path)
+                assert set(response.json()) == expected
+                assert "default-src" in response.headers["content-security-policy"]
+                assert int(response.headers["retry-after"]) >= 1
             await asyncio.gather(*busy)
 
     run(scenario())
 
 
-async def refused_at_its_head(caller: httpx.AsyncClient, path: str) -> httpx.Response:
-    """The first refusal that no more was done for than necessary: it has no id."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        answer = await caller.post(path, content=b"{}", headers={"X-Request-Timeout": "0.01"})
-        if answer.status_code == 503 and "x-request-id" not in answer.headers:
-            return answer
-    raise AssertionError(f"{path}: nothing was refused")
+async def refused_early(caller: httpx.AsyncClient, path: str) -> httpx.Response:
+    """The first response that was written before the request reached the middleware."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        response = await caller.post(path, content=b"{}", headers={"X-Request-Timeout": "0.01"})
+        if response.status_code == 503 and "x-request-id" not in response.headers:
+            return response
+    raise AssertionError(f"{path}: no request was refused early")
 
 
-def test_health_answers_while_there_is_too_much_to_do(client: httpx.Client) -> None:
+def test_readiness_is_reported_under_overload(client: httpx.Client) -> None:
     many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
     unlimited = httpx.Limits(max_connections=None)
 
@@ -389,10 +405,8 @@ def test_health_answers_while_there_is_too_much_to_do(client: httpx.Client) -> N
             while not all(request.done() for request in waiting):
                 assert (await caller.get("/readyz")).status_code == 200
                 await asyncio.sleep(0.2)
-            predictions = await asyncio.gather(*waiting)
-            assert {answer.status_code for answer in predictions} == {200, 503}
-            assert all(
-                "retry-after" in one.headers for one in predictions if one.status_code == 503
-            )
+            responses = await asyncio.gather(*waiting)
+            assert {response.status_code for response in responses} == {200, 503}
+            assert all("retry-after" in one.headers for one in responses if one.status_code == 503)
 
     run(scenario())

@@ -1,4 +1,4 @@
-"""Several workers on one port: one that dies costs its own clients their connection, no more."""
+"""Tests of several workers on one port: restarts, model changes and shutdown."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from tests.service.registered import RENAMED, SOUND, URI, Registry, registry
 pytest_plugins = ["tests.worlds"]
 
 REPLACED_WITHIN = 240.0
-"""Seconds; a new worker shares two cores with the load, and with whatever else the machine does."""
+"""Seconds for a restart; a new worker shares the processors with the load of the test."""
 BODY = {"entities": [{"name": "Joe's Pizza", "country": "US"}]}
 
 
@@ -28,7 +28,7 @@ BODY = {"entities": [{"name": "Joe's Pizza", "country": "US"}]}
 def models(
     bundle: Path, first_visit: FirstVisit, tmp_path_factory: pytest.TempPathFactory
 ) -> Registry:
-    """The registry that the workers' service follows."""
+    """The registry whose alias the workers follow."""
     home = tmp_path_factory.mktemp("registry") / "home"
     return registry(bundle, home, first_visit.home / "mlflow.db")
 
@@ -37,27 +37,27 @@ def models(
 def workers(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Two workers that follow an alias."""
     folder = tmp_path_factory.mktemp("workers")
-    given = ("--model", URI, "--poll", 0.1, "--workers", 2)
-    with serving(*given, environment=environment(models.home), folder=folder) as service:
-        both = time.monotonic() + REPLACED_WITHIN
+    options = ("--model", URI, "--poll", 0.1, "--workers", 2)
+    with serving(*options, environment=environment(models.home), folder=folder) as service:
+        deadline = time.monotonic() + REPLACED_WITHIN
         while service.log.read_text().count("startup complete") < 2:
-            assert time.monotonic() < both
+            assert time.monotonic() < deadline
             time.sleep(0.1)
         yield service
 
 
 def pids(service: Service) -> set[int]:
-    """The workers of a service: its children that hold a bundle."""
+    """The workers of a service: its child processes that map the arrays of a bundle."""
     found = set()
     for child in psutil.Process(service.process.pid).children():
-        with contextlib.suppress(psutil.Error):  # one that has just died
+        with contextlib.suppress(psutil.Error):  # it has just died
             if any(Path(file.path).suffix == ".npy" for file in child.memory_maps()):
                 found.add(child.pid)
     return found
 
 
 def _versions(service: Service, times: int = 20) -> set[str]:
-    """Which versions answer on new connections."""
+    """The versions of the model that new connections see."""
     found = set()
     for _ in range(times):
         with service.client() as client:
@@ -71,13 +71,13 @@ def _await_versions(service: Service, versions: set[str]) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_killed_worker_costs_its_clients_a_connection_and_is_replaced(workers: Service) -> None:
-    over, closed = threading.Event(), []
+def test_a_killed_worker_is_replaced_and_breaks_only_its_own_connections(workers: Service) -> None:
+    stop, started, errors = threading.Event(), threading.Barrier(5), []
 
     def work() -> int:
-        """Ask on one connection after another, and take nothing but an answer or its end."""
-        answered = 0
-        while not over.is_set():
+        """Send requests on one connection after another, and count the responses."""
+        responses = 0
+        while not stop.is_set():
             try:
                 with workers.client() as client:
                     for _ in range(20):
@@ -85,16 +85,18 @@ def test_a_killed_worker_costs_its_clients_a_connection_and_is_replaced(workers:
                         assert response.status_code == 200
                         assert response.json()["model"]["version"] == SOUND
                         assert response.json()["results"][0]["labels"]
-                        answered += 1
+                        responses += 1
+                        if responses == 1:
+                            started.wait(PATIENCE)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
-                closed.append(error)
-        return answered
+                errors.append(error)
+        return responses
 
     victim = min(pids(workers))
     with ThreadPoolExecutor(4) as pool:
         working = [pool.submit(work) for _ in range(4)]
         try:
-            time.sleep(1)
+            started.wait(PATIENCE)
             os.kill(victim, signal.SIGKILL)
             deadline = time.monotonic() + REPLACED_WITHIN
             while len(pids(workers) - {victim}) < 2:
@@ -103,17 +105,17 @@ def test_a_killed_worker_costs_its_clients_a_connection_and_is_replaced(workers:
                     assert client.get("/readyz").status_code == 200
                 time.sleep(0.5)
         finally:
-            over.set()
+            stop.set()
         assert all(done.result() for done in working)
-    assert len(closed) <= 4
+    assert len(errors) <= 4
     assert len(pids(workers)) == 2
 
 
-def test_who_dies_while_it_is_asked_whether_it_lives_is_replaced_at_once(workers: Service) -> None:
+def test_a_worker_that_dies_during_its_health_check_is_replaced_at_once(workers: Service) -> None:
     before = pids(workers)
     victim = min(before)
     os.kill(victim, signal.SIGSTOP)
-    time.sleep(2)  # the supervisor asks every half second, and now waits for an answer
+    time.sleep(2)  # the supervisor checks every half second, so it now waits for the reply
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
     while len(pids(workers) - {victim}) < 2:
@@ -121,7 +123,7 @@ def test_who_dies_while_it_is_asked_whether_it_lives_is_replaced_at_once(workers
         time.sleep(0.2)
 
 
-def test_every_worker_takes_the_new_model(workers: Service, models: Registry) -> None:
+def test_all_workers_load_the_model_of_the_alias(workers: Service, models: Registry) -> None:
     for version in (RENAMED, SOUND):
         models.point(version)
         _await_versions(workers, {version})
@@ -130,13 +132,13 @@ def test_every_worker_takes_the_new_model(workers: Service, models: Registry) ->
 def test_no_worker_imports_mlflow_pandas_or_scipy(workers: Service) -> None:
     for pid in pids(workers):
         files = [file.path for file in psutil.Process(pid).memory_maps()]
-        foreign = ("/pandas/", "/scipy/linalg/", "/_upb/")  # the last one is of MLflow
-        assert not [path for path in files if any(part in path for part in foreign)]
+        skipped = ("/pandas/", "/scipy/linalg/", "/_upb/")  # MLflow imports the last one
+        assert not [path for path in files if any(part in path for part in skipped)]
 
 
-def test_workers_end_with_their_supervisor(bundle: Path, tmp_path: Path) -> None:
-    given = ("--model", bundle, "--workers", 2)
-    with serving(*given, environment=environment(tmp_path / "home"), folder=tmp_path) as service:
+def test_workers_stop_when_their_supervisor_is_killed(bundle: Path, tmp_path: Path) -> None:
+    options = ("--model", bundle, "--workers", 2)
+    with serving(*options, environment=environment(tmp_path / "home"), folder=tmp_path) as service:
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.process.kill()
         service.process.wait()

@@ -1,4 +1,4 @@
-"""How the service stops: what is under way is answered, what is impatient is obeyed."""
+"""Tests of the shutdown by one signal and by two."""
 
 import dataclasses
 import json
@@ -17,12 +17,15 @@ from tests.service.test_app import begin_request, body, connected
 pytest_plugins = ["tests.worlds"]
 
 READY = ("/readyz", "/v2/health/ready", "/ping", "/health")
-"""Where those who send requests ask whether to."""
+"""Paths that load balancers and clients poll for readiness."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stopped:
-    """What was said by a service that was told to stop while it read a request, and its end."""
+    """Responses, exit code and log of a service that was stopped while it read a request.
+
+    `seconds` is the time from the last response to the end of the process.
+    """
 
     ready: list[httpx.Response]
     response: bytes
@@ -31,14 +34,14 @@ class Stopped:
     log: str
 
 
-def everything(caller: socket.socket) -> bytes:
-    """What is sent until the connection is closed."""
+def read_all(caller: socket.socket) -> bytes:
+    """All data until the service closes the connection."""
     return b"".join(iter(lambda: caller.recv(1 << 16), b""))
 
 
 @pytest.fixture(scope="module")
 def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """A service that was told to stop while it read a request."""
+    """Stops a service while it reads a request."""
     folder = tmp_path_factory.mktemp("stopped")
     with (
         serving("--model", bundle, environment=environment(folder), folder=folder) as service,
@@ -51,20 +54,20 @@ def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
         while "Shutting down" not in service.log.read_text():
             time.sleep(0.05)
         caller.sendall(body())
-        response = everything(caller)
+        response = read_all(caller)
         started = time.monotonic()
         code = service.process.wait(PATIENCE)
         return Stopped(ready, response, code, time.monotonic() - started, service.log.read_text())
 
 
-def test_it_is_not_ready_any_more_as_soon_as_it_is_told_to_stop(stopped: Stopped) -> None:
+def test_a_stopping_service_is_not_ready(stopped: Stopped) -> None:
     for ready in stopped.ready:
         assert ready.status_code == 503
         assert "stopping" in ready.text
-        assert ready.headers["connection"] == "close"  # that the next request goes elsewhere
+        assert ready.headers["connection"] == "close"  # the next request goes elsewhere
 
 
-def test_a_request_that_is_under_way_is_answered_before_the_service_stops(
+def test_a_running_request_is_finished_before_the_service_stops(
     stopped: Stopped,
 ) -> None:
     head, _, content = stopped.response.partition(b"\r\n\r\n")
@@ -74,12 +77,14 @@ def test_a_request_that_is_under_way_is_answered_before_the_service_stops(
     assert "Traceback" not in stopped.log
 
 
-def test_being_told_to_stop_is_no_failure(stopped: Stopped) -> None:
+def test_a_stopped_service_exits_with_0(stopped: Stopped) -> None:
     assert stopped.code == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_being_told_twice_ends_it_at_once(bundle: Path, tmp_path: Path, workers: int) -> None:
+def test_a_second_signal_ends_the_service_at_once(
+    bundle: Path, tmp_path: Path, workers: int
+) -> None:
     with (
         serving(
             "--model", bundle, "--workers", workers, environment=environment(tmp_path),
@@ -90,9 +95,10 @@ def test_being_told_twice_ends_it_at_once(bundle: Path, tmp_path: Path, workers:
         begin_request(caller, body())
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        assert service.process.poll() is None
+        while "Shutting down" not in service.log.read_text():
+            time.sleep(0.05)
+        assert service.process.poll() is None  # it waits for the body of the request
         assert service.stop() == -signal.SIGTERM
-        assert everything(caller) == b""
+        assert read_all(caller) == b""
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert "Traceback" not in service.log.read_text()

@@ -1,4 +1,4 @@
-"""What is taken from a caller: compressed bodies, limits, and how slowly they may come."""
+"""Tests of request bodies: compression, limits of size and time, and disconnected clients."""
 
 import asyncio
 import gzip
@@ -20,9 +20,9 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import BODY_LIMIT, inflate, request_body
 from labelwright.service.http.connection import HEAD_SECONDS
 from tests.processes import Service
-from tests.service.engine.test_shutdown import everything
+from tests.service.engine.test_shutdown import read_all
 from tests.service.registered import serving_of
-from tests.service.test_app import PLACES, ask, begin_request, body, connected, problem_of
+from tests.service.test_app import PLACES, begin_request, body, connected, post_labels, problem_of
 
 pytest_plugins = ["tests.worlds"]
 
@@ -32,7 +32,7 @@ def post(client: httpx.Client, content: bytes, coding: str) -> httpx.Response:
 
 
 def raw_deflate(content: bytes) -> bytes:
-    """What some senders mean by `deflate`: without zlib's header."""
+    """Data without the zlib header, which some clients send as `deflate`."""
     compress = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return compress.compress(content) + compress.flush()
 
@@ -49,7 +49,7 @@ def raw_deflate(content: bytes) -> bytes:
     ],
     ids=lambda value: str(len(value)) if isinstance(value, bytes) else None,
 )
-def test_a_compressed_request_gets_the_same_answer(
+def test_a_compressed_request_gets_the_same_response(
     client: httpx.Client, coding: str, content: bytes
 ) -> None:
     response = post(client, content, coding)
@@ -74,17 +74,17 @@ def test_a_compressed_request_gets_the_same_answer(
     ],
     ids=lambda value: str(len(value)) if isinstance(value, bytes) else None,
 )
-def test_what_cannot_be_inflate_is_refused(
+def test_a_body_that_cannot_be_decompressed_is_refused(
     client: httpx.Client, status: int, coding: str, content: bytes
 ) -> None:
     response = post(client, content, coding)
     assert problem_of(response)["status"] == status
     if status == 415:
         assert response.headers["accept-encoding"] == "gzip, deflate"  # RFC 9110, 15.5.16
-    assert ask(client, PLACES)["results"]  # on the same connection
+    assert post_labels(client, PLACES)["results"]  # on the same connection
 
 
-def test_members_of_a_compressed_body_take_time_in_proportion_to_it() -> None:
+def test_the_time_for_many_gzip_members_is_linear_in_the_size() -> None:
     members = gzip.compress(b"") * 200_000 + gzip.compress(body())
     began = time.thread_time()
     assert inflate(members, "gzip") == body()
@@ -93,14 +93,14 @@ def test_members_of_a_compressed_body_take_time_in_proportion_to_it() -> None:
 
 @pytest.fixture
 def engine(bundle: Path, tmp_path: Path) -> Iterator[Engine]:
-    """An engine whose model is not loaded, which takes bodies all the same."""
+    """An engine without a loaded model, which is enough to read bodies."""
     engine = Engine(serving_of(str(bundle), tmp_path))
     yield engine
     engine.close()
 
 
-def held(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
-    """Bytes that are counted, and that are there, while a request is worked on."""
+def body_memory(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
+    """Counted bytes and allocated bytes while a request is processed."""
     scope = {"type": "http", "headers": [(b"content-encoding", coding.encode())]}
 
     async def receive() -> Message:
@@ -119,55 +119,57 @@ def held(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-def test_a_body_is_held_once_and_counted_as_it_is_meant(engine: Engine, coding: str) -> None:
+def test_a_body_is_in_memory_once_and_counted_decompressed(engine: Engine, coding: str) -> None:
     whole = b" " * (BODY_LIMIT // 2)
-    counted, there = held(engine, gzip.compress(whole) if coding == "gzip" else whole, coding)
+    counted, allocated = body_memory(
+        engine, gzip.compress(whole) if coding == "gzip" else whole, coding
+    )
     assert counted == len(whole)
-    assert there < 1.5 * len(whole)
+    assert allocated < 1.5 * len(whole)
 
 
-def test_small_bodies_that_mean_much_count_as_much(
+def test_the_total_limit_counts_decompressed_bytes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labelwright.service.http.body.TOTAL_BODY_LIMIT", BODY_LIMIT // 4)
     with pytest.raises(OverloadedError):
-        held(engine, gzip.compress(b" " * (BODY_LIMIT // 2)), "gzip")
+        body_memory(engine, gzip.compress(b" " * (BODY_LIMIT // 2)), "gzip")
 
 
-def test_json_is_nested_as_deep_as_is_said(client: httpx.Client) -> None:
+def test_json_may_be_nested_up_to_the_documented_depth(client: httpx.Client) -> None:
     for depth, status in ((1_020, 422), (1_030, 400)):
         nested = b"[" * depth + b"]" * depth
         response = client.post("/v1/labels", content=b'{"entities": ' + nested + b', "x": 1}')
         assert problem_of(response)["status"] == status
 
 
-def test_a_body_that_comes_too_slowly_is_cut_off(service: Service) -> None:
+def test_a_slow_body_gets_408(service: Service) -> None:
     with connected(service) as caller:
         caller.sendall(
             b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: 0.5\r\n"
             b"Content-Length: 100\r\n\r\n{"
         )
-        assert everything(caller).startswith(b"HTTP/1.1 408 ")
+        assert read_all(caller).startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.parametrize("said", [b"", b"POST /v1/labels HTTP/1.1\r\nHost"])
-def test_a_head_that_comes_too_slowly_is_cut_off(service: Service, said: bytes) -> None:
+@pytest.mark.parametrize("head", [b"", b"POST /v1/labels HTTP/1.1\r\nHost"])
+def test_a_slow_head_closes_the_connection(service: Service, head: bytes) -> None:
     with connected(service) as caller:
         began = time.monotonic()
-        caller.sendall(said)
+        caller.sendall(head)
         stop = threading.Event()
-        drip = threading.Thread(target=_drip, args=(caller, stop) if said else ())
-        if said:
+        drip = threading.Thread(target=_drip, args=(caller, stop) if head else ())
+        if head:
             drip.start()
-        assert everything(caller) == b""
+        assert read_all(caller) == b""
         stop.set()
         assert HEAD_SECONDS - 0.5 < time.monotonic() - began < 6 * HEAD_SECONDS
-        if said:
+        if head:
             drip.join()
 
 
 def _drip(caller: socket.socket, stop: threading.Event) -> None:
-    """Send a letter of a header from time to time."""
+    """Send a header slowly, one byte at a time."""
     while not stop.wait(0.2):
         try:
             caller.sendall(b"x")
@@ -175,12 +177,14 @@ def _drip(caller: socket.socket, stop: threading.Event) -> None:
             return
 
 
-def test_a_caller_who_goes_away_is_not_waited_for(service: Service, client: httpx.Client) -> None:
+def test_a_request_is_cancelled_when_its_client_disconnects(
+    service: Service, client: httpx.Client
+) -> None:
     many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
     before = service.log.stat().st_size
     for _ in range(3):
         with connected(service) as caller:
             begin_request(caller, many)
             caller.sendall(many)
-    assert ask(client, PLACES)["results"]
+    assert post_labels(client, PLACES)["results"]
     assert "Traceback" not in service.log.read_text()[before:]

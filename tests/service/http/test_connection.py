@@ -1,4 +1,4 @@
-"""One connection: how long what is no body may be, and for how long a client may do nothing."""
+"""Tests of one connection: limits of its head, slow clients, and refusals under overload."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from labelwright.service.engine.queue import JobQueue
 from labelwright.service.http.connection import HEAD_LIMIT, Connection
 from labelwright.service.middleware.access import Access
 from tests.processes import HOST, Service, await_answer
-from tests.service.engine.test_shutdown import everything
+from tests.service.engine.test_shutdown import read_all
 from tests.service.registered import serving_of
 from tests.service.test_app import body, connected
 
@@ -29,17 +29,17 @@ GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: 60\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 SECONDS = 1.0
-"""For which the impatient service waits for a client."""
+"""Timeouts of the service in this process, for heads and for reading responses."""
 
 
 def chunks(content: bytes, size: int) -> bytes:
-    """A body in chunks of that size, without its end."""
+    """A chunked body without the last chunk."""
     parts = (content[at : at + size] for at in range(0, len(content), size))
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 def flood(caller: socket.socket, part: bytes) -> None:
-    """Send 12 MiB and more."""
+    """Send at least 12 MiB."""
     for _ in range(200):
         caller.sendall(part)
 
@@ -49,21 +49,21 @@ def flood(caller: socket.socket, part: bytes) -> None:
     [(GET + b"X: ", b"x"), (GET, b"a:b\r\n"), (b"GET /", b"x"), (b"", b"\r\n")],
     ids=["a long value", "many headers", "a long path", "blank lines"],
 )
-def test_a_head_that_does_not_end_is_refused(service: Service, begin: bytes, more: bytes) -> None:
+def test_a_head_that_is_too_long_gets_431(service: Service, begin: bytes, more: bytes) -> None:
     with connected(service) as caller:
         caller.sendall((begin + more * HEAD_LIMIT)[: HEAD_LIMIT + 1])
-        answer = everything(caller)
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"application/problem+json" in answer
+        response = read_all(caller)
+    assert response.startswith(b"HTTP/1.1 431 ")
+    assert b"application/problem+json" in response
 
 
-def test_a_head_up_to_the_limit_is_read_however_it_comes(service: Service) -> None:
+def test_a_head_of_the_largest_size_may_arrive_in_parts(service: Service) -> None:
     end = b"\r\nConnection: close\r\n\r\n"
     head = (GET + b"X: ").ljust(HEAD_LIMIT - len(end), b"x") + end
     with connected(service) as caller:
         for at in range(0, len(head), 10_000):
             caller.sendall(head[at : at + 10_000])
-        assert everything(caller).startswith(b"HTTP/1.1 200 ")
+        assert read_all(caller).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,9 @@ def test_a_head_up_to_the_limit_is_read_however_it_comes(service: Service) -> No
     [(b"0\r\n", b"a:b\r\n"), (b"0\r\na: ", b"x"), (b"1;", b"x")],
     ids=["trailers", "a long trailer", "an extension of a chunk"],
 )
-def test_what_is_no_body_has_an_end(service: Service, begin: bytes, more: bytes) -> None:
+def test_endless_trailers_and_chunk_extensions_close_the_connection(
+    service: Service, begin: bytes, more: bytes
+) -> None:
     with connected(service) as caller:
         caller.sendall(CHUNKED + chunks(body(), 100) + begin)
         with pytest.raises(ConnectionError):
@@ -79,31 +81,31 @@ def test_what_is_no_body_has_an_end(service: Service, begin: bytes, more: bytes)
 
 
 @pytest.mark.parametrize("size", [1, 1_000, 1 << 20])
-def test_a_body_is_no_head_however_it_is_cut(service: Service, size: int) -> None:
+def test_the_limit_of_the_head_does_not_apply_to_bodies(service: Service, size: int) -> None:
     whole = body().ljust(8 * HEAD_LIMIT)
     with connected(service) as caller:
         caller.sendall(CHUNKED + chunks(whole, size) + b"0\r\nX: trailer\r\n\r\n")
         caller.sendall(GET + b"Connection: close\r\n\r\n")
-        predictions = everything(caller)
-    assert predictions.startswith(b"HTTP/1.1 200 ")
-    assert predictions.count(b"HTTP/1.1 200 ") == 2
+        responses = read_all(caller)
+    assert responses.startswith(b"HTTP/1.1 200 ")
+    assert responses.count(b"HTTP/1.1 200 ") == 2
 
 
-def test_trailers_are_no_headers(service: Service) -> None:
+def test_trailers_do_not_become_headers(service: Service) -> None:
     request = CHUNKED + chunks(body(), 100) + b"0\r\nX-Request-ID: trailer\r\n\r\n"
     with connected(service) as caller:
         caller.sendall(request + GET + b"Connection: close\r\n\r\n")
-        assert b"trailer" not in everything(caller)
+        assert b"trailer" not in read_all(caller)
 
 
-# a service that waits only SECONDS
+# a service with short timeouts
 
 
 PLAIN = b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n"
 
 
 @dataclasses.dataclass(frozen=True)
-class Impatient:
+class ShortTimeouts:
     """A service in this process with small buffers."""
 
     server: uvicorn.Server
@@ -111,7 +113,7 @@ class Impatient:
     queue: JobQueue
 
     def connected(self) -> socket.socket:
-        """A connection that holds little of what was not read."""
+        """A connection with a small receive buffer."""
         caller = socket.socket()
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
         caller.settimeout(20 * SECONDS)
@@ -120,8 +122,10 @@ class Impatient:
 
 
 @pytest.fixture(scope="module")
-def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Impatient]:
-    folder = tmp_path_factory.mktemp("impatient")
+def short_timeouts(
+    bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ShortTimeouts]:
+    folder = tmp_path_factory.mktemp("short_timeouts")
     corrections = CorrectionStore(f"sqlite:///{folder}/corrections.db")
     engine = Engine(serving_of(str(bundle), folder))
     app = create_app(engine, Access(), corrections)
@@ -134,7 +138,7 @@ def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         await_answer(f"http://{HOST}:{port}/readyz", thread.is_alive)
-        yield Impatient(server, port, engine.queue)
+        yield ShortTimeouts(server, port, engine.queue)
         server.should_exit = True
         thread.join()
 
@@ -147,20 +151,20 @@ def impatient(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ],
     ids=["the rest of a body", "a blank line"],
 )
-def test_nobody_is_waited_for_after_an_answer(
-    impatient: Impatient, request_: bytes, status: bytes, more: bytes
+def test_an_incomplete_request_after_a_response_is_closed(
+    short_timeouts: ShortTimeouts, request_: bytes, status: bytes, more: bytes
 ) -> None:
-    with impatient.connected() as caller:
+    with short_timeouts.connected() as caller:
         caller.sendall(request_)
         assert caller.recv(1 << 14).split()[1] == status
         caller.sendall(more)
-        everything(caller)  # and no end of time
+        read_all(caller)  # the service closes the connection
 
 
-def test_a_request_that_has_begun_is_not_cut_off_by_the_answer_before(
-    impatient: Impatient,
+def test_the_timeout_of_a_head_does_not_end_the_next_request(
+    short_timeouts: ShortTimeouts,
 ) -> None:
-    with impatient.connected() as caller:
+    with short_timeouts.connected() as caller:
         for head in (
             POST + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
             GET + b"\r\n",
@@ -171,56 +175,58 @@ def test_a_request_that_has_begun_is_not_cut_off_by_the_answer_before(
         caller.sendall(POST + end)
         time.sleep(2 * SECONDS)
         caller.sendall(body())
-        assert everything(caller).startswith(b"HTTP/1.1 200 ")
+        assert read_all(caller).startswith(b"HTTP/1.1 200 ")
 
 
 def long_request(*headers: bytes) -> bytes:
-    """A request for an answer that no buffer holds."""
+    """A request whose response is larger than all buffers."""
     content = body(entities=[{"name": f"Place {n}"} for n in range(300)], top_k=1_000)
     length = b"Content-Length: %d" % len(content)
     return POST + b"\r\n".join((length, *headers, b"", content))
 
 
 @pytest.mark.parametrize("header", [b"Connection: close", b"Connection: keep-alive"])
-def test_a_client_that_reads_nothing_is_given_up(impatient: Impatient, header: bytes) -> None:
-    connections = impatient.server.server_state.connections
+def test_a_client_that_reads_nothing_is_disconnected(
+    short_timeouts: ShortTimeouts, header: bytes
+) -> None:
+    connections = short_timeouts.server.server_state.connections
     before = connections.copy()
-    with impatient.connected() as caller:
+    with short_timeouts.connected() as caller:
         caller.sendall(long_request(header))
-        assert caller.recv(1)  # the answer has begun
-        mine = connections - before
-        assert mine
-        until = time.monotonic() + 20 * SECONDS
-        while mine & connections and time.monotonic() < until:
+        assert caller.recv(1)  # the response has started
+        opened = connections - before
+        assert opened
+        deadline = time.monotonic() + 20 * SECONDS
+        while opened & connections and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not mine & connections
+        assert not opened & connections
 
 
-def test_a_client_that_reads_slowly_is_served_to_the_end(impatient: Impatient) -> None:
-    began, answer = time.monotonic(), bytearray()
-    with impatient.connected() as caller:
+def test_a_slow_reader_gets_the_whole_response(short_timeouts: ShortTimeouts) -> None:
+    began, response = time.monotonic(), bytearray()
+    with short_timeouts.connected() as caller:
         caller.sendall(long_request(b"Connection: close"))
         while part := caller.recv(1 << 20):
-            answer += part
+            response += part
             if time.monotonic() - began < 4 * SECONDS:
                 time.sleep(0.05)
     assert time.monotonic() - began > 4 * SECONDS
-    assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["results"]) == 300
+    assert len(json.loads(response.partition(b"\r\n\r\n")[2])["results"]) == 300
 
 
-# a service that has too much to do
+# an overloaded service
 
 
 @pytest.fixture
-def overloaded(impatient: Impatient) -> Iterator[Impatient]:
-    much = impatient.queue.reserve(1_000_000_000)
-    yield impatient
-    much.release()
+def overloaded(short_timeouts: ShortTimeouts) -> Iterator[ShortTimeouts]:
+    reservation = short_timeouts.queue.reserve(1_000_000_000)
+    yield short_timeouts
+    reservation.release()
 
 
 @pytest.mark.parametrize("size", [1, 50, 1_000, 1 << 20])
-def test_what_is_refused_leaves_its_neighbours_their_answers(
-    overloaded: Impatient, size: int
+def test_refused_requests_do_not_affect_others_on_the_connection(
+    overloaded: ShortTimeouts, size: int
 ) -> None:
     refused = [
         PLAIN + b"Content-Length: %d\r\nX: GET / HTTP/1.1\r\n\r\n%b" % (len(rest), rest)
@@ -235,8 +241,8 @@ def test_what_is_refused_leaves_its_neighbours_their_answers(
     with overloaded.connected() as caller:
         for at in range(0, len(whole), size):
             caller.sendall(whole[at : at + size])
-        said = re.findall(rb"HTTP/1.1 (\d+) ", everything(caller))
-    assert said == 2 * [*len(refused) * [b"503"], b"200"]
+        statuses = re.findall(rb"HTTP/1.1 (\d+) ", read_all(caller))
+    assert statuses == 2 * [*len(refused) * [b"503"], b"200"]
 
 
 @pytest.mark.parametrize(
@@ -250,18 +256,18 @@ def test_what_is_refused_leaves_its_neighbours_their_answers(
         b"Content-Length: 2\r\nX\0: y\r\n",
     ],
 )
-def test_a_head_that_is_wrong_is_told_so_all_the_same(overloaded: Impatient, fields: bytes) -> None:
+def test_an_invalid_head_gets_400_under_overload(overloaded: ShortTimeouts, fields: bytes) -> None:
     with overloaded.connected() as caller:
         caller.sendall(PLAIN + fields + b"\r\n{}")
-        assert everything(caller).startswith(b"HTTP/1.1 400 ")
+        assert read_all(caller).startswith(b"HTTP/1.1 400 ")
 
 
-def test_who_does_not_send_what_it_announced_is_not_waited_for(overloaded: Impatient) -> None:
+def test_a_refused_request_without_its_body_is_closed(overloaded: ShortTimeouts) -> None:
     with overloaded.connected() as caller:
         caller.sendall(PLAIN + b"Content-Length: 1000\r\n\r\n{")
-        assert everything(caller).startswith(b"HTTP/1.1 503 ")  # and no end of time
+        assert read_all(caller).startswith(b"HTTP/1.1 503 ")  # the service closes the connection
 
 
-def test_who_reads_no_refusal_is_cut_off(overloaded: Impatient) -> None:
+def test_a_client_that_does_not_read_refusals_is_disconnected(overloaded: ShortTimeouts) -> None:
     with overloaded.connected() as caller, pytest.raises(ConnectionError):
         flood(caller, 1_000 * (PLAIN + b"Content-Length: 0\r\n\r\n"))

@@ -1,4 +1,4 @@
-"""Streams as clients meet them: rows go and labels come over one connection."""
+"""Tests of streams of rows and labels, and of the Python client that uses them."""
 
 import asyncio
 import contextlib
@@ -37,20 +37,20 @@ PLACES: list[dict[str, Any]] = [
     {"name": "Kiosk"},
 ]
 NDJSON, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
-QUESTION: dict[str, Any] = {"top_k": 2, "only": ["*a*", "*e*"], "policy": "broad"}
+QUERY: dict[str, Any] = {"top_k": 2, "only": ["*a*", "*e*"], "policy": "broad"}
 
 
 @pytest.fixture
 def labels(service: Service) -> Client:
-    """A client of the streams of the shared service."""
+    """The Python client of the shared service."""
     return Client(service.url)
 
 
 @pytest.fixture(scope="module")
 def expected(service: Service) -> Any:
-    """What a single request is answered."""
+    """The results of a single request for the same places."""
     with service.client() as client:
-        response = client.post("/v1/labels", json={"entities": PLACES, **QUESTION})
+        response = client.post("/v1/labels", json={"entities": PLACES, **QUERY})
         return response.json()["results"]
 
 
@@ -66,19 +66,21 @@ def arrow(table: pa.Table, **options: Any) -> bytes:
     return sink.getvalue()
 
 
-def test_lines_are_answered_as_a_single_request(labels: Client, expected: Any) -> None:
-    assert list(labels.label_rows(PLACES, **QUESTION)) == expected
+def test_a_stream_of_lines_has_the_results_of_a_single_request(
+    labels: Client, expected: Any
+) -> None:
+    assert list(labels.label_rows(PLACES, **QUERY)) == expected
 
 
-def test_a_stream_names_its_model(client: httpx.Client) -> None:
+def test_the_headers_of_a_stream_name_the_model(client: httpx.Client) -> None:
     model = client.get("/v1/model").json()
-    answer = stream(client, NDJSON, b'{"name": "Kiosk"}')
+    response = stream(client, NDJSON, b'{"name": "Kiosk"}')
     for part in ("name", "version", "content"):
-        assert answer.headers[f"x-model-{part}"] == model[part]
+        assert response.headers[f"x-model-{part}"] == model[part]
 
 
 @pytest.mark.parametrize("encoded", [False, True], ids=["plain", "dictionaries"])
-def test_batches_are_answered_as_a_single_request(
+def test_a_stream_of_batches_has_the_results_of_a_single_request(
     labels: Client, expected: Any, encoded: bool
 ) -> None:
     table = pa.Table.from_pylist(
@@ -86,7 +88,7 @@ def test_batches_are_answered_as_a_single_request(
     )
     if encoded:
         table = table.set_column(4, "name", table["name"].dictionary_encode())
-    predictions = labels.label(table, **QUESTION)
+    predictions = labels.label(table, **QUERY)
     assert predictions["id"].to_pylist() == [result["id"] for result in expected]
     for labelled, error, result in zip(
         predictions["labels"].to_pylist(), predictions["error"].to_pylist(), expected, strict=True
@@ -97,23 +99,23 @@ def test_batches_are_answered_as_a_single_request(
         assert names == [label["label"] for label in result.get("labels", [])]
 
 
-def test_an_answer_comes_while_rows_are_still_to_come(labels: Client) -> None:
-    """Each row waits for the answer to the one before."""
-    answered = threading.Semaphore(1)
+def test_results_arrive_before_the_last_rows_are_sent(labels: Client) -> None:
+    """Each row is sent after the result of the previous one."""
+    received = threading.Semaphore(1)
 
     def one_by_one() -> Iterator[pa.RecordBatch]:
         for number in range(5):
-            assert answered.acquire(timeout=30)
+            assert received.acquire(timeout=30)
             yield pa.record_batch({"name": [f"Pizza {number}"]})
 
     ids = []
-    for answer in labels.label_batches(one_by_one()):
-        ids += answer["id"].to_pylist()
-        answered.release()
+    for labelled in labels.label_batches(one_by_one()):
+        ids += labelled["id"].to_pylist()
+        received.release()
     assert ids == ["0", "1", "2", "3", "4"]
 
 
-def test_memory_stays_flat_and_a_slow_reader_makes_a_slow_sender(
+def test_memory_is_constant_and_slow_readers_are_throttled(
     labels: Client, service: Service
 ) -> None:
     process, sent, batches = psutil.Process(service.process.pid), 0, 60
@@ -127,18 +129,18 @@ def test_memory_stays_flat_and_a_slow_reader_makes_a_slow_sender(
             yield batch
 
     for _ in labels.label_batches(many(), top_k=50):
-        pass  # what is kept once is kept by now
+        pass  # caches are filled now
     before, sent = process.memory_info().rss, 0
-    predictions = labels.label_batches(many(), top_k=50)
-    rows = next(predictions).num_rows
-    threading.Event().wait(1.0)
-    assert sent < batches  # nobody takes the answers
-    rows += sum(answer.num_rows for answer in predictions)
+    labelled = labels.label_batches(many(), top_k=50)
+    rows = next(labelled).num_rows
+    threading.Event().wait(1.0)  # time to send all rows, if the sender were not throttled
+    assert sent < batches
+    rows += sum(batch.num_rows for batch in labelled)
     assert rows == batches * len(names)
     assert process.memory_info().rss - before < 40 << 20
 
 
-def test_a_few_bytes_that_stand_for_many_rows_take_no_memory(
+def test_a_few_bytes_that_stand_for_many_rows_do_not_fill_the_memory(
     client: httpx.Client, service: Service
 ) -> None:
     process = psutil.Process(service.process.pid)
@@ -149,32 +151,32 @@ def test_a_few_bytes_that_stand_for_many_rows_take_no_memory(
             writer.write_batch(batch)
     kind = {"Content-Type": ARROW}
     before = process.memory_info().rss
-    with client.stream("POST", "/v1/labels", content=sink.getvalue(), headers=kind) as answer:
-        parts = answer.iter_bytes()
+    with client.stream("POST", "/v1/labels", content=sink.getvalue(), headers=kind) as response:
+        parts = response.iter_bytes()
         for _ in range(10):
             assert next(parts)
         assert process.memory_info().rss - before < 200 << 20
     deadline = time.monotonic() + PATIENCE
-    while _figure(client, "labelwright_queue_rows"):  # who has gone away is not answered on
+    while _metric(client, "labelwright_queue_rows"):  # its client is gone
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def test_a_line_that_is_not_json_costs_its_neighbours_nothing(client: httpx.Client) -> None:
+def test_an_invalid_line_gets_an_error_of_its_own(client: httpx.Client) -> None:
     content = b'{"name": "Bar"}\n\n{"name": \n[]\n{"name": "\xff"}\r\n{"name": "Kiosk"}'
-    predictions = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
-    reasons = [answer.get("error", {}).get("detail") for answer in predictions]
-    assert reasons == [
+    results = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
+    errors = [result.get("error", {}).get("detail") for result in results]
+    assert errors == [
         None,
         "not valid JSON",
         "an entity must be an object",
         "not valid JSON",
         None,
     ]
-    assert [answer["id"] for answer in predictions] == ["0", "1", "2", "3", "4"]
+    assert [result["id"] for result in results] == ["0", "1", "2", "3", "4"]
 
 
-def test_text_that_is_not_utf8_costs_its_neighbours_nothing(client: httpx.Client) -> None:
+def test_text_that_is_not_utf8_gets_an_error_of_its_own(client: httpx.Client) -> None:
     names = pa.array([b"Bar", b"\xff", b"Kiosk"]).view(pa.string())
     response = stream(client, ARROW, arrow(pa.table({"name": names})))
     errors = pa.ipc.open_stream(response.content).read_all()["error"].to_pylist()
@@ -204,7 +206,7 @@ DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_stream_that_cannot_be_read_is_refused(
+def test_an_invalid_stream_is_refused(
     client: httpx.Client, kind: str, content: bytes, query: Any, words: str
 ) -> None:
     response = stream(client, kind, content, **query)
@@ -214,7 +216,7 @@ def test_a_stream_that_cannot_be_read_is_refused(
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
 @pytest.mark.parametrize("kind", [NDJSON, ARROW])
-def test_a_stream_is_sent_as_it_is(client: httpx.Client, kind: str, coding: str) -> None:
+def test_a_compressed_stream_is_refused(client: httpx.Client, kind: str, coding: str) -> None:
     headers = {"Content-Type": kind, "Content-Encoding": coding}
     refused = client.post("/v1/labels", content=b"{}", headers=headers)
     assert refused.status_code == 415
@@ -222,52 +224,52 @@ def test_a_stream_is_sent_as_it_is(client: httpx.Client, kind: str, coding: str)
     assert "uncompressed" in refused.json()["detail"]
 
 
-def test_a_stream_may_say_that_it_is_sent_as_it_is(client: httpx.Client) -> None:
+def test_a_stream_may_have_the_identity_encoding(client: httpx.Client) -> None:
     headers = {"Content-Type": NDJSON, "Content-Encoding": "identity"}
-    answer = client.post("/v1/labels", content=b'{"name": "Bar"}', headers=headers)
-    assert answer.json()["labels"]
+    response = client.post("/v1/labels", content=b'{"name": "Bar"}', headers=headers)
+    assert response.json()["labels"]
 
 
-def test_all_rows_of_a_stream_are_counted(service: Service) -> None:
-    """Each row waits for the answer to the one before, so that each is a piece."""
-    answered = threading.Semaphore(1)
+def test_the_log_counts_all_rows_of_a_stream(service: Service) -> None:
+    """Each row is sent after the result of the previous one, so each is a piece of its own."""
+    received = threading.Semaphore(1)
 
     def one_by_one() -> Iterator[dict[str, Any]]:
         for number in range(5):
-            assert answered.acquire(timeout=30)
+            assert received.acquire(timeout=30)
             yield {"name": f"Pizza {number}"}
 
     name = "stream-of-five"
     labels = Client(service.url, headers={"X-Request-Id": name})
     for batch in labels.label_batches(pa.RecordBatch.from_pylist([row]) for row in one_by_one()):
         assert batch.num_rows == 1
-        answered.release()
+        received.release()
     deadline = time.monotonic() + PATIENCE
-    while not (said := [line for line in service.log.read_text().splitlines() if name in line]):
+    while not (logged := [line for line in service.log.read_text().splitlines() if name in line]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert [json.loads(line)["rows"] for line in said] == [5]
+    assert [json.loads(line)["rows"] for line in logged] == [5]
 
 
-def test_there_are_so_many_streams_at_a_time(client: httpx.Client, service: Service) -> None:
-    begun = (
+def test_the_number_of_open_streams_is_limited(client: httpx.Client, service: Service) -> None:
+    start = (
         f"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: {NDJSON}\r\n"
         'Transfer-Encoding: chunked\r\n\r\n12\r\n{"name": "Kiosk"}\n\r\n'
     ).encode()
     deadline = time.monotonic() + PATIENCE
-    while _figure(client, "labelwright_requests_under_way") > 1:  # those of other tests
+    while _metric(client, "labelwright_requests_under_way") > 1:  # those of other tests
         assert time.monotonic() < deadline
         time.sleep(0.1)
     with contextlib.ExitStack() as stack:
         for _ in range(STREAM_LIMIT):
             sender = stack.enter_context(socket.create_connection((HOST, service.port), timeout=60))
-            sender.sendall(begun)
+            sender.sendall(start)
             assert sender.recv(15) == b"HTTP/1.1 200 OK"
-        shed = _figure(client, "labelwright_shed_total")
+        shed = _metric(client, "labelwright_shed_total")
         refused = stream(client, NDJSON, b'{"name": "Bar"}')
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
-        assert _figure(client, "labelwright_shed_total") == shed + 1
+        assert _metric(client, "labelwright_shed_total") == shed + 1
         single = client.post("/v1/labels", json={"entities": PLACES})
         assert single.status_code == 200
     while stream(client, NDJSON, b'{"name": "Bar"}').status_code != 200:
@@ -275,18 +277,18 @@ def test_there_are_so_many_streams_at_a_time(client: httpx.Client, service: Serv
         time.sleep(0.1)
 
 
-def _figure(client: httpx.Client, name: str) -> float:
+def _metric(client: httpx.Client, name: str) -> float:
     found = client.get("/metrics").text.splitlines()
     (line,) = (line for line in found if line.startswith(f"{name} "))
     return float(line.split()[-1])
 
 
 class Failing(JsonLines):
-    """All pieces fail, the first after the others have begun to."""
+    """A format whose three pieces fail, the first one last."""
 
     def __init__(self) -> None:
         super().__init__(LabelQuery())
-        self._begun = threading.Semaphore(0)
+        self._started = threading.Semaphore(0)
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Three pieces."""
@@ -295,16 +297,16 @@ class Failing(JsonLines):
 
     def _late(self, model: Model) -> Any:
         for _ in range(2):
-            assert self._begun.acquire(timeout=60)
+            assert self._started.acquire(timeout=60)
         raise DataError("the first")
 
     def _early(self, model: Model) -> Any:
-        self._begun.release()
+        self._started.release()
         raise DataError("secret")
 
 
-def test_what_fails_unseen_is_not_logged(serving: Serving) -> None:
-    told: list[dict[str, Any]] = []
+def test_errors_after_the_first_one_are_not_logged(serving: Serving) -> None:
+    logged: list[dict[str, Any]] = []
     others = set(threading.enumerate())
     engine = Engine(serving, threads=2)
 
@@ -312,22 +314,22 @@ def test_what_fails_unseen_is_not_logged(serving: Serving) -> None:
         return {"type": "http.request", "body": b"x", "more_body": False}
 
     async def scenario() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
         request = Request({"type": "http", "headers": []}, receive)
-        answer = LabelStreamResponse(request, engine, Failing())
+        response = LabelStreamResponse(request, engine, Failing())
         with pytest.raises(DataError, match="the first"):
-            await answer.begin()
+            await response.begin()
 
     asyncio.run(scenario())
     engine.close()
     for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("compute-"):
-            thread.join(PATIENCE)  # it holds the last exception, and that the tasks
+            thread.join(PATIENCE)  # it refers to the last exception, which refers to the tasks
     gc.collect()
-    assert not told
+    assert not logged
 
 
-def test_a_stream_that_breaks_off_never_looks_whole(client: httpx.Client) -> None:
+def test_a_stream_that_fails_has_an_error_and_no_end(client: httpx.Client) -> None:
     good = arrow(pa.table({"name": ["Bar"]}))[:-8]
 
     def broken() -> Iterator[bytes]:
@@ -343,7 +345,7 @@ def test_a_stream_that_breaks_off_never_looks_whole(client: httpx.Client) -> Non
         assert r.status_code == 200
         for part in r.iter_bytes():
             received += part
-        pytest.fail("the end of the answer came")
+        pytest.fail("the response has an end")
     last = pa.ipc.open_stream(received).read_all().to_pylist()[-1]
     assert last == {"id": None, "labels": None, "error": "not an Arrow IPC stream"}
 
@@ -351,17 +353,17 @@ def test_a_stream_that_breaks_off_never_looks_whole(client: httpx.Client) -> Non
 # the client
 
 
-class Moody(BaseHTTPRequestHandler):
-    """A service that is busy at first, then breaks off after a line, and then answers."""
+class Unreliable(BaseHTTPRequestHandler):
+    """A service that first is overloaded, then fails after one line, and then responds fully."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Do what its mood is."""
+        """Respond according to the number of requests so far."""
         self.close_connection = True
         rows = [json.loads(line) for line in self.body().splitlines()]
-        self.seen.append([row["id"] for row in rows])
-        if len(self.seen) == 1:
+        self.requests.append([row["id"] for row in rows])
+        if len(self.requests) == 1:
             self.send_response(503)
             self.send_header("Retry-After", "1")
             self.send_header("Content-Length", "0")
@@ -370,10 +372,10 @@ class Moody(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for row in rows[: 1 if len(self.seen) == 2 else None]:
+        for row in rows[: 1 if len(self.requests) == 2 else None]:
             line = json.dumps({"id": row["id"], "labels": []}).encode() + b"\n"
             self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
-        if len(self.seen) > 2:
+        if len(self.requests) > 2:
             self.wfile.write(b"0\r\n\r\n")
 
     def body(self) -> bytes:
@@ -384,33 +386,33 @@ class Moody(BaseHTTPRequestHandler):
         return content
 
     def log_message(self, *words: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
-    seen: list[list[str]] = []  # noqa: RUF012
+    requests: list[list[str]] = []  # noqa: RUF012
 
 
 @pytest.fixture
-def moody() -> Iterator[str]:
-    Moody.seen = []
-    with ThreadingHTTPServer((HOST, 0), Moody) as server:
+def unreliable() -> Iterator[str]:
+    Unreliable.requests = []
+    with ThreadingHTTPServer((HOST, 0), Unreliable) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://{HOST}:{server.server_port}"
         server.shutdown()
 
 
-def test_the_client_waits_and_goes_on_with_what_has_no_answer(moody: str) -> None:
-    predictions = list(Client(moody).label_rows([{"id": each} for each in "abc"]))
-    assert [answer["id"] for answer in predictions] == ["a", "b", "c"]
-    assert Moody.seen == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
+def test_the_client_retries_the_rows_without_results(unreliable: str) -> None:
+    results = list(Client(unreliable).label_rows([{"id": each} for each in "abc"]))
+    assert [result["id"] for result in results] == ["a", "b", "c"]
+    assert Unreliable.requests == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
 
 
-def test_the_client_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_fails_after_several_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labelwright.client.TRIES", 2)
     with pytest.raises(ServiceError, match="2 times in a row"):
         list(Client(f"http://{HOST}:9").label_rows(PLACES))
 
 
-def test_errors_of_the_callers_own_rows_are_raised(labels: Client) -> None:
+def test_an_exception_of_the_callers_iterator_is_raised(labels: Client) -> None:
     def rows() -> Iterator[dict[str, Any]]:
         yield PLACES[0]
         raise KeyError("mine")
@@ -419,17 +421,17 @@ def test_errors_of_the_callers_own_rows_are_raised(labels: Client) -> None:
         list(labels.label_rows(rows()))
 
 
-def test_a_client_that_goes_away_leaves_no_trace(labels: Client, service: Service) -> None:
+def test_a_client_that_disconnects_leaves_no_traceback(labels: Client, service: Service) -> None:
     before = service.log.stat().st_size
     endless = ({"name": f"Bar {number}"} for number in iter(int, 1))
-    predictions = labels.label_rows(endless)
-    next(predictions)
-    predictions.close()  # type: ignore[attr-defined]
+    results = labels.label_rows(endless)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
     assert len(list(labels.label_rows(PLACES))) == len(PLACES)
     assert "Traceback" not in service.log.read_text()[before:]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x", "http://"])
-def test_an_address_must_be_one(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="an address is"):
         Client(address)

@@ -1,4 +1,4 @@
-"""The transport that joins what is written, between a real client and a real server."""
+"""Tests of the transport that joins writes, with a TCP client and server."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Talk = Callable[[CoalescingTransport], None]
 
 
 class _Server(asyncio.Protocol):
-    """Says something to whoever connects, by a transport that notes how often it is written to."""
+    """Runs `talk` for each client, and records the sizes of the writes to the real transport."""
 
     def __init__(self, talk: Talk, writes: list[int]) -> None:
         self._talk, self._writes = talk, writes
@@ -19,16 +19,16 @@ class _Server(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         write = transport.write
 
-        def noted(data: bytes | bytearray | memoryview) -> None:
+        def recorded(data: bytes | bytearray | memoryview) -> None:
             self._writes.append(len(data))
             write(data)
 
-        transport.write = noted  # type: ignore[method-assign]
+        transport.write = recorded  # type: ignore[method-assign]
         self._talk(CoalescingTransport(transport, asyncio.get_running_loop()))
 
 
-def heard(talk: Talk) -> tuple[bytes, list[int]]:
-    """What a client of such a server reads, and the sizes of what was written."""
+def received(talk: Talk) -> tuple[bytes, list[int]]:
+    """The data that a client receives, and the sizes of the writes."""
     writes: list[int] = []
 
     async def connect() -> bytes:
@@ -43,7 +43,7 @@ def heard(talk: Talk) -> tuple[bytes, list[int]]:
     return asyncio.run(connect()), writes
 
 
-def test_what_is_written_in_one_go_is_sent_as_one() -> None:
+def test_writes_of_one_turn_are_joined() -> None:
     def talk(transport: CoalescingTransport) -> None:
         for part in (b"head", b"", b"body"):
             transport.write(part)
@@ -51,20 +51,20 @@ def test_what_is_written_in_one_go_is_sent_as_one() -> None:
         transport.close()
         assert transport.is_closing()
 
-    assert heard(talk) == (b"headbody", [8])
+    assert received(talk) == (b"headbody", [8])
 
 
-def test_it_is_sent_without_being_asked_to() -> None:
+def test_writes_of_different_turns_are_sent_separately() -> None:
     def talk(transport: CoalescingTransport) -> None:
         loop = asyncio.get_running_loop()
         transport.write(b"a")
         loop.call_later(0.05, transport.write, b"b")
         loop.call_later(0.1, transport.close)
 
-    assert heard(talk) == (b"ab", [1, 1])
+    assert received(talk) == (b"ab", [1, 1])
 
 
-def test_much_is_sent_at_once_in_order() -> None:
+def test_large_writes_are_sent_at_once_and_in_order() -> None:
     much = bytes(range(256)) * (FLUSH_BYTES // 256)
 
     def talk(transport: CoalescingTransport) -> None:
@@ -72,12 +72,12 @@ def test_much_is_sent_at_once_in_order() -> None:
             transport.write(part)
         transport.close()
 
-    assert heard(talk) == (b"few" + much + b"end", [3 + len(much), 3])
+    assert received(talk) == (b"few" + much + b"end", [3 + len(much), 3])
 
 
-def test_what_was_not_sent_when_it_is_cut_off_is_gone() -> None:
+def test_abort_drops_data_that_is_not_sent() -> None:
     def talk(transport: CoalescingTransport) -> None:
         transport.write(b"never")
         transport.abort()
 
-    assert heard(talk) == (b"", [])
+    assert received(talk) == (b"", [])

@@ -1,4 +1,4 @@
-"""Who may ask: names of the service, pages of other sites, keys, roles and rates."""
+"""Tests of access control: hosts, origins, keys, roles and rates."""
 
 import asyncio
 from pathlib import Path
@@ -22,20 +22,22 @@ from labelwright.service.middleware.keys import KeyVerifier, Role
 PATHS = ("/", "/livez", "/metrics", "/v1/labels", "/v1/feedback", "/v1/feedback/export")
 
 
-async def _answer(request: Request) -> Response:
-    return PlainTextResponse("in")
+async def _respond(request: Request) -> Response:
+    return PlainTextResponse("ok")
 
 
-def ask(
+def request(
     allowed: Access, path: str = "/v1/labels", method: str = "POST", **headers: str
 ) -> httpx.Response:
-    """What a guarded application answers; underscores in names of headers are hyphens."""
-    app = Starlette(routes=[Route(p, _answer, methods=["GET", "POST", "OPTIONS"]) for p in PATHS])
-    guard = AccessMiddleware(app, allowed, KeyVerifier(keyring()) if allowed.keys else None)
+    """The response behind access control; `_` in names of headers stands for `-`."""
+    inner = Starlette(
+        routes=[Route(p, _respond, methods=["GET", "POST", "OPTIONS"]) for p in PATHS]
+    )
+    app = AccessMiddleware(inner, allowed, KeyVerifier(keyring()) if allowed.keys else None)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(guard)
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path, headers=named)
 
@@ -43,7 +45,7 @@ def ask(
 
 
 @pytest.mark.parametrize(
-    ("address", "keys", "asked_for"),
+    ("address", "keys", "needed"),
     [
         ("127.0.0.1", None, False),
         ("127.8.8.8", None, False),
@@ -57,10 +59,10 @@ def ask(
         ("0.0.0.0", False, False),  # noqa: S104
     ],
 )
-def test_keys_are_asked_for_off_loopback_unless_told_otherwise(
-    address: str, keys: bool | None, asked_for: bool
+def test_keys_are_needed_except_on_loopback_addresses_by_default(
+    address: str, keys: bool | None, needed: bool
 ) -> None:
-    assert access_for(address, keys, (), 1).keys is asked_for
+    assert access_for(address, keys, (), 1).keys is needed
 
 
 @pytest.mark.parametrize(
@@ -77,23 +79,23 @@ def test_keys_are_asked_for_off_loopback_unless_told_otherwise(
         ("", 421),
     ],
 )
-def test_on_loopback_it_goes_by_local_names_only(host: str, status: int) -> None:
+def test_only_local_hosts_are_allowed_on_loopback_without_keys(host: str, status: int) -> None:
     allowed = access_for("127.0.0.1", None, (), 1)
-    assert ask(allowed, host=host).status_code == status
-    assert ask(allowed, "/livez", host=host).status_code == 200
+    assert request(allowed, host=host).status_code == status
+    assert request(allowed, "/livez", host=host).status_code == 200
 
 
-def test_names_that_are_allowed_are_all_there_are() -> None:
+def test_only_the_allowed_hosts_are_accepted() -> None:
     allowed = access_for("0.0.0.0", False, ("a.example", "*.b.example"), 1)  # noqa: S104
     statuses = {
-        host: ask(allowed, host=host).status_code
+        host: request(allowed, host=host).status_code
         for host in ("a.example:80", "x.b.example", "b.example", "c.a.example", "localhost")
     }
     assert [host for host, status in statuses.items() if status == 200] == [
         "a.example:80",
         "x.b.example",
     ]
-    assert ask(access_for("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
+    assert request(access_for("0.0.0.0", False, (), 1), host="any.example").status_code == 200  # noqa: S104
     assert access_for("127.0.0.1", True, (), 1).hosts == ()
 
 
@@ -111,42 +113,44 @@ def test_names_that_are_allowed_are_all_there_are() -> None:
     ],
     ids=str,
 )
-def test_a_page_of_another_site_may_not_ask_in_its_visitors_name(
-    headers: dict[str, str], status: int
-) -> None:
-    assert ask(Access(), **headers).status_code == status
+def test_a_cross_origin_request_is_refused(headers: dict[str, str], status: int) -> None:
+    assert request(Access(), **headers).status_code == status
 
 
-def test_without_a_key_in_use_nothing_but_health_answers(home: Path) -> None:
+def test_without_a_valid_key_only_health_paths_and_the_page_respond(home: Path) -> None:
     text = keyring().create("a", Role.ADMIN)
     closed = Access(keys=True)
     for path in PATHS:
         for headers in ({}, {"authorization": "Bearer lw_0_0"}, {"authorization": f"Basic {text}"}):
-            response = ask(closed, path, "GET", **headers)
+            response = request(closed, path, "GET", **headers)
             assert response.status_code == (200 if path in ("/", "/livez") else 401)
             assert text not in response.text
-    assert ask(closed).headers["www-authenticate"] == "Bearer"
-    assert ask(closed).json()["status"] == 401
-    assert ask(closed, authorization=f"bearer {text}").status_code == 200
-    assert ask(closed, x_api_key=text).status_code == 200
+    assert request(closed).headers["www-authenticate"] == "Bearer"
+    assert request(closed).json()["status"] == 401
+    assert request(closed, authorization=f"bearer {text}").status_code == 200
+    assert request(closed, x_api_key=text).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("role", "open_to_it"),
+    ("role", "allowed"),
     [
         (Role.LABEL, {"/", "/livez", "/metrics", "/v1/labels"}),
         (Role.FEEDBACK, {"/", "/livez", "/metrics", "/v1/labels", "/v1/feedback"}),
         (Role.ADMIN, set(PATHS)),
     ],
 )
-def test_a_role_opens_its_paths_and_no_others(home: Path, role: Role, open_to_it: set[str]) -> None:
+def test_a_role_may_request_its_paths_and_no_others(
+    home: Path, role: Role, allowed: set[str]
+) -> None:
     text = keyring().create("a", role)
-    statuses = {path: ask(Access(keys=True), path, x_api_key=text).status_code for path in PATHS}
-    assert {path for path, status in statuses.items() if status == 200} == open_to_it
+    statuses = {
+        path: request(Access(keys=True), path, x_api_key=text).status_code for path in PATHS
+    }
+    assert {path for path, status in statuses.items() if status == 200} == allowed
     assert set(statuses.values()) <= {200, 403}
 
 
-def test_a_path_beside_a_protected_one_is_another_path() -> None:
+def test_the_role_depends_on_the_exact_path() -> None:
     assert required_role("POST", "/v1/feedback") is Role.FEEDBACK
     assert required_role("DELETE", "/v1/feedback") is Role.ADMIN
     assert required_role("POST", "/v1/feedback/") is Role.ADMIN
@@ -155,9 +159,9 @@ def test_a_path_beside_a_protected_one_is_another_path() -> None:
     assert required_role("GET", "/livez/") is Role.LABEL
 
 
-def test_a_key_that_asks_too_often_is_told_when_to_come_back(home: Path) -> None:
+def test_a_key_over_its_rate_gets_429_and_retry_after(home: Path) -> None:
     text = keyring().create("a", Role.LABEL, rate=0.01, burst=1)
-    app = AccessMiddleware(PlainTextResponse("in"), Access(keys=True), KeyVerifier(keyring()))
+    app = AccessMiddleware(PlainTextResponse("ok"), Access(keys=True), KeyVerifier(keyring()))
 
     async def send() -> list[httpx.Response]:
         async with httpx.AsyncClient(

@@ -1,4 +1,4 @@
-"""Keys in their file, and how often each may ask."""
+"""Tests of the file of API keys and of their rates."""
 
 import json
 import stat
@@ -20,7 +20,9 @@ def keyring(tmp_path: Path) -> Keyring:
     return Keyring(tmp_path / "state" / "keys.json")
 
 
-def test_a_key_opens_until_it_is_revoked(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_valid_until_it_is_revoked(
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keys, "RELOAD_SECONDS", 0.0)
     key_verifier = KeyVerifier(keyring)
     assert key_verifier.verify("lw_0_0") is None
@@ -38,7 +40,7 @@ def test_a_key_opens_until_it_is_revoked(keyring: Keyring, monkeypatch: pytest.M
     assert key_verifier.verify(texts[Role.ADMIN]) is None
 
 
-def test_nothing_that_opens_lies_in_the_file_and_only_its_owner_reads_it(keyring: Keyring) -> None:
+def test_the_file_has_no_secrets_and_only_its_owner_can_read_it(keyring: Keyring) -> None:
     text = keyring.create("a", Role.LABEL, rate=2.5)
     assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
     content = keyring.path.read_text()
@@ -49,17 +51,17 @@ def test_nothing_that_opens_lies_in_the_file_and_only_its_owner_reads_it(keyring
     assert {path.name for path in keyring.path.parent.iterdir()} == {"keys.json", "keys.lock"}
 
 
-def test_keys_made_at_the_same_time_are_all_kept(keyring: Keyring) -> None:
+def test_keys_that_are_created_in_parallel_are_all_stored(keyring: Keyring) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda n: keyring.create(f"key {n}", Role.LABEL), range(24)))
+        created = list(pool.map(lambda n: keyring.create(f"key {n}", Role.LABEL), range(24)))
     key_verifier = KeyVerifier(keyring)
-    assert {key.name for text in made if (key := key_verifier.verify(text))} == {
+    assert {key.name for text in created if (key := key_verifier.verify(text))} == {
         f"key {n}" for n in range(24)
     }
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "taken"])
-def test_a_name_that_cannot_be_told_from_others_is_refused(keyring: Keyring, name: str) -> None:
+def test_a_name_that_is_invalid_or_in_use_is_refused(keyring: Keyring, name: str) -> None:
     keyring.create("taken", Role.LABEL)
     with pytest.raises(RequestError):
         keyring.create(name, Role.LABEL)
@@ -69,7 +71,7 @@ def test_a_name_that_cannot_be_told_from_others_is_refused(keyring: Keyring, nam
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b'[{"id": "a"}]', b"\xff", b'[{"role": "root"}]'], ids=repr
 )
-def test_a_damaged_file_is_called_so_and_opens_nothing(
+def test_with_a_damaged_file_no_key_is_valid(
     keyring: Keyring, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     monkeypatch.setattr(keys, "RELOAD_SECONDS", 0.0)
@@ -83,7 +85,7 @@ def test_a_damaged_file_is_called_so_and_opens_nothing(
             act()
 
 
-def test_a_role_may_do_what_those_before_it_may() -> None:
+def test_a_role_includes_the_roles_before_it() -> None:
     assert [[role.includes(other) for other in Role] for role in Role] == [
         [True, False, False],
         [True, True, False],
@@ -97,27 +99,27 @@ def test_a_role_may_do_what_those_before_it_may() -> None:
     workers=st.integers(1, 4),
     pauses=st.lists(st.floats(0, 2), max_size=100),
 )
-def test_a_key_never_gets_more_than_its_burst_and_its_rate(
+def test_a_key_never_exceeds_its_burst_and_rate(
     rate: float, burst: int, workers: int, pauses: list[float]
 ) -> None:
     now = 0.0
-    rates = RateLimiter(workers, lambda: now)
+    limiter = RateLimiter(workers, lambda: now)
     key = Key("id", "a", Role.LABEL, "0" * 64, "", rate, burst)
     admitted = 0
     for pause in pauses:
         now += pause
         try:
-            rates.acquire(key)
+            limiter.acquire(key)
             admitted += 1
         except RateError as error:
             now += error.retry_after
-            rates.acquire(key)  # what it says is true
+            limiter.acquire(key)  # succeeds after the announced time
             admitted += 1
         assert admitted <= max(1, burst / workers) + rate / workers * now + 1e-6
 
 
-def test_a_key_without_a_rate_is_never_refused() -> None:
-    rates = RateLimiter(1, lambda: 0.0)
+def test_a_key_without_a_rate_is_not_limited() -> None:
+    limiter = RateLimiter(1, lambda: 0.0)
     key = Key("id", "a", Role.LABEL, "0" * 64, "")
     for _ in range(1000):
-        rates.acquire(key)
+        limiter.acquire(key)

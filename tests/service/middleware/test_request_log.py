@@ -1,4 +1,4 @@
-"""A mistake of ours: the caller hears of it, the log says where, and nobody says what."""
+"""Tests of internal errors: the response, the log and the metrics."""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ from labelwright.service.telemetry.metrics import Metrics
 CANARY = "Kanarienvogel"
 
 
-async def _mistaken(scope: Scope, receive: Receive, send: Send) -> None:
+async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
     raise KeyError(CANARY)
 
 
-async def _mistaken_late(scope: Scope, receive: Receive, send: Send) -> None:
+async def _fail_after_start(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     raise KeyError(CANARY)
 
@@ -33,33 +33,33 @@ def get(app: RequestLogMiddleware) -> httpx.Response:
     return asyncio.run(send())
 
 
-def test_a_mistake_is_answered_and_logged_without_its_words(
+def test_an_internal_error_is_logged_with_its_place_and_without_its_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     metrics = Metrics()
     with caplog.at_level(logging.INFO):
-        response = get(RequestLogMiddleware(_mistaken, metrics, None))
+        response = get(RequestLogMiddleware(_fail, metrics, None))
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"] == "mine"
     assert response.headers["x-content-type-options"] == "nosniff"
-    mistake, request = [record for record in caplog.records if record.name == REQUESTS]
-    said = json.loads(JsonLines().format(mistake))
-    assert (said["level"], said["request_id"]) == ("error", "mine")
-    kind, innermost, *_ = said["error"]
+    error, request = [record for record in caplog.records if record.name == REQUESTS]
+    line = json.loads(JsonLines().format(error))
+    assert (line["level"], line["request_id"]) == ("error", "mine")
+    kind, innermost, *_ = line["error"]
     assert kind == "KeyError"
     assert "test_request_log.py" in innermost
-    assert "_mistaken" in innermost
+    assert "_fail" in innermost
     assert json.loads(JsonLines().format(request))["status"] == 500
     for lines in (JsonLines(), TextLines()):
-        for record in (mistake, request):
+        for record in (error, request):
             assert CANARY not in lines.format(record)
             assert "\n" not in lines.format(record)
     assert b'status="500"' in metrics.exposition()
 
 
-def test_an_answer_that_breaks_off_is_cut_and_nothing_stays_under_way() -> None:
+def test_an_error_after_the_start_of_the_response_closes_the_connection() -> None:
     metrics = Metrics()
     with pytest.raises(KeyError):
-        get(RequestLogMiddleware(_mistaken_late, metrics, None))
+        get(RequestLogMiddleware(_fail_after_start, metrics, None))
     assert b"labelwright_requests_under_way 0.0" in metrics.exposition()

@@ -1,4 +1,4 @@
-"""What can be seen from outside: figures, logs, traces, and headers of every answer."""
+"""Tests of metrics, logs, traces and the common headers of all responses."""
 
 import http.server
 import json
@@ -24,14 +24,14 @@ from tests.processes import HOST, PATIENCE, Service, environment, serving
 
 pytest_plugins = ["tests.worlds"]
 
-ALERTS = Path(__file__).parents[2] / "deploy" / "alerts.yaml"
+ALERTS = Path(__file__).parents[3] / "deploy" / "alerts.yaml"
 CANARY = "Kanarienvogel"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 
 
 class Collector(http.server.ThreadingHTTPServer):
-    """An OpenTelemetry collector: it keeps the spans that it is sent."""
+    """An OpenTelemetry collector that keeps the spans it receives."""
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Receive)
@@ -42,7 +42,7 @@ class _Receive(http.server.BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        """Take an export over HTTP, as protobuf."""
+        """Receive an export of spans as protobuf."""
         body = self.rfile.read(int(self.headers["content-length"]))
         sent = ExportTraceServiceRequest.FromString(body)
         assert self.path == "/v1/traces"
@@ -53,7 +53,7 @@ class _Receive(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def collector() -> Iterator[Collector]:
 def guarded(
     bundle: Path, collector: Collector, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service of two workers that asks for keys, and sends traces."""
+    """A service of two workers that needs keys and exports traces."""
     folder = tmp_path_factory.mktemp("guarded")
     settings = environment(folder) | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector.server_port}",
@@ -82,14 +82,14 @@ def guarded(
 
 @pytest.fixture(scope="module")
 def key(guarded: Service) -> str:
-    """A key that was made while the service ran."""
+    """A key that was created while the service ran."""
     text = Keyring(guarded.log.parent / "keys.json").create("tests", Role.LABEL)
-    await_true(lambda: ask(guarded, text).status_code == 200)
+    wait_until(lambda: post_labels(guarded, text).status_code == 200)
     return text
 
 
-def ask(service: Service, key: str, **headers: str) -> httpx.Response:
-    """The answer about one place, over a connection of its own."""
+def post_labels(service: Service, key: str, **headers: str) -> httpx.Response:
+    """The response to a request for one place on a new connection."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(
         f"{service.url}/v1/labels",
@@ -99,16 +99,16 @@ def ask(service: Service, key: str, **headers: str) -> httpx.Response:
     )
 
 
-def await_true(condition: Callable[[], bool]) -> None:
-    """Wait until something holds."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def figures(service: Service, key: str) -> dict[str, float]:
-    """All samples, by their name and labels as Prometheus writes them."""
+def metrics(service: Service, key: str) -> dict[str, float]:
+    """All samples, by name and labels."""
     response = httpx.get(f"{service.url}/metrics", headers={"X-API-Key": key}, timeout=60)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -120,21 +120,21 @@ def figures(service: Service, key: str) -> dict[str, float]:
 
 
 def lines(service: Service) -> list[dict[str, Any]]:
-    """The log."""
+    """The parsed lines of the log."""
     return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 
-# figures
+# metrics
 
 
-def test_figures_of_all_workers_are_added_up(guarded: Service, key: str) -> None:
-    asked = "labelwright_requests_total|method=POST|route=/v1/labels|status=200"
-    before = figures(guarded, key)
+def test_metrics_of_all_workers_are_summed(guarded: Service, key: str) -> None:
+    requests = "labelwright_requests_total|method=POST|route=/v1/labels|status=200"
+    before = metrics(guarded, key)
     for _ in range(20):
-        assert ask(guarded, key).status_code == 200
-    after = figures(guarded, key)
+        assert post_labels(guarded, key).status_code == 200
+    after = metrics(guarded, key)
     grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
-    assert grown[asked] == 20
+    assert grown[requests] == 20
     assert grown["labelwright_rows_total|outcome=labelled"] == 20
     assert grown["labelwright_request_seconds_count|route=/v1/labels"] == 20
     for stage in ("queue", "read", "label", "write"):
@@ -145,26 +145,26 @@ def test_figures_of_all_workers_are_added_up(guarded: Service, key: str) -> None
     workers = [name for name in after if name.startswith("labelwright_model_workers")]
     assert [after[name] for name in workers] == [2]
     assert after["labelwright_requests_under_way"] == 1
-    await_true(lambda: figures(guarded, key)["labelwright_queue_rows"] == 0)
+    wait_until(lambda: metrics(guarded, key)["labelwright_queue_rows"] == 0)
 
 
-def test_a_worker_that_dies_is_replaced_and_counted_and_no_figure_is_lost(
+def test_a_killed_worker_is_replaced_and_counted_and_no_metric_decreases(
     guarded: Service, key: str
 ) -> None:
-    before = figures(guarded, key)
+    before = metrics(guarded, key)
     victim, *_ = workers_of(guarded)
     victim.kill()
     restarts = "labelwright_worker_restarts_total"
-    await_true(lambda: figures(guarded, key)[restarts] == before[restarts] + 1)
-    await_true(lambda: model_workers(figures(guarded, key)) == 2)
-    after = figures(guarded, key)
+    wait_until(lambda: metrics(guarded, key)[restarts] == before[restarts] + 1)
+    wait_until(lambda: model_workers(metrics(guarded, key)) == 2)
+    after = metrics(guarded, key)
     counted = [name for name in before if name.split("|")[0].endswith(("_total", "_count"))]
     assert counted
     assert all(after[name] >= before[name] for name in counted)
 
 
 def workers_of(service: Service) -> list[psutil.Process]:
-    """The processes that answer."""
+    """The worker processes of a service."""
     children = psutil.Process(service.process.pid).children()
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
@@ -173,7 +173,7 @@ def model_workers(found: dict[str, float]) -> float:
     return sum(value for name, value in found.items() if name.startswith("labelwright_model_w"))
 
 
-def test_labels_are_counted_one_by_one_up_to_a_limit(client: httpx.Client) -> None:
+def test_only_the_most_frequent_labels_have_counters(client: httpx.Client) -> None:
     text = client.get("/metrics").text
     assert client.get("/v1/model").json()["labels"] > 50
     assert len(re.findall(r"(?m)^labelwright_label_assertions_total", text)) == 50
@@ -197,7 +197,7 @@ def test_every_metric_of_an_alert_exists(client: httpx.Client) -> None:
         assert named <= known | {"up"}, rule["alert"]
 
 
-def test_what_was_asked_for_by_strange_names_makes_no_series(client: httpx.Client) -> None:
+def test_unknown_paths_and_methods_create_no_series(client: httpx.Client) -> None:
     for name in ("a", "b"):
         client.request("PROPFIND", f"/{name}/{CANARY}?{CANARY}")
     text = client.get("/metrics").text
@@ -209,12 +209,12 @@ def test_what_was_asked_for_by_strange_names_makes_no_series(client: httpx.Clien
 # logs
 
 
-def test_a_request_is_one_line_with_its_id_and_nothing_of_its_content(
+def test_a_request_has_one_log_line_with_its_id_and_without_its_content(
     guarded: Service, key: str
 ) -> None:
-    response = ask(guarded, key, X_Request_Id="mine.1_a-b")
+    response = post_labels(guarded, key, X_Request_Id="mine.1_a-b")
     assert response.headers["x-request-id"] == "mine.1_a-b"
-    await_true(lambda: "mine.1_a-b" in guarded.log.read_text())
+    wait_until(lambda: "mine.1_a-b" in guarded.log.read_text())
     (line,) = [line for line in lines(guarded) if line.get("request_id") == "mine.1_a-b"]
     assert {
         "level": "info",
@@ -231,14 +231,14 @@ def test_a_request_is_one_line_with_its_id_and_nothing_of_its_content(
     assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])
     refused = httpx.post(f"{guarded.url}/v1/{CANARY}?{CANARY}", content=CANARY, timeout=60)
     assert refused.status_code == 401
-    said = guarded.log.read_text()
-    assert CANARY not in said
-    assert key.rpartition("_")[2] not in said
+    log = guarded.log.read_text()
+    assert CANARY not in log
+    assert key.rpartition("_")[2] not in log
     assert "Application startup complete." in [line["message"] for line in lines(guarded)]
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 65, 'a"b', "é".encode().decode("latin-1")])
-def test_an_id_that_is_not_sane_is_replaced(client: httpx.Client, sent: str) -> None:
+def test_an_invalid_request_id_is_replaced(client: httpx.Client, sent: str) -> None:
     response = client.get("/livez", headers=[(b"X-Request-Id", sent.encode("latin-1"))])
     assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
 
@@ -246,16 +246,16 @@ def test_an_id_that_is_not_sane_is_replaced(client: httpx.Client, sent: str) -> 
 # traces
 
 
-def test_a_request_is_a_span_in_its_callers_trace_with_a_span_for_each_stage(
+def test_a_request_is_a_span_of_its_clients_trace_with_a_child_for_each_stage(
     guarded: Service, key: str, collector: Collector
 ) -> None:
-    response = ask(guarded, key, traceparent=f"00-{TRACE}-{PARENT}-01")
+    response = post_labels(guarded, key, traceparent=f"00-{TRACE}-{PARENT}-01")
     assert response.status_code == 200
 
     def mine() -> list[Span]:
         return [span for span in collector.spans if span.trace_id.hex() == TRACE]
 
-    await_true(lambda: len(mine()) == 5)
+    wait_until(lambda: len(mine()) == 5)
     (whole,) = [span for span in mine() if span.kind == Span.SPAN_KIND_SERVER]
     parts = {span.name: span for span in mine() if span is not whole}
     assert whole.name == "POST /v1/labels"
@@ -265,9 +265,9 @@ def test_a_request_is_a_span_in_its_callers_trace_with_a_span_for_each_stage(
         assert part.parent_span_id == whole.span_id
         assert whole.start_time_unix_nano <= part.start_time_unix_nano
         assert part.start_time_unix_nano <= part.end_time_unix_nano <= whole.end_time_unix_nano
-    said = {attribute.key: attribute.value for attribute in whole.attributes}
-    assert said["http.response.status_code"].int_value == 200
-    assert said["labelwright.rows"].int_value == 1
+    attributes = {attribute.key: attribute.value for attribute in whole.attributes}
+    assert attributes["http.response.status_code"].int_value == 200
+    assert attributes["labelwright.rows"].int_value == 1
     assert abs(whole.end_time_unix_nano / 1e9 - time.time()) < PATIENCE
 
 
@@ -285,7 +285,7 @@ def test_a_request_is_a_span_in_its_callers_trace_with_a_span_for_each_stage(
         ("OPTIONS", "/v1/labels", 405),
     ],
 )
-def test_every_answer_has_safe_headers_and_none_is_for_other_sites(
+def test_all_responses_have_security_headers_and_no_cors_headers(
     client: httpx.Client, method: str, path: str, status: int
 ) -> None:
     response = client.request(method, path, headers={"Access-Control-Request-Method": "POST"})
@@ -301,7 +301,7 @@ def test_every_answer_has_safe_headers_and_none_is_for_other_sites(
     assert len(headers.get_list("x-request-id")) == 1
 
 
-def test_the_reference_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_the_reference_page_loads_nothing_from_other_hosts(client: httpx.Client) -> None:
     page = client.get("/docs").text
     assert re.findall(r'(?:href|src)="([^"]+)"', page) == ["/docs/style.css", "/openapi.json"]
     assert "<script" not in page
@@ -310,7 +310,7 @@ def test_the_reference_needs_nothing_from_elsewhere(client: httpx.Client) -> Non
         assert f"<code>{operation}</code>" in page
 
 
-def test_a_stranger_on_the_network_sees_health_and_no_more(guarded: Service) -> None:
+def test_without_a_key_only_health_is_visible(guarded: Service) -> None:
     statuses = {
         path: httpx.get(guarded.url + path, timeout=60).status_code
         for path in ("/livez", "/readyz", "/metrics", "/v1/model", "/docs", "/openapi.json", "/x")
@@ -319,22 +319,22 @@ def test_a_stranger_on_the_network_sees_health_and_no_more(guarded: Service) -> 
     assert set(statuses.values()) == {200, 401}
 
 
-def test_a_name_that_is_not_ours_is_refused_on_loopback(service: Service) -> None:
+def test_a_foreign_host_is_refused_on_loopback(service: Service) -> None:
     with socket.create_connection((HOST, service.port), timeout=60) as caller:
         caller.sendall(b"GET /v1/model HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
         assert caller.recv(100).startswith(b"HTTP/1.1 421 ")
 
 
-# the end
+# shutdown
 
 
-def test_a_key_that_is_revoked_opens_nothing_within_seconds_and_the_folder_goes(
+def test_a_revoked_key_stops_working_and_the_shared_folder_is_deleted(
     guarded: Service, key: str
 ) -> None:
     keyring = Keyring(guarded.log.parent / "keys.json")
     keyring.revoke("tests")
     revoked = time.monotonic()
-    await_true(lambda: ask(guarded, key).status_code == 401)
+    wait_until(lambda: post_labels(guarded, key).status_code == 401)
     assert time.monotonic() - revoked < 10
     assert list(guarded.log.parent.glob("labelwright-*"))
     assert guarded.stop(signal.SIGTERM) == 0

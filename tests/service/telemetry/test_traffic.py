@@ -1,4 +1,4 @@
-"""Traffic: what is counted of it, what is forgotten, and what `GET /v1/drift` says of it."""
+"""Tests of the counts of the traffic, and of `GET /v1/drift`."""
 
 import contextlib
 import threading
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.worlds"]
 
-Open = Callable[[Path | None], Window]
+OpenWindow = Callable[[Path | None], Window]
 PATIENCE = 60.0
 
 
@@ -47,7 +47,7 @@ def model(world: "World") -> Model:
 
 @pytest.fixture(scope="module")
 def held_out(brands: Entities, brand_labels: pa.ListArray) -> Entities:
-    """Rows that the model was not fitted on, like those of its profile."""
+    """Rows that the model was not trained on, from the same distribution as its profile."""
     return split(LabelledEntities(brands, brand_labels))[1].entities
 
 
@@ -57,8 +57,8 @@ def some(model: Model, held_out: Entities) -> Profile:
 
 
 @pytest.fixture
-def opened(some: Profile) -> Iterator[Open]:
-    """Opens a window as another process would."""
+def open_window(some: Profile) -> Iterator[OpenWindow]:
+    """A function that opens a window as another process would."""
     with contextlib.ExitStack() as stack:
 
         def one(folder: Path | None) -> Window:
@@ -69,10 +69,10 @@ def opened(some: Profile) -> Iterator[Open]:
         yield one
 
 
-def test_the_counts_of_all_processes_are_added_up(
-    some: Profile, tmp_path: Path, opened: Open
+def test_the_counts_of_all_processes_are_summed(
+    some: Profile, tmp_path: Path, open_window: OpenWindow
 ) -> None:
-    one, other = opened(tmp_path), opened(tmp_path)
+    one, other = open_window(tmp_path), open_window(tmp_path)
     one.add(some)
     other.add(some)
     other.add(some)
@@ -81,54 +81,58 @@ def test_the_counts_of_all_processes_are_added_up(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_counts_of_a_process_that_has_died_are_taken_over(
-    some: Profile, tmp_path: Path, opened: Open
+def test_a_new_process_takes_over_the_counts_of_a_dead_one(
+    some: Profile, tmp_path: Path, open_window: OpenWindow
 ) -> None:
-    living, dying = opened(tmp_path), opened(tmp_path)
+    living, dying = open_window(tmp_path), open_window(tmp_path)
     dying.add(some)
     dying.close()
-    after = opened(tmp_path)
+    after = open_window(tmp_path)
     after.add(some)
     assert living.total().tolist() == (2 * some.counts).tolist()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_old_rows_are_forgotten(
-    some: Profile, tmp_path: Path, opened: Open, shared: bool, monkeypatch: pytest.MonkeyPatch
+def test_old_rows_leave_the_window(
+    some: Profile,
+    tmp_path: Path,
+    open_window: OpenWindow,
+    shared: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(window, "ROWS", 2 * some.rows)
-    seen = opened(tmp_path if shared else None)
-    known = []
+    seen = open_window(tmp_path if shared else None)
+    generations = []
     for _ in range(9):
         seen.add(some)
-        known.append(Profile(seen.total(), some.columns).rows // some.rows)
-    assert known == [1, 2, 3, 4, 3, 4, 3, 4, 3]
+        generations.append(Profile(seen.total(), some.columns).rows // some.rows)
+    assert generations == [1, 2, 3, 4, 3, 4, 3, 4, 3]
 
 
 @pytest.mark.parametrize("damage", ["no folder", "foreign file"])
-def test_a_folder_that_cannot_be_used_costs_only_the_others_counts(
-    some: Profile, tmp_path: Path, opened: Open, damage: str
+def test_without_a_usable_folder_a_process_has_its_own_counts(
+    some: Profile, tmp_path: Path, open_window: OpenWindow, damage: str
 ) -> None:
     folder = tmp_path / "missing" if damage == "no folder" else tmp_path
     if damage == "foreign file":
         (tmp_path / "drift-key-7").write_bytes(b"12345")
-    seen = opened(folder)
+    seen = open_window(folder)
     seen.add(some)
     assert seen.total().tolist() == some.counts.tolist()
 
 
-def test_a_request_is_looked_at_only_when_it_is_time(model: Model, held_out: Entities) -> None:
+def test_a_request_within_the_interval_is_not_sampled(model: Model, held_out: Entities) -> None:
     traffic = Traffic(interval=3_600)
     for _ in range(3):
         traffic.sample(model, held_out.slice(0, 5))
     assert traffic.shifts(model)[0] == 5
 
 
-def test_small_requests_are_counted_together_but_each_for_its_model(
-    world: "World", model: Model, held_out: Entities, tmp_path: Path
+def test_samples_are_counted_for_their_own_model(
+    trained_world: "World", model: Model, held_out: Entities, tmp_path: Path
 ) -> None:
-    another = load_model(world.uri)
+    another = load_model(trained_world.uri)
     together, apart = (
         Traffic(tmp_path / "together", interval=0),
         Traffic(tmp_path / "apart", interval=0),
@@ -141,9 +145,7 @@ def test_small_requests_are_counted_together_but_each_for_its_model(
     assert together.psi_by_name(model) == apart.psi_by_name(model)
 
 
-def test_of_a_large_request_rows_from_all_over_it_are_counted(
-    model: Model, held_out: Entities
-) -> None:
+def test_a_large_request_is_sampled_evenly(model: Model, held_out: Entities) -> None:
     traffic = Traffic(interval=0)
     traffic.sample(model, held_out)
     rows, _ = traffic.shifts(model)
@@ -158,20 +160,22 @@ def test_rejected_entities_are_not_counted(model: Model) -> None:
     assert traffic.shifts(model)[0] == 1
 
 
-def test_figures_are_few_and_there_when_rows_are_enough(model: Model, held_out: Entities) -> None:
+def test_there_is_one_index_for_each_field_and_score_and_for_all_labels(
+    model: Model, held_out: Entities
+) -> None:
     traffic = Traffic(interval=0)
     assert traffic.psi_by_name(model) == {}
     for start in range(0, 4 * SAMPLE_ROWS, SAMPLE_ROWS):
         traffic.sample(model, held_out.take(np.arange(start, start + SAMPLE_ROWS) % len(held_out)))
-    figures = traffic.psi_by_name(model)
-    assert len(figures) == len(model.bundle.labeler.schema.columns) + 3
-    assert figures["field", "country"] < 0.25
-    assert figures["label", "largest"] < 0.25
+    indices = traffic.psi_by_name(model)
+    assert len(indices) == len(model.bundle.labeler.schema.columns) + 3
+    assert indices["field", "country"] < 0.25
+    assert indices["label", "largest"] < 0.25
 
 
 @pytest.fixture
-def asked(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A service that looks at every request."""
+def sampled(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of a service that samples every request."""
     corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
     engine = Engine(serving_of(str(bundle), tmp_path), traffic=Traffic(interval=0))
     app = create_app(engine, Access(), corrections)
@@ -188,43 +192,45 @@ def asked(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def drift_after(client: httpx.Client, entities: list[dict[str, Any]], rows: int) -> dict[str, Any]:
-    """What is said when so many rows have been labelled, and counted a moment later."""
+    """The response of `/v1/drift` after `rows` rows were labelled and counted."""
     for start in range(0, rows, SAMPLE_ROWS):
         part = [entities[at % len(entities)] for at in range(start, start + SAMPLE_ROWS)]
         assert client.post("/v1/labels", json={"entities": part}).status_code == 200
-    until = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while True:
-        said: dict[str, Any] = client.get("/v1/drift").json()
-        if said["rows"] >= rows or time.monotonic() > until:
-            return said
+        drift: dict[str, Any] = client.get("/v1/drift").json()
+        if drift["rows"] >= rows or time.monotonic() > deadline:
+            return drift
         time.sleep(0.05)
 
 
-def test_traffic_like_the_training_data_is_stable(asked: httpx.Client, held_out: Entities) -> None:
-    said = drift_after(asked, held_out.table.to_pylist(), 2 * LEAST_ROWS)
-    assert said["verdict"] == "stable"
-    assert said["rows"] >= 2 * LEAST_ROWS
-    assert said["model"]["content"]
+def test_traffic_like_the_training_data_is_stable(
+    sampled: httpx.Client, held_out: Entities
+) -> None:
+    drift = drift_after(sampled, held_out.table.to_pylist(), 2 * LEAST_ROWS)
+    assert drift["verdict"] == "stable"
+    assert drift["rows"] >= 2 * LEAST_ROWS
+    assert drift["model"]["content"]
     assert not any(
-        shift["moved"] for kind in ("fields", "scores", "labels") for shift in said[kind]
+        shift["moved"] for kind in ("fields", "scores", "labels") for shift in drift[kind]
     )
 
 
-def test_a_field_that_callers_no_longer_send_is_named_first(
-    asked: httpx.Client, held_out: Entities
+def test_a_field_that_is_no_longer_sent_is_listed_first(
+    sampled: httpx.Client, held_out: Entities
 ) -> None:
-    before = asked.get("/v1/drift").json()
+    before = sampled.get("/v1/drift").json()
     assert before["verdict"] == "not enough rows yet"
     assert before["fields"] == before["labels"] == []
     entities = held_out.table.drop_columns(["country"]).to_pylist()
-    said = drift_after(asked, entities, 2 * LEAST_ROWS)
-    assert said["verdict"] == "moved"
-    first = said["fields"][0]
+    drift = drift_after(sampled, entities, 2 * LEAST_ROWS)
+    assert drift["verdict"] == "moved"
+    first = drift["fields"][0]
     assert (first["name"], first["moved"], first["filled"]["now"]) == ("country", True, 0)
 
 
-def test_a_running_service_tells_drift(client: httpx.Client) -> None:
-    said = client.get("/v1/drift").json()
-    assert {"model", "verdict", "rows", "profile_rows", "fields", "scores", "labels"} <= set(said)
-    assert said["profile_rows"] > LEAST_ROWS
+def test_a_running_service_reports_drift(client: httpx.Client) -> None:
+    drift = client.get("/v1/drift").json()
+    assert {"model", "verdict", "rows", "profile_rows", "fields", "scores", "labels"} <= set(drift)
+    assert drift["profile_rows"] > LEAST_ROWS
     assert "/v1/drift" in client.get("/openapi.json").json()["paths"]
