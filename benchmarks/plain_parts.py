@@ -25,7 +25,7 @@ def _replace(module: str, name: str, plain: object) -> None:
 
 def _import_everything() -> None:
     """Let workers import pandas and SciPy where a library asks for them."""
-    _replace("labelwright.service.process.skipped_imports", "spare", lambda: None)
+    _replace("labelwright.service.process.skipped_imports", "skip_unused_imports", lambda: None)
 
 
 def _write_at_once() -> None:
