@@ -76,6 +76,7 @@ class Connection(HttpConnection):
         """Pass the request to the application, or refuse it if it cannot meet its deadline."""
         self._bytes_without_body = 0
         engine: Engine = self.lifespan_state["engine"]
+        # Responses have the order of the requests, so nothing is refused during another response.
         may_refuse = not self.is_responding and self.request_method == b"POST"
         if may_refuse and not self._reserve(engine):
             self._refuse(engine)

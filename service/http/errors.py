@@ -110,7 +110,8 @@ def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:
     """The places and rules of a failed validation, without the values of the client."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
-        return problem(400, f"the body is not valid JSON: {found[0]['msg']}")
+        place = found[0]["msg"].removeprefix("Invalid JSON: ")
+        return problem(400, f"the body is not valid JSON: {place}")
     return _validation_problem(found)
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.processes import HOST, Service, environment, serving
+from tests.service.waiting import wait_until
 
 if TYPE_CHECKING:
     from labelwright.entities.tables import Entities
@@ -377,11 +377,8 @@ def test_a_client_that_disconnects_during_the_body_is_logged_without_a_traceback
     with connected(service) as caller:
         begin_request(caller, body())
         caller.sendall(body()[:5])
-    deadline = time.monotonic() + 30
-    while '"status":499' not in (log := service.log.read_text()[before:]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert "Traceback" not in log
+    wait_until(lambda: '"status":499' in service.log.read_text()[before:])
+    assert "Traceback" not in service.log.read_text()[before:]
 
 
 # connections and workers
@@ -403,11 +400,8 @@ def begin_request(caller: socket.socket, content: bytes) -> None:
 
 def assert_all_workers_count(service: Service, rows: int) -> None:
     """Wait until each worker reports the rows that all workers have labelled."""
-    deadline = time.monotonic() + 30
-    reported: set[int] = set()
-    while reported != {rows} and time.monotonic() < deadline:
-        reported = {httpx.get(f"{service.url}/v1/drift").json()["rows"] for _ in range(16)}
-    assert reported == {rows}
+    url = f"{service.url}/v1/drift"
+    wait_until(lambda: {httpx.get(url).json()["rows"] for _ in range(16)} == {rows})
 
 
 def test_several_workers_serve_and_stop_together(bundle: Path, tmp_path: Path) -> None:

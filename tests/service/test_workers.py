@@ -16,11 +16,10 @@ import pytest
 from labelwright.service.server import WORKER_SECONDS
 from tests.processes import PATIENCE, FirstVisit, Service, environment, serving
 from tests.service.registered import RENAMED, SOUND, URI, Registry, registry
+from tests.service.waiting import wait_until
 
 pytest_plugins = ["tests.worlds"]
 
-REPLACED_WITHIN = 240.0
-"""Seconds for a restart; a new worker shares the processors with the load of the test."""
 BODY = {"entities": [{"name": "Joe's Pizza", "country": "US"}]}
 
 
@@ -39,10 +38,7 @@ def workers(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("workers")
     options = ("--model", URI, "--poll", 0.1, "--workers", 2)
     with serving(*options, environment=environment(models.home), folder=folder) as service:
-        deadline = time.monotonic() + REPLACED_WITHIN
-        while service.log.read_text().count("startup complete") < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: service.log.read_text().count("startup complete") == 2)
         yield service
 
 
@@ -56,6 +52,13 @@ def pids(service: Service) -> set[int]:
     return found
 
 
+def is_ready(service: Service) -> bool:
+    """Whether a new connection is served; fails if it is not."""
+    with service.client() as client:
+        assert client.get("/readyz").status_code == 200
+    return True
+
+
 def _versions(service: Service, times: int = 20) -> set[str]:
     """The versions of the model that new connections see."""
     found = set()
@@ -65,10 +68,9 @@ def _versions(service: Service, times: int = 20) -> set[str]:
     return found
 
 
-def _await_versions(service: Service, versions: set[str]) -> None:
-    deadline = time.monotonic() + REPLACED_WITHIN
-    while _versions(service) != versions:
-        assert time.monotonic() < deadline
+def await_version(service: Service, version: str) -> None:
+    """Wait until all workers respond with a version of the model."""
+    wait_until(lambda: _versions(service) == {version})
 
 
 def test_a_killed_worker_is_replaced_and_breaks_only_its_own_connections(workers: Service) -> None:
@@ -98,12 +100,7 @@ def test_a_killed_worker_is_replaced_and_breaks_only_its_own_connections(workers
         try:
             started.wait(PATIENCE)
             os.kill(victim, signal.SIGKILL)
-            deadline = time.monotonic() + REPLACED_WITHIN
-            while len(pids(workers) - {victim}) < 2:
-                assert time.monotonic() < deadline
-                with workers.client() as client:
-                    assert client.get("/readyz").status_code == 200
-                time.sleep(0.5)
+            wait_until(lambda: is_ready(workers) and len(pids(workers) - {victim}) == 2)
         finally:
             stop.set()
         assert all(done.result() for done in working)
@@ -117,16 +114,13 @@ def test_a_worker_that_dies_during_its_health_check_is_replaced_at_once(workers:
     os.kill(victim, signal.SIGSTOP)
     time.sleep(2)  # the supervisor checks every half second, so it now waits for the reply
     os.kill(victim, signal.SIGKILL)
-    killed = time.monotonic()
-    while len(pids(workers) - {victim}) < 2:
-        assert time.monotonic() < killed + WORKER_SECONDS / 2
-        time.sleep(0.2)
+    wait_until(lambda: len(pids(workers) - {victim}) == 2, WORKER_SECONDS / 2)
 
 
 def test_all_workers_load_the_model_of_the_alias(workers: Service, models: Registry) -> None:
     for version in (RENAMED, SOUND):
         models.point(version)
-        _await_versions(workers, {version})
+        await_version(workers, version)
 
 
 def test_no_worker_imports_mlflow_pandas_or_scipy(workers: Service) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.processes import PATIENCE, environment, serving
 from tests.service.test_app import begin_request, body, connected
+from tests.service.waiting import wait_until
 
 pytest_plugins = ["tests.worlds"]
 
@@ -51,8 +52,7 @@ def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
         begin_request(caller, body())
         service.process.send_signal(signal.SIGTERM)
         ready = [client.get(path) for path in READY]
-        while "Shutting down" not in service.log.read_text():
-            time.sleep(0.05)
+        wait_until(lambda: "Shutting down" in service.log.read_text())
         caller.sendall(body())
         response = read_all(caller)
         started = time.monotonic()
@@ -95,8 +95,7 @@ def test_a_second_signal_ends_the_service_at_once(
         begin_request(caller, body())
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.process.send_signal(signal.SIGTERM)
-        while "Shutting down" not in service.log.read_text():
-            time.sleep(0.05)
+        wait_until(lambda: "Shutting down" in service.log.read_text())
         assert service.process.poll() is None  # it waits for the body of the request
         assert service.stop() == -signal.SIGTERM
         assert read_all(caller) == b""

@@ -22,6 +22,7 @@ from tests.processes import HOST, Service, await_answer
 from tests.service.engine.test_shutdown import read_all
 from tests.service.registered import serving_of
 from tests.service.test_app import body, connected
+from tests.service.waiting import wait_until
 
 pytest_plugins = ["tests.worlds"]
 
@@ -196,10 +197,7 @@ def test_a_client_that_reads_nothing_is_disconnected(
         assert caller.recv(1)  # the response has started
         opened = connections - before
         assert opened
-        deadline = time.monotonic() + 20 * SECONDS
-        while opened & connections and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not opened & connections
+        wait_until(lambda: not opened & connections, 20 * SECONDS)
 
 
 def test_a_slow_reader_gets_the_whole_response(short_timeouts: ShortTimeouts) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -28,6 +27,7 @@ from labelwright.service.http.streaming import STREAM_LIMIT, LabelStreamResponse
 from labelwright.service.protocols.ndjson import JsonLines
 from labelwright.service.rollout.manager import Serving
 from tests.processes import HOST, PATIENCE, Service
+from tests.service.waiting import wait_until
 
 pytest_plugins = ["tests.worlds"]
 
@@ -156,10 +156,8 @@ def test_a_few_bytes_that_stand_for_many_rows_do_not_fill_the_memory(
         for _ in range(10):
             assert next(parts)
         assert process.memory_info().rss - before < 200 << 20
-    deadline = time.monotonic() + PATIENCE
-    while _metric(client, "labelwright_queue_rows"):  # its client is gone
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    # The work of the disconnected client is cancelled.
+    wait_until(lambda: not _metric(client, "labelwright_queue_rows"))
 
 
 def test_an_invalid_line_gets_an_error_of_its_own(client: httpx.Client) -> None:
@@ -244,10 +242,8 @@ def test_the_log_counts_all_rows_of_a_stream(service: Service) -> None:
     for batch in labels.label_batches(pa.RecordBatch.from_pylist([row]) for row in one_by_one()):
         assert batch.num_rows == 1
         received.release()
-    deadline = time.monotonic() + PATIENCE
-    while not (logged := [line for line in service.log.read_text().splitlines() if name in line]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: name in service.log.read_text())
+    logged = [line for line in service.log.read_text().splitlines() if name in line]
     assert [json.loads(line)["rows"] for line in logged] == [5]
 
 
@@ -256,10 +252,8 @@ def test_the_number_of_open_streams_is_limited(client: httpx.Client, service: Se
         f"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: {NDJSON}\r\n"
         'Transfer-Encoding: chunked\r\n\r\n12\r\n{"name": "Kiosk"}\n\r\n'
     ).encode()
-    deadline = time.monotonic() + PATIENCE
-    while _metric(client, "labelwright_requests_under_way") > 1:  # those of other tests
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    # Requests of other tests end; the one for the metrics itself counts too.
+    wait_until(lambda: _metric(client, "labelwright_requests_under_way") == 1)
     with contextlib.ExitStack() as stack:
         for _ in range(STREAM_LIMIT):
             sender = stack.enter_context(socket.create_connection((HOST, service.port), timeout=60))
@@ -272,9 +266,7 @@ def test_the_number_of_open_streams_is_limited(client: httpx.Client, service: Se
         assert _metric(client, "labelwright_shed_total") == shed + 1
         single = client.post("/v1/labels", json={"entities": PLACES})
         assert single.status_code == 200
-    while stream(client, NDJSON, b'{"name": "Bar"}').status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: stream(client, NDJSON, b'{"name": "Bar"}').status_code == 200)
 
 
 def _metric(client: httpx.Client, name: str) -> float:

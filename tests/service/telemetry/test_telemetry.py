@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from labelwright.service.middleware.keys import Keyring, Role
 from tests.processes import HOST, PATIENCE, Service, environment, serving
+from tests.service.waiting import wait_until
 
 pytest_plugins = ["tests.worlds"]
 
@@ -97,14 +98,6 @@ def post_labels(service: Service, key: str, **headers: str) -> httpx.Response:
         headers={"Authorization": f"Bearer {key}", **named},
         timeout=60,
     )
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def metrics(service: Service, key: str) -> dict[str, float]:
