@@ -1,4 +1,4 @@
-"""Tests of streams of rows and labels, and of the Python client that uses them."""
+"""Tests of streams of rows and labels, sent by the Python client and by hand."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,6 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -18,7 +17,7 @@ import pytest
 from starlette.requests import Request
 
 from labelwright import Client
-from labelwright.entities.errors import DataError, ServiceError
+from labelwright.entities.errors import DataError
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
@@ -340,90 +339,3 @@ def test_a_stream_that_fails_has_an_error_and_no_end(client: httpx.Client) -> No
         pytest.fail("the response has an end")
     last = pa.ipc.open_stream(received).read_all().to_pylist()[-1]
     assert last == {"id": None, "labels": None, "error": "not an Arrow IPC stream"}
-
-
-# the client
-
-
-class Unreliable(BaseHTTPRequestHandler):
-    """A service that first is overloaded, then fails after one line, and then responds fully."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        """Respond according to the number of requests so far."""
-        self.close_connection = True
-        rows = [json.loads(line) for line in self.body().splitlines()]
-        self.requests.append([row["id"] for row in rows])
-        if len(self.requests) == 1:
-            self.send_response(503)
-            self.send_header("Retry-After", "1")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for row in rows[: 1 if len(self.requests) == 2 else None]:
-            line = json.dumps({"id": row["id"], "labels": []}).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
-        if len(self.requests) > 2:
-            self.wfile.write(b"0\r\n\r\n")
-
-    def body(self) -> bytes:
-        content = b""
-        while size := int(self.rfile.readline(), 16):
-            content += self.rfile.read(size + 2)[:-2]
-        self.rfile.readline()
-        return content
-
-    def log_message(self, *words: Any) -> None:
-        """Log nothing."""
-
-    requests: list[list[str]] = []  # noqa: RUF012
-
-
-@pytest.fixture
-def unreliable() -> Iterator[str]:
-    Unreliable.requests = []
-    with ThreadingHTTPServer((HOST, 0), Unreliable) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{HOST}:{server.server_port}"
-        server.shutdown()
-
-
-def test_the_client_retries_the_rows_without_results(unreliable: str) -> None:
-    results = list(Client(unreliable).label_rows([{"id": each} for each in "abc"]))
-    assert [result["id"] for result in results] == ["a", "b", "c"]
-    assert Unreliable.requests == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
-
-
-def test_the_client_fails_after_several_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labelwright.client.TRIES", 2)
-    with pytest.raises(ServiceError, match="2 times in a row"):
-        list(Client(f"http://{HOST}:9").label_rows(PLACES))
-
-
-def test_an_exception_of_the_callers_iterator_is_raised(labels: Client) -> None:
-    def rows() -> Iterator[dict[str, Any]]:
-        yield PLACES[0]
-        raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine"):
-        list(labels.label_rows(rows()))
-
-
-def test_a_client_that_disconnects_leaves_no_traceback(labels: Client, service: Service) -> None:
-    before = service.log.stat().st_size
-    endless = ({"name": f"Bar {number}"} for number in iter(int, 1))
-    results = labels.label_rows(endless)
-    next(results)
-    results.close()  # type: ignore[attr-defined]
-    assert len(list(labels.label_rows(PLACES))) == len(PLACES)
-    assert "Traceback" not in service.log.read_text()[before:]
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://x", "http://"])
-def test_an_invalid_address_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="an address is"):
-        Client(address)
