@@ -374,9 +374,9 @@ def test_a_client_that_disconnects_during_the_body_is_logged_without_a_traceback
     service: Service,
 ) -> None:
     before = service.log.stat().st_size
-    with connected(service) as caller:
-        begin_request(caller, body())
-        caller.sendall(body()[:5])
+    with connected(service) as connection:
+        begin_request(connection, body())
+        connection.sendall(body()[:5])
     wait_until(lambda: '"status":499' in service.log.read_text()[before:])
     assert "Traceback" not in service.log.read_text()[before:]
 
@@ -389,13 +389,13 @@ def connected(service: Service) -> socket.socket:
     return socket.create_connection((HOST, service.port), timeout=60)
 
 
-def begin_request(caller: socket.socket, content: bytes) -> None:
+def begin_request(connection: socket.socket, content: bytes) -> None:
     """Send the head of a request and wait until the service reads its body."""
-    caller.sendall(
+    connection.sendall(
         b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
         b"Content-Length: %d\r\n\r\n" % len(content)
     )
-    assert caller.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def assert_all_workers_count(service: Service, rows: int) -> None:

@@ -367,10 +367,12 @@ def test_an_early_refusal_has_the_error_format_of_its_path(
     }
 
     async def scenario() -> None:
-        async with httpx.AsyncClient(base_url=client.base_url, timeout=PATIENCE) as caller:
-            busy = [asyncio.create_task(caller.post("/v1/labels", content=many)) for _ in range(40)]
+        async with httpx.AsyncClient(base_url=client.base_url, timeout=PATIENCE) as session:
+            busy = [
+                asyncio.create_task(session.post("/v1/labels", content=many)) for _ in range(40)
+            ]
             for path, expected in members.items():
-                response = await refused_early(caller, path)
+                response = await refused_early(session, path)
                 assert set(response.json()) == expected
                 assert "default-src" in response.headers["content-security-policy"]
                 assert int(response.headers["retry-after"]) >= 1
@@ -379,11 +381,11 @@ def test_an_early_refusal_has_the_error_format_of_its_path(
     run(scenario())
 
 
-async def refused_early(caller: httpx.AsyncClient, path: str) -> httpx.Response:
+async def refused_early(session: httpx.AsyncClient, path: str) -> httpx.Response:
     """The first response that was written before the request reached the middleware."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        response = await caller.post(path, content=b"{}", headers={"X-Request-Timeout": "0.01"})
+        response = await session.post(path, content=b"{}", headers={"X-Request-Timeout": "0.01"})
         if response.status_code == 503 and "x-request-id" not in response.headers:
             return response
     raise AssertionError(f"{path}: no request was refused early")
@@ -396,12 +398,12 @@ def test_readiness_is_reported_under_overload(client: httpx.Client) -> None:
     async def scenario() -> None:
         async with httpx.AsyncClient(
             base_url=client.base_url, timeout=PATIENCE, limits=unlimited
-        ) as caller:
+        ) as session:
             waiting = [
-                asyncio.create_task(caller.post("/v1/labels", content=many)) for _ in range(200)
+                asyncio.create_task(session.post("/v1/labels", content=many)) for _ in range(200)
             ]
             while not all(request.done() for request in waiting):
-                assert (await caller.get("/readyz")).status_code == 200
+                assert (await session.get("/readyz")).status_code == 200
                 await asyncio.sleep(0.2)
             responses = await asyncio.gather(*waiting)
             assert {response.status_code for response in responses} == {200, 503}

@@ -35,9 +35,9 @@ class Stopped:
     log: str
 
 
-def read_all(caller: socket.socket) -> bytes:
+def read_all(connection: socket.socket) -> bytes:
     """All data until the service closes the connection."""
-    return b"".join(iter(lambda: caller.recv(1 << 16), b""))
+    return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,15 @@ def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     folder = tmp_path_factory.mktemp("stopped")
     with (
         serving("--model", bundle, environment=environment(folder), folder=folder) as service,
-        connected(service) as caller,
+        connected(service) as connection,
         service.client() as client,
     ):
-        begin_request(caller, body())
+        begin_request(connection, body())
         service.process.send_signal(signal.SIGTERM)
         ready = [client.get(path) for path in READY]
         wait_until(lambda: "Shutting down" in service.log.read_text())
-        caller.sendall(body())
-        response = read_all(caller)
+        connection.sendall(body())
+        response = read_all(connection)
         started = time.monotonic()
         code = service.process.wait(PATIENCE)
         return Stopped(ready, response, code, time.monotonic() - started, service.log.read_text())
@@ -90,14 +90,14 @@ def test_a_second_signal_ends_the_service_at_once(
             "--model", bundle, "--workers", workers, environment=environment(tmp_path),
             folder=tmp_path,
         ) as service,
-        connected(service) as caller,
+        connected(service) as connection,
     ):  # fmt: skip
-        begin_request(caller, body())
+        begin_request(connection, body())
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "Shutting down" in service.log.read_text())
         assert service.process.poll() is None  # it waits for the body of the request
         assert service.stop() == -signal.SIGTERM
-        assert read_all(caller) == b""
+        assert read_all(connection) == b""
     assert not psutil.wait_procs(children, timeout=10)[1]
     assert "Traceback" not in service.log.read_text()

@@ -144,35 +144,35 @@ def test_json_may_be_nested_up_to_the_documented_depth(client: httpx.Client) -> 
 
 
 def test_a_slow_body_gets_408(service: Service) -> None:
-    with connected(service) as caller:
-        caller.sendall(
+    with connected(service) as connection:
+        connection.sendall(
             b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: 0.5\r\n"
             b"Content-Length: 100\r\n\r\n{"
         )
-        assert read_all(caller).startswith(b"HTTP/1.1 408 ")
+        assert read_all(connection).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("head", [b"", b"POST /v1/labels HTTP/1.1\r\nHost"])
 def test_a_slow_head_closes_the_connection(service: Service, head: bytes) -> None:
-    with connected(service) as caller:
+    with connected(service) as connection:
         began = time.monotonic()
-        caller.sendall(head)
+        connection.sendall(head)
         stop = threading.Event()
-        drip = threading.Thread(target=_drip, args=(caller, stop) if head else ())
+        drip = threading.Thread(target=_drip, args=(connection, stop) if head else ())
         if head:
             drip.start()
-        assert read_all(caller) == b""
+        assert read_all(connection) == b""
         stop.set()
         assert HEAD_SECONDS - 0.5 < time.monotonic() - began < 6 * HEAD_SECONDS
         if head:
             drip.join()
 
 
-def _drip(caller: socket.socket, stop: threading.Event) -> None:
+def _drip(connection: socket.socket, stop: threading.Event) -> None:
     """Send a header slowly, one byte at a time."""
     while not stop.wait(0.2):
         try:
-            caller.sendall(b"x")
+            connection.sendall(b"x")
         except OSError:
             return
 
@@ -183,8 +183,8 @@ def test_a_request_is_cancelled_when_its_client_disconnects(
     many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
     before = service.log.stat().st_size
     for _ in range(3):
-        with connected(service) as caller:
-            begin_request(caller, many)
-            caller.sendall(many)
+        with connected(service) as connection:
+            begin_request(connection, many)
+            connection.sendall(many)
     assert post_labels(client, PLACES)["results"]
     assert "Traceback" not in service.log.read_text()[before:]

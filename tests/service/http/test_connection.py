@@ -39,10 +39,10 @@ def chunks(content: bytes, size: int) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def flood(caller: socket.socket, part: bytes) -> None:
+def flood(connection: socket.socket, part: bytes) -> None:
     """Send at least 12 MiB."""
     for _ in range(200):
-        caller.sendall(part)
+        connection.sendall(part)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def flood(caller: socket.socket, part: bytes) -> None:
     ids=["a long value", "many headers", "a long path", "blank lines"],
 )
 def test_a_head_that_is_too_long_gets_431(service: Service, begin: bytes, more: bytes) -> None:
-    with connected(service) as caller:
-        caller.sendall((begin + more * HEAD_LIMIT)[: HEAD_LIMIT + 1])
-        response = read_all(caller)
+    with connected(service) as connection:
+        connection.sendall((begin + more * HEAD_LIMIT)[: HEAD_LIMIT + 1])
+        response = read_all(connection)
     assert response.startswith(b"HTTP/1.1 431 ")
     assert b"application/problem+json" in response
 
@@ -61,10 +61,10 @@ def test_a_head_that_is_too_long_gets_431(service: Service, begin: bytes, more: 
 def test_a_head_of_the_largest_size_may_arrive_in_parts(service: Service) -> None:
     end = b"\r\nConnection: close\r\n\r\n"
     head = (GET + b"X: ").ljust(HEAD_LIMIT - len(end), b"x") + end
-    with connected(service) as caller:
+    with connected(service) as connection:
         for at in range(0, len(head), 10_000):
-            caller.sendall(head[at : at + 10_000])
-        assert read_all(caller).startswith(b"HTTP/1.1 200 ")
+            connection.sendall(head[at : at + 10_000])
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
@@ -75,28 +75,28 @@ def test_a_head_of_the_largest_size_may_arrive_in_parts(service: Service) -> Non
 def test_endless_trailers_and_chunk_extensions_close_the_connection(
     service: Service, begin: bytes, more: bytes
 ) -> None:
-    with connected(service) as caller:
-        caller.sendall(CHUNKED + chunks(body(), 100) + begin)
+    with connected(service) as connection:
+        connection.sendall(CHUNKED + chunks(body(), 100) + begin)
         with pytest.raises(ConnectionError):
-            flood(caller, more * (HEAD_LIMIT // len(more)))
+            flood(connection, more * (HEAD_LIMIT // len(more)))
 
 
 @pytest.mark.parametrize("size", [1, 1_000, 1 << 20])
 def test_the_limit_of_the_head_does_not_apply_to_bodies(service: Service, size: int) -> None:
     whole = body().ljust(8 * HEAD_LIMIT)
-    with connected(service) as caller:
-        caller.sendall(CHUNKED + chunks(whole, size) + b"0\r\nX: trailer\r\n\r\n")
-        caller.sendall(GET + b"Connection: close\r\n\r\n")
-        responses = read_all(caller)
+    with connected(service) as connection:
+        connection.sendall(CHUNKED + chunks(whole, size) + b"0\r\nX: trailer\r\n\r\n")
+        connection.sendall(GET + b"Connection: close\r\n\r\n")
+        responses = read_all(connection)
     assert responses.startswith(b"HTTP/1.1 200 ")
     assert responses.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_trailers_do_not_become_headers(service: Service) -> None:
     request = CHUNKED + chunks(body(), 100) + b"0\r\nX-Request-ID: trailer\r\n\r\n"
-    with connected(service) as caller:
-        caller.sendall(request + GET + b"Connection: close\r\n\r\n")
-        assert b"trailer" not in read_all(caller)
+    with connected(service) as connection:
+        connection.sendall(request + GET + b"Connection: close\r\n\r\n")
+        assert b"trailer" not in read_all(connection)
 
 
 # a service with short timeouts
@@ -115,11 +115,11 @@ class ShortTimeouts:
 
     def connected(self) -> socket.socket:
         """A connection with a small receive buffer."""
-        caller = socket.socket()
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
-        caller.settimeout(20 * SECONDS)
-        caller.connect((HOST, self.port))
-        return caller
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        connection.settimeout(20 * SECONDS)
+        connection.connect((HOST, self.port))
+        return connection
 
 
 @pytest.fixture(scope="module")
@@ -155,28 +155,28 @@ def short_timeouts(
 def test_an_incomplete_request_after_a_response_is_closed(
     short_timeouts: ShortTimeouts, request_: bytes, status: bytes, more: bytes
 ) -> None:
-    with short_timeouts.connected() as caller:
-        caller.sendall(request_)
-        assert caller.recv(1 << 14).split()[1] == status
-        caller.sendall(more)
-        read_all(caller)  # the service closes the connection
+    with short_timeouts.connected() as connection:
+        connection.sendall(request_)
+        assert connection.recv(1 << 14).split()[1] == status
+        connection.sendall(more)
+        read_all(connection)  # the service closes the connection
 
 
 def test_the_timeout_of_a_head_does_not_end_the_next_request(
     short_timeouts: ShortTimeouts,
 ) -> None:
-    with short_timeouts.connected() as caller:
+    with short_timeouts.connected() as connection:
         for head in (
             POST + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
             GET + b"\r\n",
         ):
-            caller.sendall(head)
-            assert caller.recv(1 << 14)
+            connection.sendall(head)
+            assert connection.recv(1 << 14)
         end = b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body())
-        caller.sendall(POST + end)
+        connection.sendall(POST + end)
         time.sleep(2 * SECONDS)
-        caller.sendall(body())
-        assert read_all(caller).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(body())
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def long_request(*headers: bytes) -> bytes:
@@ -192,9 +192,9 @@ def test_a_client_that_reads_nothing_is_disconnected(
 ) -> None:
     connections = short_timeouts.server.server_state.connections
     before = connections.copy()
-    with short_timeouts.connected() as caller:
-        caller.sendall(long_request(header))
-        assert caller.recv(1)  # the response has started
+    with short_timeouts.connected() as connection:
+        connection.sendall(long_request(header))
+        assert connection.recv(1)  # the response has started
         opened = connections - before
         assert opened
         wait_until(lambda: not opened & connections, 20 * SECONDS)
@@ -202,9 +202,9 @@ def test_a_client_that_reads_nothing_is_disconnected(
 
 def test_a_slow_reader_gets_the_whole_response(short_timeouts: ShortTimeouts) -> None:
     began, response = time.monotonic(), bytearray()
-    with short_timeouts.connected() as caller:
-        caller.sendall(long_request(b"Connection: close"))
-        while part := caller.recv(1 << 20):
+    with short_timeouts.connected() as connection:
+        connection.sendall(long_request(b"Connection: close"))
+        while part := connection.recv(1 << 20):
             response += part
             if time.monotonic() - began < 4 * SECONDS:
                 time.sleep(0.05)
@@ -236,10 +236,10 @@ def test_refused_requests_do_not_affect_others_on_the_connection(
         PLAIN + b"content-length:0\r\n\r\n",
     ]
     whole = b"".join([*refused, GET + b"\r\n", *refused, GET + b"Connection: close\r\n\r\n"])
-    with overloaded.connected() as caller:
+    with overloaded.connected() as connection:
         for at in range(0, len(whole), size):
-            caller.sendall(whole[at : at + size])
-        statuses = re.findall(rb"HTTP/1.1 (\d+) ", read_all(caller))
+            connection.sendall(whole[at : at + size])
+        statuses = re.findall(rb"HTTP/1.1 (\d+) ", read_all(connection))
     assert statuses == 2 * [*len(refused) * [b"503"], b"200"]
 
 
@@ -255,17 +255,19 @@ def test_refused_requests_do_not_affect_others_on_the_connection(
     ],
 )
 def test_an_invalid_head_gets_400_under_overload(overloaded: ShortTimeouts, fields: bytes) -> None:
-    with overloaded.connected() as caller:
-        caller.sendall(PLAIN + fields + b"\r\n{}")
-        assert read_all(caller).startswith(b"HTTP/1.1 400 ")
+    with overloaded.connected() as connection:
+        connection.sendall(PLAIN + fields + b"\r\n{}")
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_refused_request_without_its_body_is_closed(overloaded: ShortTimeouts) -> None:
-    with overloaded.connected() as caller:
-        caller.sendall(PLAIN + b"Content-Length: 1000\r\n\r\n{")
-        assert read_all(caller).startswith(b"HTTP/1.1 503 ")  # the service closes the connection
+    with overloaded.connected() as connection:
+        connection.sendall(PLAIN + b"Content-Length: 1000\r\n\r\n{")
+        assert read_all(connection).startswith(
+            b"HTTP/1.1 503 "
+        )  # the service closes the connection
 
 
 def test_a_client_that_does_not_read_refusals_is_disconnected(overloaded: ShortTimeouts) -> None:
-    with overloaded.connected() as caller, pytest.raises(ConnectionError):
-        flood(caller, 1_000 * (PLAIN + b"Content-Length: 0\r\n\r\n"))
+    with overloaded.connected() as connection, pytest.raises(ConnectionError):
+        flood(connection, 1_000 * (PLAIN + b"Content-Length: 0\r\n\r\n"))

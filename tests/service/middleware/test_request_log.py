@@ -28,7 +28,7 @@ def get(app: RequestLogMiddleware) -> httpx.Response:
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.get(f"/{CANARY}", headers={"X-Request-Id": "mine"})
+            return await client.get(f"/{CANARY}", headers={"X-Request-Id": "my-id"})
 
     return asyncio.run(send())
 
@@ -41,11 +41,11 @@ def test_an_internal_error_is_logged_with_its_place_and_without_its_message(
         response = get(RequestLogMiddleware(_fail, metrics, None))
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
-    assert response.headers["x-request-id"] == "mine"
+    assert response.headers["x-request-id"] == "my-id"
     assert response.headers["x-content-type-options"] == "nosniff"
     error, request = [record for record in caplog.records if record.name == REQUESTS]
     line = json.loads(JsonLines().format(error))
-    assert (line["level"], line["request_id"]) == ("error", "mine")
+    assert (line["level"], line["request_id"]) == ("error", "my-id")
     kind, innermost, *_ = line["error"]
     assert kind == "KeyError"
     assert "test_request_log.py" in innermost

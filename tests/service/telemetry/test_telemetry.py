@@ -205,10 +205,10 @@ def test_unknown_paths_and_methods_create_no_series(client: httpx.Client) -> Non
 def test_a_request_has_one_log_line_with_its_id_and_without_its_content(
     guarded: Service, key: str
 ) -> None:
-    response = post_labels(guarded, key, X_Request_Id="mine.1_a-b")
-    assert response.headers["x-request-id"] == "mine.1_a-b"
-    wait_until(lambda: "mine.1_a-b" in guarded.log.read_text())
-    (line,) = [line for line in lines(guarded) if line.get("request_id") == "mine.1_a-b"]
+    response = post_labels(guarded, key, X_Request_Id="My.id_1-2")
+    assert response.headers["x-request-id"] == "My.id_1-2"
+    wait_until(lambda: "My.id_1-2" in guarded.log.read_text())
+    (line,) = [line for line in lines(guarded) if line.get("request_id") == "My.id_1-2"]
     assert {
         "level": "info",
         "logger": "labelwright.requests",
@@ -245,12 +245,12 @@ def test_a_request_is_a_span_of_its_clients_trace_with_a_child_for_each_stage(
     response = post_labels(guarded, key, traceparent=f"00-{TRACE}-{PARENT}-01")
     assert response.status_code == 200
 
-    def mine() -> list[Span]:
+    def own_spans() -> list[Span]:
         return [span for span in collector.spans if span.trace_id.hex() == TRACE]
 
-    wait_until(lambda: len(mine()) == 5)
-    (whole,) = [span for span in mine() if span.kind == Span.SPAN_KIND_SERVER]
-    parts = {span.name: span for span in mine() if span is not whole}
+    wait_until(lambda: len(own_spans()) == 5)
+    (whole,) = [span for span in own_spans() if span.kind == Span.SPAN_KIND_SERVER]
+    parts = {span.name: span for span in own_spans() if span is not whole}
     assert whole.name == "POST /v1/labels"
     assert whole.parent_span_id.hex() == PARENT
     assert set(parts) == {"queue", "read", "label", "write"}
@@ -313,9 +313,11 @@ def test_without_a_key_only_health_is_visible(guarded: Service) -> None:
 
 
 def test_a_foreign_host_is_refused_on_loopback(service: Service) -> None:
-    with socket.create_connection((HOST, service.port), timeout=60) as caller:
-        caller.sendall(b"GET /v1/model HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
-        assert caller.recv(100).startswith(b"HTTP/1.1 421 ")
+    with socket.create_connection((HOST, service.port), timeout=60) as connection:
+        connection.sendall(
+            b"GET /v1/model HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 421 ")
 
 
 # shutdown
