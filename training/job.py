@@ -1,32 +1,23 @@
-"""The training job: read, split, fit, evaluate, record, register, and promote or refuse."""
+"""The training job: read, split, fit, evaluate, log, register, and promote or refuse."""
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from labelwright.entities.errors import OutdatedBundleError, StorageError, reason
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import SAME_NAMES
 from labelwright.entities.schema import EntitySchema
-from labelwright.models.bundle import golden
-from labelwright.models.bundle.format import read_bundle, write_bundle
 from labelwright.models.decisions import LabelQuery
-from labelwright.models.features.fingerprints import content_fingerprints
 from labelwright.models.labeler import Labeler
-from labelwright.models.monitoring.profile import Profile
-from labelwright.models.registry import CHAMPION, load_model
+from labelwright.models.registry import CHAMPION
 from labelwright.training.data import LabelledEntities, read_labelled
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import Evaluation, evaluate
@@ -38,23 +29,24 @@ from labelwright.training.evaluation.reviewer_agreement import (
 from labelwright.training.feedback.merge import TrainingData, with_corrections, without_corrections
 from labelwright.training.feedback.votes import read_corrections
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
-from labelwright.training.reporting.contents import ReportTables, TrainedModel
+from labelwright.training.reporting.contents import TrainedModel
 from labelwright.training.reporting.description import describe
 from labelwright.training.reporting.markdown import code
-from labelwright.training.reporting.summary import summary
 from labelwright.training.tracking import environment, gate, record, runs, versions
+from labelwright.training.tracking.champion import comparable_champion, judge
 
 if TYPE_CHECKING:
-    from mlflow.models.model import ModelInfo
+    from labelwright.training.reporting.run_files import RunFiles
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to train on, and under which name to register it; no test files means a split.
+    """The input of a training job.
 
-    `columns` says what the files call the columns of the schema. `feedback` names the corrections
-    to learn from: a database, or a file that was exported. For `memory`, in bytes, see
-    `training.fitting.spill`.
+    Test rows are split off from `data` if there are no `test` files. The model is registered as
+    `name`. `columns` maps the names of the schema's columns to those in the files. `feedback` is
+    the location of the corrections: a database, or an exported file. `memory` is the limit of the
+    arrays of the fit, in bytes (`SpillingAllocator`).
     """
 
     data: Sequence[LocationLike]
@@ -70,9 +62,10 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a training. `seconds` is wall time from reading the data to the last step.
+    """The result of a training job.
 
-    `agreements` with reviewers there are where there were corrections to learn from.
+    `seconds` is the wall time from reading the data to the last step. `agreements` with reviewers
+    are present if there were corrections to learn from.
     """
 
     registered: record.Registered
@@ -85,7 +78,10 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedTraining:
-    """What was read for a task, since when by `time.time()`, and by `time.perf_counter()`."""
+    """The rows that were read for a task, and the time at which reading began.
+
+    `since` is a time of `time.time()`, `started` one of `time.perf_counter()`.
+    """
 
     training_data: TrainingData
     since: float
@@ -98,44 +94,31 @@ def train(task: Task, progress: Progress = no_progress) -> Outcome:
 
 
 def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
-    """Read what there is to learn from; raises the same."""
+    """Read the rows of a task; raises DataError, RegistryError or StorageError."""
     started, since = time.perf_counter(), time.time()
     record.check_name(task.name)
-    versions.current_champion(task.name)  # a registry that is down is better known at once
+    versions.current_champion(task.name)  # fail early if the registry cannot be reached
     training_data = _read(task)
     progress("reading", 1.0)
     return PreparedTraining(training_data, since, started)
 
 
 def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_progress) -> Outcome:
-    """Learn from it, and the rest; raises the same.
+    """Fit, evaluate, log, register, and promote or refuse; raises as `train` does.
 
-    The run in MLflow begins when there is something to record. A version is made when all that
-    belongs to it has been stored and judged, so that none is ever there by half.
+    The MLflow run starts when the model has been evaluated. The version is registered only after
+    all its files have been stored and the promotion gate has decided, so no version is incomplete.
     """
-    training_data, started = prepared.training_data, prepared.started
-    data, test = training_data.train, training_data.test
-    warnings = [*data.warnings, *_left_behind(task.name)]
-    labeler = fit_labeler(data, task.configuration, progress, task.memory)
-    predictions, truth = label_with_truth(labeler, test, LabelQuery(), task.configuration.threads)
-    evaluation = evaluate(predictions, truth)
-    reviewed = _reviewed(task, training_data, labeler)
+    from labelwright.training.reporting.run_files import write_run_files  # imports matplotlib
+
+    data, started = prepared.training_data, prepared.started
+    warnings = [*data.train.warnings, *_unfinished_runs(task.name)]
+    labeler = fit_labeler(data.train, task.configuration, progress, task.memory)
+    trained = _evaluated(task, data, labeler)
     progress("evaluation", 1.0)
-    trained = TrainedModel(
-        name=task.name,
-        version=importlib.metadata.version("labelwright"),
-        labeler=labeler,
-        train=data,
-        test=test,
-        predictions=predictions,
-        evaluation=evaluation,
-        configuration=task.configuration,
-        warnings=data.warnings,
-        test_files=[locate(where).name for where in task.test],
-        reviewed=reviewed,
-    )
     with temporary_folder() as folder:
-        tables, run_record = _record(task, training_data, trained, folder)
+        files = write_run_files(folder, trained)
+        run_record = _record(task, data, trained, files)
         experiment_id = runs.experiment_id_of(task.name)
         with runs.active_run(experiment_id, since=prepared.since) as run:
             run.log(metrics={"seconds": time.perf_counter() - started})
@@ -144,22 +127,27 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
             model = record.write_run(run, run_record, wheel.path)
             progress("record", 1.0)
             with versions.promotion_lock():
-                verdict = _judge(task, versions.current_champion(task.name), labeler, test)
-                decided = verdict if task.promote else _unused(verdict)
-                description = describe(trained, tables, decided, experiment_id, run.id)
-                registered = _register(task, run, model, run_record, description, verdict)
+                verdict = _judge(task, labeler, data.test)
+                decision = verdict if task.promote else _not_promoted(verdict)
+                description = describe(trained, files.tables, decision, experiment_id, run.id)
+                run.log(tags={record.DESCRIPTION: description})
+                version = _version(task.schema, run_record.tags, description, verdict)
+                registered = record.register(run, task.name, model, version)
+                if decision.promoted:
+                    versions.make_champion(task.name, registered.version)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
-    agreements = reviewed.agreements if reviewed else ()
-    return Outcome(registered, evaluation, decided, warnings, seconds, agreements)
+    agreements = trained.reviewed.agreements if trained.reviewed else ()
+    return Outcome(registered, trained.evaluation, decision, warnings, seconds, agreements)
 
 
-def inputs_hash(task: Task, training_data: TrainingData) -> str:
-    """A hash of all that a training depends on: rows, configuration, schema and this program.
+def inputs_hash(task: Task, data: TrainingData) -> str:
+    """A hash of all inputs of a training: rows, configuration, schema and version of labelwright.
 
-    Corrections count by what they settle: another vote for what is settled already is no change.
+    Of the corrections, only the settled labels count. A vote that changes none of them does not
+    change the hash.
     """
-    parts = (training_data.train, training_data.test, training_data.unseen)
+    parts = (data.train, data.test, data.unseen)
     content = {
         "rows": [None if part is None else part.fingerprint for part in parts],
         "configuration": dataclasses.asdict(task.configuration) | {"threads": 0},
@@ -169,139 +157,96 @@ def inputs_hash(task: Task, training_data: TrainingData) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _register(
-    task: Task,
-    run: runs.Run,
-    model: "ModelInfo",
-    run_record: record.Record,
-    description: str,
-    verdict: gate.Verdict,
-) -> record.Registered:
-    """Make the version, and the champion of it if it is to be."""
-    run.log(tags={record.DESCRIPTION: description})
-    version = record.Version(
-        description,
-        {name: run_record.tags[name] for name in (record.CONTENT, record.INPUTS)}
-        | versions.verdict_tags(verdict),
-        f"Gives labels to entities of the schema {code(task.schema.name)}. The alias "
-        f"{code(CHAMPION)} names the version in use; each version says how it was judged.",
-    )
-    registered = record.register(run, task.name, model, version)
-    if verdict.promoted and task.promote:
-        versions.make_champion(task.name, registered.version)
-    return registered
-
-
-def _unused(verdict: gate.Verdict) -> gate.Verdict:
-    return gate.Verdict(False, f"--no-promote was given; judged: {verdict.reason}")
-
-
-def _left_behind(name: str) -> list[str]:
-    """What earlier trainings have left that did not come to their end."""
-    lost = [run.run_id for run in runs.unfinished_runs() if run.experiment == name]
+def _unfinished_runs(name: str) -> list[str]:
+    """One sentence for each earlier training of a model that did not finish."""
     return [
-        f"run {run_id} of an earlier training was cut short: `labelwright prune {name}` clears it "
-        "away"
-        for run_id in lost
+        f"run {run.run_id} of an earlier training did not finish: `labelwright prune {name}` "
+        "deletes it"
+        for run in runs.unfinished_runs()
+        if run.experiment == name
     ]
 
 
 def _read(task: Task) -> TrainingData:
+    """Training and test rows, with the corrections if the task has any."""
     data = read_labelled(task.data, task.schema, task.columns)
     test = read_labelled(task.test, task.schema, task.columns) if task.test else None
     if task.feedback is None:
         return without_corrections(data, test)
-    reviews = read_corrections(task.feedback, task.name, task.schema)
-    training_data = with_corrections(data, test, reviews)
-    warnings = [*data.warnings, *reviews.settled.warnings]
-    return dataclasses.replace(
-        training_data, train=dataclasses.replace(training_data.train, warnings=warnings)
+    corrections = read_corrections(task.feedback, task.name, task.schema)
+    merged = with_corrections(data, test, corrections)
+    warnings = [*data.warnings, *corrections.settled.warnings]
+    return dataclasses.replace(merged, train=dataclasses.replace(merged.train, warnings=warnings))
+
+
+def _evaluated(task: Task, data: TrainingData, labeler: Labeler) -> TrainedModel:
+    """The new model with its predictions and metrics on the test rows."""
+    predictions, truth = label_with_truth(
+        labeler, data.test, LabelQuery(), task.configuration.threads
+    )
+    return TrainedModel(
+        name=task.name,
+        version=importlib.metadata.version("labelwright"),
+        labeler=labeler,
+        train=data.train,
+        test=data.test,
+        predictions=predictions,
+        evaluation=evaluate(predictions, truth),
+        configuration=task.configuration,
+        warnings=data.train.warnings,
+        test_files=[locate(where).name for where in task.test],
+        reviewed=_reviewer_agreement(task, data, labeler),
     )
 
 
-def _reviewed(
-    task: Task, training_data: TrainingData, labeler: Labeler
+def _reviewer_agreement(
+    task: Task, data: TrainingData, labeler: Labeler
 ) -> ReviewerAgreement | None:
-    """What the corrections changed since the champion, if there is one that reads the same."""
-    if training_data.corrections is None:
+    """Agreement of the new model and the champion with the reviewers, if there are corrections."""
+    if data.corrections is None:
         return None
-    version, champion = versions.current_champion(task.name), None
-    if version is not None:
-        with contextlib.suppress(OutdatedBundleError):
-            champion = load_model(f"models:/{task.name}/{version}").bundle.labeler
-    if champion is None or champion.schema.columns != labeler.schema.columns:
-        version, champion = None, None
+    version, champion = comparable_champion(task.name, labeler.schema) or (None, None)
     threads = task.configuration.threads
-    compared = compare_with_corrections(labeler, champion, training_data, threads)
-    return ReviewerAgreement(training_data.corrections, version, compared)
+    compared = compare_with_corrections(labeler, champion, data, threads)
+    return ReviewerAgreement(data.corrections, version, compared)
 
 
-def _judge(
-    task: Task, champion: str | None, labeler: Labeler, test: LabelledEntities
-) -> gate.Verdict:
-    if champion is None:
-        return gate.FIRST_VERSION
-    try:
-        current = load_model(f"models:/{task.name}/{champion}").bundle.labeler
-    except OutdatedBundleError as error:
-        return gate.Verdict(True, f"the champion cannot serve any more: {error}")
-    if current.schema.columns != labeler.schema.columns:
-        return gate.Verdict(
-            False,
-            "the champion reads other columns, so the same rows do not compare them: see "
-            "`labelwright diff`, and promote it with --force",
-        )
+def _judge(task: Task, labeler: Labeler, test: LabelledEntities) -> gate.Verdict:
     configuration = task.configuration
-    verdict = gate.compare(labeler, current, test, configuration.seed, configuration.threads)
-    with temporary_folder() as folder:
-        seen = record.training_rows(task.name, champion, folder)
-    if seen is None or not (share := np.isin(content_fingerprints(test.entities), seen).mean()):
-        return verdict
-    note = f"the champion was trained on {share:.1%} of these rows, which favours it"
-    return dataclasses.replace(verdict, reason=f"{verdict.reason}; {note}")
+    return judge(task.name, labeler, test, configuration.seed, configuration.threads)
+
+
+def _not_promoted(verdict: gate.Verdict) -> gate.Verdict:
+    judged = "promote" if verdict.promoted else "refuse"
+    reason = f"--no-promote was given; the gate would {judged} it: {verdict.reason}"
+    return gate.Verdict(False, reason)
+
+
+def _version(
+    schema: EntitySchema, tags: Mapping[str, str], description: str, verdict: gate.Verdict
+) -> record.Version:
+    """The texts and tags of the version to register."""
+    kept = {name: tags[name] for name in (record.CONTENT, record.INPUTS)}
+    return record.Version(
+        description,
+        kept | versions.verdict_tags(verdict),
+        f"Labels entities of the schema {code(schema.name)}. The alias {code(CHAMPION)} names the "
+        "version in use. The description of each version gives the verdict of the promotion gate.",
+    )
 
 
 def _record(
-    task: Task, training_data: TrainingData, trained: TrainedModel, folder: Path
-) -> tuple[ReportTables, record.Record]:
-    """Write all files of a run into a folder: the bundle, and what is stored beside it.
-
-    That is the report, the environment, and which rows the model has seen.
-    """
-    from labelwright.training.reporting.report import (
-        write_report,  # drawing takes a second to import
-    )
-
-    train, test = trained.train, trained.test
-    artifacts = folder / "artifacts"
-    tables = write_report(artifacts, trained)
+    task: Task, data: TrainingData, trained: TrainedModel, files: "RunFiles"
+) -> record.Record:
+    """All that is logged in the run."""
+    train, test = data.train, data.test
     metrics = dataclasses.asdict(trained.evaluation.metrics)
-    details = {
-        "name": task.name,
-        "rows": len(train),
-        "test_rows": len(test),
-        "data": train.fingerprint,
-        "test_data": test.fingerprint,
-        "configuration": dataclasses.asdict(task.configuration),
-        "metrics": metrics,
-        "report": summary(trained, tables),
-    }
-    bundle = folder / "bundle"
-    profile = Profile.of(trained.labeler, test.entities)
-    manifest = write_bundle(trained.labeler, bundle, trained.version, details, profile)
-    golden.check(read_bundle(bundle))  # what is registered has been read back once
-    try:
-        (artifacts / "environment.txt").write_text(_environment(), "utf-8")
-        rows = content_fingerprints(train.entities)
-        np.save(artifacts / record.TRAINING_ROWS, rows, allow_pickle=False)
-    except OSError as error:
-        raise StorageError(f"{artifacts} cannot be written to: {reason(error)}") from error
-    run_record = record.Record(
-        parameters=_parameters(task),
+    return record.Record(
+        parameters=dataclasses.asdict(task.configuration) | {"schema": task.schema.name},
         metrics={**metrics, **(trained.reviewed.metrics if trained.reviewed else {})},
         tags={
-            record.CONTENT: manifest.content,
-            record.INPUTS: inputs_hash(task, training_data),
+            record.CONTENT: files.content,
+            record.INPUTS: inputs_hash(task, data),
             record.DATA_FINGERPRINT: train.fingerprint,
             **_commit(),
         },
@@ -309,30 +254,21 @@ def _record(
             record.Dataset("training", task.data, len(train), train.fingerprint),
             record.Dataset("test", task.test or task.data, len(test), test.fingerprint),
         ],
-        artifacts=artifacts,
+        artifacts=files.artifacts,
         schema=task.schema,
         example=_example(task.schema),
-        bundle=bundle,
+        bundle=files.bundle,
     )
-    return tables, run_record
-
-
-def _parameters(task: Task) -> Mapping[str, Any]:
-    return dataclasses.asdict(task.configuration) | {"schema": task.schema.name}
 
 
 def _example(schema: EntitySchema) -> Mapping[str, Any]:
+    """An entity as an example of the model's input."""
     given = {c.name: c.example for c in schema.columns if c.example is not None}
     return given or dict.fromkeys(schema.fields[:1], None)
 
 
-def _environment() -> str:
-    packages = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
-    return "\n".join([f"python {platform.python_version()}", platform.platform(), *packages, ""])
-
-
 def _commit() -> Mapping[str, str]:
-    """The commit of the checkout that is trained from, where there is one."""
+    """A tag with the commit of the source code, if it lies in a Git checkout."""
     try:
         found = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],

@@ -1,4 +1,4 @@
-"""Training again, safe to schedule: only where something has changed, and one at a time."""
+"""Scheduled training: trains only if the inputs have changed, one process at a time."""
 
 import dataclasses
 import hashlib
@@ -13,16 +13,17 @@ from labelwright.training.tracking import record, versions
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """Why nothing was trained."""
+    """The result of a retraining that did not train, with the reason."""
 
     reason: str
 
 
 def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
-    """Train unless the champion or the newest version was made of the same; raises as `train`.
+    """Train, unless the champion or the newest version was trained on the same inputs.
 
-    The newest version counts as well: what was refused once would be refused again, and what was
-    rolled back must not come back by itself.
+    The newest version is compared too, because the promotion gate would refuse a refused model
+    again, and a model that was rolled back must not become the champion again by itself. Raises as
+    `train` does.
     """
     record.check_name(task.name)
     with locked_if_free(_lock_file(task.name)) as alone:
@@ -37,5 +38,5 @@ def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
 
 
 def _lock_file(name: str) -> Path:
-    """The file that the process locks which retrains this model."""
+    """The file that is locked while this model is retrained."""
     return home() / "retraining" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"

@@ -83,7 +83,7 @@ def test_a_killed_training_leaves_a_sound_registry(
 
     again = command(*arguments(data))
     assert again.code == 0
-    assert again.err.count("was cut short: `labelwright prune m` clears it away") == len(lost)
+    assert again.err.count("did not finish: `labelwright prune m` deletes it") == len(lost)
     newest = registered()[-1]
     assert load_model("models:/m@champion").version == newest
 

@@ -73,8 +73,8 @@ def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
 
     again = command(*arguments)
     assert again.code == 0
-    assert f"warning: run {lost.run_id} of an earlier training was cut short" in again.err
-    assert "`labelwright prune m` clears it away" in again.err
+    assert f"warning: run {lost.run_id} of an earlier training did not finish" in again.err
+    assert "`labelwright prune m` deletes it" in again.err
     assert load_model("models:/m@champion").version == "1"
 
     said = command("prune", "m")

@@ -113,7 +113,7 @@ def test_a_champion_of_an_old_format_gives_way(
         file.write_text(json.dumps(content | {"format": FORMAT - 1}), "utf-8")
     verdict = train_on("poor").verdict
     assert verdict.promoted
-    assert "the champion cannot serve any more" in verdict.reason
+    assert "the champion cannot be loaded any more" in verdict.reason
     assert versions.current_champion("m") == "2"
 
 

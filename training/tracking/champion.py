@@ -1,0 +1,57 @@
+"""Comparison of a new model with the champion of the registry."""
+
+import dataclasses
+
+import numpy as np
+
+from labelwright.entities.errors import OutdatedBundleError
+from labelwright.entities.io.files import temporary_folder
+from labelwright.entities.schema import EntitySchema
+from labelwright.models.features.fingerprints import content_fingerprints
+from labelwright.models.labeler import Labeler
+from labelwright.models.registry import load_model
+from labelwright.training.data import LabelledEntities
+from labelwright.training.tracking import gate, record, versions
+
+
+def comparable_champion(name: str, schema: EntitySchema) -> tuple[str, Labeler] | None:
+    """The champion's version and model, or None if there is none that reads the same columns."""
+    version = versions.current_champion(name)
+    if version is None:
+        return None
+    try:
+        labeler = load_model(f"models:/{name}/{version}").bundle.labeler
+    except OutdatedBundleError:
+        return None
+    return (version, labeler) if labeler.schema.columns == schema.columns else None
+
+
+def judge(
+    name: str, labeler: Labeler, test: LabelledEntities, seed: int, threads: int
+) -> gate.Verdict:
+    """The verdict of the promotion gate on a new model, against the current champion of a name."""
+    version = versions.current_champion(name)
+    if version is None:
+        return gate.FIRST_VERSION
+    try:
+        champion = load_model(f"models:/{name}/{version}").bundle.labeler
+    except OutdatedBundleError as error:
+        return gate.Verdict(True, f"the champion cannot be loaded any more: {error}")
+    if champion.schema.columns != labeler.schema.columns:
+        return gate.Verdict(
+            False,
+            "the champion reads other columns, so the two models cannot be compared on the same "
+            "rows: look at `labelwright diff`, then promote this version with --force",
+        )
+    verdict = gate.compare(labeler, champion, test, seed, threads)
+    if not (share := _share_seen(name, version, test)):
+        return verdict
+    note = f"the champion was trained on {share:.1%} of these rows, which favours it"
+    return dataclasses.replace(verdict, reason=f"{verdict.reason}; {note}")
+
+
+def _share_seen(name: str, version: str, test: LabelledEntities) -> float:
+    """The share of the test rows that a version was trained on; 0 if its rows are not stored."""
+    with temporary_folder() as folder:
+        seen = record.training_rows(name, version, folder)
+    return 0.0 if seen is None else float(np.isin(content_fingerprints(test.entities), seen).mean())
