@@ -1,9 +1,10 @@
-"""The Python API: `labelwright.load(uri).label(table)`."""
+"""The Python API: `labelwright.load` and `labelwright.train`."""
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -13,10 +14,19 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.registry import Model, load_model
 
+if TYPE_CHECKING:
+    from labelwright.training.job import Outcome
+
+Paths = str | Path | Sequence[str | Path]
+"""One file, folder or address (`s3://`, `gs://`), or several."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. `name` and `version` are None where it does not come from a registry."""
+    """A model in memory.
+
+    `name` and `version` are None if the model was loaded from a bundle folder or from a run.
+    """
 
     model: Model
 
@@ -32,12 +42,12 @@ class LoadedModel:
 
     @property
     def schema(self) -> EntitySchema:
-        """The schema of the entities it labels."""
+        """The schema of the entities that the model labels."""
         return self.model.bundle.labeler.schema
 
     @functools.cached_property
     def labels(self) -> tuple[str, ...]:
-        """All labels it can give."""
+        """All labels of the model, sorted by name."""
         return self.model.bundle.labeler.labels.names
 
     def label(
@@ -52,9 +62,17 @@ class LoadedModel:
     ) -> pa.Table:
         """Label an Arrow table, a pandas frame, or a sequence of dicts.
 
-        Returns a table with one row for each entity, in order: `id` and `labels`, a
-        list<struct<label: string, probability: float, asserted: bool>> with the most probable
-        first, null where the schema rejects the row. Raises DataError or RequestError.
+        Returns a table with one row for each entity, in the same order. Column `id` holds the
+        ids. Column `labels` is a list<struct<label: string, probability: float, asserted: bool>>,
+        the most probable label first; it is null if the schema rejects the row.
+
+        The `top_k` most probable labels of an entity are listed, and every asserted label. A
+        `policy` (balanced, broad or precise) or a `min_precision` decides which labels are
+        asserted. Labels that are less probable than `min_probability` or match no pattern of
+        `only` are left out.
+
+        Raises DataError if the entities cannot be read, RequestError if the model does not
+        support the query.
         """
         checked = self._checked(entities)
         labeler = self.model.bundle.labeler
@@ -70,12 +88,14 @@ class LoadedModel:
         top_k: int = 5,
         policy: str = "balanced",
     ) -> pa.Table:
-        """Label entities and say why: the table of `label` with reasons.
+        """Label entities and give the reasons for each label.
 
-        Each struct of `labels` also has `log_odds`, before calibration, and `reasons`, a
-        list<models.explain.reasons.REASON> whose weights sum to them. With `label`, a name or a
-        pattern with `*` and `?`, only labels that match are listed, however improbable. Raises
-        DataError or RequestError.
+        Returns the table of `label` with two more members in each struct of `labels`: `log_odds`
+        (before calibration) and `reasons`, a list<models.explain.reasons.REASON>. The weights of
+        the reasons sum to the log-odds. `label` is a name or a pattern with `*` and `?`: only
+        matching labels are listed, even improbable ones.
+
+        Raises DataError or RequestError, as `label` does.
         """
         checked = self._checked(entities)
         query = LabelQuery(top_k, policy, only=(label,) if label is not None else ())
@@ -90,9 +110,108 @@ class LoadedModel:
         return from_frame(entities, self.schema)
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """The outcome of a training: a run in MLflow and a registered version.
+
+    `promoted` tells whether the version became the champion, and `reason` why or why not. `seconds`
+    is wall time. `metrics` are those of the test rows (`p_at_1`, `micro_f1`, ...), by name.
+    """
+
+    run_id: str
+    model_uri: str
+    version: str
+    promoted: bool
+    reason: str
+    seconds: float
+    metrics: Mapping[str, float]
+    warnings: Sequence[str]
+
+    @classmethod
+    def of(cls, outcome: "Outcome") -> "TrainingResult":
+        """The public form of the outcome of a training job."""
+        return cls(
+            run_id=outcome.registered.run_id,
+            model_uri=outcome.registered.uri,
+            version=outcome.registered.version,
+            promoted=outcome.verdict.promoted,
+            reason=outcome.verdict.reason,
+            seconds=round(outcome.seconds, 2),
+            metrics=dataclasses.asdict(outcome.evaluation.metrics),
+            warnings=tuple(outcome.warnings),
+        )
+
+
 def load(uri: str) -> LoadedModel:
     """Load a model: a bundle folder, `runs:/...`, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Raises ModelNotFoundError, BundleError, RegistryError or StorageError.
     """
     return LoadedModel(load_model(uri))
+
+
+def train(
+    data: Paths,
+    *,
+    name: str | None = None,
+    test: Paths = (),
+    schema: str | Path | None = None,
+    feedback: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    min_count: int = 1,
+    seed: int = 0,
+    threads: int | None = None,
+    memory: int | None = None,
+    promote: bool = True,
+) -> TrainingResult:
+    """Train a model, register it, and promote it if it is not worse than the champion.
+
+    The parameters are the options of `labelwright train`:
+
+    - `data`: labelled files (Parquet, CSV, JSON Lines or GeoJSON), one path or several.
+    - `name`: the registered name; by default the name of the schema.
+    - `test`: labelled files to measure the model on. Without them, the rows of a tenth of the names
+      are held out from `data`.
+    - `schema`: `places`, `text`, `words` or the path of a TOML file; by default the schema that the
+      data state, else `places`.
+    - `columns`: the names of columns in the files, by their names in the schema:
+      `{"name": "title"}`.
+    - `feedback`: a database of corrections, or a file exported from one, to learn from as well.
+    - `min_count`: labels of fewer rows are left out.
+    - `seed`: the same seed and data give the same model, whatever the number of threads.
+    - `threads`: compute threads; by default as many as this process may use.
+    - `memory`: bytes of features and of the fit's variables to keep in memory; the rest is kept in
+      files. By default all of it is kept in memory.
+    - `promote`: False registers the version but does not change an alias.
+
+    Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
+    StorageError.
+    """
+    from labelwright import processors
+    from labelwright.entities.io.column_map import ColumnNames
+    from labelwright.entities.io.schema_metadata import schema_for
+    from labelwright.training.fitting.fit import Configuration
+    from labelwright.training.job import Task
+    from labelwright.training.job import train as run_job
+
+    entity_schema = schema_for(_listed(data), None if schema is None else str(schema))
+    names = ColumnNames(columns or {})
+    names.check(entity_schema)
+    task = Task(
+        data=_listed(data),
+        test=_listed(test),
+        schema=entity_schema,
+        name=name or entity_schema.name,
+        configuration=Configuration(
+            min_count=min_count, seed=seed, threads=threads or processors.usable()
+        ),
+        promote=promote,
+        columns=names,
+        feedback=feedback,
+        memory=memory,
+    )
+    return TrainingResult.of(run_job(task))
+
+
+def _listed(paths: Paths) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from labelwright.entities.errors import DataError, reason
 from labelwright.entities.io.locations import Location, LocationLike
 from labelwright.entities.io.readers import files_of, format_of
-from labelwright.entities.schema import EntitySchema
+from labelwright.entities.schema import EntitySchema, load_schema
 
 ENTRY = b"labelwright.schema"
 """The entry of Parquet's metadata that holds a schema as JSON."""
@@ -23,6 +23,16 @@ ENTRY = b"labelwright.schema"
 def schema_metadata(schema: EntitySchema) -> dict[bytes, bytes]:
     """The metadata that states a schema."""
     return {ENTRY: json.dumps(schema.to_mapping(), ensure_ascii=False).encode()}
+
+
+def schema_for(paths: Iterable[LocationLike], name: str | None = None) -> EntitySchema:
+    """The schema of that name or TOML file; else the one in the metadata of the data; else `places`.
+
+    Raises SchemaError or DataError.
+    """
+    if name is not None:
+        return load_schema(name)
+    return embedded_schema(paths) or load_schema("places")
 
 
 def embedded_schema(paths: Iterable[LocationLike]) -> EntitySchema | None:

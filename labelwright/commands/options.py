@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from labelwright import processors
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.redirects import Redirects
-from labelwright.entities.schema import EntitySchema, load_schema
+from labelwright.entities.schema import EntitySchema
 
 if TYPE_CHECKING:
     from labelwright.entities.io.locations import Location
@@ -186,10 +186,9 @@ def task(given: argparse.Namespace, configuration: "Configuration", promote: boo
 
 def _schema(given: argparse.Namespace, data: list["Location"]) -> EntitySchema:
     """The schema that is asked for, or that the data state, with `--redirects`."""
-    from labelwright.entities.io.schema_metadata import embedded_schema
+    from labelwright.entities.io.schema_metadata import schema_for
 
-    schema = load_schema(given.schema) if given.schema else embedded_schema(data)
-    schema = schema or load_schema("places")
+    schema = schema_for(data, given.schema)
     if given.redirects is None:
         return schema
     told = Redirects.read(given.redirects).targets

@@ -136,14 +136,9 @@ def report(outcome: "Outcome") -> None:
 
 
 def summary(outcome: "Outcome") -> dict[str, object]:
-    """The same for scripts."""
-    return {
-        "run_id": outcome.registered.run_id,
-        "model_uri": outcome.registered.uri,
-        "version": outcome.registered.version,
-        "promoted": outcome.verdict.promoted,
-        "reason": outcome.verdict.reason,
-        "seconds": round(outcome.seconds, 2),
-        "metrics": dataclasses.asdict(outcome.evaluation.metrics),
-        "corrections": [dataclasses.asdict(part) for part in outcome.agreements],
-    }
+    """The outcome as the JSON object of `--json`."""
+    from labelwright.api import TrainingResult
+
+    content = dataclasses.asdict(TrainingResult.of(outcome))
+    del content["warnings"]  # they are on standard error
+    return {**content, "corrections": [dataclasses.asdict(part) for part in outcome.agreements]}
