@@ -1,4 +1,10 @@
-"""Ctrl-C and SIGTERM end the work, also at moments when Python would lose or misread them."""
+"""Signal handling of the command line: SIGINT (Ctrl-C) and SIGTERM raise one exception.
+
+Python raises an exception from a signal handler in whatever code the main thread is running. At two
+kinds of moment that exception is lost: while a compiled module is being imported, and in a
+finalizer. Both are frequent while a command imports its libraries. There the signal is handled
+again a few milliseconds later.
+"""
 
 import contextlib
 import signal
@@ -6,90 +12,82 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-_AGAIN = 0.01
-"""Seconds until an interrupt that came at a bad moment is tried again."""
-_LOADER = "ExtensionFileLoader."
-"""What imports compiled modules; how its methods are called."""
+RETRY_SECONDS = 0.01
+"""Time until a signal that came at a bad moment is handled again."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has ended the work.
+    """A signal has ended the command.
 
-    It is a kind of its own because of `exec`: once a plain KeyboardInterrupt has passed through
-    one, as in the making of a dataclass, Python ends by SIGINT whatever it is told to exit with.
+    A class of its own, because CPython ends with SIGINT instead of the exit code once a plain
+    KeyboardInterrupt has left an `exec`, such as the one that makes a dataclass.
     """
 
 
-class Interrupts:
-    """What becomes of the signals that interrupt."""
+class InterruptHandler:
+    """Handler of SIGINT and SIGTERM, and of the timer that handles one of them again."""
 
     def __init__(self) -> None:
         self.number = signal.SIGINT
-        """The signal that came last."""
-        self.hook = sys.unraisablehook
-        """What else is told of exceptions that cannot be raised."""
-        self._waits = False
+        """The last signal that came."""
+        self._report_unraisable = sys.unraisablehook
+        self._retrying = False
 
-    def come(self, number: int, frame: FrameType | None) -> None:
-        """Raise Interrupted; but while a compiled module is imported, only when that is done.
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Raise Interrupted, or wait for the end of the import of a compiled module.
 
-        In between, the module may make an ImportError of it, and who imports the module may do
-        without. Who interrupts twice does not want to wait.
+        A second signal does not wait.
         """
         self.number = signal.Signals(number)
-        if self._waits or not _compiled(frame):
+        if self._retrying:
             raise Interrupted
-        self._later()
+        self.on_timer(number, frame)
 
-    def lost(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Take up an interrupt that was raised where nothing can be, as in a finalizer.
-
-        The import system has callbacks of that kind, and a command begins with many imports.
-        """
-        if isinstance(unraisable.exc_value, Interrupted):
-            self._later()
+    def on_timer(self, _: int, frame: FrameType | None) -> None:
+        """Raise Interrupted, unless a compiled module is still being imported."""
+        # The module could turn the exception into an ImportError, which many libraries suppress.
+        if _imports_compiled_module(frame):
+            self._retry()
         else:
-            self.hook(unraisable)
-
-    def end(self) -> None:
-        """What still waits is not raised any more."""
-        if self._waits:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-    def _later(self) -> None:
-        self._waits = True
-        signal.signal(signal.SIGALRM, self._again)
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
-
-    def _again(self, _: int, frame: FrameType | None) -> None:
-        if not _compiled(frame):
             raise Interrupted
-        self._later()
+
+    def on_unraisable(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Try again if Interrupted was raised in a finalizer, where Python only prints it."""
+        if isinstance(unraisable.exc_value, Interrupted):
+            self._retry()
+        else:
+            self._report_unraisable(unraisable)
+
+    def _retry(self) -> None:
+        # A timer signal, and not a thread: a finalizer may run while the lock is held that
+        # starting a thread needs.
+        self._retrying = True
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Interrupts]:
-    """Let SIGINT and SIGTERM raise Interrupted in the main thread, where they are not ignored."""
-    interrupts = Interrupts()
-    sys.unraisablehook = interrupts.lost
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    heard = {number: by for number, by in handlers.items() if by != signal.SIG_IGN}
-    for number in heard:
-        signal.signal(number, interrupts.come)
+def interruptible() -> Iterator[InterruptHandler]:
+    """Let SIGINT and SIGTERM raise Interrupted in the main thread, unless they are ignored."""
+    handler = InterruptHandler()
+    previous_hook = sys.unraisablehook
+    sys.unraisablehook = handler.on_unraisable
+    previous = {signal.SIGALRM: signal.signal(signal.SIGALRM, handler.on_timer)}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            previous[number] = signal.signal(number, handler.on_signal)
     try:
-        yield interrupts
+        yield handler
     finally:
-        interrupts.end()
-        for number, handler in heard.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = interrupts.hook
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, action in previous.items():
+            signal.signal(number, action)
+        sys.unraisablehook = previous_hook
 
 
-def _compiled(frame: FrameType | None) -> bool:
-    """Whether a compiled module is being imported by that frame or by one that waits for it."""
+def _imports_compiled_module(frame: FrameType | None) -> bool:
+    """Whether the frame, or one that called it, is a method of the loader of compiled modules."""
     while frame is not None:
-        if frame.f_code.co_qualname.startswith(_LOADER):
+        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
             return True
         frame = frame.f_back
     return False

@@ -1,4 +1,4 @@
-"""Signals that end the work, at the moments when an exception would be lost or misread."""
+"""SIGINT and SIGTERM at moments when Python would lose or misread the exception."""
 
 import subprocess
 import sys
@@ -36,11 +36,11 @@ from script import interrupt
 {}
 print("imported")
 """
-"""What a compiled module of NumPy's imports when it is imported itself."""
+"""A module that a compiled module of NumPy imports while it is imported itself."""
 
 
 def run(work: str, folder: Path, imported: str = "", then: str = "") -> tuple[int, list[str]]:
-    """The exit code and the lines of a script that does some work."""
+    """Run a script that does `work`; returns its exit code and the lines it prints."""
     (folder / "secrets.py").write_text(SECRETS.format(imported))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(work=work, then=then)],
@@ -60,23 +60,21 @@ def run(work: str, folder: Path, imported: str = "", then: str = "") -> tuple[in
         *("interrupt()", "Thing(); time.sleep(60)", "exec('interrupt()')", "import secrets"),
         "import numpy.random",
     ],
-    ids=["any", "finalizer", "exec", "import", "twice"],
+    ids=["statement", "finalizer", "exec", "import", "second signal in a compiled import"],
 )
-def test_an_interrupt_ends_the_work_at_any_moment(work: str, tmp_path: Path) -> None:
+def test_a_signal_ends_the_work_at_any_moment(work: str, tmp_path: Path) -> None:
     assert run(work, tmp_path, "interrupt(); interrupt()") == (9, ["SIGTERM"])
 
 
-def test_one_that_comes_while_a_compiled_module_is_imported_waits_for_its_end(
-    tmp_path: Path,
-) -> None:
+def test_a_signal_in_a_compiled_import_waits_for_its_end(tmp_path: Path) -> None:
     code, lines = run("import numpy.random; time.sleep(60)", tmp_path, "interrupt()")
     assert (code, lines) == (9, ["imported", "SIGTERM"])
 
 
-def test_one_that_waits_when_all_is_done_changes_nothing(tmp_path: Path) -> None:
-    work = "import labelwright.interrupts as module; module._AGAIN = 0.3; Thing()"
+def test_a_signal_that_still_waits_when_the_work_is_done_is_dropped(tmp_path: Path) -> None:
+    work = "import labelwright.interrupts as module; module.RETRY_SECONDS = 0.3; Thing()"
     assert run(work, tmp_path, then="time.sleep(0.6)") == (0, ["done"])
 
 
-def test_one_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     assert run("interrupt(signal.SIGINT)", tmp_path) == (0, ["done"])
