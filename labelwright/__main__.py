@@ -1,4 +1,4 @@
-"""The command line: parse, run one command, turn errors into words and exit codes."""
+"""Command line: parse the arguments, run one command, and map errors to exit codes."""
 
 import argparse
 import gc
@@ -38,7 +38,7 @@ from labelwright.entities.errors import (
     StorageError,
 )
 from labelwright.interrupts import interruptible
-from labelwright.settings import listed
+from labelwright.settings import settings_table
 
 EXIT_CODES = {
     DataError: 3,
@@ -52,9 +52,9 @@ EXIT_CODES = {
 _EPILOG = """\
 A model URI is a bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION.
 
-exit codes: 0 done, 1 failed, 2 wrong usage, 3 unusable data or question, 4 unusable model,
-            5 tracking server or registry, 6 disk or store, 130 interrupted, 143 terminated
-            (for serve and demo that is 0)
+exit codes: 0 success, 1 other failure, 2 wrong usage, 3 invalid data or query, 4 unusable model,
+            5 tracking server or registry, 6 disk, database or object store, 130 SIGINT (Ctrl-C),
+            143 SIGTERM; serve and demo return 0 if a signal stops them
 
 environment:
 """
@@ -67,11 +67,12 @@ _COMMANDS = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Build the argument parser with all commands."""
     top = argparse.ArgumentParser(
         prog="labelwright",
-        description="Train, evaluate, apply and serve models that give places categorical labels.",
-        epilog=_EPILOG + textwrap.indent(listed(), "  "),
+        description="Train, evaluate, apply and serve multi-label classifiers of places and other "
+        "entities.",
+        epilog=_EPILOG + textwrap.indent(settings_table(), "  "),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     version = importlib.metadata.version("labelwright")
@@ -88,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return its exit code."""
     options = parser().parse_args(arguments)
-    _prepare()
+    _configure_libraries()
     with interruptible() as interrupts:
         try:
             return _run(options)
@@ -108,8 +109,8 @@ def _run(options: argparse.Namespace) -> int:
         return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
     except ModuleNotFoundError as error:
         print(
-            f"labelwright: this command needs {error.name}, which is not installed: it is among "
-            "requirements/train.txt",
+            f"labelwright: this command needs {error.name}, which is not installed; "
+            "install requirements/train.txt",
             file=sys.stderr,
         )
         return EXIT_CODES[LabelwrightError]
@@ -119,13 +120,12 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare() -> None:
-    """Set what libraries read when they are imported, unless the user has.
+def _configure_libraries() -> None:
+    """Set options that libraries read at import, unless the environment sets them.
 
-    MLflow speaks up only when something is wrong. LightGBM's threads sleep when they wait for one
-    another: spinning, which is the default, makes it ten times slower on a busy machine. Python
-    looks for garbage less often: what imports make stays, and looking at it again and again took a
-    quarter of the time that imports take.
+    MLflow logs only errors. Threads of OpenMP (LightGBM) sleep while they wait: by default they
+    spin, which made LightGBM ten times slower on a busy machine. The garbage collector runs less
+    often: it took a quarter of the time of imports, whose objects are never garbage.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc.set_threshold(50_000, 20, 20)

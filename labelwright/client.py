@@ -1,7 +1,8 @@
-"""A client of the service's streams: labels come while rows are still being sent.
+"""Client that streams rows to a service and receives results while rows are still being sent.
 
-It keeps rows until they are answered. Where the service is busy or the connection breaks, it waits,
-as long as `Retry-After` says, and goes on with the rows that have no answer yet.
+The client keeps each row until its result has arrived. If the service is busy or the connection
+breaks, the client waits (for the time in `Retry-After`, if the service sends it) and sends the rows
+without a result again.
 """
 
 import collections
@@ -24,22 +25,23 @@ import pyarrow as pa
 from labelwright.entities.errors import ServiceError
 
 Row = TypeVar("Row")
-Answer = TypeVar("Answer", covariant=True)
+Result = TypeVar("Result", covariant=True)
 
 TRIES = 6
-"""How often it is tried without progress, the first time included."""
+"""Attempts without a new result before ServiceError is raised."""
 LONGEST_WAIT = 60.0
-"""Seconds between two tries, whatever the service says."""
+"""Seconds; the longest wait between two attempts, even if the service asks for more."""
 BUSY = (429, 502, 503, 504)
+"""HTTP statuses after which another attempt may succeed."""
 ROWS_AT_ONCE = 256
-"""Rows that are sent in one go."""
+"""Rows in one chunk of the request body."""
 
 
 class Client:
-    """A service at an address such as `http://127.0.0.1:8000`.
+    """Client of the service at a URL such as `http://127.0.0.1:8000`.
 
-    `headers` go with every request; a connection that stands still for `timeout` seconds is taken
-    to be broken.
+    `headers` are sent with every request: `{"Authorization": "Bearer KEY"}`. A connection without
+    traffic for `timeout` seconds is treated as broken.
     """
 
     def __init__(
@@ -47,47 +49,48 @@ class Client:
     ) -> None:
         self._url = urllib.parse.urlsplit(url)
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
-            raise ValueError("an address is http://HOST:PORT or https://HOST:PORT")
+            raise ValueError("the URL of a service must be http://HOST:PORT or https://HOST:PORT")
         self._headers = dict(headers or {})
         self._timeout = timeout
 
     def label_rows(
         self, rows: Iterable[Mapping[str, Any]], **query: Any
     ) -> Iterator[dict[str, Any]]:
-        """Label entities: for each, in order, its `id`, and its `labels` or its `error`.
+        """Label entities given as dicts, and yield one result for each, in order.
 
-        `query` is what `POST /v1/labels` takes: top_k, policy, min_probability, only,
-        min_precision. Raises ServiceError.
+        A result has the `id` of the entity, and either its `labels` or its `error`. `query` are the
+        parameters of `POST /v1/labels`: top_k, policy, min_probability, only, min_precision.
+        Raises ServiceError.
         """
-        return self._stream(_Lines(rows), query)
+        return self._stream(_JsonRows(rows), query)
 
     def label_batches(
         self, batches: Iterable[pa.RecordBatch], **query: Any
     ) -> Iterator[pa.RecordBatch]:
-        """Label Arrow batches of one schema: batches of `id`, `labels` and `error`.
+        """Label Arrow batches of one schema, and yield batches of `id`, `labels` and `error`.
 
-        There is a row for each row, in order, but the batches are cut otherwise. For `query`
+        The rows correspond one to one, in order; the sizes of the batches may differ. For `query`
         see `label_rows`. Raises ServiceError.
         """
-        some = iter(batches)
-        for first in some:
-            yield from self._stream(_Batches(itertools.chain([first], some)), query)
+        remaining = iter(batches)
+        for first in remaining:
+            yield from self._stream(_ArrowRows(itertools.chain([first], remaining)), query)
 
     def label(self, table: pa.Table, **query: Any) -> pa.Table:
-        """The same for a table, with a row for each of its rows."""
+        """Label a table; the result has one row for each row. See `label_batches`."""
         batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
-        predictions = _Batches(batches)
-        found = list(self._stream(predictions, query))
-        return pa.Table.from_batches(found, predictions.schema)
+        rows = _ArrowRows(batches)
+        results = list(self._stream(rows, query))
+        return pa.Table.from_batches(results, rows.schema)
 
-    def _stream(self, rows: "_Rows[Row, Answer]", query: Mapping[str, Any]) -> Iterator[Answer]:
+    def _stream(self, rows: "_Rows[Row, Result]", query: Mapping[str, Any]) -> Iterator[Result]:
         path = f"{self._url.path.rstrip('/')}/v1/labels?{urllib.parse.urlencode(query, True)}"
         tries = 0
         while True:
             try:
-                for answer in self._attempt(rows, path):
+                for result in self._attempt(rows, path):
                     tries = 0
-                    yield answer
+                    yield result
                 return
             except _BusyError as error:
                 tries += 1
@@ -95,8 +98,8 @@ class Client:
                     raise ServiceError(f"{error}, {TRIES} times in a row") from error
                 time.sleep(error.wait or random.uniform(0.1, 0.2) * 2**tries)  # noqa: S311
 
-    def _attempt(self, rows: "_Rows[Row, Answer]", path: str) -> Iterator[Answer]:
-        """Send the rows that have no answer; raises _BusyError where another try may help."""
+    def _attempt(self, rows: "_Rows[Row, Result]", path: str) -> Iterator[Result]:
+        """Send all rows without a result; raises _BusyError if another attempt may succeed."""
         failed: list[Exception] = []
         try:
             with self._connected() as connection:
@@ -104,13 +107,13 @@ class Client:
                 with _sending(connection.sock, rows.chunks(), failed):
                     response = connection.getresponse()
                     _check(response)
-                    yield from rows.predictions(response)
+                    yield from rows.results(response)
         except (OSError, http.client.HTTPException, pa.ArrowInvalid) as error:
             if failed:
                 raise failed[0] from error
             raise _BusyError(f"the connection to the service broke ({error!r})") from error
         if rows.pending:
-            raise _BusyError("the service did not answer all rows")
+            raise _BusyError("the service sent fewer results than rows")
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[http.client.HTTPConnection]:
@@ -127,64 +130,64 @@ class Client:
 
 
 class _BusyError(Exception):
-    """Something that may pass; `wait` is how many seconds the service asks for, if it does."""
+    """A temporary failure; `wait` is the seconds that the service asks for, else 0."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = min(wait, LONGEST_WAIT)
 
 
-class _Rows(Protocol[Row, Answer]):
-    """Rows on their way: `pending` are those that were sent and have no answer yet."""
+class _Rows(Protocol[Row, Result]):
+    """Rows in one wire format; `pending` are those that were sent and have no result yet."""
 
     media_type: str
     pending: collections.deque[Row]
 
     def chunks(self) -> Iterator[bytes]:
-        """What is to be sent, from the first row without an answer on."""
+        """Chunks of a request body, from the first row without a result on."""
         ...
 
-    def predictions(self, response: io.BufferedIOBase) -> Iterator[Answer]:
-        """The answers; a row is pending until its answer has been asked for."""
+    def results(self, response: io.BufferedIOBase) -> Iterator[Result]:
+        """Read results; a row is pending until the caller has received its result."""
         ...
 
 
-class _Sent(Generic[Row]):
-    """Rows that are kept from the moment they are taken until they are answered."""
+class _PendingRows(Generic[Row]):
+    """Rows that are kept from the moment they are read until their results have arrived."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = iter(rows)
         self.pending: collections.deque[Row] = collections.deque()
 
-    def unanswered(self) -> Iterator[Row]:
-        """All rows without an answer: those that were sent before, and then new ones."""
+    def unfinished(self) -> Iterator[Row]:
+        """All rows without a result: first the pending ones, then new ones."""
         yield from tuple(self.pending)
         for row in self._rows:
             self.pending.append(row)
             yield row
 
 
-class _Lines(_Sent[Mapping[str, Any]]):
-    """Entities as JSON lines."""
+class _JsonRows(_PendingRows[Mapping[str, Any]]):
+    """Entities as JSON Lines."""
 
     media_type = "application/x-ndjson"
 
     def chunks(self) -> Iterator[bytes]:
-        rows = self.unanswered()
-        while some := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            yield "".join(json.dumps(row) + "\n" for row in some).encode()
+        rows = self.unfinished()
+        while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
+            yield "".join(json.dumps(row) + "\n" for row in chunk).encode()
 
-    def predictions(self, response: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
+    def results(self, response: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
         for line in response:
-            answer = json.loads(line)
-            if "id" not in answer:
-                raise ServiceError(answer["error"]["detail"])
+            result = json.loads(line)
+            if "id" not in result:  # an error of the whole stream
+                raise ServiceError(result["error"]["detail"])
             self.pending.popleft()
-            yield answer
+            yield result
 
 
-class _Batches(_Sent[pa.RecordBatch]):
-    """Arrow batches as an IPC stream."""
+class _ArrowRows(_PendingRows[pa.RecordBatch]):
+    """Arrow batches as an IPC stream; `schema` is that of the results."""
 
     media_type = "application/vnd.apache.arrow.stream"
 
@@ -195,25 +198,26 @@ class _Batches(_Sent[pa.RecordBatch]):
     def chunks(self) -> Iterator[bytes]:
         sink = io.BytesIO()
         writer = None
-        for batch in self.unanswered():
+        for batch in self.unfinished():
             writer = writer or pa.ipc.new_stream(sink, batch.schema)
             writer.write_batch(batch)
-            yield _emptied(sink)
+            yield _drain(sink)
         if writer:
             writer.close()
-            yield _emptied(sink)
+            yield _drain(sink)
 
-    def predictions(self, response: io.BufferedIOBase) -> Iterator[pa.RecordBatch]:
+    def results(self, response: io.BufferedIOBase) -> Iterator[pa.RecordBatch]:
         reader = pa.ipc.open_stream(response)
         self.schema = reader.schema
-        for answer in reader:
-            if answer.num_rows and not answer["id"][0].is_valid:
-                raise ServiceError(answer["error"][0].as_py())
-            self._answered(answer.num_rows)
-            yield answer
-        self._answered(0)
+        for batch in reader:
+            if batch.num_rows and not batch["id"][0].is_valid:  # an error of the whole stream
+                raise ServiceError(batch["error"][0].as_py())
+            self._remove_pending(batch.num_rows)
+            yield batch
+        self._remove_pending(0)
 
-    def _answered(self, rows: int) -> None:
+    def _remove_pending(self, rows: int) -> None:
+        """Remove the first `rows` pending rows, and batches without rows that follow them."""
         while self.pending and (rows or not self.pending[0].num_rows):
             first = self.pending.popleft()
             if rows < first.num_rows:
@@ -222,7 +226,8 @@ class _Batches(_Sent[pa.RecordBatch]):
             rows -= first.num_rows
 
 
-def _emptied(sink: io.BytesIO) -> bytes:
+def _drain(sink: io.BytesIO) -> bytes:
+    """Return the bytes of the buffer and empty it."""
     content = sink.getvalue()
     sink.seek(0)
     sink.truncate()
@@ -240,44 +245,44 @@ def _begin(connection: http.client.HTTPConnection, path: str, headers: Mapping[s
 def _sending(
     connected: socket.socket, chunks: Iterator[bytes], failed: list[Exception]
 ) -> Iterator[None]:
-    """Send a body in a thread of its own; what goes wrong with its rows is put into `failed`."""
+    """Send a body in a second thread; an exception of the rows is appended to `failed`."""
 
     def send() -> None:
         try:
             for chunk in chunks:
                 connected.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             connected.sendall(b"0\r\n\r\n")
-        except OSError:  # also who waits for answers will notice
+        except OSError:  # the thread that reads results gets the error too
             pass
-        except Exception as error:  # noqa: BLE001 - of the caller's rows
+        except Exception as error:  # noqa: BLE001 - raised by the caller's iterable
             failed.append(error)
-            _hang_up(connected)
+            _shut_down(connected)
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        _hang_up(connected)
+        _shut_down(connected)
         thread.join()
 
 
-def _hang_up(connected: socket.socket) -> None:
-    """End what a thread waits for on a connection."""
+def _shut_down(connected: socket.socket) -> None:
+    """Shut down a connection, so that a thread that waits for it continues."""
     with contextlib.suppress(OSError):
         connected.shutdown(socket.SHUT_RDWR)
 
 
 def _check(response: http.client.HTTPResponse) -> None:
-    """Raise _BusyError or ServiceError for an answer that is no stream."""
+    """Raise _BusyError or ServiceError unless the response is a stream of results."""
     if response.status == http.HTTPStatus.OK:
         return
     try:
         detail = json.loads(response.read(1 << 16)).get("detail") or response.reason
     except (ValueError, AttributeError):
         detail = response.reason
-    message = f"the service answered {response.status}: {detail}"
+    message = f"the service returned status {response.status}: {detail}"
     if response.status in BUSY:
-        asked = response.headers.get("Retry-After", "")
-        raise _BusyError(message, float(asked) if asked.isdecimal() else 0.0)
+        wait = response.headers.get("Retry-After", "")
+        raise _BusyError(message, float(wait) if wait.isdecimal() else 0.0)
     raise ServiceError(message)

@@ -1,17 +1,17 @@
-"""How many processors this process may use, which is where the number of threads begins."""
+"""Number of processors that this process may use: the default number of compute threads."""
 
 import os
 from pathlib import Path
 
 
 def usable() -> int:
-    """How many threads have a processor each: fewer than `allowed` where time is limited."""
+    """The processors of `allowed`, or fewer if the control group grants less processor time."""
     granted = granted_cpus()
     return allowed() if granted is None else max(1, min(allowed(), round(granted)))
 
 
 def allowed() -> int:
-    """How many processors the threads of this process may run on."""
+    """The number of processors that the threads of this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -20,7 +20,10 @@ def allowed() -> int:
 def granted_cpus(
     groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> float | None:
-    """How many processors' time the control groups (v1 or v2) of this process grant; None: all."""
+    """The processor time per second that the control groups (v1 or v2) grant to this process.
+
+    The smallest quota of the group and its parents counts; None if none of them has a quota.
+    """
     quotas: list[float] = []
     for line in text_of(membership).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -35,6 +38,7 @@ def granted_cpus(
 
 
 def _quota(group: Path) -> list[float]:
+    """The quota of one group, empty if it has none."""
     quota, _, period = text_of(group / "cpu.max").strip().partition(" ")
     if not quota:
         quota = text_of(group / "cpu.cfs_quota_us").strip()
@@ -43,7 +47,7 @@ def _quota(group: Path) -> list[float]:
 
 
 def text_of(file: Path) -> str:
-    """What a file says; nothing where it cannot be read."""
+    """The content of a text file; empty if the file cannot be read."""
     try:
         return file.read_text()
     except OSError:

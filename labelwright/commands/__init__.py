@@ -1,1 +1,1 @@
-"""The commands, one module each: `configure(parser)` states its options, `run(options)` does it."""
+"""Commands, one module each: `configure(parser)` adds the options, `run(arguments)` runs it."""

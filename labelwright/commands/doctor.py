@@ -1,36 +1,35 @@
-"""Check this installation: libraries, threads, folders, the registry, and the champions' bundles.
+"""Check this installation: libraries, threads, folders, the registry and the champions.
 
-Every check is one line that begins with ok, warn or fail. A model is loaded in a process of its own
-to tell what another worker of the service would cost. The exit code is 1 if a check has failed.
+Each check prints one line that begins with ok, warn or fail. Every champion is loaded in a new
+process to measure the memory of one worker of the service. The exit code is 1 if a check failed.
 """
 
 import argparse
 import dataclasses
 import json
 
-from labelwright import checkup
+from labelwright import checks
 from labelwright.commands import options
 from labelwright.entities.errors import LabelwrightError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
-    parser.add_argument(
-        "--model", metavar="URI", help="check this model instead of all that have a champion"
-    )
+    """Add the options."""
+    parser.add_argument("--model", metavar="URI", help="check this model instead of all champions")
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Print findings as they are made."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run the checks and print each finding at once."""
     findings = []
-    for finding in checkup.checkup(given.model):
+    for finding in checks.run_checks(arguments.model):
         print(finding, flush=True)
         findings.append(finding)
-    if given.json:
+    if arguments.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
-    failed = [finding.what for finding in findings if finding.status is checkup.Status.FAIL]
+    failed = [finding.what for finding in findings if finding.status is checks.Status.FAIL]
     if failed:
         raise LabelwrightError(
-            f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}"
+            f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}; "
+            "the lines that begin with fail name the next step"
         )

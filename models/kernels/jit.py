@@ -11,6 +11,8 @@ import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_kernels: list[Any] = []
+"""All kernels that this process has imported."""
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -30,7 +32,14 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         file = jit._cache._cache_file
         file._source_stamp = _room_stamp()
         file._load_index = functools.partial(_readable, file._load_index)
+    _kernels.append(jit)
     return cast(Callable[P, R], jit)
+
+
+def cache_folders() -> list[Path]:
+    """The folders of the machine code of all imported kernels; empty where none is writable."""
+    paths = {kernel.stats.cache_path for kernel in _kernels}
+    return sorted(Path(path) for path in paths if path)
 
 
 def _readable(load: Callable[[], dict[Any, str]]) -> dict[Any, str]:
