@@ -1,6 +1,7 @@
-"""Look after the corrections that people gave: export them, delete some, purge old ones, count.
+"""Export, delete, purge or count the corrections of reviewers.
 
-They lie in LABELWRIGHT_HOME, unless LABELWRIGHT_CORRECTIONS or --feedback names another database.
+Corrections are kept in a database in LABELWRIGHT_HOME, unless LABELWRIGHT_CORRECTIONS or --feedback
+names another database.
 """
 
 import argparse
@@ -15,39 +16,39 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the actions, each with its options."""
+    """Add the actions with their options."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     export = _action(actions, "export", _export, "write all corrections to a Parquet file")
     export.add_argument(
-        "output", metavar="OUTPUT", help="a path ending in .parquet, or s3://, gs://"
+        "output", metavar="OUTPUT", help="a path or an address (s3://, gs://) that ends in .parquet"
     )
     delete = _action(actions, "delete", _delete, "delete all corrections of an entity")
     delete.add_argument("--entity-id", required=True, metavar="ID")
-    purge = _action(actions, "purge", _purge, "delete all corrections that are old")
+    purge = _action(actions, "purge", _purge, "delete corrections older than AGE")
     purge.add_argument(
-        "--older-than", required=True, type=_age, metavar="AGE", help="like 365d or 12h"
+        "--older-than", required=True, type=_age, metavar="AGE", help="for example 365d or 12h"
     )
-    _action(actions, "count", _count, "say how many there are")
+    _action(actions, "count", _count, "print the number of corrections")
 
 
-def run(given: argparse.Namespace) -> None:
-    """Do what the action says."""
+def run(arguments: argparse.Namespace) -> None:
+    """Open the database and run the action."""
     from labelwright.entities.corrections import CorrectionStore
     from labelwright.models.paths import corrections_kept
 
-    with CorrectionStore(options.feedback(given.feedback), corrections_kept()) as store:
-        given.act(store, given)
+    with CorrectionStore(options.feedback(arguments.feedback), corrections_kept()) as store:
+        arguments.action(store, arguments)
 
 
 def _action(
     actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
-    act: object,
+    function: object,
     summary: str,
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
     parser.add_argument("--feedback", metavar="URL", default="", help=options.FEEDBACK)
-    parser.set_defaults(act=act)
+    parser.set_defaults(action=function)
     return parser
 
 
@@ -60,25 +61,27 @@ def _age(text: str) -> datetime.timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _export(store: "CorrectionStore", given: argparse.Namespace) -> None:
+def _export(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
     from labelwright.entities.io.locations import locate, open_output
     from labelwright.entities.io.readers import format_of
 
-    location = locate(given.output)
+    location = locate(arguments.output)
     if location.filesystem is None or format_of(location) != "parquet":
-        raise DataError(f"{location}: corrections are written to a file that ends in .parquet")
+        raise DataError(
+            f"{location}: corrections are exported as Parquet; name a file that ends in .parquet"
+        )
     with open_output(location) as stream:
         rows = store.export(stream)
-    print(f"{rows:,} corrections -> {given.output}")
+    print(f"{rows:,} corrections -> {arguments.output}")
 
 
-def _delete(store: "CorrectionStore", given: argparse.Namespace) -> None:
-    print(f"{store.delete(given.entity_id):,} corrections deleted")
+def _delete(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
+    print(f"{store.delete(arguments.entity_id):,} corrections deleted")
 
 
-def _purge(store: "CorrectionStore", given: argparse.Namespace) -> None:
-    print(f"{store.purge(given.older_than):,} corrections deleted")
+def _purge(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
+    print(f"{store.purge(arguments.older_than):,} corrections deleted")
 
 
-def _count(store: "CorrectionStore", given: argparse.Namespace) -> None:
+def _count(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
     print(f"{store.count():,} corrections")

@@ -1,7 +1,7 @@
-"""The whole story on the embedded brands: train once, then serve beside the MLflow UI.
+"""Train a model on the embedded brands, then serve it together with the MLflow UI.
 
-The model is trained, registered and promoted as `brands` unless it has a champion already. Ctrl-C
-stops both servers.
+The model is registered and promoted as `brands`. If `brands` already has a champion, nothing is
+trained. Ctrl-C stops both servers.
 """
 
 import argparse
@@ -22,25 +22,26 @@ from labelwright.entities.errors import LabelwrightError
 NAME = "brands"
 HOST = "127.0.0.1"
 PATIENCE = 120.0
-_PYTHON = (sys.executable, "-P", "-m")  # -P: modules in the current folder are none of ours
+"""Seconds until a server must respond, and until a terminated training must end."""
+_PYTHON = (sys.executable, "-P", "-m")  # -P: import nothing from the current folder
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     parser.add_argument(
-        "--port", type=options.port, default=8000, help="the service (default: 8000)"
+        "--port", type=options.port, default=8000, help="port of the service (default: 8000)"
     )
     parser.add_argument(
-        "--ui-port", type=options.port, default=5000, help="the MLflow UI (default: 5000)"
+        "--ui-port", type=options.port, default=5000, help="port of the MLflow UI (default: 5000)"
     )
 
 
-def run(given: argparse.Namespace) -> None:
-    """Train if need be, start both servers, and wait for one to end."""
+def run(arguments: argparse.Namespace) -> None:
+    """Train unless there is a champion, start both servers, and wait until one of them ends."""
     from labelwright.models.paths import artifact_root, tracking_uri
     from labelwright.training.tracking.versions import current_champion
 
-    for port in (given.port, given.ui_port):
+    for port in (arguments.port, arguments.ui_port):
         _check_free(port)
     if current_champion(NAME) is None:
         data = resources.files("labelwright.entities") / "data" / "brands.parquet"
@@ -48,17 +49,17 @@ def run(given: argparse.Namespace) -> None:
     store = ["--backend-store-uri", tracking_uri()]
     if root := artifact_root():
         store += ["--default-artifact-root", root]
-    ui = ["mlflow", "server", "--host", HOST, "--port", str(given.ui_port), "--workers", "1"]
+    ui = ["mlflow", "server", "--host", HOST, "--port", str(arguments.ui_port), "--workers", "1"]
     serve = ["labelwright", "serve", "--model", f"models:/{NAME}@champion"]
-    os.environ["LABELWRIGHT_MLFLOW_UI"] = f"http://{HOST}:{given.ui_port}"
-    servers = [_start([*serve, "--port", str(given.port)]), _start([*ui, *store])]
+    os.environ["LABELWRIGHT_MLFLOW_UI"] = f"http://{HOST}:{arguments.ui_port}"
+    servers = [_start([*serve, "--port", str(arguments.port)]), _start([*ui, *store])]
     try:
-        _await(f"http://{HOST}:{given.port}/readyz", servers)
-        _await(f"http://{HOST}:{given.ui_port}/health", servers)
-        print(_invitation(given.port, given.ui_port), flush=True)
+        _await(f"http://{HOST}:{arguments.port}/readyz", servers)
+        _await(f"http://{HOST}:{arguments.ui_port}/health", servers)
+        print(_instructions(arguments.port, arguments.ui_port), flush=True)
         while all(server.poll() is None for server in servers):
             time.sleep(0.2)
-        raise LabelwrightError("one of the servers has ended; its own words are above")
+        raise LabelwrightError("a server has stopped; its error message is printed above")
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
     finally:
@@ -71,13 +72,17 @@ def _check_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise LabelwrightError(f"port {port} cannot be used: {error.strerror}") from error
+            raise LabelwrightError(
+                f"port {port} cannot be used: {error.strerror}; choose another port with --port or "
+                "--ui-port"
+            ) from error
 
 
 def _run(*arguments: str) -> None:
-    """Run one of our commands in a process of its own, as a user would.
+    """Run a labelwright command in a new process.
 
-    It has a session of its own, so that one interrupt reaches it, and it ends its run in peace.
+    The process has its own session, so that Ctrl-C in the terminal does not reach it directly. It
+    gets one SIGTERM instead, and has time to mark its run as killed.
     """
     command = [*_PYTHON, "labelwright", *arguments]
     with subprocess.Popen(command, start_new_session=True) as process:
@@ -88,11 +93,14 @@ def _run(*arguments: str) -> None:
             process.wait(PATIENCE)
             raise
     if code:
-        raise LabelwrightError(f"labelwright {arguments[0]} ended with exit code {code}")
+        raise LabelwrightError(
+            f"`labelwright {arguments[0]}` ended with exit code {code}; its error message is "
+            "printed above"
+        )
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, so that Ctrl-C reaches it through us alone."""
+    """Start a server in its own session, so that Ctrl-C reaches it only through `_stop`."""
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -110,13 +118,15 @@ def _await(url: str, servers: list[subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if any(server.poll() is not None for server in servers):
-            raise LabelwrightError("a server ended while it started; its own words are above")
+            raise LabelwrightError(
+                "a server stopped during its start; its error message is printed above"
+            )
         try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own servers
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a local server
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise LabelwrightError(f"{url} does not answer")
+    raise LabelwrightError(f"{url} did not respond within {PATIENCE:.0f} seconds")
 
 
 def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
@@ -130,7 +140,7 @@ def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
             os.killpg(server.pid, signal.SIGKILL)
 
 
-def _invitation(port: int, ui_port: int) -> str:
+def _instructions(port: int, ui_port: int) -> str:
     body = json.dumps({"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3})
     quoted = body.replace("'", "'\\''")
     return f"""

@@ -1,7 +1,7 @@
-"""Compare two models: labels, thresholds and metrics, and with --data the answers they give.
+"""Compare two models: labels, thresholds and metrics, and with --data their predictions.
 
-An answer is added where only NEW asserts the label, removed where only OLD does, and changed where
-both or neither do but the probability has moved by more than 0.1. The data needs no labels.
+A label of an entity is added if only NEW asserts it, removed if only OLD asserts it, and changed if
+both or neither assert it but its probability differs by more than 0.1. The data needs no labels.
 """
 
 import argparse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     parser.add_argument("old", metavar="OLD", help="model URI")
     parser.add_argument("new", metavar="NEW", help="model URI")
     parser.add_argument(
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="PATH",
-        help="Parquet (a file or a folder), CSV, JSON Lines or GeoJSON that both models label",
+        help="Parquet (a file or a folder), CSV, JSON Lines or GeoJSON to label with both models",
     )
     options.add_map(parser)
     parser.add_argument(
@@ -36,24 +36,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=5,
         metavar="N",
-        help="how many examples of each kind to show (default: 5)",
+        help="number of examples of each kind (default: 5)",
     )
     options.add_threads(parser)
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Compare and print."""
+def run(arguments: argparse.Namespace) -> None:
+    """Compare the models and print the differences."""
     from labelwright.models.registry import load_model
     from labelwright.training.evaluation.diff import model_changes
 
-    old, new = load_model(given.old).bundle, load_model(given.new).bundle
+    old, new = load_model(arguments.old).bundle, load_model(arguments.new).bundle
     changes = model_changes(old, new)
     _print_models(changes)
     summary: dict[str, Any] = dataclasses.asdict(changes)
-    if given.data:
-        predictions = _answers(given, old.labeler, new.labeler)
-        _print_answers(predictions)
+    if arguments.data:
+        predictions = _prediction_changes(arguments, old.labeler, new.labeler)
+        _print_predictions(predictions)
         summary["answers"] = {
             **{name: getattr(predictions, name) for name in ("rows", "rejected", "differing")},
             "per_label": predictions.per_label.to_pylist(),
@@ -63,22 +63,24 @@ def run(given: argparse.Namespace) -> None:
             },
         }
     else:
-        print("answers     --data PATH shows on which rows the models answer differently")
-    if given.json:
+        print("predictions --data PATH compares the predictions of both models on your rows")
+    if arguments.json:
         print(json.dumps(summary))
 
 
-def _answers(given: argparse.Namespace, old: "Labeler", new: "Labeler") -> "PredictionChanges":
+def _prediction_changes(
+    arguments: argparse.Namespace, old: "Labeler", new: "Labeler"
+) -> "PredictionChanges":
     from labelwright.entities.io.readers import count_rows
     from labelwright.training.evaluation.diff import prediction_changes
 
-    paths = options.locations(given.data)
+    paths = options.locations(arguments.data)
     counts = [count_rows(path) for path in paths]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="row", unit_scale=True, disable=None, leave=False) as bar:
-        columns = options.column_names(given)
+        columns = options.column_names(arguments)
         return prediction_changes(
-            old, new, paths, given.examples, given.threads, bar.update, columns
+            old, new, paths, arguments.examples, arguments.threads, bar.update, columns
         )
 
 
@@ -92,7 +94,7 @@ def _print_models(changes: "ModelChanges") -> None:
         for name in names:
             print(f"            {sign} {name}")
     if changes.schema:
-        print("schema      differs: the data is read by each model's own")
+        print("schema      differs: each model reads the data with its own schema")
         for sentence in changes.schema:
             print(f"            {sentence}")
     for policy, change in changes.thresholds.items():
@@ -104,13 +106,13 @@ def _print_models(changes: "ModelChanges") -> None:
         print(f"{'metrics' if name == next(iter(changes.metrics)) else '':12}", end="")
         print(f"{name:9} {_figure(before)} -> {_figure(after)}")
     if changes.metrics and not changes.same_test:
-        print("            not measured on the same test rows")
+        print("            not comparable: measured on different test rows")
 
 
-def _print_answers(changes: "PredictionChanges") -> None:
-    rejected = f", {changes.rejected:,} left out as rejected" if changes.rejected else ""
+def _print_predictions(changes: "PredictionChanges") -> None:
+    rejected = f", {changes.rejected:,} rejected rows left out" if changes.rejected else ""
     print(
-        f"answers     {changes.differing:,} of {changes.rows:,} rows have other labels{rejected}: "
+        f"predictions {changes.differing:,} of {changes.rows:,} rows differ{rejected}: "
         + ", ".join(f"{changes.total(kind):,} {kind}" for kind in changes.examples)
     )
     if not len(changes.per_label):
@@ -125,7 +127,7 @@ def _print_answers(changes: "PredictionChanges") -> None:
         )
     for kind, examples in changes.examples.items():
         if examples:
-            print(f"\n{kind}: the largest moves")
+            print(f"\n{kind}: the largest differences")
             _print_examples(examples)
 
 

@@ -1,7 +1,7 @@
-"""Measure a model on labelled data: precision, F-measures, calibration, and every label.
+"""Evaluate a model on labelled data: ranking, F-measures, calibration, and each label.
 
-P@k is in percent; F-measures and the expected calibration error (ece) lie between 0 and 1. At the
-end it says for each promise of precision what was achieved.
+P@k is in percent. F-measures and the expected calibration error (ece) lie between 0 and 1. The last
+table shows the measured precision for each precision guarantee.
 """
 
 import argparse
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     options.add_model(parser, required=True)
     options.add_data(parser)
     options.add_policy(parser)
@@ -26,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Evaluate and print the tables."""
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate the model and print the tables."""
     from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
     from labelwright.training.data import read_labelled
@@ -35,17 +35,17 @@ def run(given: argparse.Namespace) -> None:
     from labelwright.training.evaluation.metrics import evaluate
     from labelwright.training.evaluation.precision import measure_guarantees
 
-    labeler = load_model(given.model).bundle.labeler
-    columns = options.column_names(given)
-    data = read_labelled(options.locations(given.data), labeler.schema, columns)
+    labeler = load_model(arguments.model).bundle.labeler
+    columns = options.column_names(arguments)
+    data = read_labelled(options.locations(arguments.data), labeler.schema, columns)
     options.warn(data.warnings)
-    query = LabelQuery(policy=given.policy, min_precision=given.min_precision)
+    query = LabelQuery(policy=arguments.policy, min_precision=arguments.min_precision)
     labeler.check(query)
-    predictions, truth = label_with_truth(labeler, data, query, given.threads)
+    predictions, truth = label_with_truth(labeler, data, query, arguments.threads)
     evaluation = evaluate(predictions, truth)
     _print(evaluation)
     _print_promises(measure_guarantees(predictions, truth, labeler.decisions))
-    if given.json:
+    if arguments.json:
         print(json.dumps(dataclasses.asdict(evaluation.metrics)))
 
 

@@ -1,8 +1,10 @@
-"""Say why: what raised and lowered the labels of the first rows of a file, or of one entity.
+"""Explain the labels of the first rows of a file, or of one entity.
 
-The reasons of a label sum to its log-odds before calibration. A reason is a part of the input; the
-company of other labels; its namesakes, the training entities of the same name; the frequency of the
-label; the competition among the scores of all labels; or the rest, which is too small to be told.
+Each label has a list of reasons. A reason has a weight, which raises or lowers the log-odds of the
+label; the weights sum to the log-odds before calibration. A reason is a part of the input, or:
+`company`, the co-occurrence with other likely labels; `namesakes`, the training entities of the
+same name; `frequency` of the label in the training data; `competition`, the rank of the label among
+the scores of all labels; `rest`, the sum of all reasons that are too small to list.
 """
 
 import argparse
@@ -18,25 +20,29 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("input", metavar="INPUT", nargs="?")
-    source.add_argument("--entity", metavar="JSON", help="one entity as a JSON object")
+    """Add the options."""
+    entities = parser.add_mutually_exclusive_group(required=True)
+    entities.add_argument(
+        "input", metavar="INPUT", nargs="?", help="Parquet, CSV, JSON Lines or GeoJSON"
+    )
+    entities.add_argument("--entity", metavar="JSON", help="one entity as a JSON object")
     options.add_map(parser)
     options.add_model(parser, required=True)
     parser.add_argument(
         "--label",
         metavar="LABEL",
-        help="explain this label, however improbable (a pattern with * and ? names several)",
+        help="explain this label, even if it is improbable; a pattern with * and ? matches several",
     )
     parser.add_argument(
         "--top-k",
         type=options.positive,
         default=5,
         metavar="K",
-        help="explain the K most probable labels, beside every asserted one (default: 5)",
+        help="explain the K most probable labels and every asserted label (default: 5)",
     )
-    parser.add_argument("--policy", default="balanced", metavar="NAME", help="default: balanced")
+    parser.add_argument(
+        "--policy", default="balanced", metavar="NAME", help="balanced (default), broad or precise"
+    )
     parser.add_argument(
         "--rows",
         type=options.positive,
@@ -47,13 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lang",
         metavar="LANGUAGE",
-        help="also print what OpenStreetMap's labels are called in a language: de, pt-BR",
+        help="also print the names of OpenStreetMap's labels in this language: de, pt-BR",
     )
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Explain and print."""
+def run(arguments: argparse.Namespace) -> None:
+    """Explain the entities and print the reasons."""
     import orjson
 
     from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy
@@ -62,30 +68,30 @@ def run(given: argparse.Namespace) -> None:
     from labelwright.models.registry import load_model
     from labelwright.service.protocols.label_messages import explained_results
 
-    taxonomy = osm_taxonomy(given.lang) if given.lang else Taxonomy()
-    only = () if given.label is None else (given.label,)
-    query = LabelQuery(given.top_k, given.policy, only=only)
-    labeler = load_model(given.model).bundle.labeler
+    taxonomy = osm_taxonomy(arguments.lang) if arguments.lang else Taxonomy()
+    only = () if arguments.label is None else (arguments.label,)
+    query = LabelQuery(arguments.top_k, arguments.policy, only=only)
+    labeler = load_model(arguments.model).bundle.labeler
     results: list[dict[str, Any]] = []
-    for entities in _asked_for(given, labeler.schema):
+    for entities in _read_entities(arguments, labeler.schema):
         options.warn(entities.warnings)
         found = explained_results(entities, explain(labeler, entities, query))
         for result in found:
             _print(result, taxonomy)
         results += found
-    if given.json:
+    if arguments.json:
         print(orjson.dumps({"results": results}, option=orjson.OPT_SERIALIZE_NUMPY).decode())
 
 
-def _asked_for(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
-    if given.entity is not None:
-        yield _one(given.entity, schema)
+def _read_entities(arguments: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
+    if arguments.entity is not None:
+        yield _single_entity(arguments.entity, schema)
     else:
-        yield from _first_rows(given, schema)
+        yield from _first_rows(arguments, schema)
 
 
-def _one(text: str, schema: "EntitySchema") -> "Entities":
-    """The entity of the command line; raises DataError."""
+def _single_entity(text: str, schema: "EntitySchema") -> "Entities":
+    """Parse the entity of the command line; raises DataError."""
     import orjson
 
     from labelwright.entities.errors import DataError
@@ -94,19 +100,21 @@ def _one(text: str, schema: "EntitySchema") -> "Entities":
     try:
         entities = from_records([orjson.loads(text)], schema)
     except orjson.JSONDecodeError:
-        raise DataError("--entity is not valid JSON") from None
+        raise DataError(
+            '--entity is not valid JSON; expected an object like {"name": "Joe\'s Pizza"}'
+        ) from None
     if entities.rejected:
         raise DataError(f"--entity: {entities.rejected[0]}")
     return entities
 
 
-def _first_rows(given: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
-    """The first rows of a file, with the reasons for those that are rejected."""
+def _first_rows(arguments: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
+    """Read the first rows of a file; rejected rows keep their reasons."""
     from labelwright.entities.io.readers import read_batches
     from labelwright.entities.tables import Entities
 
-    rows, columns = given.rows, options.column_names(given)
-    for batch in read_batches(given.input, schema, labelled=False, columns=columns):
+    rows, columns = arguments.rows, options.column_names(arguments)
+    for batch in read_batches(arguments.input, schema, labelled=False, columns=columns):
         read = batch.entities
         rejected = {row: reason for row, reason in read.rejected.items() if row < rows}
         yield Entities(schema, read.table.slice(0, rows), rejected, read.warnings)
@@ -124,16 +132,16 @@ def _print(result: dict[str, Any], taxonomy: "Taxonomy") -> None:
         title = f" ({title})" if (title := taxonomy.title(label["label"])) else ""
         print(f"  {label['label']}{title}  probability {label['probability']:.3f}{asserted}")
         for reason in label["reasons"]:
-            print(f"    {reason['weight']:+7.3f}  {_words(reason)}")
+            print(f"    {reason['weight']:+7.3f}  {_described(reason)}")
         print(f"    {label['log_odds']:+7.3f}  log-odds before calibration")
 
 
-def _words(reason: dict[str, Any]) -> str:
+def _described(reason: dict[str, Any]) -> str:
     if reason["about"] == "field":
         return f'{reason["field"]} "{_printable(reason["text"])}"'
     return " of ".join(reason[part] for part in ("about", "label") if part in reason)
 
 
 def _printable(text: str) -> str:
-    """The caller's text without what a terminal would obey."""
+    """The text with control characters escaped, because a terminal would obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,8 +1,8 @@
-"""Turn data as others publish it into a Parquet file that `labelwright train --data` takes.
+"""Import OpenStreetMap, Overture Maps or Foursquare places as a Parquet file for training.
 
-What is known of the labels (which of them imply others, which groups are an open world) is stated
-in the file, and `train` reads it there. CSV, JSON Lines and GeoJSON need no import: every command
-reads them, with --map where columns are called otherwise.
+The metadata of the file holds the implications between labels and the label groups of an open
+world; `labelwright train` reads them there. CSV, JSON Lines and GeoJSON need no import: every
+command reads them, and --map gives the names of their columns.
 """
 
 import argparse
@@ -20,95 +20,98 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {postfix} {elapsed}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     sources = parser.add_subparsers(title="sources", metavar="SOURCE", required=True)
     osm = sources.add_parser(
         "osm",
-        help="places of an OpenStreetMap extract (.osm.pbf)",
-        description="Import the named places of an OpenStreetMap extract: nodes, ways and areas, "
-        "by their centre. A mapping file says which tags are labels and which are columns.",
+        help="named places of an OpenStreetMap extract (.osm.pbf)",
+        description="Import the named places of an OpenStreetMap extract. Ways and areas are "
+        "placed at their centre. A mapping file tells which tags become labels and which become "
+        "columns.",
     )
     _add_paths(osm, "FILE.osm.pbf")
-    osm.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="another mapping than the default"
-    )
+    osm.add_argument("--mapping", type=Path, metavar="FILE", help="TOML file with another mapping")
     osm.add_argument(
         "--print-mapping", action=_PrintMapping, nargs=0, help="print the default mapping and exit"
     )
-    osm.set_defaults(source=_import_osm)
+    osm.set_defaults(importer=_import_osm)
     overture = sources.add_parser(
         "overture",
         help="places of Overture Maps (GeoParquet)",
-        description="Import Overture Maps' theme `places`. Categories become labels, and those "
-        "above them are implied.",
+        description="Import the theme `places` of Overture Maps. Categories become labels, which "
+        "imply their parent categories.",
     )
     _add_paths(overture, "PATH")
     overture.add_argument(
         "--categories",
         type=Path,
         metavar="FILE",
-        help="overture_categories.csv, for releases whose files lack the column taxonomy",
+        help="overture_categories.csv, for releases without the column `taxonomy`",
     )
-    overture.set_defaults(source=_import_overture)
+    overture.set_defaults(importer=_import_overture)
     foursquare = sources.add_parser(
         "foursquare",
         help="Foursquare's Open Source Places (Parquet)",
-        description="Import Foursquare's Open Source Places. Categories become labels, and those "
-        "above them are implied.",
+        description="Import Foursquare's Open Source Places. Categories become labels, which "
+        "imply their parent categories.",
     )
     _add_paths(foursquare, "PATH")
-    foursquare.set_defaults(source=_import_foursquare)
+    foursquare.set_defaults(importer=_import_foursquare)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Import and say how much that was."""
+def run(arguments: argparse.Namespace) -> None:
+    """Import the places and print their number."""
     from labelwright.entities.geometry import Box
 
-    box = Box.parse(given.bbox) if given.bbox else None
-    imported: ImportSummary = given.source(given, box)
-    print(f"{imported.places:,} places, {imported.labelled:,} of them labelled -> {given.output}")
+    box = Box.parse(arguments.bbox) if arguments.bbox else None
+    imported: ImportSummary = arguments.importer(arguments, box)
+    print(
+        f"{imported.places:,} places, {imported.labelled:,} of them labelled -> {arguments.output}"
+    )
     print(
         f"{len(imported.labels):,} labels, {len(imported.implies):,} of them imply others; "
-        f"{len(imported.open_world):,} groups are of an open world"
+        f"{len(imported.open_world):,} label groups have an open world"
     )
 
 
-def _add_paths(parser: argparse.ArgumentParser, source: str) -> None:
-    where = "a file" if source.startswith("FILE") else "a file or a folder, also s3:// or gs://"
-    parser.add_argument("input", metavar=source, help=where)
-    parser.add_argument("output", metavar="OUT.parquet")
+def _add_paths(parser: argparse.ArgumentParser, metavar: str) -> None:
+    kind = "a file" if metavar.startswith("FILE") else "a file or a folder, also s3:// or gs://"
+    parser.add_argument("input", metavar=metavar, help=kind)
+    parser.add_argument("output", metavar="OUT.parquet", help="the file to write")
     parser.add_argument(
         "--bbox",
         metavar="W,S,E,N",
-        help="only places in this box, in degrees: --bbox=7.40,43.72,7.45,43.76",
+        help="only places inside this box, in degrees: --bbox=7.40,43.72,7.45,43.76",
     )
 
 
-def _import_osm(given: argparse.Namespace, box: "Box | None") -> "ImportSummary":
+def _import_osm(arguments: argparse.Namespace, box: "Box | None") -> "ImportSummary":
     from labelwright.entities.importers.osm import import_osm
     from labelwright.entities.importers.osm_mapping import load_mapping
 
-    mapping = load_mapping(given.mapping)
+    mapping = load_mapping(arguments.mapping)
     with tqdm(unit="place", unit_scale=True, disable=None, leave=False) as bar:
-        return import_osm(given.input, given.output, mapping, box, bar.update)
+        return import_osm(arguments.input, arguments.output, mapping, box, bar.update)
 
 
-def _import_overture(given: argparse.Namespace, box: "Box | None") -> "ImportSummary":
+def _import_overture(arguments: argparse.Namespace, box: "Box | None") -> "ImportSummary":
     from labelwright.entities.importers.overture import import_overture
 
     with _Progress() as advance:
-        return import_overture(given.input, given.output, box, given.categories, advance)
+        return import_overture(
+            arguments.input, arguments.output, box, arguments.categories, advance
+        )
 
 
-def _import_foursquare(given: argparse.Namespace, box: "Box | None") -> "ImportSummary":
+def _import_foursquare(arguments: argparse.Namespace, box: "Box | None") -> "ImportSummary":
     from labelwright.entities.importers.foursquare import import_foursquare
 
     with _Progress() as advance:
-        return import_foursquare(given.input, given.output, box, advance)
+        return import_foursquare(arguments.input, arguments.output, box, advance)
 
 
 class _Progress:
-    """How much of the files has been read, and how many places have been found."""
+    """Progress bar: the share of the files that is read, and the number of places."""
 
     def __enter__(self) -> "_Progress":
         self._rows = 0
@@ -125,7 +128,7 @@ class _Progress:
 
 
 class _PrintMapping(argparse.Action):
-    """Print the default mapping, like `--version` prints a version."""
+    """Print the default mapping and exit, as `--version` does."""
 
     def __call__(
         self,

@@ -1,8 +1,8 @@
-"""Make, list and revoke the keys that callers of the service show.
+"""Create, list and revoke API keys of the service.
 
-They lie in LABELWRIGHT_HOME/keys.json as hashes, and a running service notices changes within a
-second. A key of the role label may ask for labels and read all else that is open to callers, one of
-the role feedback may send corrections as well, and one of the role admin may do everything.
+Keys are stored as hashes in LABELWRIGHT_HOME/keys.json. A running service applies changes within a
+second. The role `label` can request labels and read everything that is open to clients, `feedback`
+can also send corrections, and `admin` can do everything.
 """
 
 import argparse
@@ -11,12 +11,14 @@ from labelwright.commands import options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     create = actions.add_parser(
-        "create", help="make a key and show it, once", description="Make a key and show it, once."
+        "create",
+        help="create a key and print it, once",
+        description="Create a key and print it. It cannot be printed again.",
     )
-    create.add_argument("name", metavar="NAME", help="whose it is, or what for")
+    create.add_argument("name", metavar="NAME", help="owner or purpose of the key")
     create.add_argument(
         "--role", choices=("label", "feedback", "admin"), default="label", help="default: label"
     )
@@ -25,52 +27,54 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="R",
-        help="requests a second that it may send (default: any number)",
+        help="allowed requests per second (default: no limit)",
     )
     create.add_argument(
         "--burst",
         type=options.positive,
         default=0,
         metavar="N",
-        help="requests that it may send at once, if it has a rate (default: those of a second)",
+        help="allowed requests at once, if there is a rate (default: those of one second)",
     )
     listing = actions.add_parser("list", help="list all keys", description="List all keys.")
     options.add_json(listing)
     revoke = actions.add_parser(
-        "revoke", help="let a key open nothing more", description="Let a key open nothing more."
+        "revoke",
+        help="revoke a key",
+        description="Revoke a key: the service refuses it from then on.",
     )
-    revoke.add_argument("key", metavar="NAME|ID", help="as `keys list` shows it")
+    revoke.add_argument("key", metavar="NAME|ID", help="name or id, as `keys list` prints them")
 
 
-def run(given: argparse.Namespace) -> None:
-    """Do one of them."""
-    {"create": _create, "list": _list, "revoke": _revoke}[given.action](given)
+def run(arguments: argparse.Namespace) -> None:
+    """Run the action."""
+    {"create": _create, "list": _list, "revoke": _revoke}[arguments.action](arguments)
 
 
-def _create(given: argparse.Namespace) -> None:
+def _create(arguments: argparse.Namespace) -> None:
     from labelwright.service.middleware.access import keyring
     from labelwright.service.middleware.keys import Role
 
-    print(keyring().create(given.name, Role(given.role), given.rate, given.burst))
+    print(keyring().create(arguments.name, Role(arguments.role), arguments.rate, arguments.burst))
 
 
-def _list(given: argparse.Namespace) -> None:
+def _list(arguments: argparse.Namespace) -> None:
     import json
 
     from labelwright.service.middleware.access import keyring
 
     keys = list(keyring().read().values())
-    told = ("id", "name", "role", "rate", "burst", "created")
-    if given.json:
-        print(json.dumps([{name: getattr(key, name) for name in told} for key in keys]))
+    fields = ("id", "name", "role", "rate", "burst", "created")
+    if arguments.json:
+        print(json.dumps([{name: getattr(key, name) for name in fields} for key in keys]))
         return
     for key in keys:
         rate = f"{key.rate:g}/s, burst {key.burst}" if key.rate else "any rate"
         print(f"lw_{key.id}  {key.role:<8}  {rate:<20}  {key.created}  {key.name}")
 
 
-def _revoke(given: argparse.Namespace) -> None:
+def _revoke(arguments: argparse.Namespace) -> None:
     from labelwright.service.middleware.access import keyring
 
-    key = keyring().revoke(given.key)
+    key = keyring().revoke(arguments.key)
     print(f"lw_{key.id} ({key.name}) is revoked")

@@ -1,10 +1,11 @@
-"""Label a file: every row of INPUT gets a row with its id and labels in OUTPUT, in order.
+"""Label a file: OUTPUT has one row with id and labels for each row of INPUT, in order.
 
-Formats are told by the end of the name: .parquet (INPUT also a folder), .csv, .jsonl, of INPUT also
-.geojson (text also compressed: .gz, .zst, .bz2, .lz4). Either may be an address, s3://BUCKET/KEY or
-gs://BUCKET/KEY, or - for a standard stream. A row that cannot be used has null labels, and its
-reason goes to OUTPUT.rejects.jsonl. OUTPUT appears when all is done; what a run that was stopped
-had done is kept beside it, and --resume goes on from there.
+The suffix of a name gives its format: .parquet (INPUT may be a folder), .csv, .jsonl, and for INPUT
+also .geojson. Text files may be compressed (.gz, .zst, .bz2, .lz4). INPUT and OUTPUT may be
+addresses (s3://BUCKET/KEY, gs://BUCKET/KEY), or - for a standard stream. A rejected row has null
+labels in OUTPUT, and its reason is written to OUTPUT.rejects.jsonl. OUTPUT appears when it is
+complete. If the command is stopped earlier, its finished work is kept beside OUTPUT, and --resume
+continues from there.
 """
 
 import argparse
@@ -16,20 +17,20 @@ from labelwright.commands import options
 from labelwright.entities.errors import StorageError
 from labelwright.entities.io.locations import STREAM_FORMATS
 
-_KEPT = "what is done is kept, --resume goes on with it"
+_KEPT = "the finished work is kept; the same command with --resume continues"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
-    parser.add_argument("input", metavar="INPUT")
-    parser.add_argument("output", metavar="OUTPUT")
+    """Add the options."""
+    parser.add_argument("input", metavar="INPUT", help="file, folder, address or -")
+    parser.add_argument("output", metavar="OUTPUT", help="file, address or -")
     options.add_model(parser, required=True)
     parser.add_argument(
         "--top-k",
         type=options.positive,
         default=5,
         metavar="K",
-        help="list the K most probable labels, beside every asserted one (default: 5)",
+        help="list the K most probable labels and every asserted label (default: 5)",
     )
     options.add_map(parser)
     options.add_policy(parser)
@@ -37,39 +38,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on where the same command was stopped, if it was",
+        help="continue the same command if it was stopped",
     )
     parser.add_argument(
         "--previous",
         metavar="FILE",
-        help="Parquet of an earlier run: rows that have not changed since, and lie near each other "
-        "as before, are taken over, if the model and the question are the same",
+        help="Parquet output of an earlier run: the labels of unchanged rows are copied from it, "
+        "if the rows have kept their neighbours and the model and the query are the same",
     )
     parser.add_argument(
         "--engine",
         type=_engine,
         metavar="ray[=ADDRESS]",
-        help="label on a Ray cluster: at ADDRESS or RAY_ADDRESS, else one of --threads workers "
-        "that is started here; Parquet is shared out among the nodes, which must see INPUT",
+        help="label on the Ray cluster at ADDRESS or RAY_ADDRESS, or start one with --threads "
+        "workers on this machine; the nodes divide Parquet among themselves, and all of them must "
+        "have access to INPUT",
     )
     parser.add_argument(
         "--format",
         choices=STREAM_FORMATS,
         default=STREAM_FORMATS[0],
-        help="of standard streams (default: jsonl)",
+        help="format of standard streams (default: jsonl)",
     )
 
 
 def _engine(text: str) -> str:
-    """`ray`, or `ray=ADDRESS`: the address, empty where none is given."""
+    """`ray`, or `ray=ADDRESS`: the address, empty if there is none."""
     name, equals, address = text.partition("=")
     if name != "ray" or (equals and not address):
         raise argparse.ArgumentTypeError("must be ray or ray=ADDRESS")
     return address
 
 
-def run(given: argparse.Namespace) -> None:
-    """Label the file and say how many rows that were."""
+def run(arguments: argparse.Namespace) -> None:
+    """Label the file and print the number of rows."""
     from labelwright.entities.io.locations import locate
     from labelwright.entities.io.readers import files_of
     from labelwright.models.decisions import LabelQuery
@@ -78,17 +80,17 @@ def run(given: argparse.Namespace) -> None:
     from labelwright.service.bulk.ray import on_ray
 
     job = Job(
-        locate(given.input, given.format),
-        locate(given.output, given.format),
-        LabelQuery(given.top_k, given.policy, min_precision=given.min_precision),
-        given.threads,
-        given.resume,
-        locate(given.previous) if given.previous else None,
-        options.column_names(given),
+        locate(arguments.input, arguments.format),
+        locate(arguments.output, arguments.format),
+        LabelQuery(arguments.top_k, arguments.policy, min_precision=arguments.min_precision),
+        arguments.threads,
+        arguments.resume,
+        locate(arguments.previous) if arguments.previous else None,
+        options.column_names(arguments),
     )
-    files_of(job.source)  # before what takes long
-    runner = on_threads if given.engine is None else on_ray(given.engine or None)
-    bundle = load_model(given.model).bundle
+    files_of(job.source)  # a wrong path is reported before the model is loaded
+    runner = on_threads if arguments.engine is None else on_ray(arguments.engine or None)
+    bundle = load_model(arguments.model).bundle
     with tqdm(unit="row", unit_scale=True, disable=None, leave=False) as bar:
 
         def advance(rows: int, share: float | None) -> None:
@@ -112,9 +114,9 @@ def run(given: argparse.Namespace) -> None:
         f"{count:,} of them {what}"
         for what, count in (
             ("rejected", report.rejected),
-            ("known before", report.known),
-            ("done before", report.resumed),
+            ("copied from the previous output", report.known),
+            ("finished by the earlier run", report.resumed),
         )
         if count
     ]
-    print(", ".join([f"{report.rows:,} rows", *parts]) + f" -> {given.output}", file=sys.stderr)
+    print(", ".join([f"{report.rows:,} rows", *parts]) + f" -> {arguments.output}", file=sys.stderr)

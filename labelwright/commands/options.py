@@ -1,4 +1,4 @@
-"""Options and output that several commands share."""
+"""Options and output shared by several commands."""
 
 import argparse
 import dataclasses
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
+    """Parse a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
@@ -27,15 +27,15 @@ def positive(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """Bytes, for argparse: a whole number with or without KB, MB or GB."""
+    """Parse a size in bytes: a whole number, alone or with KB, MB or GB (powers of 1024)."""
     found = re.fullmatch(r"(\d+)([KMG]?)B?", text.strip().upper())
     if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError("must be a size like 16GB or 500MB")
+        raise argparse.ArgumentTypeError("must be a size, for example 16GB or 500MB")
     return int(found[1]) << (10 * " KMG".index(found[2] or " "))
 
 
 def whole(text: str) -> int:
-    """A whole number of at least 0, for argparse."""
+    """Parse a whole number of at least 0."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError("must not be negative")
@@ -43,7 +43,7 @@ def whole(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """A TCP port, for argparse; 0 lets the system choose."""
+    """Parse a TCP port; 0 lets the system choose one."""
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError("must lie between 0 and 65535")
@@ -51,163 +51,168 @@ def port(text: str) -> int:
 
 
 def add_model(parser: argparse.ArgumentParser, required: bool) -> None:
-    """`--model URI`."""
-    text = "bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION"
+    """Add `--model URI`."""
+    text = "a bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION"
     parser.add_argument("--model", metavar="URI", required=required, help=text)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """`--data PATH...`, labelled."""
+    """Add `--data PATH...` for labelled files, and `--map`."""
     parser.add_argument(
         "--data",
         nargs="+",
         action="extend",
         required=True,
         metavar="PATH",
-        help="Parquet (a file or a folder), CSV, JSON Lines or GeoJSON with a labels column; also "
-        "s3://, gs://",
+        help="labelled files: Parquet (a file or a folder), CSV, JSON Lines or GeoJSON; also "
+        "addresses (s3://, gs://)",
     )
     add_map(parser)
 
 
 def add_map(parser: argparse.ArgumentParser) -> None:
-    """`--map COLUMN=NAME,...`."""
+    """Add `--map COLUMN=NAME,...`."""
     parser.add_argument(
         "--map",
         action="append",
         default=[],
         metavar="COLUMN=NAME,...",
-        help="what the data call columns of the schema, id or labels: name=title,address=street",
+        help="names of columns in the data, for columns of the schema, id or labels: "
+        "name=title,address=street",
     )
 
 
 def add_test(parser: argparse.ArgumentParser) -> None:
-    """`--test PATH...`."""
+    """Add `--test PATH...`."""
     parser.add_argument(
-        "--test", nargs="+", action="extend", metavar="PATH", help="files to measure models with"
+        "--test",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="labelled files to measure the model on",
     )
 
 
-FEEDBACK = "sqlite:///PATH or postgresql://USER@HOST/NAME (default: see LABELWRIGHT_CORRECTIONS)"
-"""What a database of corrections is called by."""
+FEEDBACK = "sqlite:///PATH or postgresql://USER@HOST/NAME (default: LABELWRIGHT_CORRECTIONS)"
+"""The accepted URLs of a database of corrections."""
 
 
 def add_feedback(parser: argparse.ArgumentParser) -> None:
-    """`--feedback [URL|FILE]`."""
+    """Add `--feedback [URL|FILE]`."""
     parser.add_argument(
         "--feedback",
         nargs="?",
         const="",
         metavar="URL|FILE",
-        help="learn from the corrections there as well: in a database, or exported to Parquet; "
+        help="also learn from corrections: in a database, or in a Parquet file exported from one; "
         + FEEDBACK,
     )
 
 
-def feedback(given: str) -> str:
-    """Where corrections lie: as given, or where the settings say."""
+def feedback(url: str) -> str:
+    """The URL of the corrections: that of the option, else that of the settings."""
     from labelwright.models.paths import corrections_uri
 
-    return given or corrections_uri()
+    return url or corrections_uri()
 
 
 def add_schema(parser: argparse.ArgumentParser) -> None:
-    """`--schema NAME|FILE` and `--redirects FILE`."""
+    """Add `--schema NAME|FILE` and `--redirects FILE`."""
     parser.add_argument(
         "--schema",
         metavar="NAME|FILE",
-        help="places, text, words, or a TOML file that describes the columns (default: what the "
-        "data state, as imported data do, else places)",
+        help="places, text, words, or a TOML file that describes the columns (default: the schema "
+        "in the metadata of the data, which imported files have, else places)",
     )
     parser.add_argument(
         "--redirects",
         metavar="FILE",
-        help="CSV with the columns old and new: labels that were renamed, merged, or (new is "
-        "empty) retired; the model knows the old names from then on",
+        help="CSV with the columns old and new: labels that were renamed, merged, or retired (new "
+        "is empty); the model then accepts the old names too",
     )
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
-    """`--policy NAME` or `--min-precision P`."""
+    """Add `--policy NAME` and `--min-precision P`, which exclude each other."""
     policy = parser.add_mutually_exclusive_group()
     policy.add_argument(
         "--policy",
         default="balanced",
         metavar="NAME",
-        help="which labels to assert: balanced (default), broad or precise",
+        help="policy that decides which labels are asserted: balanced (default), broad or precise",
     )
     policy.add_argument(
         "--min-precision",
         type=float,
         default=0.0,
         metavar="P",
-        help="assert only what is right in at least this share of cases, label by label",
+        help="assert a label only if at least this share of its assertions is right",
     )
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """`--threads N`; the default is what this process may use."""
+    """Add `--threads N`."""
     parser.add_argument(
         "--threads",
         type=positive,
         default=processors.usable(),
         metavar="N",
-        help="threads to compute with (default: as many as this process may use)",
+        help="compute threads (default: the number of processors that this process may use)",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """`--json`."""
-    parser.add_argument(
-        "--json", action="store_true", help="end with one line of JSON on standard output"
-    )
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
 
 
-def task(given: argparse.Namespace, configuration: "Configuration", promote: bool = True) -> "Task":
-    """What to train on, from `--data`, `--schema`, `--name`, and others where there are such."""
+def task(
+    arguments: argparse.Namespace, configuration: "Configuration", promote: bool = True
+) -> "Task":
+    """Build the training task from the options of the command."""
     from labelwright.training.job import Task
 
-    corrections = vars(given).get("feedback")
-    data, columns = locations(given.data), column_names(given)
-    schema = _schema(given, data)
+    corrections = vars(arguments).get("feedback")
+    data, columns = locations(arguments.data), column_names(arguments)
+    schema = _schema(arguments, data)
     columns.check(schema)
     return Task(
         data=data,
-        test=locations(vars(given).get("test")),
+        test=locations(vars(arguments).get("test")),
         schema=schema,
-        name=given.name or schema.name,
+        name=arguments.name or schema.name,
         configuration=configuration,
         promote=promote,
         columns=columns,
         feedback=None if corrections is None else feedback(corrections),
-        memory=vars(given).get("memory"),
+        memory=vars(arguments).get("memory"),
     )
 
 
-def _schema(given: argparse.Namespace, data: list["Location"]) -> EntitySchema:
-    """The schema that is asked for, or that the data state, with `--redirects`."""
+def _schema(arguments: argparse.Namespace, data: list["Location"]) -> EntitySchema:
+    """The schema of `--schema` or of the data, with the redirects of `--redirects`."""
     from labelwright.entities.io.schema_metadata import schema_for
 
-    schema = schema_for(data, given.schema)
-    if given.redirects is None:
+    schema = schema_for(data, arguments.schema)
+    if arguments.redirects is None:
         return schema
-    told = Redirects.read(given.redirects).targets
-    return dataclasses.replace(schema, redirects=Redirects({**schema.redirects.targets, **told}))
+    added = Redirects.read(arguments.redirects).targets
+    return dataclasses.replace(schema, redirects=Redirects({**schema.redirects.targets, **added}))
 
 
-def column_names(given: argparse.Namespace) -> ColumnMap:
-    """What the data call the columns of the schema, from `--map`; raises DataError."""
-    return ColumnMap.parse(given.map)
+def column_names(arguments: argparse.Namespace) -> ColumnMap:
+    """Parse `--map`; raises DataError."""
+    return ColumnMap.parse(arguments.map)
 
 
-def locations(given: Iterable[str] | None) -> list["Location"]:
-    """Where files lie, as given; raises DataError."""
+def locations(paths: Iterable[str] | None) -> list["Location"]:
+    """Parse paths and addresses; raises DataError."""
     from labelwright.entities.io.locations import locate
 
-    return [locate(path) for path in given or ()]
+    return [locate(path) for path in paths or ()]
 
 
-def warn(sentences: Iterable[str]) -> None:
-    """Say what the user should know, on standard error."""
-    for sentence in sentences:
-        print(f"labelwright: warning: {sentence}", file=sys.stderr)
+def warn(messages: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for message in messages:
+        print(f"labelwright: warning: {message}", file=sys.stderr)

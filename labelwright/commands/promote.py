@@ -1,21 +1,23 @@
-"""Make a version the champion, unless the verdict of its training was against it.
+"""Make a version the champion, unless the promotion gate refused it.
 
-The champion until then is remembered, and `labelwright rollback` goes back to it.
+The previous champion is recorded: `labelwright rollback` makes it the champion again.
 """
 
 import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("version", metavar="VERSION")
-    parser.add_argument("--force", action="store_true", help="promote a refused version as well")
+    """Add the options."""
+    parser.add_argument("name", metavar="NAME", help="registered name of the model")
+    parser.add_argument("version", metavar="VERSION", help="number of the version")
+    parser.add_argument(
+        "--force", action="store_true", help="promote the version even if it was refused"
+    )
 
 
-def run(given: argparse.Namespace) -> None:
-    """Move the alias."""
+def run(arguments: argparse.Namespace) -> None:
+    """Move the alias `champion`."""
     from labelwright.training.tracking.versions import promote
 
-    promote(given.name, given.version, given.force)
-    print(f"models:/{given.name}@champion is version {given.version}")
+    promote(arguments.name, arguments.version, arguments.force)
+    print(f"models:/{arguments.name}@champion is version {arguments.version}")

@@ -1,7 +1,7 @@
-"""Delete old versions of a model, and what trainings have left that made none, with all artifacts.
+"""Delete old versions of a model and failed runs, with all their artifacts.
 
-The versions that an alias names, the former champions and the newest N are never deleted. Runs that
-failed or were cut short before they had registered a version are deleted, those under way are not.
+Versions with an alias, former champions and the newest N versions are kept. Runs that failed or
+were killed before they registered a version are deleted; running ones are kept.
 """
 
 import argparse
@@ -10,22 +10,22 @@ from labelwright.commands import options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
-    parser.add_argument("name", metavar="NAME")
+    """Add the options."""
+    parser.add_argument("name", metavar="NAME", help="registered name of the model")
     parser.add_argument(
         "--keep",
         type=options.positive,
         default=5,
         metavar="N",
-        help="how many of the newest versions stay in any case (default: 5)",
+        help="number of the newest versions to keep (default: 5)",
     )
 
 
-def run(given: argparse.Namespace) -> None:
-    """Delete them and name them."""
+def run(arguments: argparse.Namespace) -> None:
+    """Delete versions and runs, and print their names."""
     from labelwright.training.tracking.versions import prune
 
-    pruned = prune(given.name, given.keep)
+    pruned = prune(arguments.name, arguments.keep)
     names = pruned.versions
     print(f"{len(names)} versions deleted{': ' if names else ''}{', '.join(names)}")
     if pruned.runs:

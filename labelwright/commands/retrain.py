@@ -1,8 +1,8 @@
-"""Train again if anything has changed: data, corrections, configuration, or labelwright itself.
+"""Train again if data, corrections, configuration or the version of labelwright have changed.
 
-Safe to schedule. It takes the options of `train`, and does nothing, with exit code 0, where the
-champion or the newest version was made of the same, or where it is still under way. A model that is
-worse than the champion is not promoted.
+This command can run on a schedule. Its options are those of `train`. It trains nothing, with exit
+code 0, if the champion or the newest version was trained on the same inputs, or if another
+retraining of this model is running. A model that is worse than the champion is not promoted.
 """
 
 import argparse
@@ -12,15 +12,15 @@ from labelwright.commands import train
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     train.configure(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Train, or say why not."""
+def run(arguments: argparse.Namespace) -> None:
+    """Train, or print why not."""
     from labelwright.training.retraining import Skipped, retrain
 
-    task = train.task_of(given)
+    task = train.task_of(arguments)
     with train.progress_bar() as progress:
         outcome = retrain(task, progress)
     if isinstance(outcome, Skipped):
@@ -29,5 +29,5 @@ def run(given: argparse.Namespace) -> None:
     else:
         train.report(outcome)
         summary = {"skipped": False, **train.summary(outcome)}
-    if given.json:
+    if arguments.json:
         print(json.dumps(summary))

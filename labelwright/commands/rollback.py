@@ -1,15 +1,15 @@
-"""Go back to the champion before the present one; again, to the one before that."""
+"""Make the previous champion the champion again; run it twice to go back two champions."""
 
 import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
-    parser.add_argument("name", metavar="NAME")
+    """Add the options."""
+    parser.add_argument("name", metavar="NAME", help="registered name of the model")
 
 
-def run(given: argparse.Namespace) -> None:
-    """Move the alias back."""
+def run(arguments: argparse.Namespace) -> None:
+    """Move the alias `champion` back."""
     from labelwright.training.tracking.versions import rollback
 
-    print(f"models:/{given.name}@champion is version {rollback(given.name)}")
+    print(f"models:/{arguments.name}@champion is version {rollback(arguments.name)}")

@@ -1,9 +1,10 @@
-"""Serve a model over HTTP until it is stopped; /docs describes the interface.
+"""Serve a model over HTTP; /docs describes the API.
 
-Without --model it serves the one that LABELWRIGHT_MODEL names, else the only champion there is. An
-alias is followed: the service takes what it moves to without a pause. With the registry down, it
-starts from the last model that it served.
-On a loopback address it asks for no key; on any other it does, see `labelwright keys --help`.
+Without --model, the model of LABELWRIGHT_MODEL is served, else the only champion of the registry.
+If the URI names an alias, the service follows it: when the alias moves, the new version replaces
+the old one without a pause. If the registry is down, the service starts with the last model that it
+served. Requests to a loopback address need no API key; on any other address they do, see
+`labelwright keys --help`.
 """
 
 import argparse
@@ -15,66 +16,76 @@ from labelwright.commands import options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     options.add_model(parser, required=False)
-    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
-    parser.add_argument("--port", type=options.port, default=8000, help="default: 8000")
     parser.add_argument(
-        "--workers", type=options.positive, default=1, metavar="N", help="processes (default: 1)"
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=options.port, default=8000, help="port (default: 8000)")
+    parser.add_argument(
+        "--workers",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="worker processes (default: 1)",
     )
     parser.add_argument(
         "--keys",
         action=argparse.BooleanOptionalAction,
-        help="ask for keys, or not, whatever the address is",
+        help="require API keys, or do not, on any address",
     )
     parser.add_argument(
         "--allowed-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="answer only requests for this name, without port; *.NAME for all below it (may be "
-        "repeated; default: any, on a loopback address without keys local names only)",
+        help="accept only requests for this host name, without port; *.NAME for all its "
+        "subdomains; may be repeated (default: any name, or only local names on a loopback address "
+        "without keys)",
     )
     parser.add_argument(
         "--log-format",
         choices=("json", "text"),
         default="text" if sys.stderr.isatty() else "json",
-        help="lines on standard error (default: text on a terminal, else json)",
+        help="format of log lines on standard error (default: text on a terminal, else json)",
     )
     parser.add_argument(
         "--poll",
         type=_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="how often the registry is asked what the alias means (default: 5)",
+        help="seconds between two requests to the registry for the alias (default: 5)",
     )
-    compared = parser.add_mutually_exclusive_group()
-    compared.add_argument(
+    challenger = parser.add_mutually_exclusive_group()
+    challenger.add_argument(
         "--challenger",
         type=_percent,
         default=0.0,
         metavar="PERCENT",
-        help="share of the requests that the model of the alias challenger answers",
+        help="percentage of requests for which the model of the alias challenger is used",
     )
-    compared.add_argument(
+    challenger.add_argument(
         "--shadow",
         action="store_true",
-        help="let the challenger label what the champion answers, and compare them",
+        help="label the same entities with the challenger too, and compare the predictions",
     )
 
 
-def run(given: argparse.Namespace) -> None:
-    """Find the model and serve it."""
+def run(arguments: argparse.Namespace) -> None:
+    """Find the model and serve it until a signal stops the service."""
     from labelwright.entities.errors import RequestError
     from labelwright.models.registry import is_alias
     from labelwright.service.telemetry.shared_folder import shared_metrics
 
-    uri = given.model or os.environ.get("LABELWRIGHT_MODEL") or _only_model()
-    challenged = given.shadow or given.challenger > 0
+    uri = arguments.model or os.environ.get("LABELWRIGHT_MODEL") or _only_model()
+    challenged = arguments.shadow or arguments.challenger > 0
     if challenged and not is_alias(uri):
-        raise RequestError("a challenger needs a champion that goes by an alias")
-    # Uvicorn ends what is in flight, and then raises the signal again.
-    with contextlib.suppress(KeyboardInterrupt), shared_metrics(given.workers):
+        raise RequestError(
+            "--challenger and --shadow need a model URI with an alias, like models:/NAME@champion; "
+            f"found {uri!r}"
+        )
+    # Uvicorn finishes the requests in flight, and then raises the signal again.
+    with contextlib.suppress(KeyboardInterrupt), shared_metrics(arguments.workers):
         from labelwright.service.middleware.access import access_for
         from labelwright.service.rollout.follower import Following
         from labelwright.service.rollout.state import Routing
@@ -82,14 +93,16 @@ def run(given: argparse.Namespace) -> None:
         from labelwright.service.settings import Settings
         from labelwright.service.telemetry.logs import LogFormat
 
-        allowed = access_for(given.host, given.keys, tuple(given.allowed_host), given.workers)
-        settings = Settings(allowed, LogFormat(given.log_format))
-        routing = Routing(given.challenger / 100, given.shadow)
-        serve(Following(uri, routing, given.poll), given.host, given.port, settings)
+        allowed = access_for(
+            arguments.host, arguments.keys, tuple(arguments.allowed_host), arguments.workers
+        )
+        settings = Settings(allowed, LogFormat(arguments.log_format))
+        routing = Routing(arguments.challenger / 100, arguments.shadow)
+        serve(Following(uri, routing, arguments.poll), arguments.host, arguments.port, settings)
 
 
 def _only_model() -> str:
-    """The only champion there is; with the registry down, the only model that has been served."""
+    """The only champion of the registry; if that is down, the only model that was served."""
     from labelwright.entities.errors import RegistryError
     from labelwright.models.registry import only_champion
     from labelwright.service.rollout.state import recalled_uris
@@ -104,7 +117,7 @@ def _only_model() -> str:
 
 
 def _percent(text: str) -> float:
-    """A share of the requests, for argparse."""
+    """Parse a percentage."""
     number = float(text)
     if not 0 <= number <= 100:
         raise argparse.ArgumentTypeError("must lie between 0 and 100")
@@ -112,7 +125,7 @@ def _percent(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    """An interval, for argparse."""
+    """Parse an interval in seconds."""
     number = float(text)
     if not 0.05 <= number <= 86_400:
         raise argparse.ArgumentTypeError("must lie between 0.05 and 86400")

@@ -1,9 +1,9 @@
-"""Tell what a model's figures rest on: a learning curve, repeated seeds, and each column's worth.
+"""Measure how a model depends on the number of rows, on the seed, and on each column.
 
-Fits on 10, 25, 50 and 100% of the training rows, with several seeds on all of them, and without
-each column in turn. Every fit is a run of the experiment NAME-study; no model is registered. The
-intervals tell what another seed may change, not what other test rows would. With Ctrl-C the study
-ends, and what it has found until then is printed.
+The study fits models on 10, 25, 50 and 100% of the training rows, with several seeds on all rows,
+and without each column in turn. Every fit is a run of the experiment NAME-study; no model is
+registered. The intervals show the effect of another seed, not that of other test rows. Ctrl-C ends
+the study; the results up to then are printed.
 """
 
 import argparse
@@ -30,38 +30,40 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     options.add_data(parser)
     options.add_test(parser)
     options.add_schema(parser)
-    parser.add_argument("--name", help="what the experiment is named after (default: the schema)")
+    parser.add_argument(
+        "--name", help="name of the experiment, without -study (default: the schema's name)"
+    )
     parser.add_argument(
         "--seeds",
         type=options.positive,
         default=3,
         metavar="N",
-        help="how many fits on all rows that differ by their seed alone (default: 3)",
+        help="number of fits on all rows with different seeds (default: 3)",
     )
     options.add_threads(parser)
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Study and print the tables."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run the study and print its tables."""
     from labelwright.training.experiments.study import study
     from labelwright.training.fitting.fit import Configuration
 
-    task = options.task(given, Configuration(threads=given.threads))
+    task = options.task(arguments, Configuration(threads=arguments.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
             bar.set_description(stage)
             bar.update(min(share, 1.0 - bar.n))
 
-        found = study(task, given.seeds, progress)
+        found = study(task, arguments.seeds, progress)
     options.warn(found.warnings)
     _print(found)
-    if given.json:
+    if arguments.json:
         print(json.dumps(_summary(found)))
     if found.interrupted:
         raise KeyboardInterrupt
@@ -101,13 +103,13 @@ def _print_intervals(found: "Study", width: int) -> None:
 
 
 def _print_losses(found: "Study", width: int) -> None:
-    """How much is lost without each column, against the mean of the seeds."""
+    """Print the change of each measure without a column, against the mean of the seeds."""
     from labelwright.training.experiments.study import ABLATION
 
     intervals = found.intervals
     if not intervals or not found.part(ABLATION):
         return
-    print(f"\n{'change from the mean':{width}}  {'':9}  * more than another seed makes (95%)")
+    print(f"\n{'change from the mean':{width}}  {'':9}  * more than another seed changes (95%)")
     for result in found.part(ABLATION):
         changes = []
         for measure, interval in intervals.items():

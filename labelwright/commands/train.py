@@ -1,7 +1,8 @@
-"""Train a model, record the run, register the model, and promote it or say why not.
+"""Train a model, record the run, register a version, and promote it if it is good enough.
 
-The input needs a `labels` column: lists of strings, in CSV separated by `|`. Without --test, a
-tenth of the names is held out to measure the model with.
+The data needs a column `labels`: lists of strings, or in CSV strings separated by `|`. Without
+--test, the rows of a tenth of the names are held out to measure the model. The promotion gate
+compares the new version with the champion on the test rows, and its verdict is printed.
 """
 
 import argparse
@@ -31,65 +32,73 @@ _SHARES = {
     "record": 8,
     "promotion": 2,
 }
-"""About how many percent of the time each stage takes."""
+"""Percent of the time that each stage takes, estimated for the progress bar."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     options.add_data(parser)
     options.add_test(parser)
     options.add_feedback(parser)
     options.add_schema(parser)
-    parser.add_argument("--name", help="registered name (default: the schema's)")
+    parser.add_argument("--name", help="registered name (default: the schema's name)")
     parser.add_argument(
         "--min-count",
         type=options.positive,
         default=1,
         metavar="N",
-        help="leave out labels of fewer rows (default: 1)",
+        help="leave out labels with fewer rows (default: 1)",
     )
-    parser.add_argument("--seed", type=options.whole, default=0, metavar="N", help="default: 0")
     parser.add_argument(
-        "--configuration", metavar="FILE", help="TOML as `labelwright tune` prints it"
+        "--seed",
+        type=options.whole,
+        default=0,
+        metavar="N",
+        help="seed of the random numbers (default: 0)",
+    )
+    parser.add_argument(
+        "--configuration", metavar="FILE", help="TOML file, as printed by `labelwright tune`"
     )
     options.add_threads(parser)
     parser.add_argument(
         "--memory",
         type=options.size,
         metavar="SIZE",
-        help="how much of the features and of the fit's variables lies in memory, like 16GB; the "
-        "rest lies in files of LABELWRIGHT_HOME, and the model is the same (default: all)",
+        help="memory for the features and the variables of the fit, for example 16GB; the rest is "
+        "kept in files in LABELWRIGHT_HOME, and the model is the same (default: no limit)",
     )
-    parser.add_argument("--no-promote", action="store_true", help="register, but change no alias")
+    parser.add_argument(
+        "--no-promote", action="store_true", help="register the version, but change no alias"
+    )
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Train and print what came of it."""
+def run(arguments: argparse.Namespace) -> None:
+    """Train and print the outcome."""
     from labelwright.training.job import train
 
-    task = task_of(given)
+    task = task_of(arguments)
     with progress_bar() as progress:
         outcome = train(task, progress)
     report(outcome)
-    if given.json:
+    if arguments.json:
         print(json.dumps(summary(outcome)))
 
 
-def task_of(given: argparse.Namespace) -> "Task":
-    """What the options ask for."""
+def task_of(arguments: argparse.Namespace) -> "Task":
+    """The training task of the options."""
     configuration = dataclasses.replace(
-        _configuration(given.configuration),
-        min_count=given.min_count,
-        seed=given.seed,
-        threads=given.threads,
+        _configuration(arguments.configuration),
+        min_count=arguments.min_count,
+        seed=arguments.seed,
+        threads=arguments.threads,
     )
-    return options.task(given, configuration, promote=not given.no_promote)
+    return options.task(arguments, configuration, promote=not arguments.no_promote)
 
 
 @contextlib.contextmanager
 def progress_bar() -> "Iterator[Progress]":
-    """A bar on standard error, if that is a terminal, until the work is done."""
+    """Show a progress bar on standard error while the work runs, if that is a terminal."""
     with tqdm(total=100, unit="%", disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
@@ -110,11 +119,13 @@ def _configuration(file: str | None) -> "Configuration":
     try:
         return Configuration.from_mapping(tomllib.loads(Path(file).read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise DataError(f"configuration {file!r} cannot be read: {error}") from error
+        raise DataError(
+            f"--configuration {file}: {error}; expected TOML as printed by `labelwright tune`"
+        ) from error
 
 
 def report(outcome: "Outcome") -> None:
-    """Print what came of a training."""
+    """Print the outcome of a training."""
     options.warn(outcome.warnings)
     metrics = outcome.evaluation.metrics
     decided = "promoted" if outcome.verdict.promoted else "not promoted"
@@ -129,7 +140,7 @@ def report(outcome: "Outcome") -> None:
         before = "" if part.before is None else f", {part.before:,} before"
         print(
             f"reviews  {part.after:,} of {part.verdicts:,} verdicts on {part.entities:,} corrected "
-            f"entities {part.part} are as reviewers say{before}"
+            f"entities {part.part} agree with reviewers{before}"
         )
     print(f"champion {decided}: {outcome.verdict.reason}")
     print(f"seconds  {outcome.seconds:.1f}")

@@ -1,8 +1,8 @@
-"""Search for a better configuration for some minutes, without ever looking at the test rows.
+"""Search for a better configuration for some minutes; the test rows are not used.
 
-Every trial is a run of the experiment NAME-tune; no model is registered. What is printed is TOML
-for `labelwright train --configuration FILE`, with all that is not a setting in comments. With
-Ctrl-C the search ends, and its best until then is printed.
+Every trial is a run of the experiment NAME-tune; no model is registered. The output is TOML for
+`labelwright train --configuration FILE`; lines that are not settings are comments. Ctrl-C ends the
+search; the best configuration up to then is printed.
 """
 
 import argparse
@@ -21,38 +21,46 @@ _BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """State the options."""
+    """Add the options."""
     options.add_data(parser)
     options.add_schema(parser)
-    parser.add_argument("--name", help="what the experiment is named after (default: the schema)")
+    parser.add_argument(
+        "--name", help="name of the experiment, without -tune (default: the schema's name)"
+    )
     parser.add_argument(
         "--minutes",
         type=_minutes,
         required=True,
         metavar="M",
-        help="how long to search; the trial under way at the end is finished",
+        help="minutes to search; the running trial at the end is finished",
     )
-    parser.add_argument("--seed", type=options.whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--seed",
+        type=options.whole,
+        default=0,
+        metavar="N",
+        help="seed of the random numbers (default: 0)",
+    )
     options.add_threads(parser)
     options.add_json(parser)
 
 
-def run(given: argparse.Namespace) -> None:
-    """Search and print the best configuration."""
+def run(arguments: argparse.Namespace) -> None:
+    """Run the search and print the best configuration."""
     from labelwright.training.experiments.tune import tune
     from labelwright.training.fitting.fit import Configuration
 
-    task = options.task(given, Configuration(seed=given.seed, threads=given.threads))
+    task = options.task(arguments, Configuration(seed=arguments.seed, threads=arguments.threads))
     with tqdm(total=1.0, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
             bar.set_description(stage)
             bar.update(min(share, 1.0 - bar.n))
 
-        found = tune(task, 60 * given.minutes, progress)
+        found = tune(task, 60 * arguments.minutes, progress)
     options.warn(found.warnings)
     _print(found)
-    if given.json:
+    if arguments.json:
         print(json.dumps(_summary(found)))
     if found.interrupted:
         raise KeyboardInterrupt

@@ -115,7 +115,7 @@ def test_killed_labelling_into_a_store_is_resumed(
     assert "killed.parquet" not in store.names()
     said = store.run(*asked)
     assert said.code == 0, said.err
-    assert "of them done before" in said.err
+    assert "finished by the earlier run" in said.err
     assert store.run("label", source, tmp_path / "whole.parquet", "--model", world.uri).code == 0
     predictions = pq.read_table(f"{BUCKET}/killed.parquet", filesystem=store.filesystem)
     assert predictions.equals(pq.read_table(tmp_path / "whole.parquet"))

@@ -1,4 +1,4 @@
-"""The demo: one command that serves the labels and the MLflow UI until it is stopped."""
+"""The command `demo`: serves a model and the MLflow UI until it is stopped."""
 
 import contextlib
 import shlex
@@ -32,7 +32,7 @@ pytest_plugins = ["tests.worlds"]
 
 @pytest.fixture
 def brands_world(empty_world: Path, world: "World", command: Command, tmp_path: Path) -> Path:
-    """A world whose model `brands` has a champion, so that the demo need not train one."""
+    """A state folder in which the model `brands` has a champion, so that the demo trains none."""
     source = tmp_path / "brands.parquet"
     pq.write_table(pq.read_table(world.data).slice(0, 300), source)
     assert command("train", "--threads", 1, "--data", source, "--name", "brands").code == 0
@@ -41,7 +41,7 @@ def brands_world(empty_world: Path, world: "World", command: Command, tmp_path: 
 
 @contextlib.contextmanager
 def demo(home: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
-    """A demo that has been started in a folder: its process, its port, the UI's port."""
+    """Start the demo in a folder; yields its process, its port and the port of the UI."""
     port, ui_port = free_port(), free_port()
     process = subprocess.Popen(
         [LABELWRIGHT, "demo", "--port", str(port), "--ui-port", str(ui_port)],
@@ -60,29 +60,29 @@ def demo(home: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int,
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All processes that it has started, and those that these have started."""
+    """All child processes, and their children."""
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def test_the_demo_answers_what_it_invites_to_and_ctrl_c_ends_all_of_it(
+def test_the_printed_curl_command_works_and_ctrl_c_stops_all_servers(
     brands_world: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "here"
-    for name in ("models", "service"):  # its servers must not take them for ours
+    for name in ("models", "service"):  # the servers must not import these
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text("raise ImportError('foreign')\n")
     with demo(brands_world, folder) as (process, port, ui_port):
         assert process.stdout is not None
-        said: dict[str, str] = {}
-        while "stop" not in said:
+        printed: dict[str, str] = {}
+        while "stop" not in printed:
             line = process.stdout.readline()
-            assert line, "the demo has ended"
+            assert line, "the demo has stopped"
             word, _, rest = line.strip().partition("  ")
-            said[word] = rest.strip()
+            printed[word] = rest.strip()
 
-        assert said["labels"] == f"http://{HOST}:{port}"
-        assert httpx.get(said["labels"]).status_code == 200
-        curl = shlex.split(said["try"])
+        assert printed["labels"] == f"http://{HOST}:{port}"
+        assert httpx.get(printed["labels"]).status_code == 200
+        curl = shlex.split(printed["try"])
         assert curl[:2] == ["curl", "-s"]
         header, body = curl[curl.index("-H") + 1], curl[curl.index("-d") + 1]
         response = httpx.post(curl[2], content=body, headers=dict([header.split(": ")]), timeout=30)
@@ -90,12 +90,13 @@ def test_the_demo_answers_what_it_invites_to_and_ctrl_c_ends_all_of_it(
         assert response.json()["model"]["name"] == "brands"
         assert len(response.json()["results"][0]["labels"]) >= 3
 
-        assert said["MLflow UI"] == f"http://{HOST}:{ui_port}"
-        page = httpx.get(said["MLflow UI"])
+        assert printed["MLflow UI"] == f"http://{HOST}:{ui_port}"
+        page = httpx.get(printed["MLflow UI"])
         assert page.status_code == 200
         assert "<title>MLflow</title>" in page.text
         known = httpx.get(
-            f"{said['MLflow UI']}/api/2.0/mlflow/registered-models/get", params={"name": "brands"}
+            f"{printed['MLflow UI']}/api/2.0/mlflow/registered-models/get",
+            params={"name": "brands"},
         )
         assert known.json()["registered_model"]["aliases"][0]["alias"] == "champion"
 
@@ -113,14 +114,14 @@ def test_the_demo_answers_what_it_invites_to_and_ctrl_c_ends_all_of_it(
 @pytest.mark.parametrize(
     ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"]
 )
-def test_an_interrupt_ends_the_training_of_a_demo_as_well(
+def test_a_signal_also_ends_the_training_of_the_demo(
     empty_world: Path, tmp_path: Path, by: signal.Signals, code: int
 ) -> None:
     with demo(empty_world, tmp_path) as (process, _, _):
         deadline = time.monotonic() + PATIENCE
         started: list[psutil.Process] = []
         while not any("train" in each.cmdline() for each in started):
-            assert time.monotonic() < deadline, "no training begins"
+            assert time.monotonic() < deadline, "no training has started"
             time.sleep(0.1)
             started = descendants(process)
         (training,) = started
@@ -130,7 +131,7 @@ def test_an_interrupt_ends_the_training_of_a_demo_as_well(
 
 
 @pytest.mark.parametrize("option", ["--port", "--ui-port"])
-def test_a_port_in_use_is_told_before_anything_is_trained(
+def test_a_used_port_is_reported_before_the_training(
     command: Command, home: Path, option: str
 ) -> None:
     with socket.create_server((HOST, 0)) as taken:
@@ -138,12 +139,13 @@ def test_a_port_in_use_is_told_before_anything_is_trained(
         others = {"--port": free_port(), "--ui-port": free_port()} | {option: port}
         said = command("demo", *(part for pair in others.items() for part in pair))
     assert said.code == 1
-    assert said.err == f"labelwright: port {port} cannot be used: Address already in use\n"
+    assert f"port {port} cannot be used: Address already in use" in said.err
+    assert option in said.err
     assert not home.exists()
 
 
 @pytest.mark.usefixtures("home")
-def test_a_port_that_cannot_be_is_a_clear_error(command: Command) -> None:
+def test_an_impossible_port_is_a_usage_error(command: Command) -> None:
     said = command("demo", "--port", 65_536)
     assert said.code in (1, 2)
     assert said.err

@@ -72,8 +72,8 @@ def test_without_data_it_compares_manifests_and_points_to_data(
     text = "\n".join(lines)
     assert f"{len(names)} in both" in text
     assert "1 labels differ" in text
-    assert "not measured on the same test rows" in text
-    assert "--data PATH shows" in lines[-1]
+    assert "measured on different test rows" in text
+    assert "--data PATH compares" in lines[-1]
 
 
 def test_with_data_it_counts_and_shows_what_is_asserted_no_more(
@@ -93,8 +93,8 @@ def test_with_data_it_counts_and_shows_what_is_asserted_no_more(
     for example in examples:
         assert example["old"] == example["new"] > labeler.decisions.policies["balanced"].min()
         assert example["id"] in out
-        assert example["name"] in out.split("removed: the largest moves")[1]
-    assert f"{label['removed']} of 400 rows have other labels" in out
+        assert example["name"] in out.split("removed: the largest differences")[1]
+    assert f"{label['removed']} of 400 rows differ" in out
     assert "--data PATH" not in out
 
 
@@ -103,9 +103,9 @@ def test_a_model_and_itself_have_nothing_to_show(
 ) -> None:
     run(here.uri, here.uri, "--data", data)
     out = capsys.readouterr().out
-    assert "0 of 400 rows have other labels: 0 added, 0 removed, 0 changed" in out
-    assert "not measured on the same test rows" not in out
-    assert "largest moves" not in out
+    assert "0 of 400 rows differ: 0 added, 0 removed, 0 changed" in out
+    assert "measured on different test rows" not in out
+    assert "largest differences" not in out
 
 
 def test_labels_of_one_model_only_are_listed_with_a_sign(

@@ -47,7 +47,7 @@ def test_an_extract_is_imported_by_a_mapping_of_the_users_own(
     assert said.code == 0, said.err
     assert said.out == (
         f"2 places, 2 of them labelled -> {out}\n"
-        "2 labels, 0 of them imply others; 1 groups are of an open world\n"
+        "2 labels, 0 of them imply others; 1 label groups have an open world\n"
     )
     mapping.write_text(printed.out.replace('"amenity", ', ""))
     said = command("import", "osm", extract, out, "--mapping", mapping)
@@ -67,7 +67,7 @@ def test_overture_and_foursquare_are_imported(command: Command, tmp_path: Path) 
         assert said.code == 0, said.err
         assert said.out == (
             f"1 places, 1 of them labelled -> {out}\n"
-            "2 labels, 1 of them imply others; 0 groups are of an open world\n"
+            "2 labels, 1 of them imply others; 0 label groups have an open world\n"
         )
 
 
