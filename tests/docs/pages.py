@@ -1,4 +1,4 @@
-"""The pages for users, and what their blocks of commands say."""
+"""The pages for users, and the commands in their code blocks."""
 
 import re
 import shlex
@@ -13,23 +13,23 @@ _ENDS = set("|&;\n")
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of a page in a language."""
+    """The fenced code blocks of a page in one language."""
     return [text for named, text in _BLOCK.findall(page) if named == language]
 
 
 def inline(page: str) -> list[str]:
-    """What stands between backticks in running text."""
+    """Inline code of a page, outside of code blocks."""
     return _CODE.findall(_BLOCK.sub("", page))
 
 
 def commands(page: str) -> Iterator[list[str]]:
-    """Every command of a page, as the shell splits it, without what follows a redirection.
+    """Every command of a page, split as the shell does, without redirections.
 
-    Those are the blocks of `sh`, and in blocks of `console` what follows a `$`.
+    Commands are the lines of `sh` blocks, and the lines of `console` blocks that begin with `$`.
     """
     typed = blocks(page, "sh")
-    for said in blocks(page, "console"):
-        typed += [line[2:] for line in said.splitlines() if line.startswith("$ ")]
+    for session in blocks(page, "console"):
+        typed += [line[2:] for line in session.splitlines() if line.startswith("$ ")]
     for block in typed:
         yield from _split(block)
 

@@ -1,6 +1,7 @@
-"""docs/reference.md, made from the code: `make reference` writes it.
+"""Generator of docs/reference.md: `make reference` writes it from the code.
 
-The command line and the settings are asked of the parser, the API of a service that has a model.
+Commands come from the argument parser, settings from their table, and the HTTP API from the OpenAPI
+document of a running service.
 """
 
 import argparse
@@ -31,19 +32,19 @@ _LIMITS = {
 _OPENING = """\
 # Reference
 
-Every command, every setting, and every path of the service. `make reference` makes this page from
-the code, and a test says when it is out of date.
+All commands, settings and HTTP paths. `make reference` generates this page from the code, and a
+test fails if the page is out of date.
 """
 
 
 def reference(described: Mapping[str, Any]) -> str:
-    """The page, with the API as an OpenAPI document describes it."""
+    """The text of the page; `described` is the OpenAPI document."""
     parts = (*_command_line(), *_settings(), *_api(described))
     return "\n".join([_OPENING, *parts]).rstrip("\n") + "\n"
 
 
 def commands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The commands below a parser, by what is typed; those with commands of their own left out."""
+    """The parsers of all commands by name; of a command with actions, those of its actions."""
     found: dict[str, argparse.ArgumentParser] = {}
     for action in of._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -56,7 +57,7 @@ def commands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
 def _command_line() -> Iterator[str]:
     top = parser()
     yield "## Commands\n"
-    yield "`-h` and `--help` of every command print what is said here. Exit codes:\n"
+    yield "`--help` of each command prints the same text. Exit codes:\n"
     yield f"```text\n{_exit_codes(top)}\n```\n"
     for name, command in commands(top).items():
         yield f"### `labelwright {name}`\n"
@@ -65,9 +66,9 @@ def _command_line() -> Iterator[str]:
 
 
 def _exit_codes(top: argparse.ArgumentParser) -> str:
-    """What the help of the whole command line says of them."""
-    told = (top.epilog or "").partition("exit codes: ")[2].partition("\n\n")[0]
-    return "\n".join(line.strip() for line in told.splitlines())
+    """The exit codes, as the help of the command line lists them."""
+    text = (top.epilog or "").partition("exit codes: ")[2].partition("\n\n")[0]
+    return "\n".join(line.strip() for line in text.splitlines())
 
 
 def _arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -75,7 +76,7 @@ def _arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _argument(action: argparse.Action) -> tuple[str, str]:
-    """How an argument is typed, and what it is for."""
+    """An argument as it is typed, and its help."""
     value = action.metavar or (action.dest if not action.option_strings else "")
     if action.choices:
         value = "|".join(map(str, action.choices))
@@ -89,15 +90,15 @@ def _argument(action: argparse.Action) -> tuple[str, str]:
 
 def _settings() -> Iterator[str]:
     yield "## Settings\n"
-    yield "Variables of the environment; object stores have the usual ones of their own.\n"
+    yield "Environment variables. Object stores use their usual variables too.\n"
     yield from _table("Variable", ((f"`{name}`", words) for name, words in SETTINGS.items()))
 
 
 def _api(described: Mapping[str, Any]) -> Iterator[str]:
     yield "## HTTP API\n"
     yield (
-        "What a service with a model of the schema `places` says of itself in `/openapi.json`; "
-        "`/docs` shows\nthe same of your model, with its columns and examples. `/` is the page.\n"
+        "The OpenAPI document (`/openapi.json`) of a service with a model of the schema `places`. "
+        "`/docs` shows\nthe document of your model, with its columns and examples.\n"
     )
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
@@ -105,7 +106,7 @@ def _api(described: Mapping[str, Any]) -> Iterator[str]:
             yield f"{operation.get('description', operation.get('summary', '')).strip()}\n"
             yield from _table("Parameter", map(_parameter, operation.get("parameters", ())))
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-                yield f"Takes `{kind}`.\n"
+                yield f"Request body: `{kind}`.\n"
                 members = content.get("schema", {}).get("properties", {})
                 yield from _table("Member", (_member(*member) for member in members.items()))
 
@@ -116,7 +117,7 @@ def _parameter(parameter: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _member(name: str, schema: Mapping[str, Any]) -> tuple[str, str]:
-    """A member of a request and what may be in it."""
+    """A member of a request: its name, type, limits and description."""
     either = [one["type"] for one in schema.get("anyOf", ()) if "type" in one]
     kind = schema.get("type", either)
     limits = [f"{words} {schema[limit]:,}" for limit, words in _LIMITS.items() if limit in schema]
@@ -139,7 +140,7 @@ def _cell(words: str) -> str:
 
 
 def _described() -> dict[str, Any]:
-    """The OpenAPI document of a service with a model, both made for this."""
+    """Train a small model, serve it, and return the OpenAPI document."""
     with tempfile.TemporaryDirectory() as folder:
         home = environment(Path(folder) / "home")
         data = Path(folder) / "brands.parquet"

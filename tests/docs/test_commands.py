@@ -1,4 +1,4 @@
-"""Every command that is shown to users is one: of the command line, the Makefile or the service."""
+"""Every command on a page exists: in the command line, the Makefile or the service."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ OTHERS = {
     "tar",
     "mkdir",
 }
-"""Programs that are not ours."""
+"""Programs of others that pages may use."""
 OPTIONS_OF_OTHERS = {"--allowed-hosts", "--target", "--model"}
 TARGETS = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
 OPERATIONS = set(re.findall(r"(?m)^### `([A-Z]+ /\S*)`$", REFERENCE.read_text()))
@@ -38,16 +38,16 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_in_a_block_is_one(page: Path) -> None:
+def test_every_command_in_a_code_block_exists(page: Path) -> None:
     wrong = [
-        (command, fault) for command in commands(page.read_text()) if (fault := amiss(command))
+        (command, fault) for command in commands(page.read_text()) if (fault := fault_of(command))
     ]
     assert not wrong
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_in_a_sentence_is_one(page: Path) -> None:
-    wrong = [code for code in inline(page.read_text()) if misnamed(code.split())]
+def test_every_command_in_a_sentence_exists(page: Path) -> None:
+    wrong = [code for code in inline(page.read_text()) if is_misnamed(code.split())]
     assert not wrong
 
 
@@ -66,11 +66,11 @@ def test_every_command_in_a_sentence_is_one(page: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_a_command_that_is_none_is_noticed(command: list[str]) -> None:
-    assert amiss(command)
+def test_wrong_commands_are_found(command: list[str]) -> None:
+    assert fault_of(command)
 
 
-def test_commands_of_a_page_are_split_as_the_shell_does() -> None:
+def test_commands_are_split_as_the_shell_does() -> None:
     page = """Words.
 
 ```sh
@@ -98,28 +98,30 @@ not a command
     ]
 
 
-def amiss(command: list[str]) -> str:
-    """What is wrong with a command; nothing if it is one."""
+def fault_of(command: list[str]) -> str:
+    """The fault of a command; empty if there is none."""
     program, *arguments = Path(command[0]).name, *command[1:]
     if program == "docker" and "labelwright" in arguments:
         program, arguments = "labelwright", arguments[arguments.index("labelwright") + 1 :]
     if program == "labelwright":
         return _unparsed(arguments)
     if program == "make":
-        return "" if set(_words(arguments)) <= TARGETS else "no such target"
+        return "" if set(_targets(arguments)) <= TARGETS else "no such target"
     if program == "curl":
-        return "" if _asked(arguments) in OPERATIONS else f"no {_asked(arguments)}"
+        return "" if _operation(arguments) in OPERATIONS else f"no {_operation(arguments)}"
     if program == "export":
         return (
-            "" if {name for name, _, _ in _assigned(arguments)} <= set(SETTINGS) else "no setting"
+            ""
+            if {name for name, _, _ in _assignments(arguments)} <= set(SETTINGS)
+            else "no setting"
         )
     return "" if program in OTHERS else "an unknown program"
 
 
-def misnamed(words: list[str]) -> bool:
-    """Whether code in a sentence names a target, a command, or an option that does not exist."""
+def is_misnamed(words: list[str]) -> bool:
+    """Whether inline code names a make target, a command or an option that does not exist."""
     if words[:1] == ["make"]:
-        return not set(_words(words[1:])) <= TARGETS
+        return not set(_targets(words[1:])) <= TARGETS
     named = {word.partition("=")[0].rstrip(",") for word in words if word.startswith("--")}
     if words[0].startswith("--"):
         return not named <= set.union(*OPTIONS.values()) | OPTIONS_OF_OTHERS
@@ -132,28 +134,28 @@ def misnamed(words: list[str]) -> bool:
 
 
 def _unparsed(arguments: list[str]) -> str:
-    """What the parser says against arguments."""
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    """The error message of the parser; empty if it accepts the arguments."""
+    message = io.StringIO()
+    with contextlib.redirect_stderr(message), contextlib.redirect_stdout(io.StringIO()):
         try:
             parser().parse_args(arguments)
         except SystemExit as stop:
-            return said.getvalue() if stop.code else ""
+            return message.getvalue() if stop.code else ""
     return ""
 
 
-def _words(arguments: list[str]) -> list[str]:
-    """Arguments of make that are targets."""
+def _targets(arguments: list[str]) -> list[str]:
+    """The targets among the arguments of make."""
     words = " ".join(arguments).partition("ARGS=")[0].split()
     return [word for word in words if not word.startswith("-") and "=" not in word]
 
 
-def _assigned(arguments: list[str]) -> list[tuple[str, str, str]]:
+def _assignments(arguments: list[str]) -> list[tuple[str, str, str]]:
     return [argument.partition("=") for argument in arguments]
 
 
-def _asked(arguments: list[str]) -> str:
-    """The operation that curl asks for: method and path."""
+def _operation(arguments: list[str]) -> str:
+    """The operation that a curl command calls: method and path."""
     (url,) = (argument for argument in arguments if argument.startswith("http"))
     method = "POST" if {"-d", "--data-binary", "-T"} & set(arguments) else "GET"
     if "-X" in arguments:

@@ -1,4 +1,4 @@
-"""The pages lead to each other, and the README to all of them."""
+"""Links between pages, and the README's links to all pages."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ LINK = re.compile(r"\]\(([^)#:]+\.md)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_page_that_is_linked_is_there(page: Path) -> None:
+def test_every_linked_page_exists(page: Path) -> None:
     assert [
         link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()
     ] == []
 
 
-def test_the_readme_leads_to_every_page() -> None:
+def test_the_readme_links_to_every_page() -> None:
     linked = {ROOT / link for link in LINK.findall((ROOT / "README.md").read_text())}
     assert set((ROOT / "docs").glob("*.md")) <= linked

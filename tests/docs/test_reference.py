@@ -1,4 +1,4 @@
-"""docs/reference.md is what the code says, and the settings are all there are."""
+"""docs/reference.md is up to date, and the table of settings is complete."""
 
 import re
 
@@ -13,12 +13,12 @@ pytest_plugins = ["tests.worlds"]
 ROOMS = ("entities", "labelwright", "models", "service", "training")
 
 
-def test_the_reference_is_what_the_code_says(client: httpx.Client) -> None:
+def test_the_reference_is_up_to_date(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
-    assert REFERENCE.read_text("utf-8") == reference(described), "`make reference` renews it"
+    assert REFERENCE.read_text("utf-8") == reference(described), "run `make reference`"
 
 
-def test_every_variable_of_ours_that_is_read_is_listed() -> None:
+def test_every_environment_variable_of_the_code_is_in_the_table() -> None:
     code = "".join(file.read_text() for room in ROOMS for file in (ROOT / room).rglob("*.py"))
     read = set(re.findall(r'environ(?:\.get\(|\[)\s*"(\w+)"', code))
     assert {name for name in read if name.startswith("LABELWRIGHT_")}
