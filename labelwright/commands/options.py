@@ -64,8 +64,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="PATH",
-        help="files with a column labels: Parquet (a file or a folder), CSV, JSON Lines or GeoJSON; "
-        "also addresses (s3://, gs://)",
+        help="files with a column labels: Parquet (a file or a folder), CSV, JSON Lines or GeoJSON "
+        "(also s3://, gs://)",
     )
     add_map(parser)
 

@@ -110,11 +110,8 @@ def fault_of(command: list[str]) -> str:
     if program == "curl":
         return "" if _operation(arguments) in OPERATIONS else f"no {_operation(arguments)}"
     if program == "export":
-        return (
-            ""
-            if {name for name, _, _ in _assignments(arguments)} <= set(SETTINGS)
-            else "no setting"
-        )
+        names = {name for name, _, _ in _assignments(arguments)}
+        return "" if names <= SETTINGS.keys() else "no setting"
     return "" if program in OTHERS else "an unknown program"
 
 

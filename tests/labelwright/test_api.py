@@ -83,4 +83,4 @@ def test_importing_labelwright_imports_no_library() -> None:
 def test_every_public_name_is_there() -> None:
     assert all(getattr(labelwright, name) for name in labelwright.__all__)
     with pytest.raises(AttributeError, match="nothing"):
-        _ = labelwright.nothing  # type: ignore[attr-defined]
+        _ = labelwright.nothing
