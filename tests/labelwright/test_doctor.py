@@ -79,7 +79,7 @@ def test_other_checks_still_run_if_the_registry_and_the_state_folder_fail(
     monkeypatch.setenv("LABELWRIGHT_HOME", str(file / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: 1 / 0)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: 1 / 0)
     with pytest.raises(LabelwrightError) as caught:
         run("--model", str(tmp_path / "nothing"))
     words = str(caught.value)
