@@ -26,7 +26,7 @@ def schema_metadata(schema: EntitySchema) -> dict[bytes, bytes]:
 
 
 def schema_for(paths: Iterable[LocationLike], name: str | None = None) -> EntitySchema:
-    """The schema of that name or TOML file; else the one in the metadata of the data; else `places`.
+    """The schema with that name or TOML file; else the one stated in the data; else `places`.
 
     Raises SchemaError or DataError.
     """
