@@ -1,1 +1,1 @@
-"""This project and its peers side by side on the same work."""
+"""Benchmarks of labelwright, and comparisons with other libraries on the same data."""

@@ -1,8 +1,9 @@
-"""What a runner of a peer is given and what it leaves: NumPy only, so that it works in any venv.
+"""Input and output of the runners of peers.
 
-The prepared folder of a set holds, for `train` and for each test part, NAME.features.npz (rows of
-unit norm), NAME.labels.npz (ids by row) and NAME.txt (a line of text for each row), and set.json.
-The runner leaves PART.answers.npz for each test part, and outcome.json.
+A prepared folder has set.json and, for `train` and each test part, NAME.features.npz (rows of unit
+norm), NAME.labels.npz (label ids by row) and NAME.txt (a line of text for each row). A runner
+writes PART.predictions.npz for each test part, and outcome.json. This module needs only NumPy, so
+that it can be imported in the environment of every peer.
 """
 
 import argparse
@@ -20,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 DEPTH = 5
-"""How many labels of each row are listed at least."""
+"""Labels that are listed for each row, asserted or not."""
 TRAIN = "train"
-FEW = 10
+WARM_UP_ROWS = 10
 T = TypeVar("T")
 
 
@@ -34,14 +35,17 @@ class Ragged:
     ids: npt.NDArray[np.int32]
 
     def rows(self) -> list[list[int]]:
-        """The ids as one list for each row."""
+        """The ids of each row as a list."""
         parts = np.split(self.ids, self.indptr[1:-1])
         return [[int(label) for label in part] for part in parts]
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Labels of each row, the best first: the DEPTH best, and all that are asserted."""
+    """The DEPTH best and all asserted labels of each row, the best first.
+
+    Row r has `ids[indptr[r]:indptr[r + 1]]`; `scores` and `asserted` are in the same order.
+    """
 
     indptr: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int32]
@@ -49,19 +53,19 @@ class Predictions:
     asserted: npt.NDArray[np.bool_]
 
     def save(self, file: Path) -> None:
-        """Write them."""
+        """Write the arrays to an .npz file."""
         np.savez(file, **dataclasses.asdict(self))
 
     @classmethod
     def load(cls, file: Path) -> "Predictions":
-        """Read them."""
+        """Read a file that `save` has written."""
         with np.load(file) as arrays:
             return cls(*(arrays[field.name] for field in dataclasses.fields(cls)))
 
 
 @dataclasses.dataclass
 class Work:
-    """One cell: the prepared set in `folder`, and where a runner leaves what it finds."""
+    """Task of a runner: the prepared set in `folder`, the folder `output`, and what it records."""
 
     folder: Path
     output: Path
@@ -73,7 +77,7 @@ class Work:
 
     @property
     def description(self) -> dict[str, Any]:
-        """set.json."""
+        """Content of set.json."""
         content: dict[str, Any] = json.loads((self.folder / "set.json").read_text("utf-8"))
         return content
 
@@ -84,14 +88,14 @@ class Work:
 
     @property
     def scratch(self) -> Path:
-        """A folder for files of the peer's own."""
+        """A folder for temporary files of the peer."""
         folder = self.output / "scratch"
         folder.mkdir(exist_ok=True)
         return folder
 
     def features(self, part: str) -> Any:
         """CSR rows (float32) of unit norm."""
-        import scipy.sparse  # not every peer needs it
+        import scipy.sparse  # some environments do not have it
 
         return scipy.sparse.load_npz(self.folder / f"{part}.features.npz")
 
@@ -101,7 +105,7 @@ class Work:
             return Ragged(arrays["indptr"], arrays["ids"])
 
     def label_matrix(self) -> Any:
-        """The same as CSR rows of ones (float32)."""
+        """The labels of the training rows as a CSR matrix of ones (float32)."""
         import scipy.sparse
 
         labels = self.labels()
@@ -115,32 +119,32 @@ class Work:
 
     @contextlib.contextmanager
     def training(self, settings: Mapping[str, Any]) -> Iterator[None]:
-        """Time the training; `settings` go into the notes of the table."""
+        """Time the training; `settings` are printed below the table."""
         self.settings = dict(settings)
         with self._timed(TRAIN):
             yield
 
     def predict(self, part: str, rows: Any, predict: Callable[[Any], T]) -> T:
-        """Time `predict` on all rows of a test part, after a first call on a few of them."""
-        predict(rows[:FEW])
+        """Time `predict` on all rows of a test part, after a call with WARM_UP_ROWS of them."""
+        predict(rows[:WARM_UP_ROWS])
         with self.predicting(part):
             return predict(rows)
 
     @contextlib.contextmanager
     def predicting(self, part: str) -> Iterator[None]:
-        """Time the prediction of a test part; several times add up."""
+        """Time the prediction of a test part; the times of several blocks are added."""
         with self._timed(part):
             yield
 
-    def answer(self, part: str, predictions: Predictions) -> None:
-        """Leave the answers for a test part."""
-        predictions.save(self.output / f"{part}.answers.npz")
+    def save(self, part: str, predictions: Predictions) -> None:
+        """Write the predictions for a test part."""
+        predictions.save(self.output / f"{part}.predictions.npz")
 
     @contextlib.contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
+    def _timed(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def ranked(
@@ -149,9 +153,9 @@ def ranked(
     scores: npt.ArrayLike,
     threshold: float | None = None,
 ) -> Predictions:
-    """Order each row's labels by score; what exceeds `threshold` is asserted, None asserts nothing.
+    """Order the labels of each row by score, and keep the DEPTH best and all asserted ones.
 
-    Keeps the DEPTH best of each row and what is asserted.
+    Labels with a score above `threshold` are asserted; with None no label is.
     """
     bounds = np.asarray(indptr, np.int64)
     labels, values = np.asarray(ids, np.int32), np.asarray(scores, np.float32)
@@ -168,7 +172,7 @@ def ranked(
 
 
 def ranked_dense(scores: npt.NDArray[Any], threshold: float | None = None) -> Predictions:
-    """The same for the scores of all labels (rows x labels)."""
+    """`ranked` for the scores of all labels (rows x labels)."""
     depth = min(DEPTH, scores.shape[1])
     best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
     listed = np.zeros(scores.shape, np.bool_) if threshold is None else scores > threshold
@@ -181,15 +185,15 @@ def ranked_dense(scores: npt.NDArray[Any], threshold: float | None = None) -> Pr
 def ranked_pairs(
     rows: Sequence[Sequence[tuple[int, float]]], threshold: float | None = None
 ) -> Predictions:
-    """The same for one list of (label id, score) for each row."""
+    """`ranked` for a list of (label id, score) for each row."""
     flat = [pair for row in rows for pair in row]
     ids, scores = [pair[0] for pair in flat], [pair[1] for pair in flat]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     return ranked(indptr, ids, scores, threshold)
 
 
-def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The answers of one group of rows after another."""
+def concatenated(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several groups of rows, one group after the other."""
     counts = np.concatenate([np.diff(part.indptr) for part in parts])
     return Predictions(
         np.concatenate([[0], np.cumsum(counts)]),
@@ -200,10 +204,10 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def main(run: Callable[[Work], None], *distributions: str) -> None:
-    """The command line of a runner; the versions of `distributions` go into its outcome."""
+    """Run a runner from the command line; its outcome has the versions of `distributions`."""
     parser = argparse.ArgumentParser(description=run.__doc__)
-    parser.add_argument("folder", type=Path, help="a prepared set")
-    parser.add_argument("output", type=Path, help="folder for answers and outcome.json")
+    parser.add_argument("folder", type=Path, help="folder of a prepared set")
+    parser.add_argument("output", type=Path, help="folder for predictions and outcome.json")
     parser.add_argument("--variant", default="")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()

@@ -1,19 +1,20 @@
-"""Virtual environments, one for each peer, made on demand from pinned requirements."""
+"""Virtual environments of the peers, made on demand from pinned requirements."""
 
 import hashlib
 import shutil
 import sys
 from pathlib import Path
 
-from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
+from benchmarks.processes import ProcessError, ProcessTimeoutError, run_measured
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = Path(__file__).parent / "requirements"
-PATIENCE = 900.0
+TIMEOUT = 900.0
+"""Seconds that each step of an installation may take."""
 
 
 class NotInstalledError(Exception):
-    """A peer cannot be installed here; the message says why."""
+    """A peer cannot be installed on this machine; the message gives the reason."""
 
 
 def interpreter(
@@ -22,18 +23,19 @@ def interpreter(
     requirements: Path = REQUIREMENTS,
     from_source: str = ":none:",
 ) -> str:
-    """The Python of an environment, which is made below `folder` where it is missing.
+    """The Python of an environment; None is the environment of this process.
 
-    Its pins lie in `requirements`; nothing but the package `from_source` is built. None is the
-    environment of this process. Raises NotInstalledError.
+    An environment that is missing below `folder`, or whose pins have changed, is made from
+    `requirements/ENVIRONMENT.txt`. Only the package `from_source` may be built, all others are
+    installed from wheels. Raises NotInstalledError.
     """
     if environment is None:
         return sys.executable
     pinned = requirements / f"{environment}.txt"
     pins = pinned.read_bytes() + sys.version.encode()
-    home, stamp = folder / environment, hashlib.sha256(pins).hexdigest()
-    python, done = home / "bin" / "python", home / ".installed"
-    if done.exists() and done.read_text("utf-8") == stamp:
+    home, digest = folder / environment, hashlib.sha256(pins).hexdigest()
+    python, marker = home / "bin" / "python", home / ".installed"
+    if marker.exists() and marker.read_text("utf-8") == digest:
         return str(python)
     shutil.rmtree(home, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,8 +45,8 @@ def interpreter(
     )
     for command in ((sys.executable, "-m", "venv", str(home)), install):
         try:
-            run_measured(command, PATIENCE, folder / f"{environment}.log")
-        except (OutOfTimeError, ProcessError) as error:
+            run_measured(command, TIMEOUT, folder / f"{environment}.log")
+        except (ProcessTimeoutError, ProcessError) as error:
             raise NotInstalledError(f"not installed: {error}") from error
-    done.write_text(stamp, "utf-8")
+    marker.write_text(digest, "utf-8")
     return str(python)

@@ -1,7 +1,7 @@
-"""The features that all peers share, made once for a set: tf-idf rows of unit norm.
+"""Features of a data set that peers share: tf-idf rows of unit norm.
 
-Tokens of a `words` set are taken as they are; a text gives words, pairs of words and runs of 3 to 5
-letters within words; a place gives runs of 3 to 5 letters of its name and the words of each field.
+A `words` set gives its tokens. A text gives words, pairs of words, and n-grams of 3 to 5 characters
+within words. A place gives n-grams of 3 to 5 characters of its name, and the words of each field.
 """
 
 import argparse
@@ -26,14 +26,14 @@ from labelwright.models.labels import LabelSet, label_set
 from labelwright.training.data import LabelledEntities, read_labelled
 
 PHONE_PREFIX = 6
-"""Characters of a phone number that say where it is, its plus sign and spaces apart."""
+"""First characters of a phone number, without spaces: they tell the region."""
 _TOKEN = re.compile(r"\S+").pattern
 _WORD = re.compile(r"\w+|[^\w\s]").pattern
 
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """One vectorizer and the column of text that it reads."""
+    """A vectorizer and the column of text that it reads."""
 
     column: str
     vectorizer: Any
@@ -91,9 +91,10 @@ def prepare(
 
 
 def columns_of(entities: Entities) -> Mapping[str, list[str]]:
-    """The texts that blocks read, by column; `line` (else `text`) is what text readers are given.
+    """The text columns of a set: `text`, or `name` and `line` of places.
 
-    Of a place it has the words of its name, and of other fields words that begin with the field.
+    `line` has the words of the name, and the words of other fields as `field=word`. Peers that read
+    text are given `line`, or else `text`.
     """
     if entities.schema.name != "places":
         return {"text": _texts(entities, "text")}
@@ -149,7 +150,7 @@ def _lines(texts: Mapping[str, list[str]]) -> str:
 
 
 def _spaced(text: str) -> str:
-    """Lower case, punctuation apart: how fastText's tutorial prepares text."""
+    """Lower case with spaces around punctuation, as in the tutorial of fastText."""
     return " ".join(re.findall(_WORD, text.lower()))
 
 
@@ -160,9 +161,9 @@ def _save_labels(file: Path, data: LabelledEntities, labels: LabelSet) -> None:
 
 
 def main() -> None:
-    """Prepare one set in a process of its own, whose memory is given back when it ends."""
+    """Prepare one set; a separate process gives its memory back when it ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", help="JSON: the arguments of prepare()")
+    parser.add_argument("task", help="the arguments of prepare(), as JSON")
     task = json.loads(parser.parse_args().task)
     prepare(
         task["name"],

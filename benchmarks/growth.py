@@ -1,4 +1,4 @@
-"""How the time that labels take grows: with labels, with features of an entity, with candidates."""
+"""Growth of the labelling time with the numbers of labels, features and candidates."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -17,41 +17,44 @@ CANDIDATES = (5, 10, 20, 30)
 
 
 @dataclasses.dataclass(frozen=True)
-class Grown:
-    """Microseconds an entity of some work, where there are so many of something."""
+class GrowthPoint:
+    """Microseconds an entity of a task at one size: `number` of `unit`."""
 
-    work: str
+    task: str
     number: float
-    of: str
+    unit: str
     microseconds: float
 
 
-def grown(
-    labeler: Labeler, entities: Entities, best: Callable[[Callable[[], object], int], float]
-) -> Iterator[Grown]:
-    """Measure with `best`, which tells microseconds an entity of some work."""
+def growth(
+    labeler: Labeler, entities: Entities, time_of: Callable[[Callable[[], object], int], float]
+) -> Iterator[GrowthPoint]:
+    """Measure labelling at several sizes.
+
+    `time_of` is given a task and its number of entities, and returns microseconds an entity.
+    """
     rows = labeler.features.transform(entities)
     count = len(entities)
 
     def scoring(stage: LinearStage, given: FeatureRows) -> float:
-        return best(lambda: stage.scores(given), count)
+        return time_of(lambda: stage.scores(given), count)
 
     for labels in (*LABELS, len(labeler.labels)):
         stage = with_labels(labeler.linear, labels)
-        yield Grown("scores", labels, "labels", scoring(stage, rows))
+        yield GrowthPoint("scores", labels, "labels", scoring(stage, rows))
     for share in (*SHARES, 1.0):
         fewer = with_features(rows, share)
         features = len(fewer.indices) / count
-        yield Grown("scores", features, "features an entity", scoring(labeler.linear, fewer))
+        yield GrowthPoint("scores", features, "features an entity", scoring(labeler.linear, fewer))
     for candidates in sorted({*CANDIDATES, labeler.decisions.candidates}):
         decisions = dataclasses.replace(labeler.decisions, candidates=candidates)
         other = dataclasses.replace(labeler, decisions=decisions)
-        taken = best(lambda labeler=other: labeler.label(entities, LabelQuery()), count)  # type: ignore[misc]
-        yield Grown("everything", candidates, "candidates", taken)
+        time = time_of(lambda labeler=other: labeler.label(entities, LabelQuery()), count)  # type: ignore[misc]
+        yield GrowthPoint("everything", candidates, "candidates", time)
 
 
 def with_labels(stage: LinearStage, labels: int) -> LinearStage:
-    """The linear stage of the first labels alone."""
+    """The linear stage of the first `labels` labels."""
     kept = parted(stage.sparse)[0] < labels
     dense = np.array(stage.dense[:, : padded(labels)], order="C")
     dense[:, labels:] = 0
@@ -64,16 +67,22 @@ def with_labels(stage: LinearStage, labels: int) -> LinearStage:
 
 
 def with_features(rows: FeatureRows, share: float) -> FeatureRows:
-    """The first features of each row, a share of them."""
+    """The first features of each row: `share` of them, at least one of a row that has any."""
     lengths = np.diff(rows.indptr)
     kept = np.ceil(share * lengths).astype(np.int64)
-    places = np.arange(len(rows.indices)) - np.repeat(rows.indptr[:-1], lengths)
-    inside = places < np.repeat(kept, lengths)
+    positions = np.arange(len(rows.indices)) - np.repeat(rows.indptr[:-1], lengths)
+    selected = positions < np.repeat(kept, lengths)
     indptr = np.concatenate([[0], np.cumsum(kept)])
-    return FeatureRows(indptr, rows.indices[inside], rows.values[inside], rows.names)
+    return FeatureRows(indptr, rows.indices[selected], rows.values[selected], rows.names)
 
 
-def exponent(lines: Sequence[Grown]) -> float:
-    """The slope of time over number, both as logarithms: 1 is linear."""
-    numbers = np.log([line.number for line in lines])
-    return float(np.polyfit(numbers, np.log([line.microseconds for line in lines]), 1)[0])
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
+    """The x of cost ~ size^x, by least squares of logarithms; 1 is linear growth.
+
+    Sizes and costs of 0 are left out. None if fewer than two different sizes remain.
+    """
+    positive = [(s, c) for s, c in zip(sizes, costs, strict=True) if s > 0 and c > 0]
+    if len({size for size, _ in positive}) < 2:
+        return None
+    logarithms = np.log(np.array(positive))
+    return float(np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)[0])

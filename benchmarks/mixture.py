@@ -1,4 +1,4 @@
-"""A mixture of requests as a service gets them, and the right answer of each version to each."""
+"""A mixture of requests like those of real clients, with the right response of each version."""
 
 import dataclasses
 import gzip
@@ -8,51 +8,56 @@ from typing import Any
 
 import orjson
 
-from benchmarks.connections import Answer
-from benchmarks.over_http import HOST, Record
-from benchmarks.versions import VERSIONS
+from benchmarks.connections import Response
+from benchmarks.over_http import OWN, Record, post
+from benchmarks.two_versions import VERSIONS
 from labelwright.entities.tables import from_records
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
 from labelwright.service.protocols.label_messages import answer, lines
 from labelwright.service.protocols.ndjson import NDJSON
 
-STREAM, LEAVES = "stream of 200 lines", "client that leaves"
+STREAM, DISCONNECTS = "stream of 200 lines", "client that disconnects"
 SHARES: Mapping[str, int] = {
     "1 entity": 50,
     "32 entities": 20,
     "100 entities": 8,
     "3 entities, explained": 4,
     "32 entities, compressed": 7,
-    "8 entities, half of them bad": 5,
+    "8 entities, half of them invalid": 5,
     STREAM: 3,
-    LEAVES: 3,
+    DISCONNECTS: 3,
 }
-"""Of all requests, in percent."""
-BAD: Sequence[Any] = ("no object", {"name": 7}, {"lat": 100.0, "lon": 0.0}, [])
+"""Share of each kind of request, in percent."""
+INVALID: Sequence[Any] = ("no object", {"name": 7}, {"lat": 100.0, "lon": 0.0}, [])
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request as it is sent, and its right answer by each of VERSIONS."""
+    """A request as bytes, and the right body of the response by each of VERSIONS."""
 
     kind: str
-    sent: bytes
-    known: tuple[bytes, ...]
+    content: bytes
+    expected: tuple[bytes, ...]
 
-    def version(self, answer: Answer) -> str | None:
-        """The version that has given the right answer and is named by it, None for a wrong one."""
-        if answer.body not in self.known:
+    def version(self, response: Response) -> str | None:
+        """The version that sent the response; None if the response is wrong.
+
+        It is also wrong if it names another version. A stream names it in a header, all others in
+        the body.
+        """
+        if response.body not in self.expected:
             return None
-        version = VERSIONS[self.known.index(answer.body)]
-        named = f"\r\nx-model-version: {version}\r\n".encode() in answer.head
-        return version if named or self.kind != STREAM else None  # others name it in the body
+        version = VERSIONS[self.expected.index(response.body)]
+        header = f"\r\nx-model-version: {version}\r\n".encode() in response.head
+        return version if header or self.kind != STREAM else None
 
 
 def mixture(models: Sequence[Model], records: Sequence[Record], scale: int = 4) -> list[Request]:
-    """So many requests for each percent of its kind, shuffled; always the same for a seed.
+    """`scale` requests for each percent of SHARES, in random order; the same for each call.
 
-    Raises ValueError where the models give the same answer: nobody could tell who has answered.
+    Raises ValueError if two models give the same response: then nothing would tell which of them
+    sent it.
     """
     draw = random.Random(0)  # noqa: S311
     requests = [
@@ -60,8 +65,8 @@ def mixture(models: Sequence[Model], records: Sequence[Record], scale: int = 4) 
         for kind, share in SHARES.items()
         for _ in range(share * scale)
     ]
-    if any(len(set(request.known)) < len(models) for request in requests):
-        raise ValueError("two versions give the same answer")
+    if any(len(set(request.expected)) < len(models) for request in requests):
+        raise ValueError("two versions give the same response: expected all to differ")
     draw.shuffle(requests)
     return requests
 
@@ -73,28 +78,24 @@ def _request(
     some: list[Any] = draw.sample(records, count)
     if kind == STREAM:
         return _stream(models, draw.sample(records, 200))
-    if kind.endswith("bad"):
-        some = [*some[: count // 2], *BAD]
+    if kind.endswith("invalid"):
+        some = [*some[: count // 2], *INVALID]
         draw.shuffle(some)
     query = {"explain": True, "top_k": 3} if kind.endswith("explained") else {}
     body = orjson.dumps({"entities": some, **query})
-    known = tuple(answer(body, model) for model in models)
+    expected = tuple(answer(body, model) for model in models)
     if kind.endswith("compressed"):
-        return Request(kind, _post(gzip.compress(body), "Content-Encoding: gzip\r\n"), known)
-    return Request(kind, _post(body), known)
+        content = post(OWN.path, gzip.compress(body), "Content-Encoding: gzip")
+        return Request(kind, content, expected)
+    return Request(kind, post(OWN.path, body), expected)
 
 
 def _stream(models: Sequence[Model], some: Sequence[Record]) -> Request:
-    known = []
+    expected = []
     for model in models:
         labeler = model.bundle.labeler
         entities = from_records(list(some), labeler.schema)
         predictions = labeler.label(entities, LabelQuery())
-        known.append(b"\n".join((*lines(entities, predictions), b"")))
+        expected.append(b"\n".join((*lines(entities, predictions), b"")))
     body = b"\n".join(map(orjson.dumps, some))
-    return Request(STREAM, _post(body, f"Content-Type: {NDJSON}\r\n"), tuple(known))
-
-
-def _post(body: bytes, headers: str = "Content-Type: application/json\r\n") -> bytes:
-    head = f"POST /v1/labels HTTP/1.1\r\nHost: {HOST}\r\n{headers}Content-Length: {len(body)}\r\n"
-    return f"{head}\r\n".encode() + body
+    return Request(STREAM, post(OWN.path, body, content_type=NDJSON), tuple(expected))

@@ -1,8 +1,9 @@
-"""What it changes that unknown is not absent: a model of OpenStreetMap's places, trained both ways.
+"""Closed world and open world: two models of OpenStreetMap's places, trained on the same rows.
 
-Mappers note `wheelchair=*` of few places, so a place without it is not one without access. Trained
-with a closed world, a model learns how rarely the tag is written; with an open world, how often it
-is true where somebody looked. Both are judged on held-out places of which the tag is known.
+Few places have the tag `wheelchair=*`: a missing tag does not mean that there is no access. In a
+closed world a missing label is absent, so a model learns how rarely mappers write the tag. In an
+open world it is unknown, so a model learns how often the tag is true where it is known. Both are
+evaluated on held-out places with a known tag.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
-from benchmarks import options
+from benchmarks import options, tables
 from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import from_table
 from labelwright.models.decisions import LabelQuery
@@ -30,14 +31,14 @@ from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 OPEN = ("wheelchair", "internet_access", "outdoor_seating", "diet:vegan", "diet:vegetarian")
 KINDS = ("amenity", "shop", "tourism", "leisure", "office", "cuisine", *OPEN)
-"""Tags that become labels; of those in OPEN, a missing one is unknown."""
+"""Tags that become labels. A missing tag of OPEN is unknown."""
 MIN_COUNT = 20
 RESULTS = Path(__file__).parent / "results" / "open_world.md"
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """Pairs of known truth: how probable, whether the label is asserted, whether it holds."""
+class Pairs:
+    """Pairs of place and label with known truth: probability, asserted or not, present or not."""
 
     probabilities: npt.NDArray[np.float32]
     asserted: npt.NDArray[np.bool_]
@@ -45,18 +46,18 @@ class Judged:
 
     @property
     def f1(self) -> float:
-        """F1 of what is asserted."""
-        right = (self.asserted & self.present).sum()
-        return float(2 * right / max(self.asserted.sum() + self.present.sum(), 1))
+        """F1 of the asserted labels."""
+        correct = (self.asserted & self.present).sum()
+        return float(2 * correct / max(self.asserted.sum() + self.present.sum(), 1))
 
     @property
     def average_precision(self) -> float:
-        """Area under the precision-recall curve: how well the pairs are ordered."""
+        """Area under the precision-recall curve, for the order by probability."""
         return float(average_precision_score(self.present, self.probabilities))
 
 
 def read_places(path: Path, schema: EntitySchema) -> LabelledEntities:
-    """OpenStreetMap's places: names and addresses as the entity, tags in KINDS as labels."""
+    """Read OpenStreetMap's places: names and addresses become entities, tags of KINDS labels."""
     table = pq.read_table(path)
     tags = [json.loads(text) for text in table["tags"].to_pylist()]
     columns = {
@@ -78,30 +79,30 @@ def _labels(tags: dict[str, str]) -> Iterator[str]:
                 yield f"{kind}={value.strip().lower()}"
 
 
-def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int) -> Judged | None:
-    """The pairs of a group whose truth is known, as a model answers them; None without any."""
+def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int) -> Pairs | None:
+    """Predictions for the labels of a group with known truth; None if the model has none."""
     names = [name for name in labeler.labels.names if group_of(name) == group]
     if not names:
         return None
     predictions, truth = label_with_truth(labeler, test, LabelQuery(only=tuple(names)), threads)
     _, _, present = correctness(predictions, truth)
-    return Judged(predictions.probabilities, predictions.asserted, present)
+    return Pairs(predictions.probabilities, predictions.asserted, present)
 
 
 def table_of(data: Path, threads: int) -> str:
-    """Train both ways and describe what each says of the groups in OPEN, in Markdown."""
+    """Train both models; returns a table in Markdown with the groups of OPEN."""
     closed = load_schema("places")
     train, test = split(read_places(data, dataclasses.replace(closed, open_world=OPEN)))
-    unaware = dataclasses.replace(
+    closed_train = dataclasses.replace(
         train, entities=dataclasses.replace(train.entities, schema=closed)
     )
     configuration = Configuration(min_count=MIN_COUNT, threads=threads)
     labelers = {
-        "closed": fit_labeler(unaware, configuration),
+        "closed": fit_labeler(closed_train, configuration),
         "open": fit_labeler(train, configuration),
     }
     lines = [
-        "| Labels | Known pairs | of these true | World | Mean probability | ECE | "
+        "| Labels | Known pairs | present | World | Mean probability | ECE | "
         "Average precision | F1 |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -118,18 +119,16 @@ def table_of(data: Path, threads: int) -> str:
 
 
 def main() -> None:
-    """Print the table and keep it."""
+    """Write and print the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     options.add_data(parser)
     options.add_threads(parser)
     given = parser.parse_args()
     places = given.data / "osm" / "places.parquet"
     if not places.exists():
-        parser.exit(2, f"no file {places}: set LABELWRIGHT_DATA to the folder of the data\n")
+        parser.exit(2, f"no file {places}: give --data or set LABELWRIGHT_DATA\n")
     table = table_of(places, given.threads)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(f"# Unknown is not absent\n\n{__doc__}\n{table}", "utf-8")
-    print(table)
+    tables.write_page(RESULTS, f"# Closed and open world\n\n{__doc__}\n{table}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all benchmarks are told on the command line."""
+"""Command-line options that several benchmarks share."""
 
 import argparse
 import os
@@ -8,35 +8,35 @@ from benchmarks.environments import ROOT
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """`--data DIR`."""
+    """Add `--data DIR`."""
     parser.add_argument(
         "--data",
         type=Path,
         default=Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")),
         metavar="DIR",
-        help="the shared data (default: LABELWRIGHT_DATA, else ../shared/data)",
+        help="folder of the shared data (default: LABELWRIGHT_DATA, else ../shared/data)",
     )
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """`--threads N`."""
+    """Add `--threads N`, by default one for each core."""
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, metavar="N", help=f"default: {cores}")
 
 
 def add_output(parser: argparse.ArgumentParser, name: str) -> None:
-    """`--output FILE`, in the results unless told otherwise, and `--work DIR`."""
+    """Add `--output FILE`, by default a file of that name in the results, and `--work DIR`."""
     parser.add_argument(
         "--output",
         type=Path,
         default=ROOT / "benchmarks" / "results" / name,
         metavar="FILE",
-        help=f"the page; all figures go to a .json beside it (default: results/{name})",
+        help=f"page to write; a .json beside it has all figures (default: results/{name})",
     )
     parser.add_argument(
         "--work",
         type=Path,
         default=ROOT / "build",
         metavar="DIR",
-        help="for environments and files of the run (default: build/)",
+        help="folder for environments and temporary files (default: build/)",
     )

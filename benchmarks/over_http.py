@@ -1,7 +1,7 @@
-"""What clients get over HTTP: from this project's service, and from MLflow's scoring server.
+"""Speed over HTTP: the service of this project beside MLflow's scoring server.
 
-Client and server share the machine. The client keeps connections open and does nothing with an
-answer but look at its status.
+Client and server share the machine. The client keeps its connections open, and reads of a response
+only the status.
 """
 
 import asyncio
@@ -29,180 +29,193 @@ from labelwright.models.paths import tracking_uri
 
 HOST = "127.0.0.1"
 BATCHES = (1, 32, 1_000)
+"""Entities of a request."""
 SECONDS = 3.0
 ROUNDS = 4
-"""Servers take turns, so that all meet the machine as it is; the median of the rounds counts."""
+"""The servers alternate, because the speed of the machine changes; results are medians."""
 STARTS = 3
 CONNECTIONS = 4
 RATE = 300
-"""Requests a second of one entity each, sent when they are due and not when there is time."""
+"""Requests a second, of one entity each, while latency is measured."""
 STREAM_BATCH = 8_192
-WARM_ROWS = 20_000
-PATIENCE = 180.0
-SETTLING = 30.0
+WARM_UP_ROWS = 20_000
+START_TIMEOUT = 180.0
+SETTLING_SECONDS = 30.0
+"""Wait after the first response of several workers, until all of them are ready."""
 
 Record = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
-    """A server: how it is started, where it answers, and what its requests look like."""
+class Server:
+    """A kind of server: its command, its paths, and the format of its requests and responses."""
 
     name: str
     command: Callable[[str, int], Sequence[str]]
-    ready: str
+    ready_path: str
     path: str
     body: Callable[[Sequence[Record]], object]
     results: str
 
-    def labels(self, answer: bytes) -> list[list[str]]:
+    def labels(self, response: bytes) -> list[list[str]]:
         """The names of the labels of each entity."""
-        found = orjson.loads(answer)[self.results]
-        return [[label["label"] for label in result["labels"]] for result in found]
+        results = orjson.loads(response)[self.results]
+        return [[label["label"] for label in result["labels"]] for result in results]
 
 
-WAYS = (
-    Way(
-        "labelwright",
-        lambda uri, port: ("labelwright", "serve", "--model", uri, "--port", str(port)),
-        "/readyz",
-        "/v1/labels",
-        lambda records: {"entities": records},
-        "results",
-    ),
-    Way(
-        "mlflow models serve",
-        lambda uri, port: (
-            *("mlflow", "models", "serve", "-m", uri, "-p", str(port)),
-            *("--env-manager", "local"),
-        ),
-        "/ping",
-        "/invocations",
-        lambda records: {"dataframe_records": records},
-        "predictions",
-    ),
+OWN = Server(
+    "labelwright",
+    lambda uri, port: ("labelwright", "serve", "--model", uri, "--port", str(port)),
+    "/readyz",
+    "/v1/labels",
+    lambda records: {"entities": records},
+    "results",
 )
+MLFLOW = Server(
+    "mlflow models serve",
+    lambda uri, port: (
+        *("mlflow", "models", "serve", "-m", uri, "-p", str(port)),
+        *("--env-manager", "local"),
+    ),
+    "/ping",
+    "/invocations",
+    lambda records: {"dataframe_records": records},
+    "predictions",
+)
+SERVERS = (OWN, MLFLOW)
 
 
 @dataclasses.dataclass(frozen=True)
-class Served:
-    """Entities a second in requests of so many each, one after another on a few connections."""
+class Throughput:
+    """Entities a second in requests of `batch` entities, over CONNECTIONS busy connections."""
 
-    way: str
+    server: str
     batch: int
     entities: float
 
 
 @dataclasses.dataclass(frozen=True)
-class Paced:
-    """Milliseconds until requests that come at a steady rate are answered: of half, and of 99%."""
+class Latency:
+    """Median and 99th percentile of the response time at a constant rate, in milliseconds."""
 
-    way: str
-    half: float
-    most: float
+    server: str
+    median: float
+    p99: float
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
-    """What a server takes: seconds until its first answer, memory when it answers no more."""
+class Cost:
+    """Seconds until the first response of a server, and its memory after the requests."""
 
-    way: str
+    server: str
     seconds: float
     memory_bytes: float
 
 
-def served(uri: str, records: Sequence[Record], folder: Path) -> Iterator[Served | Paced | Taken]:
-    """Measure each way with the same records; raises ValueError where the ways disagree."""
-    seconds = [[_first_answer(way, uri, records, folder) for way in WAYS] for _ in range(STARTS)]
+def measured(
+    uri: str, records: Sequence[Record], folder: Path
+) -> Iterator[Throughput | Latency | Cost]:
+    """Measure all servers with the same records; raises ValueError if their labels differ."""
+    starts = [
+        [_seconds_to_response(server, uri, records, folder) for server in SERVERS]
+        for _ in range(STARTS)
+    ]
     with contextlib.ExitStack() as stack:
         clients, processes = [], []
-        for number, way in enumerate(WAYS):
-            pid, port = stack.enter_context(serving(way, uri, folder / f"server-{number}.log"))
-            clients.append(_Client(port, way))
+        for number, server in enumerate(SERVERS):
+            pid, port = stack.enter_context(serving(server, uri, folder / f"server-{number}.log"))
+            clients.append(_Client(port, server))
             processes.append(pid)
         _check_agreement(clients, records[:32])
         for batch in BATCHES:
             rounds = [
-                [asyncio.run(client.rate(records, batch)) for client in clients]
+                [asyncio.run(client.throughput(records, batch)) for client in clients]
                 for _ in range(ROUNDS)
             ]
             for client, rate in zip(clients, np.median(rounds, axis=0).tolist(), strict=True):
-                yield Served(client.way.name, batch, rate)
-        for way, pid, taken in zip(WAYS, processes, np.median(seconds, axis=0), strict=True):
-            yield Taken(way.name, float(taken), float(_proportional(pid)))
+                yield Throughput(client.server.name, batch, rate)
+        for server, pid, seconds in zip(SERVERS, processes, np.median(starts, axis=0), strict=True):
+            yield Cost(server.name, float(seconds), float(_proportional_bytes(pid)))
         for client in clients:
-            milliseconds = asyncio.run(client.paced(records)) * 1e3
-            yield Paced(client.way.name, *np.percentile(milliseconds, (50, 99)).tolist())
+            milliseconds = asyncio.run(client.response_times(records)) * 1e3
+            yield Latency(client.server.name, *np.percentile(milliseconds, (50, 99)).tolist())
 
 
-def _first_answer(way: Way, uri: str, records: Sequence[Record], folder: Path) -> float:
-    """Seconds that a server takes until it has answered once."""
+def _seconds_to_response(
+    server: Server, uri: str, records: Sequence[Record], folder: Path
+) -> float:
+    """Seconds from the start of a server until its first response."""
     began = time.perf_counter()
-    with serving(way, uri, folder / "server.log") as (_, port):
-        asyncio.run(_Client(port, way).once(records[:1]))
+    with serving(server, uri, folder / "server.log") as (_, port):
+        asyncio.run(_Client(port, server).once(records[:1]))
         return time.perf_counter() - began
 
 
-def _proportional(pid: int) -> int:
-    """Memory of a process and all below it: what several share counts in equal parts."""
+def _proportional_bytes(pid: int) -> int:
+    """Memory of a process and its descendants; each takes an equal part of shared memory."""
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return sum(process.memory_full_info().pss for process in processes)
 
 
 def _check_agreement(clients: Sequence["_Client"], records: Sequence[Record]) -> None:
-    """Raise ValueError unless all servers give the same labels."""
-    said = [client.way.labels(asyncio.run(client.once(records))) for client in clients]
-    for client, labels in zip(clients, said, strict=True):
-        if labels != said[0]:
-            raise ValueError(f"{clients[0].way.name} and {client.way.name} give other labels")
+    """Raise ValueError unless all servers return the same labels."""
+    expected, *others = (
+        client.server.labels(asyncio.run(client.once(records))) for client in clients
+    )
+    for client, labels in zip(clients[1:], others, strict=True):
+        if labels != expected:
+            names = f"{clients[0].server.name} and {client.server.name}"
+            raise ValueError(f"{names} return different labels for the same entities")
 
 
 def streamed(uri: str, table: pa.Table, folder: Path) -> float:
-    """Rows a second through one connection, as a stream of Arrow batches both ways."""
-    with serving(WAYS[0], uri, folder / "server.log") as (_, port):
+    """Rows a second over one connection, as a stream of Arrow batches in both directions."""
+    with serving(OWN, uri, folder / "server.log") as (_, port):
         client = labelwright.Client(f"http://{HOST}:{port}")
-        for _ in client.label_batches(table.slice(0, WARM_ROWS).to_batches()):
+        for _ in client.label_batches(table.slice(0, WARM_UP_ROWS).to_batches()):
             pass
         began = time.perf_counter()
         batches = table.to_batches(max_chunksize=STREAM_BATCH)
-        rows = sum(len(answer) for answer in client.label_batches(batches))
+        rows = sum(len(labelled) for labelled in client.label_batches(batches))
         return rows / (time.perf_counter() - began)
 
 
 def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
-    """What one of three workers has for itself: the memory that would be free without it."""
-    several = with_options("--workers", "3")
-    with serving(several, uri, folder / "server.log") as (pid, port):
-        time.sleep(SETTLING)  # the others are ready soon after the first
-        asyncio.run(_Client(port, several).paced(records))  # so many connections find all
+    """Memory that only one of three workers uses: a service without it needs so much less."""
+    server = with_options("--workers", "3")
+    with serving(server, uri, folder / "server.log") as (pid, port):
+        time.sleep(SETTLING_SECONDS)
+        asyncio.run(_Client(port, server).response_times(records))  # its connections reach all
         workers = psutil.Process(pid).children(recursive=True)
         return float(max(worker.memory_full_info().uss for worker in workers))
 
 
-def with_options(*given: str) -> Way:
-    """This project's service, started with some more options."""
-    own = WAYS[0]
-    return dataclasses.replace(own, command=lambda uri, port: (*own.command(uri, port), *given))
+def with_options(*options: str) -> Server:
+    """The service of this project, started with more options."""
+    return dataclasses.replace(OWN, command=lambda uri, port: (*OWN.command(uri, port), *options))
 
 
 @contextlib.contextmanager
-def serving(way: Way, uri: str, log: Path) -> Iterator[tuple[int, int]]:
-    """A server that answers: its process and its own port; none of its processes stays."""
+def serving(server: Server, uri: str, log: Path) -> Iterator[tuple[int, int]]:
+    """Run a server; gives its process id and port once it is ready, and kills it at the end.
+
+    Raises TimeoutError if the server ends, or is not ready within START_TIMEOUT seconds.
+    """
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = int(probe.getsockname()[1])
-    # MLflow finds uvicorn by the path of programs, and the database by its address
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    with log.open("wb") as words:
+    # MLflow finds uvicorn on the PATH, and the database by its URI.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *way.command(uri, port)],
-            stdout=words,
-            stderr=words,
-            env=os.environ | {"PATH": programs, "MLFLOW_TRACKING_URI": tracking_uri()},
+            [sys.executable, "-m", *server.command(uri, port)],
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"PATH": path, "MLFLOW_TRACKING_URI": tracking_uri()},
             start_new_session=True,
         )
     try:
-        _await_answer(f"http://{HOST}:{port}{way.ready}", process)
+        _wait_until_ready(f"http://{HOST}:{port}{server.ready_path}", process)
         yield process.pid, port
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -210,108 +223,119 @@ def serving(way: Way, uri: str, log: Path) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310
             return
         time.sleep(0.1)
-    raise TimeoutError(f"no server at {url}")
+    raise TimeoutError(f"no response from {url} within {START_TIMEOUT:g} seconds")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Client:
-    """Requests to one server, made before they are sent."""
+    """A client of one server; it makes its requests before it sends them."""
 
     port: int
-    way: Way
+    server: Server
 
     async def once(self, records: Sequence[Record]) -> bytes:
-        """The answer for some records."""
-        async with self._connection() as ask:
-            return await ask(self._request(records))
+        """The response to one request with some records."""
+        async with self._connection() as send:
+            return await send(self._request(records))
 
-    async def rate(self, records: Sequence[Record], batch: int) -> float:
-        """Entities a second."""
+    async def throughput(self, records: Sequence[Record], batch: int) -> float:
+        """Entities a second over CONNECTIONS connections that are always busy."""
         requests = [self._request(part) for part in _parts(records, batch)]
         for request in requests[:CONNECTIONS]:
-            async with self._connection() as ask:
-                await ask(request)
+            async with self._connection() as send:
+                await send(request)
         began = time.perf_counter()
-        answered = await asyncio.gather(
-            *(self._ask_until(requests[n:] + requests[:n], began) for n in range(CONNECTIONS))
+        counts = await asyncio.gather(
+            *(self._send_in_turn(requests[n:] + requests[:n], began) for n in range(CONNECTIONS))
         )
-        return sum(answered) * batch / (time.perf_counter() - began)
+        return sum(counts) * batch / (time.perf_counter() - began)
 
-    async def paced(self, records: Sequence[Record]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Seconds from the moment when each request was due until it was answered."""
+    async def response_times(
+        self, records: Sequence[Record]
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds from the due time of each request at RATE until its response."""
         requests = [self._request(part) for part in _parts(records, 1)]
         dues = time.perf_counter() + 0.5 + np.arange(int(RATE * ROUNDS * SECONDS)) / RATE
         queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        taken: list[float] = []
+        seconds: list[float] = []
         async with contextlib.AsyncExitStack() as stack:
-            asks = [await stack.enter_async_context(self._connection()) for _ in range(32)]
+            sends = [await stack.enter_async_context(self._connection()) for _ in range(32)]
             async with asyncio.TaskGroup() as group:
-                for ask in asks:
-                    group.create_task(_work_off(queue, ask, taken))
+                for send in sends:
+                    group.create_task(_send_queued(queue, send, seconds))
                 for due, request in zip(dues.tolist(), itertools.cycle(requests), strict=False):
                     await asyncio.sleep(max(0.0, due - time.perf_counter()))
                     queue.put_nowait((due, request))
-                for _ in asks:
+                for _ in sends:
                     queue.put_nowait(None)
-        return np.array(taken)
+        return np.array(seconds)
 
-    async def _ask_until(self, requests: Sequence[bytes], began: float) -> int:
-        """How many requests are answered until time is up, one after another."""
-        answered = 0
-        async with self._connection() as ask:
+    async def _send_in_turn(self, requests: Sequence[bytes], began: float) -> int:
+        """Send one request after another for SECONDS; returns the number of responses."""
+        count = 0
+        async with self._connection() as send:
             for request in itertools.cycle(requests):
                 if time.perf_counter() - began > SECONDS:
                     break
-                await ask(request)
-                answered += 1
-        return answered
+                await send(request)
+                count += 1
+        return count
 
     def _request(self, records: Sequence[Record]) -> bytes:
-        body = orjson.dumps(self.way.body(records))
-        head = (
-            f"POST {self.way.path} HTTP/1.1\r\nHost: {HOST}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
+        return post(self.server.path, orjson.dumps(self.server.body(records)))
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator["Ask"]:
+    async def _connection(self) -> AsyncIterator["Send"]:
         reader, writer = await asyncio.open_connection(HOST, self.port)
 
-        async def ask(request: bytes) -> bytes:
+        async def send(request: bytes) -> bytes:
             writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             body = await reader.readexactly(length)
             if not head.startswith(b"http/1.1 200"):
-                raise ValueError(f"{self.way.name} answered {head[:40].decode()}")
+                line = head.partition(b"\r\n")[0].decode()
+                raise ValueError(f"{self.server.name} responded {line}; expected status 200")
             return body
 
         try:
-            yield ask
+            yield send
         finally:
             writer.close()
 
 
-Ask = Callable[[bytes], Coroutine[Any, Any, bytes]]
+Send = Callable[[bytes], Coroutine[Any, Any, bytes]]
 
 
-async def _work_off(
-    queue: "asyncio.Queue[tuple[float, bytes] | None]", ask: Ask, taken: list[float]
+def post(path: str, body: bytes, *headers: str, content_type: str = "application/json") -> bytes:
+    """A POST request as bytes; `headers` are lines without their end."""
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"Host: {HOST}",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        *headers,
+        "",
+    )
+    return "".join(f"{line}\r\n" for line in lines).encode() + body
+
+
+async def _send_queued(
+    queue: "asyncio.Queue[tuple[float, bytes] | None]", send: Send, seconds: list[float]
 ) -> None:
-    """Send what is due until there is no more, and note how long each took."""
-    while due_request := await queue.get():
-        due, request = due_request
-        await ask(request)
-        taken.append(time.perf_counter() - due)
+    """Send the requests of a queue up to None, and record how long after its due time each ends."""
+    while item := await queue.get():
+        due, request = item
+        await send(request)
+        seconds.append(time.perf_counter() - due)
 
 
 def _parts(records: Sequence[Record], batch: int) -> list[Sequence[Record]]:
-    """Whole batches, of different entities."""
+    """The records in full batches; the rest is left out."""
     return [records[start : start + batch] for start in range(0, len(records) - batch + 1, batch)]

@@ -1,16 +1,15 @@
-"""What the service does when it is asked for many times what it can do.
+"""Behaviour of the service when clients offer several times its capacity.
 
-Client and server have one core each. Requests come at a steady rate whether or not earlier ones
-have been answered, as from clients who know nothing of one another; an answer counts if it came
-within the default deadline. At first nobody has a connection; when a deadline has passed, those who
-were refused have theirs, and ask again over it.
+Client and server have one core each. Requests come at a constant rate, whether or not earlier ones
+have their responses, as from many independent clients. A response counts if it comes within the
+default deadline. At the start no client has a connection. After the first deadline, clients whose
+requests were refused have connections and reuse them.
 """
 
 import argparse
 import asyncio
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -27,142 +26,155 @@ import uvloop
 
 from benchmarks import options, tables
 from benchmarks.connections import Pool, closed_loop, open_loop
-from benchmarks.kernels import one_record
-from benchmarks.over_http import HOST, WAYS, Record, serving
+from benchmarks.over_http import HOST, OWN, Record, post, serving
 from benchmarks.perturbed import perturbed
+from benchmarks.stage_times import first_record
 from labelwright.entities.tables import from_table
 from labelwright.models.registry import load_model
 from labelwright.service.http.body import TIMEOUT
 
 ROWS = 100
+"""Entities of a request."""
 RECORDS = 4_000
 CONNECTIONS = 4
-"""Of the measurement of capacity."""
-TIMES = (1, 2, 10)
+"""Connections while the capacity is measured."""
+MULTIPLES = (1, 2, 10)
+"""Offered load, in multiples of the capacity."""
 SECONDS = 20.0
 ROUNDS = 3
 
-RATES = (
-    tables.Column("asked for, rows/s", 0),
-    tables.Column(f"answered in the first {TIMEOUT:g} s, % of capacity", 1),
-    tables.Column("then, rows/s", 0),
-    tables.Column("then, % of capacity", 1),
-    tables.Column("answered too late", 0),
+COLUMNS = (
+    tables.Column("offered, rows/s", 0),
+    tables.Column(f"in time in the first {TIMEOUT:g} s, % of capacity", 1),
+    tables.Column("in time afterwards, rows/s", 0),
+    tables.Column("in time afterwards, % of capacity", 1),
+    tables.Column("late responses", 0),
     tables.Column("refused", 0),
-    tables.Column("refused within ms (99%)", 1),
-    tables.Column("health within ms (99%)", 1),
+    tables.Column("refusals, p99 ms", 1),
+    tables.Column("health, p99 ms", 1),
     tables.Column("server MB", 0),
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Status of one request, its due time after the start, and its response time, in seconds."""
+
+    due: float
+    status: int
+    seconds: float
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the request succeeded within the default deadline."""
+        return self.status == 200 and self.seconds <= TIMEOUT
+
+
 @dataclasses.dataclass
 class Load:
-    """What became of requests that came so many times as fast as they could be answered."""
+    """Results at one multiple of the capacity; rates are rows a second, times milliseconds."""
 
-    times: int
+    multiple: int
     capacity: float
-    asked: float
-    at_first: float
-    answered: float
+    offered: float
+    in_time_at_first: float
+    in_time_afterwards: float
     late: int
     refused: int
-    refusal: float
-    health: float
+    refusal_p99: float
+    health_p99: float
     megabytes: float
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Of the capacity, what was answered in time: at first, and when a deadline had passed."""
-        return self.at_first / self.capacity, self.answered / self.capacity
+        """Rows in time as shares of the capacity: before the first deadline, and after it."""
+        return self.in_time_at_first / self.capacity, self.in_time_afterwards / self.capacity
 
 
-async def _health(port: int, taken: list[float]) -> None:
-    """Ask for the service's health on new connections until cancelled."""
+async def _poll_health(port: int, seconds: list[float]) -> None:
+    """Request the health over new connections until cancelled; record the response times."""
     while True:
         began = time.perf_counter()
         await asyncio.to_thread(_get, f"http://{HOST}:{port}/livez")
-        taken.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - began)
         await asyncio.sleep(0.1)
 
 
 def _get(url: str) -> None:
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
-        answer.read()
+    with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310
+        response.read()
 
 
 async def measure(
     process: psutil.Process, port: int, requests: Sequence[bytes], seconds: float
 ) -> list[Load]:
-    """One round: the capacity, and what is done of several times as much."""
+    """One round: offer each multiple of the capacity, which is measured before and after."""
     pool = Pool(port)
     await capacity(pool, requests, 1.0)
     before, found = await capacity(pool, requests, seconds / 3), []
-    for times in TIMES:
-        taken: list[float] = []
-        asking = asyncio.create_task(_health(port, taken))
-        said = await load(pool, requests, times * before / ROWS, seconds)
-        asking.cancel()
+    for multiple in MULTIPLES:
+        health: list[float] = []
+        polling = asyncio.create_task(_poll_health(port, health))
+        results = await offer(pool, requests, multiple * before / ROWS, seconds)
+        polling.cancel()
         size = process.memory_info().rss
         after = await capacity(pool, requests, seconds / 3)
-        found.append(_summary(times, (before + after) / 2, said, taken, seconds, size))
+        found.append(_load(multiple, (before + after) / 2, results, health, seconds, size))
         before = after
     return found
 
 
 async def capacity(pool: Pool, requests: Sequence[bytes], seconds: float) -> float:
-    """Rows a second, if each request comes when an earlier one is answered."""
+    """Rows a second over CONNECTIONS connections that are always busy."""
 
-    async def ask(number: int) -> bool:
-        return (await pool.ask(requests[number % len(requests)])).status == 200
+    async def send(number: int) -> bool:
+        return (await pool.send(requests[number % len(requests)])).status == 200
 
-    return ROWS * await closed_loop(ask, CONNECTIONS, seconds)
+    return ROWS * await closed_loop(send, CONNECTIONS, seconds)
 
 
-async def load(
-    pool: Pool, requests: Sequence[bytes], rate: float, seconds: float
-) -> list[tuple[float, int, float]]:
-    """When each request was due, its status and its seconds, at so many requests a second."""
-    said: list[tuple[float, int, float]] = []
+async def offer(pool: Pool, requests: Sequence[bytes], rate: float, seconds: float) -> list[Result]:
+    """Send `rate` requests a second; returns their results."""
+    results: list[Result] = []
 
-    async def ask(number: int, _: float) -> None:
+    async def send(number: int, _: float) -> None:
         began = time.perf_counter()
-        answer = await pool.ask(requests[number % len(requests)])
-        said.append((number / rate, answer.status, time.perf_counter() - began))
+        response = await pool.send(requests[number % len(requests)])
+        results.append(Result(number / rate, response.status, time.perf_counter() - began))
 
-    await open_loop(ask, rate, seconds)
-    return said
+    await open_loop(send, rate, seconds)
+    return results
 
 
-def _summary(
-    times: int,
+def _load(
+    multiple: int,
     capacity: float,
-    said: Sequence[tuple[float, int, float]],
+    results: Sequence[Result],
     health: Sequence[float],
     seconds: float,
     size: int,
 ) -> Load:
-    """Answers are counted over the time in which requests come and those that waited are done."""
-    done = [(due + took, took) for due, status, took in said if status == 200]
-    refused = [took for _, status, took in said if status == 503]
-    ends = np.array([end for end, took in done if took <= TIMEOUT])
+    """Summarise one load; rates count responses that end while requests are still sent."""
+    ends = np.array([one.due + one.seconds for one in results if one.in_time])
+    refusals = [one.seconds for one in results if one.status == 503]
     return Load(
-        times,
+        multiple,
         capacity,
-        len(said) * ROWS / seconds,
+        len(results) * ROWS / seconds,
         float(np.sum(ends <= TIMEOUT)) * ROWS / TIMEOUT,
         float(np.sum((ends > TIMEOUT) & (ends <= seconds))) * ROWS / (seconds - TIMEOUT),
-        sum(took > TIMEOUT for _, took in done),
-        len(refused),
-        1e3 * float(np.percentile(refused, 99)) if refused else 0.0,
+        sum(one.status == 200 and not one.in_time for one in results),
+        len(refusals),
+        1e3 * float(np.percentile(refusals, 99)) if refusals else 0.0,
         1e3 * float(np.percentile(health, 99)),
         size / 1e6,
     )
 
 
 def document(facts: dict[str, str], rounds: Sequence[Sequence[Load]]) -> str:
-    """The whole page."""
+    """The page in Markdown."""
     lines = [
-        tables.Line(f"{load.times} times", f"round {number}", _figures(load))
+        tables.Line(f"{load.multiple} times", f"round {number}", _figures(load))
         for loads in zip(*rounds, strict=True)
         for number, load in enumerate(loads, 1)
     ]
@@ -170,55 +182,53 @@ def document(facts: dict[str, str], rounds: Sequence[Sequence[Load]]) -> str:
         [
             "# Overload\n",
             f"Written by `make bench-overload`: client and server on one core each, {ROWS} rows a "
-            f"request, {SECONDS:g} seconds each, and a deadline of {TIMEOUT:g} seconds. At first "
-            "nobody has a connection. The capacity is measured before and after each line.\n",
+            f"request, {SECONDS:g} seconds for each load, and a deadline of {TIMEOUT:g} seconds. "
+            "At the start no client has a connection. The capacity is measured before and after "
+            "each load.\n",
             tables.listed(facts),
-            tables.markdown(("of the capacity", "round"), RATES, lines),
+            tables.markdown(("load, of the capacity", "round"), COLUMNS, lines),
         ]
     )
 
 
 def _figures(load: Load) -> dict[str, tables.Figure]:
-    at_first, then = load.shares
+    at_first, afterwards = load.shares
     figures = (
-        load.asked,
+        load.offered,
         100 * at_first,
-        load.answered,
-        100 * then,
+        load.in_time_afterwards,
+        100 * afterwards,
         load.late,
         load.refused,
-        load.refusal,
-        load.health,
+        load.refusal_p99,
+        load.health_p99,
         load.megabytes,
     )
-    return {column.title: figure for column, figure in zip(RATES, figures, strict=True)}
+    return tables.by_title(COLUMNS, figures)
 
 
 @contextlib.contextmanager
 def pinned(uri: str, log: Path) -> Iterator[tuple[int, int]]:
-    """A server on the first core, and this process on the last one."""
+    """Run the service on the first core, and this process on the last one."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:1])
     try:
-        with serving(WAYS[0], uri, log) as (pid, port):
+        with serving(OWN, uri, log) as (pid, port):
             os.sched_setaffinity(0, cores[-1:])
             yield pid, port
     finally:
         os.sched_setaffinity(0, cores)
 
 
-def requests_of(records: Sequence[Record]) -> list[bytes]:
-    """Requests of ROWS records each, as they are sent."""
-    found = []
-    for start in range(0, len(records) - ROWS + 1, ROWS):
-        body = orjson.dumps({"entities": records[start : start + ROWS]})
-        head = f"POST /v1/labels HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n\r\n"
-        found.append(head.encode() + body)
-    return found
+def requests_of(records: Sequence[Record], rows: int = ROWS, *headers: str) -> list[bytes]:
+    """Requests of `rows` different entities each, as bytes."""
+    starts = range(0, len(records) - rows + 1, rows)
+    bodies = [orjson.dumps({"entities": records[start : start + rows]}) for start in starts]
+    return [post(OWN.path, body, *headers) for body in bodies]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, and beside it all figures as JSON."""
+    """Write the page, and a JSON file with all figures beside it."""
     parser = argparse.ArgumentParser(prog="make bench-overload", description=__doc__)
     options.add_data(parser)
     options.add_output(parser, "overload.md")
@@ -227,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     schema = load_model(given.model).bundle.labeler.schema
     real = pq.read_table(given.data / "places" / "maine.parquet")
     made = from_table(perturbed(real, 0, RECORDS, np.random.default_rng(1)), schema)
-    requests = requests_of([one_record(made.slice(row, 1)) for row in range(RECORDS)])
+    requests = requests_of([first_record(made.slice(row, 1)) for row in range(RECORDS)])
     facts = tables.machine()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -235,12 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         process = psutil.Process(pid)
         rounds = [uvloop.run(measure(process, port, requests, SECONDS)) for _ in range(ROUNDS)]
-    text = document(facts, rounds)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(text, "utf-8")
     figures = [[dataclasses.asdict(load) for load in loads] for loads in rounds]
-    given.output.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    print(text)
+    tables.write_page(given.output, document(facts, rounds), figures)
     return 0
 
 

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import sys
 import tempfile
@@ -20,14 +19,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import orjson
 import psutil
 import scipy.stats
 import uvloop
 
 from benchmarks import options, tables
 from benchmarks.connections import Pool, open_loop
-from benchmarks.over_http import HOST, WAYS, Record, Way, serving
+from benchmarks.over_http import OWN, Record, Server, serving
+from benchmarks.overload import requests_of
 from benchmarks.plain_parts import NONE, PARTS
 from benchmarks.soak import records_of
 from labelwright.models.registry import load_model
@@ -66,7 +65,7 @@ class Figure:
 
 CPU = Figure("server CPU, us a request of 1 entity", 0, -1)
 THROUGHPUT = Figure(f"requests of 1 entity a second, {CLIENTS} clients", 0, 1)
-LATENCY = Figure(f"99% within ms, {RATE} requests a second", 2, -1)
+LATENCY = Figure(f"p99 ms, {RATE} requests a second", 2, -1)
 GOODPUT = Figure(
     f"entities in time per second of server CPU, {OVERLOAD} times the capacity offered", 0, 1
 )
@@ -115,30 +114,13 @@ class Comparison:
         return self.figure == FIGURES[self.part][0]
 
 
-def variant(part: str, *given: str) -> Way:
+def variant(part: str, *given: str) -> Server:
     """The service with the plain way in the place of a part, started with more options."""
-    own = WAYS[0]
 
     def command(uri: str, port: int) -> Sequence[str]:
-        return "benchmarks.plain_parts", part, *own.command(uri, port)[1:], *given
+        return "benchmarks.plain_parts", part, *OWN.command(uri, port)[1:], *given
 
-    return dataclasses.replace(own, command=command)
-
-
-def requests_of(records: Sequence[Record], rows: int, *headers: str) -> list[bytes]:
-    """Requests of so many different entities each, as they are sent."""
-    found = []
-    for start in range(0, len(records) - rows + 1, rows):
-        body = orjson.dumps({"entities": records[start : start + rows]})
-        lines = (
-            "POST /v1/labels HTTP/1.1",
-            f"Host: {HOST}",
-            f"Content-Length: {len(body)}",
-            "Content-Type: application/json",
-            *headers,
-        )
-        found.append("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
-    return found
+    return dataclasses.replace(OWN, command=command)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -162,14 +144,14 @@ class Client:
             connection.transport.close()
 
     async def throughput(self, requests: Sequence[bytes], count: int = REQUESTS) -> Figures:
-        """Send so many requests over CLIENTS connections, each as soon as there is an answer."""
+        """Send so many requests over CLIENTS connections, each as soon as one is free."""
         numbers = iter(range(count))
 
         async def work() -> None:
             for number in numbers:
-                answer = await self.pool.ask(requests[number % len(requests)])
-                if answer.status != 200:
-                    raise ValueError(f"status {answer.status}: expected 200")
+                response = await self.pool.send(requests[number % len(requests)])
+                if response.status != 200:
+                    raise ValueError(f"status {response.status}: expected 200")
 
         before, began = cpu_seconds(self.pid), time.perf_counter()
         await asyncio.gather(*(work() for _ in range(CLIENTS)))
@@ -177,27 +159,27 @@ class Client:
         return {CPU: 1e6 * (cpu_seconds(self.pid) - before) / count, THROUGHPUT: rate}
 
     async def latency(self, requests: Sequence[bytes]) -> Figures:
-        """Milliseconds from when a request was due until its answer, at a steady rate."""
-        taken: list[float] = []
+        """Milliseconds from the due time of a request until its response, at a constant rate."""
+        seconds: list[float] = []
 
-        async def ask(number: int, due: float) -> None:
-            await self.pool.ask(requests[number % len(requests)])
-            taken.append(time.perf_counter() - due)
+        async def send(number: int, due: float) -> None:
+            await self.pool.send(requests[number % len(requests)])
+            seconds.append(time.perf_counter() - due)
 
-        await open_loop(ask, RATE, PACED_SECONDS)
-        return {LATENCY: 1e3 * float(np.percentile(taken, 99))}
+        await open_loop(send, RATE, PACED_SECONDS)
+        return {LATENCY: 1e3 * float(np.percentile(seconds, 99))}
 
     async def goodput(self, requests: Sequence[bytes], rate: float) -> Figures:
-        """Send requests at a rate that is far above the capacity: answers within the deadline."""
+        """Offer a rate far above the capacity, and count the entities within the deadline."""
         in_time = 0
 
-        async def ask(number: int, due: float) -> None:
+        async def send(number: int, due: float) -> None:
             nonlocal in_time
-            answer = await self.pool.ask(requests[number % len(requests)])
-            in_time += answer.status == 200 and time.perf_counter() - due <= DEADLINE
+            response = await self.pool.send(requests[number % len(requests)])
+            in_time += response.status == 200 and time.perf_counter() - due <= DEADLINE
 
         before = cpu_seconds(self.pid)
-        await open_loop(ask, rate, OVERLOAD_SECONDS)
+        await open_loop(send, rate, OVERLOAD_SECONDS)
         return {GOODPUT: OVERLOAD_ROWS * in_time / (cpu_seconds(self.pid) - before)}
 
 
@@ -253,11 +235,11 @@ def start_of_workers(part: str, uri: str, request: bytes, folder: Path) -> Figur
     began = time.perf_counter()
     way = variant(part, "--workers", str(WORKERS))
     with serving(way, uri, folder / "server.log") as (pid, port):
-        uvloop.run(_ask_all(port, request, 1))
+        uvloop.run(_send_all(port, request, 1))
         first = time.perf_counter() - began
         workers = settled_workers(pid)
         used = [cpu_seconds(worker.pid) for worker in workers]
-        uvloop.run(_ask_all(port, request, 64))  # so many connections reach all workers
+        uvloop.run(_send_all(port, request, 64))  # so many connections reach all workers
         memory = [worker.memory_full_info().uss for worker in workers]
     return {
         START: first,
@@ -266,12 +248,12 @@ def start_of_workers(part: str, uri: str, request: bytes, folder: Path) -> Figur
     }
 
 
-async def _ask_all(port: int, request: bytes, connections: int) -> None:
+async def _send_all(port: int, request: bytes, connections: int) -> None:
     """Send a request over each of some new connections; raises ValueError unless all succeed."""
     pool = Pool(port)
-    answers = await asyncio.gather(*(pool.ask(request) for _ in range(connections)))
-    if any(answer.status != 200 for answer in answers):
-        raise ValueError(f"statuses {sorted({answer.status for answer in answers})}: expected 200")
+    responses = await asyncio.gather(*(pool.send(request) for _ in range(connections)))
+    if any(one.status != 200 for one in responses):
+        raise ValueError(f"statuses {sorted({one.status for one in responses})}: expected 200")
 
 
 def settled_workers(pid: int) -> list[psutil.Process]:
@@ -374,11 +356,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = compare(given.model, given.parts, given.rounds, Path(folder))
     page = document(facts, found)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(page, "utf-8")
     content = {"facts": facts, "comparisons": [dataclasses.asdict(one) for one in found]}
-    given.output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    print(page)
+    tables.write_page(given.output, page, content)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Any number of places that look like real ones, none of which is one of them.
+"""Made places: any number of rows that look like real places but are none.
 
-Names, addresses, telephone numbers and websites are drawn from different real places, and in most
-of them one letter or digit is another.
+Name, address, telephone number and website of a row come from different real places, and in most of
+these texts one letter or digit is replaced.
 """
 
 from pathlib import Path
@@ -18,29 +18,29 @@ GROUPS = (
     ("phone",),
     ("website",),
 )
-"""Columns whose values are drawn from the same place."""
+"""Columns whose values come from the same real place."""
 ALTERED = ("name", "address", "phone", "website")
 PART = 500_000
-"""Rows that are made at a time."""
+"""Rows that are made at once."""
 _CLASSES = ((ord("a"), 26), (ord("A"), 26), (ord("0"), 10))
 
 
-def write_perturbed(source: Path, target: Path, rows: int, seed: int = 0) -> None:
-    """Write that many rows, made from those of a Parquet file, to another."""
+def write_perturbed(real_places: Path, output: Path, rows: int, seed: int = 0) -> None:
+    """Write a Parquet file of made places, from the real ones of another Parquet file."""
     columns = [name for group in GROUPS for name in group]
-    real = pq.read_table(source, columns=columns)
+    real = pq.read_table(real_places, columns=columns)
     random = np.random.default_rng(seed)
     writer: pq.ParquetWriter | None = None
     for first in range(0, rows, PART):
         part = perturbed(real, first, min(PART, rows - first), random)
-        writer = writer or pq.ParquetWriter(target, part.schema, compression="zstd")
+        writer = writer or pq.ParquetWriter(output, part.schema, compression="zstd")
         writer.write_table(part, row_group_size=1 << 17)
     if writer is not None:
         writer.close()
 
 
 def perturbed(real: pa.Table, first: int, rows: int, random: np.random.Generator) -> pa.Table:
-    """Made places with numbers from `first` on for ids."""
+    """Made places, whose ids are numbers from `first` on."""
     columns = {"id": pa.array(np.arange(first, first + rows)).cast(pa.string())}
     for group in GROUPS:
         places = pa.array(random.integers(0, len(real), rows))
@@ -51,7 +51,10 @@ def perturbed(real: pa.Table, first: int, rows: int, random: np.random.Generator
 
 
 def altered(texts: pa.StringArray, random: np.random.Generator) -> pa.StringArray:
-    """Texts with another ASCII letter or digit in a random place, if there is one in that place."""
+    """Replace one random character of each text by another of its class.
+
+    The classes are lower case, upper case and digits of ASCII; any other character stays.
+    """
     filled = pc.fill_null(texts, "").cast(pa.string())
     _, offsets, data = filled.buffers()
     bounds = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1]

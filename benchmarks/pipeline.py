@@ -1,8 +1,8 @@
-"""What a user of scikit-learn would write: hashed letters, a linear model, Parquet files.
+"""A pipeline of scikit-learn for comparison: hashed character n-grams and a linear model.
 
-The weights are those of a model of this project, in single precision and a dense matrix, as
-scikit-learn keeps them: as many features and labels as it has. The features are runs of letters,
-about as a user would take them; they are not those of the model, so the labels mean nothing.
+The weights are those of a model of this project, in single precision and in a dense matrix as in
+scikit-learn, so that both have as many features and labels. The features are not those of the model
+but character n-grams, so the labels are meaningless: only the speed is compared.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.stages.linear import LinearStage, parted
 
 PIPELINE = "scikit-learn, hashed letters and a linear model"
-LISTED = 5
+TOP_K = 5
 BATCH = 4_096
 
 
 class Pipeline:
-    """From texts to the best labels."""
+    """Labels texts with the weights of a labeler."""
 
     def __init__(self, labeler: Labeler) -> None:
         self.weights, self._bias = as_weights(labeler.linear).toarray(), labeler.linear.bias
@@ -42,61 +42,61 @@ class Pipeline:
         )
 
     def transform(self, texts: Sequence[str]) -> Any:
-        """The features of some texts, sparse."""
+        """The sparse features of texts."""
         return self._vectorizer.transform(texts)
 
     def label(self, texts: Sequence[str]) -> pa.ListArray:
-        """The best labels of each text with their scores, the best first."""
+        """The TOP_K best labels of each text with their scores, in descending order."""
         scores = safe_sparse_dot(self.transform(texts), self.weights) + self._bias
-        listed = min(LISTED, len(self._bias))
-        few = np.argpartition(-scores, listed - 1, axis=1)[:, :listed]
-        order = np.argsort(-np.take_along_axis(scores, few, axis=1), axis=1, kind="stable")
-        best = np.take_along_axis(few, order, axis=1)
+        top_k = min(TOP_K, len(self._bias))
+        top = np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k]
+        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(top, order, axis=1)
         values = np.take_along_axis(scores, best, axis=1)
         columns = [self._names.take(pa.array(best.ravel())), pa.array(values.ravel())]
-        bounds: npt.NDArray[np.int32] = np.arange(len(texts) + 1, dtype=np.int32) * listed
+        bounds: npt.NDArray[np.int32] = np.arange(len(texts) + 1, dtype=np.int32) * top_k
         structs = pa.StructArray.from_arrays(columns, names=["label", "score"])
         return pa.ListArray.from_arrays(pa.array(bounds), structs)
 
-    def label_file(self, source: Path, target: Path) -> None:
-        """Label all rows of a Parquet file into another."""
+    def label_file(self, input_: Path, output: Path) -> None:
+        """Label all rows of a Parquet file, and write them to another."""
         writer: pq.ParquetWriter | None = None
-        for batch in pq.ParquetFile(source).iter_batches(BATCH):
+        for batch in pq.ParquetFile(input_).iter_batches(BATCH):
             table = pa.table(batch)
             columns = [table["id"], self.label(as_texts(table))]
             predictions = pa.table(columns, names=["id", "labels"])
-            writer = writer or pq.ParquetWriter(target, predictions.schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(output, predictions.schema, compression="zstd")
             writer.write_table(predictions)
         if writer is not None:
             writer.close()
 
 
 def as_weights(stage: LinearStage) -> Any:
-    """The weights of a linear stage as a sparse matrix, features x labels."""
+    """The weights of a linear stage as a sparse matrix of floats, features x labels."""
     labels = len(stage.bias)
     shape = (len(stage.sparse_indptr) - 1, labels)
     ids, weights = parted(stage.sparse)
     content = weights.astype(np.float32), ids, stage.sparse_indptr
-    rare = scipy.sparse.csr_array(content, shape=shape)
+    sparse = scipy.sparse.csr_array(content, shape=shape)
     dense = scipy.sparse.csr_array(np.asarray(stage.dense[:, :labels]).astype(np.float32))
-    whole = scipy.sparse.vstack([dense, rare], format="csr")
+    whole = scipy.sparse.vstack([dense, sparse], format="csr")
     return scipy.sparse.diags_array(stage.scales).tocsr() @ whole
 
 
 def as_texts(table: pa.Table) -> list[str]:
-    """The text of all columns of each row."""
+    """For each row, the values of all text columns except the id, joined by spaces."""
     fields = [field for field in table.schema if field.name != "id" and is_text(field.type)]
     columns = [table[field.name].to_pylist() for field in fields]
     return [" ".join(value for value in row if value) for row in zip(*columns, strict=True)]
 
 
 def main() -> None:
-    """Label SOURCE into TARGET with the weights of BUNDLE."""
+    """Label the file INPUT with the weights of BUNDLE, and write OUTPUT."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("bundle", "source", "target"):
+    for name in ("bundle", "input", "output"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
-    Pipeline(read_bundle(given.bundle).labeler).label_file(given.source, given.target)
+    Pipeline(read_bundle(given.bundle).labeler).label_file(given.input, given.output)
 
 
 if __name__ == "__main__":

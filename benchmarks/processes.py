@@ -1,4 +1,4 @@
-"""A process with a deadline, whose memory is watched."""
+"""Run a command with a time limit, and measure its memory."""
 
 import contextlib
 import dataclasses
@@ -11,23 +11,23 @@ from pathlib import Path
 
 import psutil
 
-BEAT = 0.05
-"""Seconds between two looks at the memory of the processes."""
+SAMPLING_SECONDS = 0.05
+"""Interval between two samples of the memory."""
 GRACE = 10.0
-"""Seconds between asking processes to end and ending them."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class ProcessError(Exception):
-    """A process failed; its last words are the message."""
+    """A process failed; the message is the last line of its output."""
 
 
-class OutOfTimeError(Exception):
-    """A process was ended at its deadline."""
+class ProcessTimeoutError(Exception):
+    """A process did not finish within its time limit and was stopped."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Ran:
-    """Wall seconds, and the largest sum of resident memory over the process and all below it."""
+class Usage:
+    """Wall seconds of a command, and the peak resident memory of all its processes together."""
 
     seconds: float
     peak_bytes: int
@@ -39,19 +39,20 @@ def run_measured(
     log: Path,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-) -> Ran:
-    """Run a command to its end; its output goes to `log`.
+) -> Usage:
+    """Run a command to its end, with its output in `log`.
 
-    Raises OutOfTimeError or ProcessError; whatever happens, no process of it is left.
+    Raises ProcessTimeoutError after `seconds`, and ProcessError if the exit code is not 0. All
+    processes of the command are stopped in any case.
     """
     started = time.monotonic()
     peak = 0
-    with log.open("wb") as words:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
+            stdout=output,
+            stderr=output,
             env=environment,
             cwd=folder,
             start_new_session=True,
@@ -59,24 +60,24 @@ def run_measured(
     try:
         while process.poll() is None:
             if time.monotonic() - started > seconds:
-                raise OutOfTimeError(f"not finished in {seconds / 60:g} minutes")
-            peak = max(peak, sum(resident(process.pid).values()))
-            time.sleep(BEAT)
+                raise ProcessTimeoutError(f"not finished in {seconds / 60:g} minutes")
+            peak = max(peak, sum(resident_bytes(process.pid).values()))
+            time.sleep(SAMPLING_SECONDS)
     finally:
-        _end(process)
+        _stop(process)
     if process.returncode:
-        raise ProcessError(last_words(log) or f"ended with code {process.returncode}")
-    return Ran(time.monotonic() - started, peak)
+        raise ProcessError(last_line(log) or f"ended with code {process.returncode}")
+    return Usage(time.monotonic() - started, peak)
 
 
-def last_words(log: Path) -> str:
-    """The last line that says something."""
+def last_line(log: Path) -> str:
+    """The last line of a log that is not blank, shortened to 200 characters."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines()]
     return next((line for line in reversed(lines) if line), "")[:200]
 
 
-def resident(pid: int) -> dict[int, int]:
-    """Bytes of resident memory of a process and of all below it, by process."""
+def resident_bytes(pid: int) -> dict[int, int]:
+    """Resident memory of a process and of its descendants, by process id."""
     found = {}
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
@@ -86,8 +87,8 @@ def resident(pid: int) -> dict[int, int]:
     return found
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole session of a process: its leader may be gone and its children not."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop all processes of a session: children may outlive the process that started them."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,8 +1,9 @@
-"""Train this project and its peers on the same rows, and write one table.
+"""Train this project and its peers on the same rows, and compare them in one table.
 
-The table has precision, training seconds, prediction time and peak memory. Each peer runs in a
-process and, made on demand, a virtual environment of its own. What fails or does not finish in
-time says so in the table, which is written anew after every cell: Ctrl-C keeps what is there.
+The table has precision, training time, prediction time and peak memory. Each peer runs in a
+separate process, and in a virtual environment that is made on demand. If a peer fails or exceeds
+its time limit, the table says so. The page is written again after every cell, so that Ctrl-C keeps
+the finished ones.
 """
 
 import argparse
@@ -22,15 +23,16 @@ from benchmarks import options, tables
 from benchmarks.contract import TRAIN, Predictions
 from benchmarks.environments import ROOT, NotInstalledError, interpreter
 from benchmarks.peers import PEERS, Peer
-from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
+from benchmarks.processes import ProcessError, ProcessTimeoutError, run_measured
 from benchmarks.sets import SETS, DataSet, sample
 from labelwright.models import decisions
 from labelwright.models.labels import LabelMatrix, LabelSet
 from labelwright.training.evaluation.metrics import evaluate
 
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 BUSY = 0.7
-"""A load average at the start, over the last minute, from which on the machine was not idle."""
+"""Load average of the last minute above which the machine is not idle at the start."""
 COLUMNS = (
     tables.Column("P@1", 2, max),
     tables.Column("P@3", 2, max),
@@ -41,29 +43,30 @@ COLUMNS = (
     tables.Column("peak MB", 0, min),
 )
 NOTES = """\
-Bold: the best of a column among the peers of a set, as printed. One cell (loading, training,
-prediction) is given {minutes:g} minutes and {threads} threads.
+Bold: the best figure of a column among the peers of a set, as printed. The limit of one cell
+(loading, training, prediction) is {minutes:g} minutes and {threads} threads.
 
-- P@k in percent. A true label that no training row has counts as missed. micro-F1 only of peers
-  that tell which labels hold: margins above 0 (scikit-learn), probabilities of at least 0.5
-  (napkinXC, fastText), the policy `balanced` (labelwright). The others only rank.
-- train s: of labelwright the whole command `labelwright train`, with start of the process, reading,
-  features, calibration, evaluation, report and registration; what the job itself says that it took
-  stands below. Of peers the library's training call alone. Those that take a matrix are given it:
-  making it is not in their seconds but below; omikuji reads it from a file, fastText its text.
-- The matrix: tf-idf with logarithmic counts, rows of unit norm. Of texts words, pairs of words and
-  runs of 3 to 5 letters; of `words` sets the tokens; of places runs of letters of the name, and the
+- P@k in percent. A true label without a training row counts as missed. micro-F1 only for peers that
+  assert labels: margins above 0 (scikit-learn), probabilities of at least 0.5 (napkinXC, fastText),
+  the policy `balanced` (labelwright). The others only rank.
+- train s: for labelwright the whole command `labelwright train`, with start of the process,
+  reading, features, calibration, evaluation, report and registration; the seconds of the job itself
+  are below. For peers only the training call of the library. The time to make the feature matrix is
+  not in their seconds but below; omikuji reads the matrix from a file, fastText reads text.
+- The matrix: tf-idf with logarithmic counts, rows of unit norm. For texts words, pairs of words and
+  n-grams of 3 to 5 characters; for `words` sets the tokens; for places n-grams of the name, and the
   words of name, address, city, region, postcode, country, first digits of phone, domain of website.
-- predict us/row: wall microseconds of a batch of all test rows, the model in memory. Of labelwright
-  and fastText features included, of the others not. omikuji's Python binding takes one row a call.
-- peak MB: the largest sum of resident memory of the cell's processes (10^6 bytes), input included.
-- Kernels of labelwright are compiled before anything is timed, as in any installation in use.
+- predict us/row: wall microseconds for a batch of all test rows, with the model in memory. The
+  features are included for labelwright and fastText, not for the others. The Python binding of
+  omikuji takes one row a call.
+- peak MB: the largest sum of resident memory of the cell's processes (10^6 bytes), with the input.
+- Kernels of labelwright are compiled before the measurements, as in an installation in use.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """How a peer did on one test part; `seconds` of prediction for all its rows."""
+    """Metrics of a peer on one test part, and the seconds to predict all its rows."""
 
     p_at_1: float
     p_at_3: float
@@ -75,7 +78,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What came of one peer on one set; a note instead of figures where nothing did."""
+    """Results of one peer on one set, or a note that says why there are none."""
 
     data_set: str
     peer: str
@@ -88,7 +91,7 @@ class Cell:
 
 @dataclasses.dataclass
 class Run:
-    """One run, which is one table."""
+    """Options and results of one run of the benchmark: one table."""
 
     sets: Sequence[DataSet]
     peers: Sequence[Peer]
@@ -101,7 +104,7 @@ class Run:
     cells: dict[tuple[str, str], Cell] = dataclasses.field(default_factory=dict)
 
     def write(self, file: Path) -> None:
-        """Write the table, and beside it everything as JSON."""
+        """Write the page, and a JSON file with all results beside it."""
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self._document(), "utf-8")
         content = {
@@ -129,9 +132,9 @@ class Run:
         if absent:
             parts.insert(2, f"Not part of this run: {', '.join(absent)}.\n")
         if self.load > BUSY:
-            parts.insert(2, "**Other work ran beside this: seconds are not for quoting.**\n")
+            parts.insert(2, "**The machine was not idle: do not quote the times.**\n")
         if self.rows is not None:
-            parts.insert(2, f"**Only {self.rows:,} training rows of each set: not for quoting.**\n")
+            parts.insert(2, f"**Only {self.rows:,} training rows of each set: do not quote.**\n")
         if self.prepared:
             parts += ["## Sets\n", "".join(self._set_lines())]
         if self._settings():
@@ -169,7 +172,7 @@ class Run:
     def _job_seconds(self, name: str) -> str:
         cell = self.cells.get((name, "labelwright"))
         seconds = cell.outcome.get("notes", {}).get("job_seconds") if cell else None
-        return "" if seconds is None else f"; labelwright's job itself took ({seconds:.1f} s)"
+        return "" if seconds is None else f"; the training job of labelwright took {seconds:.1f} s"
 
     def _settings(self) -> list[str]:
         lines = []
@@ -204,7 +207,7 @@ def _figures(cell: Cell, name: str) -> dict[str, tables.Figure]:
 def measure(
     data_set: str, peer: Peer, folder: Path, environments: Path, minutes: float, threads: int
 ) -> Cell:
-    """Run one peer on a prepared set; whatever becomes of it is a cell."""
+    """Run one peer on a prepared set; a failure becomes a note of the cell."""
     output = folder / peer.name
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -220,12 +223,12 @@ def measure(
         outcome = json.loads((output / "outcome.json").read_text("utf-8"))
         seconds = outcome["seconds"]
         parts = {
-            part: _judged(folder, output, part, peer.decides, taken)
-            for part, taken in seconds.items()
+            part: _evaluated(folder, output, part, peer.asserts, spent)
+            for part, spent in seconds.items()
             if part != TRAIN
         }
         return Cell(data_set, peer.name, "", seconds[TRAIN], ran.peak_bytes, parts, outcome)
-    except (NotInstalledError, OutOfTimeError) as error:
+    except (NotInstalledError, ProcessTimeoutError) as error:
         return Cell(data_set, peer.name, str(error))
     except (ProcessError, OSError, ValueError, KeyError) as error:
         return Cell(data_set, peer.name, f"failed: {error}")
@@ -233,27 +236,27 @@ def measure(
         shutil.rmtree(output / "scratch", ignore_errors=True)
 
 
-def _judged(folder: Path, output: Path, part: str, decides: bool, seconds: float) -> Part:
-    """Hold the answers for a test part against the truth, with the project's own metrics."""
+def _evaluated(folder: Path, output: Path, part: str, asserts: bool, seconds: float) -> Part:
+    """Compare the predictions for a test part with the truth, by the metrics of this project."""
     labels = LabelSet(tuple(json.loads((folder / "labels.json").read_text("utf-8"))))
     with np.load(folder / f"{part}.labels.npz") as arrays:
         indptr, ids, foreign = arrays["indptr"], arrays["ids"], arrays["foreign"]
     truth = LabelMatrix.closed(indptr, ids, len(labels), foreign)
-    given = Predictions.load(output / f"{part}.answers.npz")
+    given = Predictions.load(output / f"{part}.predictions.npz")
     if len(given.indptr) != len(indptr):
-        raise ValueError(f"answered {len(given.indptr) - 1} rows of {len(truth)}")
+        raise ValueError(f"predictions for {len(given.indptr) - 1} rows: expected {len(truth)}")
     predictions = decisions.Predictions(
         labels, given.indptr, given.ids, given.scores, given.asserted
     )
     metrics = evaluate(predictions, truth).metrics
-    micro_f1 = metrics.micro_f1 if decides else None
+    micro_f1 = metrics.micro_f1 if asserts else None
     return Part(metrics.p_at_1, metrics.p_at_3, metrics.p_at_5, micro_f1, metrics.rows, seconds)
 
 
 def prepare(data_set: DataSet, data: Path, folder: Path, rows: int | None) -> Mapping[str, Any]:
-    """Make the prepared folder of a set; returns set.json, or a note on why there is none."""
+    """Write the prepared folder of a set; returns its description, or a note on missing files."""
     if missing := data_set.missing(data):
-        return {"note": f"not run: {missing[0].name} is not below the data folder"}
+        return {"note": f"not run: no file {missing[0].name} in the data folder"}
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     train = data / data_set.train
@@ -275,7 +278,7 @@ def prepare(data_set: DataSet, data: Path, folder: Path, rows: int | None) -> Ma
 
 
 def carry_out(run: Run, data: Path, work: Path, environments: Path, output: Path) -> None:
-    """Measure every cell and write the table after each."""
+    """Measure every cell, and write the page after each."""
     run.write(output)
     for data_set in run.sets:
         folder = work / data_set.name
@@ -303,14 +306,20 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     top.add_argument("--sets", nargs="+", choices=sets, default=sets, help="default: all")
     top.add_argument(
-        "--peers", nargs="+", choices=peers, default=peers, help="in this order (default: all)"
+        "--peers",
+        nargs="+",
+        choices=peers,
+        default=peers,
+        help="peers in the order of the table (default: all)",
     )
     top.add_argument(
-        "--minutes", type=float, default=15.0, metavar="M", help="given to one cell (default: 15)"
+        "--minutes",
+        type=float,
+        default=15.0,
+        metavar="M",
+        help="time limit of one cell (default: 15)",
     )
-    top.add_argument(
-        "--rows", type=int, metavar="N", help="train on N rows only, to try things out"
-    )
+    top.add_argument("--rows", type=int, metavar="N", help="train on N rows only, for a trial")
     options.add_data(top)
     options.add_threads(top)
     options.add_output(top, "quality.md")
@@ -318,7 +327,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for; returns the exit code."""
+    """Run the benchmark of the command line; returns the exit code."""
     given = parser().parse_args(arguments)
     run = Run(
         [s for s in SETS if s.name in given.sets],
@@ -333,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         carry_out(run, given.data, work / "quality", work / "peers", given.output)
     except KeyboardInterrupt:
-        print(f"interrupted: {given.output} holds what was done", file=sys.stderr)
+        print(f"interrupted: {given.output} has the finished cells", file=sys.stderr)
         return INTERRUPTED
     print(given.output.read_text("utf-8"))
     return 0

@@ -1,4 +1,4 @@
-"""The shared sets."""
+"""Shared data sets, and smaller versions of them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """Training rows, and parts to test on, as paths below the data folder."""
+    """A data set: its schema, and paths of its training and test rows below the data folder."""
 
     name: str
     schema: str
@@ -19,7 +19,7 @@ class DataSet:
     tests: Mapping[str, str]
 
     def missing(self, data: Path) -> list[Path]:
-        """Files that are not there."""
+        """The files of the set that do not exist below `data`."""
         files = [data / self.train, *(data / file for file in self.tests.values())]
         return [file for file in files if not file.exists()]
 
@@ -43,7 +43,7 @@ SETS = (
 
 
 def sample(table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
-    """Some rows of a table, drawn at random, in their order."""
+    """Random rows of a table, in their order; the whole table if it has no more rows."""
     if rows >= len(table):
         return table
     chosen = np.random.default_rng(seed).choice(len(table), rows, replace=False)
@@ -51,7 +51,7 @@ def sample(table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
 
 
 def with_frequent_labels(table: pa.Table, count: int) -> pa.Table:
-    """All rows of a table, but of their labels only the `count` most frequent."""
+    """All rows of a table, without labels that are not among the `count` most frequent."""
     lists = table["labels"].combine_chunks()
     names, owners = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
     counts = names.value_counts()

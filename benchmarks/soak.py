@@ -1,8 +1,8 @@
-"""The service for half an hour at 80% of its capacity, while much goes on.
+"""Soak test: the service for half an hour at 80% of its capacity, with model swaps and kills.
 
-Two versions of a model, which differ in every label, take turns as champion, and a worker is killed
-now and then. Every answer is compared with the right one of the version that it names. It fails
-where an answer is wrong, a status is none of those expected, or memory grows.
+Two versions of a model, which differ in every label, alternate as champion, and a worker is killed
+from time to time. Every response is compared with the right one of the version that it names. The
+test fails if a response is wrong, a status is unexpected, or memory grows.
 """
 
 import argparse
@@ -22,137 +22,141 @@ import psutil
 import pyarrow.parquet as pq
 import uvloop
 
-from benchmarks import options
+from benchmarks import options, tables
 from benchmarks.connections import Pool, closed_loop, open_loop
 from benchmarks.environments import ROOT
-from benchmarks.kernels import one_record
-from benchmarks.mixture import LEAVES, Request, mixture
+from benchmarks.mixture import DISCONNECTS, Request, mixture
 from benchmarks.over_http import Record, serving, with_options
-from benchmarks.processes import resident
-from benchmarks.soaked import Outcome, Run, document, faults
-from benchmarks.versions import NAME, URI, VERSIONS, point, registered
+from benchmarks.processes import resident_bytes
+from benchmarks.soak_page import Outcome, Run, document, faults
+from benchmarks.stage_times import first_record
+from benchmarks.two_versions import NAME, URI, VERSIONS, registered, set_champion
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import from_table
 from labelwright.models.registry import load_model
 
 WORKERS = 2
 LOAD = 0.8
+"""Offered load as a share of the capacity."""
 CONNECTIONS = 8
-"""Of the measurement of capacity."""
-WARM_UP = 5.0
-MEASURED = 15.0
-SWAP_EVERY = 5.0
+"""Connections while the capacity is measured."""
+WARM_UP_SECONDS = 5.0
+CAPACITY_SECONDS = 15.0
+SWAP_INTERVAL = 5.0
 KILLS = 4
-LOOK_EVERY = 1.0
-RECOVERED = 10.0
-"""Seconds after a killed worker's successor holds a model, until all must be as before."""
-LEAVING = 0.03
-"""Seconds within which a client leaves."""
-PATIENCE = 180.0
+SAMPLING_INTERVAL = 1.0
+RECOVERY_SECONDS = 10.0
+"""Time after a new worker has loaded the model, until response times must be as before."""
+DISCONNECT_SECONDS = 0.03
+"""A client that disconnects does so within this time."""
+START_TIMEOUT = 180.0
 RECORDS = 2_000
 BRANDS = ROOT / "entities" / "data" / "brands.parquet"
 
 
 @dataclasses.dataclass
 class Soak:
-    """A service under load, and what has been seen of it."""
+    """A service under load, and the record of the run."""
 
     pid: int
     pool: Pool
     requests: Sequence[Request]
     run: Run
-    complete: bool = True
-    """Whether all workers are there, and have been for a while."""
+    recovered: bool = True
+    """Whether all workers run, and have done so for RECOVERY_SECONDS."""
     swap: int = 0
 
     async def capacity(self, seconds: float) -> float:
-        """Requests a second, if each comes when an earlier one is answered; none leaves."""
-        staying = [request for request in self.requests if request.kind != LEAVES]
+        """Requests a second over CONNECTIONS busy connections, without those that disconnect."""
+        requests = [request for request in self.requests if request.kind != DISCONNECTS]
 
-        async def ask(number: int) -> bool:
-            return (await self.pool.ask(staying[number % len(staying)].sent)).status == 200
+        async def send(number: int) -> bool:
+            return (await self.pool.send(requests[number % len(requests)].content)).status == 200
 
-        return await closed_loop(ask, CONNECTIONS, seconds)
+        return await closed_loop(send, CONNECTIONS, seconds)
 
     async def hold(self, minutes: float) -> None:
-        """Measure the capacity, and then load the service while swaps and kills go on."""
+        """Measure the capacity, then offer LOAD of it during swaps and kills."""
         seconds = 60 * minutes
-        await self.capacity(WARM_UP)
-        self.run.capacity = await self.capacity(MEASURED)
+        await self.capacity(WARM_UP_SECONDS)
+        self.run.capacity = await self.capacity(CAPACITY_SECONDS)
         self.run.rate = LOAD * self.run.capacity
         self.run.began = time.perf_counter()
-        beside = [
+        tasks = [
             asyncio.create_task(work)
-            for work in (self._look(), self._swap(), self._kill(seconds / (KILLS + 1)))
+            for work in (self._sample(), self._swap(), self._kill(seconds / (KILLS + 1)))
         ]
-        await open_loop(self._ask, self.run.rate, seconds)
-        self.run.capacity_after = await self.capacity(MEASURED) if self.complete else None
-        for task in beside:
+        await open_loop(self._send, self.run.rate, seconds)
+        self.run.capacity_after = await self.capacity(CAPACITY_SECONDS) if self.recovered else None
+        for task in tasks:
             task.cancel()
-        for ended in await asyncio.gather(*beside, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
-    async def _ask(self, number: int, due: float) -> None:
+    async def _send(self, number: int, due: float) -> None:
         request = self.requests[number % len(self.requests)]
-        complete = self.complete
-        if request.kind == LEAVES:
-            await self.pool.leave(request.sent, random.uniform(0, LEAVING))  # noqa: S311
-            self.run.count(request.kind, Outcome.LEFT)
+        recovered = self.recovered
+        if request.kind == DISCONNECTS:
+            seconds = random.uniform(0, DISCONNECT_SECONDS)  # noqa: S311
+            await self.pool.abandon(request.content, seconds)
+            self.run.count(request.kind, Outcome.ABANDONED)
             return
-        answer = await self.pool.ask(request.sent)
+        response = await self.pool.send(request.content)
         seconds = time.perf_counter() - due
-        excused = not (complete and self.complete)
-        if answer.status == 200:
-            version = request.version(answer)
+        recovering = not (recovered and self.recovered)
+        if response.status == 200:
+            version = request.version(response)
             if self.swap and version == VERSIONS[self.swap % 2]:
-                self.run.arrived.add(self.swap)
+                self.run.completed.add(self.swap)
             outcome = Outcome.WRONG if version is None else Outcome.RIGHT
             self.run.count(request.kind, outcome)
-            times = self.run.recovering if excused else self.run.seconds[request.kind]
+            times = self.run.recovering if recovering else self.run.seconds[request.kind]
             times.append(seconds)
-        elif excused and answer.status in (0, 503):
-            self.run.count(request.kind, Outcome.REFUSED if answer.status else Outcome.CUT)
+        elif recovering and response.status in (0, 503):
+            self.run.count(request.kind, Outcome.REFUSED if response.status else Outcome.CUT)
         else:
             self.run.count(request.kind, Outcome.UNEXPECTED)
-            self.run.statuses[answer.status] += 1
+            self.run.statuses[response.status] += 1
 
     async def _swap(self) -> None:
         for swap in itertools.count(1):
-            await asyncio.sleep(SWAP_EVERY)
-            await asyncio.to_thread(point, VERSIONS[swap % 2])
+            await asyncio.sleep(SWAP_INTERVAL)
+            await asyncio.to_thread(set_champion, VERSIONS[swap % 2])
             self.swap = self.run.swaps = swap
 
-    async def _look(self) -> None:
-        """Note the memory of all processes."""
+    async def _sample(self) -> None:
+        """Record the memory of all processes."""
         while True:
             at = time.perf_counter() - self.run.began
-            self.run.memory.append((at, await asyncio.to_thread(resident, self.pid)))
-            await asyncio.sleep(LOOK_EVERY)
+            self.run.memory.append((at, await asyncio.to_thread(resident_bytes, self.pid)))
+            await asyncio.sleep(SAMPLING_INTERVAL)
 
-    async def _kill(self, every: float) -> None:
-        """Kill the younger worker from time to time; the elder one lives to the end."""
+    async def _kill(self, interval: float) -> None:
+        """Kill the youngest worker at each interval; the oldest one runs to the end."""
         for _ in range(KILLS):
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
             victim = workers(self.pid)[-1]
-            self.complete, began = False, time.perf_counter()
+            self.recovered, began = False, time.perf_counter()
             os.kill(victim, signal.SIGKILL)
             self.run.killed += 1
-            await self._replaced(victim)
+            await self._wait_for_replacement(victim)
             self.run.replaced.append(time.perf_counter() - began)
-            await asyncio.sleep(RECOVERED)
-            self.complete = True
+            await asyncio.sleep(RECOVERY_SECONDS)
+            self.recovered = True
 
-    async def _replaced(self, victim: int) -> None:
-        deadline = time.perf_counter() + PATIENCE
+    async def _wait_for_replacement(self, victim: int) -> None:
+        deadline = time.perf_counter() + START_TIMEOUT
         while len({*await asyncio.to_thread(workers, self.pid)} - {victim}) < WORKERS:
             if time.perf_counter() > deadline:
-                raise TimeoutError("a killed worker was not replaced")
+                raise TimeoutError(
+                    f"a killed worker was not replaced within {START_TIMEOUT:g} seconds"
+                )
             await asyncio.sleep(0.2)
 
 
 def workers(pid: int) -> list[int]:
-    """The processes below a service that hold a model, the eldest first."""
+    """The child processes of a service that have loaded a model, the oldest first."""
     found = []
     for child in sorted(psutil.Process(pid).children(), key=lambda child: child.create_time()):
         with contextlib.suppress(OSError):
@@ -162,26 +166,28 @@ def workers(pid: int) -> list[int]:
 
 
 def soak(work: Path, minutes: float) -> Run:
-    """One run; `work` is the folder of a registry of two versions."""
+    """Run the test; `work` is the folder that `two_versions.registered` gives."""
     models = [load_model(f"models:/{NAME}/{number}") for number in VERSIONS]
     requests = mixture(models, records_of(models[0].bundle.labeler.schema))
-    log, way = work / "server.log", with_options("--workers", str(WORKERS), "--poll", "1")
-    with serving(way, URI, log) as (pid, port):
-        deadline = time.perf_counter() + PATIENCE
+    log, server = work / "server.log", with_options("--workers", str(WORKERS), "--poll", "1")
+    with serving(server, URI, log) as (pid, port):
+        deadline = time.perf_counter() + START_TIMEOUT
         while len(workers(pid)) < WORKERS:
             if time.perf_counter() > deadline:
-                raise TimeoutError("not all workers came up")
+                raise TimeoutError(
+                    f"fewer than {WORKERS} workers are ready after {START_TIMEOUT:g} seconds"
+                )
             time.sleep(0.2)
-        held = Soak(pid, Pool(port), requests, Run(minutes))
-        uvloop.run(held.hold(minutes))
-    held.run.tracebacks = sum("Traceback" in line for line in _lines(log))
-    return held.run
+        test = Soak(pid, Pool(port), requests, Run(minutes))
+        uvloop.run(test.hold(minutes))
+    test.run.tracebacks = sum("Traceback" in line for line in _lines(log))
+    return test.run
 
 
 def records_of(schema: EntitySchema) -> list[Record]:
-    """Entities to ask about: some of the embedded brands."""
+    """Entities for requests: some of the embedded brands."""
     entities = from_table(pq.read_table(BRANDS).slice(0, RECORDS), schema)
-    return [one_record(entities.slice(row, 1)) for row in range(RECORDS)]
+    return [first_record(entities.slice(row, 1)) for row in range(RECORDS)]
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -190,7 +196,7 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the page and write it down; 1 if the service did not hold."""
+    """Write and print the page; returns 1 if the test failed."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     options.add_output(parser, "soak.md")
     parser.add_argument("--model", required=True, metavar="URI", help="a model of places")
@@ -198,10 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with registered(given.model) as work:
         run = soak(work, given.minutes)
-    page = document(run)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(page, "utf-8")
-    print(page)
+    tables.write_page(given.output, document(run))
     return 1 if faults(run) else 0
 
 

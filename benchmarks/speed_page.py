@@ -1,13 +1,13 @@
-"""The page on how fast labels are made, from what was measured."""
+"""The page of the speed benchmark, from its measurements."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks import tables
-from benchmarks.exactness import EXACT, Quality
-from benchmarks.growth import Grown, exponent
-from benchmarks.kernels import OWN, Timed
-from benchmarks.over_http import BATCHES, RATE, Paced, Served, Taken
+from benchmarks.exact_model import EXACT, Quality
+from benchmarks.growth import GrowthPoint, exponent
+from benchmarks.over_http import BATCHES, RATE, Cost, Latency, Throughput
+from benchmarks.stage_times import OWN, StageTime
 
 STAGE = tables.Column("us/entity", 2, min)
 TIMES = tables.Column("times as long", 1)
@@ -19,52 +19,55 @@ FILE = (
 QUALITY = (tables.Column("P@1", 2), tables.Column("P@5", 2))
 HTTP = (
     tables.Column("entities/s", 0, max),
-    tables.Column("labelwright is so many times faster", 1),
+    tables.Column("labelwright is faster by a factor of", 1),
 )
-PACE = (tables.Column("half within ms", 1, min), tables.Column("99% within ms", 1, min))
-TAKEN = (tables.Column("first answer after s", 1, min), tables.Column("MB, all processes", 0, min))
-OF_ROWS = "rows"
-"""What whole files grow with; what an entity takes then falls, as the start is shared by more."""
+LATENCY = (tables.Column("median ms", 1, min), tables.Column("p99 ms", 1, min))
+COST = (
+    tables.Column("seconds until the first response", 1, min),
+    tables.Column("MB, all processes", 0, min),
+)
+ROWS_UNIT = "rows"
+"""No exponent is fitted to rows: the time an entity falls, because more rows share the start."""
 GROWTH = (tables.Column("number", 0), tables.Column("us/entity", 2))
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """What it took one way to label a file."""
+class FileRun:
+    """Time and peak memory of labelling a file with one method."""
 
     rows: int
     seconds: float
     peak_bytes: int
-    way: str = OWN
+    method: str = OWN
     threads: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Seconds that a new process takes to import, to read the bundle, and to answer."""
+    """Seconds of a new process: its imports, reading the bundle, and the first predictions."""
 
     imports: float
     bundle: float
-    answer: float
+    predictions: float
 
     @property
     def seconds(self) -> float:
-        """All of it."""
-        return self.imports + self.bundle + self.answer
+        """The sum of all steps."""
+        return self.imports + self.bundle + self.predictions
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """All that the page tells; `notes` say what was not measured."""
+class Measurements:
+    """Contents of the page; `notes` say what was not measured, and why."""
 
     facts: Mapping[str, str]
-    timed: Sequence[Timed]
-    labelled: Sequence[Labelled]
+    times: Sequence[StageTime]
+    file_runs: Sequence[FileRun]
     qualities: Sequence[Quality]
-    over_http: Sequence[Served]
-    paced: Sequence[Paced]
-    taken: Sequence[Taken]
-    grown: Sequence[Grown]
+    throughput: Sequence[Throughput]
+    latency: Sequence[Latency]
+    costs: Sequence[Cost]
+    growth: Sequence[GrowthPoint]
     bundle_bytes: int
     start: Start
     bandwidth: float
@@ -74,127 +77,132 @@ class Measured:
     notes: Sequence[str] = ()
 
 
-def slope(labelled: Sequence[Labelled], way: str = OWN) -> float:
-    """Rows a second one way, from the difference between its first and its last file."""
-    first, *_, last = (done for done in labelled if done.way == way)
+def rate(runs: Sequence[FileRun], method: str = OWN) -> float:
+    """Rows a second of a method, from the difference between its first and its last file."""
+    first, *_, last = (run for run in runs if run.method == method)
     return (last.rows - first.rows) / (last.seconds - first.seconds)
 
 
-def document(found: Measured) -> str:
-    """The whole page."""
+def document(found: Measurements) -> str:
+    """The page in Markdown."""
     parts = [
         "# Speed\n",
-        "Written by `make bench-speed`: the model of real places, on made ones.\n",
+        "Written by `make bench-speed`: a model of real places labels made places.\n",
         tables.listed(found.facts),
         "## One thread, in memory\n",
-        tables.markdown(("what", "way"), (STAGE, TIMES), list(_stage_lines(found.timed))),
+        tables.markdown(("task", "method"), (STAGE, TIMES), list(_stage_lines(found.times))),
         "## Parquet to Parquet\n",
-        tables.markdown(("file", "way"), FILE, list(_file_lines(found.labelled))),
+        tables.markdown(("file", "method"), FILE, list(_file_lines(found.file_runs))),
         _findings(found),
         *_quality(found.qualities),
         "## Over HTTP, client and server on the same cores\n",
-        tables.markdown(("entities a request", "way"), HTTP, list(_http_lines(found.over_http))),
-        f"A stream of Arrow batches, both ways over one connection: {found.streamed:,.0f} rows a "
-        f"second, {found.streamed / slope(found.labelled):.0%} of the rate of whole files.\n",
-        f"With {RATE} requests a second of one entity each:\n",
-        tables.markdown(("requests", "way"), PACE, list(_pace_lines(found.paced))),
-        "What a server takes, until its first answer and after all but the last of this:\n",
-        tables.markdown(("server", "way"), TAKEN, list(_taken_lines(found.taken))),
+        tables.markdown(
+            ("entities a request", "server"), HTTP, list(_http_lines(found.throughput))
+        ),
+        "A stream of Arrow batches in both directions over one connection: "
+        f"{found.streamed:,.0f} rows a second, {found.streamed / rate(found.file_runs):.0%} of the "
+        "rate of whole files.\n",
+        f"Response times at {RATE} requests a second, of one entity each:\n",
+        tables.markdown(("requests", "server"), LATENCY, list(_latency_lines(found.latency))),
+        "The start of a server, and its memory after the requests of the first table:\n",
+        tables.markdown(("processes", "server"), COST, list(_cost_lines(found.costs))),
         "## Growth\n",
-        tables.markdown(("work", "of"), GROWTH, list(_growth_lines(found.grown))),
-        "".join(_exponents(found.grown)),
+        tables.markdown(("task", "unit"), GROWTH, list(_growth_lines(found.growth))),
+        "".join(_exponents(found.growth)),
     ]
     if found.notes:
         parts += ["## Not measured\n", "".join(f"- {note}\n" for note in found.notes)]
     return "\n".join(parts)
 
 
-def _stage_lines(timed: Sequence[Timed]) -> Iterator[tables.Line]:
-    own = {line.what: line.microseconds for line in timed if line.way == OWN}
-    for line in sorted(timed, key=lambda line: list(own).index(line.what)):
-        figures = {STAGE.title: line.microseconds, TIMES.title: line.microseconds / own[line.what]}
-        yield tables.Line(line.what, line.way, figures)
+def _stage_lines(times: Sequence[StageTime]) -> Iterator[tables.Line]:
+    own = {one.task: one.microseconds for one in times if one.method == OWN}
+    for one in sorted(times, key=lambda one: list(own).index(one.task)):
+        figures = {STAGE.title: one.microseconds, TIMES.title: one.microseconds / own[one.task]}
+        yield tables.Line(one.task, one.method, figures)
 
 
-def _file_lines(labelled: Sequence[Labelled]) -> Iterator[tables.Line]:
-    for done in labelled:
-        last = max(other.rows for other in labelled if other.way == done.way)
-        rate = slope(labelled, done.way) if done.rows == last else None
-        values = done.seconds, done.peak_bytes / 1e6, rate
-        figures = {column.title: value for column, value in zip(FILE, values, strict=True)}
-        way = f"{done.way}, {done.threads} thread{'s' * (done.threads > 1)}"
-        yield tables.Line(f"{done.rows:,} rows", way, figures)
+def _file_lines(runs: Sequence[FileRun]) -> Iterator[tables.Line]:
+    for run in runs:
+        most = max(other.rows for other in runs if other.method == run.method)
+        both = rate(runs, run.method) if run.rows == most else None
+        figures = tables.by_title(FILE, (run.seconds, run.peak_bytes / 1e6, both))
+        method = f"{run.method}, {run.threads} thread{'s' * (run.threads > 1)}"
+        yield tables.Line(f"{run.rows:,} rows", method, figures)
 
 
-def _findings(found: Measured) -> str:
-    """What is told beside the tables of the rate, the model's size and the machine's limit."""
-    (scoring,) = (t for t in found.timed if t.way == OWN and t.what == "scores of all labels")
+def _findings(found: Measurements) -> str:
+    """A list: the rate of files, the size of the bundle, and the bandwidth of the memory."""
+    (scoring,) = (t for t in found.times if t.method == OWN and t.task == "scores of all labels")
     read = found.weight_bytes / scoring.microseconds * 1e6
     return (
-        f"- {slope(found.labelled):,.0f} rows a second, from the difference of the two files\n"
-        f"- the bundle: {found.bundle_bytes / 1e6:,.0f} MB; a new process answers in "
-        f"{found.start.seconds:.2f} s: it imports in {found.start.imports:.2f} s, reads the bundle "
-        f"in {found.start.bundle:.2f} s, and answers in {found.start.answer:.2f} s\n"
+        f"- {rate(found.file_runs):,.0f} rows a second, from the difference of the two files\n"
+        f"- the bundle: {found.bundle_bytes / 1e6:,.0f} MB; a new process labels its first entity "
+        f"after {found.start.seconds:.2f} s: {found.start.imports:.2f} s for imports, "
+        f"{found.start.bundle:.2f} s for reading the bundle, {found.start.predictions:.2f} s for "
+        "the predictions\n"
         f"- memory: one thread reads {found.bandwidth / 1e9:.1f} GB a second; the scores of an "
-        f"entity are made of {found.weight_bytes / 1e3:,.0f} kB of dense weights, which are read "
-        f"at {read / 1e9:.1f} GB a second ({read / found.bandwidth:.0%})\n"
-        f"- a third worker of the service takes {found.worker_bytes / 1e6:,.0f} MB more\n"
+        f"entity need {found.weight_bytes / 1e3:,.0f} kB of dense weights, which are read at "
+        f"{read / 1e9:.1f} GB a second ({read / found.bandwidth:.0%})\n"
+        f"- a third worker of the service needs {found.worker_bytes / 1e6:,.0f} MB more\n"
     )
 
 
 def _quality(qualities: Sequence[Quality]) -> Iterator[str]:
-    """What is given up for speed."""
+    """The table of the quality that is lost for speed."""
     if not qualities:
         return
     yield (
-        "What it costs in quality, of a model that is fitted anew on the real places: the exact "
-        "model is that one with its weights as they were fitted, in half precision, none of them "
-        "dropped or rounded to 8 bits, SciPy's product, and LightGBM's own prediction. (The trees "
-        "have learned from rounded scores.)\n"
+        "Quality that is lost for speed, for a model that is fitted on the real places. The exact "
+        "model has the fitted weights in half precision, none dropped or rounded to 8 bits; it "
+        "uses SciPy's product and LightGBM's own prediction. Both have the same trees, which were "
+        "trained on rounded scores.\n"
     )
     lines = [
-        tables.Line(one.part, one.way, {"P@1": one.p_at_1, "P@5": one.p_at_5}) for one in qualities
+        tables.Line(one.part, one.method, {"P@1": one.p_at_1, "P@5": one.p_at_5})
+        for one in qualities
     ]
-    yield tables.markdown(("places", "way"), QUALITY, lines)
-    exact = {one.part: one for one in qualities if one.way == EXACT}
-    given = [
+    yield tables.markdown(("places", "method"), QUALITY, lines)
+    exact = {one.part: one for one in qualities if one.method == EXACT}
+    losses = [
         f"{exact[one.part].p_at_1 - one.p_at_1:+.2f} of P@1 and "
         f"{exact[one.part].p_at_5 - one.p_at_5:+.2f} of P@5 on {one.part}"
         for one in qualities
-        if one.way == OWN
+        if one.method == OWN
     ]
-    yield f"Given up: {', '.join(given)}.\n"
+    yield f"Lost: {', '.join(losses)}.\n"
 
 
-def _http_lines(lines: Sequence[Served]) -> Iterator[tables.Line]:
-    own = {line.batch: line.entities for line in lines if line.way == OWN}
+def _http_lines(found: Sequence[Throughput]) -> Iterator[tables.Line]:
+    own = {one.batch: one.entities for one in found if one.server == OWN}
     for batch in BATCHES:
-        for line in lines:
-            if line.batch == batch:
-                ratio = own[batch] / line.entities
-                figures = {HTTP[0].title: line.entities, HTTP[1].title: ratio}
-                yield tables.Line(f"{batch:,}", line.way, figures)
+        for one in found:
+            if one.batch == batch:
+                figures = tables.by_title(HTTP, (one.entities, own[batch] / one.entities))
+                yield tables.Line(f"{batch:,}", one.server, figures)
 
 
-def _pace_lines(lines: Sequence[Paced]) -> Iterator[tables.Line]:
-    for line in lines:
-        figures = {PACE[0].title: line.half, PACE[1].title: line.most}
-        yield tables.Line(f"{RATE} a second", line.way, figures)
+def _latency_lines(found: Sequence[Latency]) -> Iterator[tables.Line]:
+    for one in found:
+        figures = tables.by_title(LATENCY, (one.median, one.p99))
+        yield tables.Line(f"{RATE} a second", one.server, figures)
 
 
-def _taken_lines(lines: Sequence[Taken]) -> Iterator[tables.Line]:
-    for line in lines:
-        figures = {TAKEN[0].title: line.seconds, TAKEN[1].title: line.memory_bytes / 1e6}
-        yield tables.Line("one worker", line.way, figures)
+def _cost_lines(found: Sequence[Cost]) -> Iterator[tables.Line]:
+    for one in found:
+        figures = tables.by_title(COST, (one.seconds, one.memory_bytes / 1e6))
+        yield tables.Line("one worker", one.server, figures)
 
 
-def _growth_lines(lines: Sequence[Grown]) -> Iterator[tables.Line]:
-    for line in lines:
-        figures = {GROWTH[0].title: line.number, GROWTH[1].title: line.microseconds}
-        yield tables.Line(line.work, line.of, figures)
+def _growth_lines(points: Sequence[GrowthPoint]) -> Iterator[tables.Line]:
+    for point in points:
+        figures = tables.by_title(GROWTH, (point.number, point.microseconds))
+        yield tables.Line(point.task, point.unit, figures)
 
 
-def _exponents(lines: Sequence[Grown]) -> Iterator[str]:
-    for of in dict.fromkeys(line.of for line in lines if line.of != OF_ROWS):
-        several = [line for line in lines if line.of == of]
-        yield f"- {several[0].work}: grow with the {of} to the power of {exponent(several):.2f}\n"
+def _exponents(points: Sequence[GrowthPoint]) -> Iterator[str]:
+    for unit in dict.fromkeys(point.unit for point in points if point.unit != ROWS_UNIT):
+        some = [point for point in points if point.unit == unit]
+        power = exponent([one.number for one in some], [one.microseconds for one in some])
+        if power is not None:
+            yield f"- {some[0].task}: the time grows with the {unit} to the power of {power:.2f}\n"

@@ -1,7 +1,8 @@
-"""Tables in Markdown whose best figures are marked by computation, and the machine's facts."""
+"""Tables in Markdown that mark the best figures, and facts about the machine."""
 
 import dataclasses
 import datetime
+import json
 import os
 import platform
 import subprocess
@@ -15,22 +16,22 @@ Figure = float | None
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of figures; `best` picks the best of several, None where there is no best."""
+    """A column of figures; `best` is `min` or `max`, or None if no figure is to be marked."""
 
     title: str
     digits: int = 0
     best: Callable[[Iterable[float]], float] | None = None
 
-    def shown(self, figure: Figure) -> str:
+    def formatted(self, figure: Figure) -> str:
         """A figure as it is printed."""
         return "-" if figure is None else f"{figure:,.{self.digits}f}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line of a table: figures by column title, or a note on why there are none.
+    """A line of a table: figures by column title, or a note that says why there are none.
 
-    Figures compete with those of the other lines of the same group.
+    Figures are compared with those of the other lines of the same group.
     """
 
     group: str
@@ -39,35 +40,50 @@ class Line:
     note: str = ""
 
 
-def markdown(heads: tuple[str, str], columns: Sequence[Column], lines: Sequence[Line]) -> str:
-    """A table with a line for each Line; the best of each column in a group is bold.
+def by_title(columns: Sequence[Column], figures: Iterable[Figure]) -> dict[str, Figure]:
+    """Figures in the order of their columns, by column title."""
+    return {column.title: figure for column, figure in zip(columns, figures, strict=True)}
 
-    What is compared is what is printed, so that figures that look alike are marked alike.
+
+def markdown(headings: tuple[str, str], columns: Sequence[Column], lines: Sequence[Line]) -> str:
+    """A table; the best figure of each column in each group is bold.
+
+    Figures are compared as they are printed, so that equal ones are all marked.
     """
-    titles = [*heads, *(column.title for column in columns)]
+    titles = [*headings, *(column.title for column in columns)]
     rows = [titles, ["---", "---", *("---:" for _ in columns)]]
     for line in lines:
         rivals = [other.figures for other in lines if other.group == line.group]
         if line.note and not line.figures:
             cells = [line.note, *("" for _ in columns[1:])]
         else:
-            cells = [_marked(column, line.figures, rivals) for column in columns]
+            cells = [_cell(column, line.figures, rivals) for column in columns]
         rows.append([line.group, line.name, *cells])
     return "".join(f"| {' | '.join(cell for cell in row)} |\n" for row in rows)
 
 
-def _marked(
+def _cell(
     column: Column, figures: Mapping[str, Figure], rivals: Sequence[Mapping[str, Figure]]
 ) -> str:
-    shown = column.shown(figures.get(column.title))
+    text = column.formatted(figures.get(column.title))
     known = [f for rival in rivals if (f := rival.get(column.title)) is not None]
-    if column.best is None or len(known) < 2 or shown != column.shown(column.best(known)):
-        return shown
-    return f"**{shown}**"
+    if column.best is None or len(known) < 2 or text != column.formatted(column.best(known)):
+        return text
+    return f"**{text}**"
+
+
+def write_page(file: Path, page: str, content: object = None) -> None:
+    """Write a page and print it; `content` goes to a JSON file beside it, unless it is None."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page, "utf-8")
+    if content is not None:
+        text = json.dumps(content, indent=1, default=str)
+        file.with_suffix(".json").write_text(text + "\n", "utf-8")
+    print(page)
 
 
 def machine() -> dict[str, str]:
-    """What the figures depend on: the processor, its load at this moment, the versions, the day."""
+    """Facts that the figures depend on: date, processor, memory, load, versions and commit."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
@@ -80,7 +96,7 @@ def machine() -> dict[str, str]:
 
 
 def listed(facts: Mapping[str, str]) -> str:
-    """Facts as a list."""
+    """Facts as a list in Markdown."""
     return "".join(f"- {name}: {fact}\n" for name, fact in facts.items())
 
 

@@ -1,7 +1,8 @@
-"""How the cost of training grows with rows and with labels, stage by stage, on real places.
+"""Growth of the cost of training with rows and labels, by stage, on real places.
 
-Trains on some of the rows with all labels, and on all rows with the most frequent labels;
-fits the exponents of rows and of labels. The table is written anew after every training.
+Models are trained on some of the rows with all labels, and on all rows with the most frequent
+labels. Exponents of rows and labels are fitted to the times. The page is written again after every
+training, so that Ctrl-C keeps the finished ones.
 """
 
 import argparse
@@ -14,17 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks import options, tables
 from benchmarks.environments import ROOT
-from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
+from benchmarks.growth import exponent
+from benchmarks.processes import ProcessError, ProcessTimeoutError, run_measured
 from benchmarks.sets import SETS, DataSet, sample, with_frequent_labels
 
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 ROWS = (50_000, 100_000, 200_000, 400_000)
 LABELS = (100, 400, 800)
 STAGES = ("reading", "features", "linear stage", "reranker", "evaluation", "record", "promotion")
@@ -33,7 +35,7 @@ WARM_UP_ROWS = 200
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training: its size, seconds of the job, and by stage seconds and peak bytes."""
+    """Size of one training, seconds of the job, and seconds and peak bytes of each stage."""
 
     rows: int
     labels: int
@@ -43,17 +45,8 @@ class Training:
     note: str = ""
 
 
-def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
-    """The x of cost ~ size^x that fits best in logarithms; None for fewer than two sizes."""
-    positive = [(s, c) for s, c in zip(sizes, costs, strict=True) if s > 0 and c > 0]
-    if len({size for size, _ in positive}) < 2:
-        return None
-    given = np.log(np.array(positive))
-    return float(np.polyfit(given[:, 0], given[:, 1], 1)[0])
-
-
 def document(data_set: str, trainings: Sequence[Training], facts: Mapping[str, str]) -> str:
-    """The whole page: seconds and memory of each training, and exponents."""
+    """The page in Markdown: seconds and memory of each training, and exponents."""
     done = [training for training in trainings if not training.note]
     most_rows = max((t.rows for t in done), default=0)
     most_labels = max((t.labels for t in done), default=0)
@@ -80,8 +73,8 @@ def document(data_set: str, trainings: Sequence[Training], facts: Mapping[str, s
             "## Peak memory, MB (10^6 bytes)\n",
             tables.markdown(("rows", "labels"), largest, memory),
             "## Exponents\n",
-            "Seconds grow as size^x: x by least squares of logarithms, over the trainings with all "
-            "labels,\nand over those with all rows.\n",
+            "Seconds grow as size^x. x is fitted by least squares of logarithms, to the trainings "
+            "with all labels\nand to those with all rows.\n",
             tables.markdown(("of", "from"), growth, exponents),
         ]
     )
@@ -106,7 +99,7 @@ def _exponents(trainings: Sequence[Training], size: str) -> dict[str, tables.Fig
 def plan(
     rows: Sequence[int], labels: Sequence[int], all_rows: int, all_labels: int
 ) -> list[tuple[int, int]]:
-    """The sizes (rows, labels) to train on: first the smaller ones, each once, all of both last."""
+    """Sizes (rows, labels) of the trainings, each once; the full size comes last."""
     sizes = [(n, all_labels) for n in rows if n < all_rows]
     sizes += [(all_rows, n) for n in labels if n < all_labels]
     return [*dict.fromkeys(sizes), (all_rows, all_labels)]
@@ -115,46 +108,55 @@ def plan(
 def measure(
     table: pa.Table, test: Path, schema: str, labels: int, work: Path, minutes: float, threads: int
 ) -> Training:
-    """Train once on a table, in a process and a state folder of its own."""
+    """Train once on a table, in a separate process with its own state folder."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     data, output, log = work / "train.parquet", work / "outcome.json", work / "log.txt"
     pq.write_table(table, data)
     command = [
-        *(sys.executable, "-m", f"{__package__}.stages", str(data), str(test), str(output)),
+        *(
+            sys.executable,
+            "-m",
+            f"{__package__}.staged_training",
+            str(data),
+            str(test),
+            str(output),
+        ),
         *("--schema", schema, "--threads", str(threads)),
     ]
     environment = {name: v for name, v in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     environment["LABELWRIGHT_HOME"] = str(work / "home")
     try:
         run_measured(command, 60 * minutes, log, environment, ROOT)
-    except OutOfTimeError as error:
+    except ProcessTimeoutError as error:
         return Training(len(table), labels, note=str(error))
     except ProcessError as error:
         return Training(len(table), labels, note=f"failed: {error}")
-    found: dict[str, Any] = json.loads(output.read_text("utf-8"))
+    outcome: dict[str, Any] = json.loads(output.read_text("utf-8"))
     shutil.rmtree(work)
-    return Training(len(table), labels, found["seconds"], found["stages"], found["peak_bytes"])
+    return Training(
+        len(table), labels, outcome["seconds"], outcome["stages"], outcome["peak_bytes"]
+    )
 
 
 def carry_out(data_set: DataSet, given: argparse.Namespace) -> None:
-    """Train on every size and write the page after each."""
+    """Train at every size, and write the page after each training."""
     facts = tables.machine()
     table = pq.read_table(given.data / data_set.train)
     test = (given.data / next(iter(data_set.tests.values()))).resolve()
     labels = len(pc.unique(table["labels"].combine_chunks().flatten()))
     work = given.work.resolve() / "training_cost"
 
-    def trained(rows: int, count: int) -> Training:
-        some = sample(with_frequent_labels(table, count) if count < labels else table, rows)
+    def train(rows: int, count: int) -> Training:
+        subset = sample(with_frequent_labels(table, count) if count < labels else table, rows)
         minutes, threads = given.minutes, given.threads
-        return measure(some, test, data_set.schema, count, work, minutes, threads)
+        return measure(subset, test, data_set.schema, count, work, minutes, threads)
 
-    trained(WARM_UP_ROWS, labels)  # compiles the kernels
+    train(WARM_UP_ROWS, labels)  # compiles the kernels
     trainings: list[Training] = []
     for rows, count in plan(given.rows, given.labels, len(table), labels):
         print(f"{rows:,} rows, {count:,} labels", flush=True)
-        trainings.append(trained(rows, count))
+        trainings.append(train(rows, count))
         _write(given.output, data_set.name, trainings, facts)
 
 
@@ -177,13 +179,27 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks.training_cost", description=__doc__)
     top.add_argument("--set", choices=names, default="places", help="default: places")
     top.add_argument(
-        "--rows", type=int, nargs="*", default=ROWS, metavar="N", help=f"beside all: {ROWS}"
+        "--rows",
+        type=int,
+        nargs="*",
+        default=ROWS,
+        metavar="N",
+        help=f"numbers of rows besides all (default: {ROWS})",
     )
     top.add_argument(
-        "--labels", type=int, nargs="*", default=LABELS, metavar="N", help=f"beside all: {LABELS}"
+        "--labels",
+        type=int,
+        nargs="*",
+        default=LABELS,
+        metavar="N",
+        help=f"numbers of labels besides all (default: {LABELS})",
     )
     top.add_argument(
-        "--minutes", type=float, default=30.0, metavar="M", help="for one training (default: 30)"
+        "--minutes",
+        type=float,
+        default=30.0,
+        metavar="M",
+        help="time limit of one training (default: 30)",
     )
     options.add_data(top)
     options.add_threads(top)
@@ -192,16 +208,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for; returns the exit code."""
+    """Run the trainings of the command line; returns the exit code."""
     given = parser().parse_args(arguments)
     data_set = next(s for s in SETS if s.name == given.set)
     if missing := data_set.missing(given.data):
-        print(f"{missing[0]} is not there: set LABELWRIGHT_DATA", file=sys.stderr)
+        print(f"no file {missing[0]}: give --data or set LABELWRIGHT_DATA", file=sys.stderr)
         return 1
     try:
         carry_out(data_set, given)
     except KeyboardInterrupt:
-        print(f"interrupted: {given.output} holds what was done", file=sys.stderr)
+        print(f"interrupted: {given.output} has the finished trainings", file=sys.stderr)
         return INTERRUPTED
     print(given.output.read_text("utf-8"))
     return 0

@@ -1,8 +1,8 @@
-"""Training on more rows than fit into memory: made places with real labels, and what they take.
+"""Training on more rows than fit into memory: its time, memory and quality.
 
-Each made place is a real one whose name, address, telephone number and website have mostly another
-letter or digit in one place. The table says how much memory was the training's own, and how much
-was of files, which the system takes back when it needs it.
+The rows are real places with their labels; in most names, addresses, telephone numbers and websites
+one letter or digit is replaced. The table separates the memory of the process itself from that of
+mapped files, which the system can take back at any time.
 """
 
 import argparse
@@ -23,12 +23,14 @@ import pyarrow.parquet as pq
 from benchmarks import options, tables
 from benchmarks.environments import ROOT
 from benchmarks.perturbed import ALTERED, altered
-from benchmarks.processes import last_words
+from benchmarks.processes import last_line
 
 ROWS = 10_000_000
 PART = 500_000
+"""Rows of one file."""
 MEMORY = "12GB"
-BEAT = 0.5
+SAMPLING_SECONDS = 0.5
+"""Interval between two samples of the memory."""
 COLUMNS = (
     tables.Column("minutes", 1),
     tables.Column("own memory MB", 0),
@@ -40,7 +42,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What a training took: seconds, the peak of its own memory, and with that of mapped files."""
+    """Seconds of a training, and its peak memory: without and with that of mapped files."""
 
     rows: int
     memory: str
@@ -51,11 +53,11 @@ class Training:
     p_at_5: float
 
 
-def write_made(source: Path, folder: Path, rows: int, seed: int = 0) -> None:
-    """Write a folder of Parquet files with so many labelled places made of real ones."""
+def write_made(real_places: Path, folder: Path, rows: int, seed: int = 0) -> None:
+    """Write `rows` labelled places, made from real ones, as Parquet files of a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    real, random = pq.read_table(source), np.random.default_rng(seed)
+    real, random = pq.read_table(real_places), np.random.default_rng(seed)
     for first in range(0, rows, PART):
         count = min(PART, rows - first)
         part = real.take(pa.array(random.integers(0, len(real), count)))
@@ -68,7 +70,7 @@ def write_made(source: Path, folder: Path, rows: int, seed: int = 0) -> None:
 
 
 def train(data: Path, test: Path, rows: int, memory: str, threads: int, work: Path) -> Training:
-    """Train with the command; raises RuntimeError with its last words where it fails."""
+    """Train with the command; raises RuntimeError with the last line of its log if it fails."""
     given = ("--data", data, "--test", test, "--name", "made", "--threads", threads, "--json")
     limit = ("--memory", memory) if memory else ()
     command = [sys.executable, "-m", "labelwright", "train", *map(str, (*given, *limit))]
@@ -77,25 +79,25 @@ def train(data: Path, test: Path, rows: int, memory: str, threads: int, work: Pa
     log, out = work / "log.txt", work / "out.txt"
     began = time.monotonic()
     own = whole = 0
-    with log.open("wb") as words, out.open("wb") as said:
-        process = subprocess.Popen(command, env=settings, stdout=said, stderr=words, cwd=ROOT)
+    with log.open("wb") as stderr, out.open("wb") as stdout:
+        process = subprocess.Popen(command, env=settings, stdout=stdout, stderr=stderr, cwd=ROOT)
         try:
             while process.poll() is None:
                 anonymous, resident = memory_of(process.pid)
                 own, whole = max(own, anonymous), max(whole, resident)
-                time.sleep(BEAT)
+                time.sleep(SAMPLING_SECONDS)
         finally:
             process.kill()
             process.wait()
     seconds = time.monotonic() - began
     if process.returncode:
-        raise RuntimeError(last_words(log))
+        raise RuntimeError(last_line(log))
     metrics = json.loads(out.read_text("utf-8").splitlines()[-1])["metrics"]
     return Training(rows, memory, seconds, own, whole, metrics["p_at_1"], metrics["p_at_5"])
 
 
 def memory_of(process: int) -> tuple[int, int]:
-    """Bytes of a process' own memory, and of all that it has in memory (Linux); 0 once it ended."""
+    """Resident bytes of a process without and with mapped files (Linux); 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text("ascii").splitlines()
     except OSError:
@@ -106,14 +108,14 @@ def memory_of(process: int) -> tuple[int, int]:
 
 
 def document(facts: dict[str, str], trainings: Sequence[Training]) -> str:
-    """The whole page."""
+    """The page in Markdown."""
     lines = [
         tables.Line(f"{one.rows:,}", one.memory or "no limit", _figures(one)) for one in trainings
     ]
     return "\n".join(
         [
             "# Training beyond memory\n",
-            "Written by `make bench-memory`: places made of real ones; P@k on Maine.\n",
+            "Written by `make bench-memory`: made places; P@k on the real places of Maine.\n",
             tables.listed(facts),
             tables.markdown(("rows", "--memory"), COLUMNS, lines),
         ]
@@ -121,12 +123,12 @@ def document(facts: dict[str, str], trainings: Sequence[Training]) -> str:
 
 
 def _figures(one: Training) -> dict[str, tables.Figure]:
-    told = (one.seconds / 60, one.own_bytes / 1e6, one.all_bytes / 1e6, one.p_at_1, one.p_at_5)
-    return dict(zip((column.title for column in COLUMNS), told, strict=True))
+    memory = one.own_bytes / 1e6, one.all_bytes / 1e6
+    return tables.by_title(COLUMNS, (one.seconds / 60, *memory, one.p_at_1, one.p_at_5))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train on each number of rows, and write the page after each."""
+    """Train on each number of rows with each limit, and write the page after each training."""
     parser = argparse.ArgumentParser(prog="make bench-memory", description=__doc__)
     options.add_data(parser)
     options.add_threads(parser)
@@ -137,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         default=[MEMORY],
         metavar="SIZE",
-        help=f"limits to train with; '' is none (default: {MEMORY})",
+        help=f"memory limits; '' for no limit (default: {MEMORY})",
     )
     given = parser.parse_args(arguments)
     facts, trainings = tables.machine(), list[Training]()
@@ -148,12 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{rows:,} rows, {memory or 'no limit'}", flush=True)
             data, test = work / "data", places / "maine.parquet"
             trainings.append(train(data, test, rows, memory, given.threads, work))
-            given.output.parent.mkdir(parents=True, exist_ok=True)
-            given.output.write_text(document(facts, trainings), "utf-8")
             content = {"facts": facts, "trainings": [dataclasses.asdict(t) for t in trainings]}
-            given.output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+            tables.write_page(given.output, document(facts, trainings), content)
     shutil.rmtree(work)
-    print(document(facts, trainings))
     return 0
 
 

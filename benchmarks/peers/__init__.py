@@ -1,7 +1,7 @@
-"""Who is measured: each runner in this folder works in an environment of its own.
+"""The libraries that the benchmarks compare: a runner for each, in a separate environment.
 
-A runner's environment holds what requirements/ENVIRONMENT.txt lists; this project's own is the one
-that the benchmark runs in.
+The environment of a runner has the packages of requirements/ENVIRONMENT.txt. The runner of this
+project uses the environment of the benchmark.
 """
 
 import dataclasses
@@ -9,10 +9,10 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """One line of the table: a runner (a module of this package) and the variant it runs.
+    """A line of the table: a runner, which is a module of this package, and its variant.
 
-    `decides` says whether the peer tells which labels to assert; `reads_text` whether it makes
-    features itself, which then count in its seconds.
+    `asserts` says whether the peer asserts labels. `reads_text` says whether it makes the features
+    itself; their time is then part of its seconds.
     """
 
     name: str
@@ -20,30 +20,30 @@ class Peer:
     runner: str
     variant: str = ""
     environment: str | None = None
-    decides: bool = False
+    asserts: bool = False
     reads_text: bool = False
 
 
 PEERS = (
-    Peer("labelwright", "labelwright", "labelwright", decides=True, reads_text=True),
+    Peer("labelwright", "labelwright", "labelwright", asserts=True, reads_text=True),
     Peer(
         "scikit-learn",
         "scikit-learn OneVsRest(LinearSVC)",
         "scikit_learn",
         environment="scikit-learn",
-        decides=True,
+        asserts=True,
     ),
     Peer("pecos-ova", "PECOS one-vs-all", "pecos", "one-vs-all", "libpecos"),
     Peer("pecos-tree", "PECOS tree", "pecos", "tree", "libpecos"),
     Peer("omikuji-parabel", "omikuji Parabel", "omikuji", "parabel", "omikuji"),
     Peer("omikuji-bonsai", "omikuji Bonsai", "omikuji", "bonsai", "omikuji"),
-    Peer("napkinxc-plt", "napkinXC PLT", "napkinxc", environment="napkinxc", decides=True),
+    Peer("napkinxc-plt", "napkinXC PLT", "napkinxc", environment="napkinxc", asserts=True),
     Peer(
         "fasttext-ova",
         "fastText ova",
         "fasttext",
         environment="fasttext",
-        decides=True,
+        asserts=True,
         reads_text=True,
     ),
 )

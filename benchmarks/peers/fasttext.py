@@ -1,4 +1,4 @@
-"""fastText: its own features of words and pairs, as its tutorial sets it for many labels."""
+"""fastText with words and pairs of words, in the settings of its tutorial for many labels."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,13 +16,13 @@ SETTINGS = {
 }
 EPOCHS = 25
 MANY, FEW_EPOCHS = 100_000, 5
-"""On sets of many rows the library's default of passes, which there is time for."""
+"""Sets of at least MANY rows get FEW_EPOCHS, the default of the library: more take too long."""
 HALF = 0.5
 PREFIX = "__label__"
 
 
 def run(work: contract.Work) -> None:
-    """Train and predict with train_supervised; what is at least half probable is asserted."""
+    """Train and predict with train_supervised; labels with a probability of HALF are asserted."""
     file = work.scratch / "train.txt"
     with file.open("w", encoding="utf-8") as lines:
         for given, text in zip(work.labels().rows(), work.texts("train"), strict=True):
@@ -45,7 +45,7 @@ def run(work: contract.Work) -> None:
             list({**_pairs(*b), **_pairs(*p)}.items())
             for b, p in zip(zip(*best, strict=True), zip(*likely, strict=True), strict=True)
         ]
-        work.answer(part, contract.ranked_pairs(pairs, HALF))
+        work.save(part, contract.ranked_pairs(pairs, HALF))
 
 
 def _pairs(names: Iterable[str], scores: Iterable[float]) -> dict[int, float]:

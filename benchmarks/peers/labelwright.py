@@ -1,4 +1,4 @@
-"""This project: the command that trains, then the trained model asked in this process."""
+"""This project: training with its command, prediction in this process."""
 
 import json
 import os
@@ -11,25 +11,25 @@ import numpy as np
 
 from benchmarks import contract
 
-FEW = 200
-"""Rows of the model that is trained first, so that kernels are compiled before anything counts."""
+WARM_UP_ROWS = 200
+"""Rows of a first training, which compiles the kernels."""
 MODEL = "benchmark"
 
 
 def run(work: contract.Work) -> None:
-    """Run `labelwright train` with default settings; time it whole, reading and report included."""
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # as the command line sets it
+    """Time `labelwright train` with default settings, with reading and report, then predict."""
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # as the command line does
     os.environ["LABELWRIGHT_HOME"] = str(work.scratch / "home")
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     description = work.description
     parts = {name: Path(file) for name, file in description["tests"].items()}
     first = next(iter(parts.values()))
-    few = _few(work, first)
-    _train(few, few, description["schema"], "warm-up", work.threads)
+    sample = _warm_up_rows(work, first)
+    _train(sample, sample, description["schema"], "warm-up", work.threads)
     train = Path(description["train"])
     with work.training({"configuration": "defaults"}):
-        said = _train(train, first, description["schema"], MODEL, work.threads)
-    work.notes = {"job_seconds": said["seconds"], "metrics": said["metrics"]}
+        outcome = _train(train, first, description["schema"], MODEL, work.threads)
+    work.notes = {"job_seconds": outcome["seconds"], "metrics": outcome["metrics"]}
 
     from labelwright.entities.schema import load_schema
     from labelwright.models.decisions import LabelQuery
@@ -37,31 +37,31 @@ def run(work: contract.Work) -> None:
     from labelwright.training.data import read_labelled
     from labelwright.training.evaluation.evaluate import label_all
 
-    labeler = load_model(said["model_uri"]).bundle.labeler
+    labeler = load_model(outcome["model_uri"]).bundle.labeler
     labeler.warm_up()
     if list(labeler.labels.names) != json.loads((work.folder / "labels.json").read_text("utf-8")):
-        raise ValueError("the model has other labels than the set")
+        raise ValueError("the model and the set have different labels")
     for part, file in parts.items():
         rows = read_labelled([file], load_schema(description["schema"])).entities
         with work.predicting(part):
             predictions = label_all(labeler, rows, LabelQuery(contract.DEPTH), work.threads)
         scores = np.asarray(predictions.probabilities, np.float32)
-        work.answer(
+        work.save(
             part,
             contract.Predictions(predictions.indptr, predictions.ids, scores, predictions.asserted),
         )
 
 
-def _few(work: contract.Work, file: Path) -> Path:
+def _warm_up_rows(work: contract.Work, file: Path) -> Path:
     import pyarrow.parquet as pq
 
-    few = work.scratch / "few.parquet"
-    pq.write_table(pq.read_table(file).slice(0, FEW), few)
-    return few
+    sample = work.scratch / "sample.parquet"
+    pq.write_table(pq.read_table(file).slice(0, WARM_UP_ROWS), sample)
+    return sample
 
 
 def _train(data: Path, test: Path, schema: str, name: str, threads: int) -> dict[str, Any]:
-    """Train in a process of its own; returns the line of JSON that it ends with."""
+    """Train in a separate process; returns the JSON of its last line."""
     command = [
         *(sys.executable, "-m", "labelwright", "train", "--json", "--name", name),
         *("--schema", schema, "--threads", str(threads)),

@@ -12,7 +12,7 @@ HALF = 0.5
 
 
 def run(work: contract.Work) -> None:
-    """Train and predict with PLT; what is at least half probable is asserted."""
+    """Train and predict with PLT; labels with a probability of HALF are asserted."""
     features, labels = work.features("train"), work.labels().rows()
     model = PLT(str(work.scratch / "model"), threads=work.threads, **SETTINGS)
     with work.training(SETTINGS):
@@ -27,7 +27,7 @@ def run(work: contract.Work) -> None:
         best = work.predict(part, rows, predict)
         likely = model.predict_proba(rows, threshold=HALF)
         pairs = [list({**dict(b), **dict(p)}.items()) for b, p in zip(best, likely, strict=True)]
-        work.answer(part, contract.ranked_pairs(pairs, np.nextafter(np.float32(HALF), 0)))
+        work.save(part, contract.ranked_pairs(pairs, np.nextafter(np.float32(HALF), 0)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""omikuji: Parabel (its defaults) and Bonsai (as its README sets it)."""
+"""omikuji: Parabel with the default settings, and Bonsai with those of its README."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def run(work: contract.Work) -> None:
-    """Train on a file in the format of the Extreme Classification Repository, predict by row."""
+    """Train on a file in the format of the Extreme Classification Repository; predict by row."""
     file = work.scratch / "train.txt"
     _write(file, work)
     settings = SETTINGS[work.variant]
@@ -36,10 +36,10 @@ def run(work: contract.Work) -> None:
     predict([[(0, 1.0)]])
     for part in work.tests:
         rows, best = _pairs(work.features(part)), []
-        while batch := list(itertools.islice(rows, BATCH)):  # all at once would fill the memory
+        while batch := list(itertools.islice(rows, BATCH)):  # all pairs would fill the memory
             with work.predicting(part):
                 best += predict(batch)
-        work.answer(part, contract.ranked_pairs(best))
+        work.save(part, contract.ranked_pairs(best))
 
 
 def _pairs(features: Any) -> Iterator[Pairs]:

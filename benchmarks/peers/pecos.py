@@ -25,14 +25,14 @@ def run(work: contract.Work) -> None:
             )
         model = XLinearModel.train(features, labels, C=chain, threads=work.threads, **LINEAR)
     model.save(str(work.scratch / "model"))
-    model = XLinearModel.load(str(work.scratch / "model"), is_predict_only=True)  # the faster way
+    model = XLinearModel.load(str(work.scratch / "model"), is_predict_only=True)  # predicts faster
 
     def predict(rows: Any) -> Any:
         return model.predict(rows, only_topk=contract.DEPTH, threads=work.threads)
 
     for part in work.tests:
         best = work.predict(part, work.features(part), predict)
-        work.answer(part, contract.ranked(best.indptr, best.indices, best.data))
+        work.save(part, contract.ranked(best.indptr, best.indices, best.data))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A tiny set in the shape of the shared ones."""
+"""A small data set in the format of the shared ones."""
 
 import random
 from pathlib import Path
@@ -14,7 +14,7 @@ WORDS = {"fruit": ("apple", "pear", "plum"), "tool": ("saw", "drill", "hammer"),
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with one set whose labels are plain from its words."""
+    """A data folder with one set, whose words determine the labels."""
     folder = tmp_path_factory.mktemp("data")
     random.seed(0)
     for part, count in (("train", 120), ("test", 30)):

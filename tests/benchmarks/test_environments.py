@@ -1,4 +1,4 @@
-"""Environments are made from pins alone, and one that cannot be made says why."""
+"""Environments of peers are made from pinned requirements only."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def test_a_requirement_without_a_hash_is_not_installed(
         interpreter("loose", tmp_path / "environments", tmp_path)
 
 
-def test_an_environment_without_requirements_beyond_python_is_made_once(tmp_path: Path) -> None:
+def test_an_environment_is_made_once(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n", "utf-8")
     python = Path(interpreter("empty", tmp_path / "environments", tmp_path))
     made = python.lstat().st_mtime_ns

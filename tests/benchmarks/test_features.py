@@ -1,4 +1,4 @@
-"""What peers are given of places: the words of every field, and where they stand."""
+"""Features of the peers, and samples of data sets."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import from_table
 
 
-def test_words_of_a_place_name_their_field(places: EntitySchema) -> None:
+def test_words_of_a_place_have_their_field_as_prefix(places: EntitySchema) -> None:
     row = {
         "name": "Joe's  Pizza",
         "address": "7 Carmine St",
@@ -28,7 +28,7 @@ def test_words_of_a_place_name_their_field(places: EntitySchema) -> None:
     ]
 
 
-def test_rows_have_unit_norm_and_unknown_words_nothing() -> None:
+def test_rows_have_unit_norm_and_unknown_words_no_features() -> None:
     blocks = features._blocks("text")
     train = {"text": ["red apple", "red apple", "red apple pie"]}
     rows = features._vectorized(blocks, train, fit=True)
@@ -39,7 +39,7 @@ def test_rows_have_unit_norm_and_unknown_words_nothing() -> None:
     assert other[1].nnz > 1
 
 
-def test_a_sample_keeps_the_order_and_repeats_itself() -> None:
+def test_a_sample_keeps_the_order_and_is_reproducible() -> None:
     table = pa.table({"id": list(range(100))})
     some = sample(table, 10)["id"].to_pylist()
     assert some == sorted(set(some))
@@ -48,7 +48,7 @@ def test_a_sample_keeps_the_order_and_repeats_itself() -> None:
     assert sample(table, 1_000) is table
 
 
-def test_only_the_most_frequent_labels_are_left() -> None:
+def test_only_the_most_frequent_labels_are_kept() -> None:
     table = pa.table({"labels": [["a", "b"], ["c"], ["b", "c"], ["b"], []], "id": list("vwxyz")})
     kept = with_frequent_labels(table, 2)
     assert kept["labels"].to_pylist() == [["b"], ["c"], ["b", "c"], ["b"], []]

@@ -1,4 +1,4 @@
-"""Processes are watched, and none outlives its deadline."""
+"""Commands are measured with all their processes, and stopped at their time limit."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.processes import OutOfTimeError, ProcessError, run_measured
+from benchmarks.processes import ProcessError, ProcessTimeoutError, run_measured
 
 SLEEPS = "import time; time.sleep(60)"
 
@@ -16,7 +16,7 @@ def _python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_memory_of_the_whole_tree_is_counted(tmp_path: Path) -> None:
+def test_memory_includes_child_processes(tmp_path: Path) -> None:
     inner = "b = bytearray(b'x' * 80_000_000); import time; time.sleep(0.5)"
     outer = (
         "b = bytearray(b'x' * 60_000_000); import subprocess, sys;"
@@ -27,7 +27,7 @@ def test_memory_of_the_whole_tree_is_counted(tmp_path: Path) -> None:
     assert 0.5 < ran.seconds < 60
 
 
-def test_a_process_is_ended_at_its_deadline_with_all_it_started(tmp_path: Path) -> None:
+def test_at_the_time_limit_a_command_and_its_children_are_stopped(tmp_path: Path) -> None:
     file = tmp_path / "child"
     code = (
         "import pathlib, subprocess, sys;"
@@ -35,7 +35,7 @@ def test_a_process_is_ended_at_its_deadline_with_all_it_started(tmp_path: Path) 
         f"pathlib.Path({str(file)!r}).write_text(str(child.pid)); child.wait()"
     )
     started = time.monotonic()
-    with pytest.raises(OutOfTimeError, match="not finished in"):
+    with pytest.raises(ProcessTimeoutError, match="not finished in"):
         run_measured(_python(code), 3, tmp_path / "log")
     assert time.monotonic() - started < 30
     child = int(file.read_text("utf-8"))
@@ -45,7 +45,7 @@ def test_a_process_is_ended_at_its_deadline_with_all_it_started(tmp_path: Path) 
         time.sleep(0.05)
 
 
-def test_a_failed_process_is_quoted(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_command_has_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="ValueError: no luck"):
         run_measured(_python("raise ValueError('no luck')"), 60, tmp_path / "log")
     with pytest.raises(ProcessError, match="code 3"):

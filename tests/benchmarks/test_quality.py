@@ -1,4 +1,4 @@
-"""One run is one table, whatever becomes of its peers."""
+"""The quality benchmark: cells of peers that succeed, fail or are interrupted, and the page."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from benchmarks.peers import PEERS, Peer
 from benchmarks.quality import Cell, Run, carry_out, measure, prepare
 from benchmarks.sets import DataSet
 
-HERE = Peer("scikit-learn", "scikit-learn", "scikit_learn", decides=True)
+INSTALLED = Peer("scikit-learn", "scikit-learn", "scikit_learn", asserts=True)
 """The runner of scikit-learn in the environment of the tests."""
 ABSENT = Peer("absent", "a peer without a runner", "absent")
 
@@ -26,8 +26,8 @@ def prepared(tiny: DataSet, data: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_runner_answers_every_test_row(prepared: Path, tmp_path: Path) -> None:
-    cell = measure("tiny", HERE, prepared, tmp_path / "environments", 5, 1)
+def test_a_runner_predicts_every_test_row(prepared: Path, tmp_path: Path) -> None:
+    cell = measure("tiny", INSTALLED, prepared, tmp_path / "environments", 5, 1)
     assert cell.note == ""
     part = cell.parts["test"]
     assert part.rows == 30
@@ -41,33 +41,33 @@ def test_a_runner_answers_every_test_row(prepared: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.integration
-def test_this_project_is_a_peer(prepared: Path, tmp_path: Path) -> None:
+def test_the_runner_of_this_project_agrees_with_its_command(prepared: Path, tmp_path: Path) -> None:
     ours = next(peer for peer in PEERS if peer.name == "labelwright")
     cell = measure("tiny", ours, prepared, tmp_path / "environments", 5, 1)
     assert cell.note == ""
-    said, part = cell.outcome["notes"], cell.parts["test"]
-    assert part.p_at_1 == said["metrics"]["p_at_1"]
-    assert part.micro_f1 == said["metrics"]["micro_f1"]
-    assert cell.train_seconds > said["job_seconds"]
+    notes, part = cell.outcome["notes"], cell.parts["test"]
+    assert part.p_at_1 == notes["metrics"]["p_at_1"]
+    assert part.micro_f1 == notes["metrics"]["micro_f1"]
+    assert cell.train_seconds > notes["job_seconds"]
 
 
-def test_peers_that_fail_or_do_not_finish_are_results(prepared: Path, tmp_path: Path) -> None:
+def test_a_peer_that_fails_or_is_too_slow_gets_a_note(prepared: Path, tmp_path: Path) -> None:
     environments = tmp_path / "environments"
     failed = measure("tiny", ABSENT, prepared, environments, 5, 1)
     assert failed.note.startswith("failed: ")
     assert "absent" in failed.note
-    late = measure("tiny", HERE, prepared, environments, 0.001, 1)
+    late = measure("tiny", INSTALLED, prepared, environments, 0.001, 1)
     assert late.note == "not finished in 0.001 minutes"
 
 
-def test_a_peer_that_cannot_be_installed_says_so(
+def test_a_peer_that_cannot_be_installed_gets_a_note(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(environment: str | None, folder: Path) -> str:
         raise NotInstalledError("not installed: no wheel for this Python")
 
     monkeypatch.setattr(quality, "interpreter", refuse)
-    cell = measure("tiny", HERE, prepared, tmp_path, 5, 1)
+    cell = measure("tiny", INSTALLED, prepared, tmp_path, 5, 1)
     assert cell.note == "not installed: no wheel for this Python"
 
 
@@ -84,7 +84,7 @@ def test_the_table_has_a_line_for_every_cell(tiny: DataSet, data: Path, tmp_path
     assert not (tmp_path / "work" / "tiny").exists()
 
 
-def test_an_interrupt_keeps_the_cells_that_are_done(
+def test_an_interrupt_keeps_the_finished_cells(
     tiny: DataSet, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(data_set: str, peer: Peer, *rest: Any) -> Cell:
@@ -101,20 +101,20 @@ def test_an_interrupt_keeps_the_cells_that_are_done(
     assert "| tiny | a peer without a runner | not run |" in text
 
 
-def test_a_set_that_is_not_there_is_said(tmp_path: Path, tiny: DataSet) -> None:
+def test_a_missing_set_gets_a_note(tmp_path: Path, tiny: DataSet) -> None:
     run, output = _run([tiny]), tmp_path / "quality.md"
     carry_out(run, tmp_path / "nowhere", tmp_path / "work", tmp_path / "environments", output)
-    assert "not run: train.parquet is not below the data folder" in output.read_text("utf-8")
+    assert "not run: no file train.parquet in the data folder" in output.read_text("utf-8")
 
 
-def test_a_busy_machine_and_sets_left_out_are_told(tmp_path: Path, tiny: DataSet) -> None:
+def test_the_page_names_a_busy_machine_and_missing_sets(tmp_path: Path, tiny: DataSet) -> None:
     output = tmp_path / "quality.md"
     _run([tiny], load=3.0).write(output)
     text = output.read_text("utf-8")
-    assert "not for quoting" in text
+    assert "The machine was not idle" in text
     assert "Not part of this run: bibtex, stackoverflow-titles, goemotions, places." in text
     _run([tiny]).write(output)
-    assert "not for quoting" not in output.read_text("utf-8")
+    assert "The machine was not idle" not in output.read_text("utf-8")
 
 
 def test_every_peer_has_a_runner_and_pins() -> None:
@@ -131,14 +131,14 @@ def test_this_project_runs_in_the_environment_of_the_benchmark(tmp_path: Path) -
     assert interpreter(None, tmp_path) == sys.executable
 
 
-def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         quality.main(["--help"])
-    said = capsys.readouterr().out
+    text = capsys.readouterr().out
     for option in ("--sets", "--peers", "--minutes", "--data", "--output", "--rows"):
-        assert option in said
+        assert option in text
 
 
 def _run(sets: list[DataSet], load: float = 0.1) -> Run:
     facts: Mapping[str, str] = {"date": "today"}
-    return Run(sets, [HERE, ABSENT], 5, 1, None, facts, load)
+    return Run(sets, [INSTALLED, ABSENT], 5, 1, None, facts, load)

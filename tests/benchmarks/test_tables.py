@@ -1,4 +1,4 @@
-"""The best of each column is found, not chosen."""
+"""Tables in Markdown: best figures, notes, and facts about the machine."""
 
 from benchmarks.tables import Column, Line, machine, markdown
 
@@ -9,7 +9,7 @@ def _cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
 
 
-def test_the_best_of_each_column_is_bold_within_its_group() -> None:
+def test_the_best_figure_of_each_column_is_bold_in_its_group() -> None:
     lines = [
         Line("a", "ours", {"P@1": 60.02, "seconds": 9, "rows": 5}),
         Line("a", "theirs", {"P@1": 59.0, "seconds": 1_200, "rows": 7}),
@@ -24,12 +24,12 @@ def test_the_best_of_each_column_is_bold_within_its_group() -> None:
     ]
 
 
-def test_figures_that_look_alike_are_marked_alike() -> None:
+def test_figures_that_print_alike_are_all_marked() -> None:
     lines = [Line("a", name, {"P@1": value}) for name, value in (("x", 1.01), ("y", 1.02))]
     assert markdown(("set", "peer"), COLUMNS[:1], lines).count("**1.0**") == 2
 
 
-def test_a_line_without_figures_says_why_and_wins_nothing() -> None:
+def test_a_line_without_figures_has_its_note() -> None:
     lines = [
         Line("a", "x", {}, "not finished in 15 minutes"),
         Line("a", "y", {"P@1": None, "seconds": 4}),
@@ -41,5 +41,5 @@ def test_a_line_without_figures_says_why_and_wins_nothing() -> None:
     assert cells[4][2:4] == ["2.0", "5"]
 
 
-def test_the_machine_is_named() -> None:
+def test_the_facts_describe_the_machine() -> None:
     assert {"date", "processor", "memory", "Python", "commit"} <= set(machine())

@@ -1,25 +1,19 @@
-"""How cost grows is computed from what was measured."""
+"""Growth of the cost of training: sizes, page and measurements."""
 
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.training_cost import Training, document, exponent, measure, plan
+from benchmarks.training_cost import Training, document, measure, plan
 
 
-def test_the_exponent_of_a_power_is_found() -> None:
-    assert exponent([10, 100, 1_000], [3 * n**1.5 for n in (10, 100, 1_000)]) == pytest.approx(1.5)
-    assert exponent([10, 10], [1, 2]) is None
-    assert exponent([10, 100], [0, 2]) is None
-
-
-def test_every_size_is_trained_on_once_and_everything_last() -> None:
+def test_every_size_is_planned_once_and_the_full_size_last() -> None:
     sizes = plan([50, 100, 5_000], [10, 40, 90], 563, 90)
     assert sizes == [(50, 90), (100, 90), (563, 10), (563, 40), (563, 90)]
 
 
-def test_the_page_tells_what_grew_and_what_failed() -> None:
+def test_the_page_has_exponents_and_failures() -> None:
     trainings = [
         Training(100, 40, 1.0, {"linear stage": 0.5}, {"linear stage": 50_000_000}),
         Training(200, 40, 4.0, {"linear stage": 1.0}, {"linear stage": 90_000_000}),
@@ -33,7 +27,7 @@ def test_the_page_tells_what_grew_and_what_failed() -> None:
 
 
 @pytest.mark.integration
-def test_a_training_is_measured_stage_by_stage(data: Path, tmp_path: Path) -> None:
+def test_a_training_is_measured_by_stage(data: Path, tmp_path: Path) -> None:
     table = pq.read_table(data / "train.parquet")
     found = measure(table, data / "test.parquet", "text", 3, tmp_path / "work", 5, 1)
     assert found.note == ""

@@ -1,4 +1,4 @@
-"""Train a model in this process and tell how long each stage took and how much memory it had."""
+"""Train a model in this process, and measure the time and peak memory of each stage."""
 
 import argparse
 import contextlib
@@ -11,7 +11,7 @@ NAME = "cost"
 
 
 class Stages:
-    """A Progress that books what has passed since its last call on the stage it is told of."""
+    """A progress callback: assigns the time since its last call to the stage that it is given."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -20,7 +20,7 @@ class Stages:
         _reset_peak()
 
     def __call__(self, stage: str, share: float) -> None:
-        """`share` of `stage` has been done."""
+        """Record that `share` of `stage` is done."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self.peak_bytes[stage] = max(self.peak_bytes.get(stage, 0), _peak())
@@ -29,20 +29,20 @@ class Stages:
 
 
 def _peak() -> int:
-    """The most bytes that this process has had in memory since the last reset (Linux)."""
+    """Peak resident bytes of this process since the last reset (Linux)."""
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return 1024 * int(kilobytes)
 
 
 def _reset_peak() -> None:
-    """Without the right to do so, peaks are those since the start."""
+    """Reset the peak; without the permission, peaks are those since the start of the process."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")
 
 
 def main() -> None:
-    """Train on DATA with default settings; seconds and peaks go to OUTPUT as JSON."""
+    """Train on DATA with the default configuration; write seconds and peaks to OUTPUT as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("test", type=Path)
@@ -50,14 +50,14 @@ def main() -> None:
     parser.add_argument("--schema", default="places")
     parser.add_argument("--threads", type=int, required=True)
     given = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line sets it
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does
 
     from labelwright.entities.schema import load_schema
     from labelwright.training.fitting.fit import Configuration
     from labelwright.training.job import Task, train
     from labelwright.training.tracking.versions import current_champion
 
-    current_champion(NAME)  # makes an empty registry, which is no part of a training's cost
+    current_champion(NAME)  # creates the registry, which does not belong to the cost of a training
     schema = load_schema(given.schema)
     configuration = Configuration(threads=given.threads)
     stages = Stages()

@@ -1,4 +1,4 @@
-"""A registry of its own with two versions of one model, whose answers differ in every label."""
+"""A temporary registry with two versions of one model that differ in the name of every label."""
 
 import contextlib
 import dataclasses
@@ -16,12 +16,15 @@ NAME = "swapped"
 URI = f"models:/{NAME}@champion"
 VERSIONS = ("1", "2")
 PREFIX = "other:"
-"""How all labels of the second version begin."""
+"""Prefix of all labels of the second version."""
 
 
 @contextlib.contextmanager
 def registered(uri: str) -> Iterator[Path]:
-    """A folder for work, with a state folder in which both versions of a model are registered."""
+    """A temporary folder for work, with a state folder where both versions are registered.
+
+    The first version is that of `uri`, and the champion.
+    """
     bundle = fetch(locate(uri)).folder
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -32,20 +35,19 @@ def registered(uri: str) -> Iterator[Path]:
             client.create_registered_model(NAME)
             for folder in (bundle, work / "2"):
                 client.create_model_version(NAME, folder.as_uri())
-        point("1")
+        set_champion("1")
         yield work
 
 
-def write_renamed(bundle: Path, place: Path) -> None:
-    """Write the second version of the model in a bundle."""
+def write_renamed(bundle: Path, folder: Path) -> None:
+    """Write a copy of a bundle in which PREFIX stands before the name of every label."""
     labeler = read_bundle(bundle).labeler
     names = tuple(f"{PREFIX}{name}" for name in labeler.labels.names)
-    write_bundle(
-        dataclasses.replace(labeler, labels=LabelSet(names)), place, version("labelwright"), {}
-    )
+    renamed = dataclasses.replace(labeler, labels=LabelSet(names))
+    write_bundle(renamed, folder, version("labelwright"), {})
 
 
-def point(number: str) -> None:
-    """Let the alias name a version."""
+def set_champion(number: str) -> None:
+    """Point the alias `champion` at a version."""
     with reached() as client:
         client.set_registered_model_alias(NAME, "champion", number)

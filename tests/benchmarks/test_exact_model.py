@@ -1,4 +1,4 @@
-"""The exact model, which answers as they are given are compared with."""
+"""The exact model, and its quality beside that of the labeler."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.exactness import EXACT, exact_answers, exact_scores, qualities, unrounded
+from benchmarks.exact_model import EXACT, exact_predictions, exact_scores, fitted_weights, qualities
 from labelwright.entities.schema import load_schema
 from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import read_labelled
@@ -24,18 +24,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_the_exact_model_differs_by_what_is_rounded(data: Path) -> None:
+def test_the_exact_model_differs_only_by_rounding(data: Path) -> None:
     labelled = read_labelled([data], load_schema("places"))
-    with unrounded() as weights:
+    with fitted_weights() as weights:
         labeler = fit_labeler(labelled, Configuration())
     assert sorted(weights) == list(range(0, len(labeler.labels), TOGETHER))
     rows = labeler.features.transform(labelled.entities)
     exact, rounded = exact_scores(labeler, rows, weights), labeler.linear.scores(rows)
     assert exact.shape == rounded.shape
     assert 0 < np.abs(exact - rounded).max() < 0.2
-    with pytest.raises(ValueError, match="not the weights"):
+    with pytest.raises(ValueError, match="expected the weights"):
         exact_scores(labeler, rows, {0: weights[0]})
-    found = exact_answers(labeler, rows, weights)
+    found = exact_predictions(labeler, rows, weights)
     given = labeler.label(labelled.entities, LabelQuery(top_k=1))
     same = found.ids[found.indptr[:-1]] == given.ids[given.indptr[:-1]]
     assert same.mean() > 0.95
@@ -47,9 +47,9 @@ def test_the_exact_model_differs_by_what_is_rounded(data: Path) -> None:
     )
 
 
-def test_both_ways_are_judged_on_each_part(data: Path) -> None:
+def test_both_methods_are_evaluated_on_each_part(data: Path) -> None:
     found = list(qualities(data, [("a", data), ("b", data)]))
-    assert [(one.part, one.way) for one in found] == [
-        (part, way) for part in "ab" for way in ("labelwright", EXACT)
+    assert [(one.part, one.method) for one in found] == [
+        (part, method) for part in "ab" for method in ("labelwright", EXACT)
     ]
     assert all(50 < one.p_at_1 <= 100 and 0 < one.p_at_5 <= 100 for one in found)

@@ -1,4 +1,4 @@
-"""How long each stage takes on one thread, beside what others would use for the same."""
+"""Time of each stage of labelling on one thread, beside other implementations of the stage."""
 
 import dataclasses
 import time
@@ -22,106 +22,110 @@ from labelwright.models.stages.trees import new_workspace, walk
 OWN = "labelwright"
 ALONE, PARSED = "one entity alone", "one entity alone, from parsed JSON"
 SMALL = 2_048
-"""Entities that slower ways are timed on."""
+"""Entities for the slower implementations."""
 REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Timed:
-    """One way of doing one thing, in microseconds an entity."""
+class StageTime:
+    """Microseconds an entity of one implementation of a task."""
 
-    what: str
-    way: str
+    task: str
+    method: str
     microseconds: float
 
 
-def best(work: Callable[[], object], entities: int) -> float:
-    """Wall microseconds an entity, the best of a few repetitions on one thread."""
-    work()
+def best_time(task: Callable[[], object], entities: int) -> float:
+    """Wall microseconds an entity on one thread: the shortest of some repetitions."""
+    task()
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        work()
+        task()
         seconds.append(time.perf_counter() - began)
     return min(seconds) * 1e6 / entities
 
 
-def stages(labeler: Labeler, entities: Entities) -> Iterator[Timed]:
-    """Each stage of the labeler, and beside it what does the same."""
+def stages(labeler: Labeler, entities: Entities) -> Iterator[StageTime]:
+    """Time each stage of the labeler, and other implementations of the same stage."""
     few = entities.slice(0, SMALL)
     some = labeler.features.transform(few)
     scores, chosen = proposed(
         labeler.linear, labeler.implications, some, labeler.decisions.candidates
     )
     pairs = labeler.pairs(some, scores, chosen)
-    idle = -len(pairs) % LANES
-    lanes = np.ascontiguousarray(np.pad(pairs.T, ((0, 0), (0, idle))))
+    padding = -len(pairs) % LANES
+    lanes = np.ascontiguousarray(np.pad(pairs.T, ((0, 0), (0, padding))))
     raw = np.empty(len(pairs))
     forest = labeler.reranker.forest
-    work = new_workspace(forest)
+    workspace = new_workspace(forest)
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
     matrix, weights = as_matrix(some, len(labeler.features.keys)), as_weights(labeler.linear)
     texts = as_texts(few.table)
     pipeline = Pipeline(labeler)
-    yield Timed("features", OWN, best(lambda: labeler.features.transform(entities), len(entities)))
-    yield Timed(
+    yield StageTime(
+        "features", OWN, best_time(lambda: labeler.features.transform(entities), len(entities))
+    )
+    yield StageTime(
         "features",
         "scikit-learn HashingVectorizer, letters only",
-        best(lambda: pipeline.transform(texts), len(few)),
+        best_time(lambda: pipeline.transform(texts), len(few)),
     )
-    yield Timed("scores of all labels", OWN, best(lambda: labeler.linear.scores(some), len(few)))
-    yield Timed(
+    yield StageTime(
+        "scores of all labels", OWN, best_time(lambda: labeler.linear.scores(some), len(few))
+    )
+    yield StageTime(
         "scores of all labels",
         "SciPy's product with sparse weights",
-        best(lambda: matrix @ weights, len(few)),
+        best_time(lambda: matrix @ weights, len(few)),
     )
-    yield Timed(
+    yield StageTime(
         "scores of all labels",
         "SciPy's product with dense weights, as in scikit-learn",
-        best(lambda: matrix @ pipeline.weights, len(few)),
+        best_time(lambda: matrix @ pipeline.weights, len(few)),
     )
-    yield Timed(
+    yield StageTime(
         "trees on the candidates",
         OWN,
-        best(lambda: walk(forest, lanes, work, raw), len(few)),
+        best_time(lambda: walk(forest, lanes, workspace, raw), len(few)),
     )
-    yield Timed(
+    yield StageTime(
         "trees on the candidates",
         "LightGBM predict",
-        best(lambda: booster.predict(pairs, raw_score=True, num_threads=1), len(few)),
+        best_time(lambda: booster.predict(pairs, raw_score=True, num_threads=1), len(few)),
     )
-    yield Timed(
-        "everything", OWN, best(lambda: labeler.label(entities, LabelQuery()), len(entities))
+    yield StageTime(
+        "everything", OWN, best_time(lambda: labeler.label(entities, LabelQuery()), len(entities))
     )
-    yield Timed("everything", PIPELINE, best(lambda: pipeline.label(texts), len(few)))
-    record = one_record(entities)
+    yield StageTime("everything", PIPELINE, best_time(lambda: pipeline.label(texts), len(few)))
+    record = first_record(entities)
     single = from_records([record], labeler.schema)
-    yield Timed(ALONE, OWN, best(lambda: labeler.label(single, LabelQuery()), 1))
-    yield Timed(ALONE, PIPELINE, best(lambda: pipeline.label(texts[:1]), 1))
-    yield Timed(
+    yield StageTime(ALONE, OWN, best_time(lambda: labeler.label(single, LabelQuery()), 1))
+    yield StageTime(ALONE, PIPELINE, best_time(lambda: pipeline.label(texts[:1]), 1))
+    yield StageTime(
         PARSED,
         OWN,
-        best(lambda: labeler.label(from_records([record], labeler.schema), LabelQuery()), 1),
+        best_time(lambda: labeler.label(from_records([record], labeler.schema), LabelQuery()), 1),
     )
 
 
-def through_mlflow(uri: str, record: dict[str, Any]) -> Timed:
-    """One entity alone, with the registered model as MLflow loads it for anybody."""
+def through_mlflow(uri: str, record: dict[str, Any]) -> StageTime:
+    """Time one entity with `mlflow.pyfunc.load_model` of the same registered model."""
     model = mlflow.pyfunc.load_model(uri)
-    return Timed(
+    return StageTime(
         PARSED,
         "mlflow.pyfunc, the same model",
-        best(lambda: model.predict(pd.DataFrame([record])), 1),
+        best_time(lambda: model.predict(pd.DataFrame([record])), 1),
     )
 
 
 def as_matrix(rows: FeatureRows, features: int) -> Any:
-    """Feature rows as SciPy has them."""
+    """Feature rows as a sparse matrix of SciPy, entities x features."""
     shape = (len(rows.names), features)
     return scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=shape)
 
 
-def one_record(entities: Entities) -> dict[str, Any]:
-    """The first entity as JSON has it."""
+def first_record(entities: Entities) -> dict[str, Any]:
+    """The first entity as a JSON object, without null values."""
     record: dict[str, Any] = entities.table.slice(0, 1).to_pylist()[0]
     return {name: value for name, value in record.items() if value is not None}
