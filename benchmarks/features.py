@@ -157,7 +157,7 @@ def _spaced(text: str) -> str:
 def _save_labels(file: Path, data: LabelledEntities, labels: LabelSet) -> None:
     matrix = data.matrix(labels)
     foreign: npt.NDArray[np.int64] = matrix.foreign
-    np.savez(file, indptr=matrix.indptr, ids=matrix.ids, foreign=foreign)
+    np.savez(file, indptr=matrix.present.indptr, ids=matrix.present.ids, foreign=foreign)
 
 
 def main() -> None:

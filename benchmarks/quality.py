@@ -26,6 +26,7 @@ from benchmarks.peers import PEERS, Peer
 from benchmarks.processes import ProcessError, ProcessTimeoutError, run_measured
 from benchmarks.sets import SETS, DataSet, sample
 from labelwright.models import decisions
+from labelwright.models.kernels.csr import SparseRows
 from labelwright.models.labels import LabelMatrix, LabelSet
 from labelwright.training.evaluation.metrics import evaluate
 
@@ -241,7 +242,7 @@ def _evaluated(folder: Path, output: Path, part: str, asserts: bool, seconds: fl
     labels = LabelSet(tuple(json.loads((folder / "labels.json").read_text("utf-8"))))
     with np.load(folder / f"{part}.labels.npz") as arrays:
         indptr, ids, foreign = arrays["indptr"], arrays["ids"], arrays["foreign"]
-    truth = LabelMatrix.closed(indptr, ids, len(labels), foreign)
+    truth = LabelMatrix.closed(SparseRows(indptr, ids), len(labels), foreign)
     given = Predictions.load(output / f"{part}.predictions.npz")
     if len(given.indptr) != len(indptr):
         raise ValueError(f"predictions for {len(given.indptr) - 1} rows: expected {len(truth)}")

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import RequestError
+from labelwright.models.kernels.csr import joined_offsets, positions_in_rows, row_numbers
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications, lift_all
@@ -68,6 +69,28 @@ class Predictions:
     probabilities: Probabilities
     asserted: npt.NDArray[np.bool_]
 
+    @classmethod
+    def joined(cls, parts: Sequence["Predictions"], labels: LabelSet) -> Self:
+        """The entities of one part after another; `labels` are those of all parts."""
+        return cls(
+            labels,
+            joined_offsets([part.indptr for part in parts]),
+            np.concatenate([part.ids for part in parts] or [np.zeros(0, np.int32)]),
+            np.concatenate([part.probabilities for part in parts] or [np.zeros(0, np.float32)]),
+            np.concatenate([part.asserted for part in parts] or [np.zeros(0, np.bool_)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The entity (its position) of each position of the other arrays."""
+        return row_numbers(self.indptr)
+
+    def keys(self) -> npt.NDArray[np.int64]:
+        """For each position, a number of the pair: entity * number of labels + label."""
+        return self.rows() * len(self.labels) + self.ids
+
     def where(self, kept: npt.NDArray[np.bool_]) -> "Predictions":
         """Only the pairs that are kept (bool, one for each position)."""
         return dataclasses.replace(
@@ -96,8 +119,7 @@ class Predictions:
 
     def first(self, count: int) -> "Predictions":
         """Of each entity the `count` most probable labels, and what is asserted beside them."""
-        place = np.arange(len(self.ids)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
-        return self.where((place < count) | self.asserted)
+        return self.where((positions_in_rows(self.indptr) < count) | self.asserted)
 
     def asserted_names(self) -> list[set[str]]:
         """The names of the labels that are asserted of each entity."""
@@ -215,19 +237,6 @@ class Decisions:
                 )
             return self.promises[min(levels)]
         return self.policies[query.policy]
-
-
-def concatenated(parts: list[Predictions], labels: LabelSet) -> Predictions:
-    """Answers for one group of entities after another."""
-    counts = [np.diff(part.indptr) for part in parts]
-    indptr = np.concatenate([[0], *counts]).cumsum(dtype=np.int64)
-    return Predictions(
-        labels,
-        indptr,
-        np.concatenate([part.ids for part in parts] or [np.zeros(0, np.int32)]),
-        np.concatenate([part.probabilities for part in parts] or [np.zeros(0, np.float32)]),
-        np.concatenate([part.asserted for part in parts] or [np.zeros(0, np.bool_)]),
-    )
 
 
 @compiled

@@ -18,7 +18,6 @@ from labelwright.models.decisions import (
     Lists,
     Predictions,
     answer_row,
-    concatenated,
     new_lists,
 )
 from labelwright.models.features.space import FeatureRows, FeatureSpace
@@ -86,7 +85,7 @@ class Labeler:
             self._label_chunk(entities.slice(start, CHUNK), asked)
             for start in range(0, len(entities), CHUNK)
         ]
-        return parts[0] if len(parts) == 1 else concatenated(parts, self.labels)
+        return parts[0] if len(parts) == 1 else Predictions.joined(parts, self.labels)
 
     def label_together(self, parts: Sequence[Entities], query: LabelQuery) -> Predictions:
         """The same for several tables in one go, which small ones take less time for."""

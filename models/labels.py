@@ -6,7 +6,7 @@ import fnmatch
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import RequestError
+from labelwright.models.kernels.csr import SparseRows
 
 TOGETHER = 1 << 20
 """Rows whose labels are looked up at a time."""
@@ -59,94 +60,122 @@ class LabelSet:
         return mask
 
 
+class LabelStates(NamedTuple):
+    """The arrays of a `LabelMatrix` that say which labels are present, absent or unknown."""
+
+    present: SparseRows
+    absent: SparseRows
+    groups: npt.NDArray[np.int32]
+    complete: npt.NDArray[np.bool_]
+
+
 @dataclasses.dataclass(frozen=True)
 class LabelMatrix:
-    """Which labels n entities have: present, absent or unknown.
+    """The labels of n entities: each is present, absent or unknown.
 
-    Row r has `ids[indptr[r]:indptr[r + 1]]`, ascending. Of a label of an open world,
-    `open_ids[j]`, nothing is known in row r where `unknown[r, j]`. All other labels are absent,
-    unless the row is `partial`: then `denied_ids[denied_indptr[r]:denied_indptr[r + 1]]`, which are
-    empty in other rows, are absent, and nothing is known of the rest. `foreign` counts, for each
-    row, labels that are not in the label set; nulls and empty text are no labels.
+    `present` and `absent` (n x labels) list labels by row. `groups` (int32[labels]) numbers the
+    group of each label: 0 for all labels of the closed world, a number of its own for each group of
+    the open world. Where `complete[r, g]` (bool[n, groups]), every label of group g that row r does
+    not have is absent, whether listed or not. Where not, only the listed labels are known.
+    `foreign` (int64[n]) counts the labels of each row that are not in the label set; null and empty
+    names are not counted.
     """
 
-    indptr: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int32]
-    labels: int
+    present: SparseRows
+    absent: SparseRows
+    groups: npt.NDArray[np.int32]
+    complete: npt.NDArray[np.bool_]
     foreign: npt.NDArray[np.int64]
-    open_ids: npt.NDArray[np.int32]
-    unknown: npt.NDArray[np.bool_]
-    partial: npt.NDArray[np.bool_]
-    denied_indptr: npt.NDArray[np.int64]
-    denied_ids: npt.NDArray[np.int32]
 
     @classmethod
-    def closed(
-        cls,
-        indptr: npt.NDArray[np.int64],
-        ids: npt.NDArray[np.int32],
-        labels: int,
-        foreign: npt.NDArray[np.int64],
-    ) -> Self:
-        """Rows of which everything is known."""
-        rows, nothing = len(indptr) - 1, np.zeros(0, np.int32)
-        unknown, partial = np.zeros((rows, 0), np.bool_), np.zeros(rows, np.bool_)
-        denied = np.zeros(rows + 1, np.int64), nothing
-        return cls(indptr, ids, labels, foreign, nothing, unknown, partial, *denied)
+    def closed(cls, present: SparseRows, labels: int, foreign: npt.NDArray[np.int64]) -> Self:
+        """Rows in which every label that is not present is absent."""
+        rows = len(foreign)
+        groups, complete = np.zeros(labels, np.int32), np.ones((rows, 1), np.bool_)
+        return cls(present, SparseRows.empty(rows), groups, complete, foreign)
+
+    @classmethod
+    def joined(cls, parts: Sequence["LabelMatrix"]) -> Self:
+        """The rows of one part after another; all parts have the same labels."""
+        return cls(
+            SparseRows.joined([part.present for part in parts]),
+            SparseRows.joined([part.absent for part in parts]),
+            parts[0].groups,
+            np.concatenate([part.complete for part in parts]),
+            np.concatenate([part.foreign for part in parts]),
+        )
 
     def __len__(self) -> int:
-        return len(self.indptr) - 1
+        return len(self.foreign)
+
+    @property
+    def labels(self) -> int:
+        """The number of labels."""
+        return len(self.groups)
+
+    @property
+    def open_labels(self) -> int:
+        """The number of labels in groups of the open world."""
+        return int(np.count_nonzero(self.groups))
+
+    @property
+    def partial(self) -> npt.NDArray[np.bool_]:
+        """Rows (bool[n]) of which only the listed labels are known."""
+        return ~self.complete[:, 0]
+
+    @property
+    def states(self) -> LabelStates:
+        """The same as arrays, for kernels."""
+        return LabelStates(self.present, self.absent, self.groups, self.complete)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LabelMatrix":
         """The given rows, in the given order."""
         return LabelMatrix(
-            *_taken(self.indptr, self.ids, rows),
-            self.labels,
+            self.present.take(rows),
+            self.absent.take(rows),
+            self.groups,
+            self.complete[rows],
             self.foreign[rows],
-            self.open_ids,
-            self.unknown[rows],
-            self.partial[rows],
-            *_taken(self.denied_indptr, self.denied_ids, rows),
         )
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How many entities have each label."""
-        return np.bincount(self.ids, minlength=self.labels)
+        return np.bincount(self.present.ids, minlength=self.labels)
 
     def contains(self, candidates: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """For label ids by row (n x k): whether the row has them."""
-        pairs = self.owners() * self.labels + self.ids
-        wanted = np.arange(len(self))[:, None] * self.labels + candidates
-        return np.isin(wanted, pairs)
+        return np.isin(self._keys(np.arange(len(self))[:, None], candidates), self.keys())
 
-    def owners(self) -> npt.NDArray[np.int64]:
-        """The row of each element of `ids`."""
-        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+    def keys(self) -> npt.NDArray[np.int64]:
+        """For each present label, a number of the pair: row * number of labels + label."""
+        return self._keys(self.present.rows(), self.present.ids)
 
     def known(
         self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.bool_]:
         """For pairs of a row and a label: whether it is known if the row has the label."""
-        known = np.ones(np.broadcast_shapes(rows.shape, ids.shape), np.bool_)
-        if len(self.open_ids):
-            column = np.full(self.labels, -1)
-            column[self.open_ids] = np.arange(len(self.open_ids))
-            known &= (column[ids] < 0) | ~self.unknown[rows, column[ids]]
-        if self.partial.any():
-            owners, told = self.told()
-            known &= ~self.partial[rows]
-            known |= np.isin(rows * self.labels + ids, owners * self.labels + told)
+        known = self.complete[rows, self.groups[ids]]
+        if not self.complete.all():
+            known |= np.isin(self._keys(rows, ids), self._keys(*self.listed_where_incomplete()))
         return known
 
-    def told(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Rows and labels of all that is known of partial rows: what they have and do not have."""
-        owners = self.owners()
-        mine = self.partial[owners]
-        denying = np.repeat(np.arange(len(self)), np.diff(self.denied_indptr))
-        return (
-            np.concatenate([owners[mine], denying]),
-            np.concatenate([self.ids[mine], self.denied_ids]),
-        )
+    def all_known(self) -> npt.NDArray[np.bool_]:
+        """For each row and each label (n x labels): whether it is known if the row has it."""
+        known = self.complete[:, self.groups]
+        known[self.listed_where_incomplete()] = True
+        return known
+
+    def listed_where_incomplete(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Rows and ids of the listed labels of groups that are not complete in their row."""
+        rows = np.concatenate([self.present.rows(), self.absent.rows()])
+        ids = np.concatenate([self.present.ids, self.absent.ids])
+        incomplete = ~self.complete[rows, self.groups[ids]]
+        return rows[incomplete], ids[incomplete]
+
+    def _keys(
+        self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.int64]:
+        return rows * self.labels + ids
 
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
@@ -169,91 +198,88 @@ def label_matrix(
 ) -> LabelMatrix:
     """Look up lists of label names in a label set; a null list counts as an empty one.
 
-    `open_groups` names the groups (`group_of`) of an open world: a row knows such a group if it has
-    a label of it, which makes the group's others absent; else only what `absent` lists is absent:
-    labels, or a group for all labels of it. In a row that is `partial` (bool[n]) the same holds of
-    every label.
+    `open_groups` names the groups (`group_of`) of the open world. Such a group is complete in a row
+    that has a label of it, or for which `absent` lists the name of the group. `absent` may also
+    list single labels. Of rows that are `partial` (bool[n]), only the listed labels are known, and
+    the labels of open groups that are complete.
     """
     if len(lists) > TOGETHER:
-        return _stacked(
+        parts = (slice(first, first + TOGETHER) for first in range(0, len(lists), TOGETHER))
+        return LabelMatrix.joined(
             [
                 label_matrix(
-                    lists.slice(first, TOGETHER),
+                    lists[part],
                     labels,
                     open_groups,
-                    None if absent is None else absent.slice(first, TOGETHER),
-                    None if partial is None else partial[first : first + TOGETHER],
+                    None if absent is None else absent[part],
+                    None if partial is None else partial[part],
                 )
-                for first in range(0, len(lists), TOGETHER)
+                for part in parts
             ]
         )
     lists = _without_nulls(lists)
-    rows, ids = _looked_up(lists, labels)
+    absent = _without_nulls(pa.nulls(len(lists), lists.type) if absent is None else absent)
+    shape = len(lists), len(labels)
+    rows, ids = _look_up(lists, labels)
     native = ids >= 0
-    indptr, present = _by_row(rows[native], ids[native], len(lists), len(labels))
-    said = pc.fill_null(pc.greater(pc.binary_length(lists.flatten()), 0), False).to_numpy(False)
-    foreign = np.bincount(rows[~native & said], minlength=len(lists))
-    open_ids = np.flatnonzero([group_of(name) in open_groups for name in labels.names])
-    unknown = np.zeros((len(lists), len(open_ids)), np.bool_)
-    if len(open_ids):
-        _mark_unknown(unknown, open_ids, lists, labels)
-    nothing = np.zeros(0, np.int64)
-    absent = None if absent is None else _without_nulls(absent)
-    rows, ids = (nothing, nothing) if absent is None else _looked_up(absent, labels)
-    if len(open_ids) and absent is not None:
-        told = np.isin(ids, open_ids)
-        unknown[rows[told], np.searchsorted(open_ids, ids[told])] = False
-        _mark_absent(unknown, open_ids, absent, labels)
-    matrix = dataclasses.replace(
-        LabelMatrix.closed(indptr, present, len(labels), foreign),
-        open_ids=open_ids.astype(np.int32),
-        unknown=unknown,
-    )
-    return matrix if partial is None else _partly_known(matrix, partial, rows, ids)
+    present = SparseRows.from_pairs(rows[native], ids[native], shape)
+    named = pc.fill_null(pc.greater(pc.binary_length(lists.flatten()), 0), False).to_numpy(False)
+    foreign = np.bincount(rows[~native & named], minlength=len(lists))
+    names, groups = _number_groups(labels, open_groups)
+    complete = _complete_groups(lists, absent, names)
+    rows, ids = _look_up(absent, labels)
+    native = ids >= 0
+    denied = SparseRows.from_pairs(rows[native], ids[native], shape)
+    matrix = LabelMatrix(present, denied, groups, complete, foreign)
+    return matrix if partial is None else _with_partial_rows(matrix, partial)
 
 
-def _partly_known(
-    matrix: LabelMatrix,
-    partial: npt.NDArray[np.bool_],
-    rows: npt.NDArray[np.int64],
-    ids: npt.NDArray[np.int64],
-) -> LabelMatrix:
-    """The same with partial rows, of which these pairs are absent and what open groups exclude."""
-    mine = partial[rows] & (ids >= 0)
-    excluded, columns = np.nonzero(~matrix.unknown & partial[:, None])
-    rows = np.concatenate([rows[mine], excluded])
-    ids = np.concatenate([ids[mine], matrix.open_ids[columns]])
-    pairs = rows * matrix.labels + ids
-    absent = ~np.isin(pairs, matrix.owners() * matrix.labels + matrix.ids)
-    indptr, denied = _by_row(rows[absent], ids[absent], len(matrix), matrix.labels)
+def _number_groups(
+    labels: LabelSet, open_groups: Sequence[str]
+) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
+    """The names of the open groups that have labels, and the number of each label's group."""
+    of_labels = pa.array([group_of(name) for name in labels.names], pa.string())
+    is_open = pc.is_in(of_labels, pa.array(open_groups, pa.string()))
+    names = pc.unique(of_labels.filter(is_open))
+    numbers = pc.fill_null(pc.index_in(of_labels, names), -1).to_numpy()
+    return names, (numbers + 1).astype(np.int32)
+
+
+def _complete_groups(
+    lists: pa.ListArray, absent: pa.ListArray, names: pa.StringArray
+) -> npt.NDArray[np.bool_]:
+    """Which groups are complete in each row (n x (1 + open groups)); 0 is the closed world.
+
+    A foreign label of an open group makes it complete, too.
+    """
+    complete = np.zeros((len(lists), 1 + len(names)), np.bool_)
+    complete[:, 0] = True
+    if not len(names):
+        return complete
+    given = pc.list_element(pc.split_pattern(lists.flatten(), "=", max_splits=1), 0)
+    for listed, groups in ((lists, given), (absent, absent.flatten())):
+        numbers = pc.fill_null(pc.index_in(groups, names), -1).to_numpy()
+        rows = pc.list_parent_indices(listed).to_numpy()
+        complete[rows[numbers >= 0], numbers[numbers >= 0] + 1] = True
+    return complete
+
+
+def _with_partial_rows(matrix: LabelMatrix, partial: npt.NDArray[np.bool_]) -> LabelMatrix:
+    """The same where no group is complete in partial rows.
+
+    The absent labels of groups that were complete are listed instead.
+    """
+    open_ids = np.flatnonzero(matrix.groups)
+    excluded, columns = np.nonzero(matrix.complete[:, matrix.groups[open_ids]] & partial[:, None])
+    rows = np.concatenate([matrix.absent.rows(), excluded])
+    ids = np.concatenate([matrix.absent.ids, open_ids[columns]])
+    lacking = ~np.isin(rows * matrix.labels + ids, matrix.keys())
+    shape = len(matrix), matrix.labels
     return dataclasses.replace(
         matrix,
-        unknown=matrix.unknown | partial[:, None],
-        partial=partial,
-        denied_indptr=indptr,
-        denied_ids=denied,
+        absent=SparseRows.from_pairs(rows[lacking], ids[lacking], shape),
+        complete=matrix.complete & ~partial[:, None],
     )
-
-
-def _stacked(parts: Sequence[LabelMatrix]) -> LabelMatrix:
-    """The rows of one part after another."""
-    return LabelMatrix(
-        _chained([part.indptr for part in parts]),
-        np.concatenate([part.ids for part in parts]),
-        parts[0].labels,
-        np.concatenate([part.foreign for part in parts]),
-        parts[0].open_ids,
-        np.concatenate([part.unknown for part in parts]),
-        np.concatenate([part.partial for part in parts]),
-        _chained([part.denied_indptr for part in parts]),
-        np.concatenate([part.denied_ids for part in parts]),
-    )
-
-
-def _chained(offsets: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """The offsets of one group of rows after another."""
-    lengths = np.concatenate([np.diff(each) for each in offsets])
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def group_of(label: str) -> str:
@@ -261,61 +287,7 @@ def group_of(label: str) -> str:
     return label.partition("=")[0]
 
 
-def _mark_unknown(
-    unknown: npt.NDArray[np.bool_],
-    open_ids: npt.NDArray[np.int64],
-    lists: pa.ListArray,
-    labels: LabelSet,
-) -> None:
-    """Mark the labels of each open group in all rows that have no label of it, foreign or not."""
-    rows = pc.list_parent_indices(lists).to_numpy()
-    given = pc.list_element(pc.split_pattern(lists.flatten(), "=", max_splits=1), 0)
-    groups = np.array([group_of(labels.names[i]) for i in open_ids])
-    for group in np.unique(groups):
-        mentioned = np.zeros(len(unknown), np.bool_)
-        mentioned[rows[pc.fill_null(pc.equal(given, group), False).to_numpy(False)]] = True
-        unknown[np.ix_(~mentioned, groups == group)] = True
-
-
-def _mark_absent(
-    unknown: npt.NDArray[np.bool_],
-    open_ids: npt.NDArray[np.int64],
-    lists: pa.ListArray,
-    labels: LabelSet,
-) -> None:
-    """Mark the labels of each open group as known in all rows that list the group by its name."""
-    groups = pa.array([group_of(labels.names[i]) for i in open_ids], pa.string())
-    names = pc.unique(groups)
-    found = pc.fill_null(pc.index_in(lists.flatten(), names), -1).to_numpy()
-    rows = pc.list_parent_indices(lists).to_numpy()
-    columns = pc.index_in(groups, names).to_numpy()
-    for number in range(len(names)):
-        unknown[np.ix_(np.unique(rows[found == number]), columns == number)] = False
-
-
-def _by_row(
-    rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], count: int, labels: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Pairs of a row and a label as offsets and ascending ids of `count` rows, each pair once."""
-    pairs = np.sort(rows * max(labels, 1) + ids)
-    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-    owners, found = np.divmod(pairs, max(labels, 1))
-    indptr = np.zeros(count + 1, np.int64)
-    np.cumsum(np.bincount(owners, minlength=count), out=indptr[1:])
-    return indptr, found.astype(np.int32)
-
-
-def _taken(
-    indptr: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Offsets and ids of the given rows."""
-    lengths = np.diff(indptr)[rows]
-    taken = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    within = np.arange(taken[-1]) - np.repeat(taken[:-1], lengths)
-    return taken, ids[np.repeat(indptr[rows], lengths) + within]
-
-
-def _looked_up(
+def _look_up(
     lists: pa.ListArray, labels: LabelSet
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The row of each listed name and its id, -1 for a name that is not in the label set."""
@@ -328,8 +300,3 @@ def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
     if not lists.null_count:
         return lists
     return pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))
-
-
-def concatenated(parts: Sequence[pa.ListArray]) -> pa.ListArray:
-    """Arrays of label lists one after another."""
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.list_(pa.string()))

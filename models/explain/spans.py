@@ -28,6 +28,7 @@ from labelwright.models.features.tokens import (
     SYMBOL,
     character_classes,
 )
+from labelwright.models.kernels.csr import find_keys, row_numbers
 
 WORDS_LIMIT = 250
 """Words of one value that are told apart; what comes after them belongs to the whole value."""
@@ -71,12 +72,9 @@ def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]
     if not cuts:
         return Origins([], np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     found = space.transform(_as_entities(cuts, entity))
-    order = np.argsort(features)
-    at = np.searchsorted(features, found.indices, sorter=order)
-    at = order[np.minimum(at, len(order) - 1)]
-    known = features[at] == found.indices
-    places = np.repeat(np.arange(len(cuts)), np.diff(found.indptr))[known]
-    at = at[known]
+    at = find_keys(features, found.indices)
+    places = row_numbers(found.indptr)[at >= 0]
+    at = at[at >= 0]
     extents = np.array([extent for _, extent in cuts], np.int8)
     smallest = np.full(len(features), _VALUE, np.int8)
     np.minimum.at(smallest, at, extents[places])

@@ -22,6 +22,7 @@ from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
 from labelwright.models.features import tokens
 from labelwright.models.features.tokens import Scratch, TokenSource, group_of, row_tokens
+from labelwright.models.kernels.csr import take_rows
 from labelwright.models.kernels.hash_table import LookupTable, fetch_hashes, find, lookup_table
 from labelwright.models.kernels.jit import compiled
 
@@ -49,11 +50,10 @@ class FeatureRows(NamedTuple):
 
     def take(self, rows: npt.NDArray[np.int64]) -> "FeatureRows":
         """The given rows, in the given order."""
-        lengths = np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        at = within + np.repeat(self.indptr[rows], lengths)
-        return FeatureRows(indptr, self.indices[at], self.values[at], self.names[rows])
+        indptr, positions = take_rows(self.indptr, rows)
+        return FeatureRows(
+            indptr, self.indices[positions], self.values[positions], self.names[rows]
+        )
 
 
 def filled(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:

@@ -127,10 +127,9 @@ def _calls(column: Column) -> bool:
 def _contradicted(predictions: Predictions, given: LabelMatrix) -> Found:
     """Where the model asserts what is known to be absent, or does not what is known to be there."""
     names = predictions.labels.names
-    owners = np.repeat(np.arange(len(given)), np.diff(predictions.indptr))
-    pairs = owners * given.labels + predictions.ids
-    said = given.owners() * given.labels + given.ids
-    extra = predictions.asserted & given.known(owners, predictions.ids) & ~np.isin(pairs, said)
+    pairs, said = predictions.keys(), given.keys()
+    known = given.known(predictions.rows(), predictions.ids)
+    extra = predictions.asserted & known & ~np.isin(pairs, said)
     lacking = ~np.isin(said, pairs[predictions.asserted])
     listed = dict(zip(pairs.tolist(), predictions.probabilities.tolist(), strict=True))
     surplus: dict[int, list[int]] = {}

@@ -16,7 +16,6 @@ from labelwright.models.decisions import (
     Decisions,
     LabelQuery,
     Predictions,
-    concatenated,
 )
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
@@ -351,12 +350,12 @@ def test_concatenated_answers_come_one_after_another(
 ) -> None:
     rows = list(range(len(case.scores)))
     parts = [case.take(part).answer(query) for part in (rows[:cut], rows[cut:]) if part]
-    whole = concatenated(parts, case.labels)
+    whole = Predictions.joined(parts, case.labels)
     assert rows_of(whole) == rows_of(case.answer(query))
     assert whole.indptr.dtype == np.int64
 
 
 def test_no_answers_are_answers_too() -> None:
-    empty = concatenated([], LabelSet(("a",)))
+    empty = Predictions.joined([], LabelSet(("a",)))
     assert rows_of(empty) == []
     assert empty.to_arrow().to_pylist() == []

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import RequestError
-from labelwright.models.labels import LabelMatrix, LabelSet, concatenated, label_matrix, label_set
+from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix, label_set
 
 some = settings(max_examples=80, deadline=None)
 
@@ -33,8 +33,8 @@ def set_by_hand(lists: Lists, min_count: int) -> tuple[str, ...]:
 
 def rows_of(matrix: LabelMatrix) -> list[list[int]]:
     return [
-        matrix.ids[start:end].tolist()
-        for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=False)
+        matrix.present.ids[start:end].tolist()
+        for start, end in zip(matrix.present.indptr[:-1], matrix.present.indptr[1:], strict=False)
     ]
 
 
@@ -143,8 +143,8 @@ def test_a_matrix_is_what_a_look_up_gives(lists: Lists, names: list[str]) -> Non
     ]
     assert len(matrix) == len(lists)
     assert matrix.labels == len(labels)
-    assert matrix.indptr.dtype == np.int64
-    assert matrix.ids.dtype == np.int32
+    assert matrix.present.indptr.dtype == np.int64
+    assert matrix.present.ids.dtype == np.int32
 
 
 @some
@@ -243,8 +243,11 @@ def test_a_group_that_is_absent_makes_all_its_labels_known_and_no_others() -> No
 
 
 @some
-@given(st.lists(LISTS, max_size=3))
-def test_concatenated_lists_come_one_after_another(parts: list[Lists]) -> None:
-    whole = concatenated([array_of(part) for part in parts])
-    assert whole.type == pa.list_(pa.string())
-    assert whole.to_pylist() == [row for part in parts for row in part]
+@given(st.lists(LISTS, min_size=1, max_size=3))
+def test_joined_matrices_have_the_rows_of_all_parts_in_order(parts: list[Lists]) -> None:
+    labels = LabelSet(("B", "amenity=cafe", "b", "é"))
+    joined = LabelMatrix.joined([label_matrix(array_of(part), labels) for part in parts])
+    whole = label_matrix(array_of([row for part in parts for row in part]), labels)
+    assert rows_of(joined) == rows_of(whole)
+    assert joined.foreign.tolist() == whole.foreign.tolist()
+    assert np.array_equal(joined.complete, whole.complete)

@@ -61,8 +61,8 @@ def test_probabilities_are_those_of_the_rows_where_it_is_told(
 
 def test_what_is_unknown_is_not_judged(data: LabelledEntities) -> None:
     labeler = fit_labeler(data, QUICK)
-    predictions, truth = label_with_truth(labeler, data, LabelQuery(), 1)
-    rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
+    predictions, _ = label_with_truth(labeler, data, LabelQuery(), 1)
+    rows = predictions.rows()
     steps = np.char.startswith(np.array(predictions.labels.names)[predictions.ids], "step=")
     told = np.array(
         [any(n.startswith("step=") for n in names) for names in data.labels.to_pylist()]
@@ -120,7 +120,7 @@ def test_what_is_told_to_be_absent_is_known(
     ]
     assert matrix.known(every, np.full(5, labels.names.index("x"), np.int32)).all()
     assert data.fingerprint != dataclasses.replace(data, absent=None).fingerprint
-    assert data.take(np.array([1, 4])).matrix(labels).unknown.tolist() == [
-        [True, False],
-        [True, False],
+    assert data.take(np.array([1, 4])).matrix(labels).all_known().tolist() == [
+        [False, True, True],
+        [False, True, True],
     ]

@@ -83,7 +83,7 @@ def test_a_pair_that_is_unknown_is_fitted_as_if_the_row_were_not_there(seed: int
     order = [random.permutation(count) for _ in range(3)]
     labels = matrix(list(zip(has, lacks, partial.tolist(), strict=True)))
     together = fit_linear(rows, labels, features, order, 0.3, 1)
-    whole = dataclasses.replace(labels, partial=np.zeros(count, np.bool_))
+    whole = dataclasses.replace(labels, complete=np.ones((count, 1), np.bool_))
     for label in range(len(LABELS)):
         told = labels.known(np.arange(count), np.full(count, label, np.int32))
         alone = fit_linear(rows, whole, features, [each[told[each]] for each in order], 0.3, 1)

@@ -15,6 +15,7 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery, Predictions
+from labelwright.models.kernels.csr import find_keys
 from labelwright.models.labeler import Labeler
 from labelwright.training.evaluation.evaluate import label_all
 
@@ -208,7 +209,7 @@ def _read_both(
 class _NumberedPairs:
     """Predictions of one model, with labels numbered in the order of both models' labels.
 
-    `keys` (row * labels + label) ascend. `least` (float32[rows]) is the lowest listed probability
+    `keys` are row * labels + label. `least` (float32[rows]) is the lowest listed probability
     of each row; `known` (bool[labels]) marks the labels of the model.
     """
 
@@ -221,15 +222,13 @@ class _NumberedPairs:
     @classmethod
     def of(cls, predictions: Predictions, labels: Sequence[str]) -> "_NumberedPairs":
         numbers = np.searchsorted(np.array(labels), np.array(predictions.labels.names))
-        rows = np.repeat(np.arange(len(predictions.indptr) - 1), np.diff(predictions.indptr))
-        keys = rows * len(labels) + numbers[predictions.ids]
-        order = np.argsort(keys)
+        keys = predictions.rows() * len(labels) + numbers[predictions.ids]
         known = np.zeros(len(labels), np.bool_)
         known[numbers] = True
         return cls(
-            keys[order],
-            predictions.probabilities[order],
-            predictions.asserted[order],
+            keys,
+            predictions.probabilities,
+            predictions.asserted,
             predictions.probabilities[predictions.indptr[1:] - 1],
             known,
         )
@@ -242,8 +241,8 @@ class _NumberedPairs:
     def at(self, keys: Rows) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Probabilities (NaN for labels the model does not know) and assertions of some pairs."""
         rows, labels = np.divmod(keys, len(self.known))
-        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        listed = self.keys[place] == keys
+        place = find_keys(self.keys, keys)
+        listed = place >= 0
         found = np.where(listed, self.probabilities[place], self.least[rows])
         known = self.known[labels]
         return np.where(known, found, np.float32(np.nan)), listed & self.asserted[place]

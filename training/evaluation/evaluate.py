@@ -4,10 +4,7 @@ import dataclasses
 import functools
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 from labelwright.entities.tables import Entities
-from labelwright.models import decisions
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
@@ -34,11 +31,10 @@ def label_with_truth(
     are removed from the predictions; as many additional labels are listed to replace them.
     """
     truth = data.matrix(labeler.labels)
-    listed = max(query.top_k, labeler.decisions.candidates) + len(truth.open_ids)
+    listed = max(query.top_k, labeler.decisions.candidates) + truth.open_labels
     query = dataclasses.replace(query, top_k=min(listed, TOP_K_LIMIT))
     predictions = label_all(labeler, data.entities, query, threads)
-    rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
-    return predictions.where(truth.known(rows, predictions.ids)), truth
+    return predictions.where(truth.known(predictions.rows(), predictions.ids)), truth
 
 
 def label_all(labeler: Labeler, entities: Entities, query: LabelQuery, threads: int) -> Predictions:
@@ -46,4 +42,4 @@ def label_all(labeler: Labeler, entities: Entities, query: LabelQuery, threads: 
     slices = [entities.slice(start, BATCH_ROWS) for start in range(0, len(entities), BATCH_ROWS)]
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(functools.partial(labeler.label, query=query), slices))
-    return decisions.concatenated(parts, labeler.labels)
+    return Predictions.joined(parts, labeler.labels)

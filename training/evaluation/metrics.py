@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from labelwright.models.decisions import Predictions
+from labelwright.models.kernels.csr import positions_in_rows
 from labelwright.models.labels import LabelMatrix
 
 DEPTH = 5
@@ -109,9 +110,5 @@ def correctness(
     predictions: Predictions, truth: LabelMatrix
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """For each predicted pair: its row, its position within the row, and whether it is true."""
-    rows = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))
-    position = np.arange(len(rows)) - predictions.indptr[rows]
-    owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
-    pairs = rows * truth.labels + predictions.ids
-    true = np.isin(pairs, owners * truth.labels + truth.ids, assume_unique=True)
-    return rows, position, true
+    true = np.isin(predictions.keys(), truth.keys(), assume_unique=True)
+    return predictions.rows(), positions_in_rows(predictions.indptr), true

@@ -2,7 +2,7 @@
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery, Predictions, Probabilities
+from labelwright.models.kernels.csr import find_keys
 from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.labels import LabelMatrix, LabelSet
 from labelwright.training.evaluation.metrics import correctness
@@ -79,15 +80,15 @@ def confusions(predictions: Predictions, truth: LabelMatrix, most: int) -> pa.Ta
     """
     rows, _, correct = correctness(predictions, truth)
     wrong = predictions.asserted & ~correct
-    asserted = _pair_codes(rows, predictions.ids, truth)[predictions.asserted]
-    owners = _owners(truth)
-    missed = ~np.isin(_pair_codes(owners, truth.ids, truth), asserted, assume_unique=True)
-    pair, other = _matching_rows(rows[wrong], owners[missed], len(truth))
-    given, instead = predictions.ids[wrong][pair], truth.ids[missed][other]
+    asserted = predictions.keys()[predictions.asserted]
+    missed = ~np.isin(truth.keys(), asserted, assume_unique=True)
+    pair, other = _matching_rows(rows[wrong], truth.present.rows()[missed], len(truth))
+    given, instead = predictions.ids[wrong][pair], truth.present.ids[missed][other]
     keys = _keys(predictions.labels)
     same = keys[given] == keys[instead]
     kept = same | (np.bincount(pair[same], minlength=wrong.sum()) == 0)[pair]
-    codes, frequency = np.unique(_pair_codes(given, instead, truth)[kept], return_counts=True)
+    codes = given.astype(np.int64) * truth.labels + instead
+    codes, frequency = np.unique(codes[kept], return_counts=True)
     order = np.argsort(-frequency, kind="stable")[:most]
     first, second = np.divmod(codes[order], max(truth.labels, 1))
     names = predictions.labels.array
@@ -135,12 +136,9 @@ def _missed(
     listed = _Pairs(rows, predictions.ids.astype(np.int64), predictions.probabilities).take(
         np.flatnonzero(correct & ~predictions.asserted)
     )
-    owners = _owners(truth)
-    listed_codes = _pair_codes(rows, predictions.ids, truth)
-    hidden = np.flatnonzero(
-        ~np.isin(_pair_codes(owners, truth.ids, truth), listed_codes, assume_unique=True)
-    )
-    others = _unlisted(labeler, entities, owners[hidden], truth.ids[hidden], threads)
+    hidden = np.flatnonzero(~np.isin(truth.keys(), predictions.keys(), assume_unique=True))
+    owners, ids = truth.present.rows()[hidden], truth.present.ids[hidden]
+    others = _unlisted(labeler, entities, owners, ids, threads)
     both = listed.concatenated(others)
     return both.take(np.argsort(both.probabilities, kind="stable")[:MAX_MISTAKES])
 
@@ -182,19 +180,7 @@ def _look_up(labeler: Labeler, entities: Entities, rows: Ids, ids: Ids) -> _Pair
     only = tuple(labeler.labels.names[i] for i in np.unique(ids))
     query = LabelQuery(top_k=min(len(labeler.labels), TOP_K_LIMIT), only=only)
     predictions = labeler.label(entities.take(wanted), query)
-    owners = np.repeat(np.arange(len(wanted)), np.diff(predictions.indptr))
-    codes = owners * len(labeler.labels) + predictions.ids
-    order = np.argsort(codes)
-    sought = places * len(labeler.labels) + ids
-    found = order[np.searchsorted(codes[order], sought).clip(max=len(codes) - 1)]
+    found = find_keys(predictions.keys(), places * len(labeler.labels) + ids)
     # a label that contains wildcards can match more labels than a query can list
-    listed = np.flatnonzero(codes[found] == sought)
+    listed = np.flatnonzero(found >= 0)
     return _Pairs(rows, ids, predictions.probabilities[found]).take(listed)
-
-
-def _owners(truth: LabelMatrix) -> Ids:
-    return np.repeat(np.arange(len(truth)), np.diff(truth.indptr))
-
-
-def _pair_codes(rows: npt.NDArray[Any], ids: npt.NDArray[np.int32], truth: LabelMatrix) -> Ids:
-    return rows.astype(np.int64) * truth.labels + ids

@@ -21,7 +21,7 @@ def measure_guarantees(
     lower than guaranteed, by more than chance explains. The bounds are those of `clopper_pearson`.
     """
     _, _, correct = correctness(predictions, truth)
-    true = len(truth.ids) + int(truth.foreign.sum())
+    true = len(truth.present.ids) + int(truth.foreign.sum())
     lines = []
     for promise, thresholds in decisions.promises.items():
         asserted = predictions.probabilities >= thresholds[predictions.ids]

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from scipy.stats import binomtest
 
 from labelwright.models.decisions import LabelQuery
+from labelwright.models.kernels.csr import find_keys
 from labelwright.models.labeler import Labeler
 from labelwright.training.data import LabelledEntities
 from labelwright.training.evaluation.evaluate import label_all
@@ -168,14 +169,9 @@ def _predicted(
     query = LabelQuery(top_k=min(LISTED_LABELS, len(labeler.labels)))
     predictions = label_all(labeler, part.entities, query, threads)
     count = len(labeler.labels)
-    owners = np.repeat(np.arange(len(part)), np.diff(predictions.indptr))
-    listed = owners * count + predictions.ids
     ids = pc.fill_null(pc.index_in(labels, value_set=labeler.labels.array), -1).to_numpy()
     wanted = np.where(ids < 0, -1, rows.to_numpy().astype(np.int64) * count + ids)
-    order = np.argsort(listed)
-    place = np.searchsorted(listed[order], wanted).clip(max=max(len(listed) - 1, 0))
-    if not len(listed):
-        return pa.array(np.zeros(len(rows), bool)), pa.nulls(len(rows), pa.float32())
-    found = listed[order][place] == wanted
-    asserted = found & predictions.asserted[order][place]
-    return pa.array(asserted), pa.array(predictions.probabilities[order][place], mask=~found)
+    place = find_keys(predictions.keys(), wanted)
+    listed = pa.array(place, mask=place < 0)
+    asserted = pa.array(predictions.asserted).take(listed).fill_null(False)
+    return asserted, pa.array(predictions.probabilities).take(listed)

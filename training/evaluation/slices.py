@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from labelwright.entities.schema import Kind
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import Predictions
+from labelwright.models.kernels.csr import SparseRows, offsets
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.evaluation.intervals import CONFIDENCE, RESAMPLES
 from labelwright.training.evaluation.metrics import correctness, evaluate
@@ -122,17 +123,17 @@ def _metrics(part: Slice, predictions: Predictions, truth: LabelMatrix) -> dict[
 def _label_metrics(
     wanted: Rows, predictions: Predictions, truth: LabelMatrix, random: np.random.Generator
 ) -> dict[str, Any]:
-    owners = np.repeat(np.arange(len(truth)), np.diff(truth.indptr))[wanted[truth.ids]]
-    predicted = np.repeat(np.arange(len(truth)), np.diff(predictions.indptr))[
-        wanted[predictions.ids]
-    ]
+    true = wanted[truth.present.ids]
+    owners = truth.present.rows()[true]
+    predicted = predictions.rows()[wanted[predictions.ids]]
     kept = _restricted(
         predictions, wanted[predictions.ids], np.bincount(predicted, minlength=len(truth))
     )
     kept_truth = dataclasses.replace(
         truth,
-        indptr=_offsets(np.bincount(owners, minlength=len(truth))),
-        ids=truth.ids[wanted[truth.ids]],
+        present=SparseRows(
+            offsets(np.bincount(owners, minlength=len(truth))), truth.present.ids[true]
+        ),
         foreign=np.zeros(len(truth), np.int64),
     )
     metrics = evaluate(kept, kept_truth).metrics
@@ -148,15 +149,11 @@ def _restricted(predictions: Predictions, pairs: Rows, lengths: Counts) -> Predi
     """Some of the predicted pairs; `lengths` is the number of pairs of each remaining row."""
     return dataclasses.replace(
         predictions,
-        indptr=_offsets(lengths),
+        indptr=offsets(lengths),
         ids=predictions.ids[pairs],
         probabilities=predictions.probabilities[pairs],
         asserted=predictions.asserted[pairs],
     )
-
-
-def _offsets(lengths: Counts) -> Counts:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _f1_terms(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Counts]:
@@ -164,7 +161,7 @@ def _f1_terms(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Cou
     rows, _, correct = correctness(predictions, truth)
     right = np.bincount(rows[predictions.asserted & correct], minlength=len(truth))
     given = np.bincount(rows[predictions.asserted], minlength=len(truth))
-    return right, given + np.diff(truth.indptr) + truth.foreign
+    return right, given + np.diff(truth.present.indptr) + truth.foreign
 
 
 def _bounds(right: Counts, size: Counts, random: np.random.Generator) -> dict[str, float]:

@@ -281,9 +281,8 @@ class _Fit:
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
             known = labels.known(np.arange(len(span))[:, None], chosen)
             others = histograms_of_others(scores, chosen, labels)
-            return HeldOutPairs(
-                pairs, chosen, labels.contains(chosen), known, names[span], len(labels.ids), *others
-            )
+            present, positives = labels.contains(chosen), len(labels.present.ids)
+            return HeldOutPairs(pairs, chosen, present, known, names[span], positives, *others)
 
         return concatenated(list(self.pool.map(score, range(0, len(outside), CHUNK))))
 

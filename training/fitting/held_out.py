@@ -62,7 +62,7 @@ def histograms_of_others(
     partial = np.flatnonzero(truth.partial)
     all_ids = np.arange(truth.labels, dtype=np.int32)
     others[partial] = np.where(truth.known(partial[:, None], all_ids), others[partial], np.nan)
-    present = _histogram(others[truth.owners(), truth.ids])
+    present = _histogram(others[truth.present.rows(), truth.present.ids])
     return present, _histogram(others) - present
 
 

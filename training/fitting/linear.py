@@ -17,9 +17,10 @@ import numpy.typing as npt
 import scipy.sparse
 
 from labelwright.models.features.space import FeatureRows
+from labelwright.models.kernels.csr import row_numbers
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.kernels.simd import narrowed, prefetch, widened
-from labelwright.models.labels import LabelMatrix
+from labelwright.models.labels import LabelMatrix, LabelStates
 from labelwright.models.stages.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, joined, padded
 from labelwright.training.fitting.spill import SpillingAllocator
 
@@ -64,31 +65,16 @@ def fit_linear(
     together = _together(len(labels) * threads, allocator)
     firsts = range(0, labels.labels, together)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
+    states = labels.states
 
-    def fit_block(first: int) -> _Block:
+    def fit_block(first: int) -> _FittedBlock:
         width = min(together, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
         duals = allocator.zeros((len(labels), width), np.float32)
+        block = _Block(first, weights, constant, duals)
         for order in passes:
-            _descend(
-                rows.indptr,
-                rows.indices,
-                rows.values,
-                order,
-                labels.indptr,
-                labels.ids,
-                labels.open_ids,
-                labels.unknown,
-                labels.partial,
-                labels.denied_indptr,
-                labels.denied_ids,
-                first,
-                np.float32(cost),
-                weights,
-                constant,
-                duals,
-            )
+            _descend(rows, order, states, np.float32(cost), block)
             advance(1 / (len(firsts) * len(passes)))
         fitted(first, weights, constant)
         return _snapshot(weights, constant, frequent)
@@ -106,6 +92,19 @@ def _together(rows: int, allocator: SpillingAllocator) -> int:
 
 
 class _Block(NamedTuple):
+    """One block of labels while it is fitted.
+
+    `first` is its first label; `weights` (float16 bits, features x labels), `constant` (float32,
+    one for each label) and `duals` (float32, rows x labels) are updated in place.
+    """
+
+    first: int
+    weights: Halves
+    constant: Floats
+    duals: Floats
+
+
+class _FittedBlock(NamedTuple):
     """Weights of one block of labels: dense rows of frequent features, sparse ones of the rest."""
 
     bias: Floats
@@ -113,13 +112,13 @@ class _Block(NamedTuple):
     rare: scipy.sparse.csr_array
 
 
-def _snapshot(weights: Halves, constant: Floats, frequent: int) -> _Block:
+def _snapshot(weights: Halves, constant: Floats, frequent: int) -> _FittedBlock:
     rare = weights[frequent:]
     indptr = np.zeros(len(rare) + 1, np.int64)
     indptr[1:] = np.cumsum(_count_kept(rare))
     ids, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
     _keep(rare, ids, values)
-    return _Block(
+    return _FittedBlock(
         START + CONSTANT * constant,
         weights[:frequent].view(np.float16).astype(np.float32),
         scipy.sparse.csr_array((values, ids, indptr), shape=rare.shape),
@@ -147,12 +146,12 @@ def _keep(weights: Halves, ids: npt.NDArray[np.int32], values: Floats) -> None:
                 at += 1
 
 
-def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
+def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
     """Put blocks side by side and round weights to 8 bits, with one scale for each feature."""
     dense = np.concatenate([block.dense for block in blocks], axis=1)
     rare = scipy.sparse.hstack([block.rare for block in blocks], format="csr")
     largest = np.zeros(rare.shape[0], np.float32)
-    owners = np.repeat(np.arange(rare.shape[0]), np.diff(rare.indptr))
+    owners = row_numbers(rare.indptr)
     np.maximum.at(largest, owners, np.abs(rare.data))
     peaks = np.concatenate([np.abs(dense).max(axis=1), largest])
     scales = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
@@ -170,29 +169,16 @@ def _assemble(blocks: list[_Block], labels: int) -> LinearStage:
 
 @compiled
 def _descend(
-    indptr: npt.NDArray[np.int64],
-    indices: npt.NDArray[np.int32],
-    values: Floats,
-    order: RowOrder,
-    label_indptr: npt.NDArray[np.int64],
-    label_ids: npt.NDArray[np.int32],
-    open_ids: npt.NDArray[np.int32],
-    unknown: npt.NDArray[np.bool_],
-    partial: npt.NDArray[np.bool_],
-    denied_indptr: npt.NDArray[np.int64],
-    denied_ids: npt.NDArray[np.int32],
-    first: int,
-    cost: np.float32,
-    weights: Halves,
-    constant: Floats,
-    duals: Floats,
+    rows: FeatureRows, order: RowOrder, states: LabelStates, cost: np.float32, block: _Block
 ) -> None:
-    """One pass over the rows in `order` for the labels from `first` on.
+    """One pass over the rows in `order` for one block of labels.
 
     For a pair with sign y, score s and dual a, the step of dual coordinate descent is
     a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); the weights move by (a' - a) y x. The
     sign of an unknown pair is 0, so nothing moves.
     """
+    indptr, indices, values, _ = rows
+    first, weights, constant, duals = block
     width = weights.shape[1]
     scores = np.empty(width, np.float32)
     signs = np.empty(width, np.float32)
@@ -203,10 +189,8 @@ def _descend(
     for position in range(order.size):
         row = order[position]
         begin, end = indptr[row], indptr[row + 1]
-        unmentioned = np.float32(0) if partial[row] else np.float32(-1)
         for label in range(width):
             scores[label] = START + CONSTANT * constant[label]
-            signs[label] = unmentioned
         for i in range(begin, min(begin + AHEAD, end)):
             prefetch(weights, indices[i])
         for i in range(begin, end):
@@ -215,18 +199,7 @@ def _descend(
             value, line = values[i], weights[indices[i]]
             for label in range(width):
                 scores[label] += value * widened(line[label])
-        for i in range(denied_indptr[row], denied_indptr[row + 1]):
-            label = denied_ids[i] - first
-            if 0 <= label < width:
-                signs[label] = -1
-        for i in range(label_indptr[row], label_indptr[row + 1]):
-            label = label_ids[i] - first
-            if 0 <= label < width:
-                signs[label] = 1
-        for i in range(0 if partial[row] else open_ids.size):
-            label = open_ids[i] - first
-            if 0 <= label < width and unknown[row, i]:
-                signs[label] = 0
+        _write_signs(states, row, first, signs)
         dual = duals[row]
         for label in range(width):
             gradient = signs[label] * scores[label] - np.float32(1) + damping * dual[label]
@@ -248,3 +221,23 @@ def _descend(
                 line[label] = narrowed(widened(line[label]) + value * steps[label])
         for j in range(count):
             constant[moved[j]] += CONSTANT * steps[moved[j]]
+
+
+@compiled
+def _write_signs(states: LabelStates, row: int, first: int, signs: Floats) -> None:
+    """For the labels from `first` on: 1 if the row has it, -1 if not, 0 if that is unknown."""
+    present, absent, groups, complete = states
+    closed = np.float32(-1) if complete[row, 0] else np.float32(0)
+    for label in range(signs.size):
+        signs[label] = closed
+    if complete.shape[1] > 1:
+        for label in range(signs.size):
+            signs[label] = -1 if complete[row, groups[first + label]] else 0
+    for i in range(absent.indptr[row], absent.indptr[row + 1]):
+        label = absent.ids[i] - first
+        if 0 <= label < signs.size:
+            signs[label] = -1
+    for i in range(present.indptr[row], present.indptr[row + 1]):
+        label = present.ids[i] - first
+        if 0 <= label < signs.size:
+            signs[label] = 1

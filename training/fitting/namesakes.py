@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.models.kernels.jit import compiled
-from labelwright.models.labels import LabelMatrix
+from labelwright.models.labels import LabelMatrix, LabelStates
 from labelwright.models.stages.namesakes import COUNTED_AT_MOST, Hashes, Namesakes
 
 Floats = npt.NDArray[np.float32]
@@ -22,11 +22,10 @@ def learn_namesakes(names: Hashes, labels: LabelMatrix) -> Namesakes:
     firsts = np.flatnonzero(np.diff(given, prepend=np.uint64(0)))
     keys, counts = given[firsts], np.diff(firsts, append=len(given))
     indptr = np.zeros(len(keys) + 1, np.int64)
-    ids = np.empty(len(labels.ids) + len(labels.denied_ids), np.int32)
+    ids = np.empty(len(labels.present.ids) + len(labels.absent.ids), np.int32)
     shares = np.empty(len(ids), np.uint8)
     whole = np.add.reduceat(~labels.partial[order], firsts, dtype=np.int64) if len(keys) else counts
-    known = (labels.indptr, labels.ids, labels.partial, labels.denied_indptr, labels.denied_ids)
-    _gather(order, firsts, counts, whole, *known, labels.labels, indptr, ids, shares)
+    _gather(order, firsts, counts, whole, labels.states, indptr, ids, shares)
     kind = np.result_type(np.uint16, np.min_scalar_type(labels.labels))
     return Namesakes(
         keys,
@@ -43,12 +42,7 @@ def _gather(
     firsts: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
     whole: npt.NDArray[np.int64],
-    label_indptr: npt.NDArray[np.int64],
-    label_ids: npt.NDArray[np.int32],
-    partial: npt.NDArray[np.bool_],
-    denied_indptr: npt.NDArray[np.int64],
-    denied_ids: npt.NDArray[np.int32],
-    labels: int,
+    states: LabelStates,
     indptr: npt.NDArray[np.int64],
     ids: npt.NDArray[np.int32],
     shares: npt.NDArray[np.uint8],
@@ -58,21 +52,25 @@ def _gather(
     Labels whose share rounds to 0 are left out, unless all rows of the name are partial: then only
     this entry tells that the label is absent.
     """
-    found = np.zeros(labels, np.int64)
-    known = np.zeros(labels, np.int64)
+    present, absent, groups, complete = states
+    found = np.zeros(groups.size, np.int64)
+    known = np.zeros(groups.size, np.int64)
     at = 0
     for name in range(firsts.size):
         first = at
         for row in order[firsts[name] : firsts[name] + counts[name]]:
-            for i in range(label_indptr[row], label_indptr[row + 1]):
-                label = label_ids[i]
+            partial = not complete[row, 0]
+            for i in range(present.indptr[row], present.indptr[row + 1]):
+                label = present.ids[i]
                 if found[label] == 0 and known[label] == 0:
                     ids[at] = label
                     at += 1
                 found[label] += 1
-                known[label] += partial[row]
-            for i in range(denied_indptr[row], denied_indptr[row + 1]):
-                label = denied_ids[i]
+                known[label] += partial
+            if not partial:
+                continue
+            for i in range(absent.indptr[row], absent.indptr[row + 1]):
+                label = absent.ids[i]
                 if found[label] == 0 and known[label] == 0:
                     ids[at] = label
                     at += 1

@@ -117,9 +117,8 @@ def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]
 
 def label_rates(labels: LabelMatrix) -> Floats:
     """The share of entities that have each label, among those for which this is known."""
-    known = np.full(labels.labels, np.count_nonzero(~labels.partial))
-    known[labels.open_ids] = (~labels.unknown).sum(axis=0)
-    known += np.bincount(labels.told()[1], minlength=labels.labels)
+    known = labels.complete.sum(axis=0)[labels.groups]
+    known += np.bincount(labels.listed_where_incomplete()[1], minlength=labels.labels)
     rates: Floats = (labels.counts() / np.maximum(known, 1)).astype(np.float32)
     return rates
 
@@ -130,16 +129,15 @@ def co_occurrence(labels: LabelMatrix) -> tuple[Floats, Floats]:
     Only entities for which label b is known are counted. The second matrix holds their numbers.
     """
     shape = (len(labels), labels.labels)
-    ones = np.ones(len(labels.ids), np.float32)
-    matrix = scipy.sparse.csr_array((ones, labels.ids, labels.indptr), shape=shape)
+    ones = np.ones(len(labels.present.ids), np.float32)
+    present = labels.present
+    matrix = scipy.sparse.csr_array((ones, present.ids, present.indptr), shape=shape)
     together: Floats = (matrix.T @ matrix).toarray()
-    whole = np.bincount(labels.ids[~labels.partial[labels.owners()]], minlength=labels.labels)
-    known = np.repeat(whole[:, None].astype(np.float32), labels.labels, axis=1)
-    known[:, labels.open_ids] = matrix.T @ (~labels.unknown).astype(np.float32)
-    if labels.partial.any():
-        rows, ids = labels.told()
-        told = scipy.sparse.csr_array((np.ones(len(ids), np.float32), (rows, ids)), shape=shape)
-        known += (matrix.T @ told).toarray()
+    known: Floats = (matrix.T @ labels.complete.astype(np.float32))[:, labels.groups]
+    rows, ids = labels.listed_where_incomplete()
+    if len(ids):
+        listed = scipy.sparse.csr_array((np.ones(len(ids), np.float32), (rows, ids)), shape=shape)
+        known += (matrix.T @ listed).toarray()
     return (together / np.maximum(known, 1)).astype(np.float32, copy=False), known
 
 

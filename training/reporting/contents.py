@@ -47,7 +47,7 @@ class TrainedModel:
         """Numbers of asserted, of correctly asserted, and of true labels on all test rows."""
         per_label = self.evaluation.per_label
         given, right = (int(per_label[name].to_numpy().sum()) for name in ("asserted", "correct"))
-        return given, right, len(self.truth.ids) + int(self.truth.foreign.sum())
+        return given, right, len(self.truth.present.ids) + int(self.truth.foreign.sum())
 
     @functools.cached_property
     def frequency(self) -> Counts:

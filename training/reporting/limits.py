@@ -36,11 +36,10 @@ def _decision_limits(trained: TrainedModel) -> Iterator[str]:
             f"{percent(true - right, true)} of the true labels are missed."
         )
     rows, predictions = len(trained.truth), trained.predictions
-    owners = np.repeat(np.arange(rows), np.diff(predictions.indptr))
-    if silent := rows - len(np.unique(owners[predictions.asserted])):
+    if silent := rows - len(np.unique(predictions.rows()[predictions.asserted])):
         yield f"On {silent:,} test rows ({silent / rows:.1%}) it asserts no label."
     limit = trained.labeler.decisions.candidates
-    per_row = np.diff(trained.truth.indptr) + trained.truth.foreign
+    per_row = np.diff(trained.truth.present.indptr) + trained.truth.foreign
     if over := int((per_row > limit).sum()):
         yield (
             f"It asserts at most {limit} labels of an entity; {over:,} test rows "

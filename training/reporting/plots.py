@@ -107,7 +107,7 @@ def precision_recall(predictions: Predictions, truth: LabelMatrix, frequency: Co
     _equal_f1(axes)
     title = "No label is asserted on these rows"
     for name, colour, wanted, unknown in parts:
-        positives = int(wanted[truth.ids].sum()) + unknown
+        positives = int(wanted[truth.present.ids].sum()) + unknown
         pairs = wanted[predictions.ids]
         if not positives or not pairs.any():
             continue

@@ -100,7 +100,7 @@ def ndcg_by_row(
 
     Only true labels that are `wanted` (bool[labels]) count. A row without such a label scores 1.
     """
-    true = truth.owners()[wanted[truth.ids]]
+    true = truth.present.rows()[wanted[truth.present.ids]]
     possible = np.minimum(np.bincount(true, minlength=len(truth)), DEPTH)
     discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[possible]

@@ -62,8 +62,8 @@ def everything(test: Test) -> list[dict[str, tuple[float, bool]]]:
 
 def true_labels(test: Test) -> list[set[str]]:
     names = test.labeler.labels.names
-    spans = zip(test.truth.indptr[:-1], test.truth.indptr[1:], strict=True)
-    return [{names[i] for i in test.truth.ids[start:end]} for start, end in spans]
+    spans = zip(test.truth.present.indptr[:-1], test.truth.present.indptr[1:], strict=True)
+    return [{names[i] for i in test.truth.present.ids[start:end]} for start, end in spans]
 
 
 def test_labels_given_too_much(test: Test, everything: list[dict[str, tuple[float, bool]]]) -> None:

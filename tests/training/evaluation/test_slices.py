@@ -165,7 +165,7 @@ def evaluate_row(case: Case, row: int) -> tuple[int, int]:
     """How many labels are asserted rightly, and how many are asserted or true, counted twice."""
     span = slice(case.predictions.indptr[row], case.predictions.indptr[row + 1])
     given = set(case.predictions.ids[span][case.predictions.asserted[span]].tolist())
-    true = set(case.truth.ids[case.truth.indptr[row] : case.truth.indptr[row + 1]].tolist())
+    true = set(case.truth.present.take(np.array([row])).ids.tolist())
     return len(given & true), len(given) + len(true)
 
 

@@ -11,6 +11,7 @@ import scipy.optimize
 import scipy.sparse
 
 from labelwright.models.features.space import FeatureRows
+from labelwright.models.kernels.csr import SparseRows
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.fitting.linear import (
     CONSTANT,
@@ -95,7 +96,14 @@ def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_r
 def test_unknown_pairs_teach_nothing(rows: FeatureRows, labels: LabelMatrix) -> None:
     """A label that is unknown in some rows is fitted as if these rows were not there."""
     unknown = np.random.default_rng(3).random((N, 1)) < 0.4
-    told = dataclasses.replace(labels, open_ids=np.array([7], np.int32), unknown=unknown)
+    rows_of_labels, ids = labels.present.rows(), labels.present.ids
+    kept = ~(unknown[rows_of_labels, 0] & (ids == 7))
+    told = dataclasses.replace(
+        labels,
+        present=SparseRows.from_pairs(rows_of_labels[kept], ids[kept], (N, L)),
+        groups=(np.arange(L) == 7).astype(np.int32),
+        complete=np.hstack([np.ones((N, 1), np.bool_), ~unknown]),
+    )
     kept = np.flatnonzero(~unknown[:, 0])
     partly = fit_linear(rows, told, F, orders(3), 0.3, 1)
     without = fit_linear(

@@ -127,7 +127,7 @@ def test_precision_and_recall_of_the_asserted_labels(
 ) -> None:
     table = evaluate(predictions, truth).per_label
     given, right = table["asserted"].to_numpy().sum(), table["correct"].to_numpy().sum()
-    true = len(truth.ids) + truth.foreign.sum()
+    true = len(truth.present.ids) + truth.foreign.sum()
     shown = texts(precision_recall(predictions, truth, np.full(len(predictions.labels), 5)))
     assert f"precision {right / given:.1%}" in shown
     assert f"recall {right / true:.1%}" in shown

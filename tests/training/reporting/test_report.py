@@ -124,7 +124,7 @@ def test_the_limits_agree_with_the_figures(card: str, trained: TrainedModel) -> 
     assert "Columns without a value in any training row have no effect: `address`, `city`" in card
     assert "`name`" not in card.split("Columns without a value")[1].splitlines()[0]
     unknown = int(trained.truth.foreign.sum())
-    assert f" {unknown:,} of {unknown + len(trained.truth.ids):,} true labels" in card
+    assert f" {unknown:,} of {unknown + len(trained.truth.present.ids):,} true labels" in card
     predictions = trained.predictions
     asserted = np.add.reduceat(predictions.asserted, predictions.indptr[:-1])
     assert f"On {(asserted == 0).sum():,} test rows" in card
