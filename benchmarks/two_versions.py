@@ -10,7 +10,8 @@ from pathlib import Path
 
 from labelwright.models.bundle.format import read_bundle, write_bundle
 from labelwright.models.labels import LabelSet
-from labelwright.models.registry import fetch, locate, reached
+from labelwright.models.mlflow_server import connect
+from labelwright.models.registry import fetch, locate
 
 NAME = "swapped"
 URI = f"models:/{NAME}@champion"
@@ -31,7 +32,7 @@ def registered(uri: str) -> Iterator[Path]:
         os.environ["LABELWRIGHT_HOME"] = str(work / "home")
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         write_renamed(bundle, work / "2")
-        with reached() as client:
+        with connect() as client:
             client.create_registered_model(NAME)
             for folder in (bundle, work / "2"):
                 client.create_model_version(NAME, folder.as_uri())
@@ -49,5 +50,5 @@ def write_renamed(bundle: Path, folder: Path) -> None:
 
 def set_champion(number: str) -> None:
     """Point the alias `champion` at a version."""
-    with reached() as client:
+    with connect() as client:
         client.set_registered_model_alias(NAME, "champion", number)

@@ -219,11 +219,11 @@ def _write_refusal(folder: Path) -> str | None:
 
 
 def _registry() -> Result:
-    from labelwright.models.registry import reached
+    from labelwright.models.mlflow_server import connect
 
     if not _has_database():
         return Result(Status.OK, "no database yet; the first training creates it")
-    with reached() as client:
+    with connect() as client:
         models = client.search_registered_models(max_results=1000)
     kind = "database" if _database() else "server"
     return Result(Status.OK, f"the {kind} responds; {len(models):,} registered models")

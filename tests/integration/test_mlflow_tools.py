@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.environments import ROOT, interpreter
-from labelwright.models.registry import reached
+from labelwright.models.mlflow_server import connect
 from tests.conftest import BRANDS
 from tests.processes import HOST, PATIENCE, await_answer, environment, free_port, serving, spawn
 
@@ -221,7 +221,7 @@ def test_mlflow_evaluates_the_labels_of_the_service(
         return float(np.mean([a in b for a, b in zip(first, targets, strict=True)]))
 
     data = frame.rename(columns={"labels": "truth"})
-    with reached():
+    with connect():
         mlflow.create_experiment("evaluations", (home / "evaluations").as_uri())
         mlflow.set_experiment("evaluations")
         tools: Any = mlflow.models  # these functions have no types

@@ -42,9 +42,9 @@ ROWS, ASKED = 600, 40
 
 _VERSIONS = """
 import json, sys
-from labelwright.models.registry import reached
+from labelwright.models.mlflow_server import connect
 
-with reached() as client:
+with connect() as client:
     found = client.search_model_versions(f"name='{sys.argv[1]}'")
     champion = client.get_model_version_by_alias(sys.argv[1], "champion").version
 print(json.dumps({str(each.version): each.version == champion for each in found}))

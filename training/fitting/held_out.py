@@ -57,11 +57,8 @@ def histograms_of_others(
     """Histograms of the scores of known pairs that are no candidates: true pairs, then false."""
     others = scores.copy()
     others[np.arange(len(scores))[:, None], chosen] = np.nan
-    rows, columns = np.nonzero(truth.unknown & ~truth.partial[:, None])
-    others[rows, truth.open_ids[columns]] = np.nan
-    partial = np.flatnonzero(truth.partial)
-    all_ids = np.arange(truth.labels, dtype=np.int32)
-    others[partial] = np.where(truth.known(partial[:, None], all_ids), others[partial], np.nan)
+    if not truth.complete.all():
+        others[~truth.all_known()] = np.nan
     present = _histogram(others[truth.present.rows(), truth.present.ids])
     return present, _histogram(others) - present
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.schema import NUMERIC, EntitySchema, Kind
-from labelwright.models.registry import reached
+from labelwright.models.mlflow_server import connect
 from labelwright.training.tracking.environment import PortableFlavor
 from labelwright.training.tracking.runs import Run, storage_errors
 
@@ -109,13 +109,13 @@ def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
     """
     finite = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     run.log(record.parameters, finite, record.tags)
-    with reached() as client:
+    with connect() as client:
         inputs = [
             file for dataset in record.datasets for file in _dataset_inputs(dataset, record.schema)
         ]
         _log_inputs(client, run.id, inputs)
     run.store(record.artifacts)
-    with reached(), storage_errors():
+    with connect(), storage_errors():
         return _log_model(record, wheel)
 
 
@@ -124,7 +124,7 @@ def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Regis
 
     One request creates all of it, so no incomplete version is ever visible. Raises RegistryError.
     """
-    with reached() as client:
+    with connect() as client:
         with _allow_existing():
             client.create_registered_model(name, description=version.model)
         created = client.create_model_version(
@@ -143,7 +143,7 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
 
     `folder` is a temporary folder for the download. Raises RegistryError.
     """
-    with reached() as client:
+    with connect() as client:
         run_id = client.get_model_version(name, version).run_id
         if not run_id or all(f.path != TRAINING_ROWS for f in client.list_artifacts(run_id)):
             return None

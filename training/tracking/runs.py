@@ -18,8 +18,8 @@ from typing import Any
 
 from labelwright.entities.errors import RegistryError, StorageError, reason
 from labelwright.entities.io.files import is_locked, locked
+from labelwright.models.mlflow_server import connect
 from labelwright.models.paths import artifact_root, home
-from labelwright.models.registry import reached
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 VERSION = "labelwright.version"
@@ -42,7 +42,7 @@ class Run:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log parameters, metrics and tags in one request; raises RegistryError."""
-        with reached() as client:
+        with connect() as client:
             from mlflow.entities import Metric, Param, RunTag
 
             now = int(1000 * time.time())
@@ -55,7 +55,7 @@ class Run:
 
     def store(self, path: Path) -> None:
         """Store a file, or all files of a folder, as artifacts of the run; raises StorageError."""
-        with reached() as client, storage_errors():
+        with connect() as client, storage_errors():
             if path.is_dir():
                 client.log_artifacts(self.id, str(path))
             else:
@@ -72,7 +72,7 @@ class UnfinishedRun:
 
 def experiment_id_of(name: str) -> str:
     """The id of the experiment of a name, created if there is none; raises RegistryError."""
-    with reached() as client:
+    with connect() as client:
         from mlflow.exceptions import MlflowException
 
         if existing := client.get_experiment_by_name(name):
@@ -97,14 +97,14 @@ def active_run(
     of MLflow's own functions. Raises RegistryError or StorageError.
     """
     with _locked_file() as lock_file:
-        with reached() as client:
+        with connect() as client:
             version = importlib.metadata.version("labelwright")
             tags = {VERSION: version, _LOCK_TAG: lock_file.name} | _origin()
             tags |= {} if parent is None else {"mlflow.parentRunId": parent.id}
             started = int(1000 * (since or time.time()))
             run = Run(client.create_run(experiment_id, started, tags, name).info.run_id)
         try:
-            with reached():
+            with connect():
                 import mlflow
 
                 # another experiment may be active in this process
@@ -126,7 +126,7 @@ def unfinished_runs() -> list[UnfinishedRun]:
     free_locks = [file.name for file in sorted(_lock_folder().glob("*")) if not _in_use(file)]
     if not free_locks:
         return []
-    with reached() as client:
+    with connect() as client:
         names = {each.experiment_id: each.name for each in client.search_experiments()}
         return [
             UnfinishedRun(run.info.run_id, names[run.info.experiment_id])
@@ -138,7 +138,7 @@ def unfinished_runs() -> list[UnfinishedRun]:
 
 def end_unfinished(run: UnfinishedRun, status: str) -> None:
     """End an unfinished run; raises RegistryError."""
-    with reached() as client:
+    with connect() as client:
         name = client.get_run(run.run_id).data.tags[_LOCK_TAG]
     _end(Run(run.run_id, status))
     (_lock_folder() / name).unlink(missing_ok=True)
@@ -160,7 +160,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def _end(run: Run) -> None:
-    with reached() as client:
+    with connect() as client:
         import mlflow
 
         active = mlflow.active_run()

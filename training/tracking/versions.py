@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from labelwright.entities.errors import ModelNotFoundError, RequestError
 from labelwright.entities.io.files import locked
+from labelwright.models.mlflow_server import connect
 from labelwright.models.paths import home
-from labelwright.models.registry import CHAMPION, load_model, reached
+from labelwright.models.registry import CHAMPION, load_model
 from labelwright.training.tracking import runs
 from labelwright.training.tracking.gate import Verdict
 from labelwright.training.tracking.record import INPUTS
@@ -30,7 +31,7 @@ MAX_TAG_LENGTH = 5_000
 
 def current_champion(name: str) -> str | None:
     """The version of the champion, or None if there is none; raises RegistryError."""
-    with reached() as client:
+    with connect() as client:
         found = client.search_registered_models(f"name = '{name}'")
         champion = found[0].aliases.get(CHAMPION) if found else None
         return None if champion is None else str(champion)
@@ -38,14 +39,14 @@ def current_champion(name: str) -> str | None:
 
 def former_champions(name: str) -> list[str]:
     """The former champions, newest first; raises ModelNotFoundError."""
-    with reached() as client:
+    with connect() as client:
         former = client.get_registered_model(name).tags.get(FORMER_CHAMPIONS, "")
         return former.split(",") if former else []
 
 
 def version_trained_on(name: str, inputs: str) -> str | None:
     """The champion or the newest version, if trained on these inputs; raises RegistryError."""
-    with reached() as client:
+    with connect() as client:
         if not client.search_registered_models(f"name = '{name}'"):
             return None
         for version in (current_champion(name), *_versions(name)[:1]):
@@ -74,7 +75,7 @@ def make_champion(name: str, version: str) -> None:
     former = current_champion(name)
     if former == version:
         return
-    with reached() as client:
+    with connect() as client:
         if former is not None:
             rest = [other for other in former_champions(name) if other not in (former, version)]
             client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join([former, *rest]))
@@ -89,7 +90,7 @@ def promote(name: str, version: str, force: bool = False) -> None:
     be read.
     """
     with promotion_lock():
-        with reached() as client:
+        with connect() as client:
             tags = client.get_model_version(name, version).tags
         if tags.get(VERDICT) == REFUSED and not force:
             raise RequestError(
@@ -116,7 +117,7 @@ def rollback(name: str) -> str:
                 "version the champion"
             )
         load_model(f"models:/{name}/{earlier[0]}")
-        with reached() as client:
+        with connect() as client:
             client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join(earlier[1:]))
             client.set_registered_model_alias(name, CHAMPION, earlier[0])
         return earlier[0]
@@ -137,7 +138,7 @@ def prune(name: str, keep: int) -> Pruned:
     and all active runs. Raises ModelNotFoundError if there is neither a model nor an experiment of
     this name.
     """
-    with promotion_lock(), reached() as client:
+    with promotion_lock(), connect() as client:
         experiment = client.get_experiment_by_name(name)
         registered = client.search_registered_models(f"name = '{name}'")
         if not registered and experiment is None:
@@ -159,7 +160,7 @@ def prune(name: str, keep: int) -> Pruned:
 
 
 def _old_versions(name: str, keep: int) -> list[str]:
-    with reached() as client:
+    with connect() as client:
         aliases = client.get_registered_model(name).aliases.values()
     versions = _versions(name)
     protected = {*map(str, aliases), *former_champions(name), *versions[:keep]}
@@ -207,7 +208,7 @@ def _delete_artifacts(location: str) -> None:
 
 def _versions(name: str) -> Sequence[str]:
     """All versions of a model, newest first; raises ModelNotFoundError."""
-    with reached() as client:
+    with connect() as client:
         client.get_registered_model(name)
         found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
         return [str(number) for number in sorted((int(v.version) for v in found), reverse=True)]

@@ -1,4 +1,4 @@
-"""What reaching the registry does to the process that does it."""
+"""A connection to the registry changes MLflow's default, and nothing else in the process."""
 
 import os
 from pathlib import Path
@@ -6,20 +6,20 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from labelwright.models.registry import reached
+from labelwright.models.mlflow_server import connect
 
 pytest_plugins = ["tests.worlds"]
 VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
 @pytest.mark.parametrize("registry", [None, "sqlite:///another.db"])
-def test_it_leaves_no_trace_in_the_environment(
+def test_a_connection_does_not_change_the_environment(
     empty_world: Path, monkeypatch: pytest.MonkeyPatch, registry: str | None
 ) -> None:
     monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     if registry:
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
-    with reached():
+    with connect():
         assert mlflow.get_tracking_uri() == f"sqlite:///{empty_world / 'mlflow.db'}"
         assert mlflow.get_registry_uri() == mlflow.get_tracking_uri()
     assert [os.environ.get(name) for name in VARIABLES] == [None, registry]
