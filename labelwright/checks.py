@@ -287,7 +287,6 @@ def model_cost(uri: str) -> ModelCost:
     """
     with contextlib.suppress(ImportError):  # reported by another check
         importlib.import_module("labelwright.service.server")
-    from labelwright.models.bundle import golden
     from labelwright.models.registry import load_model
 
     started = time.perf_counter()
@@ -296,7 +295,7 @@ def model_cost(uri: str) -> ModelCost:
     size = _size(labeler)
     labeler.warm_up()
     seconds = time.perf_counter() - started
-    golden.check(bundle)
+    bundle.golden.check(labeler)
     return ModelCost(len(labeler.labels), size, seconds, _private_memory())
 
 

@@ -15,7 +15,6 @@ from urllib.parse import urlparse
 from labelwright.entities.errors import (
     ModelNotFoundError,
     RegistryError,
-    StorageError,
     without_credentials,
 )
 from labelwright.entities.io.files import locked
@@ -62,25 +61,7 @@ def _prepare(uri: str) -> None:
             "installed (mlflow-skinny), which cannot open databases: install "
             "requirements/train.txt, or set MLFLOW_TRACKING_URI to a tracking server"
         )
-    if uri.startswith("sqlite:///"):
-        _create_sqlite(Path(uri.removeprefix("sqlite:///")), uri)
     _set_default(uri)
-
-
-def _create_sqlite(database: Path, uri: str) -> None:
-    """Create a SQLite database with its tables if it does not exist, in one process at a time."""
-    if database.exists():
-        return
-    import mlflow
-
-    try:
-        with locked(database.with_suffix(".lock")):
-            mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
-    except OSError as error:
-        raise StorageError(
-            f"the registry at {uri} cannot be created: {error.strerror}; set LABELWRIGHT_HOME to "
-            "another folder, or MLFLOW_TRACKING_URI to another registry"
-        ) from error
 
 
 def _set_default(uri: str) -> None:
@@ -101,26 +82,45 @@ def _set_default(uri: str) -> None:
             os.environ[name] = value
 
 
-@functools.cache
 def _create_tables(uri: str) -> None:
-    """Create the tables of a database server if they do not exist, once per process.
+    """Create the tables of a database if they do not exist.
+
+    The locks keep two processes of this machine from creating the same tables. Raises StorageError
+    if the folder of a lock cannot be written to.
+    """
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        if not database.exists():
+            with locked(database.with_suffix(".lock")):
+                _open_store(uri)
+    elif uri.startswith(DATABASES):
+        _create_tables_on_server(uri)
+
+
+@functools.cache
+def _create_tables_on_server(uri: str) -> None:
+    """Do this once per process.
 
     A first connection without MLflow fails at once if the server is down: MLflow would retry for
-    minutes. The lock keeps two processes of this machine from creating the same tables.
+    minutes.
     """
-    if not uri.startswith(DATABASES) or uri.startswith("sqlite"):
-        return
-    import mlflow
     import sqlalchemy
 
     try:
         engine = sqlalchemy.create_engine(uri)
         engine.connect().close()
         engine.dispose()
-    except ImportError as error:
+    except ImportError as error:  # of the driver
         raise _registry_error(uri, error) from error
     with locked(home() / "registry.lock"):
-        mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
+        _open_store(uri)
+
+
+def _open_store(uri: str) -> None:
+    """Let MLflow open a database; it then creates missing tables."""
+    import mlflow
+
+    mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from labelwright.entities.io.readers import SAME_NAMES, Batch, read_batches
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
+from labelwright.models.kernels.hashes import text_hash
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
@@ -192,8 +193,8 @@ def _hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     hashes = np.empty(len(texts), np.uint64)
     for first in range(0, len(texts), HASH_BATCH):
         batch = texts.slice(first, HASH_BATCH).to_pylist()
-        digests = (hashlib.blake2b(t.encode(), digest_size=8).digest() for t in batch)
-        hashes[first : first + len(batch)] = np.frombuffer(b"".join(digests), np.uint64)
+        digests = b"".join(map(text_hash, batch))
+        hashes[first : first + len(batch)] = np.frombuffer(digests, np.uint64)
     return hashes
 
 

@@ -31,7 +31,7 @@ from labelwright.entities.errors import (
 from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle.arrays import ARRAYS, check_arrays, load_arrays
-from labelwright.models.bundle.golden import Canned
+from labelwright.models.bundle.golden import GoldenQueries
 from labelwright.models.decisions import BALANCED, PRECISE, PRECISE_AT, Decisions
 from labelwright.models.features.space import FeatureSpace, number_columns
 from labelwright.models.labeler import Labeler
@@ -45,7 +45,7 @@ from labelwright.models.stages.reranker import Reranker
 FORMAT = 5
 """Earlier formats were those of no released version."""
 MANIFEST = "manifest.json"
-_LABELS, _CANNED, _TREES = "labels.json", "canned.json", "reranker.txt"
+_LABELS, _GOLDEN, _TREES = "labels.json", "canned.json", "reranker.txt"
 _PROFILE = "profile.counts.npy"
 _UNREADABLE = (
     KeyError,
@@ -91,7 +91,7 @@ class Bundle:
 
     labeler: Labeler
     manifest: Manifest
-    canned: Canned
+    golden: GoldenQueries
     profile: Profile
 
 
@@ -107,16 +107,17 @@ def write_bundle(
     It is asked its canned questions, and the answers are written beside it. Without a `profile` of
     rows that it has not seen, it cannot tell drift.
     """
-    canned, profile = Canned.of(labeler), profile or Profile.empty(labeler)
-    with temporary_folder(folder.parent, f".{folder.name}") as draft:
+    golden, profile = GoldenQueries.of(labeler), profile or Profile.empty(labeler)
+    with temporary_folder(folder.parent, f".{folder.name}") as temporary:
         try:
-            _write_files(labeler, canned, profile, draft)
-            manifest = _write_manifest(labeler, draft, version, details)
-            draft.chmod(0o755)
-            draft.rename(folder)
+            _write_files(labeler, golden, profile, temporary)
+            manifest = _write_manifest(labeler, temporary, version, details)
+            temporary.chmod(0o755)
+            temporary.rename(folder)
         except OSError as error:
-            said = f"the bundle was not written to {folder}: {reason(error)}"
-            raise StorageError(said) from error
+            raise StorageError(
+                f"the bundle cannot be written to {folder}: {reason(error)}"
+            ) from error
     return manifest
 
 
@@ -125,9 +126,9 @@ def read_bundle(folder: Path) -> Bundle:
     manifest = verify(folder)
     try:
         labeler = _assemble(folder, manifest)
-        canned = Canned.from_json((folder / _CANNED).read_bytes())
+        golden = GoldenQueries.from_json((folder / _GOLDEN).read_bytes())
         counts = np.lib.format.open_memmap(folder / _PROFILE, mode="r")
-        return Bundle(labeler, manifest, canned, Profile.from_counts(labeler, counts))
+        return Bundle(labeler, manifest, golden, Profile.from_counts(labeler, counts))
     except _UNREADABLE as error:
         raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
 
@@ -166,7 +167,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
     except TypeError as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} is incomplete") from error
-    expected = {_LABELS, _CANNED, _PROFILE, _TREES, *(f"{name}.npy" for name in ARRAYS)}
+    expected = {_LABELS, _GOLDEN, _PROFILE, _TREES, *(f"{name}.npy" for name in ARRAYS)}
     if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")
     return manifest
@@ -187,11 +188,11 @@ def content_hash(labeler: Labeler) -> str:
     return digest.hexdigest()
 
 
-def _write_files(labeler: Labeler, canned: Canned, profile: Profile, folder: Path) -> None:
+def _write_files(labeler: Labeler, golden: GoldenQueries, profile: Profile, folder: Path) -> None:
     for name, array in arrays_of(labeler).items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
-    (folder / _CANNED).write_text(canned.to_json(), "utf-8")
+    (folder / _GOLDEN).write_text(golden.to_json(), "utf-8")
     (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
     np.save(folder / _PROFILE, profile.counts, allow_pickle=False)
 

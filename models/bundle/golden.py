@@ -1,14 +1,15 @@
-"""Canned questions: what a bundle is known to answer, to tell whether it still does.
+"""Golden queries: entities with the results that the model gave when it was trained.
 
-The entities are made of the schema's examples and of the words of the model's own labels, which the
-bundle states anyway: no row that was learned from is among them.
+They show whether a bundle still gives the same results on this machine. Their entities are made of
+the examples of the schema and of words of the model's own labels. Both are in the bundle anyway, so
+golden queries contain no training row.
 """
 
 import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labelwright.entities.errors import BundleError
 from labelwright.entities.schema import EntitySchema, Kind
@@ -16,39 +17,36 @@ from labelwright.entities.tables import from_records
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 
-if TYPE_CHECKING:
-    from labelwright.models.bundle.format import Bundle
-
-QUESTION = LabelQuery(top_k=20)
-"""What is asked: more labels than are reranked by default, so that both stages speak."""
+QUERY = LabelQuery(top_k=20)
+"""By default, fewer labels than 20 are reranked, so the results also depend on the linear stage."""
 TOLERANCE = 1e-5
-"""Probabilities may differ by so much: another kind of processor sums in another order."""
-_OF_LABELS = 6
-_LONGEST = 200
+"""Allowed difference of probabilities: other processors add numbers in another order."""
+_LABELS_USED = 6
+_LONGEST_TEXT = 200
 
 Record = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Canned:
-    """Entities as records, and for each the list of its labels as the service states them."""
+class GoldenQueries:
+    """Entities as records, and the labels of each as the service returns them."""
 
     entities: Sequence[Record]
-    labels: Sequence[Sequence[Record]]
+    results: Sequence[Sequence[Record]]
 
     @classmethod
-    def of(cls, labeler: Labeler) -> "Canned":
-        """The answers of a model as it is now."""
+    def of(cls, labeler: Labeler) -> "GoldenQueries":
+        """Golden queries for a model, with the results that it gives now."""
         entities = _entities(labeler)
-        return cls(entities, _answers(labeler, entities))
+        return cls(entities, _results(labeler, entities))
 
     @classmethod
-    def from_json(cls, text: bytes) -> "Canned":
-        """The inverse of `to_json`; raises ValueError, TypeError or KeyError for anything else."""
+    def from_json(cls, text: bytes) -> "GoldenQueries":
+        """The inverse of `to_json`; raises ValueError, TypeError or KeyError for other text."""
         content = json.loads(text)
         if not isinstance(content, list) or not content:
-            raise ValueError("the canned questions must be a list")
-        predictions = [
+            raise ValueError("the golden queries are not a list, or an empty one")
+        results = [
             [
                 {
                     "label": str(given["label"]),
@@ -59,63 +57,64 @@ class Canned:
             ]
             for query in content
         ]
-        return cls([dict(query["entity"]) for query in content], predictions)
+        return cls([dict(query["entity"]) for query in content], results)
 
     def to_json(self) -> str:
         """A list of objects with `entity` and `labels`."""
-        pairs = zip(self.entities, self.labels, strict=True)
+        pairs = zip(self.entities, self.results, strict=True)
         content = [{"entity": entity, "labels": labels} for entity, labels in pairs]
         return json.dumps(content, ensure_ascii=False)
 
-
-def check(bundle: "Bundle") -> None:
-    """Raise BundleError that names the first difference unless all answers are as they were."""
-    canned = bundle.canned
-    found = _answers(bundle.labeler, canned.entities)
-    for number, (was, now) in enumerate(zip(canned.labels, found, strict=True), 1):
-        if difference := _difference(was, now):
-            raise BundleError(
-                f"the model does not answer canned question {number} as when it was made: "
-                f"{difference}"
-            )
+    def check(self, labeler: Labeler) -> None:
+        """Raise BundleError with the first difference if a model gives other results now."""
+        results = _results(labeler, self.entities)
+        for number, (expected, found) in enumerate(zip(self.results, results, strict=True), 1):
+            if difference := _difference(expected, found):
+                raise BundleError(
+                    f"the model does not give the result of golden query {number} that it gave "
+                    f"after training: {difference}; train it again, or copy the bundle again from "
+                    "where it was trained"
+                )
 
 
 def _entities(labeler: Labeler) -> list[Record]:
-    """The schema's examples, nothing at all, and the words of some labels with and without them."""
+    """The examples of the schema, an empty entity, and words of some labels.
+
+    Every second entity with words of a label also has the examples of the other columns.
+    """
     schema, names = labeler.schema, labeler.labels.names
     examples = {c.name: c.example for c in schema.columns if c.example is not None}
-    spread = sorted({number * len(names) // _OF_LABELS for number in range(_OF_LABELS)})
+    spread = sorted({number * len(names) // _LABELS_USED for number in range(_LABELS_USED)})
     worded = [
-        {**(examples if turn % 2 else {}), **_worded(schema, names[at], turn)}
+        {**(examples if turn % 2 else {}), **_words_of(names[at], schema, turn)}
         for turn, at in enumerate(spread)
     ]
     return [examples, {}, *worded]
 
 
-def _worded(schema: EntitySchema, label: str, turn: int) -> Record:
-    """What a label says, as the column that tells entities apart; numbers of growing size."""
-    words = " ".join(re.findall(r"\w+", label.partition("=")[2] or label))[:_LONGEST]
+def _words_of(label: str, schema: EntitySchema, turn: int) -> Record:
+    """The words of a label in the identifying column, and 10^turn in every number column."""
+    words = " ".join(re.findall(r"\w+", label.partition("=")[2] or label))[:_LONGEST_TEXT]
     numbers = {c.name: 10.0**turn for c in schema.columns if c.kind is Kind.NUMBER}
     return numbers if schema.identity is None else {**numbers, schema.identity: words}
 
 
-def _answers(labeler: Labeler, records: Sequence[Record]) -> list[list[Record]]:
-    entities = from_records(records, labeler.schema)
-    predictions = labeler.label(entities, QUESTION)
-    stated: list[list[Record]] = predictions.to_arrow().to_pylist()
-    return stated
+def _results(labeler: Labeler, records: Sequence[Record]) -> list[list[Record]]:
+    predictions = labeler.label(from_records(records, labeler.schema), QUERY)
+    results: list[list[Record]] = predictions.to_arrow().to_pylist()
+    return results
 
 
-def _difference(was: Sequence[Record], now: Sequence[Record]) -> str | None:
-    """What is not the same, or None; the order of labels as probable as each other is left open."""
-    before, after = ({given["label"]: given for given in labels} for labels in (was, now))
-    if other := sorted(set(before) ^ set(after)):
+def _difference(expected: Sequence[Record], found: Sequence[Record]) -> str | None:
+    """The first difference, or None; the order of labels of equal probability does not matter."""
+    before, now = ({given["label"]: given for given in labels} for labels in (expected, found))
+    if other := sorted(set(before) ^ set(now)):
         return f"label {other[0]!r} is {'not ' if other[0] in before else ''}among the labels"
-    for label, given in before.items():
-        found = after[label]
-        if given["asserted"] != found["asserted"]:
-            return f"label {label!r} is {'' if found['asserted'] else 'not '}asserted"
-        if not abs(given["probability"] - found["probability"]) <= TOLERANCE:
-            change = f"{found['probability']:.6f} instead of {given['probability']:.6f}"
+    for label, was in before.items():
+        given = now[label]
+        if was["asserted"] != given["asserted"]:
+            return f"label {label!r} is {'' if given['asserted'] else 'not '}asserted"
+        if not abs(was["probability"] - given["probability"]) <= TOLERANCE:
+            change = f"{given['probability']:.6f} instead of {was['probability']:.6f}"
             return f"label {label!r} has probability {change}"
     return None

@@ -9,7 +9,8 @@ import pyarrow as pa
 from labelwright.entities.arrays import buffers
 from labelwright.entities.tables import Entities
 from labelwright.models.features.space import seed_of
-from labelwright.models.features.tokens import Bytes, Hashes
+from labelwright.models.features.tokens import Bytes
+from labelwright.models.kernels.hashes import Hashes, mix_strongly
 from labelwright.models.kernels.jit import compiled
 
 MADE_ID = "content-"
@@ -46,20 +47,11 @@ def _fingerprints(entities: Entities, names: Sequence[str]) -> Hashes:
 
 
 @compiled
-def _mixed(state: np.uint64, word: np.uint64) -> np.uint64:
-    """A step of a hash in which each bit of both sways all: the finish of SplitMix64."""
-    state = (state ^ word) + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
-@compiled
 def _add_numbers(numbers: npt.NDArray[np.float64], seed: np.uint64, found: Hashes) -> None:
     bits = numbers.view(np.uint64)
     for row in range(found.size):
         if not np.isnan(numbers[row]):
-            found[row] = _mixed(_mixed(found[row], seed), bits[row])
+            found[row] = mix_strongly(mix_strongly(found[row], seed), bits[row])
 
 
 @compiled
@@ -70,11 +62,11 @@ def _add_texts(
         start, end = offsets[row], offsets[row + 1]
         if start == end:
             continue
-        state = _mixed(found[row], seed)
+        state = mix_strongly(found[row], seed)
         word = np.uint64(end - start)
         for i in range(start, end):
             if (i - start) % 8 == 0:
-                state = _mixed(state, word)
+                state = mix_strongly(state, word)
                 word = np.uint64(0)
             word = (word << np.uint64(8)) | np.uint64(letters[i])
-        found[row] = _mixed(state, word)
+        found[row] = mix_strongly(state, word)

@@ -8,9 +8,8 @@ rows have unit length: the many runs of letters in a name do not drown its few w
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from labelwright.models.features import tokens
 from labelwright.models.features.tokens import Scratch, TokenSource, group_of, row_tokens
 from labelwright.models.kernels.csr import take_rows
 from labelwright.models.kernels.hash_table import LookupTable, fetch_hashes, find, lookup_table
+from labelwright.models.kernels.hashes import Hashes, number_tokens, text_hash
 from labelwright.models.kernels.jit import compiled
 
 _TOKEN_KINDS = {
@@ -149,7 +149,7 @@ def _token_kind(column: Column) -> int:
 @functools.cache
 def seed_of(name: str) -> np.uint64:
     """What tells the hashes of one column from those of another."""
-    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
+    return np.uint64(int.from_bytes(text_hash(name), "big"))
 
 
 def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
@@ -158,24 +158,18 @@ def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes
     return (offsets, letters) if letters.tobytes().isascii() else buffers(normalise(array))
 
 
-def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> tokens.Hashes:
+def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> Hashes:
     """Tokens made of numbers: the bin that each number lies in."""
-    made: list[tokens.Hashes] = []
+    made: list[Hashes] = []
     for column, bounds in zip(number_columns(entities.schema), edges, strict=True):
         array = entities.column(column.name)
         if array is not None:
-            number = array.to_numpy(zero_copy_only=False)
-            bins = np.searchsorted(bounds, number).astype(np.uint64)
-            made.append(np.where(np.isnan(number), 0, _scramble(seed_of(column.name), bins)))
+            numbers = array.to_numpy(zero_copy_only=False)
+            tokens_of_column = np.empty(len(numbers), np.uint64)
+            bins, missing = np.searchsorted(bounds, numbers), np.isnan(numbers)
+            number_tokens(seed_of(column.name), bins, missing, tokens_of_column)
+            made.append(tokens_of_column)
     return np.stack(made, axis=1) if made else np.zeros((len(entities), 0), np.uint64)
-
-
-def _scramble(seed: np.uint64, value: Any) -> Any:
-    """A hash like that of `tokens.mix`, for whole arrays."""
-    with np.errstate(over="ignore"):
-        state = (seed ^ value) * np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-        return state ^ (state >> np.uint64(32))
 
 
 def _tokens_at_most(source: TokenSource) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.models.kernels.hash_table import slot_of, table_size
+from labelwright.models.kernels.hashes import Hashes, mix
 from labelwright.models.kernels.jit import compiled
 
 TEXT, NAME, WORDS, VALUES, TAGS, WEB, PHONE = range(7)
@@ -33,7 +34,6 @@ _SEMICOLON, _SLASH, _DOT, _COLON, _EQUALS = 0x3B, 0x2F, 0x2E, 0x3A, 0x3D
 _A, _Z = ord("A"), ord("Z")
 _AFTER_DOMAIN = (_SLASH, _COLON, ord("?"), ord("#"))
 
-Hashes = npt.NDArray[np.uint64]
 CodePoints = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 
@@ -123,13 +123,6 @@ def character_classes() -> Bytes:
 def group_of(token: np.uint64) -> int:
     """The group of a token that `row_tokens` gave."""
     return int(token >> np.uint64(62))
-
-
-@compiled
-def mix(state: np.uint64, value: np.uint64) -> np.uint64:
-    """One step of a multiply-xorshift hash."""
-    state = (state ^ value) * np.uint64(0x9E3779B97F4A7C15)
-    return state ^ (state >> np.uint64(29))
 
 
 @compiled

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils
 
-from labelwright.models.kernels.jit import compiled
+from labelwright.models.kernels.jit import compiled, processor_has
 
 BLOCK = 64
 """Labels whose weights `add_rows` adds at once: those in one cache line."""
@@ -36,12 +36,6 @@ _LANES, _LEAVES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_SHORT, LANES)
 _HALF = LANES // 2
 _DOUBLES, _LONGS = ir.VectorType(_DOUBLE, _HALF), ir.VectorType(_LONG, _HALF)
 _LOOKED_UP = ir.VectorType(_DOUBLE, LEAVES // 2)
-
-
-def _offers(context: Any, feature: str) -> bool:
-    """Whether the processor that is compiled for has some instructions, by LLVM's name for them."""
-    _, _, features = context.codegen().magic_tuple()
-    return f"+{feature}" in features.split(",")
 
 
 def _number(value: int) -> Any:
@@ -182,7 +176,7 @@ class _Products:
 
     def __init__(self, context: Any, builder: Any) -> None:
         self._builder = builder
-        offered = (found for feature, found in _MULTIPLY.items() if _offers(context, feature))
+        offered = (found for feature, found in _MULTIPLY.items() if processor_has(context, feature))
         self._name, self._size = next(offered, ("", BLOCK))
         kind = ir.VectorType(_INT, self._size)
         self._sums = [_cgutils.alloca_once(builder, kind) for _ in range(BLOCK // self._size)]
@@ -357,7 +351,7 @@ def _generate_sum_leaves(typing: Any, reached: Any, values: Any, out: Any) -> An
 
 def _picked(context: Any, builder: Any, table: Any, places: Any) -> Any:
     """The numbers (float64) at some places of a table of LEAVES, none of them past its end."""
-    if _offers(context, "avx512f"):
+    if processor_has(context, "avx512f"):
         low, high = (
             _load(builder, builder.gep(table, [_number(first)]), _LOOKED_UP, 8)
             for first in (0, LEAVES // 2)

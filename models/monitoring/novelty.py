@@ -9,8 +9,9 @@ from labelwright.entities.schema import Column
 from labelwright.entities.tables import Entities
 from labelwright.models.features import tokens
 from labelwright.models.features.space import FeatureSpace, token_source
-from labelwright.models.features.tokens import Hashes, Scratch, TokenSource, row_tokens
+from labelwright.models.features.tokens import Scratch, TokenSource, row_tokens
 from labelwright.models.kernels.hash_table import LookupTable, find
+from labelwright.models.kernels.hashes import Hashes
 from labelwright.models.kernels.jit import compiled
 
 Counts = npt.NDArray[np.int64]

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.models.kernels.hash_table import LookupTable, find, lookup_table
+from labelwright.models.kernels.hashes import Hashes
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.stages.linear import LabelIds
 
 COUNTED_AT_MOST = 255
 """Namesakes beyond this number are not counted."""
 
-Hashes = npt.NDArray[np.uint64]
 Recalled = npt.NDArray[np.float32]
 
 

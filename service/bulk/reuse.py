@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from labelwright.entities.errors import DataError, reason
 from labelwright.entities.io.locations import Location
 from labelwright.entities.io.writers import METADATA_KEY, PREDICTIONS
-from labelwright.models.features.tokens import Hashes
+from labelwright.models.kernels.hashes import Hashes
 
 READING = 1 / 16
 """What reading an answer takes of the time that labelling takes, at most."""

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from labelwright.entities.errors import LabelwrightError, ModelError
 from labelwright.entities.tables import Entities
-from labelwright.models.bundle.golden import check
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.labeler import Labeler
@@ -208,7 +207,7 @@ class Serving:
             step = "warm_up"
             _warm_up(model.bundle.labeler)
             step = "answers"
-            check(model.bundle)
+            model.bundle.golden.check(model.bundle.labeler)
         except LabelwrightError as error:
             self._refuse(role, resolved, step, error)
             return

@@ -3,9 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
+from labelwright.models.kernels.hashes import Hashes
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.labels import LabelMatrix, LabelStates
-from labelwright.models.stages.namesakes import COUNTED_AT_MOST, Hashes, Namesakes
+from labelwright.models.stages.namesakes import COUNTED_AT_MOST, Namesakes
 
 Floats = npt.NDArray[np.float32]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from labelwright.entities.errors import StorageError, reason
-from labelwright.models.bundle import golden
 from labelwright.models.bundle.format import read_bundle, write_bundle
 from labelwright.models.features.fingerprints import content_fingerprints
 from labelwright.models.monitoring.profile import Profile
@@ -59,7 +58,8 @@ def _write_bundle(folder: Path, trained: TrainedModel, tables: ReportTables) -> 
     }
     profile = Profile.of(trained.labeler, trained.test.entities)
     manifest = write_bundle(trained.labeler, folder, trained.version, details, profile)
-    golden.check(read_bundle(folder))
+    written = read_bundle(folder)
+    written.golden.check(written.labeler)
     return manifest.content
 
 

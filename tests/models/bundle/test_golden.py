@@ -1,4 +1,4 @@
-"""Canned questions: a bundle that answers as it did passes, and any other is refused by name."""
+"""Golden queries: a bundle with the results of training passes; others raise an error."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from labelwright.entities.errors import BundleError
 from labelwright.entities.schema import Column, EntitySchema, Kind
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.format import Bundle, read_bundle
-from labelwright.models.bundle.golden import TOLERANCE, Canned, check
+from labelwright.models.bundle.golden import TOLERANCE, GoldenQueries
 from labelwright.models.labeler import Labeler
 from labelwright.models.stages.linear import LinearStage
 from tests.models.bundles import sign
@@ -24,49 +24,53 @@ def bundle(written: Path) -> Bundle:
 
 
 def changed(bundle: Bundle, label: dict[str, Any]) -> Bundle:
-    """The same bundle, but that the most probable label of the first question was another."""
-    first = bundle.canned.labels[0]
-    labels = [[{**first[0], **label}, *first[1:]], *bundle.canned.labels[1:]]
-    return dataclasses.replace(bundle, canned=dataclasses.replace(bundle.canned, labels=labels))
+    """The same bundle with another most probable label in the first golden result."""
+    first = bundle.golden.results[0]
+    results = [[{**first[0], **label}, *first[1:]], *bundle.golden.results[1:]]
+    return dataclasses.replace(bundle, golden=dataclasses.replace(bundle.golden, results=results))
+
+
+def check(bundle: Bundle) -> None:
+    bundle.golden.check(bundle.labeler)
 
 
 def refusal(bundle: Bundle) -> str:
-    with pytest.raises(BundleError, match="does not answer canned question 1") as refused:
+    with pytest.raises(BundleError, match="golden query 1 ") as refused:
         check(bundle)
     return str(refused.value)
 
 
-def test_what_is_written_and_read_answers_as_it_did(bundle: Bundle, tiny: Labeler) -> None:
+def test_a_bundle_that_was_read_gives_the_same_results(bundle: Bundle, tiny: Labeler) -> None:
     check(bundle)
-    assert bundle.canned == Canned.of(tiny)
+    assert bundle.golden == GoldenQueries.of(tiny)
 
 
-def test_the_questions_make_both_stages_speak(bundle: Bundle) -> None:
-    canned = bundle.canned
-    assert len(canned.entities) == 8
-    assert all(len(labels) > bundle.labeler.decisions.candidates for labels in canned.labels)
-    assert len({json.dumps(labels) for labels in canned.labels}) > 5
-    assert any(given["asserted"] for labels in canned.labels for given in labels)
+def test_the_results_depend_on_both_stages(bundle: Bundle) -> None:
+    golden = bundle.golden
+    assert len(golden.entities) == 8
+    assert all(len(labels) > bundle.labeler.decisions.candidates for labels in golden.results)
+    assert len({json.dumps(labels) for labels in golden.results}) > 5
+    assert any(given["asserted"] for labels in golden.results for given in labels)
 
 
-def test_no_training_row_is_among_the_questions(bundle: Bundle, brands: Entities) -> None:
-    names = {entity.get("name") for entity in bundle.canned.entities} - {None}
+def test_golden_queries_contain_no_training_row(bundle: Bundle, brands: Entities) -> None:
+    names = {entity.get("name") for entity in bundle.golden.entities} - {None}
     assert len(names) > 5
     assert not names & set(brands.table["name"].to_pylist())
 
 
 def test_a_probability_may_differ_by_the_tolerance_and_no_more(bundle: Bundle) -> None:
-    probability = bundle.canned.labels[0][0]["probability"]
+    probability = bundle.golden.results[0][0]["probability"]
     check(changed(bundle, {"probability": probability - TOLERANCE / 2}))
-    said = refusal(changed(bundle, {"probability": probability - 2 * TOLERANCE}))
-    assert f"has probability {probability:.6f} instead of" in said
+    message = refusal(changed(bundle, {"probability": probability - 2 * TOLERANCE}))
+    assert f"has probability {probability:.6f} instead of" in message
     refusal(changed(bundle, {"probability": float("nan")}))
 
 
-def test_another_label_or_assertion_is_named(bundle: Bundle) -> None:
-    first = bundle.canned.labels[0][0]
-    said = refusal(changed(bundle, {"asserted": not first["asserted"]}))
-    assert f"label {first['label']!r} is " in said
+def test_the_error_names_the_label_that_differs(bundle: Bundle) -> None:
+    first = bundle.golden.results[0][0]
+    message = refusal(changed(bundle, {"asserted": not first["asserted"]}))
+    assert f"label {first['label']!r} is " in message
     assert "label 'aaa' is not among the labels" in refusal(changed(bundle, {"label": "aaa"}))
 
 
@@ -79,14 +83,14 @@ def test_a_model_whose_arrays_have_changed_is_refused(bundle: Bundle, name: str)
         labeler = dataclasses.replace(bundle.labeler, linear=part._replace(**moved))
     else:
         labeler = dataclasses.replace(bundle.labeler, **{room: dataclasses.replace(part, **moved)})
-    with pytest.raises(BundleError, match="does not answer canned question"):
+    with pytest.raises(BundleError, match="golden query"):
         check(dataclasses.replace(bundle, labeler=labeler))
 
 
 @pytest.mark.parametrize(
     "content", [[], {}, 5, None, ["x"], [{}], [{"entity": 5, "labels": []}], [{"entity": {}}]]
 )
-def test_questions_that_are_none_are_refused(copy: Path, content: Any) -> None:
+def test_a_file_without_golden_queries_is_refused(copy: Path, content: Any) -> None:
     (copy / "canned.json").write_text(json.dumps(content))
     sign(copy)
     with pytest.raises(BundleError, match="not what its manifest says"):
@@ -94,10 +98,10 @@ def test_questions_that_are_none_are_refused(copy: Path, content: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.NUMBER, Kind.POINT, Kind.TAGS, Kind.CATEGORY, Kind.WORDS])
-def test_any_schema_has_questions(tiny: Labeler, kind: Kind) -> None:
+def test_there_are_golden_queries_for_any_schema(tiny: Labeler, kind: Kind) -> None:
     fields = ("a", "b") if kind is Kind.POINT else ()
     schema = EntitySchema("odd", (Column("x", kind, fields=fields),))
     edges = np.array([[1.0, 5.0]] if kind is Kind.NUMBER else np.zeros((0, 2)))
     features = dataclasses.replace(tiny.features, schema=schema, edges=edges)
     labeler = dataclasses.replace(tiny, features=features)
-    assert len(Canned.of(labeler).labels) == 8
+    assert len(GoldenQueries.of(labeler).results) == 8

@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import numba
 import pytest
 
 from labelwright.models.kernels import jit
@@ -66,17 +68,58 @@ def test_machine_code_does_not_depend_on_the_times_of_the_sources(room: Path) ->
     assert printed(room) == (7, 1)
 
 
+def test_a_change_in_a_module_of_another_room_is_seen(room: Path) -> None:
+    outside = """
+from models.kernels.jit import compiled
+
+@compiled
+def number():
+    return FACTOR * 2
+
+print(number(), len(number.stats.cache_hits))
+"""
+    for factor, found in ((3, 0), (3, 1), (4, 0)):
+        source = outside.replace("FACTOR", str(factor))
+        (room.parent / "outside.py").write_text(source, "utf-8")
+        assert printed(room, "outside") == (2 * factor, found)
+
+
+def test_numba_still_has_the_private_names_that_are_used() -> None:
+    """If this fails with a new version of Numba, adapt models/kernels/jit.py to it."""
+    found = numba.njit(lambda: 0)
+    found.enable_caching()
+    for name in jit.PRIVATE_NAMES:
+        assert hasattr(found, name), missing(name, found)
+        found = getattr(found, name)
+    for name in jit.PRIVATE_NAMES_OF_CACHE_FILE:
+        assert hasattr(found, name), missing(name, found)
+
+
+def missing(name: str, owner: object) -> str:
+    return (
+        f"Numba {numba.__version__} has no {type(owner).__name__}.{name}: keep Numba below this "
+        "version in pyproject.toml, or adapt models/kernels/jit.py"
+    )
+
+
+def test_a_constraint_on_numba_excludes_the_next_minor_version() -> None:
+    major, minor = map(int, numba.__version__.split(".")[:2])
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))
+    [needed] = [name for name in project["project"]["dependencies"] if name.startswith("numba")]
+    assert f"<{major}.{minor + 1}" in needed
+
+
 def write(room: Path, numbers: str, caller: str) -> None:
     """Write two modules, one of which calls the other's kernel."""
     (room / "numbers.py").write_text(numbers, "utf-8")
     (room / "caller.py").write_text(caller, "utf-8")
 
 
-def printed(room: Path) -> tuple[int, int]:
-    """What the caller computes in a new process, and how many kernels it found on disk."""
+def printed(room: Path, module: str = "models.caller") -> tuple[int, int]:
+    """The result of a module in a new process, and the number of kernels it found on disk."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     said = subprocess.run(
-        [sys.executable, "-m", "models.caller"],
+        [sys.executable, "-m", module],
         cwd=room.parent,
         env=environment,
         capture_output=True,

@@ -128,7 +128,7 @@ def test_a_new_label_set_is_announced_and_described(client: httpx.Client, models
 
 @pytest.mark.parametrize(
     ("version", "step", "why"),
-    [(DAMAGED, "fetch", "reranker.txt is corrupt"), (CHANGED, "answers", "canned question")],
+    [(DAMAGED, "fetch", "reranker.txt is corrupt"), (CHANGED, "answers", "golden query")],
 )
 def test_an_unfit_model_is_refused_and_the_old_one_goes_on(
     following: Service, client: httpx.Client, models: Registry, version: str, step: str, why: str
