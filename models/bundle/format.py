@@ -116,7 +116,7 @@ def write_bundle(
             temporary.rename(folder)
         except OSError as error:
             raise StorageError(
-                f"the bundle cannot be written to {folder}: {reason(error)}"
+                f"the bundle was not written to {folder}: {reason(error)}"
             ) from error
     return manifest
 

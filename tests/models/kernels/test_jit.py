@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numba
 import pytest
@@ -86,7 +87,7 @@ print(number(), len(number.stats.cache_hits))
 
 def test_numba_still_has_the_private_names_that_are_used() -> None:
     """If this fails with a new version of Numba, adapt models/kernels/jit.py to it."""
-    found = numba.njit(lambda: 0)
+    found: Any = numba.njit(lambda: 0)
     found.enable_caching()
     for name in jit.PRIVATE_NAMES:
         assert hasattr(found, name), missing(name, found)
