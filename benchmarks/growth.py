@@ -9,7 +9,7 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.labeler import Labeler
-from labelwright.models.stages.linear import LinearStage, padded, parted
+from labelwright.models.stages.linear import LinearStage, padded, unpack_weights
 
 LABELS = (100, 400, 800)
 SHARES = (0.25, 0.5, 0.75)
@@ -55,7 +55,7 @@ def growth(
 
 def with_labels(stage: LinearStage, labels: int) -> LinearStage:
     """The linear stage of the first `labels` labels."""
-    kept = parted(stage.sparse)[0] < labels
+    kept = unpack_weights(stage.sparse)[0] < labels
     dense = np.array(stage.dense[:, : padded(labels)], order="C")
     dense[:, labels:] = 0
     return stage._replace(

@@ -21,7 +21,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from labelwright.entities.arrays import is_text
 from labelwright.models.bundle.format import read_bundle
 from labelwright.models.labeler import Labeler
-from labelwright.models.stages.linear import LinearStage, parted
+from labelwright.models.stages.linear import LinearStage, unpack_weights
 
 PIPELINE = "scikit-learn, hashed letters and a linear model"
 TOP_K = 5
@@ -75,7 +75,7 @@ def as_weights(stage: LinearStage) -> Any:
     """The weights of a linear stage as a sparse matrix of floats, features x labels."""
     labels = len(stage.bias)
     shape = (len(stage.sparse_indptr) - 1, labels)
-    ids, weights = parted(stage.sparse)
+    ids, weights = unpack_weights(stage.sparse)
     content = weights.astype(np.float32), ids, stage.sparse_indptr
     sparse = scipy.sparse.csr_array(content, shape=shape)
     dense = scipy.sparse.csr_array(np.asarray(stage.dense[:, :labels]).astype(np.float32))

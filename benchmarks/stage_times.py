@@ -16,7 +16,7 @@ from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.kernels.simd import LANES
-from labelwright.models.labeler import Labeler, proposed
+from labelwright.models.labeler import Labeler, propose_candidates
 from labelwright.models.stages.trees import new_workspace, walk
 
 OWN = "labelwright"
@@ -50,7 +50,7 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[StageTime]:
     """Time each stage of the labeler, and other implementations of the same stage."""
     few = entities.slice(0, SMALL)
     some = labeler.features.transform(few)
-    scores, chosen = proposed(
+    scores, chosen = propose_candidates(
         labeler.linear, labeler.implications, some, labeler.decisions.candidates
     )
     pairs = labeler.pairs(some, scores, chosen)

@@ -1,4 +1,4 @@
-"""From probabilities to answers: which labels are listed, and which of them are asserted."""
+"""Decisions: which labels of an entity are listed, and which of them are asserted."""
 
 import dataclasses
 import itertools
@@ -14,29 +14,31 @@ from labelwright.entities.errors import RequestError
 from labelwright.models.kernels.csr import joined_offsets, positions_in_rows, row_numbers
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.labels import LabelSet
-from labelwright.models.stages.implications import Implications, lift_all
-from labelwright.models.stages.linear import LabelIds, Line
+from labelwright.models.stages.implications import Implications, raise_all_ancestors
+from labelwright.models.stages.linear import LabelIds, RowScores
 
 Probabilities = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
 TOP_K_LIMIT = 1_000
 BALANCED, BROAD, PRECISE = "balanced", "broad", "precise"
-"""Policies: the best F-measure; recall counts twice as much; the promise of PRECISE_AT."""
+"""Policies: thresholds for the best F1; for the best F2, in which recall counts twice as much as
+precision; for a precision of PRECISE_AT."""
 PRECISE_AT = 0.95
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9, PRECISE_AT, 0.98, 0.99)
-"""The promises of precision that a model is trained to keep."""
+"""The precision guarantees of a model: training finds thresholds for each of these."""
 NEVER = np.float32(np.inf)
-"""The threshold of a label without evidence: asserted only where another label implies it."""
+"""The threshold of a label without enough training rows. It is asserted only where another label
+implies it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelQuery:
-    """What is asked about each entity.
+    """Which labels to list and to assert for each entity.
 
-    The `top_k` most probable labels are listed, and beside them every label that the policy
-    asserts; of both only those that reach `min_probability` and match a pattern of `only`. A
-    `min_precision` above 0 takes the place of a policy: of each label's assertions, at least that
-    share is right.
+    The `top_k` most probable labels are listed, and also every label that the policy asserts. Both
+    are limited to labels that reach `min_probability` and match a pattern of `only`, if there are
+    any. A `min_precision` above 0 replaces the policy: at least this share of each label's
+    assertions is correct. Raises RequestError for values outside their ranges.
     """
 
     top_k: int = 5
@@ -60,7 +62,7 @@ class LabelQuery:
 class Predictions:
     """Labels of n entities: entity r has positions indptr[r] to indptr[r + 1] of the other arrays.
 
-    Within an entity the most probable comes first.
+    The labels of an entity are sorted by probability, the highest first.
     """
 
     labels: LabelSet
@@ -92,7 +94,7 @@ class Predictions:
         return self.rows() * len(self.labels) + self.ids
 
     def where(self, kept: npt.NDArray[np.bool_]) -> "Predictions":
-        """Only the pairs that are kept (bool, one for each position)."""
+        """Only the positions where `kept` (bool, one for each position) is true."""
         return dataclasses.replace(
             self,
             indptr=np.concatenate([[0], np.cumsum(kept)])[self.indptr],
@@ -102,7 +104,7 @@ class Predictions:
         )
 
     def slice(self, start: int, end: int) -> "Predictions":
-        """The answers for the entities from `start` to `end`, without copying."""
+        """The predictions for the entities from `start` to `end`; arrays are shared, not copied."""
         first, last = self.indptr[start], self.indptr[end]
         return Predictions(
             self.labels,
@@ -113,16 +115,16 @@ class Predictions:
         )
 
     def split(self, counts: Iterable[int]) -> list["Predictions"]:
-        """The answers for so many entities, then for so many, and so on."""
+        """Consecutive parts with these numbers of entities."""
         ends = itertools.accumulate(counts, initial=0)
         return [self.slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def first(self, count: int) -> "Predictions":
-        """Of each entity the `count` most probable labels, and what is asserted beside them."""
+        """The `count` most probable labels of each entity, and all asserted ones."""
         return self.where((positions_in_rows(self.indptr) < count) | self.asserted)
 
     def asserted_names(self) -> list[set[str]]:
-        """The names of the labels that are asserted of each entity."""
+        """The names of the asserted labels of each entity."""
         names, ids, asserted = self.labels.names, self.ids.tolist(), self.asserted.tolist()
         return [
             {names[ids[i]] for i in range(first, end) if asserted[i]}
@@ -130,7 +132,10 @@ class Predictions:
         ]
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
-        """list<struct<label: string, probability: float, asserted: bool>>, null if rejected."""
+        """As list<struct<label: string, probability: float, asserted: bool>>.
+
+        Entities at the positions in `rejected` get null.
+        """
         structs = pa.StructArray.from_arrays(
             [
                 self.labels.array.take(pa.array(self.ids)),
@@ -139,20 +144,21 @@ class Predictions:
             ],
             names=["label", "probability", "asserted"],
         )
-        lists = pa.ListArray.from_arrays(pa.array(self.indptr.astype(np.int32)), structs)
+        buffers = pa.ListArray.from_arrays(pa.array(self.indptr.astype(np.int32)), structs)
         if not rejected:
-            return lists
-        keep = np.ones(len(lists), np.bool_)
+            return buffers
+        keep = np.ones(len(buffers), np.bool_)
         keep[list(rejected)] = False
-        return pc.if_else(pa.array(keep), lists, pa.scalar(None, lists.type))
+        return pc.if_else(pa.array(keep), buffers, pa.scalar(None, buffers.type))
 
 
-class Asked(NamedTuple):
-    """A question as the kernels read it.
+class KernelQuery(NamedTuple):
+    """A `LabelQuery` for one model, in arrays and numbers for kernels.
 
-    `thresholds` (float32[labels]) by which labels are asserted; which are `allowed` (bool[labels]);
-    the least probability; how many labels are listed; and the log-odds of labels that are no
-    candidates, `slope` times the score plus `intercept`.
+    A candidate is asserted from its label's threshold on (`thresholds`, float32[labels]). Only
+    labels that are `allowed` (bool[labels]) and at least as probable as `floor` are given. `listed`
+    is the number of listed labels. The log-odds of a label that is no candidate are `slope` times
+    its score plus `intercept`.
     """
 
     thresholds: Probabilities
@@ -163,8 +169,8 @@ class Asked(NamedTuple):
     intercept: np.float32
 
 
-class Lists(NamedTuple):
-    """Where kernels write answers: entity r from position `indptr[r]` to `indptr[r + 1]`."""
+class PredictionBuffers(NamedTuple):
+    """Arrays that kernels write predictions to, laid out like `Predictions`."""
 
     indptr: Offsets
     ids: LabelIds
@@ -172,50 +178,51 @@ class Lists(NamedTuple):
     asserted: npt.NDArray[np.bool_]
 
     def predictions(self, labels: LabelSet) -> Predictions:
-        """What has been written."""
+        """The predictions that were written."""
         end = self.indptr[-1]
         return Predictions(
             labels, self.indptr, self.ids[:end], self.probabilities[:end], self.asserted[:end]
         )
 
 
-def new_lists(entities: int, candidates: int, asked: Asked) -> Lists:
-    """Room for the longest answers to a question: all candidates asserted, and others listed."""
-    room = entities * (candidates + asked.listed)
-    return Lists(
+def new_buffers(entities: int, candidates: int, kernel_query: KernelQuery) -> PredictionBuffers:
+    """Buffers for the longest possible predictions: all candidates, and the listed labels."""
+    size = entities * (candidates + kernel_query.listed)
+    return PredictionBuffers(
         np.zeros(entities + 1, np.int64),
-        np.empty(room, np.int32),
-        np.empty(room, np.float32),
-        np.empty(room, np.bool_),
+        np.empty(size, np.int32),
+        np.empty(size, np.float32),
+        np.empty(size, np.bool_),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """How scores become answers.
+    """Parameters that turn scores into predictions.
 
-    `candidates` labels of each entity are reranked; `slope` and `intercept` turn the score of any
-    other label into log-odds, but never above its entity's least probable candidate. Only
-    candidates are asserted: those whose probability reaches their label's threshold under the
-    policy (`policies`: name -> float32[labels]; `promises`: precision -> float32[labels]), and
-    what those imply.
+    `candidates` is the number of labels of each entity that are reranked. `slope` and `intercept`
+    turn the score of any other label into log-odds; such a label is never more probable than the
+    entity's least probable candidate. Only candidates are asserted: those whose probability reaches
+    the threshold of their label, and the labels that these imply. The thresholds depend on the
+    policy (`policies`: name -> float32[labels]) or the precision guarantee (`guarantees`: precision
+    -> float32[labels]).
     """
 
     candidates: int
     slope: float
     intercept: float
     policies: Mapping[str, Probabilities]
-    promises: Mapping[float, Probabilities]
+    guarantees: Mapping[float, Probabilities]
 
     @property
     def policy_names(self) -> list[str]:
-        """The policies that can be asked for."""
+        """The names of all policies that a query may have."""
         return [*self.policies, PRECISE]
 
-    def asked(self, query: LabelQuery, labels: LabelSet) -> "Asked":
-        """A question as the kernels read it; raises RequestError where it cannot be answered."""
+    def kernel_query(self, query: LabelQuery, labels: LabelSet) -> "KernelQuery":
+        """A query for kernels; raises RequestError for one that this model does not support."""
         every = np.ones(len(labels), np.bool_)
-        return Asked(
+        return KernelQuery(
             self.thresholds(query),
             labels.matching(query.only) if query.only else every,
             np.float32(query.min_probability),
@@ -225,68 +232,77 @@ class Decisions:
         )
 
     def thresholds(self, query: LabelQuery) -> Probabilities:
-        """The thresholds that a question asks for, by label; raises RequestError."""
+        """The thresholds of all labels for a query; raises RequestError as `kernel_query` does."""
         if query.policy not in self.policy_names:
             raise RequestError(f"unknown policy; this model has {', '.join(self.policy_names)}")
         if query.min_precision or query.policy == PRECISE:
             least = query.min_precision or PRECISE_AT
-            levels = [level for level in self.promises if level >= least]
+            levels = [level for level in self.guarantees if level >= least]
             if not levels:
                 raise RequestError(
-                    f"this model promises a precision of {max(self.promises)} at most"
+                    f"no thresholds of this model guarantee such a precision; "
+                    f"min_precision may be at most {max(self.guarantees)}"
                 )
-            return self.promises[min(levels)]
+            return self.guarantees[min(levels)]
         return self.policies[query.policy]
 
 
 @compiled
-def answer_row(
-    asked: Asked,
+def predict_row(
+    query: KernelQuery,
     implications: Implications,
-    line: Line,
+    row_scores: RowScores,
     chosen: LabelIds,
     probabilities: Probabilities,
-    lists: Lists,
+    buffers: PredictionBuffers,
     row: int,
 ) -> None:
-    """Answer for one entity; rows come in order."""
+    """Write the predictions of one entity. Rows must come in order, because each is appended."""
     order = np.empty(chosen.size, np.int64)
     holds = np.empty(chosen.size, np.bool_)
-    _decide(asked, implications, chosen, probabilities, order, holds)
-    n = lists.indptr[row]
+    _decide(query, implications, chosen, probabilities, order, holds)
+    n = buffers.indptr[row]
     taken = 0
     for i in order:
         label, probability = chosen[i], probabilities[i]
-        if not asked.allowed[label]:
+        if not query.allowed[label]:
             continue
-        if probability >= asked.floor and (taken < asked.listed or holds[i]):
-            lists.ids[n] = label
-            lists.probabilities[n] = probability
-            lists.asserted[n] = holds[i]
+        if probability >= query.floor and (taken < query.listed or holds[i]):
+            buffers.ids[n] = label
+            buffers.probabilities[n] = probability
+            buffers.asserted[n] = holds[i]
             n += 1
         taken += 1
-    if taken < asked.listed:
-        lift_all(implications, line)
-        n = _list_others(asked, line, chosen, probabilities.min(), asked.listed - taken, lists, n)
-    lists.indptr[row + 1] = n
+    if taken < query.listed:
+        raise_all_ancestors(implications, row_scores)
+        n = _list_others(
+            query,
+            row_scores,
+            chosen,
+            probabilities.min(),
+            query.listed - taken,
+            buffers,
+            n,
+        )
+    buffers.indptr[row + 1] = n
 
 
 @compiled
 def _decide(
-    asked: Asked,
+    query: KernelQuery,
     implications: Implications,
     chosen: LabelIds,
     probabilities: Probabilities,
     order: Offsets,
     holds: npt.NDArray[np.bool_],
 ) -> None:
-    """The order of the candidates by probability, and which of them are asserted."""
+    """Write the order of the candidates by probability, and which of them hold (are asserted)."""
     for i in range(chosen.size):
-        holds[i] = probabilities[i] >= asked.thresholds[chosen[i]]
+        holds[i] = probabilities[i] >= query.thresholds[chosen[i]]
     for i in range(chosen.size):
         if holds[i]:
             for j in range(implications.indptr[chosen[i]], implications.indptr[chosen[i] + 1]):
-                for other in range(i):  # what is implied scores higher
+                for other in range(i):  # an implied label has a higher score
                     holds[other] |= chosen[other] == implications.ancestors[j]
     for i in range(chosen.size):
         place = i
@@ -298,38 +314,41 @@ def _decide(
 
 @compiled
 def _list_others(
-    asked: Asked,
-    line: Line,
+    query: KernelQuery,
+    row_scores: RowScores,
     chosen: LabelIds,
     ceiling: np.float32,
     room: int,
-    lists: Lists,
+    buffers: PredictionBuffers,
     first: int,
 ) -> int:
-    """List the best labels that are no candidates from `first` on; returns the new end."""
-    candidate = np.zeros(asked.allowed.size, np.bool_)
+    """Write at most `room` of the best labels that are no candidates, from position `first` on.
+
+    None is more probable than `ceiling`. Returns the position after the last label.
+    """
+    candidate = np.zeros(query.allowed.size, np.bool_)
     for label in chosen:
         candidate[label] = True
-    scores = line.scores
+    scores = row_scores.scores
     last = first
     for label in range(candidate.size):
-        if candidate[label] or not asked.allowed[label]:
+        if candidate[label] or not query.allowed[label]:
             continue
-        if last - first == room and scores[label] <= scores[lists.ids[last - 1]]:
+        if last - first == room and scores[label] <= scores[buffers.ids[last - 1]]:
             continue
         place = last if last - first < room else last - 1
         last = place + 1
-        while place > first and scores[lists.ids[place - 1]] < scores[label]:
-            lists.ids[place] = lists.ids[place - 1]
+        while place > first and scores[buffers.ids[place - 1]] < scores[label]:
+            buffers.ids[place] = buffers.ids[place - 1]
             place -= 1
-        lists.ids[place] = label
+        buffers.ids[place] = label
     n = first
     for i in range(first, last):
-        log_odds = asked.slope * scores[lists.ids[i]] + asked.intercept
+        log_odds = query.slope * scores[buffers.ids[i]] + query.intercept
         probability = min(np.float32(1) / (np.float32(1) + np.exp(-log_odds)), ceiling)
-        if probability >= asked.floor:
-            lists.ids[n] = lists.ids[i]
-            lists.probabilities[n] = probability
-            lists.asserted[n] = False
+        if probability >= query.floor:
+            buffers.ids[n] = buffers.ids[i]
+            buffers.probabilities[n] = probability
+            buffers.asserted[n] = False
             n += 1
     return n

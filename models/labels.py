@@ -1,4 +1,4 @@
-"""The label set, and which labels entities have."""
+"""Label sets, and matrices of the labels that entities have."""
 
 import collections
 import dataclasses
@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 from labelwright.entities.errors import RequestError
 from labelwright.models.kernels.csr import SparseRows
 
-TOGETHER = 1 << 20
-"""Rows whose labels are looked up at a time."""
+ROWS_AT_A_TIME = 1 << 20
+"""Rows whose labels are looked up at a time, which bounds the memory needed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelSet:
-    """All labels of a model in a fixed (alphabetical) order; a label's position is its id."""
+    """All labels of a model, sorted by code points; the id of a label is its position."""
 
     names: tuple[str, ...]
 
@@ -37,25 +37,28 @@ class LabelSet:
 
     @functools.cached_property
     def array(self) -> pa.StringArray:
-        """The names as an Arrow array, so that ids become names by one `take`."""
+        """The names as an Arrow array, which turns ids into names with one `take`."""
         return pa.array(self.names, pa.string())
 
     @functools.cached_property
     def encoded(self) -> npt.NDArray[np.object_]:
-        """The names as JSON strings, in bytes."""
+        """The names as JSON strings (bytes)."""
         return np.array([orjson.dumps(name) for name in self.names], object)
 
     def matching(self, patterns: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """Which labels any of the patterns names (`*` and `?` as in file names, case counts).
+        """Labels (bool[labels]) that match a pattern: `*` and `?` as in file names, case-sensitive.
 
-        Raises RequestError for a pattern that names none.
+        Raises RequestError for a pattern that matches no label.
         """
         mask = np.zeros(len(self), np.bool_)
         for pattern in patterns:
             matches = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
             found = [matches(name) is not None for name in self.names]
             if not any(found):
-                raise RequestError("a pattern in 'only' matches no label of this model")
+                raise RequestError(
+                    "a pattern in 'only' matches no label of this model: names are case-sensitive, "
+                    "* and ? are wildcards"
+                )
             mask |= np.array(found)
         return mask
 
@@ -179,10 +182,10 @@ class LabelMatrix:
 
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
-    """The labels that at least `min_count` entities have."""
+    """The labels that at least `min_count` entities have; a null list counts as an empty one."""
     counts: collections.Counter[str | None] = collections.Counter()
-    for first in range(0, len(lists), TOGETHER):
-        some = _without_nulls(lists.slice(first, TOGETHER))
+    for first in range(0, len(lists), ROWS_AT_A_TIME):
+        some = _without_nulls(lists.slice(first, ROWS_AT_A_TIME))
         given = pa.table({"row": pc.list_parent_indices(some), "label": some.flatten()})
         once = given.group_by(["row", "label"]).aggregate([])["label"].combine_chunks()
         counts.update({one["values"]: one["counts"] for one in once.value_counts().to_pylist()})
@@ -203,8 +206,10 @@ def label_matrix(
     list single labels. Of rows that are `partial` (bool[n]), only the listed labels are known, and
     the labels of open groups that are complete.
     """
-    if len(lists) > TOGETHER:
-        parts = (slice(first, first + TOGETHER) for first in range(0, len(lists), TOGETHER))
+    if len(lists) > ROWS_AT_A_TIME:
+        parts = (
+            slice(first, first + ROWS_AT_A_TIME) for first in range(0, len(lists), ROWS_AT_A_TIME)
+        )
         return LabelMatrix.joined(
             [
                 label_matrix(
@@ -283,20 +288,20 @@ def _with_partial_rows(matrix: LabelMatrix, partial: npt.NDArray[np.bool_]) -> L
 
 
 def group_of(label: str) -> str:
-    """The group of a label: what stands before the equals sign, or all of it."""
+    """The group of a label: the text before the first equals sign, or the whole name."""
     return label.partition("=")[0]
 
 
 def _look_up(
     lists: pa.ListArray, labels: LabelSet
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The row of each listed name and its id, -1 for a name that is not in the label set."""
+    """The row and the id of each listed name; -1 for a name that is not in the label set."""
     found = pc.fill_null(pc.index_in(lists.flatten(), labels.array), -1)
     return pc.list_parent_indices(lists).to_numpy(), found.to_numpy().astype(np.int64)
 
 
 def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
-    """Null lists as empty ones: Arrow may keep values beneath a null."""
+    """Null lists as empty ones: Arrow may store values where a list is null."""
     if not lists.null_count:
         return lists
     return pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))

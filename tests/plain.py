@@ -9,12 +9,24 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 
-from labelwright.models.decisions import Decisions, LabelQuery, Predictions, answer_row, new_lists
+from labelwright.models.decisions import (
+    Decisions,
+    LabelQuery,
+    Predictions,
+    new_buffers,
+    predict_row,
+)
 from labelwright.models.features.space import FeatureRows
-from labelwright.models.labeler import Labeler, proposed
+from labelwright.models.labeler import Labeler, propose_candidates
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
-from labelwright.models.stages.linear import LabelIds, LinearStage, Scores, fill_line, new_line
+from labelwright.models.stages.linear import (
+    LabelIds,
+    LinearStage,
+    Scores,
+    fill_row_scores,
+    new_row_scores,
+)
 from labelwright.models.stages.reranker import Pairs, calibrated
 
 Probabilities = npt.NDArray[np.float32]
@@ -22,7 +34,9 @@ Probabilities = npt.NDArray[np.float32]
 
 def candidates_of(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds]:
     """Scores of all labels and the candidates of each row."""
-    return proposed(labeler.linear, labeler.implications, rows, labeler.decisions.candidates)
+    return propose_candidates(
+        labeler.linear, labeler.implications, rows, labeler.decisions.candidates
+    )
 
 
 def pairs_of(labeler: Labeler, rows: FeatureRows) -> Pairs:
@@ -57,13 +71,13 @@ def answer(
     probabilities: Probabilities,
 ) -> Predictions:
     """Predictions for n entities from their scores (n x labels) and reranked candidates."""
-    asked = decisions.asked(query, labels)
-    lists = new_lists(len(chosen), chosen.shape[1], asked)
-    line = new_line(scores.shape[1])
+    kernel_query = decisions.kernel_query(query, labels)
+    buffers = new_buffers(len(chosen), chosen.shape[1], kernel_query)
+    line = new_row_scores(scores.shape[1])
     for row in range(len(chosen)):
-        fill_line(scores[row], line)
-        answer_row(asked, implications, line, chosen[row], probabilities[row], lists, row)
-    return lists.predictions(labels)
+        fill_row_scores(scores[row], line)
+        predict_row(kernel_query, implications, line, chosen[row], probabilities[row], buffers, row)
+    return buffers.predictions(labels)
 
 
 def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:

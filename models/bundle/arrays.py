@@ -1,4 +1,4 @@
-"""The arrays of a bundle: their types, how they fit together, and what kernels trust them for."""
+"""The arrays of a bundle: types, loading, and the checks without which kernels would be unsafe."""
 
 import re
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ ARRAYS = {
     "reranker.knots": (np.float64, 2),
     "decisions.thresholds": (np.float32, 2),
 }
-"""The type and the number of dimensions of each."""
+"""The type and the number of dimensions of each array."""
 _FINITE = (
     "features.weights",
     "features.shares",
@@ -47,14 +47,14 @@ _HEADER = re.compile(
     rb"\{'descr': '[<>|]\w+', 'fortran_order': (True|False), "
     rb"'shape': \(((0|[1-9]\d*),( (0|[1-9]\d*))?)?\), \} *\n"
 )
-"""What `np.save` writes: with any other header NumPy would first try to mend it, by Python's own
-tokenizer, as one of long ago."""
+"""The headers that `np.save` writes. NumPy would take any other header for one of an old version,
+and parse it with Python's tokenizer."""
 _LARGEST = 1e6
 _SMALLEST = 1e-3
 
 
 def load_arrays(folder: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """All arrays of a bundle by part and name, memory-mapped; raises ValueError or OSError."""
+    """All arrays of a bundle by part and field, memory-mapped; raises ValueError or OSError."""
     parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
     for name in ARRAYS:
         part, field = name.split(".")
@@ -63,7 +63,7 @@ def load_arrays(folder: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
 
 
 def check_arrays(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
-    """Raise ValueError for arrays that do not fit each other, or that kernels could not trust."""
+    """Raise ValueError for arrays that do not fit each other, or that kernels cannot use safely."""
     _check_shapes(parts, labels)
     _check_numbers(parts)
 
@@ -74,19 +74,22 @@ def _load(folder: Path, name: str) -> npt.NDArray[Any]:
         begin = file.read(len(_MAGIC) + 2)
         header = file.read(int.from_bytes(begin[len(_MAGIC) :], "little"))
     if not (begin.startswith(_MAGIC) and _HEADER.fullmatch(header)):
-        raise ValueError(f"{name} does not begin as an array of this format does")
+        raise ValueError(f"{name} does not have the header of a NumPy file of version 1.0")
     array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     kind, dimensions = ARRAYS[name]
     right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
     if not right or array.ndim != dimensions:
-        raise ValueError(f"{name} has type {array.dtype} and {array.ndim} dimensions")
+        raise ValueError(
+            f"{name} has type {array.dtype} and {array.ndim} dimensions, not "
+            f"{kind.__name__} and {dimensions}"
+        )
     if not array.flags.c_contiguous:
-        raise ValueError(f"{name} does not lie row by row")
+        raise ValueError(f"{name} is not in C order")
     return array
 
 
 def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
-    """The kernels trust these: an index out of range would read foreign memory."""
+    """Kernels do not check indices: one that is out of range would read other memory."""
     linear, namesakes, reranker = parts["linear"], parts["namesakes"], parts["reranker"]
     features = len(parts["features"]["keys"])
     indptr, sparse = linear["sparse_indptr"], linear["sparse"]
@@ -103,7 +106,7 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
         "implications.indptr": _offsets_fit(implied, labels, ancestors),
         "implications.ancestors": _within(ancestors, labels)
         and _offsets_fit(implied, labels, ancestors)
-        and _without_circles(implied, ancestors),
+        and _without_cycles(implied, ancestors),
         "namesakes.counts": len(namesakes["counts"]) == len(namesakes["keys"]),
         "namesakes.indptr": _offsets_fit(
             namesakes["indptr"], len(namesakes["keys"]), namesakes["ids"]
@@ -121,18 +124,20 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
 
 
 def _check_numbers(parts: Mapping[str, Mapping[str, Any]]) -> None:
-    """So that no sum of them is infinite, or not a number, which has no place in any order."""
+    """Check that no score can be infinite or NaN: NaN cannot be sorted."""
     for name in _FINITE:
-        room, field = name.split(".")
-        if not (np.abs(parts[room][field]) <= _LARGEST).all():
-            raise ValueError(f"{name} holds numbers that are not finite, or too large")
+        part, field = name.split(".")
+        if not (np.abs(parts[part][field]) <= _LARGEST).all():
+            raise ValueError(
+                f"{name} contains numbers that are not finite, or larger than {_LARGEST:g}"
+            )
     if np.isnan(parts["decisions"]["thresholds"]).any():
-        raise ValueError("decisions.thresholds holds what is not a number")
+        raise ValueError("decisions.thresholds contains NaN")
     if (parts["reranker"]["rate"] < 0).any():
-        raise ValueError("reranker.rate holds negative shares")
+        raise ValueError("reranker.rate contains negative shares")
     for name in ("weights", "shares"):
         if (parts["features"][name] < _SMALLEST).any():
-            raise ValueError(f"features.{name} holds numbers that rows cannot be scaled by")
+            raise ValueError(f"features.{name} contains numbers below {_SMALLEST:g}")
 
 
 def _offsets_fit(offsets: npt.NDArray[Any], rows: int, content: npt.NDArray[Any]) -> bool:
@@ -148,6 +153,6 @@ def _within(ids: npt.NDArray[Any], count: int) -> bool:
     return len(ids) == 0 or (ids.min() >= 0 and ids.max() < count)
 
 
-def _without_circles(offsets: npt.NDArray[Any], ancestors: npt.NDArray[Any]) -> bool:
+def _without_cycles(offsets: npt.NDArray[Any], ancestors: npt.NDArray[Any]) -> bool:
     counts = np.diff(offsets)
     return bool((np.repeat(counts, counts) > counts[ancestors]).all())

@@ -1,15 +1,16 @@
-"""A model on disk: a folder of data that cannot run code.
+"""Format of a bundle: a model as a folder of data files. Loading it cannot run code.
 
-`manifest.json` states the format, what the model is and how it did, and the SHA-256 of every other
-file; `labels.json` the label set; `reranker.txt` the trees in LightGBM's own text; `canned.json`
-what the model is known to answer; the arrays are NumPy files without objects, and memory-mapped,
-and beside them stand the counts of its profile.
+`manifest.json` has the format, the schema, parameters, metrics, and the SHA-256 of every other
+file. `labels.json` is the label set, `reranker.txt` the trees in LightGBM's own text, `canned.json`
+the golden queries, `profile.counts.npy` the profile. The other arrays are NumPy files without
+objects, and they are memory-mapped.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
+import operator
 import re
 import tokenize
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ from labelwright.models.stages.namesakes import Namesakes
 from labelwright.models.stages.reranker import Reranker
 
 FORMAT = 5
-"""Earlier formats were those of no released version."""
+"""No released version has written an earlier format."""
 MANIFEST = "manifest.json"
 _LABELS, _GOLDEN, _TREES = "labels.json", "canned.json", "reranker.txt"
 _PROFILE = "profile.counts.npy"
@@ -60,15 +61,16 @@ _UNREADABLE = (
     tokenize.TokenError,
     SchemaError,
 )
-"""What the readers of JSON and of NumPy files raise for content that is not theirs."""
+"""The errors of readers of JSON and NumPy files for invalid content."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself.
+    """The content of `manifest.json`.
 
-    `content` is that of `content_hash`: equal for models that answer alike, whatever the
-    versions, times and number of threads. `details` is what training noted: metrics, data, seed.
+    `content` is the `content_hash`: equal for models that give the same predictions, whatever the
+    versions, times and numbers of threads. `files` are the SHA-256 hashes of the other files.
+    `details` come from training: metrics, data, seed.
     """
 
     format: int
@@ -87,7 +89,7 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A model as read from disk, with what it is known to answer and the rows it was judged on."""
+    """A model that was read from disk, with golden queries and the profile of its test rows."""
 
     labeler: Labeler
     manifest: Manifest
@@ -102,10 +104,10 @@ def write_bundle(
     details: Mapping[str, Any],
     profile: Profile | None = None,
 ) -> Manifest:
-    """Write a model to a new folder, whole or not at all; raises StorageError.
+    """Write a model to a new folder, completely or not at all; raises StorageError.
 
-    It is asked its canned questions, and the answers are written beside it. Without a `profile` of
-    rows that it has not seen, it cannot tell drift.
+    Golden queries are computed and written, too. `profile` is that of the test rows; without it,
+    the service cannot detect drift.
     """
     golden, profile = GoldenQueries.of(labeler), profile or Profile.empty(labeler)
     with temporary_folder(folder.parent, f".{folder.name}") as temporary:
@@ -122,30 +124,35 @@ def write_bundle(
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and check a bundle; raises BundleError, or ModelNotFoundError where there is none."""
+    """Read and check a bundle; raises BundleError, or ModelNotFoundError if there is none."""
     manifest = verify(folder)
     try:
-        labeler = _assemble(folder, manifest)
+        labeler = _read_labeler(folder, manifest)
         golden = GoldenQueries.from_json((folder / _GOLDEN).read_bytes())
         counts = np.lib.format.open_memmap(folder / _PROFILE, mode="r")
         return Bundle(labeler, manifest, golden, Profile.from_counts(labeler, counts))
     except _UNREADABLE as error:
-        raise BundleError(f"bundle {folder}: not what its manifest says ({error})") from error
+        raise BundleError(
+            f"bundle {folder}: the files do not have the content that {MANIFEST} states ({error}); "
+            "copy the bundle again, or train the model again"
+        ) from error
 
 
 def verify(folder: Path) -> Manifest:
-    """Check the hashes of all files; raises BundleError, or ModelNotFoundError for no bundle."""
+    """Check the hashes of all files; raises BundleError, or ModelNotFoundError if there is none."""
     manifest = read_manifest(folder)
-    with ThreadPoolExecutor() as pool:  # hashing is most of the time that loading takes
+    with ThreadPoolExecutor() as pool:  # hashing takes most of the time of loading
         digests = list(pool.map(_digest, (folder / name for name in manifest.files)))
     for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
         if digest != expected:
-            raise BundleError(f"bundle {folder}: {name} is corrupt (its hash has changed)")
+            raise BundleError(
+                f"bundle {folder}: {name} is corrupt (its hash has changed): copy it again"
+            )
     return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest alone; raises BundleError, or ModelNotFoundError where there is none."""
+    """Read only the manifest; raises BundleError, or ModelNotFoundError if there is no bundle."""
     try:
         content = json.loads((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -155,14 +162,19 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or type(content.get("format")) is not int:
         raise BundleError(f"{folder} is not a labelwright bundle")
     if content["format"] < FORMAT:
-        raise OutdatedBundleError(f"bundle {folder} is of no released format: train it again")
+        raise OutdatedBundleError(
+            f"bundle {folder} has format {content['format']}, which no released version has "
+            "written: train the model again"
+        )
     if content["format"] > FORMAT:
         raise BundleError(
             f"bundle {folder} has format {content['format']}; this version of labelwright reads "
-            f"formats up to {FORMAT}, so it needs a newer one"
+            f"only format {FORMAT}: install a newer version"
         )
     if content.pop("seal", None) != seal(content):
-        raise BundleError(f"bundle {folder}: {MANIFEST} is corrupt (its hash has changed)")
+        raise BundleError(
+            f"bundle {folder}: {MANIFEST} is corrupt (its hash has changed): copy it again"
+        )
     try:
         manifest = Manifest(**content)
     except TypeError as error:
@@ -174,11 +186,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def content_hash(labeler: Labeler) -> str:
-    """SHA-256 over labels, schema, decisions, arrays and trees: all that answers depend on.
+    """SHA-256 of labels, schema, decisions, arrays and trees: everything predictions depend on.
 
-    LightGBM's text repeats its parameters, the number of threads among them; they are left out.
+    LightGBM's text also contains its parameters, such as the number of threads. They are left out.
     """
-    stated = (labeler.labels.names, labeler.schema.to_mapping(), _stated(labeler.decisions))
+    stated = (
+        labeler.labels.names,
+        labeler.schema.to_mapping(),
+        _decisions_to_json(labeler.decisions),
+    )
     digest = hashlib.sha256(json.dumps(stated).encode())
     for name, array in arrays_of(labeler).items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -205,7 +221,7 @@ def _write_manifest(
         format=FORMAT,
         labelwright=version,
         schema=labeler.schema.to_mapping(),
-        decisions=_stated(labeler.decisions),
+        decisions=_decisions_to_json(labeler.decisions),
         content=content_hash(labeler),
         files={path.name: _digest(path) for path in sorted(folder.iterdir())},
         details=details,
@@ -216,42 +232,42 @@ def _write_manifest(
     return manifest
 
 
-def _stated(decisions: Decisions) -> dict[str, Any]:
-    """What the manifest states of the decisions; the thresholds are an array."""
+def _decisions_to_json(decisions: Decisions) -> dict[str, Any]:
+    """The decisions for the manifest, without the thresholds, which are an array."""
     return {
         "candidates": decisions.candidates,
         "slope": decisions.slope,
         "intercept": decisions.intercept,
         "policies": list(decisions.policies),
-        "precisions": list(decisions.promises),
+        "precisions": list(decisions.guarantees),
     }
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest's content, which it states of itself: it tells damage, not forgery."""
+    """SHA-256 of the content of a manifest, stored in it. It detects damage, but not forgery."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def arrays_of(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of a model, by the name that they have in a bundle."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        name: getattr(getattr(labeler, name.split(".")[0]), name.split(".")[1])
-        for name in ARRAYS
-        if name != "decisions.thresholds"
-    }
+    """All arrays of a model by their names in a bundle."""
     decisions = labeler.decisions
-    arrays["decisions.thresholds"] = np.stack(
-        [*decisions.policies.values(), *decisions.promises.values()]
-    )
-    return arrays
+    thresholds = [*decisions.policies.values(), *decisions.guarantees.values()]
+    renamed = {
+        "reranker.company": labeler.reranker.co_occurrence,
+        "decisions.thresholds": np.stack(thresholds),
+    }
+    return {
+        name: renamed[name] if name in renamed else operator.attrgetter(name)(labeler)
+        for name in ARRAYS
+    }
 
 
-def _assemble(folder: Path, manifest: Manifest) -> Labeler:
+def _read_labeler(folder: Path, manifest: Manifest) -> Labeler:
     names = json.loads((folder / _LABELS).read_bytes())
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{_LABELS} is not a list of labels")
     if not names or len(set(names)) < len(names) or not all(names):
-        raise ValueError(f"{_LABELS} has no label, an empty one, or one twice")
+        raise ValueError(f"{_LABELS} has no labels, an empty label, or the same label twice")
     "".join(names).encode("utf-8")  # a lone surrogate is not text
     parts = load_arrays(folder)
     check_arrays(parts, len(names))
@@ -259,8 +275,9 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
     if len(parts["features"]["edges"]) != len(number_columns(schema)):
         raise ValueError("features.edges does not fit the schema")
     trees = (folder / _TREES).read_text("utf-8")
-    reranker = Reranker(trees=trees, **parts["reranker"])
-    _ = reranker.forest  # is read now rather than at the first answer
+    rate, co_occurrence, knots = (parts["reranker"][name] for name in ("rate", "company", "knots"))
+    reranker = Reranker(rate, co_occurrence, knots, trees)
+    _ = reranker.forest  # parse the trees now, so that errors are found before the first query
     return Labeler(
         labels=LabelSet(tuple(names)),
         features=FeatureSpace(schema, **parts["features"]),
@@ -274,7 +291,7 @@ def _assemble(folder: Path, manifest: Manifest) -> Labeler:
 
 def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) -> Decisions:
     if set(given) != {"candidates", "slope", "intercept", "policies", "precisions"}:
-        raise ValueError("the decisions are not complete, or more than that")
+        raise ValueError("the fields of the decisions are not those of this format")
     candidates, slope, intercept = given["candidates"], given["slope"], given["intercept"]
     policies, precisions = given["policies"], given["precisions"]
     if type(candidates) is not int or candidates < 1:
@@ -287,16 +304,16 @@ def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) ->
     if not isinstance(policies, list) or not all(isinstance(name, str) for name in policies):
         raise ValueError("policies must be a list of names")
     if BALANCED not in policies or PRECISE in policies:
-        raise ValueError(f"policies must hold {BALANCED!r}, and leave {PRECISE!r} to the promises")
+        raise ValueError(f"policies must contain {BALANCED!r}, and not {PRECISE!r}")
     if not isinstance(precisions, list) or not all(
         isinstance(level, float) and 0 < level < 1 for level in precisions
     ):
         raise ValueError("precisions must be a list of numbers between 0 and 1")
     if PRECISE_AT not in precisions or len(thresholds) != len(policies) + len(precisions):
         raise ValueError("decisions.thresholds does not fit the policies and precisions")
-    named = dict(zip(policies, thresholds, strict=False))
-    promised = dict(zip(precisions, thresholds[len(policies) :], strict=True))
-    return Decisions(candidates, slope, intercept, named, promised)
+    by_policy = dict(zip(policies, thresholds, strict=False))
+    guarantees = dict(zip(precisions, thresholds[len(policies) :], strict=True))
+    return Decisions(candidates, slope, intercept, by_policy, guarantees)
 
 
 def _digest(path: Path) -> str:

@@ -1,1 +1,1 @@
-"""Explanations: the parts of the input that raised or lowered the score of a label."""
+"""Explanations: reasons why a label has a high or a low probability."""

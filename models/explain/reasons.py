@@ -1,9 +1,9 @@
-"""Why an entity has a label, or has it not: what raised and lowered the label's log-odds.
+"""Reasons: what raised or lowered the log-odds of a label of an entity.
 
-The reasons of a label sum to its log-odds before calibration. Those of a candidate are the exact
-contributions of the reranker's features (TreeSHAP: Lundberg et al. 2020), told in the words of the
-input as far as they rest on the scores of the linear stage; those of any other label are the terms
-of the linear stage itself.
+The reasons of a label add up to its log-odds before calibration. For a candidate they are the exact
+contributions of the reranker's features (TreeSHAP: Lundberg et al. 2020). The part that depends on
+scores of the linear stage is split further among the parts of the input. For any other label, the
+reasons are the terms of the linear stage.
 """
 
 import dataclasses
@@ -20,27 +20,27 @@ from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.explain.shap import contributions
 from labelwright.models.explain.spans import Span, trace
 from labelwright.models.features.space import FeatureRows
-from labelwright.models.labeler import CHUNK, Labeler, proposed
+from labelwright.models.labeler import CHUNK, Labeler, propose_candidates
 from labelwright.models.labels import LabelSet
 from labelwright.models.stages.linear import LabelIds, Scores
 from labelwright.models.stages.reranker import LABEL_FEATURE, PAIR_FEATURES, Pairs
 
 LARGEST = 10
-"""Reasons of one label that are told; all others are one."""
+"""The number of reasons of a label that are listed; the others are added up to one."""
 NEGLIGIBLE = 1e-3
-"""Log-odds so small that they are told with the rest; also how exact the sum of the reasons is."""
+"""Reasons with smaller log-odds belong to the rest. The reasons add up to within this."""
 TEXT_LIMIT = 100
-"""Code points of a span that are repeated in a reason."""
+"""Maximum length of the text of a reason, in code points."""
 
 ABOUT = {
     "field": "the part of the input that field, text, start and end name",
-    "company": "the other labels that the entity may have; label names the one that says most",
-    "namesakes": "the training entities that are called the same, and whether they have the label",
-    "frequency": "where the label starts from, whatever the entity: how frequent it is",
-    "competition": "how the label's score stands among those of all labels, and what implies it",
-    "rest": "all reasons too small to be told",
+    "company": "the other labels that the entity may have; label is the one that matters most",
+    "namesakes": "the training entities with the same name, and whether they have the label",
+    "frequency": "how frequent the label is, whatever the entity",
+    "competition": "how the label's score compares with those of the others, and what implies it",
+    "rest": "the sum of all smaller reasons",
 }
-"""What a reason can be about."""
+"""The subjects of reasons."""
 _ABOUT = list(ABOUT)
 REASON = pa.struct(
     [
@@ -53,10 +53,10 @@ REASON = pa.struct(
         ("weight", pa.float64()),
     ]
 )
-"""A reason: `weight` in log-odds; the others are null where they do not apply.
+"""A reason: `weight` is in log-odds; the other fields are null where they do not apply.
 
-`start` and `end` are code points of the value as text, where the items of a list are joined by
-semicolons; tags and numbers, which are no text, have none.
+`start` and `end` are positions (code points) in the value as text; lists are joined by semicolons.
+They are null for tags and numbers, which are no text.
 """
 
 _COMPANY = [
@@ -81,11 +81,11 @@ Weights = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Answers with the log-odds and the reasons of each label that they list.
+    """Predictions with the log-odds and the reasons of each listed label.
 
-    `log_odds` (float64) are those before calibration, and before a label that is no candidate is
-    held below the candidates; `reasons` is list<REASON>, the largest first and the rest last. Both
-    have one item for each item of `predictions.ids`.
+    `log_odds` (float64) are the values before calibration, and before labels that are no candidates
+    are limited to the probability of the candidates. `reasons` is list<REASON>, the largest first
+    and the rest last. Both have one item for each item of `predictions.ids`.
     """
 
     predictions: Predictions
@@ -93,7 +93,7 @@ class Explanation:
     reasons: pa.ListArray
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
-        """The structs of `Predictions.to_arrow` with log_odds and reasons, null if rejected."""
+        """As `Predictions.to_arrow`, with the additional fields log_odds and reasons."""
         lists = self.predictions.to_arrow()
         labels = lists.values
         structs = pa.StructArray.from_arrays(
@@ -104,8 +104,8 @@ class Explanation:
         missing[list(rejected)] = True
         return pa.ListArray.from_arrays(lists.offsets, structs, mask=pa.array(missing))
 
-    def stated(self) -> list[list[dict[str, Any]]]:
-        """The reasons of each label as JSON has them: without what is null."""
+    def to_records(self) -> list[list[dict[str, Any]]]:
+        """The reasons of each label as JSON objects, without null fields."""
         return [
             [
                 {name: value for name, value in reason.items() if value is not None}
@@ -118,56 +118,59 @@ class Explanation:
 class Reasons(NamedTuple):
     """All reasons of m labels of one entity, in log-odds.
 
-    `words` (m x spans) is what each span of the input says; the others (m) are what ABOUT says.
-    `companions` (int32[m]) are the labels that say most of the company, -1 where none does.
+    `words` (m x spans) are the contributions of the spans of the input. The others (m) are those
+    that ABOUT describes.
+    `co_occurring` (int32[m]) are the other labels that contribute most, -1 if there is none.
     """
 
     spans: list[Span]
     words: Weights
-    company: Weights
+    co_occurrence: Weights
     namesakes: Weights
     frequency: Weights
     competition: Weights
-    companions: LabelIds
+    co_occurring: LabelIds
 
     @property
     def log_odds(self) -> Weights:
-        """The log-odds before calibration: the sum of all reasons."""
+        """The log-odds before calibration: the sums of all reasons."""
         total: Weights = self.words.sum(axis=1) + np.sum(self.others, axis=0)
         return total
 
     @property
     def others(self) -> tuple[Weights, Weights, Weights, Weights]:
-        """The reasons that are not about words, in the order of ABOUT."""
-        return self.company, self.namesakes, self.frequency, self.competition
+        """The reasons that do not depend on spans, in the order of ABOUT."""
+        return self.co_occurrence, self.namesakes, self.frequency, self.competition
 
 
 def explain(labeler: Labeler, entities: Entities, query: LabelQuery) -> Explanation:
-    """The labels that `labeler.label` gives, with their reasons.
+    """The predictions of `labeler.label`, with reasons.
 
-    A rejected row's answer is that of an empty entity. Raises RequestError for a question that
-    this model cannot answer.
+    A rejected row gets the labels of an empty entity. Raises RequestError for a query that this
+    model does not support.
     """
-    return explained(labeler, entities, labeler.label(entities, query))
+    return explain_predictions(labeler, entities, labeler.label(entities, query))
 
 
-def explained(labeler: Labeler, entities: Entities, predictions: Predictions) -> Explanation:
-    """Answers with the reasons of their labels."""
-    log_odds, told = [np.zeros(0)], [pa.array([], pa.list_(REASON))]
+def explain_predictions(
+    labeler: Labeler, entities: Entities, predictions: Predictions
+) -> Explanation:
+    """Add the log-odds and the reasons to predictions."""
+    log_odds, largest = [np.zeros(0)], [pa.array([], pa.list_(REASON))]
     for reasons in all_reasons(labeler, entities, predictions):
         log_odds.append(np.round(reasons.log_odds, _DECIMALS))
-        told.append(_told(reasons, labeler.labels))
-    return Explanation(predictions, np.concatenate(log_odds), pa.concat_arrays(told))
+        largest.append(_largest_reasons(reasons, labeler.labels))
+    return Explanation(predictions, np.concatenate(log_odds), pa.concat_arrays(largest))
 
 
 def all_reasons(
     labeler: Labeler, entities: Entities, predictions: Predictions
 ) -> Iterator[Reasons]:
-    """For each entity, all reasons of the labels that `predictions` lists for it."""
+    """For each entity, all reasons of its labels in `predictions`."""
     for start in range(0, len(entities), CHUNK):
         part = entities.slice(start, CHUNK)
         rows = labeler.features.transform(part)
-        scores, chosen = proposed(
+        scores, chosen = propose_candidates(
             labeler.linear, labeler.implications, rows, labeler.decisions.candidates
         )
         pairs = labeler.pairs(rows, scores, chosen).reshape(*chosen.shape, len(PAIR_FEATURES))
@@ -182,12 +185,12 @@ def all_reasons(
 def _words(
     labeler: Labeler, entity: Entities, row: FeatureRows, labels: LabelIds
 ) -> tuple[list[Span], Weights]:
-    """What each span of one entity adds to the log-odds of some labels, labels x spans."""
+    """The contribution of each span of one entity to the log-odds of labels, labels x spans."""
     origins = trace(labeler.features, entity, row.indices)
     weights = labeler.linear.weights(row.indices, labels)
-    said = labeler.decisions.slope * row.values[:, None] * weights.astype(np.float64)
+    terms = labeler.decisions.slope * row.values[:, None] * weights.astype(np.float64)
     words = np.zeros((len(origins.spans), len(labels)))
-    np.add.at(words, origins.places, origins.shares[:, None] * said[origins.features])
+    np.add.at(words, origins.places, origins.shares[:, None] * terms[origins.features])
     return origins.spans, words.T
 
 
@@ -202,49 +205,49 @@ def _reasons(
 ) -> Reasons:
     """All reasons of some labels of one entity, whose candidates are `chosen`.
 
-    The expected score of a pair stands for the frequency of a candidate, its bias for that of any
-    other label. What its score adds beyond that and its own words is the competition.
+    For a candidate, the frequency is the expected raw score of its pairs; for any other label it is
+    the bias. The competition is what the score adds beyond the frequency and the words.
     """
     slope, intercept = labeler.decisions.slope, labeler.decisions.intercept
-    company, namesakes = np.zeros(len(labels)), np.zeros(len(labels))
+    co_occurrence, namesakes = np.zeros(len(labels)), np.zeros(len(labels))
     frequency = slope * labeler.linear.bias[labels].astype(np.float64) + intercept
     competition = slope * scores[labels] + intercept - frequency - words.sum(axis=1)
-    companions = np.full(len(labels), -1, np.int32)
+    co_occurring = np.full(len(labels), -1, np.int32)
     among, places = np.nonzero(labels[:, None] == chosen)
     trees = labeler.reranker.trees
     shares = contributions(trees, len(PAIR_FEATURES), pairs[places])
-    company[among] = shares[:, _COMPANY].sum(axis=1)
+    co_occurrence[among] = shares[:, _COMPANY].sum(axis=1)
     namesakes[among] = shares[:, _NAMESAKES].sum(axis=1)
     frequency[among] = shares[:, _FREQUENCY].sum(axis=1)
     competition[among] = shares[:, _SCORES].sum(axis=1) - words[among].sum(axis=1)
     lifts = labeler.reranker.lifts(scores, chosen, labels[among])
-    companions[among] = _companions(lifts, company[among], chosen)
-    return Reasons(spans, words, company, namesakes, frequency, competition, companions)
+    co_occurring[among] = _co_occurring(lifts, co_occurrence[among], chosen)
+    return Reasons(spans, words, co_occurrence, namesakes, frequency, competition, co_occurring)
 
 
-def _companions(lifts: Scores, company: Weights, chosen: LabelIds) -> LabelIds:
-    """The candidate whose lift says most of what the company says, -1 where none says it."""
-    agreeing = lifts * np.sign(company)[:, None]
+def _co_occurring(lifts: Scores, co_occurrence: Weights, chosen: LabelIds) -> LabelIds:
+    """The candidate whose lift contributes most to the reason, -1 if none has the same sign."""
+    agreeing = lifts * np.sign(co_occurrence)[:, None]
     most = agreeing.argmax(axis=1)
     return np.where(agreeing.max(axis=1) > 0, chosen[most], -1)
 
 
-def _told(reasons: Reasons, labels: LabelSet) -> pa.ListArray:
-    """The largest reasons of each label and one for the rest, as list<REASON>."""
+def _largest_reasons(reasons: Reasons, labels: LabelSet) -> pa.ListArray:
+    """The largest reasons of each label and the rest, as list<REASON>."""
     weights = np.column_stack([reasons.words, *reasons.others])
     largest = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :LARGEST]
-    told = _rounded(np.take_along_axis(weights, largest, axis=1))
-    rest = _rounded(np.round(reasons.log_odds, _DECIMALS) - told.sum(axis=1))
-    told = np.column_stack([told, rest])
+    listed = _rounded(np.take_along_axis(weights, largest, axis=1))
+    rest = _rounded(np.round(reasons.log_odds, _DECIMALS) - listed.sum(axis=1))
+    listed = np.column_stack([listed, rest])
     places = np.column_stack([largest, np.full(len(rest), weights.shape[1])])
-    rows = np.nonzero(told)[0]
-    bounds = np.concatenate([[0], np.cumsum((told != 0).sum(axis=1))]).astype(np.int32)
-    structs = _structs(reasons, rows, places[told != 0], told[told != 0], labels)
+    rows = np.nonzero(listed)[0]
+    bounds = np.concatenate([[0], np.cumsum((listed != 0).sum(axis=1))]).astype(np.int32)
+    structs = _structs(reasons, rows, places[listed != 0], listed[listed != 0], labels)
     return pa.ListArray.from_arrays(pa.array(bounds), structs)
 
 
 def _rounded(weights: Weights) -> Weights:
-    """Weights as they are told, 0 for those that are not."""
+    """Rounded weights; 0 for negligible ones."""
     rounded = np.round(weights, _DECIMALS)
     return np.where(np.abs(rounded) < NEGLIGIBLE, 0, rounded)
 
@@ -256,12 +259,16 @@ def _structs(
     weights: Weights,
     labels: LabelSet,
 ) -> pa.StructArray:
-    """Reasons of the labels at `rows`; places are those of spans, then those of the others."""
+    """Reasons as structs.
+
+    `rows` are the positions of their labels; `places` are positions of spans, or for the other
+    reasons the number of spans and more.
+    """
     spans = reasons.spans
     about = np.maximum(places - len(spans) + 1, 0)
     of_span = pa.array(places, mask=about > 0)
-    companions = reasons.companions[rows]
-    named = pa.array(companions, mask=(about != _ABOUT.index("company")) | (companions < 0))
+    co_occurring = reasons.co_occurring[rows]
+    named = pa.array(co_occurring, mask=(about != _ABOUT.index("company")) | (co_occurring < 0))
     bounds = [(s.start, s.end) if _has_bounds(s) else (None, None) for s in spans]
     columns = [
         pa.array(_ABOUT).take(pa.array(about)),

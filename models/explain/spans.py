@@ -1,9 +1,9 @@
-"""Which parts of its input the features of an entity come from.
+"""Spans: the parts of the input that the features of an entity come from.
 
-`models.features.tokens` is the only tokenizer: an entity is cut into words, pairs of neighbouring
-words and whole values, each cut becomes an entity of its own, and its features are asked for like
-those of any other. So a cut need not be exact; what no smaller cut explains belongs to the whole
-value.
+Each word, each pair of neighbouring words and each whole value becomes an entity of its own, and
+its features are computed in the normal way. So `models.features.tokens` stays the only tokenizer,
+and spans need not match its tokens exactly: a feature that no smaller span has belongs to the
+whole value.
 """
 
 import functools
@@ -22,25 +22,25 @@ from labelwright.entities.text import normalise_one
 from labelwright.models.features.space import FeatureSpace
 from labelwright.models.features.tokens import (
     IDEOGRAPH,
+    JOINER,
     LETTER,
     SEPARATOR,
-    SILENT,
     SYMBOL,
     character_classes,
 )
 from labelwright.models.kernels.csr import find_keys, row_numbers
 
 WORDS_LIMIT = 250
-"""Words of one value that are told apart; what comes after them belongs to the whole value."""
+"""Words of a value that get their own span; the text after them belongs to the whole value."""
 
-_CONTINUES = -1  # joins the character before it, as an accent does
+_CONTINUES = -1  # belongs to the character before it, such as a combining accent
 _WORD, _PAIR, _APART, _VALUE = range(4)
 
 Classifier = Callable[[str], int]
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` (in code points) of the text that a column holds."""
+    """A part of the value of a column: its text, from code point `start` to `end`."""
 
     column: Column
     text: str
@@ -49,10 +49,10 @@ class Span(NamedTuple):
 
 
 class Origins(NamedTuple):
-    """Where the k features of an entity come from.
+    """The spans that the k features of an entity come from.
 
-    Of feature `features[i]` (a position below k) the share `shares[i]` comes from
-    `spans[places[i]]`; the shares of a feature sum to 1.
+    `shares[i]` of feature `features[i]` (a position below k) comes from `spans[places[i]]`. The
+    shares of a feature add up to 1.
     """
 
     spans: list[Span]
@@ -62,11 +62,11 @@ class Origins(NamedTuple):
 
 
 def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]) -> Origins:
-    """Find where the `features` (int32[k], distinct) of one entity come from.
+    """Find the spans of the `features` (int32[k], distinct) of one entity.
 
-    A feature belongs to the words and symbols that have it, else to the neighbours, else to the two
-    words that only symbols part, else to the whole value; where there are several, they share it
-    equally.
+    A feature belongs to the words and symbols that have it; or else to pairs of neighbours, to
+    pairs of words that only symbols separate, or to the whole value, in this order. Several spans
+    of the same kind share it equally.
     """
     cuts = list(_cuts(entity)) if len(features) else []
     if not cuts:
@@ -84,11 +84,11 @@ def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]
     return Origins([span for span, _ in cuts], places, at, shares)
 
 
-def cut_points(text: str, kind: Kind) -> list[tuple[int, int]]:
-    """Where the words of a value begin and end, at most WORDS_LIMIT of them.
+def word_bounds(text: str, kind: Kind) -> list[tuple[int, int]]:
+    """The (start, end) of the words of a value, at most WORDS_LIMIT.
 
-    Values of categories and tags are cut at semicolons; addresses, numbers of telephones and other
-    numbers are not cut at all.
+    Categories and tags are split at semicolons. Web addresses, phone numbers and other numbers are
+    not split.
     """
     if kind not in _CLASSIFIERS:
         return []
@@ -99,7 +99,7 @@ def cut_points(text: str, kind: Kind) -> list[tuple[int, int]]:
         joins = kind_of == _CONTINUES or (kind_of == LETTER == open_kind)
         if kind_of == SEPARATOR:
             open_kind = SEPARATOR
-        elif kind_of == SILENT:
+        elif kind_of == JOINER:
             continue
         elif joins and open_kind != SEPARATOR:
             found[-1] = (found[-1][0], at + 1)
@@ -112,7 +112,7 @@ def cut_points(text: str, kind: Kind) -> list[tuple[int, int]]:
 
 
 def _cuts(entity: Entities) -> Iterator[tuple[Span, int]]:
-    """The spans of one entity, with their extents."""
+    """All spans of one entity, with their kind (_WORD, _PAIR, _APART or _VALUE)."""
     for column in entity.schema.columns:
         array = None if column.kind is Kind.POINT else entity.column(column.name)
         value = None if array is None else array[0].as_py()
@@ -120,7 +120,7 @@ def _cuts(entity: Entities) -> Iterator[tuple[Span, int]]:
             continue
         text = repr(value) if column.kind in NUMERIC else value
         yield Span(column, text, 0, len(text)), _VALUE
-        words = cut_points(text, column.kind)
+        words = word_bounds(text, column.kind)
         for start, end in words:
             yield Span(column, text[start:end], start, end), _WORD
         if column.kind is Kind.TEXT:
@@ -132,7 +132,7 @@ def _cuts(entity: Entities) -> Iterator[tuple[Span, int]]:
 
 
 def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:
-    """One entity for each cut, of which nothing is known but the cut."""
+    """One entity for each span; all its other fields are empty."""
     table = Entities.empty(entity.schema, len(cuts)).table
     for column in dict.fromkeys(span.column for span, _ in cuts):
         values = [span.text if span.column is column else None for span, _ in cuts]
@@ -144,7 +144,7 @@ def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:
 
 @functools.lru_cache(1 << 16)
 def _letter_class(character: str) -> int:
-    """The class of the tokens' alphabet that what a character is normalised to belongs to."""
+    """The class of a character after normalisation, as the tokenizer sees it."""
     form = normalise_one(character)
     if unicodedata.combining(form[0]):
         return _CONTINUES
@@ -160,10 +160,10 @@ def _space_class(character: str) -> int:
 
 @functools.lru_cache(1 << 16)
 def _semicolon_class(character: str) -> int:
-    """Spaces between values neither open one nor end one."""
+    """The class for values that semicolons separate: spaces belong to the value around them."""
     if normalise_one(character) == ";":
         return SEPARATOR
-    return SILENT if _space_class(character) == SEPARATOR else LETTER
+    return JOINER if _space_class(character) == SEPARATOR else LETTER
 
 
 _CLASSIFIERS: dict[Kind, Classifier] = {

@@ -1,1 +1,1 @@
-"""Features: sparse rows of hashed tokens."""
+"""Features of entities: sparse rows of hashed tokens."""

@@ -1,4 +1,4 @@
-"""Fingerprints of entities: equal for rows of the same id of which the same is known."""
+"""Fingerprints: hashes of entities, equal for rows with the same id and the same values."""
 
 from collections.abc import Sequence
 
@@ -13,24 +13,24 @@ from labelwright.models.features.tokens import Bytes
 from labelwright.models.kernels.hashes import Hashes, mix_strongly
 from labelwright.models.kernels.jit import compiled
 
-MADE_ID = "content-"
-"""What ids begin with that were made of an entity's content."""
+CONTENT_ID_PREFIX = "content-"
+"""The prefix of ids that are made of the content of an entity."""
 
 
 def fingerprints(entities: Entities) -> Hashes:
-    """A 64-bit hash of each entity's id and fields; a field that is not given is as if absent."""
+    """A 64-bit hash of the id and the fields of each entity; empty fields do not change it."""
     return _fingerprints(entities, ("id", *entities.schema.fields))
 
 
 def content_fingerprints(entities: Entities) -> Hashes:
-    """The same of the fields alone, whatever the id."""
+    """A 64-bit hash of the fields of each entity, without the id."""
     return _fingerprints(entities, entities.schema.fields)
 
 
-def made_ids(entities: Entities) -> pa.StringArray:
-    """Ids for entities that came without one: made of what is known of each."""
+def content_ids(entities: Entities) -> pa.StringArray:
+    """Ids for entities that have none, made of their fields."""
     found = content_fingerprints(entities).tolist()
-    return pa.array([f"{MADE_ID}{each:016x}" for each in found], pa.string())
+    return pa.array([f"{CONTENT_ID_PREFIX}{each:016x}" for each in found], pa.string())
 
 
 def _fingerprints(entities: Entities, names: Sequence[str]) -> Hashes:

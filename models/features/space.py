@@ -1,9 +1,9 @@
-"""From entities to sparse feature rows.
+"""Feature space: turns entities into sparse feature rows.
 
-A feature is a token (`models.features.tokens`) that occurred often enough in training. Its value
-in a row is its inverse document frequency (the tf-idf of Salton & Buckley 1988 with binary term
-frequency), scaled so that each group of tokens has a fixed share in the length of the row, and
-rows have unit length: the many runs of letters in a name do not drown its few words.
+A feature is a token (`models.features.tokens`) that is frequent enough in the training rows. Its
+value in a row is its inverse document frequency (the tf-idf of Salton & Buckley 1988 with binary
+term frequency). Each row is scaled to unit length, and each group of tokens has a fixed share of
+it. Otherwise the many letter sequences of a name would outweigh its few words.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from labelwright.entities.text import normalise
 from labelwright.models.features import tokens
 from labelwright.models.features.tokens import Scratch, TokenSource, group_of, row_tokens
 from labelwright.models.kernels.csr import take_rows
-from labelwright.models.kernels.hash_table import LookupTable, fetch_hashes, find, lookup_table
-from labelwright.models.kernels.hashes import Hashes, number_tokens, text_hash
+from labelwright.models.kernels.hash_table import LookupTable, find, lookup_table, prefetch_hashes
+from labelwright.models.kernels.hashes import Hashes, hash_numbers, text_hash
 from labelwright.models.kernels.jit import compiled
 
 _TOKEN_KINDS = {
@@ -39,8 +39,8 @@ _TOKEN_KINDS = {
 class FeatureRows(NamedTuple):
     """A sparse matrix by rows: row r has `values[indptr[r]:indptr[r + 1]]` at `indices[...]`.
 
-    `names` (uint64[rows]) is a hash of what each entity is called, whatever the spacing; 0 where
-    that is nothing.
+    `names` (uint64[rows]) are hashes of the names of the entities, 0 where there is none. Names
+    that differ only in spacing have the same hash.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -56,8 +56,8 @@ class FeatureRows(NamedTuple):
         )
 
 
-def filled(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
-    """The rows of one part after another, written into arrays that have the size for it."""
+def fill_rows(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
+    """Write the rows of one part after another into the arrays of `rows`; returns `rows`."""
     row, at = 0, 0
     for part in parts:
         count, size = len(part.names), len(part.indices)
@@ -71,10 +71,10 @@ def filled(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpace:
-    """The features a model knows, most frequent first.
+    """The features of a model, the most frequent first.
 
-    `keys` (uint64) are their tokens and `weights` (float32) their inverse document frequencies;
-    `shares` (float32) the length of each group of tokens in a row before the row is scaled;
+    `keys` (uint64) are their tokens, and `weights` (float32) their inverse document frequencies.
+    `shares` (float32) is the length of each group of tokens in a row before the row is scaled.
     `edges` (float64, one row for each number column) are the bounds of the bins of numbers.
     """
 
@@ -86,11 +86,11 @@ class FeatureSpace:
 
     @functools.cached_property
     def table(self) -> LookupTable:
-        """Finds the feature that a token is."""
+        """Finds the feature of a token."""
         return lookup_table(self.keys)
 
     def transform(self, entities: Entities) -> FeatureRows:
-        """The feature rows of some entities; features never seen in training are left out."""
+        """The feature rows of some entities; tokens that are no features are left out."""
         source = token_source(entities, self.edges)
         at_most = _tokens_at_most(source)
         indices = np.empty(at_most, np.int32)
@@ -104,7 +104,7 @@ class FeatureSpace:
 
 
 def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSource:
-    """Lay out entities for the kernels. `edges` are those of `FeatureSpace`."""
+    """The columns of entities as arrays for kernels. `edges` as in `FeatureSpace`."""
     kinds: list[int] = []
     seeds, starts, data = [], [], []
     base, identity = 0, -1
@@ -128,7 +128,7 @@ def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSou
         np.array(seeds, np.uint64),
         laid_out,
         np.concatenate(data) if data else np.zeros(0, np.uint8),
-        _made_tokens(entities, edges),
+        _number_tokens(entities, edges),
         tokens.character_classes(),
         identity,
         longest,
@@ -136,7 +136,7 @@ def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSou
 
 
 def number_columns(schema: EntitySchema) -> list[Column]:
-    """The columns that have bin edges, in order."""
+    """The columns with bin edges, in the order of the edges."""
     return [column for column in schema.columns if column.kind is Kind.NUMBER]
 
 
@@ -148,34 +148,38 @@ def _token_kind(column: Column) -> int:
 
 @functools.cache
 def seed_of(name: str) -> np.uint64:
-    """What tells the hashes of one column from those of another."""
+    """The seed of a column: equal values in different columns get different hashes."""
     return np.uint64(int.from_bytes(text_hash(name), "big"))
 
 
 def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
-    """Offsets and bytes of a string column, normalised but for ASCII; a null is an empty value."""
+    """Offsets and bytes of a string column, normalised except for ASCII letters; null is empty."""
     offsets, letters = buffers(array)
     return (offsets, letters) if letters.tobytes().isascii() else buffers(normalise(array))
 
 
-def _made_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> Hashes:
-    """Tokens made of numbers: the bin that each number lies in."""
-    made: list[Hashes] = []
+def _number_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> Hashes:
+    """Tokens of numbers (rows x number columns with values): hashes of the bins of the numbers."""
+    number_tokens: list[Hashes] = []
     for column, bounds in zip(number_columns(entities.schema), edges, strict=True):
         array = entities.column(column.name)
         if array is not None:
             numbers = array.to_numpy(zero_copy_only=False)
             tokens_of_column = np.empty(len(numbers), np.uint64)
             bins, missing = np.searchsorted(bounds, numbers), np.isnan(numbers)
-            number_tokens(seed_of(column.name), bins, missing, tokens_of_column)
-            made.append(tokens_of_column)
-    return np.stack(made, axis=1) if made else np.zeros((len(entities), 0), np.uint64)
+            hash_numbers(seed_of(column.name), bins, missing, tokens_of_column)
+            number_tokens.append(tokens_of_column)
+    return (
+        np.stack(number_tokens, axis=1)
+        if number_tokens
+        else np.zeros((len(entities), 0), np.uint64)
+    )
 
 
 def _tokens_at_most(source: TokenSource) -> int:
-    """An upper bound on the tokens of all rows; see `tokens.tokens_at_most`."""
-    values = source.kinds.size * len(source.made)
-    return 5 * source.data.size + tokens.tokens_at_most(0) * values + source.made.size
+    """An upper bound of the number of tokens of all rows; see `tokens.tokens_at_most`."""
+    values = source.kinds.size * len(source.number_tokens)
+    return 5 * source.data.size + tokens.tokens_at_most(0) * values + source.number_tokens.size
 
 
 @compiled
@@ -187,16 +191,16 @@ def _transform(
     shares: npt.NDArray[np.float32],
     rows: FeatureRows,
 ) -> int:
-    """Write the rows; returns how many indices and values they take."""
+    """Write the rows; returns the number of their elements."""
     indptr, indices, values, names = rows
     squares, factors = np.empty((2, shares.size), np.float32)
     at = 0
-    for row in range(source.made.shape[0]):
+    for row in range(source.number_tokens.shape[0]):
         n = row_tokens(row, source, scratch)
         names[row] = scratch.name[0]
         first = at
         squares[:] = 0
-        fetch_hashes(table, scratch.tokens[:n])
+        prefetch_hashes(table, scratch.tokens[:n])
         for i in range(n):
             token = scratch.tokens[i]
             feature = find(table, token)

@@ -1,7 +1,8 @@
-"""From characters to tokens: the compiled half of feature extraction.
+"""Tokens of an entity: hashes of words, letters and values, computed by kernels.
 
-A token is a 64-bit hash of (column, kind of token, characters). Functions named after tokens write
-them to `out` from position `at` on and return the new end; `points` is one value as code points.
+A token is a 64-bit hash of (column, kind of token, characters). The functions named after tokens
+write them to `out`, from position `at` on, and return the position after the last one. `points` is
+one value as code points.
 """
 
 import functools
@@ -16,20 +17,20 @@ from labelwright.models.kernels.hashes import Hashes, mix
 from labelwright.models.kernels.jit import compiled
 
 TEXT, NAME, WORDS, VALUES, TAGS, WEB, PHONE = range(7)
-"""How a column's text is read; `models.features.space` maps the kinds of a schema to these."""
+"""Ways to split a column into tokens; `models.features.space` maps kinds of columns to these."""
 
 GROUPS = 3
-LETTERS, SPEECH, CONTEXT = range(GROUPS)
-"""Groups of tokens: letters and words of what an entity is called or says; all other columns."""
+LETTER_GROUP, WORD_GROUP, CONTEXT_GROUP = range(GROUPS)
+"""Groups of tokens: letters of names; words of names and of word columns; all other columns."""
 
-SEPARATOR, SILENT, LETTER, IDEOGRAPH, SYMBOL = range(5)
-"""Classes of characters; `character_classes` says which has which."""
+SEPARATOR, JOINER, LETTER, IDEOGRAPH, SYMBOL = range(5)
+"""Classes of characters; see `character_classes`."""
 
 _WORD, _PAIR, _GRAM, _VALUE, _PREFIX = (np.uint64(code) for code in range(1, 6))
 _EDGE = 32
 _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
 _PHONE_PREFIXES = (2, 4, 5, 6, 7, 8)
-_CLASSIFIED = 0x32000  # the planes in which Unicode has letters
+_CLASSIFIED = 0x32000  # all planes in which Unicode has letters
 _SEMICOLON, _SLASH, _DOT, _COLON, _EQUALS = 0x3B, 0x2F, 0x2E, 0x3A, 0x3D
 _A, _Z = ord("A"), ord("Z")
 _AFTER_DOMAIN = (_SLASH, _COLON, ord("?"), ord("#"))
@@ -39,29 +40,29 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class TokenSource(NamedTuple):
-    """Entities laid out for the kernels.
+    """The columns of entities as arrays for kernels.
 
-    Column c of row r is `data[starts[c, r]:starts[c, r + 1]]`, UTF-8 of at most `longest` bytes,
-    normalised but for the case of ASCII, read as `kinds[c]` says and hashed with `seeds[c]`. `made`
-    (rows x m) holds tokens made of numbers, 0 where there is none. What entities are called stands
-    in column `identity`, -1 if nowhere.
+    The value of column c in row r is `data[starts[c, r]:starts[c, r + 1]]`: UTF-8 of at most
+    `longest` bytes, normalised except for the case of ASCII letters. `kinds[c]` is the way to split
+    it, `seeds[c]` the seed of its hashes. `number_tokens` (rows x m) are tokens of numbers, 0 where
+    a number is missing. `classes` are the `character_classes`. `identity` is the column with the
+    names of entities, or -1.
     """
 
     kinds: npt.NDArray[np.int8]
     seeds: Hashes
     starts: npt.NDArray[np.int64]
     data: Bytes
-    made: Hashes
+    number_tokens: Hashes
     classes: Bytes
     identity: int
     longest: int
 
 
 class Scratch(NamedTuple):
-    """Working memory for the tokens of one row.
+    """Working memory for one row, and the output of `row_tokens`.
 
-    `tokens` is also where they are left, and `name` (of one element) a hash of what the entity is
-    called.
+    The output is in `tokens`, and in `name` (one element), a hash of the name of the entity.
     """
 
     points: CodePoints
@@ -72,30 +73,32 @@ class Scratch(NamedTuple):
 
 
 def scratch(source: TokenSource) -> Scratch:
-    """Working memory that is large enough for any row of `source`."""
-    columns, made = len(source.kinds), source.made.shape[1]
+    """Working memory for any row of `source`."""
+    columns, number_tokens = len(source.kinds), source.number_tokens.shape[1]
     return Scratch(
         np.empty(source.longest, np.int32),
         np.empty(2 * source.longest + 2, np.int32),
-        np.empty(columns * tokens_at_most(source.longest) + made, np.uint64),
+        np.empty(columns * tokens_at_most(source.longest) + number_tokens, np.uint64),
         np.zeros(1, np.uint64),
-        np.empty(table_size(columns * tokens_at_most(source.longest) + made), np.uint64),
+        np.empty(table_size(columns * tokens_at_most(source.longest) + number_tokens), np.uint64),
     )
 
 
 def tokens_at_most(length: int) -> int:
-    """The largest number of tokens a value of `length` bytes can become, whatever its kind."""
+    """An upper bound of the number of tokens of a value of `length` bytes, for any kind."""
     grams = _LONGEST_GRAM - _SHORTEST_GRAM + 1
     return (grams + 2) * (length + 2) + len(_PHONE_PREFIXES)
 
 
 @functools.cache
 def character_classes() -> Bytes:
-    """For each code point: separator, silent (joins what it stands between), letter, ideograph.
+    """The class of each code point.
 
-    Ideographs are the letters of scripts written without spaces; each counts as a word. Letters
-    include digits and the marks that scripts such as Devanagari are written with. Symbols are all
-    marks that are seen, from the hash in C# to emoji, but for those that stand between values.
+    Letters include digits and the combining marks of scripts such as Devanagari. Ideographs are the
+    letters of scripts that are written without spaces; each counts as a word. Symbols are all other
+    visible characters, from the hash in C# to emoji. Joiners, such as the apostrophe, are ignored,
+    so that the letters around them form one word. Everything else is a separator, and so is the
+    semicolon, which separates values.
     """
     categories = map(unicodedata.category, map(chr, range(_CLASSIFIED)))
     majors = np.frombuffer("".join([category[0] for category in categories]).encode(), np.uint8)
@@ -115,21 +118,21 @@ def character_classes() -> Bytes:
         block = classes[first : last + 1]
         block[block == LETTER] = IDEOGRAPH
     joiners = (0x200C, 0x200D, 0xFE0E, 0xFE0F)
-    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, *joiners]] = SILENT
+    classes[[ord("'"), 0x2019, 0x02BC, 0x00B4, 0x0060, *joiners]] = JOINER
     return classes
 
 
 @compiled
 def group_of(token: np.uint64) -> int:
-    """The group of a token that `row_tokens` gave."""
+    """The group of a token from `row_tokens`, stored in its highest two bits."""
     return int(token >> np.uint64(62))
 
 
 @compiled
 def decode(data: Bytes, start: int, end: int, points: CodePoints) -> int:
-    """Decode valid UTF-8 bytes [start, end) into `points`, ASCII in lower case; returns how many.
+    """Decode valid UTF-8 bytes [start, end) into `points`; returns the number of code points.
 
-    What is not ASCII has been normalised.
+    ASCII letters become lower case. All other characters must be normalised already.
     """
     n = 0
     i = start
@@ -170,10 +173,10 @@ def text_tokens(
     out: Hashes,
     at: int,
 ) -> tuple[int, int]:
-    """Words and pairs of neighbouring words; symbols, and pairs of a symbol and a word it touches.
+    """Words, pairs of neighbouring words, symbols, and pairs of a symbol and an adjacent word.
 
-    In `padded`, of at least 2 * n + 2, it leaves the words with an edge mark around each for
-    `letter_tokens`; the second number returned is how many code points that are.
+    The words are also written to `padded` (at least 2 * n + 2 long), with an edge mark around each,
+    as input of `letter_tokens`. The second returned number is the length of this text.
     """
     word_seed = mix(seed, _WORD)
     pair_seed = mix(seed, _PAIR)
@@ -189,7 +192,7 @@ def text_tokens(
         if i < n:
             point = points[i]
             kind = classes[point] if point < classes.size else SEPARATOR
-        if kind == SILENT:
+        if kind == JOINER:
             continue
         if kind != LETTER and length > 0:
             out[at] = word
@@ -235,7 +238,7 @@ def text_tokens(
 
 @compiled
 def letter_tokens(padded: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
-    """Runs of 3 to 5 letters within a word, where the edges of the word count as letters."""
+    """Sequences of 3 to 5 letters within a word; the edges of the word count as letters."""
     gram_seed = mix(seed, _GRAM)
     for i in range(n - _SHORTEST_GRAM + 1):
         gram = gram_seed
@@ -251,7 +254,7 @@ def letter_tokens(padded: CodePoints, n: int, seed: np.uint64, out: Hashes, at: 
 
 @compiled
 def word_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
-    """Tokens that were made elsewhere, split on white space."""
+    """Words that are separated by white space, without any other splitting."""
     word_seed = mix(seed, _WORD)
     word = word_seed
     length = 0
@@ -272,7 +275,7 @@ def word_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: in
 def value_tokens(
     points: CodePoints, n: int, seed: np.uint64, keys: bool, out: Hashes, at: int
 ) -> int:
-    """Whole values separated by semicolons; with `keys` also what stands before an equals sign."""
+    """Whole values between semicolons; with `keys`, also the text before each equals sign."""
     value_seed = mix(seed, _VALUE)
     value = value_seed
     length = 0
@@ -301,7 +304,7 @@ def value_tokens(
 
 @compiled
 def phone_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
-    """Prefixes of the digits (country, area, exchange) and the whole number, for each number."""
+    """For each phone number: prefixes of its digits (country, area, exchange) and all digits."""
     prefix_seed = mix(seed, _PREFIX)
     value_seed = mix(seed, _VALUE)
     digits = 0
@@ -333,7 +336,7 @@ def web_tokens(
     out: Hashes,
     at: int,
 ) -> int:
-    """The domain whole, its last part, and the letters of what stands before that, per address."""
+    """For each web address: the domain, its last part, and words and letters of the text before."""
     value_seed = mix(seed, _VALUE)
     prefix_seed = mix(seed, _PREFIX)
     start = 0
@@ -380,15 +383,15 @@ def web_tokens(
 
 
 @compiled
-def _assign(out: Hashes, first: int, end: int, group: int) -> None:
-    """Let the two highest bits of some tokens tell their group."""
+def _set_group(out: Hashes, first: int, end: int, group: int) -> None:
+    """Store the group of some tokens in their highest two bits."""
     for i in range(first, end):
         out[i] = (out[i] >> np.uint64(2)) | (np.uint64(group) << np.uint64(62))
 
 
 @compiled
-def _distinct(out: Hashes, n: int, slots: Hashes) -> int:
-    """Keep each of n tokens once, in their order; returns how many."""
+def _remove_duplicates(out: Hashes, n: int, slots: Hashes) -> int:
+    """Remove duplicates among n tokens, in place and in order; returns the number that is left."""
     size = table_size(n)
     slots[:size] = 0
     kept = 0
@@ -403,10 +406,9 @@ def _distinct(out: Hashes, n: int, slots: Hashes) -> int:
 
 @compiled
 def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
-    """All distinct tokens of one row in `scratch.tokens`; returns how many.
+    """Write all distinct tokens of one row to `scratch.tokens`; returns their number.
 
-    What is called the same has the same words and the same pairs of them, so their sum is a hash of
-    the name.
+    The hash of the name is the sum of the hashes of its words and pairs of words.
     """
     points, padded, out, name, _ = scratch
     name[0] = 0
@@ -418,7 +420,7 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
         n = decode(source.data, start, end, points)
         kind, seed = source.kinds[c], source.seeds[c]
         first = at
-        group = SPEECH if kind in (NAME, WORDS) else CONTEXT
+        group = WORD_GROUP if kind in (NAME, WORDS) else CONTEXT_GROUP
         m = 0
         if kind in (TEXT, NAME):
             at, m = text_tokens(points, n, source.classes, seed, padded, out, at)
@@ -433,14 +435,14 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
         if c == source.identity:
             name[0] = out[first:at].sum()
         if kind == NAME:
-            _assign(out, first, at, SPEECH)
-            first, group = at, LETTERS
+            _set_group(out, first, at, WORD_GROUP)
+            first, group = at, LETTER_GROUP
             at = letter_tokens(padded, m, seed, out, at)
-        _assign(out, first, at, group)
+        _set_group(out, first, at, group)
     first = at
-    for c in range(source.made.shape[1]):
-        if source.made[row, c] != 0:
-            out[at] = source.made[row, c]
+    for c in range(source.number_tokens.shape[1]):
+        if source.number_tokens[row, c] != 0:
+            out[at] = source.number_tokens[row, c]
             at += 1
-    _assign(out, first, at, CONTEXT)
-    return _distinct(out, at, scratch.slots)
+    _set_group(out, first, at, CONTEXT_GROUP)
+    return _remove_duplicates(out, at, scratch.slots)

@@ -1,4 +1,4 @@
-"""Looking up the position of a 64-bit hash: open addressing with linear probing."""
+"""Hash tables that find the position of a 64-bit hash: open addressing with linear probing."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.models.kernels.jit import compiled
-from labelwright.models.kernels.simd import fetch
+from labelwright.models.kernels.simd import prefetch_element
 
 
 class LookupTable(NamedTuple):
-    """Hashes where they lie, and slots that say which of them belongs there.
+    """An array of hashes, and slots that refer to it.
 
-    A slot holds 1 + the position of a hash, 0 where it is free. The number of slots is a power of
-    two, at least twice the number of hashes; the hashes are not copied, so that processes share
-    them.
+    A slot contains 1 + the position of a hash, or 0 if it is free. The number of slots is a power
+    of two, at least twice the number of hashes. The hashes are not copied, so that processes can
+    share the memory.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -30,7 +30,7 @@ def lookup_table(keys: npt.NDArray[np.uint64]) -> LookupTable:
 
 @compiled
 def table_size(hashes: int) -> int:
-    """How many slots a table of some hashes has: a power of two, at least half of it free."""
+    """The number of slots for some hashes: a power of two, of which at least half is free."""
     size = 64
     while size < 2 * hashes:
         size *= 2
@@ -39,7 +39,7 @@ def table_size(hashes: int) -> int:
 
 @compiled
 def slot_of(slots: npt.NDArray[np.uint64], size: int, key: np.uint64) -> int:
-    """Where a hash is among the first `size` slots, or else the free slot where it belongs."""
+    """The slot of a hash among the first `size` slots, or else the free slot where it belongs."""
     mask = np.uint64(size - 1)
     slot = key & mask
     while slots[slot] != 0 and slots[slot] != key:
@@ -70,10 +70,10 @@ def find(table: LookupTable, key: np.uint64) -> int:
 
 
 @compiled
-def fetch_hashes(table: LookupTable, hashes: npt.NDArray[np.uint64]) -> None:
-    """Ask for what finding some hashes looks at, so that they wait for memory together."""
+def prefetch_hashes(table: LookupTable, hashes: npt.NDArray[np.uint64]) -> None:
+    """Prefetch the memory that `find` reads for some hashes, so that they wait for it together."""
     mask = np.uint64(table.slots.size - 1)
     for key in hashes:
-        fetch(table.slots, np.intp(key & mask))
+        prefetch_element(table.slots, np.intp(key & mask))
     for key in hashes:
-        fetch(table.keys, max(table.slots[key & mask] - 1, 0))
+        prefetch_element(table.keys, max(table.slots[key & mask] - 1, 0))

@@ -5,7 +5,7 @@ Their values are stored: none of these functions may change.
 | Function | Used for | Stored in |
 |---|---|---|
 | `mix` | tokens of text, hashes of names, bins of categories | bundles |
-| `number_tokens` | tokens of numbers | bundles |
+| `hash_numbers` | tokens of numbers | bundles |
 | `mix_strongly` | fingerprints of entities, made-up ids | output files, corrections |
 | `text_hash` | seeds of columns, the split into training and test rows | bundles, runs |
 """
@@ -47,7 +47,7 @@ def mix_strongly(state: np.uint64, value: np.uint64) -> np.uint64:
 
 
 @compiled
-def number_tokens(
+def hash_numbers(
     seed: np.uint64,
     bins: npt.NDArray[np.int64],
     missing: npt.NDArray[np.bool_],

@@ -1,11 +1,10 @@
-"""Instructions of the processor that kernels use and Numba has no names for.
+"""Processor instructions for kernels that Numba does not offer: vectors, prefetching, float16.
 
-They are LLVM's own, so they run on any processor (half precision, which only training uses, on any
-that converts it), in whatever vectors that one has; where one kind of processor has something
-better, there is another way for all others, with the same results. What
-the vector instructions do could be written as loops; they are here because Numba's loops leave most
-of the machine idle: they neither keep sums in registers over an inner loop, nor fetch memory ahead,
-nor treat a fixed number of values at once.
+They are generated with LLVM's own vector types, so they run on any processor. (float16, which only
+training uses, needs a processor that converts it.) Where one kind of processor has a faster
+instruction, there is another way for all others with the same results. Plain loops could do the
+same, but in Numba they are much slower: they do not keep sums in registers over an inner loop, do
+not prefetch memory, and do not treat a fixed number of values at once.
 """
 
 from collections.abc import Callable
@@ -21,11 +20,11 @@ from numba.core import cgutils
 from labelwright.models.kernels.jit import compiled, processor_has
 
 BLOCK = 64
-"""Labels whose weights `add_rows` adds at once: those in one cache line."""
+"""Labels whose weights `add_rows` adds at once: one cache line of bytes."""
 LANES = 16
-"""Pairs that are treated at once."""
+"""(Entity, label) pairs that the trees treat at once."""
 LEAVES = 16
-"""Of one tree: one bit each."""
+"""Leaves of a tree at most: one bit each in a uint16."""
 CACHE_LINE = 64
 
 _cgutils: Any = cgutils
@@ -52,7 +51,7 @@ def _function(builder: Any, name: str, result: Any, parameters: list[Any]) -> An
 
 
 def _repeated(builder: Any, value: Any, kind: Any) -> Any:
-    """A vector that holds one value everywhere."""
+    """A vector with the same value in every element."""
     undefined = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(undefined, value, _number(0))
     zeros = ir.Constant(ir.VectorType(_INT, kind.count), [0] * kind.count)
@@ -69,21 +68,22 @@ def _store(builder: Any, vector: Any, address: Any, alignment: int) -> None:
     builder.store(vector, builder.bitcast(address, vector.type.as_pointer())).align = alignment
 
 
-def _fetch(builder: Any, address: Any, soon: bool = True) -> None:
-    """Ask for the cache line of an address before it is read: into the second cache, unless soon.
+def _prefetch_line(builder: Any, address: Any, soon: bool = True) -> None:
+    """Prefetch the cache line of an address: into the first cache if it is read `soon`.
 
-    What the first one has no room for until it is read would only displace what is read before.
+    Otherwise it goes into the second cache. In the first one it would displace data that are read
+    earlier.
     """
     pointer = _BYTE.as_pointer()
-    fetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, _INT, _INT, _INT])
+    prefetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, _INT, _INT, _INT])
     read, keep, data = _number(0), _number(3 if soon else 2), _number(1)
-    builder.call(fetch, [builder.bitcast(address, pointer), read, keep, data])
+    builder.call(prefetch, [builder.bitcast(address, pointer), read, keep, data])
 
 
 def _generate_prefetch(typing: Any, table: Any, row: Any, column: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = _array(context, builder, signature, arguments, 0)
-        _fetch(
+        _prefetch_line(
             builder,
             _cgutils.get_item_pointer(
                 context, builder, signature.args[0], array, arguments[1:], wraparound=False
@@ -97,7 +97,7 @@ def _generate_prefetch(typing: Any, table: Any, row: Any, column: Any) -> Any:
 def _generate_fetch(typing: Any, values: Any, position: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = _array(context, builder, signature, arguments, 0)
-        _fetch(builder, builder.gep(array.data, [arguments[1]]))
+        _prefetch_line(builder, builder.gep(array.data, [arguments[1]]))
         return context.get_dummy_value()
 
     return numba.void(values, numba.intp), generate
@@ -142,7 +142,7 @@ def _generate_add_rows(
             return builder.gep(base, [builder.mul(row, stride)])
 
         with _cgutils.for_range(builder, arguments[5]) as loop:
-            _fetch(builder, line(upcoming, loop.index), soon=False)
+            _prefetch_line(builder, line(upcoming, loop.index), soon=False)
         one = ir.Constant(arguments[3].type, 1)
         products = _Products(context, builder)
         with _cgutils.for_range(builder, builder.ashr(builder.add(arguments[3], one), one)) as loop:
@@ -168,10 +168,10 @@ def _generate_add_rows(
 
 
 class _Products:
-    """Sums (int32) of BLOCK bytes, each times a number (int16), of which two are added at once.
+    """Sums (int32) of products of BLOCK bytes and a number (int16); two lines are added at once.
 
     Some processors multiply neighbouring numbers and add both products in one instruction. For
-    these the bytes of two lines are put side by side, in the order in which that is cheapest.
+    these, the bytes of two lines are interleaved, in the order that takes the fewest instructions.
     """
 
     def __init__(self, context: Any, builder: Any) -> None:
@@ -235,19 +235,19 @@ _MULTIPLY = {
     "avx512bw": ("llvm.x86.avx512.pmaddw.d.512", 16),
     "avx2": ("llvm.x86.avx2.pmadd.wd", 8),
 }
-"""Instructions that multiply and add neighbours, by what offers them, and how many sums they give;
-the widest first."""
+"""Instructions that multiply neighbours and add the products, and the number of sums they give, by
+the name of the processor feature; the widest first."""
 _UNPACKED = [
     16 * lane + 8 * half + place
     for half in range(2)
     for lane in range(BLOCK // 16)
     for place in range(8)
 ]
-"""The order of bytes when the halves of each 16 are put side by side with those of others."""
+"""The order of the bytes after the halves of each 16 bytes were interleaved."""
 
 
 def _keeping_leaves(comparison: Callable[..., Any]) -> Callable[..., Any]:
-    """What generates `keep_leaves`, where `comparison` says which values go left."""
+    """The code generator of `keep_leaves`; `comparison` decides which values go left."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         reached, trees, thresholds, right, pairs = (
@@ -282,7 +282,7 @@ def _keeping_leaves(comparison: Callable[..., Any]) -> Callable[..., Any]:
     return typed
 
 
-def _generate_turn(typing: Any, table: Any, rows: Any, first: Any, out: Any) -> Any:
+def _generate_transpose(typing: Any, table: Any, rows: Any, first: Any, out: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given, picked, turned = (
             _array(context, builder, signature, arguments, place) for place in (0, 1, 3)
@@ -304,7 +304,7 @@ def _generate_turn(typing: Any, table: Any, rows: Any, first: Any, out: Any) -> 
 
 
 def _transposed(builder: Any, lines: list[Any]) -> list[Any]:
-    """A square of LANES vectors turned over, by swapping ever smaller squares inside it."""
+    """LANES vectors as a square matrix, transposed by swapping ever smaller squares inside it."""
     size = LANES // 2
     while size:
         from_first = [k if not k & size else LANES + k - size for k in range(LANES)]
@@ -350,7 +350,7 @@ def _generate_sum_leaves(typing: Any, reached: Any, values: Any, out: Any) -> An
 
 
 def _picked(context: Any, builder: Any, table: Any, places: Any) -> Any:
-    """The numbers (float64) at some places of a table of LEAVES, none of them past its end."""
+    """The numbers (float64) at some positions of a table with LEAVES entries."""
     if processor_has(context, "avx512f"):
         low, high = (
             _load(builder, builder.gep(table, [_number(first)]), _LOOKED_UP, 8)
@@ -358,7 +358,7 @@ def _picked(context: Any, builder: Any, table: Any, places: Any) -> Any:
         )
         name = "llvm.x86.avx512.vpermi2var.pd.512"
         pick = _function(builder, name, _DOUBLES, [_LOOKED_UP, _LONGS, _LOOKED_UP])
-        return builder.call(pick, [low, places, high])  # looks at the last four bits alone
+        return builder.call(pick, [low, places, high])  # reads only the last four bits
     places = builder.and_(places, ir.Constant(_LONGS, [LEAVES - 1] * _HALF))
     picked = ir.Constant(_DOUBLES, ir.Undefined)
     for lane in range(_HALF):
@@ -383,58 +383,59 @@ def _instruction(generate: Callable[..., Any]) -> Any:
     return numba.extending.intrinsic(generate)
 
 
-_prefetch = _instruction(_generate_prefetch)
+_prefetch_column = _instruction(_generate_prefetch)
 
 
 @compiled
-def prefetch(table: npt.NDArray[np.generic], row: int) -> None:
-    """Ask for a row of a C-ordered table before it is needed.
+def prefetch_row(table: npt.NDArray[np.generic], row: int) -> None:
+    """Prefetch a row of a C-ordered table.
 
-    Where rows are picked at random from a table larger than the caches, waiting for memory is most
-    of the work.
+    Where rows are read in random order from a table larger than the caches, most of the time is
+    spent waiting for memory.
     """
     for column in range(0, table.shape[1], max(CACHE_LINE // table.itemsize, 1)):
-        _prefetch(table, np.intp(row), np.intp(column))
+        _prefetch_column(table, np.intp(row), np.intp(column))
 
 
-fetch = _instruction(_generate_fetch)
-"""In kernels: ask for an element of a contiguous array, and its neighbours, before it is needed."""
-widened = _instruction(_generate_widen)
-"""In kernels: the float32 of a half-precision number, which Numba only knows as its uint16 bits."""
-narrowed = _instruction(_generate_narrow)
-"""In kernels: the bits (uint16) of the half-precision number next to a float32."""
+prefetch_element = _instruction(_generate_fetch)
+"""In kernels: prefetch an element of a contiguous array and its neighbours."""
+half_to_float = _instruction(_generate_widen)
+"""In kernels: float16 to float32. Numba has no float16, so kernels see its bits as uint16."""
+float_to_half = _instruction(_generate_narrow)
+"""In kernels: float32 to the bits (uint16) of the nearest float16."""
 trailing_zeros = _instruction(_generate_trailing_zeros)
-"""In kernels: how many zeros end a uint64, all of them for 0."""
+"""In kernels: the number of trailing zero bits of a uint64; 64 for 0."""
 at_least = _instruction(_generate_at_least)
-"""In kernels: which values (float32) of a block reach a bound, one bit each (uint64)."""
+"""In kernels: a bit (of a uint64) for each value (float32) of a block that is at least a bound."""
 add_rows = _instruction(_generate_add_rows)
 """In kernels: add rows of a table, each times a factor, to sums, for one block of BLOCK columns.
 
-Takes the table (int8, C-ordered, whole blocks); the rows (int32) and their factors in steps
-(int16), of which the first `count` are used, and of an odd number one more row, which must exist,
-with a factor of 0; the rows of the next call and how many they are, which are fetched from memory
-meanwhile; the number of the block; the size of a step (float32); and the sums (float32, one for
-each column). Returns the largest sum of the block. The steps of all rows together must be fewer
-than 2^24.
+Arguments: the table (int8, C-ordered, whole blocks); the row numbers (int32); their factors as
+multiples of a step (int16); the count of rows; the row numbers of the next call and their count,
+which are prefetched; the number of the block; the size of a step (float32); and the sums (float32,
+one for each column). If the count is odd, the arrays must contain one more row, with a factor of 0.
+The absolute factors of all rows must add up to fewer than 2^24 steps. Returns the largest sum of
+the block.
 """
 keep_leaves = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_ordered))
-"""In kernels: at some nodes of trees, keep only the leaves that LANES pairs can still reach.
+"""In kernels: evaluate some nodes of trees for LANES pairs and keep only the reachable leaves.
 
-Takes the leaves (uint16[trees, LANES], one bit each); of all nodes the trees (int32), thresholds
-(float32), and leaves that remain where a value is larger, or NaN (uint16); the first node and the
-end; and the values of pairs (float32), with the position of the first that the nodes look at.
+Arguments: the reachable leaves (uint16[trees, LANES], one bit each), updated in place; of all nodes
+the tree (int32), the threshold (float32) and the leaves that remain reachable if the value is
+larger or NaN (uint16); the first node and the end; the feature values of the pairs (float32), and
+the position of the first of the LANES values that these nodes compare.
 """
 keep_leaves_nan_left = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_unordered))
-"""In kernels: the same at nodes where NaN is not larger."""
-turn = _instruction(_generate_turn)
-"""In kernels: turn over some columns of LANES rows of a table.
+"""In kernels: the same for nodes where NaN goes left, as if it were not larger."""
+transpose = _instruction(_generate_transpose)
+"""In kernels: transpose LANES columns of LANES rows of a table.
 
-Takes the table (uint16), the rows (int32[LANES]), the first of LANES columns, and where the columns
-become rows (uint16[columns, LANES]).
+Arguments: the table (uint16), the row numbers (int32[LANES]), the first column, and the output
+(uint16[columns, LANES]), whose rows are the columns of the table.
 """
 sum_leaves = _instruction(_generate_sum_leaves)
-"""In kernels: the sums of the numbers of the first leaves that are left of trees.
+"""In kernels: for each of LANES pairs, add the value of the first reachable leaf of every tree.
 
-Takes the leaves (uint16[trees or more, LANES], at least one bit each), the numbers of the leaves
-(float64[trees, LEAVES]), and where the sums go (float64[LANES]), which are added tree by tree.
+Arguments: the reachable leaves (uint16[trees or more, LANES], at least one bit each), the values of
+the leaves (float64[trees, LEAVES]), and the sums (float64[LANES]). Trees are added in order.
 """

@@ -1,4 +1,4 @@
-"""How far what a model is asked about has moved from what it was judged on."""
+"""Drift: how much the rows that a model labels differ from its test rows."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -18,24 +18,25 @@ from labelwright.models.monitoring.profile import (
 )
 
 ALARM = 0.25
-"""From here on a shift is usually called large (Siddiqi, Credit Risk Scorecards, 2006)."""
+"""The index from which a shift is usually called large (Siddiqi, Credit Risk Scorecards, 2006)."""
 LEAST_ROWS = 200
-"""Of a profile that can be compared."""
+"""Rows that a profile needs before it is compared."""
 _SIGMAS = 4.75
-"""Of a normal distribution, one in a million lies above: a model may have thousands of labels."""
+"""Standard deviations that a normal distribution exceeds once in a million: a model may have
+thousands of labels, and each is compared."""
 _VALUES = ((np.arange(BINS) + 0.5) / BINS, np.arange(BINS))
-"""What the bins of SCORES stand for."""
+"""The values of the bins of SCORES."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Shift:
-    """How far a column, a score or a label (its `kind`) has moved.
+    """The shift of a column, a score or a label (its `kind`).
 
-    `psi` is the population stability index; it has `moved` where that is ALARM or more, and more
-    than chance explains. `figures` are told before (in the profile) and now: the share of rows that
-    are `filled`, that are `unseen`, that have a label `asserted`, or the `mean` of a score.
+    `psi` is the population stability index. `moved` is true if it is at least ALARM and too large
+    to be chance. `figures` are pairs of numbers, before and now: the share of rows where a column
+    is `filled` or `unseen`, or a label `asserted`, or the `mean` of a score.
     """
 
     kind: str
@@ -49,7 +50,7 @@ def psi(before: Counts, now: Counts) -> Floats:
     """Population stability index of histograms (... x bins): the sum of (q - p) ln(q / p).
 
     p and q are the shares of a bin (Siddiqi 2006; the divergence of Jeffreys 1946). Half a row is
-    added to every bin that has any, so that no share is 0.
+    added to every bin that has rows in either histogram, so that no share is 0.
     """
     used = before + now > 0
     p, q = (_shares(counts + 0.5 * used) for counts in (before, now))
@@ -59,11 +60,12 @@ def psi(before: Counts, now: Counts) -> Floats:
     return total
 
 
-def chance(before: Counts, now: Counts) -> Floats:
-    """What the index stays below, but once in a million, where nothing has moved.
+def chance_limit(before: Counts, now: Counts) -> Floats:
+    """The index that rows of the same distribution exceed only once in a million.
 
-    It is then distributed like (1 / n + 1 / m) times chi-squared (Yurdakul, Statistical Properties
-    of Population Stability Index, 2018), whose quantile is that of Wilson & Hilferty 1931.
+    Their index is distributed like (1 / n + 1 / m) times chi-squared (Yurdakul, Statistical
+    Properties of Population Stability Index, 2018). The quantile of chi-squared is approximated
+    after Wilson & Hilferty 1931.
     """
     freedom = np.maximum((before + now > 0).sum(axis=-1) - 1, 1)
     spread = 2 / (9 * freedom)
@@ -73,7 +75,7 @@ def chance(before: Counts, now: Counts) -> Floats:
 
 
 def shifts(labeler: Labeler, before: Profile, now: Profile) -> list[Shift]:
-    """All columns, scores and labels, those that moved furthest first; both must have rows."""
+    """The shifts of all columns, scores and labels, the largest first; both must have rows."""
     found = [*_fields(labeler, before, now), *_scores(before, now), *_labels(labeler, before, now)]
     return sorted(found, key=lambda shift: (-shift.moved, -shift.psi))
 
@@ -91,7 +93,7 @@ def _fields(labeler: Labeler, before: Profile, now: Profile) -> Iterator[Shift]:
 
 
 def _unseen(column: Column) -> Mapping[str, slice]:
-    """The bins of rows that training has not met the like of, where a column has such."""
+    """The bins of unseen rows, for the kinds of columns that have such bins."""
     if column.kind in NUMERIC:
         return {}
     if column.kind is Kind.CATEGORY:
@@ -111,7 +113,7 @@ def _labels(labeler: Labeler, before: Profile, now: Profile) -> Iterator[Shift]:
         np.stack([profile.labels, profile.rows - profile.labels], axis=-1)
         for profile in (before, now)
     ]
-    index, limit = psi(*both), np.maximum(ALARM, chance(*both))
+    index, limit = psi(*both), np.maximum(ALARM, chance_limit(*both))
     shares = [_shares(counts)[:, 0].tolist() for counts in both]
     moved = (index >= limit).tolist()
     for at, name in enumerate(labeler.labels.names):
@@ -123,7 +125,7 @@ def _shift(
     kind: str, name: str, before: Counts, now: Counts, figures: Mapping[str, tuple[float, float]]
 ) -> Shift:
     index = float(psi(before, now))
-    return Shift(kind, name, index, index >= max(ALARM, float(chance(before, now))), figures)
+    return Shift(kind, name, index, index >= max(ALARM, float(chance_limit(before, now))), figures)
 
 
 def _shares(counts: npt.NDArray[np.int64] | Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""How much of what entities say training has met: which of their tokens are features."""
+"""Novelty of entities: how many of their tokens are unknown to a model."""
 
 from typing import NamedTuple
 
@@ -17,33 +17,35 @@ from labelwright.models.kernels.jit import compiled
 Counts = npt.NDArray[np.int64]
 
 
-class Met(NamedTuple):
-    """Of each row of a column: all its `tokens`, those `known` to training, a `digest` of all."""
+class TokenCounts(NamedTuple):
+    """For each row of a column: the numbers of all and of known tokens, and the sum of all."""
 
     tokens: Counts
     known: Counts
     digest: Hashes
 
-    def unseen(self, of: int) -> Counts:
-        """The share of tokens that training has never met, in parts `of` the whole; 0 of none."""
+    def unseen_share(self, of: int) -> Counts:
+        """The share of tokens that are no features, as a whole number from 0 to `of`; 0 if none."""
         return (self.tokens - self.known) * of // np.maximum(self.tokens, 1)
 
 
-def met(space: FeatureSpace, entities: Entities, column: Column) -> Met:
-    """Look up the tokens of a column that is not numeric."""
+def count_known_tokens(space: FeatureSpace, entities: Entities, column: Column) -> TokenCounts:
+    """Count the tokens of a column that is not numeric."""
     alone = Entities(entities.schema, entities.table.select(["id", column.name]))
     source = token_source(alone, space.edges)
-    found = Met(
+    found = TokenCounts(
         np.zeros(len(entities), np.int64),
         np.zeros(len(entities), np.int64),
         np.zeros(len(entities), np.uint64),
     )
-    _meet(source, tokens.scratch(source), space.table, found)
+    _count_known_tokens(source, tokens.scratch(source), space.table, found)
     return found
 
 
 @compiled
-def _meet(source: TokenSource, scratch: Scratch, table: LookupTable, found: Met) -> None:
+def _count_known_tokens(
+    source: TokenSource, scratch: Scratch, table: LookupTable, found: TokenCounts
+) -> None:
     for row in range(found.tokens.size):
         n = row_tokens(row, source, scratch)
         found.tokens[row] = n

@@ -1,8 +1,7 @@
-"""What entities look like to a model: for each column, label and score, how many rows had what.
+"""Profiles: histograms of the columns, scores and labels of some rows, as a model sees them.
 
-Training counts the rows that the model is judged on, the service a sample of those it is asked
-about, and `models.monitoring.drift` compares the two. A profile is counts alone: no value of any
-row is in it.
+Training makes the profile of the test rows, the service that of a sample of queries, and
+`models.monitoring.drift` compares both. A profile contains only counts and no value of any row.
 """
 
 import dataclasses
@@ -16,14 +15,14 @@ from labelwright.entities.tables import POINT_LIMITS, Entities
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureSpace, number_columns
 from labelwright.models.labeler import CHUNK, Labeler
-from labelwright.models.monitoring.novelty import met
+from labelwright.models.monitoring.novelty import count_known_tokens
 
 BINS = 16
-"""Bins of every column and score. In bin 0 of a column are the rows that do not fill it."""
+"""Bins of each column and score. Bin 0 of a column counts the rows where it is empty."""
 UNSEEN = 1
-"""The bin of rows whose categories were never met in training."""
+"""The bin of rows whose categories do not occur in the training rows."""
 MOSTLY_UNSEEN = 8
-"""The first bin of rows of which training has not met half of a column's tokens, or more."""
+"""The first bin of rows where at least half of the tokens of a column are unknown."""
 _ROWS_LIMIT = 1 << 40
 SCORES = ("best probability", "labels asserted")
 
@@ -32,12 +31,12 @@ Counts = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """Counts of rows (int64, one after another); those of different rows add up.
+    """Counts of rows, in one array (int64). Profiles of different rows may be added.
 
-    First the bins of each of `columns` columns of the schema; then the bins of each of SCORES; then
-    for each label the rows that have it asserted. How a column that is filled falls into bins
-    depends on its kind: a category by a hash of its values, a number by the model's own bins, a
-    point by its longitude, any other by the share of its tokens that training has never met.
+    It contains the bins of the `columns` columns of the schema, the bins of each of SCORES, and for
+    each label the number of rows where it is asserted. The bin of a value depends on the kind of
+    the column: a hash of the values of a category, the model's own bins of a number, the longitude
+    of a point, and for all other kinds the share of unknown tokens.
     """
 
     counts: Counts
@@ -51,16 +50,16 @@ class Profile:
 
     @classmethod
     def from_counts(cls, labeler: Labeler, counts: npt.NDArray[Any]) -> Self:
-        """A profile of given counts; raises ValueError for what cannot be one of this model."""
+        """A profile of given counts; raises ValueError for counts that do not fit the model."""
         empty = cls.empty(labeler)
         if counts.dtype != empty.counts.dtype or counts.shape != empty.counts.shape:
             raise ValueError("the profile does not fit the schema and the labels")
         profile = cls(counts, empty.columns)
         if not (0 <= counts.min() <= counts.max() <= _ROWS_LIMIT):
-            raise ValueError("the profile does not hold numbers of rows")
+            raise ValueError("the profile contains numbers that are no counts of rows")
         histograms = np.concatenate([profile.fields, profile.scores]).sum(axis=1)
         if (histograms != profile.rows).any() or profile.labels.max() > profile.rows:
-            raise ValueError("the profile is not one of the same rows")
+            raise ValueError("the histograms of the profile do not count the same rows")
         return profile
 
     @classmethod
@@ -91,12 +90,12 @@ class Profile:
 
     @property
     def rows(self) -> int:
-        """All rows."""
+        """The number of rows."""
         return int(self.scores[0].sum())
 
 
 def profile_size(columns: int, labels: int) -> int:
-    """How many counts a profile has."""
+    """The number of counts of a profile."""
     return (columns + len(SCORES)) * BINS + labels
 
 
@@ -134,10 +133,10 @@ def _bins(space: FeatureSpace, entities: Entities, column: Column) -> Counts:
 
 
 def _text_bins(space: FeatureSpace, entities: Entities, column: Column) -> Counts:
-    found = met(space, entities, column)
+    found = count_known_tokens(space, entities, column)
     if column.kind is Kind.CATEGORY:
         values = UNSEEN + 1 + (found.digest % np.uint64(BINS - 2)).astype(np.int64)
         bins = np.where(found.known == 0, UNSEEN, values)
     else:
-        bins = 1 + found.unseen(of=BINS - 2)
+        bins = 1 + found.unseen_share(of=BINS - 2)
     return np.where(found.tokens == 0, 0, bins)

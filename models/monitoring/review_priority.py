@@ -1,8 +1,8 @@
-"""What is most worth a reviewer's glance: entities that a model knows least about, and why.
+"""Review priority: reasons why a reviewer should look at an entity first.
 
-Each reason has a rank from 0 to 1, and an entity the sum of them. That a confident model which
-others contradict is where mistakes are found is the idea of Northcutt et al. (Confident Learning,
-JAIR 2021); that what is nearest a decision teaches most, that of Lewis & Gale (SIGIR 1994).
+Each reason has a rank from 0 to 1. The rank of an entity is the sum of these. Labels that
+contradict a confident model are often mistakes (Northcutt et al., Confident Learning, JAIR 2021).
+Examples near a decision boundary teach a model most (Lewis & Gale, SIGIR 1994).
 """
 
 import dataclasses
@@ -16,43 +16,43 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
-from labelwright.models.monitoring.novelty import met
+from labelwright.models.monitoring.novelty import count_known_tokens
 
 ABOUT = {
     "undecided": "a label is about as probable as its threshold",
     "improbable": "no label is probable",
-    "unseen": "training has met few of the letters or words that it is called by",
-    "given": "the labels that are given are not those that the model asserts",
+    "unseen": "few letters or words of the name occur in the training data",
+    "given": "the given labels are not those that the model asserts",
     "challenger": "the challenger does not assert the same labels",
 }
-"""What a reason can be about."""
+"""The subjects of reasons."""
 JUDGED = 20
-"""Labels of each entity that are looked at: the most probable ones, and all that are asserted."""
+"""The number of labels of each entity that are examined; asserted ones are examined in any case."""
 MARGIN = 0.15
-"""Distance from its threshold within which a label is undecided."""
+"""A label is undecided if its probability differs less from its threshold."""
 IMPROBABLE = 0.35
-"""Where no label is as probable, none is probable."""
+"""An entity has no probable label if all probabilities are lower."""
 UNSEEN = 0.5
-"""Share of a field that must be unseen to be told."""
+"""The share of unknown tokens of a field that is a reason."""
 NAMED = 5
-"""Labels that a reason names at most, on either side."""
+"""The number of missing labels, and of surplus labels, that a reason names at most."""
 _PARTS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """Why an entity is worth a glance: `about` is one of ABOUT, `told` what there is to say."""
+    """A reason to review an entity; `about` is a key of ABOUT, `details` depend on it."""
 
     about: str
     rank: float
-    told: dict[str, Any]
+    details: dict[str, Any]
 
-    def stated(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {"about": self.about, "rank": round(self.rank, 4), **self.told}
+    def to_json(self) -> dict[str, Any]:
+        """The reason as a JSON object."""
+        return {"about": self.about, "rank": round(self.rank, 4), **self.details}
 
 
-def worth(
+def review_reasons(
     labeler: Labeler,
     entities: Entities,
     policy: str,
@@ -60,11 +60,11 @@ def worth(
     given: LabelMatrix,
     challenger: Sequence[set[str] | None] = (),
 ) -> list[list[Reason]]:
-    """The reasons to look at each entity, the strongest first; none for rejected ones.
+    """The reasons to review each entity, the highest rank first; none for rejected ones.
 
-    `predictions` are the labeler's, JUDGED labels of each entity under the policy. A row of `given`
-    that is partial and tells nothing is one without given labels. `challenger` has what another
-    model asserts of each entity, None where it cannot say.
+    `predictions` are those of the labeler for JUDGED labels under the policy. A row of `given`
+    without labels must be partial and have no listed labels. `challenger` contains the labels that
+    another model asserts for each entity, None where it has no prediction.
     """
     found: list[list[Reason]] = [[] for _ in range(len(entities))]
     for reasons in (
@@ -86,7 +86,7 @@ Found = Iterator[tuple[int, Reason]]
 
 
 def _undecided(labeler: Labeler, policy: str, predictions: Predictions) -> Found:
-    """Of each row the label that is nearest to its threshold, if it is near."""
+    """For each row, the label that is nearest to its threshold, if it is near enough."""
     thresholds = labeler.decisions.thresholds(LabelQuery(policy=policy))
     distances = np.abs(predictions.probabilities - thresholds[predictions.ids])
     for row, (first, end) in enumerate(_bounds(predictions)):
@@ -104,28 +104,30 @@ def _improbable(predictions: Predictions) -> Found:
 
 
 def _bounds(predictions: Predictions) -> list[tuple[int, int]]:
-    """Where the labels of each entity stand; every entity has some."""
+    """The positions of the labels of each entity, as (first, end); every entity has labels."""
     return list(zip(predictions.indptr[:-1].tolist(), predictions.indptr[1:].tolist(), strict=True))
 
 
 def _unseen(labeler: Labeler, entities: Entities) -> Found:
-    """Rows whose names or words are mostly new."""
-    for column in filter(_calls, entities.schema.columns):
+    """Rows where most tokens of a name or of a word column are unknown."""
+    for column in filter(_has_names_or_words, entities.schema.columns):
         if entities.column(column.name) is None:
             continue
-        shares = met(labeler.features, entities, column).unseen(of=_PARTS) / _PARTS
+        shares = (
+            count_known_tokens(labeler.features, entities, column).unseen_share(of=_PARTS) / _PARTS
+        )
         for row in np.flatnonzero(shares >= UNSEEN).tolist():
             share = float(shares[row])
             yield row, Reason("unseen", share, {"field": column.name, "share": share})
 
 
-def _calls(column: Column) -> bool:
-    """Whether a column says what an entity is called, or is about; of long texts much is new."""
+def _has_names_or_words(column: Column) -> bool:
+    """Whether a column has names or words. Long texts are left out: much of any text is unknown."""
     return column.kind is Kind.WORDS or (column.kind is Kind.TEXT and column.grams)
 
 
 def _contradicted(predictions: Predictions, given: LabelMatrix) -> Found:
-    """Where the model asserts what is known to be absent, or does not what is known to be there."""
+    """Rows where an asserted label is known to be absent, or a given label is not asserted."""
     names = predictions.labels.names
     pairs, said = predictions.keys(), given.keys()
     known = given.known(predictions.rows(), predictions.ids)
@@ -140,11 +142,11 @@ def _contradicted(predictions: Predictions, given: LabelMatrix) -> Found:
     for row in sorted({*surplus, *missing}):
         ours, theirs = surplus.get(row, []), missing.get(row, [])
         surprises = [listed[pair] for pair in ours] + [1 - listed.get(pair, 0.0) for pair in theirs]
-        told = {
+        details = {
             "missing": [names[pair % given.labels] for pair in theirs[:NAMED]],
             "surplus": [names[pair % given.labels] for pair in ours[:NAMED]],
         }
-        yield row, Reason("given", max(surprises), told)
+        yield row, Reason("given", max(surprises), details)
 
 
 def _challenged(predictions: Predictions, challenger: Sequence[set[str] | None]) -> Found:

@@ -1,8 +1,8 @@
-"""The linear stage: a score for every label, and from the scores a few candidates.
+"""The linear stage: a score for every label, and the labels with the highest scores as candidates.
 
-Weights are 8-bit integers with one scale for each feature. The most frequent features have a dense
-row of weights, where nearly all of the work is; the others, whose rows are nearly empty, a sparse
-one.
+Weights are 8-bit integers with one scale for each feature. The most frequent features have dense
+rows of weights, which take nearly all of the time. All other features have sparse rows, because few
+of their weights differ from 0.
 """
 
 from typing import NamedTuple
@@ -17,19 +17,19 @@ from labelwright.models.kernels.simd import (
     CACHE_LINE,
     add_rows,
     at_least,
-    fetch,
+    prefetch_element,
     trailing_zeros,
 )
 
 DENSE_BYTES = 96 << 20
-"""How much the dense rows may take."""
+"""Maximum size of the dense rows."""
 PRUNED_BELOW = 0.05
-"""Weights of sparse rows that are smaller are dropped; measured to cost nothing."""
+"""Smaller weights of sparse rows are dropped; this had no measurable effect on quality."""
 ZERO = 128
-"""How a weight of 0 is written in a sparse row, whose numbers have no sign."""
+"""The code of weight 0 in sparse rows, whose numbers are unsigned."""
 _LABEL, _WEIGHT = np.uint32(8), np.uint32(255)
-"""Where in a word of a sparse row the label begins, and which bits are the weight."""
-_WORDS_FETCHED = CACHE_LINE // 4
+"""The first bit of the label in a word of a sparse row, and the bits of the weight."""
+_WORDS_PER_LINE = CACHE_LINE // 4
 _LARGEST_STEP, _STEPS_AT_MOST = np.float32(2**15 - 1), np.float32(2**23)
 
 Scores = npt.NDArray[np.float32]
@@ -41,9 +41,9 @@ Floats = npt.NDArray[np.float32]
 class LinearStage(NamedTuple):
     """One linear classifier for each label.
 
-    bias float32[labels]; scales float32[features]; dense int8[dense features, `padded(labels)`],
-    of which the columns beyond the labels are 0; sparse rows: sparse_indptr int64[features - dense
-    features + 1] and sparse uint32[weights], as `joined` makes them.
+    `bias` float32[labels]; `scales` float32[features]; `dense` int8[dense features,
+    padded(labels)], where the columns after the labels are 0; `sparse_indptr` int64[other features
+    + 1] and `sparse` uint32[weights] are the sparse rows, packed by `pack_weights`.
     """
 
     bias: Floats
@@ -53,13 +53,13 @@ class LinearStage(NamedTuple):
     sparse: Words
 
     def scores(self, rows: FeatureRows) -> Scores:
-        """Scores of all labels, n x labels: signed distances where 1 is the margin of a label."""
+        """Scores of all labels, n x labels: signed distances, with the margins at 1 and -1."""
         out = np.empty((len(rows.indptr) - 1, len(self.bias)), np.float32)
         _score(self, rows, out)
         return out
 
     def weights(self, features: npt.NDArray[np.int32], labels: LabelIds) -> npt.NDArray[np.float32]:
-        """The weights of some features for some distinct labels, features x labels."""
+        """The weights of some features for some labels (distinct), features x labels."""
         out = np.zeros((len(features), len(labels)), np.float32)
         places = np.full(len(self.bias), -1, np.int64)
         places[labels] = np.arange(len(labels))
@@ -67,23 +67,24 @@ class LinearStage(NamedTuple):
         return out
 
 
-class Line(NamedTuple):
-    """The scores of one entity: `scores` (float32[padded(labels)]) and the largest of each block.
+class RowScores(NamedTuple):
+    """The scores of one entity.
 
-    What is beyond the labels is minus infinity.
+    `scores` is float32[padded(labels)], minus infinity after the last label. `peaks` (float32) are
+    the largest scores of the blocks of BLOCK labels.
     """
 
     scores: Scores
     peaks: Floats
 
 
-class Ahead(NamedTuple):
-    """The features of an entity and of the next one.
+class Lookahead(NamedTuple):
+    """Working memory: the features of an entity and of the next one, whose weights are prefetched.
 
-    `features` (int32) and `factors` (float32) are 2 x (the longest row + 1): of each entity the
-    dense features first, as many as `dense` (int64[2]) says, then an idle place, and the sparse
-    ones up to `ends`. The factors of dense features are also given as `steps` (int16), each of a
-    size in `sizes` (float32[2]).
+    `features` (int32) and `factors` (float32) are 2 x (the longest row + 1). For each entity they
+    contain `dense` (int64[2]) features with dense rows, an unused entry, and the features with
+    sparse rows up to `ends` (int64[2]). The factors of the former are also given as multiples
+    (`steps`, int16) of a step (`sizes`, float32[2]).
     """
 
     features: npt.NDArray[np.int32]
@@ -95,17 +96,17 @@ class Ahead(NamedTuple):
 
 
 def padded(labels: int) -> int:
-    """The number of columns of dense rows: whole blocks."""
+    """The number of columns of dense rows: the labels, rounded up to whole blocks."""
     return -(-labels // BLOCK) * BLOCK
 
 
-def joined(labels: LabelIds, weights: npt.NDArray[np.int8]) -> Words:
-    """Words of sparse rows, each a label * 256 + its weight + ZERO: one place to wait for."""
+def pack_weights(labels: LabelIds, weights: npt.NDArray[np.int8]) -> Words:
+    """Words of sparse rows: label * 256 + weight + ZERO. One word needs only one memory access."""
     return labels.astype(np.uint32) << _LABEL | (weights + np.int16(ZERO)).astype(np.uint32)
 
 
-def parted(sparse: Words) -> tuple[LabelIds, npt.NDArray[np.int8]]:
-    """The labels and weights that `joined` was given."""
+def unpack_weights(sparse: Words) -> tuple[LabelIds, npt.NDArray[np.int8]]:
+    """The inverse of `pack_weights`: labels and weights."""
     weights = (sparse & _WEIGHT).astype(np.int16) - np.int16(ZERO)
     return (sparse >> _LABEL).astype(np.int32), weights.astype(np.int8)
 
@@ -118,20 +119,20 @@ def candidates(scores: Scores, count: int) -> LabelIds:
 
 
 @compiled
-def new_line(labels: int) -> Line:
-    """Room for the scores of one entity."""
+def new_row_scores(labels: int) -> RowScores:
+    """Working memory for the scores of one entity."""
     blocks = (labels + BLOCK - 1) // BLOCK
     scores = np.full(blocks * BLOCK, -np.inf, np.float32)
-    return Line(scores, np.empty(blocks, np.float32))
+    return RowScores(scores, np.empty(blocks, np.float32))
 
 
 @compiled
-def new_ahead(rows: FeatureRows) -> Ahead:
-    """Room for the features of any two of some entities, the first of which is looked at next."""
+def new_lookahead(rows: FeatureRows) -> Lookahead:
+    """Working memory for the features of any two of these rows; scoring must begin with row 0."""
     longest = 0
     for row in range(rows.indptr.size - 1):
         longest = max(longest, rows.indptr[row + 1] - rows.indptr[row])
-    return Ahead(
+    return Lookahead(
         np.empty((2, longest + 1), np.int32),
         np.empty((2, longest + 1), np.float32),
         np.empty((2, longest + 1), np.int16),
@@ -142,14 +143,14 @@ def new_ahead(rows: FeatureRows) -> Ahead:
 
 
 @compiled
-def _parted(word: np.uint32) -> tuple[int, np.float32]:
+def _unpack_weight(word: np.uint32) -> tuple[int, np.float32]:
     """The label and the weight of a word of a sparse row."""
     return int(word >> _LABEL), np.float32(np.int64(word & _WEIGHT) - ZERO)
 
 
 @compiled
-def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> None:
-    """Note the features of a row; of no row where that is past the last."""
+def _load_features(stage: LinearStage, rows: FeatureRows, row: int, lookahead: Lookahead) -> None:
+    """Copy the features of a row; none if `row` is after the last one."""
     place, frequent = row & 1, stage.dense.shape[0]
     dense = end = 0
     if row < rows.indptr.size - 1:
@@ -163,85 +164,91 @@ def _look_at(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead) -> N
             else:
                 last -= 1
                 at = last
-                fetch(stage.sparse_indptr, feature - frequent)
-            ahead.features[place, at] = feature
-            ahead.factors[place, at] = rows.values[i] * stage.scales[feature]
-    ahead.dense[place] = dense
-    ahead.ends[place] = end
-    _step(ahead, place)
+                prefetch_element(stage.sparse_indptr, feature - frequent)
+            lookahead.features[place, at] = feature
+            lookahead.factors[place, at] = rows.values[i] * stage.scales[feature]
+    lookahead.dense[place] = dense
+    lookahead.ends[place] = end
+    _quantise(lookahead, place)
 
 
 @compiled
-def _step(ahead: Ahead, place: int) -> None:
-    """Give the factors of dense features as whole steps, as small as fit into 16 bits.
+def _quantise(lookahead: Lookahead, place: int) -> None:
+    """Round the factors of dense features to multiples of a step.
 
-    And so small that the sum of all, times any weight, fits into 32.
+    The step is as small as possible, but so large that each multiple fits into 16 bits, and that
+    their sum times any weight fits into 32 bits.
     """
-    factors, steps, dense = ahead.factors[place], ahead.steps[place], ahead.dense[place]
+    factors, steps, dense = lookahead.factors[place], lookahead.steps[place], lookahead.dense[place]
     largest = total = np.float32(0)
     for i in range(dense):
         largest = max(largest, abs(factors[i]))
         total += abs(factors[i])
     size = max(largest / _LARGEST_STEP, total / _STEPS_AT_MOST)
-    ahead.sizes[place] = size
+    lookahead.sizes[place] = size
     for i in range(dense):
         steps[i] = np.rint(factors[i] / size) if size > 0 else 0
-    if dense > 0:  # what the idle place names is looked at, but counts for nothing
-        ahead.features[place, dense] = ahead.features[place, dense - 1]
+    if dense > 0:  # the unused entry is read by `add_rows`, so it needs a valid row
+        lookahead.features[place, dense] = lookahead.features[place, dense - 1]
         steps[dense] = 0
 
 
 @compiled
-def _fetch_sparse(stage: LinearStage, ahead: Ahead, place: int) -> None:
-    """Ask for the sparse weights of a row that was looked at some time ago."""
-    for i in range(ahead.dense[place] + 1, ahead.ends[place]):
-        rare = ahead.features[place, i] - stage.dense.shape[0]
-        for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1], _WORDS_FETCHED):
-            fetch(stage.sparse, j)
+def _prefetch_sparse(stage: LinearStage, lookahead: Lookahead, place: int) -> None:
+    """Prefetch the sparse weights of a row whose offsets were prefetched before."""
+    for i in range(lookahead.dense[place] + 1, lookahead.ends[place]):
+        rare = lookahead.features[place, i] - stage.dense.shape[0]
+        for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1], _WORDS_PER_LINE):
+            prefetch_element(stage.sparse, j)
 
 
 @compiled
-def score_row(stage: LinearStage, rows: FeatureRows, row: int, ahead: Ahead, line: Line) -> None:
-    """The scores of one row. Rows come in order: each fetches the weights of the next one."""
+def score_row(
+    stage: LinearStage, rows: FeatureRows, row: int, lookahead: Lookahead, row_scores: RowScores
+) -> None:
+    """Compute the scores of one row. Rows must come in order: each prefetches the next one."""
     if row == 0:
-        _look_at(stage, rows, 0, ahead)
-    _look_at(stage, rows, row + 1, ahead)
+        _load_features(stage, rows, 0, lookahead)
+    _load_features(stage, rows, row + 1, lookahead)
     here, there = row & 1, 1 - (row & 1)
     for label in range(stage.bias.size):
-        line.scores[label] = stage.bias[label]
-    for i in range(ahead.dense[here] + 1, ahead.ends[here]):
-        factor, rare = ahead.factors[here, i], ahead.features[here, i] - stage.dense.shape[0]
-        for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
-            label, weight = _parted(stage.sparse[j])
-            line.scores[label] += factor * weight
-    features, steps, count = ahead.features[here], ahead.steps[here], ahead.dense[here]
-    later, more, size = ahead.features[there], ahead.dense[there], ahead.sizes[here]
-    for block in range(line.peaks.size):
-        line.peaks[block] = add_rows(
-            stage.dense, features, steps, count, later, more, block, size, line.scores
+        row_scores.scores[label] = stage.bias[label]
+    for i in range(lookahead.dense[here] + 1, lookahead.ends[here]):
+        factor, rare = (
+            lookahead.factors[here, i],
+            lookahead.features[here, i] - stage.dense.shape[0],
         )
-    _fetch_sparse(stage, ahead, there)
+        for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
+            label, weight = _unpack_weight(stage.sparse[j])
+            row_scores.scores[label] += factor * weight
+    features, steps, count = lookahead.features[here], lookahead.steps[here], lookahead.dense[here]
+    later, more, size = lookahead.features[there], lookahead.dense[there], lookahead.sizes[here]
+    for block in range(row_scores.peaks.size):
+        row_scores.peaks[block] = add_rows(
+            stage.dense, features, steps, count, later, more, block, size, row_scores.scores
+        )
+    _prefetch_sparse(stage, lookahead, there)
 
 
 @compiled
-def choose(line: Line, least: np.float32, chosen: LabelIds) -> None:
-    """The best labels of one row, best first, ties by id; `chosen` says how many.
+def choose(row_scores: RowScores, least: np.float32, chosen: LabelIds) -> None:
+    """Write the ids of the best labels of one row to `chosen`, best first, ties by id.
 
-    Only labels that reach `least` are looked at, a score that as many labels reach: they are
-    inserted into a short sorted list.
+    At least `chosen.size` labels must have a score of `least` or more. Only these labels are
+    considered; they are inserted into a short sorted list.
     """
     count, held = chosen.size, 0
     for place in range(count):
-        chosen[place] = place  # ids that exist, even where no score compares with any other
+        chosen[place] = place  # valid ids, even if all scores are NaN
     best = np.empty(count, np.float32)
-    for block in range(line.peaks.size):
-        if line.peaks[block] < least:
+    for block in range(row_scores.peaks.size):
+        if row_scores.peaks[block] < least:
             continue
-        found = at_least(line.scores, block, least)
+        found = at_least(row_scores.scores, block, least)
         while found != 0:
             label = block * BLOCK + trailing_zeros(found)
             found &= found - np.uint64(1)
-            score = line.scores[label]
+            score = row_scores.scores[label]
             if held == count and score <= best[count - 1]:
                 continue
             place = held if held < count else count - 1
@@ -256,9 +263,9 @@ def choose(line: Line, least: np.float32, chosen: LabelIds) -> None:
 
 @compiled
 def peak_of_rank(peaks: Floats, rank: int) -> np.float32:
-    """The largest peak that at least `rank` peaks reach, minus infinity if there are fewer.
+    """The `rank`-th largest peak, minus infinity if there are fewer peaks.
 
-    So at least as many labels reach it.
+    At least `rank` labels have this score or a higher one.
     """
     found = np.float32(-np.inf)
     for peak in peaks:
@@ -272,26 +279,26 @@ def peak_of_rank(peaks: Floats, rank: int) -> np.float32:
 
 @compiled
 def _score(stage: LinearStage, rows: FeatureRows, out: Scores) -> None:
-    ahead, line = new_ahead(rows), new_line(stage.bias.size)
+    lookahead, row_scores = new_lookahead(rows), new_row_scores(stage.bias.size)
     for row in range(out.shape[0]):
-        score_row(stage, rows, row, ahead, line)
-        out[row] = line.scores[: out.shape[1]]
+        score_row(stage, rows, row, lookahead, row_scores)
+        out[row] = row_scores.scores[: out.shape[1]]
 
 
 @compiled
 def _candidates(scores: Scores, out: LabelIds) -> None:
-    line = new_line(scores.shape[1])
+    row_scores = new_row_scores(scores.shape[1])
     for row in range(scores.shape[0]):
-        fill_line(scores[row], line)
-        choose(line, peak_of_rank(line.peaks, out.shape[1]), out[row])
+        fill_row_scores(scores[row], row_scores)
+        choose(row_scores, peak_of_rank(row_scores.peaks, out.shape[1]), out[row])
 
 
 @compiled
-def fill_line(scores: Scores, line: Line) -> None:
-    """Take over the scores of one entity."""
-    line.scores[: scores.size] = scores
-    for block in range(line.peaks.size):
-        line.peaks[block] = line.scores[block * BLOCK : (block + 1) * BLOCK].max()
+def fill_row_scores(scores: Scores, row_scores: RowScores) -> None:
+    """Copy the scores of one entity and find the peaks."""
+    row_scores.scores[: scores.size] = scores
+    for block in range(row_scores.peaks.size):
+        row_scores.peaks[block] = row_scores.scores[block * BLOCK : (block + 1) * BLOCK].max()
 
 
 @compiled
@@ -302,7 +309,7 @@ def _weigh(
     places: npt.NDArray[np.int64],
     out: Floats,
 ) -> None:
-    """`places` holds the position of each label in `labels`, or -1."""
+    """Write the weights to `out`; `places` has the position of each label in `labels`, or -1."""
     frequent = stage.dense.shape[0]
     for i in range(features.size):
         scale = stage.scales[features[i]]
@@ -312,6 +319,6 @@ def _weigh(
         else:
             rare = features[i] - frequent
             for k in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
-                label, weight = _parted(stage.sparse[k])
+                label, weight = _unpack_weight(stage.sparse[k])
                 if places[label] >= 0:
                     out[i, places[label]] = scale * weight

@@ -1,7 +1,7 @@
-"""Namesakes: the training entities that are called the same, and the labels they have.
+"""Namesakes: the training entities with the same normalised name, and their labels.
 
-A chain has the same labels at every address. The linear stage has seen its name too, but only as
-one row of letters among many; what its namesakes are is told to the reranker as it stands.
+The branches of a chain have the same labels at every address. The linear stage knows a name only by
+its words and letters; the reranker also gets the labels of the namesakes.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from labelwright.models.kernels.jit import compiled
 from labelwright.models.stages.linear import LabelIds
 
 COUNTED_AT_MOST = 255
-"""Namesakes beyond this number are not counted."""
+"""Higher counts are stored as this number, because counts are uint8."""
 
 Recalled = npt.NDArray[np.float32]
 
@@ -26,10 +26,10 @@ Recalled = npt.NDArray[np.float32]
 class Namesakes:
     """The labels of the training entities of each name.
 
-    `keys` (uint64) are names as `FeatureRows.names` has them, and `counts` (uint8) how many
-    entities are called so. The entities of name k have the labels `ids[indptr[k]:indptr[k + 1]]`,
-    each of them 1/255 of `shares` (uint8) of these entities, whether or not the others tell of it.
-    Where the count is 0, entities of the name tell of the labels that are listed, and of no others.
+    `keys` (uint64) are hashes of names, as in `FeatureRows.names`. `counts` (uint8) are the numbers
+    of entities with the name whose labels are all known. The entities of name k have the labels
+    `ids[indptr[k]:indptr[k + 1]]`; `shares` (uint8) / 255 is the share of them with the label,
+    among those where it is known. Where the count is 0, only the listed labels are known.
     """
 
     keys: Hashes
@@ -39,23 +39,23 @@ class Namesakes:
     shares: npt.NDArray[np.uint8]
 
     @functools.cached_property
-    def memory(self) -> "Memory":
-        """The same with a table to look names up in, for kernels."""
+    def arrays(self) -> "NamesakeArrays":
+        """The same for kernels, with a table to look up names."""
         table = lookup_table(self.keys)
-        return Memory(table, self.counts, self.indptr, self.ids, self.shares)
+        return NamesakeArrays(table, self.counts, self.indptr, self.ids, self.shares)
 
     def recall(self, names: Hashes, chosen: LabelIds) -> Recalled:
-        """How many namesakes each entity has and what share of them has each candidate.
+        """The number of namesakes, and the share of them that has each candidate.
 
-        Returns n x candidates x 2: the number, and the share, NaN where no namesake tells of it.
+        Returns n x candidates x 2: the number, and the share; NaN if it is unknown.
         """
         recalled = np.empty((*chosen.shape, 2), np.float32)
-        _recall(self.memory, names, chosen, recalled)
+        _recall(self.arrays, names, chosen, recalled)
         return recalled
 
 
-class Memory(NamedTuple):
-    """The arrays of `Namesakes`, and the positions of its keys."""
+class NamesakeArrays(NamedTuple):
+    """The arrays of `Namesakes`, with a table of the keys."""
 
     table: LookupTable
     counts: npt.NDArray[np.uint8]
@@ -65,22 +65,24 @@ class Memory(NamedTuple):
 
 
 @compiled
-def recall_row(memory: Memory, name: np.uint64, chosen: LabelIds, recalled: Recalled) -> None:
-    """What is recalled of the candidates of one entity, candidates x 2."""
-    place = find(memory.table, name)
-    count = memory.counts[place] if place >= 0 else 0
+def recall_row(
+    arrays: NamesakeArrays, name: np.uint64, chosen: LabelIds, recalled: Recalled
+) -> None:
+    """Write the number and the share for the candidates of one entity, candidates x 2."""
+    place = find(arrays.table, name)
+    count = arrays.counts[place] if place >= 0 else 0
     recalled[:, 0] = count
     recalled[:, 1] = 0 if count > 0 else np.nan
     if place < 0:
         return
-    for i in range(memory.indptr[place], memory.indptr[place + 1]):
+    for i in range(arrays.indptr[place], arrays.indptr[place + 1]):
         for candidate in range(chosen.size):
-            if chosen[candidate] == memory.ids[i]:
+            if chosen[candidate] == arrays.ids[i]:
                 recalled[candidate, 0] = max(count, 1)
-                recalled[candidate, 1] = np.float32(memory.shares[i]) / 255
+                recalled[candidate, 1] = np.float32(arrays.shares[i]) / 255
 
 
 @compiled
-def _recall(memory: Memory, names: Hashes, chosen: LabelIds, recalled: Recalled) -> None:
+def _recall(arrays: NamesakeArrays, names: Hashes, chosen: LabelIds, recalled: Recalled) -> None:
     for row in range(names.size):
-        recall_row(memory, names[row], chosen[row], recalled[row])
+        recall_row(arrays, names[row], chosen[row], recalled[row])

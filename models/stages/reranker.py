@@ -1,4 +1,4 @@
-"""The reranker: LightGBM over (entity, candidate label) pairs, and what it looks at."""
+"""The reranker: LightGBM over (entity, candidate label) pairs, and the features of the pairs."""
 
 import dataclasses
 import functools
@@ -13,8 +13,8 @@ from labelwright.models.stages.linear import LabelIds, Scores
 from labelwright.models.stages.namesakes import Recalled
 from labelwright.models.stages.trees import Forest, read_forest, whole_lanes
 
-# A label's share is its score mapped from [-1, 1] to [0, 1]; "company" are the other candidates.
-# What the trees are told of an entity's namesakes stands in `models.stages.namesakes`.
+# Names of features call the other candidates of the entity "company". A candidate's share is its
+# score, mapped from [-1, 1] to [0, 1]. For the features of namesakes see `models.stages.namesakes`.
 PAIR_FEATURES = (
     "score",
     "rank",
@@ -38,7 +38,7 @@ PAIR_FEATURES = (
 _SMOOTH = np.float32(1e-3)
 _IMPLIES = np.float32(0.95)
 _NO_SCORE = np.float32(-3)
-"""What stands for the score of a label that is not there."""
+"""The score of a candidate that does not exist."""
 _NONE, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 (
@@ -53,64 +53,64 @@ Knots = npt.NDArray[np.float64]
 
 
 class Relations(NamedTuple):
-    """What labels have to do with each other.
+    """Frequencies and co-occurrence of labels in the training entities.
 
-    `log_rates` (float32[labels]) are logarithms of the share of training entities with each label;
-    `company` (uint8[labels, labels]) is 255 times the share of entities with the row's label that
-    also have the column's, `shares` (float32[256]) what its numbers mean, and `logs` (float32[256])
-    the logarithms of that. All logarithms are smoothed.
+    `log_rates` (float32[labels]) are the logarithms of the shares of entities with each label.
+    `co_occurrence` (uint8[labels, labels]) is 255 times the share of entities with the row's label
+    that also have the column's. `shares` (float32[256]) are the shares that these numbers encode,
+    and `logs` (float32[256]) their logarithms. All logarithms are smoothed.
     """
 
     log_rates: Floats
-    company: npt.NDArray[np.uint8]
+    co_occurrence: npt.NDArray[np.uint8]
     shares: Floats
     logs: Floats
 
     @classmethod
-    def of(cls, rate: Floats, company: npt.NDArray[np.uint8]) -> Self:
-        """What follows from the rates (float32[labels]) and the company of labels."""
+    def of(cls, rate: Floats, co_occurrence: npt.NDArray[np.uint8]) -> Self:
+        """Relations from the rates (float32[labels]) and the co-occurrence of labels."""
         shares = (np.arange(256) / 255).astype(np.float32)
-        return cls(np.log(rate + _SMOOTH), company, shares, np.log(shares + _SMOOTH))
+        return cls(np.log(rate + _SMOOTH), co_occurrence, shares, np.log(shares + _SMOOTH))
 
 
 @dataclasses.dataclass(frozen=True)
 class Reranker:
-    """Probabilities for candidates.
+    """Gives probabilities to candidates.
 
-    `rate` (float32[labels]) is the share of training entities with each label, `company` that of
-    `Relations`; `trees` is LightGBM's text; `knots` (float64, 2 x m) maps raw scores to calibrated
-    log-odds, piecewise linear.
+    `rate` (float32[labels]) is the share of training entities with each label, `co_occurrence` as
+    in `Relations`. `trees` is LightGBM's text. `knots` (float64, 2 x m) is a piecewise linear map
+    from raw scores (first row) to calibrated log-odds.
     """
 
     rate: Floats
-    company: npt.NDArray[np.uint8]
+    co_occurrence: npt.NDArray[np.uint8]
     knots: Knots
     trees: str
 
     @functools.cached_property
     def relations(self) -> Relations:
-        """What pairs are described with."""
-        return Relations.of(self.rate, self.company)
+        """The relations of labels, for features of pairs."""
+        return Relations.of(self.rate, self.co_occurrence)
 
     @functools.cached_property
     def forest(self) -> Forest:
-        """The trees, to be walked; raises ValueError for a text that holds no trees like ours."""
+        """The trees for `walk`; raises ValueError for a text with other kinds of trees."""
         return read_forest(self.trees, len(PAIR_FEATURES), len(self.rate))
 
     def lifts(self, scores: Scores, chosen: LabelIds, labels: LabelIds) -> npt.NDArray[np.float32]:
         """What each candidate of one entity adds to the pair feature `lift` of some labels.
 
-        scores float32[labels of the model], chosen int32[candidates], labels int32[m] among them;
-        returns m x candidates, 0 where a label meets itself.
+        `scores` float32[labels of the model], `chosen` int32[candidates], `labels` int32[m] among
+        these. Returns m x candidates, 0 for a label and itself.
         """
         share = np.clip((scores[chosen] + 1) / 2, 0, 1)
-        brings = self.relations.logs[self.company[np.ix_(chosen, labels)].T]
+        brings = self.relations.logs[self.co_occurrence[np.ix_(chosen, labels)].T]
         lifts = share * (brings - self.relations.log_rates[labels, None])
         return np.where(labels[:, None] == chosen, np.float32(0), lifts)
 
 
 def calibrated(raw: npt.NDArray[np.float64], knots: Knots) -> Floats:
-    """Probabilities of raw scores: log-odds by linear interpolation between the knots."""
+    """The probabilities of raw scores: their log-odds are interpolated between the knots."""
     probabilities = np.empty(len(raw), np.float32)
     calibrate(raw, np.asarray(knots), probabilities)
     return probabilities
@@ -119,15 +119,15 @@ def calibrated(raw: npt.NDArray[np.float64], knots: Knots) -> Floats:
 def pair_features(
     rows: FeatureRows, scores: Scores, chosen: LabelIds, recalled: Recalled, relations: Relations
 ) -> Pairs:
-    """What the trees look at: (n * candidates) x features, in the order of PAIR_FEATURES."""
+    """The input of the trees: (n * candidates) x features, in the order of PAIR_FEATURES."""
     out = np.empty((chosen.size, len(PAIR_FEATURES)), np.float32)
-    _describe_all(np.diff(rows.indptr), scores, chosen, recalled, relations, out)
+    _describe_rows(np.diff(rows.indptr), scores, chosen, recalled, relations, out)
     return out
 
 
 @compiled
 def calibrate(raw: npt.NDArray[np.float64], knots: Knots, probabilities: Floats) -> None:
-    """The same for working memory: writes the probabilities."""
+    """Write the probabilities of raw scores; see `calibrated`."""
     last = knots.shape[1] - 1
     for i in range(raw.size):
         above = 0
@@ -142,7 +142,7 @@ def calibrate(raw: npt.NDArray[np.float64], knots: Knots, probabilities: Floats)
 
 
 @compiled
-def describe(
+def describe_pairs(
     known: int,
     scores: Scores,
     chosen: LabelIds,
@@ -150,9 +150,9 @@ def describe(
     relations: Relations,
     out: Floats,
 ) -> None:
-    """The pairs of one entity, PAIR_FEATURES x `whole_lanes` of candidates.
+    """Write the features of the pairs of one entity, PAIR_FEATURES x `whole_lanes` of candidates.
 
-    `known` is how many features the entity has. What is written to idle lanes means nothing.
+    `known` is the number of features of the entity. Values in unused lanes have no meaning.
     """
     second = scores[chosen[1]] if chosen.size > 1 else _NO_SCORE
     for i in range(chosen.size):
@@ -167,17 +167,20 @@ def describe(
         out[_NAMESAKES, i] = recalled[i, 0]
         out[_WITH_LABEL, i] = recalled[i, 1]
         out[LABEL_FEATURE, i] = chosen[i]
-    _describe_company(scores, chosen, relations, out)
+    _describe_co_occurrence(scores, chosen, relations, out)
 
 
 @compiled
-def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, out: Floats) -> None:
-    """What candidates say of one another.
+def _describe_co_occurrence(
+    scores: Scores, chosen: LabelIds, relations: Relations, out: Floats
+) -> None:
+    """Write the features that depend on the other candidates.
 
-    The inner loops run over whole lanes, in single precision and without branches, so that the
-    processor treats many at a time; ids without a sign are not looked at from the end of an array.
+    The inner loops run over whole lanes, in float32 and without branches, so that they become
+    vector instructions. For signed ids, Numba would also check for negative
+    indices.
     """
-    log_rates, company, meant, logs = relations
+    log_rates, co_occurrence, meant, logs = relations
     count, lanes = chosen.size, out.shape[1]
     ids = np.empty(lanes, np.uint32)
     shares, lacking = np.zeros(lanes, np.float32), np.zeros(lanes, np.float32)
@@ -196,10 +199,10 @@ def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, ou
     for j in range(count):
         score, share = scores[ids[j]], shares[j]
         for i in range(lanes):
-            shared = company[ids[j], ids[i]]
+            shared = co_occurrence[ids[j], ids[i]]
             brings[i] = meant[shared]
             news[i] = logs[shared]
-        brings[j] = news[j] = _NONE  # no label is company to itself
+        brings[j] = news[j] = _NONE  # a label does not co-occur with itself
         for i in range(lanes):
             support[i] += share * brings[i]
             lift[i] += share * news[i]
@@ -214,14 +217,14 @@ def _describe_company(scores: Scores, chosen: LabelIds, relations: Relations, ou
         out[_MISSING, j] = missing
     for i in range(count):
         other = ids[1] if i == 0 and count > 1 else ids[0]
-        out[_BROUGHT, i] = meant[company[other, ids[i]]]
-        out[_BRINGS, i] = meant[company[ids[i], other]]
+        out[_BROUGHT, i] = meant[co_occurrence[other, ids[i]]]
+        out[_BRINGS, i] = meant[co_occurrence[ids[i], other]]
         out[_LIFT, i] -= (total - shares[i]) * log_rates[ids[i]]
         out[_TOTAL, i] = total
 
 
 @compiled
-def _describe_all(
+def _describe_rows(
     known: npt.NDArray[np.int64],
     scores: Scores,
     chosen: LabelIds,
@@ -232,5 +235,5 @@ def _describe_all(
     count = chosen.shape[1]
     pairs = np.empty((out.shape[1], whole_lanes(count)), np.float32)
     for row in range(chosen.shape[0]):
-        describe(known[row], scores[row], chosen[row], recalled[row], relations, pairs)
+        describe_pairs(known[row], scores[row], chosen[row], recalled[row], relations, pairs)
         out[row * count : (row + 1) * count] = pairs[:, :count].T

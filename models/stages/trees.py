@@ -1,10 +1,10 @@
-"""Trees that LightGBM has grown, walked for many pairs at once.
+"""Evaluation of LightGBM's trees for many pairs at once.
 
-A tree is not descended. Each of its nodes strikes out the leaves on its left wherever a pair would
-go right, and the first leaf that is left is the one the pair reaches (QuickScorer: Lucchese et al.,
-SIGIR 2015). So nothing depends on a branch, and a few instructions treat one node for LANES pairs.
-What nodes say of the label is known before any pair is: it is struck out once for each label.
-LightGBM's own prediction is the judge of it: the raw scores are the same to the last bit.
+A pair does not go from node to node. Instead, every node at which the pair goes right removes the
+leaves on its left; the first remaining leaf is the one that the pair reaches (QuickScorer: Lucchese
+et al., SIGIR 2015). So there are no branches, and a few instructions evaluate one node for LANES
+pairs. Nodes that depend only on the label are evaluated once for each label, when the trees are
+read. The raw scores are equal to those of LightGBM's own prediction, bit for bit.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from labelwright.models.kernels.simd import (
     keep_leaves,
     keep_leaves_nan_left,
     sum_leaves,
-    turn,
+    transpose,
 )
 
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 12  # bits of LightGBM's decision_type
@@ -37,11 +37,11 @@ Number = TypeVar("Number", bound=np.generic)
 class Forest(NamedTuple):
     """Trees over `features` features of (entity, label) pairs, of which the last is the label.
 
-    Node n belongs to tree `trees[n]` and strikes out all leaves but `right[n]` (one bit each) where
-    a feature exceeds `thresholds[n]`. The nodes of feature f lie between `bounds[0, f]` and
-    `bounds[0, f + 1]`, and those where what is not known does not exceed, in the second row of
-    `bounds`. `by_label` (uint16[labels, whole lanes of trees]) has the leaves that a label can
-    reach, `values` (float64[trees, LEAVES]) what they add.
+    Node n belongs to tree `trees[n]`. If the feature exceeds `thresholds[n]`, only the leaves
+    `right[n]` remain (one bit each). The nodes of feature f are at positions `bounds[0, f]` to
+    `bounds[0, f + 1]` if NaN goes right there, and at `bounds[1, f]` to `bounds[1, f + 1]` if NaN
+    goes left. `by_label` (uint16[labels, whole lanes of trees]) are the leaves that pairs with the
+    label can reach. `values` (float64[trees, LEAVES]) are the values of the leaves.
     """
 
     features: int
@@ -54,7 +54,7 @@ class Forest(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Working memory for LANES pairs: labels, the leaves they can still reach, their sums."""
+    """Working memory for LANES pairs: their labels, reachable leaves, and sums of values."""
 
     labels: npt.NDArray[np.int32]
     reached: Leaves
@@ -62,9 +62,9 @@ class Workspace(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node of `Forest`, in the order in which they are walked."""
+    """A node of `Forest`; nodes are sorted by these fields."""
 
-    unknown_left: bool
+    nan_left: bool
     feature: int
     tree: int
     threshold: np.float32
@@ -73,7 +73,7 @@ class _Node(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Tree:
-    """A tree as LightGBM's text has it; a child below 0 is leaf -child - 1."""
+    """A tree as in LightGBM's text; a child below 0 is the leaf with number -child - 1."""
 
     features: npt.NDArray[np.int64]
     thresholds: npt.NDArray[np.float64]
@@ -86,7 +86,7 @@ class _Tree:
 
 
 def read_forest(text: str, features: int, labels: int) -> Forest:
-    """Read trees from LightGBM's text; raises ValueError for any that could not be walked."""
+    """Read trees from LightGBM's text; raises ValueError for trees that `walk` does not support."""
     trees = list(_read_trees(text, features))
     by_label = np.full((labels, whole_lanes(len(trees))), _EVERY_LEAF, np.uint16)
     values = np.zeros((len(trees), LEAVES))
@@ -99,11 +99,11 @@ def read_forest(text: str, features: int, labels: int) -> Forest:
                 goes_right = ~_in_category(tree, node, labels)
                 by_label[goes_right, number] &= np.uint16(remaining)
             else:
-                left = _unknown_goes_left(tree, node)
-                at_most = _at_most(tree.thresholds[node])
-                nodes.append(_Node(left, int(tree.features[node]), number, at_most, remaining))
+                left = _nan_goes_left(tree, node)
+                threshold = _as_float32(tree.thresholds[node])
+                nodes.append(_Node(left, int(tree.features[node]), number, threshold, remaining))
     nodes.sort()
-    groups = [node.unknown_left * features + node.feature for node in nodes]
+    groups = [node.nan_left * features + node.feature for node in nodes]
     starts = np.searchsorted(groups, np.arange(2 * features + 1))
     return Forest(
         features,
@@ -120,11 +120,11 @@ def _read_trees(text: str, features: int) -> Iterator[_Tree]:
     head, *parts = text.partition("end of trees\n")[0].split("\nTree=")
     stated = _entries(head)
     if not head.startswith("tree\n") or stated.get("num_tree_per_iteration") != "1":
-        raise ValueError("the trees are not LightGBM's, or are of several classes")
+        raise ValueError("the trees are not in LightGBM's text format, or have several classes")
     if len(stated.get("tree_sizes", "").split()) != len(parts) or not parts:
-        raise ValueError("the trees are incomplete")
+        raise ValueError("some trees are missing: their number is not the stated one")
     if stated.get("max_feature_idx") != str(features - 1) or "average_output" in head:
-        raise ValueError("the trees look at other features")
+        raise ValueError(f"the trees do not have {features} features, or average their values")
     for part in parts:
         yield _read_tree(_entries(part), features)
 
@@ -143,9 +143,11 @@ def _read_tree(entries: Mapping[str, str], features: int) -> _Tree:
             _numbers(entries, "cat_threshold", np.uint32),
         )
     except (KeyError, OverflowError) as error:
-        raise ValueError("a tree lacks numbers, or has some that are too large") from error
+        raise ValueError("numbers of a tree are missing or too large") from error
     if not 1 <= leaves <= LEAVES or entries.get("is_linear", "0") != "0":
-        raise ValueError(f"a tree has {leaves} leaves, or leaves that are not constant")
+        raise ValueError(
+            f"a tree has {leaves} leaves (1 to {LEAVES} are supported), or linear leaves"
+        )
     _check(tree, leaves, features)
     return tree
 
@@ -159,23 +161,23 @@ def _numbers(entries: Mapping[str, str], name: str, kind: type[Number]) -> npt.N
 
 
 def _check(tree: _Tree, leaves: int, features: int) -> None:
-    """Raise ValueError unless the nodes make one tree, and every number can be looked up."""
+    """Raise ValueError unless the nodes form one tree and all indices are in range."""
     per_node = (tree.features, tree.thresholds, tree.decisions, tree.left, tree.right)
     if any(len(given) != leaves - 1 for given in per_node) or len(tree.values) != leaves:
-        raise ValueError("a tree lacks nodes or leaves")
+        raise ValueError("nodes or leaves of a tree are missing")
     children = np.concatenate([tree.left, tree.right])
     parents = np.tile(np.arange(leaves - 1), 2)
     expected = [*range(-leaves, 0), *range(1, leaves - 1)] if leaves > 1 else []
     if sorted(children.tolist()) != expected:
-        raise ValueError("the nodes of a tree do not make a tree")
+        raise ValueError("the nodes of a tree do not form a tree")
     if (children[children > 0] <= parents[children > 0]).any():
-        raise ValueError("the nodes of a tree go in a circle")
+        raise ValueError("the nodes of a tree form a cycle")
     if not (np.isfinite(tree.values).all() and (tree.thresholds > -np.inf).all()):
-        raise ValueError("a tree holds numbers that are not finite")
+        raise ValueError("numbers of a tree are not finite")
     for node, feature in enumerate(tree.features.tolist()):
         categorical = bool(tree.decisions[node] & _CATEGORICAL)
         if not 0 <= feature < features or categorical != (feature == features - 1):
-            raise ValueError("a node looks at a feature that it cannot look at")
+            raise ValueError("a node has a feature that does not exist or is of the wrong kind")
         if not categorical and tree.decisions[node] & _MISSING not in (_MISSING_NONE, _MISSING_NAN):
             raise ValueError("a node treats zero as missing")
         if categorical:
@@ -191,7 +193,7 @@ def _check(tree: _Tree, leaves: int, features: int) -> None:
 
 
 def _leaves(tree: _Tree) -> tuple[list[int], list[int]]:
-    """The leaves from left to right, and for each node the leaves that are not on its left."""
+    """The leaves from left to right, and for each node all but those below its left child."""
     order: list[int] = []
     right = [_EVERY_LEAF] * len(tree.left)
 
@@ -209,25 +211,25 @@ def _leaves(tree: _Tree) -> tuple[list[int], list[int]]:
 
 
 def _in_category(tree: _Tree, node: int, labels: int) -> npt.NDArray[np.bool_]:
-    """Which labels a node sends left."""
+    """The labels (bool[labels]) that go left at a node."""
     place = int(tree.thresholds[node])
     words = tree.categories[tree.bounds[place] : tree.bounds[place + 1]]
     bits = np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little").astype(np.bool_)
     return np.concatenate([bits, np.zeros(labels, np.bool_)])[:labels]
 
 
-def _unknown_goes_left(tree: _Tree, node: int) -> bool:
-    """Where NaN goes; to a tree that has met none it is 0."""
+def _nan_goes_left(tree: _Tree, node: int) -> bool:
+    """Whether NaN goes left. A tree that was trained without NaN treats it as 0."""
     if tree.decisions[node] & _MISSING == _MISSING_NAN:
         return bool(tree.decisions[node] & _DEFAULT_LEFT)
     return bool(tree.thresholds[node] >= 0)
 
 
-def _at_most(threshold: np.float64) -> np.float32:
-    """The largest finite float32 up to a threshold: float32 values compare with both alike.
+def _as_float32(threshold: np.float64) -> np.float32:
+    """The largest finite float32 that is at most the threshold.
 
-    A threshold of infinity parts all values from those that are not known. Values next to 0 are 0
-    to LightGBM, so they lie on the same side of any threshold.
+    Float32 values are on the same side of both. A threshold of infinity separates NaN from all
+    numbers. LightGBM treats values next to 0 as 0, so they are on the same side of any threshold.
     """
     if abs(threshold) <= _ZERO:
         return _ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf))
@@ -247,21 +249,21 @@ def new_workspace(forest: Forest) -> Workspace:
 
 @compiled
 def whole_lanes(number: int) -> int:
-    """How many lanes some pairs or trees take, of which the last may be idle."""
+    """The number of lanes for some pairs or trees: rounded up, so the last ones may be unused."""
     return -(-number // LANES) * LANES
 
 
 @compiled
 def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.float64]) -> None:
-    """The sums of what the leaves add, for as many pairs as `raw` has room for.
+    """Write the raw scores of `raw.size` pairs: the sums of the values of their leaves.
 
-    pairs float32[features, whole_lanes]; an idle lane has values too, and a label that exists.
+    `pairs` is float32[features, whole_lanes]. Unused lanes must contain the id of a label, too.
     """
     for first in range(0, raw.size, LANES):
         for lane in range(LANES):
             work.labels[lane] = pairs[forest.features - 1, first + lane]
         for tree in range(0, work.reached.shape[0], LANES):
-            turn(forest.by_label, work.labels, tree, work.reached)
+            transpose(forest.by_label, work.labels, tree, work.reached)
         nodes = forest.trees, forest.thresholds, forest.right
         right, left = forest.bounds[0], forest.bounds[1]
         for feature in range(forest.features):

@@ -13,7 +13,7 @@ from pydantic import Field
 from labelwright.entities.errors import MalformedError, RequestError
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import LabelQuery, Predictions
-from labelwright.models.explain.reasons import Explanation, explained
+from labelwright.models.explain.reasons import Explanation, explain_predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.query import LabelQueryForm
 
@@ -69,7 +69,7 @@ class Labels:
         """The answer as JSON."""
         if self._explain:
             found = explained_results(
-                entities, explained(model.bundle.labeler, entities, predictions)
+                entities, explain_predictions(model.bundle.labeler, entities, predictions)
             )
         else:
             found = _encoded_results(entities, predictions)
@@ -106,7 +106,7 @@ def results(entities: Entities, predictions: Predictions) -> list[dict[str, Any]
 def explained_results(entities: Entities, explanation: Explanation) -> list[dict[str, Any]]:
     """The same with the log-odds and the reasons of each label."""
     pairs = _pairs(explanation.predictions)
-    stated = zip(pairs, explanation.log_odds.tolist(), explanation.stated(), strict=True)
+    stated = zip(pairs, explanation.log_odds.tolist(), explanation.to_records(), strict=True)
     told = [pair | {"log_odds": odds, "reasons": reasons} for pair, odds, reasons in stated]
     return _by_entity(entities, explanation.predictions, lambda first, end: told[first:end])
 

@@ -22,7 +22,7 @@ from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import DataError, RequestError, UnreachableError
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
-from labelwright.models.features.fingerprints import made_ids
+from labelwright.models.features.fingerprints import content_ids
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import request_body
@@ -210,7 +210,7 @@ def _entity(request: FeedbackRequest, entities: Entities) -> tuple[str, str]:
     fields = {name: request.entity[name] for name in given}
     if not fields:
         raise DataError(f"entity: at least one of {', '.join(entities.schema.fields)} is needed")
-    (identifier,) = made_ids(entities).to_pylist() if entities.anonymous else [row["id"]]
+    (identifier,) = content_ids(entities).to_pylist() if entities.anonymous else [row["id"]]
     if len(identifier.encode()) > ID_LIMIT or not (identifier and identifier.isprintable()):
         raise DataError(f"entity: an id is printable text of up to {ID_LIMIT} bytes")
     try:

@@ -16,7 +16,7 @@ from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import BALANCED, LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, label_matrix
-from labelwright.models.monitoring.review_priority import ABOUT, JUDGED, Reason, worth
+from labelwright.models.monitoring.review_priority import ABOUT, JUDGED, Reason, review_reasons
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import request_body
@@ -129,7 +129,7 @@ def reviewed(body: bytes, model: Model, challenger: Model | None = None) -> byte
     entities, given = _read(request.entities, labeler)
     predictions = labeler.label(entities, LabelQuery(JUDGED, request.policy))
     others = _others(request, challenger) if challenger else ()
-    reasons = worth(labeler, entities, request.policy, predictions, given, others)
+    reasons = review_reasons(labeler, entities, request.policy, predictions, given, others)
     content: dict[str, Any] = {
         "model": model.identity,
         "challenger": challenger.identity if challenger and others else None,
@@ -198,7 +198,7 @@ def _others(request: ReviewRequest, challenger: Model) -> list[set[str] | None]:
 
 def _stated(reasons: Sequence[Reason]) -> dict[str, Any]:
     rank = sum(reason.rank for reason in reasons)
-    return {"rank": round(rank, 4), "reasons": [reason.stated() for reason in reasons]}
+    return {"rank": round(rank, 4), "reasons": [reason.to_json() for reason in reasons]}
 
 
 def describe_review(model: Model) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.format import write_bundle
 from labelwright.models.labeler import Labeler
-from labelwright.models.stages.linear import LinearStage, joined
+from labelwright.models.stages.linear import LinearStage, pack_weights
 from labelwright.training.data import LabelledEntities
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.models.bundles import DETAILS, ROWS
@@ -26,7 +26,7 @@ def with_sparse_rows(linear: LinearStage) -> LinearStage:
     return linear._replace(
         dense=linear.dense[:frequent],
         sparse_indptr=indptr,
-        sparse=joined(ids.astype(np.int32), rare[owners, ids]),
+        sparse=pack_weights(ids.astype(np.int32), rare[owners, ids]),
     )
 
 

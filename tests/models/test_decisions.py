@@ -329,16 +329,16 @@ def test_answers_become_arrow(case: Case, query: LabelQuery, data: st.DataObject
     predictions = case.answer(query)
     rejected = data.draw(st.sets(st.sampled_from(range(len(case.scores) + 1))))
     rejected -= {len(case.scores)}
-    lists = predictions.to_arrow(sorted(rejected))
+    buffers = predictions.to_arrow(sorted(rejected))
     expected = [
         None
         if r in rejected
         else [{"label": name, "probability": p, "asserted": a} for name, p, a in row]
         for r, row in enumerate(rows_of(predictions))
     ]
-    lists.validate(full=True)
-    assert lists.to_pylist() == expected
-    assert str(lists.type) == (
+    buffers.validate(full=True)
+    assert buffers.to_pylist() == expected
+    assert str(buffers.type) == (
         "list<item: struct<label: string, probability: float, asserted: bool>>"
     )
 

@@ -81,8 +81,8 @@ def test_no_entities_have_no_answers(labeler: Labeler, brands: Entities) -> None
 def test_a_rejected_row_is_answered_as_an_empty_entity(labeler: Labeler) -> None:
     records = [{"name": "Shell"}, {"name": "Shell", "lat": 200, "lon": 0}, {}]
     entities = from_records(records, labeler.schema)
-    lists = labeler.label(entities, LabelQuery()).to_arrow()
-    assert lists[1] == lists[2] != lists[0]
+    buffers = labeler.label(entities, LabelQuery()).to_arrow()
+    assert buffers[1] == buffers[2] != buffers[0]
     assert (
         labeler.label(entities, LabelQuery()).to_arrow(list(entities.rejected))[1].as_py() is None
     )
@@ -185,7 +185,7 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
         labeler.namesakes,
         Reranker(
             np.pad(reranker.rate, (0, more)),
-            np.pad(reranker.company, (0, more)),
+            np.pad(reranker.co_occurrence, (0, more)),
             reranker.knots,
             reranker.trees,
         ),
@@ -195,9 +195,9 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
                 policy: np.pad(thresholds, (0, more), constant_values=1)
                 for policy, thresholds in labeler.decisions.policies.items()
             },
-            promises={
+            guarantees={
                 level: np.pad(thresholds, (0, more), constant_values=1)
-                for level, thresholds in labeler.decisions.promises.items()
+                for level, thresholds in labeler.decisions.guarantees.items()
             },
         ),
     )

@@ -23,7 +23,7 @@ def measure_guarantees(
     _, _, correct = correctness(predictions, truth)
     true = len(truth.present.ids) + int(truth.foreign.sum())
     lines = []
-    for promise, thresholds in decisions.promises.items():
+    for promise, thresholds in decisions.guarantees.items():
         asserted = predictions.probabilities >= thresholds[predictions.ids]
         given = np.bincount(predictions.ids[asserted], minlength=truth.labels)
         right = np.bincount(predictions.ids[asserted & correct], minlength=truth.labels)

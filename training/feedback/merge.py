@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.tables import Entities
-from labelwright.models.features.fingerprints import MADE_ID, made_ids
+from labelwright.models.features.fingerprints import CONTENT_ID_PREFIX, content_ids
 from labelwright.training.data import LabelledEntities, held_out, held_out_share, split
 from labelwright.training.feedback.votes import SettledCorrections
 
@@ -105,13 +105,13 @@ def _with_settled_labels(
 
 def _matches(rows: Entities, settled: Entities) -> Rows:
     """The position of each row in `settled`, -1 for a row that was not corrected."""
-    made_id = pc.starts_with(settled.ids, MADE_ID)
+    made_id = pc.starts_with(settled.ids, CONTENT_ID_PREFIX)
     none = pa.scalar(None, pa.string())
     positions = np.full(len(rows), -1)
     if rows.anonymous or pc.any(made_id).as_py():
-        keys = made_ids(settled)
+        keys = content_ids(settled)
         keys = keys if rows.anonymous else pc.if_else(made_id, keys, none)
-        positions = _positions(made_ids(rows), keys)
+        positions = _positions(content_ids(rows), keys)
     if not rows.anonymous:
         by_id = _positions(rows.ids, pc.if_else(made_id, none, settled.ids))
         positions = np.where(by_id >= 0, by_id, positions)

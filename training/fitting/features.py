@@ -70,7 +70,7 @@ class _TokenCounter:
 
     def add(self, source: TokenSource) -> None:
         """Count the tokens of some entities."""
-        row, rows = 0, len(source.made)
+        row, rows = 0, len(source.number_tokens)
         scratch = tokens.scratch(source)
         while row < rows:
             if 2 * self._used > len(self._keys):
@@ -95,7 +95,7 @@ def _count(
     source: TokenSource, scratch: Scratch, row: int, keys: Keys, counts: Counts, used: int
 ) -> tuple[int, int]:
     """Count rows from `row` until the table is half full; returns the next row and used slots."""
-    while row < source.made.shape[0] and 2 * used <= keys.size:
+    while row < source.number_tokens.shape[0] and 2 * used <= keys.size:
         n = row_tokens(row, source, scratch)
         if used + n >= keys.size:
             break

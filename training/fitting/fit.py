@@ -15,9 +15,9 @@ import numpy.typing as npt
 from labelwright.entities.errors import DataError
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import BALANCED, BROAD, Decisions, Probabilities
-from labelwright.models.features.space import FeatureRows, FeatureSpace, filled
+from labelwright.models.features.space import FeatureRows, FeatureSpace, fill_rows
 from labelwright.models.kernels.simd import LEAVES
-from labelwright.models.labeler import Labeler, proposed
+from labelwright.models.labeler import Labeler, propose_candidates
 from labelwright.models.labels import LabelMatrix, LabelSet, label_set
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import LinearStage
@@ -192,7 +192,7 @@ class _Fit:
         chunks = [self.entities.slice(start, CHUNK) for start in starts]
         features, size = fit_features(chunks, self.entities, self.allocator)
         self.progress("features", 0.5)
-        rows = filled(self._empty_rows(size), self._transformed(features, chunks))
+        rows = fill_rows(self._empty_rows(size), self._transformed(features, chunks))
         self.progress("features", 0.5)
         return features, rows
 
@@ -276,7 +276,9 @@ class _Fit:
         def score(start: int) -> HeldOutPairs:
             span = outside[start : start + CHUNK]
             part, labels = rows.take(span), self.matrix.take(span)
-            scores, chosen = proposed(stage, self.implications, part, self.configuration.candidates)
+            scores, chosen = propose_candidates(
+                stage, self.implications, part, self.configuration.candidates
+            )
             recalled = namesakes.recall(part.names, chosen)
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
             known = labels.known(np.arange(len(span))[:, None], chosen)
@@ -287,7 +289,7 @@ class _Fit:
         return concatenated(list(self.pool.map(score, range(0, len(outside), CHUNK))))
 
     def _reranker(self, held_out: HeldOutPairs) -> tuple[Reranker, Decisions]:
-        rates, company = label_rates(self.matrix), self.relations.company
+        rates, co_occurrence = label_rates(self.matrix), self.relations.co_occurrence
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])
@@ -299,7 +301,7 @@ class _Fit:
         probabilities = calibrated(raw, knots).reshape(held_out.chosen.shape)
         self.implications.raise_probabilities(held_out.chosen, probabilities)
         decisions = self._decisions(held_out, probabilities)
-        return Reranker(rates, company, knots, booster.model_to_string()), decisions
+        return Reranker(rates, co_occurrence, knots, booster.model_to_string()), decisions
 
     def _decisions(self, held_out: HeldOutPairs, probabilities: Probabilities) -> Decisions:
         known = held_out.known

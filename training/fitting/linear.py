@@ -19,14 +19,20 @@ import scipy.sparse
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.kernels.csr import row_numbers
 from labelwright.models.kernels.jit import compiled
-from labelwright.models.kernels.simd import narrowed, prefetch, widened
+from labelwright.models.kernels.simd import float_to_half, half_to_float, prefetch_row
 from labelwright.models.labels import LabelMatrix, LabelStates
-from labelwright.models.stages.linear import DENSE_BYTES, PRUNED_BELOW, LinearStage, joined, padded
+from labelwright.models.stages.linear import (
+    DENSE_BYTES,
+    PRUNED_BELOW,
+    LinearStage,
+    pack_weights,
+    padded,
+)
 from labelwright.training.fitting.spill import SpillingAllocator
 
-TOGETHER = 128
+LABELS_AT_A_TIME = 128
 """Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
-TOGETHER_AT_LEAST = 32
+MIN_LABELS_AT_A_TIME = 32
 """Where memory is short, fewer are: a pass over rows costs less than dual variables on a disk."""
 START = np.float32(-1)
 """Scores before any weight is learned: on the margin of a label that is absent."""
@@ -62,7 +68,7 @@ def fit_linear(
     done; the dual variables lie in `allocator`; `fitted` is shown weights before they are rounded.
     """
     allocator = allocator or SpillingAllocator()
-    together = _together(len(labels) * threads, allocator)
+    together = _labels_at_a_time(len(labels) * threads, allocator)
     firsts = range(0, labels.labels, together)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
     states = labels.states
@@ -83,10 +89,10 @@ def fit_linear(
         return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
 
 
-def _together(rows: int, allocator: SpillingAllocator) -> int:
+def _labels_at_a_time(rows: int, allocator: SpillingAllocator) -> int:
     """How many labels are fitted together so that the duals of so many rows lie in memory."""
-    together = TOGETHER
-    while together > TOGETHER_AT_LEAST and rows * together * 4 > allocator.available:
+    together = LABELS_AT_A_TIME
+    while together > MIN_LABELS_AT_A_TIME and rows * together * 4 > allocator.available:
         together //= 2
     return together
 
@@ -130,7 +136,7 @@ def _count_kept(weights: Halves) -> npt.NDArray[np.int64]:
     counts = np.zeros(weights.shape[0], np.int64)
     for row in range(weights.shape[0]):
         for label in range(weights.shape[1]):
-            counts[row] += abs(widened(weights[row, label])) >= PRUNED_BELOW
+            counts[row] += abs(half_to_float(weights[row, label])) >= PRUNED_BELOW
     return counts
 
 
@@ -139,7 +145,7 @@ def _keep(weights: Halves, ids: npt.NDArray[np.int32], values: Floats) -> None:
     at = 0
     for row in range(weights.shape[0]):
         for label in range(weights.shape[1]):
-            weight = widened(weights[row, label])
+            weight = half_to_float(weights[row, label])
             if abs(weight) >= PRUNED_BELOW:
                 ids[at] = label
                 values[at] = weight
@@ -161,7 +167,7 @@ def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
         scales=scales,
         dense=np.pad(rounded, ((0, 0), (0, padded(labels) - labels))),
         sparse_indptr=rare.indptr.astype(np.int64),
-        sparse=joined(
+        sparse=pack_weights(
             rare.indices, np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8)
         ),
     )
@@ -192,13 +198,13 @@ def _descend(
         for label in range(width):
             scores[label] = START + CONSTANT * constant[label]
         for i in range(begin, min(begin + AHEAD, end)):
-            prefetch(weights, indices[i])
+            prefetch_row(weights, indices[i])
         for i in range(begin, end):
             if i + AHEAD < end:
-                prefetch(weights, indices[i + AHEAD])
+                prefetch_row(weights, indices[i + AHEAD])
             value, line = values[i], weights[indices[i]]
             for label in range(width):
-                scores[label] += value * widened(line[label])
+                scores[label] += value * half_to_float(line[label])
         _write_signs(states, row, first, signs)
         dual = duals[row]
         for label in range(width):
@@ -218,7 +224,7 @@ def _descend(
             value, line = values[i], weights[indices[i]]
             for j in range(count):
                 label = moved[j]
-                line[label] = narrowed(widened(line[label]) + value * steps[label])
+                line[label] = float_to_half(half_to_float(line[label]) + value * steps[label])
         for j in range(count):
             constant[moved[j]] += CONSTANT * steps[moved[j]]
 

@@ -46,9 +46,9 @@ def test_all_parts_survive(tiny: Labeler, written: Path) -> None:
     assert labeler.decisions.intercept == tiny.decisions.intercept
     assert labeler.decisions.candidates == tiny.decisions.candidates
     assert list(labeler.decisions.policies) == ["balanced", "broad"]
-    assert list(labeler.decisions.promises) == list(PRECISIONS)
-    for level, thresholds in tiny.decisions.promises.items():
-        assert np.array_equal(labeler.decisions.promises[level], thresholds)
+    assert list(labeler.decisions.guarantees) == list(PRECISIONS)
+    for level, thresholds in tiny.decisions.guarantees.items():
+        assert np.array_equal(labeler.decisions.guarantees[level], thresholds)
     for part in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
         assert np.array_equal(getattr(labeler.linear, part), getattr(tiny.linear, part))
     assert len(tiny.linear.sparse) > 100

@@ -35,7 +35,7 @@ from tests.models.bundles import sign
 def test_labels_that_are_not_those_of_the_model_are_refused(copy: Path, content: bytes) -> None:
     (copy / "labels.json").write_bytes(content)
     sign(copy)
-    with pytest.raises(BundleError, match="not what its manifest says"):
+    with pytest.raises(BundleError, match="the files do not have the content"):
         read_bundle(copy)
 
 
@@ -51,7 +51,7 @@ def test_labels_that_cannot_be_told_are_refused(copy: Path, tiny: Labeler, bad: 
 def test_trees_that_are_no_text_are_refused(copy: Path) -> None:
     (copy / "reranker.txt").write_bytes(b"tree\n\xff")
     sign(copy)
-    with pytest.raises(BundleError, match="not what its manifest says"):
+    with pytest.raises(BundleError, match="the files do not have the content"):
         read_bundle(copy)
 
 

@@ -78,7 +78,7 @@ def assert_sums(labeler: Labeler, entities: Entities, query: LabelQuery) -> None
     )
     assert everything == pytest.approx(expected, rel=1e-4, abs=1e-4)
     explanation = explain(labeler, entities, query)
-    told = [sum(reason["weight"] for reason in reasons) for reasons in explanation.stated()]
+    told = [sum(reason["weight"] for reason in reasons) for reasons in explanation.to_records()]
     assert told == pytest.approx(explanation.log_odds.tolist(), abs=NEGLIGIBLE)
     assert explanation.log_odds == pytest.approx(expected, rel=1e-4, abs=2e-4)
 
@@ -88,7 +88,7 @@ def reasons_for(labeler: Labeler, record: dict[str, Any], label: str) -> list[di
     explanation = explain(
         labeler, from_records([record], labeler.schema), LabelQuery(only=(label,))
     )
-    (reasons,) = explanation.stated()
+    (reasons,) = explanation.to_records()
     return reasons
 
 
@@ -120,7 +120,7 @@ def test_an_entity_without_features_has_no_reasons_of_its_own(
     entities = from_records([record], labeler.schema)
     assert_sums(labeler, entities, LabelQuery(top_k=40))
     explanation = explain(labeler, entities, LabelQuery(top_k=40))
-    assert not any(spans_of(reasons) for reasons in explanation.stated())
+    assert not any(spans_of(reasons) for reasons in explanation.to_records())
 
 
 def test_no_entities_have_no_reasons(labeler: Labeler) -> None:
@@ -137,12 +137,12 @@ def test_the_answers_are_the_same_as_without_reasons(
 ) -> None:
     entities = brands.slice(0, 50)
     plain = labeler.label(entities, query).to_arrow().to_pylist()
-    explained = explain(labeler, entities, query).to_arrow().to_pylist()
-    for labels in explained:
+    explain_predictions = explain(labeler, entities, query).to_arrow().to_pylist()
+    for labels in explain_predictions:
         for label in labels:
             assert label.pop("reasons") is not None
             assert isinstance(label.pop("log_odds"), float)
-    assert explained == plain
+    assert explain_predictions == plain
 
 
 def test_reasons_do_not_depend_on_the_batch_or_on_other_threads(
@@ -211,7 +211,7 @@ def test_tags_have_no_positions(labeler: Labeler) -> None:
     known = {"name": "Pizza", "tags": {"cuisine": "x"}}
     for reasons in explain(
         labeler, from_records([known], labeler.schema), LabelQuery(top_k=40)
-    ).stated():
+    ).to_records():
         assert all(("start" in r) == (r["field"] != "tags") for r in reasons if "field" in r)
 
 
@@ -219,7 +219,7 @@ def test_reasons_are_few_and_the_largest_come_first(labeler: Labeler, brands: En
     explanation = explain(labeler, brands.slice(0, 60), LabelQuery(top_k=40))
     assert explanation.reasons.type == pa.list_(REASON)
     rests = 0
-    for reasons in explanation.stated():
+    for reasons in explanation.to_records():
         told = [reason for reason in reasons if reason["about"] != "rest"]
         sizes = [abs(reason["weight"]) for reason in told]
         assert sizes == sorted(sizes, reverse=True)
@@ -239,7 +239,7 @@ def test_a_long_text_is_not_repeated_whole(labeler: Labeler) -> None:
         (reason["text"], reason["start"], reason["end"])
         for reasons in explain(
             labeler, from_records([record], labeler.schema), LabelQuery(top_k=40)
-        ).stated()
+        ).to_records()
         for reason in reasons
         if reason.get("field") == "website"
     }
@@ -253,13 +253,13 @@ def test_the_company_is_named_by_its_strongest_candidate(labeler: Labeler) -> No
     scores, chosen, _ = plain.stages(labeler, labeler.features.transform(entities))
     lifts = labeler.reranker.lifts(scores[0], chosen[0], predictions.ids)
     named = 0
-    for lift, company, companion, label in zip(
-        lifts, reasons.company, reasons.companions, predictions.ids, strict=True
+    for lift, co_occurrence, companion, label in zip(
+        lifts, reasons.co_occurrence, reasons.co_occurring, predictions.ids, strict=True
     ):
         if companion >= 0:
             assert companion != label
             says = lift[chosen[0] == companion][0]
-            assert says == (lift.max() if company > 0 else lift.min())
-            assert says * company > 0
+            assert says == (lift.max() if co_occurrence > 0 else lift.min())
+            assert says * co_occurrence > 0
             named += 1
     assert named

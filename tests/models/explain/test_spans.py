@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labelwright.entities.schema import EntitySchema, Kind
 from labelwright.entities.tables import Entities, from_records
-from labelwright.models.explain.spans import WORDS_LIMIT, Origins, Span, cut_points, trace
+from labelwright.models.explain.spans import WORDS_LIMIT, Origins, Span, trace, word_bounds
 from labelwright.models.features.space import FeatureSpace, token_source
 from labelwright.models.features.tokens import GROUPS, row_tokens, scratch
 
@@ -84,7 +84,7 @@ def weighed(record: dict[str, Any]) -> dict[tuple[str, str], float]:
 
 
 def words(text: str, kind: Kind = Kind.TEXT) -> list[str]:
-    return [text[start:end] for start, end in cut_points(text, kind)]
+    return [text[start:end] for start, end in word_bounds(text, kind)]
 
 
 # the law
@@ -117,9 +117,9 @@ def test_a_span_is_where_it_says(record: dict[str, Any]) -> None:
 @some
 @given(TEXTS, st.sampled_from(Kind))
 def test_words_follow_one_another(text: str, kind: Kind) -> None:
-    ends = [0, *(at for bounds in cut_points(text, kind) for at in bounds)]
+    ends = [0, *(at for bounds in word_bounds(text, kind) for at in bounds)]
     assert ends == sorted(ends)
-    assert all(start < end for start, end in cut_points(text, kind))
+    assert all(start < end for start, end in word_bounds(text, kind))
 
 
 @some
@@ -127,8 +127,8 @@ def test_words_follow_one_another(text: str, kind: Kind) -> None:
 def test_words_and_pairs_explain_ordinary_text_without_rest(text: str) -> None:
     whole = Span(SCHEMA.columns[0], text, 0, len(text))
     origins, _ = traced({"name": text})
-    explained = {origins.spans[place] for place in origins.places.tolist()}
-    assert whole not in explained or len([w for w in words(text) if w[0].isalnum()]) <= 2
+    explain_predictions = {origins.spans[place] for place in origins.places.tolist()}
+    assert whole not in explain_predictions or len([w for w in words(text) if w[0].isalnum()]) <= 2
 
 
 # by hand
@@ -234,4 +234,4 @@ def test_what_no_word_explains_belongs_to_the_whole_value() -> None:
     found = weighed({"about": text})
     assert found["about", text] == 4  # two words and the pairs that end in them
     assert sum(found.values()) == 2 * (WORDS_LIMIT + 2) - 1
-    assert len(cut_points(text, Kind.TEXT)) == WORDS_LIMIT
+    assert len(word_bounds(text, Kind.TEXT)) == WORDS_LIMIT

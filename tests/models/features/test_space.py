@@ -16,7 +16,7 @@ from labelwright.entities.tables import Entities, from_records, from_table
 from labelwright.models.features.space import (
     FeatureRows,
     FeatureSpace,
-    filled,
+    fill_rows,
     number_columns,
     token_source,
 )
@@ -244,7 +244,7 @@ def stacked(parts: list[FeatureRows]) -> FeatureRows:
         np.zeros(size, np.float32),
         np.zeros(rows, np.uint64),
     )
-    return filled(FeatureRows(*room), parts)
+    return fill_rows(FeatureRows(*room), parts)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1_000])
@@ -377,7 +377,7 @@ def test_all_rows_have_room_where_every_token_is_known(records: list[dict[str, A
     assert np.diff(transformed.indptr).tolist() == [len(row) for row in rows]
     source = token_source(entities, EDGES)
     room = sum(tokens_at_most(int(n)) for n in np.diff(source.starts, axis=1).ravel())
-    assert len(transformed.indices) <= room + source.made.size
+    assert len(transformed.indices) <= room + source.number_tokens.size
 
 
 # Rows as such.

@@ -167,7 +167,7 @@ def test_letters_and_symbols_are_what_unicode_calls_so() -> None:
     classes = tokens.character_classes()
     categories = [unicodedata.category(chr(point))[0] for point in range(classes.size)]
     silent = {0x27, 0x60, 0xB4, 0x2BC, 0x2019, 0x200C, 0x200D, 0xFE0E, 0xFE0F}
-    assert {*np.flatnonzero(classes == tokens.SILENT)} == silent
+    assert {*np.flatnonzero(classes == tokens.JOINER)} == silent
     for point, category in enumerate(categories):
         if point not in silent and point != ord(";"):
             seen = classes[point] in (tokens.LETTER, tokens.IDEOGRAPH)
@@ -248,7 +248,7 @@ def test_runs_of_letters_stay_within_a_word() -> None:
 
 def test_similar_names_share_runs_of_letters_and_no_word() -> None:
     shared = tokens_of(name="pharmacy") & tokens_of(name="pharmacie")
-    assert groups_of(shared) == {tokens.LETTERS}
+    assert groups_of(shared) == {tokens.LETTER_GROUP}
     assert len(shared) > 5
 
 
@@ -427,9 +427,9 @@ def test_a_row_of_nothing_has_no_tokens() -> None:
 @pytest.mark.parametrize(
     ("name", "groups"),
     [
-        ("name", {tokens.LETTERS, tokens.SPEECH}),
-        ("words", {tokens.SPEECH}),
-        *((name, {tokens.CONTEXT}) for name in ("text", "category", "tags", "web", "phone")),
+        ("name", {tokens.LETTER_GROUP, tokens.WORD_GROUP}),
+        ("words", {tokens.WORD_GROUP}),
+        *((name, {tokens.CONTEXT_GROUP}) for name in ("text", "category", "tags", "web", "phone")),
     ],
 )
 def test_a_token_tells_its_group(name: str, groups: set[int]) -> None:

@@ -19,14 +19,14 @@ from labelwright.models.kernels.simd import (
     LANES,
     add_rows,
     at_least,
+    float_to_half,
+    half_to_float,
     keep_leaves,
     keep_leaves_nan_left,
-    narrowed,
-    prefetch,
+    prefetch_row,
     sum_leaves,
     trailing_zeros,
-    turn,
-    widened,
+    transpose,
 )
 
 some = settings(max_examples=60, deadline=None)
@@ -77,7 +77,7 @@ def turned(
     first: int,
     out: npt.NDArray[np.uint16],
 ) -> None:
-    turn(table, rows, first, out)
+    transpose(table, rows, first, out)
 
 
 @compiled
@@ -94,7 +94,7 @@ def zeros_of(bits: np.uint64) -> int:
 
 @compiled
 def halved(value: np.float32) -> np.float32:
-    return widened(narrowed(value))  # type: ignore[no-any-return]
+    return half_to_float(float_to_half(value))  # type: ignore[no-any-return]
 
 
 @some
@@ -202,7 +202,7 @@ def test_asking_for_a_row_changes_nothing(kind: type[np.generic]) -> None:
     @compiled
     def fetch_all(table: np.ndarray[tuple[int, int], np.dtype[np.generic]]) -> None:
         for row in range(table.shape[0]):
-            prefetch(table, row)
+            prefetch_row(table, row)
 
     table = np.arange(300).reshape(3, 100).astype(kind)
     before = table.copy()

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from labelwright.entities.tables import Entities
 from labelwright.models.labeler import Labeler
-from labelwright.models.monitoring.drift import ALARM, Shift, chance, psi, shifts
+from labelwright.models.monitoring.drift import ALARM, Shift, chance_limit, psi, shifts
 from labelwright.models.monitoring.profile import Profile
 from labelwright.training.data import LabelledEntities, split
 
@@ -61,7 +61,7 @@ def test_chance_alone_stays_below_its_limit() -> None:
     random = np.random.default_rng(0)
     shares = random.dirichlet(np.ones(16))
     before, now = random.multinomial(400, shares, 2_000), random.multinomial(250, shares, 2_000)
-    index, limit = psi(before, now), chance(before, now)
+    index, limit = psi(before, now), chance_limit(before, now)
     assert (index < limit).all()
     assert index.max() > limit.min() / 2, "the limit is not far above what happens"
 

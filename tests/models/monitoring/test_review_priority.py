@@ -17,7 +17,7 @@ from labelwright.models.monitoring.review_priority import (
     MARGIN,
     UNSEEN,
     Reason,
-    worth,
+    review_reasons,
 )
 
 QUESTION = LabelQuery(top_k=JUDGED)
@@ -38,7 +38,7 @@ def found(
 ) -> list[list[Reason]]:
     labels = given(labeler, said or [None] * len(entities))
     predictions = labeler.label(entities, QUESTION)
-    return worth(labeler, entities, QUESTION.policy, predictions, labels, challenger)
+    return review_reasons(labeler, entities, QUESTION.policy, predictions, labels, challenger)
 
 
 def asserted(labeler: Labeler, entities: Entities) -> list[list[str]]:
@@ -76,8 +76,8 @@ def test_a_field_that_is_mostly_new_is_named_with_its_share(labeler: Labeler) ->
     assert about(known, "unseen") is None
     reason = about(new, "unseen")
     assert reason is not None
-    assert reason.told["field"] == "name"
-    assert reason.rank == reason.told["share"] == 1.0 > UNSEEN
+    assert reason.details["field"] == "name"
+    assert reason.rank == reason.details["share"] == 1.0 > UNSEEN
 
 
 def test_given_labels_that_the_model_asserts_are_no_reason(
@@ -101,10 +101,12 @@ def test_the_surer_the_model_the_more_a_contradiction_is_worth(
             assert reason is None
             continue
         assert reason is not None
-        assert reason.told["surplus"] == [name for name in ours if name != other][:5]
-        assert reason.told["missing"] == ([] if other in ours else [other])
+        assert reason.details["surplus"] == [name for name in ours if name != other][:5]
+        assert reason.details["missing"] == ([] if other in ours else [other])
         surprise = [
-            label["probability"] for label in best[row] if label["label"] in reason.told["surplus"]
+            label["probability"]
+            for label in best[row]
+            if label["label"] in reason.details["surplus"]
         ]
         assert reason.rank >= max(surprise, default=0)
 
@@ -126,7 +128,7 @@ def test_a_challenger_that_asserts_something_else_is_a_reason(
         reason = about(reasons, "challenger")
         assert (reason is not None) == (bool(same[row]) and silent[row] is not None)
         if reason:
-            assert reason.told == {"missing": [], "surplus": sorted(same[row])[:5]}
+            assert reason.details == {"missing": [], "surplus": sorted(same[row])[:5]}
             assert reason.rank == 1.0
 
 
@@ -144,8 +146,8 @@ def test_in_an_open_world_only_groups_that_are_mentioned_can_contradict(
     for said, contradicted in (([], False), ([absent], True)):
         array = pa.array([said], pa.list_(pa.string()))
         matrix = label_matrix(array, labeler.labels, (group,))
-        (reasons,) = worth(labeler, one, QUESTION.policy, predictions, matrix)
-        surplus = reason.told["surplus"] if (reason := about(reasons, "given")) else []
+        (reasons,) = review_reasons(labeler, one, QUESTION.policy, predictions, matrix)
+        surplus = reason.details["surplus"] if (reason := about(reasons, "given")) else []
         assert (ours[row][0] in surplus) == contradicted
 
 

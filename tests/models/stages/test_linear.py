@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from labelwright.entities.tables import Entities
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.labeler import Labeler
-from labelwright.models.stages.linear import LinearStage, Scores, candidates, joined, padded, parted
+from labelwright.models.stages.linear import (
+    LinearStage,
+    Scores,
+    candidates,
+    pack_weights,
+    padded,
+    unpack_weights,
+)
 from tests import plain
 
 some = settings(max_examples=60, deadline=None)
@@ -27,7 +34,7 @@ def stage_of(random: np.random.Generator, labels: int, frequent: int, rare: int)
         scales=random.uniform(0.001, 0.05, frequent + rare).astype(np.float32),
         dense=whole_blocks(random.integers(-127, 128, (frequent, labels)).astype(np.int8)),
         sparse_indptr=indptr,
-        sparse=joined(ids, random.integers(-127, 128, len(ids)).astype(np.int8)),
+        sparse=pack_weights(ids, random.integers(-127, 128, len(ids)).astype(np.int8)),
     )
 
 
@@ -48,7 +55,7 @@ def weights_of(stage: LinearStage) -> npt.NDArray[np.float64]:
     rare = len(stage.scales) - len(stage.dense)
     sparse = np.zeros((rare, len(stage.bias)))
     owners = np.repeat(np.arange(rare), np.diff(stage.sparse_indptr))
-    ids, weights = parted(stage.sparse)
+    ids, weights = unpack_weights(stage.sparse)
     sparse[owners, ids] = weights
     dense = stage.dense[:, : len(stage.bias)].astype(np.float64)
     whole = np.concatenate([dense, sparse])
@@ -135,7 +142,7 @@ def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
     random = np.random.default_rng(0)
     sparse = stage_of(random, 65, 0, 9)
     dense = np.zeros((9, 65), np.int8)
-    ids, weights = parted(sparse.sparse)
+    ids, weights = unpack_weights(sparse.sparse)
     dense[np.repeat(np.arange(9), np.diff(sparse.sparse_indptr)), ids] = weights
     stage = sparse._replace(
         dense=whole_blocks(dense),
@@ -167,7 +174,7 @@ def test_the_largest_sums_do_not_overflow(weight: int) -> None:
 def test_joined_weights_are_found_again() -> None:
     weights = np.arange(-128, 128).astype(np.int8)
     labels = np.linspace(0, (1 << 24) - 1, len(weights)).astype(np.int32)
-    found = parted(joined(labels, weights))
+    found = unpack_weights(pack_weights(labels, weights))
     assert np.array_equal(found[0], labels)
     assert np.array_equal(found[1], weights)
 

@@ -40,14 +40,14 @@ def by_hand(
     chosen: list[int],
     recalled: list[list[float]],
     rate: list[float],
-    company: list[list[int]],
+    co_occurrence: list[list[int]],
 ) -> list[dict[str, float]]:
     """The features of the candidates of one entity, as PAIR_FEATURES and its comment name them."""
     share = {label: min(max((scores[label] + 1) / 2, 0), 1) for label in chosen}
     pairs = []
     for rank, label in enumerate(chosen):
         others = [other for other in chosen if other != label]
-        brings = {other: company[other][label] / 255 for other in others}
+        brings = {other: co_occurrence[other][label] / 255 for other in others}
         first = next(iter(others), label)
         implying = [scores[other] for other in others if brings[other] > 0.95]
         pairs.append(
@@ -65,10 +65,10 @@ def by_hand(
                     for other in others
                 ),
                 "missing_company": sum(
-                    (1 - share[other]) * company[label][other] / 255 for other in others
+                    (1 - share[other]) * co_occurrence[label][other] / 255 for other in others
                 ),
-                "brought_by_first": company[first][label] / 255,
-                "brings_first": company[label][first] / 255,
+                "brought_by_first": co_occurrence[first][label] / 255,
+                "brings_first": co_occurrence[label][first] / 255,
                 "specialisation": max([-3, *implying]),
                 "total": sum(share.values()),
                 "known_features": length,
@@ -86,9 +86,9 @@ def assert_as_by_hand(
     chosen: LabelIds,
     recalled: Recalled,
     rate: npt.NDArray[np.float32],
-    company: npt.NDArray[np.uint8],
+    co_occurrence: npt.NDArray[np.uint8],
 ) -> None:
-    found = pair_features(rows, scores, chosen, recalled, Relations.of(rate, company))
+    found = pair_features(rows, scores, chosen, recalled, Relations.of(rate, co_occurrence))
     expected = [
         pair
         for row, length in enumerate(np.diff(rows.indptr))
@@ -98,7 +98,7 @@ def assert_as_by_hand(
             chosen[row].tolist(),
             recalled[row].tolist(),
             rate.tolist(),
-            company.tolist(),
+            co_occurrence.tolist(),
         )
     ]
     assert found.shape == (chosen.size, len(PAIR_FEATURES))
@@ -113,12 +113,12 @@ def assert_as_by_hand(
 def test_pairs_are_as_in_plain_python(seed: int, labels: int, count: int, entities: int) -> None:
     random = np.random.default_rng(seed)
     scores = random.normal(scale=1.5, size=(entities, labels)).astype(np.float32)
-    company = random.choice(np.array([0, 1, 128, 240, 243, 255], np.uint8), (labels, labels))
+    co_occurrence = random.choice(np.array([0, 1, 128, 240, 243, 255], np.uint8), (labels, labels))
     rate = random.random(labels).astype(np.float32)
     rows = rows_of(random.integers(0, 9, entities).tolist())
     chosen = candidates(scores, count)
     recalled = random.choice(np.array([np.nan, 0, 0.4, 3], np.float32), (*chosen.shape, 2))
-    assert_as_by_hand(rows, scores, chosen, recalled, rate, company)
+    assert_as_by_hand(rows, scores, chosen, recalled, rate, co_occurrence)
 
 
 def test_real_pairs_are_as_in_plain_python(labeler: Labeler, brands: Entities) -> None:
@@ -126,7 +126,7 @@ def test_real_pairs_are_as_in_plain_python(labeler: Labeler, brands: Entities) -
     scores, chosen, _ = plain.stages(labeler, rows)
     reranker = labeler.reranker
     recalled = labeler.namesakes.recall(rows.names, chosen)
-    assert_as_by_hand(rows, scores, chosen, recalled, reranker.rate, reranker.company)
+    assert_as_by_hand(rows, scores, chosen, recalled, reranker.rate, reranker.co_occurrence)
     pairs = labeler.pairs(rows, scores, chosen)
     assert np.array_equal(pairs[:, LABEL_FEATURE].reshape(chosen.shape), chosen)
 

@@ -9,7 +9,7 @@ import pytest
 
 from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import from_records
-from labelwright.models.features.fingerprints import made_ids
+from labelwright.models.features.fingerprints import content_ids
 from labelwright.training.data import LabelledEntities, held_out, held_out_share, name_hashes
 from labelwright.training.feedback.merge import TrainingData, with_corrections
 from labelwright.training.feedback.votes import SettledCorrections
@@ -122,7 +122,7 @@ def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> 
 
 def test_a_correction_without_an_id_finds_its_row_by_content(data: LabelledEntities) -> None:
     record = {"name": NAMES[5]}
-    (made,) = made_ids(from_records([record], SCHEMA)).to_pylist()
+    (made,) = content_ids(from_records([record], SCHEMA)).to_pylist()
     training_data = with_corrections(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
     rows = rows_of(training_data.train) | rows_of(training_data.test)
     assert rows["id5"] == (["b", "c"], ["a"])

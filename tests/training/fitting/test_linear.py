@@ -15,9 +15,9 @@ from labelwright.models.kernels.csr import SparseRows
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.fitting.linear import (
     CONSTANT,
+    LABELS_AT_A_TIME,
+    MIN_LABELS_AT_A_TIME,
     START,
-    TOGETHER,
-    TOGETHER_AT_LEAST,
     fit_linear,
 )
 from labelwright.training.fitting.spill import SpillingAllocator
@@ -79,7 +79,9 @@ def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
-@pytest.mark.parametrize("together", [TOGETHER, TOGETHER // 2, TOGETHER_AT_LEAST])
+@pytest.mark.parametrize(
+    "together", [LABELS_AT_A_TIME, LABELS_AT_A_TIME // 2, MIN_LABELS_AT_A_TIME]
+)
 def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_result(
     together: int, rows: FeatureRows, labels: LabelMatrix, home: Path
 ) -> None:
