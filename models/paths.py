@@ -34,7 +34,7 @@ def corrections_uri() -> str:
 
 
 def corrections_kept() -> str | None:
-    """`LABELWRIGHT_CORRECTIONS_KEEP`: how long corrections are kept, such as 365d; None: forever."""
+    """`LABELWRIGHT_CORRECTIONS_KEEP`: how long to keep corrections, such as 365d; None: forever."""
     return os.environ.get("LABELWRIGHT_CORRECTIONS_KEEP") or None
 
 
