@@ -188,14 +188,14 @@ def train(
     StorageError.
     """
     from labelwright import processors
-    from labelwright.entities.io.column_map import ColumnNames
+    from labelwright.entities.io.column_map import ColumnMap
     from labelwright.entities.io.schema_metadata import schema_for
     from labelwright.training.fitting.fit import Configuration
     from labelwright.training.job import Task
     from labelwright.training.job import train as run_job
 
     entity_schema = schema_for(_listed(data), None if schema is None else str(schema))
-    names = ColumnNames(columns or {})
+    names = ColumnMap(columns or {})
     names.check(entity_schema)
     task = Task(
         data=_listed(data),
