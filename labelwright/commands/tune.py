@@ -74,7 +74,7 @@ def _minutes(text: str) -> float:
 
 
 def _print(found: "Tuning") -> None:
-    from labelwright.training.experiments.tune import to_toml
+    from labelwright.training.experiments.search import to_toml
 
     best, default = found.best, found.default
     ended = ", then interrupted" if found.interrupted else ""
@@ -86,7 +86,7 @@ def _print(found: "Tuning") -> None:
 
 
 def _summary(found: "Tuning") -> dict[str, object]:
-    from labelwright.training.experiments.tune import SPACE
+    from labelwright.training.experiments.search import SPACE
 
     return {
         "run_id": found.run_id,

@@ -1,4 +1,4 @@
-"""Reading what can be learned from, and splitting it."""
+"""Reading of labelled rows, and their split into training and test rows."""
 
 from pathlib import Path
 
@@ -32,9 +32,7 @@ def names_of(data: LabelledEntities) -> list[str]:
     return list(names.to_pylist())
 
 
-def test_rows_that_cannot_be_learned_from_are_left_out_and_counted(
-    tmp_path: Path, places: EntitySchema
-) -> None:
+def test_unusable_rows_are_left_out_and_counted(tmp_path: Path, places: EntitySchema) -> None:
     file = tmp_path / "rows.parquet"
     labels = pa.array([["x"], None, ["x"], []], LABELS)
     table = {"id": ["1", "2", "3", "3"], "name": list("abcd"), "lat": [1.0, 1, 200, 1]}
@@ -53,7 +51,7 @@ def test_a_file_without_labels_is_an_error(tmp_path: Path, places: EntitySchema)
         read_labelled([file], places)
 
 
-def test_the_split_holds_out_a_tenth_of_the_names_and_never_parts_a_chain(
+def test_the_split_holds_out_a_tenth_of_the_names_with_all_their_rows(
     places: EntitySchema,
 ) -> None:
     names = [f"Name {i % 2_000}" for i in range(6_000)]
@@ -65,7 +63,7 @@ def test_the_split_holds_out_a_tenth_of_the_names_and_never_parts_a_chain(
     assert len(outside) / 2_000 == pytest.approx(TEST_SHARE, abs=0.03)
 
 
-def test_the_same_names_are_held_out_whatever_else_is_in_the_data(places: EntitySchema) -> None:
+def test_the_held_out_names_do_not_depend_on_the_other_rows(places: EntitySchema) -> None:
     names = [f"Name {i}" for i in range(1_000)]
     _, test = split(labelled(places, names))
     _, other = split(labelled(places, [*(f"Other {i}" for i in range(500)), *names]))
@@ -73,24 +71,24 @@ def test_the_same_names_are_held_out_whatever_else_is_in_the_data(places: Entity
     assert held == {n for n in names_of(other) if n.startswith("Name")}
 
 
-def test_names_are_compared_in_normal_form(places: EntitySchema) -> None:
+def test_normalised_names_are_hashed(places: EntitySchema) -> None:
     hashes = name_hashes(from_table(pa.table({"name": ["ＣＡＦÉ", "café", "cafe"]}), places))
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_at_least_one_name_is_held_out_even_of_a_few(places: EntitySchema) -> None:
+def test_at_least_one_name_is_held_out(places: EntitySchema) -> None:
     for count in range(2, 12):
         train, test = split(labelled(places, [f"n{i}" for i in range(count)]))
         assert len(test) >= 1
         assert len(train) >= 1
 
 
-def test_rows_with_one_name_only_cannot_be_split(places: EntitySchema) -> None:
+def test_rows_with_one_name_cannot_be_split(places: EntitySchema) -> None:
     with pytest.raises(DataError, match="--test"):
         split(labelled(places, ["same"] * 20))
 
 
-def test_the_fingerprint_depends_on_content_alone(places: EntitySchema) -> None:
+def test_the_fingerprint_depends_only_on_the_content(places: EntitySchema) -> None:
     data = labelled(places, ["a", "b"])
     assert data.fingerprint == labelled(places, ["a", "b"]).fingerprint
     assert data.fingerprint == data.take(np.array([0, 1])).fingerprint

@@ -1,4 +1,4 @@
-"""Unknown is not absent: what is not told of an open world is neither learned nor judged."""
+"""Open-world labels: pairs of unknown truth are neither trained on nor evaluated."""
 
 import dataclasses
 from pathlib import Path
@@ -20,7 +20,7 @@ from labelwright.training.evaluation.evaluate import evaluate_labeler, label_wit
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 ROWS = 1_200
-TOLD = 0.1
+KNOWN = 0.1
 QUICK = Configuration(trees=20, threads=1)
 
 
@@ -31,13 +31,13 @@ def schema() -> EntitySchema:
 
 @pytest.fixture(scope="module")
 def data(schema: EntitySchema) -> LabelledEntities:
-    """Of a tenth of the rows it is told whether they have a step; three in four of those do."""
+    """Rows with a label `step` of which a tenth is known; three quarters of these are `yes`."""
     random = np.random.default_rng(0)
     words = [f"{kind} {random.integers(300)}" for kind in random.choice(["cafe", "shop"], ROWS)]
-    told, step = random.random(ROWS) < TOLD, random.random(ROWS) < 0.75
+    known, step = random.random(ROWS) < KNOWN, random.random(ROWS) < 0.75
     labels = [
         [text.split()[0], *([f"step={'yes' if s else 'no'}"] if t else [])]
-        for text, t, s in zip(words, told, step, strict=True)
+        for text, t, s in zip(words, known, step, strict=True)
     ]
     entities = from_records([{"text": text} for text in words], schema)
     return LabelledEntities(entities, pa.array(labels, pa.list_(pa.string())))
@@ -48,38 +48,36 @@ def mean_probability(labeler: Labeler, data: LabelledEntities) -> float:
     return float(predictions.probabilities.mean())
 
 
-def test_probabilities_are_those_of_the_rows_where_it_is_told(
+def test_probabilities_follow_the_rows_with_known_labels(
     data: LabelledEntities, schema: EntitySchema
 ) -> None:
     aware = fit_labeler(data, QUICK)
     closed = dataclasses.replace(data.entities, schema=load_schema("text"))
     unaware = fit_labeler(dataclasses.replace(data, entities=closed), QUICK)
     assert mean_probability(aware, data) == pytest.approx(0.75, abs=0.1)
-    assert mean_probability(unaware, data) == pytest.approx(0.75 * TOLD, abs=0.05)
+    assert mean_probability(unaware, data) == pytest.approx(0.75 * KNOWN, abs=0.05)
     assert aware.reranker.rate[aware.labels.names.index("step=yes")] > 0.6
 
 
-def test_what_is_unknown_is_not_judged(data: LabelledEntities) -> None:
+def test_unknown_pairs_are_not_evaluated(data: LabelledEntities) -> None:
     labeler = fit_labeler(data, QUICK)
     predictions, _ = label_with_truth(labeler, data, LabelQuery(), 1)
     rows = predictions.rows()
     steps = np.char.startswith(np.array(predictions.labels.names)[predictions.ids], "step=")
-    told = np.array(
+    known = np.array(
         [any(n.startswith("step=") for n in names) for names in data.labels.to_pylist()]
     )
-    assert (told[rows[steps]]).all()
-    assert steps.sum() == 2 * told.sum()
+    assert (known[rows[steps]]).all()
+    assert steps.sum() == 2 * known.sum()
     per_label = evaluate_labeler(labeler, data, LabelQuery(), 1).per_label
     asserted = dict(
         zip(per_label["label"].to_pylist(), per_label["asserted"].to_pylist(), strict=True)
     )
-    assert asserted["step=yes"] <= told.sum()
+    assert asserted["step=yes"] <= known.sum()
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
-def test_what_is_told_to_be_absent_is_known(
-    schema: EntitySchema, tmp_path: Path, form: str
-) -> None:
+def test_labels_listed_as_absent_are_known(schema: EntitySchema, tmp_path: Path, form: str) -> None:
     rows: list[dict[str, Any]] = [
         {"text": "a", "labels": ["step=yes"], "absent": []},
         {"text": "b", "labels": ["x"], "absent": ["step=yes"]},

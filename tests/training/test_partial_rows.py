@@ -1,4 +1,4 @@
-"""Rows of which only some labels are known teach nothing about the others."""
+"""Partial rows: their unknown labels have no effect on the model."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ LISTS = pa.list_(pa.string())
 def matrix(
     rows: list[tuple[list[str], list[str], bool]], open_groups: tuple[str, ...] = ()
 ) -> LabelMatrix:
-    """Rows of what they have, what they lack, and whether that is all that is known."""
+    """A matrix of rows: present labels, absent labels, and whether the row is partial."""
     has, lacks, partial = zip(*rows, strict=True)
     return label_matrix(
         pa.array(has, LISTS), LABELS, open_groups, pa.array(lacks, LISTS), np.array(partial)
@@ -30,15 +30,15 @@ def matrix(
 
 
 def known(labels: LabelMatrix) -> list[str]:
-    """For each row a sign for each label: + has, - lacks, ? unknown."""
+    """A sign for each label of each row: + present, - absent, ? unknown."""
     rows, ids = np.arange(len(labels))[:, None], np.arange(labels.labels, dtype=np.int32)
-    told = labels.known(rows, ids)
-    present = labels.contains(np.broadcast_to(ids, told.shape))
-    signs = np.where(told, np.where(present, "+", "-"), "?")
+    is_known = labels.known(rows, ids)
+    present = labels.contains(np.broadcast_to(ids, is_known.shape))
+    signs = np.where(is_known, np.where(present, "+", "-"), "?")
     return ["".join(row) for row in signs.tolist()]
 
 
-def test_only_what_is_told_is_known_of_a_partial_row() -> None:
+def test_only_the_listed_labels_of_a_partial_row_are_known() -> None:
     rows = [(["a"], ["b"], True), (["a"], [], False), ([], ["c", "foreign"], True), ([], [], True)]
     labels = matrix(rows)
     assert known(labels) == ["+-???", "+----", "??-??", "?????"]
@@ -55,17 +55,18 @@ def test_in_an_open_world_one_value_of_a_group_excludes_the_others() -> None:
     assert known(matrix(rows, ("step",))) == ["???-+", "+??-?", "+---?", "???-+"]
 
 
-def test_rates_and_company_count_only_where_it_is_known() -> None:
+def test_rates_and_co_occurrence_count_only_known_pairs() -> None:
     labels = matrix([(["a", "b"], [], False), (["a"], ["b"], True), (["c"], [], True)])
     assert label_rates(labels).tolist() == [1.0, 0.5, 0.5, 0.0, 0.0]
     shares, evidence = co_occurrence(labels)
-    assert evidence[0].tolist() == [2, 2, 1, 1, 1]  # of a's two rows, one tells of c
+    # label c is known in one of the two rows with label a
+    assert evidence[0].tolist() == [2, 2, 1, 1, 1]
     assert shares[0].tolist() == [1.0, 0.5, 0.0, 0.0, 0.0]
     assert evidence[2].tolist() == [0, 0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_pair_that_is_unknown_is_fitted_as_if_the_row_were_not_there(seed: int) -> None:
+def test_an_unknown_pair_has_no_effect_on_the_linear_stage(seed: int) -> None:
     random = np.random.default_rng(seed)
     count, features = 40, 6
     indptr = np.arange(0, 2 * count + 1, 2)
@@ -85,29 +86,29 @@ def test_a_pair_that_is_unknown_is_fitted_as_if_the_row_were_not_there(seed: int
     together = fit_linear(rows, labels, features, order, 0.3, 1)
     whole = dataclasses.replace(labels, complete=np.ones((count, 1), np.bool_))
     for label in range(len(LABELS)):
-        told = labels.known(np.arange(count), np.full(count, label, np.int32))
-        alone = fit_linear(rows, whole, features, [each[told[each]] for each in order], 0.3, 1)
+        is_known = labels.known(np.arange(count), np.full(count, label, np.int32))
+        alone = fit_linear(rows, whole, features, [each[is_known[each]] for each in order], 0.3, 1)
         assert together.bias[label] == alone.bias[label]
 
 
-def test_namesakes_tell_of_labels_that_someone_told_of() -> None:
+def test_namesakes_count_only_known_labels() -> None:
     labels = matrix(
         [
-            (["a"], ["b"], True),  # the only one of its name
-            (["a", "c"], [], False),  # of a name with a whole row
+            (["a"], ["b"], True),  # the only row of its name
+            (["a", "c"], [], False),  # a complete row
             (["b"], ["c"], True),
         ]
     )
     names = np.array([7, 9, 9], np.uint64)
-    asked = np.arange(5, dtype=np.int32)[None].repeat(2, axis=0)
-    recalled = learn_namesakes(names, labels).recall(np.array([7, 9], np.uint64), asked)
+    ids = np.arange(5, dtype=np.int32)[None].repeat(2, axis=0)
+    recalled = learn_namesakes(names, labels).recall(np.array([7, 9], np.uint64), ids)
     np.testing.assert_array_equal(recalled[0, :, 0], [1, 1, 0, 0, 0])
     np.testing.assert_array_equal(recalled[0, :, 1], [1, 0, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(recalled[1, :, 0], [1] * 5)
     np.testing.assert_allclose(recalled[1, :, 1], [1, 128 / 255, 128 / 255, 0, 0])
 
 
-def test_the_fingerprint_tells_partial_rows_from_whole_ones() -> None:
+def test_the_fingerprint_depends_on_which_rows_are_partial() -> None:
     schema: EntitySchema = load_schema("text")
     data = LabelledEntities(
         from_records([{"id": "1", "text": "x"}], schema), pa.array([["a"]], LISTS)

@@ -1,1 +1,1 @@
-"""Experiments over many fits: learning curves, ablations and hyperparameter search."""
+"""Experiments of many fits: learning curves, repeated seeds, ablations and tuning."""

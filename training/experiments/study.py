@@ -1,6 +1,6 @@
-"""What the figures of a model rest on: how many rows, which seed, and which columns.
+"""Study of a model's quality: its dependence on the number of rows, the seed and the columns.
 
-A study fits many models of which none is registered. Each is a run nested in the run of the study.
+A study fits many models and registers none. Each fit is a run, nested in the run of the study.
 """
 
 import dataclasses
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARES = (0.1, 0.25, 0.5)
-"""The learning curve's shares of the training rows, before all of them."""
+"""Shares of the training rows on the learning curve; its last point has all rows."""
 SEEDS, CURVE, ABLATION = "seeds", "curve", "ablation"
+"""Parts of a study: repeated seeds, learning curve, and fits without one column."""
 MEASURES = ("p_at_1", "p_at_3", "p_at_5", "micro_f1", "macro_f1", "ece")
-"""The fields of `Metrics` that tell how good a model is."""
+"""The fields of `Metrics` that measure quality."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One fit of a study: on a share of the rows, with a seed, and without a column or with all."""
+    """A fit of a study: its seed, its share of the training rows, and the column left out."""
 
     part: str
     seed: int
@@ -51,7 +52,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What it is called in tables and in MLflow."""
+        """The name of the fit in tables and in MLflow."""
         if self.without is not None:
             return f"without {self.without.name}"
         return f"seed {self.seed}" if self.part == SEEDS else f"{self.share:.0%} of the rows"
@@ -59,7 +60,7 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """A variant's fit: on how many rows, with how many labels, how good, in how many seconds."""
+    """The result of a fit: numbers of training rows and labels, metrics, and duration."""
 
     variant: Variant
     rows: int
@@ -70,7 +71,7 @@ class FitResult:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Mean and standard deviation over n fits that differ by their seed alone."""
+    """Mean and standard deviation over n fits that differ only in their seed."""
 
     n: int
     mean: float
@@ -78,12 +79,12 @@ class Interval:
 
     @property
     def margin(self) -> float:
-        """The mean's confidence interval is the mean plus and minus this (Student's t)."""
+        """Half the width of the confidence interval of the mean (Student's t)."""
         return self._quantile() * self.deviation / math.sqrt(self.n)
 
     @property
     def scatter(self) -> float:
-        """How far from the mean one more fit may lie for no other reason than its seed."""
+        """Half the width of the prediction interval for one more fit with another seed."""
         return self._quantile() * self.deviation * math.sqrt(1 + 1 / self.n)
 
     def _quantile(self) -> float:
@@ -92,7 +93,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What came of a study; `planned` is how many fits it would have been without interruption."""
+    """The result of a study; `planned` is the number of fits if it is not interrupted."""
 
     run_id: str
     experiment: str
@@ -103,12 +104,12 @@ class Study:
     interrupted: bool
 
     def part(self, name: str) -> list[FitResult]:
-        """The results of one part, in the order of the fits."""
+        """The results of one part (SEEDS, CURVE or ABLATION), in the order of the fits."""
         return [result for result in self.results if result.variant.part == name]
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """For each of MEASURES, over the seeds; empty where fewer than two were finished."""
+        """An interval over the seeds for each of MEASURES; empty with fewer than two seeds."""
         repeated = [result.metrics for result in self.part(SEEDS)]
         if len(repeated) < 2:
             return {}
@@ -122,9 +123,9 @@ class Study:
 def study(task: Task, seeds: int, progress: Progress = no_progress) -> Study:
     """Fit with `seeds` seeds, on parts of the rows, and without each column in turn.
 
-    `progress` is told each fit's share of all fits. Ctrl-C ends the runs as killed, and what is
-    finished is returned; before the first fit is finished it is raised. Raises DataError,
-    RegistryError or StorageError.
+    `progress` reports each fit as a share of all fits. Ctrl-C ends the active runs as killed and
+    returns the finished fits; if there is none, KeyboardInterrupt is raised. A fit with too few
+    rows is left out with a warning. Raises DataError, RegistryError or StorageError.
     """
     name = f"{task.name}-study"
     record.check_name(name)
@@ -150,9 +151,9 @@ def study(task: Task, seeds: int, progress: Progress = no_progress) -> Study:
                 raise
             parent.status = KILLED
         interrupted = parent.status == KILLED
-        found = Study(parent.id, name, len(test), len(variants), results, warnings, interrupted)
-        _log_study(parent, found)
-    return found
+        finished = Study(parent.id, name, len(test), len(variants), results, warnings, interrupted)
+        _log_study(parent, finished)
+    return finished
 
 
 def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities, list[str]]:
@@ -164,7 +165,7 @@ def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities, list[str]]:
 
 
 def _variants(data: LabelledEntities, configuration: Configuration, seeds: int) -> list[Variant]:
-    """All fits; what matters most comes first."""
+    """All fits of a study, the most important first."""
     first = configuration.seed
     columns = filled_columns(data.entities)
     return [
@@ -175,7 +176,7 @@ def _variants(data: LabelledEntities, configuration: Configuration, seeds: int) 
 
 
 def filled_columns(entities: Entities) -> list[Column]:
-    """The columns of the schema that have a value in some row."""
+    """The columns of the schema that have a value in at least one row."""
     table = entities.table
     return [
         column
@@ -195,6 +196,7 @@ def _fit_variant(
     train: LabelledEntities,
     test: LabelledEntities,
 ) -> FitResult:
+    """Fit a variant, evaluate it, and log its parameters and metrics."""
     configuration = dataclasses.replace(configuration, seed=variant.seed)
     rows = train.take(_sample(len(train), variant.share))
     if variant.without is not None:
@@ -205,14 +207,14 @@ def _fit_variant(
     metrics = evaluate_labeler(labeler, test, LabelQuery(), configuration.threads).metrics
     result = FitResult(variant, len(rows), len(labeler.labels), metrics, seconds)
     run.log(
-        dataclasses.asdict(configuration) | _described(result),
+        dataclasses.asdict(configuration) | _variant_parameters(result),
         dataclasses.asdict(metrics) | {"seconds": seconds},
     )
     return result
 
 
 def _sample(rows: int, share: float) -> npt.NDArray[np.int64]:
-    """Row numbers; the same for each seed, and a smaller sample is part of every larger one."""
+    """Row numbers of a sample: the same for each seed, and a subset of every larger sample."""
     order = np.random.default_rng(0).permutation(rows)
     return np.sort(order[: round(share * rows)])
 
@@ -224,7 +226,7 @@ def _without(data: LabelledEntities, column: Column) -> LabelledEntities:
     return dataclasses.replace(data, entities=fewer)
 
 
-def _described(result: FitResult) -> dict[str, Any]:
+def _variant_parameters(result: FitResult) -> dict[str, Any]:
     variant = result.variant
     return {
         "part": variant.part,
@@ -247,12 +249,12 @@ def _tags(train: LabelledEntities, test: LabelledEntities) -> dict[str, str]:
     }
 
 
-def _log_study(run: Run, found: Study) -> None:
-    """Log what the whole study says: intervals, the table, the plot."""
+def _log_study(run: Run, finished: Study) -> None:
+    """Log the intervals, the table and the plot of the learning curve."""
     run.log(
         metrics={
             f"{name}_{figure}": value
-            for name, interval in found.intervals.items()
+            for name, interval in finished.intervals.items()
             for figure, value in (
                 ("mean", interval.mean),
                 ("deviation", interval.deviation),
@@ -262,44 +264,44 @@ def _log_study(run: Run, found: Study) -> None:
     )
     with temporary_folder() as folder:
         csv, png = folder / "study.csv", folder / "learning_curve.png"
-        pyarrow.csv.write_csv(table(found), csv)
-        learning_curve(found).savefig(png, dpi=150)
+        pyarrow.csv.write_csv(table(finished), csv)
+        learning_curve(finished).savefig(png, dpi=150)
         run.store(csv)
         run.store(png)
 
 
-def table(found: Study) -> pa.Table:
-    """One row for each fit."""
+def table(finished: Study) -> pa.Table:
+    """A table with one row for each fit."""
     return pa.Table.from_pylist(
         [
             {"name": result.variant.name, "seed": result.variant.seed}
-            | _described(result)
+            | _variant_parameters(result)
             | {name: getattr(result.metrics, name) for name in MEASURES}
             | {"seconds": round(result.seconds, 3)}
-            for result in found.results
+            for result in finished.results
         ]
     )
 
 
-def learning_curve(found: Study) -> "Figure":
-    """How good models are by the number of training rows, with the seeds' interval at the end."""
+def learning_curve(finished: Study) -> "Figure":
+    """A plot of quality by number of training rows, with the interval of the seeds at its end."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     precision, f1 = figure.subplots(1, 2)
-    _draw(precision, found, {"p_at_1": "P@1", "p_at_3": "P@3", "p_at_5": "P@5"}, "percent")
-    _draw(f1, found, {"micro_f1": "micro-F1", "macro_f1": "macro-F1"}, "F1")
-    figure.suptitle(f"{found.experiment}: {found.test_rows:,} test rows")
+    _draw(precision, finished, {"p_at_1": "P@1", "p_at_3": "P@3", "p_at_5": "P@5"}, "percent")
+    _draw(f1, finished, {"micro_f1": "micro-F1", "macro_f1": "macro-F1"}, "F1")
+    figure.suptitle(f"{finished.experiment}: {finished.test_rows:,} test rows")
     return figure
 
 
-def _draw(axes: "Axes", found: Study, measures: Mapping[str, str], unit: str) -> None:
-    curve, repeated = found.part(CURVE), found.part(SEEDS)
+def _draw(axes: "Axes", finished: Study, measures: Mapping[str, str], unit: str) -> None:
+    curve, repeated = finished.part(CURVE), finished.part(SEEDS)
     rows = [result.rows for result in (*curve, *repeated[:1])]
     for name, label in measures.items():
         values = [getattr(result.metrics, name) for result in (*curve, *repeated[:1])]
         margins = np.zeros(len(values))
-        if interval := found.intervals.get(name):
+        if interval := finished.intervals.get(name):
             values[-1], margins[-1] = interval.mean, interval.margin
         axes.errorbar(rows, values, yerr=margins, marker="o", capsize=3, label=label)
     axes.set(xscale="log", xlabel="training rows", ylabel=unit, ylim=(0, None))

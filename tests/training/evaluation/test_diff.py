@@ -1,4 +1,4 @@
-"""What changes between two models, held against a count by hand."""
+"""Differences between two models, compared with a plain count."""
 
 import collections
 import dataclasses
@@ -40,7 +40,7 @@ QUICK = Configuration(threads=1, trees=10, passes=1, min_count=4)
 
 @pytest.fixture(scope="module")
 def file(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few rows of the shared world, without labels."""
+    """Some rows of the shared data, without labels."""
     path = tmp_path_factory.mktemp("difference") / "rows.parquet"
     pq.write_table(pq.read_table(world.data).slice(0, ROWS).drop_columns(["labels"]), path)
     return path
@@ -48,7 +48,7 @@ def file(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(world: "World", places: EntitySchema) -> LabelledEntities:
-    """The same rows with labels, and one label that the shared model does not know."""
+    """The same rows with labels, one of which the shared model does not know."""
     data = read_labelled([world.data], places).take(np.arange(ROWS))
     lists = [
         [*labels, *(["new"] if i % 5 == 0 else [])]
@@ -59,12 +59,12 @@ def rows(world: "World", places: EntitySchema) -> LabelledEntities:
 
 @pytest.fixture(scope="module")
 def other(rows: LabelledEntities) -> Labeler:
-    """A model that knows fewer of the labels, and one of its own."""
+    """A model that knows fewer labels, and one label that the shared model does not know."""
     return fit_labeler(rows, QUICK)
 
 
 def with_threshold(labeler: Labeler, threshold: float) -> Labeler:
-    """The same model, but another threshold for all labels."""
+    """A copy of a model with one threshold for all labels."""
     thresholds = {"balanced": np.full(len(labeler.labels), threshold, np.float32)}
     return dataclasses.replace(
         labeler, decisions=dataclasses.replace(labeler.decisions, policies=thresholds)
@@ -72,7 +72,7 @@ def with_threshold(labeler: Labeler, threshold: float) -> Labeler:
 
 
 def everything(labeler: Labeler, entities: Entities) -> list[dict[str, tuple[float, bool]]]:
-    """For each entity all labels, with probability and assertion."""
+    """All labels of each entity, with their probability and whether they are asserted."""
     predictions = (
         labeler.label(entities, LabelQuery(top_k=len(labeler.labels))).to_arrow().to_pylist()
     )
@@ -82,42 +82,42 @@ def everything(labeler: Labeler, entities: Entities) -> list[dict[str, tuple[flo
 def counted(
     old: Labeler, new: Labeler, entities: Entities
 ) -> Mapping[str, collections.Counter[str]]:
-    """The definition of the three kinds, pair by pair."""
+    """A plain count of the three kinds of change, pair by pair."""
     counts: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in KINDS}
     for before, after in zip(everything(old, entities), everything(new, entities), strict=True):
         for label in before.keys() | after.keys():
-            p, was = before.get(label, (None, False))
-            q, is_ = after.get(label, (None, False))
-            if was != is_:
-                counts[ADDED if is_ else REMOVED][label] += 1
+            p, was_asserted = before.get(label, (None, False))
+            q, is_asserted = after.get(label, (None, False))
+            if was_asserted != is_asserted:
+                counts[ADDED if is_asserted else REMOVED][label] += 1
             elif p is not None and q is not None and abs(p - q) > MIN_CHANGE:
                 counts[CHANGED][label] += 1
     return counts
 
 
-def test_a_model_does_not_differ_from_itself(labeler: Labeler, file: Path) -> None:
+def test_a_model_has_no_changes_against_itself(labeler: Labeler, file: Path) -> None:
     found = prediction_changes(labeler, labeler, [file, file], 3, 1)
     assert (found.rows, found.rejected, found.differing) == (2 * ROWS, 0, 0)
     assert len(found.per_label) == 0
     assert all(found.examples[kind] == [] for kind in KINDS)
 
 
-def test_counts_are_those_of_a_count_by_hand(
+def test_changes_agree_with_a_plain_count(
     labeler: Labeler, other: Labeler, file: Path, brands: Entities
 ) -> None:
-    by_hand = counted(labeler, other, brands.slice(0, ROWS))
-    assert all(by_hand[kind] for kind in KINDS), "the two models are too much alike for this test"
+    expected = counted(labeler, other, brands.slice(0, ROWS))
+    assert all(expected[kind] for kind in KINDS), "the two models are too similar for this test"
     found = prediction_changes(labeler, other, [file], 3, 2)
     table = found.per_label.to_pylist()
     for kind in KINDS:
-        assert {row["label"]: row[kind] for row in table if row[kind]} == dict(by_hand[kind])
-        assert found.total(kind) == by_hand[kind].total()
+        assert {row["label"]: row[kind] for row in table if row[kind]} == dict(expected[kind])
+        assert found.total(kind) == expected[kind].total()
     flips = [row[ADDED] + row[REMOVED] for row in table]
     assert flips == sorted(flips, reverse=True)
-    assert by_hand[ADDED]["new"] > 0
+    assert expected[ADDED]["new"] > 0
 
 
-def test_examples_show_the_largest_moves_with_what_each_model_says(
+def test_examples_are_the_largest_changes_with_the_probabilities_of_both_models(
     labeler: Labeler, other: Labeler, file: Path, brands: Entities
 ) -> None:
     found = prediction_changes(labeler, other, [file], 4, 1)
@@ -129,8 +129,8 @@ def test_examples_show_the_largest_moves_with_what_each_model_says(
     for kind in KINDS:
         examples = found.examples[kind]
         assert len(examples) == min(4, found.total(kind))
-        moves = [abs((e.new or 0.0) - (e.old or 0.0)) for e in examples]
-        assert moves == sorted(moves, reverse=True)
+        differences = [abs((e.new or 0.0) - (e.old or 0.0)) for e in examples]
+        assert differences == sorted(differences, reverse=True)
         for example in examples:
             row = ids.index(example.id)
             assert example.name == brands.table["name"][row].as_py()
@@ -139,14 +139,14 @@ def test_examples_show_the_largest_moves_with_what_each_model_says(
                     assert probability == pytest.approx(predictions[example.label][0], abs=1e-3)
                 else:
                     assert probability is None
-    all_of_them = prediction_changes(labeler, other, [file], ROWS * len(other.labels), 1).examples
+    all_examples = prediction_changes(labeler, other, [file], ROWS * len(other.labels), 1).examples
     for kind in KINDS:
-        assert len(all_of_them[kind]) == found.total(kind)
-        assert all_of_them[kind][:4] == found.examples[kind]
-    assert {example.label for example in all_of_them[ADDED] if example.old is None} == {"new"}
+        assert len(all_examples[kind]) == found.total(kind)
+        assert all_examples[kind][:4] == found.examples[kind]
+    assert {example.label for example in all_examples[ADDED] if example.old is None} == {"new"}
 
 
-def test_what_is_not_listed_counts_as_the_last_that_is(
+def test_an_unlisted_label_has_the_lowest_listed_probability(
     labeler: Labeler,
     other: Labeler,
     file: Path,
@@ -155,11 +155,11 @@ def test_what_is_not_listed_counts_as_the_last_that_is(
 ) -> None:
     monkeypatch.setattr("labelwright.training.evaluation.diff.LISTED", 2)
     found = prediction_changes(labeler, other, [file], 1_000, 1)
-    by_hand = counted(labeler, other, brands.slice(0, ROWS))
+    expected = counted(labeler, other, brands.slice(0, ROWS))
     ids = brands.ids.to_pylist()
     before = everything(labeler, brands.slice(0, ROWS))
     unlisted = 0
-    assert found.total(ADDED) == by_hand[ADDED].total()
+    assert found.total(ADDED) == expected[ADDED].total()
     for example in found.examples[ADDED]:
         predictions = before[ids.index(example.id)]
         if example.label in predictions:
@@ -171,24 +171,24 @@ def test_what_is_not_listed_counts_as_the_last_that_is(
     assert unlisted > 5
 
 
-def test_a_threshold_out_of_reach_removes_every_assertion(
+def test_a_threshold_above_one_removes_all_assertions(
     labeler: Labeler, file: Path, brands: Entities
 ) -> None:
-    mute = with_threshold(labeler, 2.0)
+    asserts_nothing = with_threshold(labeler, 2.0)
     asserted = collections.Counter(
         label
         for row in everything(labeler, brands.slice(0, ROWS))
         for label, (_, holds) in row.items()
         if holds
     )
-    found = prediction_changes(labeler, mute, [file], 1, 1)
+    found = prediction_changes(labeler, asserts_nothing, [file], 1, 1)
     assert {row["label"]: row[REMOVED] for row in found.per_label.to_pylist()} == dict(asserted)
     assert found.total(ADDED) == found.total(CHANGED) == 0
-    back = prediction_changes(mute, labeler, [file], 1, 1)
+    back = prediction_changes(asserts_nothing, labeler, [file], 1, 1)
     assert back.per_label[ADDED].equals(found.per_label[REMOVED])
 
 
-def test_each_model_reads_the_data_by_its_own_schema(
+def test_each_model_reads_the_rows_by_its_own_schema(
     labeler: Labeler, rows: LabelledEntities, tmp_path: Path
 ) -> None:
     schema = EntitySchema.from_mapping(
@@ -214,7 +214,9 @@ def test_each_model_reads_the_data_by_its_own_schema(
         prediction_changes(labeler, shops, ["-"], 9, 1)
 
 
-def test_manifests_tell_label_sets_thresholds_and_metrics(world: "World", other: Labeler) -> None:
+def test_labels_thresholds_and_metrics_are_compared_without_data(
+    world: "World", other: Labeler
+) -> None:
     bundle = read_bundle(world.bundle)
     details = {**bundle.manifest.details, "test_data": "another", "metrics": {"p_at_1": 1.0}}
     manifest = dataclasses.replace(bundle.manifest, details=details)

@@ -1,4 +1,4 @@
-"""Metrics against a plain computation, and against scikit-learn."""
+"""Metrics, compared with a worked example and with scikit-learn."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ NAMES = tuple("abcdefgh")
 LABELS = LabelSet(NAMES)
 
 
-def answers_of(rows: list[list[tuple[str, float, bool]]]) -> Predictions:
+def predictions_of(rows: list[list[tuple[str, float, bool]]]) -> Predictions:
     flat = [pair for row in rows for pair in row]
     return Predictions(
         LABELS,
@@ -26,8 +26,8 @@ def answers_of(rows: list[list[tuple[str, float, bool]]]) -> Predictions:
     )
 
 
-def test_a_worked_example() -> None:
-    predictions = answers_of(
+def test_metrics_of_a_worked_example() -> None:
+    predictions = predictions_of(
         [
             [
                 ("a", 0.9, True),
@@ -50,7 +50,7 @@ def test_a_worked_example() -> None:
     assert found.metrics.p_at_1 == 50.0
     assert found.metrics.p_at_3 == pytest.approx(100 * 3 / 6)
     assert found.metrics.p_at_5 == pytest.approx(100 * 3 / 10)
-    # asserted 3, right 1 of 4 true labels, one of which the model does not know
+    # 3 labels are asserted, 1 of them correctly; 4 are true, 1 of them unknown to the model
     assert found.metrics.micro_f1 == pytest.approx(2 * 1 / (3 + 4))
     rows = {row["label"]: row for row in found.per_label.to_pylist()}
     assert rows["a"] == {
@@ -78,7 +78,7 @@ Row = st.tuples(
 def test_f_measures_agree_with_scikit_learn(
     rows: list[tuple[list[str], list[bool], set[str]]],
 ) -> None:
-    predictions = answers_of(
+    predictions = predictions_of(
         [
             [(n, 1 - i / 8, f) for i, (n, f) in enumerate(zip(order, flags, strict=True))]
             for order, flags, _ in rows
@@ -97,7 +97,7 @@ def test_f_measures_agree_with_scikit_learn(
         assert found.macro_f1 == pytest.approx(np.mean(each))
 
 
-def test_calibration_error_is_nought_for_honest_and_large_for_boastful_probabilities() -> None:
+def test_the_calibration_error_is_small_for_calibrated_and_large_for_wrong_probabilities() -> None:
     random = np.random.default_rng(0)
     probabilities = random.random(200_000).astype(np.float32)
     correct = random.random(200_000) < probabilities

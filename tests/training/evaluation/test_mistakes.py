@@ -1,4 +1,4 @@
-"""Mistakes: those of the small model against a plain search, and confused labels by hand."""
+"""Mistakes and confused labels, compared with a plain search."""
 
 import collections
 import dataclasses
@@ -26,10 +26,8 @@ from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 
 @dataclasses.dataclass(frozen=True)
-class Test:
-    """The small model's test rows, its answers, and the truth."""
-
-    __test__ = False
+class Case:
+    """The shared model, its test rows, its predictions and the true labels."""
 
     labeler: Labeler
     entities: Entities
@@ -37,112 +35,118 @@ class Test:
     truth: LabelMatrix
 
     def mistakes(self, threads: int = 2) -> list[dict[str, object]]:
-        """What is under test."""
+        """The table of mistakes as a list of rows."""
         found = mistakes(self.labeler, self.entities, self.predictions, self.truth, threads)
         rows: list[dict[str, object]] = found.to_pylist()
         return rows
 
 
 @pytest.fixture(scope="module")
-def test(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Test:
+def case(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Case:
     _, rows = split(LabelledEntities(brands, brand_labels))
     predictions = labeler.label(rows.entities, LabelQuery())
-    return Test(labeler, rows.entities, predictions, label_matrix(rows.labels, labeler.labels))
+    return Case(labeler, rows.entities, predictions, label_matrix(rows.labels, labeler.labels))
 
 
 @pytest.fixture(scope="module")
-def everything(test: Test) -> list[dict[str, tuple[float, bool]]]:
-    """By row and label, the probability and whether it is asserted, of all labels."""
-    rows = test.labeler.label(test.entities, LabelQuery(top_k=len(test.labeler.labels)))
+def everything(case: Case) -> list[dict[str, tuple[float, bool]]]:
+    """All labels of each row, with their probability and whether they are asserted."""
+    rows = case.labeler.label(case.entities, LabelQuery(top_k=len(case.labeler.labels)))
     return [
         {pair["label"]: (pair["probability"], pair["asserted"]) for pair in row}
         for row in rows.to_arrow().to_pylist()
     ]
 
 
-def true_labels(test: Test) -> list[set[str]]:
-    names = test.labeler.labels.names
-    spans = zip(test.truth.present.indptr[:-1], test.truth.present.indptr[1:], strict=True)
-    return [{names[i] for i in test.truth.present.ids[start:end]} for start, end in spans]
+def true_labels(case: Case) -> list[set[str]]:
+    names = case.labeler.labels.names
+    spans = zip(case.truth.present.indptr[:-1], case.truth.present.indptr[1:], strict=True)
+    return [{names[i] for i in case.truth.present.ids[start:end]} for start, end in spans]
 
 
-def test_labels_given_too_much(test: Test, everything: list[dict[str, tuple[float, bool]]]) -> None:
-    found = [line for line in test.mistakes() if line["kind"] == GIVEN]
+def test_wrongly_asserted_labels_are_listed_most_probable_first(
+    case: Case, everything: list[dict[str, tuple[float, bool]]]
+) -> None:
+    found = [line for line in case.mistakes() if line["kind"] == GIVEN]
     expected = sorted(
         (
             probability
-            for row, true in zip(everything, true_labels(test), strict=True)
+            for row, true in zip(everything, true_labels(case), strict=True)
             for label, (probability, asserted) in row.items()
             if asserted and label not in true
         ),
         reverse=True,
     )[:MAX_MISTAKES]
     assert [line["probability"] for line in found] == expected
-    check_each(test, everything, found, asserted=True)
+    check_each(case, everything, found, asserted=True)
 
 
-def test_labels_missed(test: Test, everything: list[dict[str, tuple[float, bool]]]) -> None:
-    found = [line for line in test.mistakes() if line["kind"] == MISSED]
+def test_missed_labels_are_listed_least_probable_first(
+    case: Case, everything: list[dict[str, tuple[float, bool]]]
+) -> None:
+    found = [line for line in case.mistakes() if line["kind"] == MISSED]
     expected = sorted(
         row[label][0]
-        for row, true in zip(everything, true_labels(test), strict=True)
+        for row, true in zip(everything, true_labels(case), strict=True)
         for label in true
         if not row[label][1]
     )[:MAX_MISTAKES]
     assert [line["probability"] for line in found] == expected
     assert expected
-    check_each(test, everything, found, asserted=False)
+    check_each(case, everything, found, asserted=False)
 
 
 def check_each(
-    test: Test,
+    case: Case,
     everything: list[dict[str, tuple[float, bool]]],
     found: list[dict[str, object]],
     asserted: bool,
 ) -> None:
-    """Each is a mistake of the row it names, stated once, with the labeler's own probability."""
-    ids, names = test.entities.ids.to_pylist(), test.entities.column("name")
+    """Each line is a mistake of its row, occurs once, and has the probability of the model."""
+    ids, names = case.entities.ids.to_pylist(), case.entities.column("name")
     assert names is not None
     assert found
     for line in found:
         row = ids.index(line["id"])
         label = str(line["label"])
         assert (line["probability"], asserted) == everything[row][label]
-        assert (label in true_labels(test)[row]) is not asserted
+        assert (label in true_labels(case)[row]) is not asserted
         assert line["entity"] == names[row].as_py()
     assert len({(line["id"], line["label"]) for line in found}) == len(found)
 
 
-def test_of_many_missed_labels_those_of_the_lowest_scores_are_asked_about(
-    test: Test,
+def test_of_many_missed_labels_those_with_the_lowest_scores_are_looked_up(
+    case: Case,
     everything: list[dict[str, tuple[float, bool]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    exact = [float(str(line["probability"])) for line in test.mistakes() if line["kind"] == MISSED]
+    exact = [float(str(line["probability"])) for line in case.mistakes() if line["kind"] == MISSED]
     monkeypatch.setattr("labelwright.training.evaluation.mistakes.MAX_RESCORED", MAX_MISTAKES)
-    found = [line for line in test.mistakes() if line["kind"] == MISSED]
+    found = [line for line in case.mistakes() if line["kind"] == MISSED]
     probabilities = [float(str(line["probability"])) for line in found]
     assert len(found) == MAX_MISTAKES
     assert probabilities == sorted(probabilities)
     assert sum(probabilities) < 1.5 * sum(exact)
-    check_each(test, everything, found, asserted=False)
+    check_each(case, everything, found, asserted=False)
 
 
-def test_threads_change_nothing(test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_does_not_change_the_mistakes(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("labelwright.training.evaluation.mistakes.MAX_RESCORED", MAX_MISTAKES)
-    assert test.mistakes(threads=1) == test.mistakes(threads=3)
+    assert case.mistakes(threads=1) == case.mistakes(threads=3)
 
 
-def test_nothing_asserted_is_nothing_given_too_much(test: Test) -> None:
-    silent = dataclasses.replace(
-        test.predictions, asserted=np.zeros_like(test.predictions.asserted)
+def test_without_assertions_all_mistakes_are_missed_labels(case: Case) -> None:
+    none_asserted = dataclasses.replace(
+        case.predictions, asserted=np.zeros_like(case.predictions.asserted)
     )
-    found = dataclasses.replace(test, predictions=silent).mistakes()
+    found = dataclasses.replace(case, predictions=none_asserted).mistakes()
     assert {line["kind"] for line in found} == {MISSED}
     assert len(found) == MAX_MISTAKES
 
 
-def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySchema) -> None:
+def test_labels_with_wildcards_and_rows_without_names_are_listed(places: EntitySchema) -> None:
     names = ["a*", "a", "[ab]", "[!c]", "b?", "d", "e", "f=g", "f=h"]
     labels = pa.array([[names[i % 9], names[(i + 4) % 9]] for i in range(90)])
     entities = from_table(pa.table({"city": [f"{i % 9} town {i % 2}" for i in range(90)]}), places)
@@ -151,14 +155,14 @@ def test_labels_that_look_like_patterns_and_rows_without_names(places: EntitySch
     )
     swapped = label_matrix(pa.array([[names[(i + 2) % 9]] for i in range(90)]), labeler.labels)
     predictions = labeler.label(entities, LabelQuery(top_k=1))
-    found = Test(labeler, entities, predictions, swapped).mistakes()
+    found = Case(labeler, entities, predictions, swapped).mistakes()
     everything = labeler.label(entities, LabelQuery(top_k=9)).to_arrow().to_pylist()
     missed = [line for line in found if line["kind"] == MISSED]
     assert len(missed) == MAX_MISTAKES
     for line in missed:
         row = int(str(line["id"]))
-        said = {pair["label"]: pair["probability"] for pair in everything[row]}
-        assert line["probability"] == said[line["label"]]
+        probabilities = {pair["label"]: pair["probability"] for pair in everything[row]}
+        assert line["probability"] == probabilities[line["label"]]
         assert line["entity"] is None
 
 
@@ -168,7 +172,7 @@ SETS = st.lists(st.tuples(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_fr
 
 
 def confused(rows: list[tuple[set[str], set[str]]], most: int = 100) -> list[tuple[str, str, int]]:
-    """What is found for rows of labels asserted and labels true."""
+    """Confusions for rows of asserted labels and true labels."""
     ids = [NAMES.index(name) for asserted, _ in rows for name in sorted(asserted)]
     predictions = Predictions(
         LABELS,
@@ -196,18 +200,18 @@ def test_confused_labels_most_frequent_first() -> None:
     assert confused(rows, most=1) == [("a", "b", 2)]
 
 
-def test_labels_are_held_against_those_of_their_own_key() -> None:
+def test_labels_are_paired_with_labels_of_the_same_key() -> None:
     assert confused([({"k=1", "a"}, {"k=2", "b"})]) == [("a", "b", 1), ("k=1", "k=2", 1)]
     assert confused([({"k=1"}, {"b", "c"})]) == [("k=1", "b", 1), ("k=1", "c", 1)]
 
 
-def test_nothing_confused() -> None:
+def test_there_may_be_no_confusions() -> None:
     assert confused([]) == []
     assert confused([({"a"}, {"a"}), ({"a"}, set()), (set(), {"a"})]) == []
 
 
 @given(SETS)
-def test_confusions_against_a_plain_count(rows: list[tuple[set[str], set[str]]]) -> None:
+def test_confusions_agree_with_a_plain_count(rows: list[tuple[set[str], set[str]]]) -> None:
     expected = collections.Counter[tuple[str, str]]()
     for asserted, true in rows:
         missed = true - asserted

@@ -1,4 +1,4 @@
-"""What was promised is held against what was achieved."""
+"""Precision guarantees are compared with the measured precision."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,8 @@ ROWS = 100
 LABELS = LabelSet(("a", "b", "c"))
 
 
-def answered(right: int) -> pa.Table:
-    """Each row is answered a and b; a reaches its threshold and holds in so many rows."""
+def measured(right: int) -> pa.Table:
+    """The table for rows with the predictions `a` and `b`; `a` is true in `right` rows."""
     lists = [["a", "b"] if row < right else ["b", "zz"] for row in range(ROWS)]
     truth = label_matrix(pa.array(lists), LABELS)
     predictions = Predictions(
@@ -28,16 +28,16 @@ def answered(right: int) -> pa.Table:
     return measure_guarantees(predictions, truth, decisions)
 
 
-def test_what_reaches_its_threshold_is_counted() -> None:
-    kept, nothing = answered(right=95).to_pylist()
-    assert (kept["promise"], kept["labels"], kept["asserted"]) == (0.9, 2, ROWS)
-    assert kept["precision"] == 0.95
-    assert 0.88 < kept["low"] < 0.9 < 0.97 < kept["high"] < 0.99
-    assert kept["recall"] == 95 / (95 + 100 + 5)
-    assert kept["broken"] == 0
-    assert (nothing["labels"], nothing["asserted"], nothing["precision"]) == (0, 0, None)
+def test_pairs_that_reach_the_threshold_of_their_label_are_counted() -> None:
+    reached, never = measured(right=95).to_pylist()
+    assert (reached["promise"], reached["labels"], reached["asserted"]) == (0.9, 2, ROWS)
+    assert reached["precision"] == 0.95
+    assert 0.88 < reached["low"] < 0.9 < 0.97 < reached["high"] < 0.99
+    assert reached["recall"] == 95 / (95 + 100 + 5)
+    assert reached["broken"] == 0
+    assert (never["labels"], never["asserted"], never["precision"]) == (0, 0, None)
 
 
-def test_a_label_that_falls_short_by_more_than_chance_is_counted() -> None:
-    assert answered(right=85).to_pylist()[0]["broken"] == 0
-    assert answered(right=60).to_pylist()[0]["broken"] == 1
+def test_labels_below_their_guarantee_by_more_than_chance_are_counted() -> None:
+    assert measured(right=85).to_pylist()[0]["broken"] == 0
+    assert measured(right=60).to_pylist()[0]["broken"] == 1

@@ -1,4 +1,4 @@
-"""Slices: which parts of the rows are looked at, and what is found there."""
+"""Slices: the selected parts of the rows, and their metrics."""
 
 import dataclasses
 
@@ -31,19 +31,19 @@ SCHEMA = EntitySchema(
     (Column("name", Kind.TEXT), Column("country", Kind.CATEGORY), Column("website", Kind.WEB)),
 )
 FREQUENCY = np.array([RARE, RARE - 1, 1, 5_000, RARE, RARE])
-"""So `b` and `c` are rare."""
+"""The labels `b` and `c` are rare."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Answers that list DEPTH labels for each row, with the truth beside them."""
+    """Predictions that list DEPTH labels for each row, with the true labels."""
 
     predictions: Predictions
     truth: LabelMatrix
     entities: Entities
 
     def table(self, seed: int = 0, frequency: Counts = FREQUENCY) -> dict[str, dict[str, float]]:
-        """The table under test, by slice."""
+        """The table of metrics, by slice."""
         found = metrics_by_slice(self.predictions, self.truth, self.entities, frequency, seed)
         return {line["slice"]: line for line in found.to_pylist()}
 
@@ -51,7 +51,7 @@ class Case:
 def case_of(
     true: list[list[str]], asserted: list[list[str]], columns: dict[str, list[str]]
 ) -> Case:
-    """One row for each list; what is asserted has probability 0.9, what is only listed 0.1."""
+    """A case with one row for each list; asserted labels have probability 0.9, others 0.1."""
     ids, flags = [], []
     for labels in asserted:
         listed = [*labels, *(name for name in NAMES if name not in labels)][: max(5, len(labels))]
@@ -72,14 +72,14 @@ def case_of(
 
 @pytest.fixture(scope="module")
 def two_countries() -> Case:
-    """In 300 rows of `GB` all answers are right, in 100 of `FR` every other one is."""
+    """In 300 rows of `GB` all predictions are correct, in 100 rows of `FR` half of them."""
     good, half = [["a"]] * 300, [["a"], ["b"]] * 50
     return case_of(
         [["a"]] * 400, good + half, {"country": ["GB"] * 300 + ["FR"] * 100, "name": ["x"] * 400}
     )
 
 
-def test_the_figures_of_a_slice_are_those_of_its_rows_alone(two_countries: Case) -> None:
+def test_the_metrics_of_a_slice_are_those_of_its_rows(two_countries: Case) -> None:
     found = two_countries.table()
     assert list(found) == [ALL, "country=GB", "country=FR", RARE_LABELS, COMMON_LABELS]
     assert found["country=GB"]["rows"] == 300
@@ -91,7 +91,7 @@ def test_the_figures_of_a_slice_are_those_of_its_rows_alone(two_countries: Case)
     assert found["country=FR"]["difference"] == pytest.approx(0.5 - 350 / 400)
 
 
-def test_the_row_for_all_is_the_evaluation(two_countries: Case) -> None:
+def test_the_metrics_of_all_rows_are_those_of_the_evaluation(two_countries: Case) -> None:
     expected = evaluate(two_countries.predictions, two_countries.truth).metrics
     row = two_countries.table()[ALL]
     assert row["difference"] == 0
@@ -100,7 +100,7 @@ def test_the_row_for_all_is_the_evaluation(two_countries: Case) -> None:
         assert row[name] == getattr(expected, name)
 
 
-def test_labels_are_judged_on_their_own() -> None:
+def test_rare_and_common_labels_have_metrics_of_their_own() -> None:
     true = [["a", "b"], ["b", "c", "no label of the model"], ["a"], ["d"]]
     asserted = [["a", "b"], ["a", "c"], ["a", "b"], []]
     found = case_of(true, asserted, {"country": ["GB"] * 4}).table()
@@ -116,20 +116,20 @@ def test_labels_are_judged_on_their_own() -> None:
     assert rare["p_at_1"] is rare["ece"] is common["p_at_5"] is None
 
 
-def test_without_rare_labels_there_is_no_row_for_them(two_countries: Case) -> None:
+def test_rare_labels_have_no_line_if_there_are_none(two_countries: Case) -> None:
     found = two_countries.table(frequency=np.full(len(NAMES), RARE))
     assert RARE_LABELS not in found
     assert found[COMMON_LABELS]["micro_f1"] == found[ALL]["micro_f1"]
 
 
-def test_weak_slices_are_called_out_worst_first(two_countries: Case) -> None:
+def test_weak_slices_are_found(two_countries: Case) -> None:
     table = metrics_by_slice(
         two_countries.predictions, two_countries.truth, two_countries.entities, FREQUENCY, 0
     )
     assert weak(table)["slice"].to_pylist() == ["country=FR"]
 
 
-def test_what_may_be_chance_is_not_called_out() -> None:
+def test_a_difference_that_chance_explains_is_not_a_weakness() -> None:
     random = np.random.default_rng(7)
     right = random.random(400) < 0.6
     asserted = [["a"] if fine else ["d"] for fine in right]
@@ -156,13 +156,13 @@ def test_bounds_agree_with_a_plain_bootstrap() -> None:
     assert row == case.table()[ALL]
 
 
-def test_labels_the_model_does_not_know_count_as_missed() -> None:
-    row = case_of([["a", "unheard of"]] * 5, [["a"]] * 5, {"country": ["GB"] * 5}).table()[ALL]
+def test_labels_that_the_model_does_not_know_count_as_missed() -> None:
+    row = case_of([["a", "unknown"]] * 5, [["a"]] * 5, {"country": ["GB"] * 5}).table()[ALL]
     assert row["micro_f1"] == row["micro_f1_low"] == row["micro_f1_high"] == pytest.approx(2 / 3)
 
 
 def evaluate_row(case: Case, row: int) -> tuple[int, int]:
-    """How many labels are asserted rightly, and how many are asserted or true, counted twice."""
+    """The number of correctly asserted labels, and the sum of asserted and true labels."""
     span = slice(case.predictions.indptr[row], case.predictions.indptr[row + 1])
     given = set(case.predictions.ids[span][case.predictions.asserted[span]].tolist())
     true = set(case.truth.present.take(np.array([row])).ids.tolist())
@@ -179,13 +179,13 @@ def test_few_rows_have_no_slices() -> None:
     assert list(case.table()) == [ALL, RARE_LABELS, COMMON_LABELS]
 
 
-def test_rows_without_any_label_have_figures_too() -> None:
+def test_rows_without_labels_have_metrics() -> None:
     case = case_of([[]] * 3, [[]] * 3, {"country": ["GB"] * 3})
     row = case.table()[ALL]
     assert row["micro_f1"] == row["micro_f1_low"] == row["micro_f1_high"] == 0
 
 
-def test_slices_by_country_website_and_script() -> None:
+def test_there_are_slices_by_country_website_and_script() -> None:
     columns = {
         "country": ["GB"] * 150 + ["GR"] * 150,
         "website": ["a.example"] * 120 + [None] * 180,
@@ -202,7 +202,7 @@ def test_slices_by_country_website_and_script() -> None:
     }
 
 
-def test_rows_without_names_have_no_scripts() -> None:
+def test_rows_without_names_have_no_slices_by_script() -> None:
     columns = {"country": ["GB"] * 150 + ["GR"] * 150}
     found = slices(from_table(pa.table(columns), SCHEMA))
     assert [part.name for part in found] == ["country=GB", "country=GR"]

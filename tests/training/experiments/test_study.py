@@ -1,4 +1,4 @@
-"""A study: what it fits, what it concludes, and how its runs end."""
+"""Studies: fits, intervals, runs, and the command."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ COLUMNS = ["name", "alternative_names", "country", "website"]
 
 @pytest.fixture(scope="module")
 def data(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few rows of the shared world."""
+    """Some rows of the shared data."""
     path = tmp_path_factory.mktemp("study") / "rows.parquet"
     pq.write_table(pq.read_table(world.data).slice(0, ROWS), path)
     return path
@@ -54,7 +54,7 @@ def data(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory, labeler: Labeler) -> Iterator[Path]:
-    """A state folder for this module, entered when the shared model has been read from its own."""
+    """A state folder for this module, set after the shared model has been loaded."""
     folder = tmp_path_factory.mktemp("study-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(folder))
@@ -68,7 +68,7 @@ def task(state: Path, data: Path, places: EntitySchema) -> Task:
 
 @pytest.fixture(scope="module")
 def found(task: Task) -> Study:
-    """One study with real fits."""
+    """A study with real fits."""
     return study(task, seeds=2)
 
 
@@ -83,21 +83,23 @@ def runs(experiment: str) -> dict[str, "Run"]:
 
 
 def states(experiment: str) -> dict[str, str]:
-    """How the runs of an experiment ended."""
+    """The states of the runs of an experiment, by name."""
     return {name: run.info.status for name, run in runs(experiment).items()}
 
 
 class Fits:
-    """Stands in for fitting: remembers what it is given, and answers with a finished model."""
+    """Replacement of `fit_labeler` that records its arguments and returns a finished model."""
 
-    def __init__(self, labeler: Labeler, breaks: dict[int, BaseException | signal.Signals]) -> None:
+    def __init__(
+        self, labeler: Labeler, failures: dict[int, BaseException | signal.Signals]
+    ) -> None:
         self.labeler = labeler
-        self.breaks = breaks
+        self.failures = failures
         self.given: list[tuple[LabelledEntities, Configuration]] = []
 
     def __call__(self, data: LabelledEntities, configuration: Configuration) -> Labeler:
         self.given.append((data, configuration))
-        reason = self.breaks.get(len(self.given))
+        reason = self.failures.get(len(self.given))
         if isinstance(reason, signal.Signals):
             signal.raise_signal(reason)
         elif reason is not None:
@@ -105,7 +107,7 @@ class Fits:
         return self.labeler
 
 
-def test_all_parts_are_fitted_on_the_training_rows(found: Study, task: Task) -> None:
+def test_all_variants_are_fitted_on_the_training_rows(found: Study, task: Task) -> None:
     train, test = split(read_labelled(task.data, task.schema))
     names = [result.variant.name for result in found.results]
     assert names == [
@@ -122,7 +124,7 @@ def test_all_parts_are_fitted_on_the_training_rows(found: Study, task: Task) -> 
     assert found.part(CURVE)[0].metrics.p_at_1 < found.part(SEEDS)[0].metrics.p_at_1
 
 
-def test_a_column_left_out_is_a_model_of_data_without_it(
+def test_an_ablation_equals_a_fit_on_data_without_the_column(
     found: Study, task: Task, tmp_path: Path
 ) -> None:
     from labelwright.training.evaluation.evaluate import evaluate_labeler
@@ -164,7 +166,7 @@ def test_every_fit_is_a_run_nested_in_the_study(found: Study, state: Path) -> No
     assert picture.stat().st_size > 10_000
 
 
-def test_intervals_are_students(found: Study) -> None:
+def test_intervals_are_those_of_students_t(found: Study) -> None:
     values = [41.0, 44.5, 42.0, 47.5]
     deviation = float(scipy.stats.tstd(values))
     interval = Interval(len(values), 43.75, deviation)
@@ -176,7 +178,7 @@ def test_intervals_are_students(found: Study) -> None:
     assert found.intervals["micro_f1"].deviation == pytest.approx(abs(one - other) / math.sqrt(2))
 
 
-def test_smaller_samples_are_part_of_larger_ones_and_columns_are_gone(
+def test_samples_are_nested_and_ablations_lack_their_column(
     labeler: Labeler, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits = Fits(labeler, {})
@@ -189,14 +191,14 @@ def test_smaller_samples_are_part_of_larger_ones_and_columns_are_gone(
     )
     everything, *curve = (set(data.entities.ids.to_pylist()) for data, _ in fits.given[:4])
     assert curve[0] < curve[1] < curve[2] < everything
-    assert len(everything) == ROWS, "test files of their own leave all data to train on"
+    assert len(everything) == ROWS, "with separate test files, all data is used for training"
     for column, (given, _) in zip(COLUMNS, fits.given[4:], strict=True):
         assert column not in given.entities.table.column_names
         assert set(COLUMNS) - {column} <= set(given.entities.table.column_names)
     assert sum(shares) == pytest.approx(1)
 
 
-def test_ctrl_c_kills_the_runs_and_returns_what_is_done(
+def test_ctrl_c_kills_the_runs_and_returns_the_finished_fits(
     labeler: Labeler, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FIT, Fits(labeler, {4: signal.SIGINT}))
@@ -210,13 +212,13 @@ def test_ctrl_c_kills_the_runs_and_returns_what_is_done(
     }
 
 
-def test_ctrl_c_before_anything_is_done_is_raised(
+def test_ctrl_c_before_the_first_fit_is_raised(
     labeler: Labeler, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FIT, Fits(labeler, {1: signal.SIGINT}))
     with pytest.raises(KeyboardInterrupt):
-        study(dataclasses.replace(task, name="stillborn"), 3)
-    assert states("stillborn-study") == {"seed 0": "KILLED", "study": "KILLED"}
+        study(dataclasses.replace(task, name="interrupted"), 3)
+    assert states("interrupted-study") == {"seed 0": "KILLED", "study": "KILLED"}
 
 
 def test_an_error_fails_the_runs(
@@ -229,7 +231,7 @@ def test_an_error_fails_the_runs(
     assert ended == {"seed 0": "FINISHED", "seed 1": "FAILED", "study": "FAILED"}
 
 
-def test_a_part_with_nothing_to_learn_from_does_not_end_the_study(
+def test_a_fit_with_too_few_rows_is_left_out_with_a_warning(
     labeler: Labeler, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -257,7 +259,7 @@ def test_a_single_column_is_not_left_out(
 
 
 def run(*arguments: str) -> None:
-    """The command as the command line runs it."""
+    """Run the command with some arguments."""
     parser = ArgumentParser()
     command.configure(parser)
     command.run(parser.parse_args(arguments))
@@ -273,18 +275,18 @@ def test_the_command_prints_tables_and_json(
     monkeypatch.setattr(FIT, fits)
     run("--data", str(task.data[0]), "--name", "printed", "--threads", "1", "--json")
     lines = capsys.readouterr().out.splitlines()
-    said: dict[str, Any] = json.loads(lines[-1])
-    assert (said["experiment"], said["interrupted"]) == ("printed-study", False)
-    assert len(said["fits"]) == 3 + 3 + len(COLUMNS)
-    assert said["intervals"]["p_at_1"]["n"] == 3
+    summary: dict[str, Any] = json.loads(lines[-1])
+    assert (summary["experiment"], summary["interrupted"]) == ("printed-study", False)
+    assert len(summary["fits"]) == 3 + 3 + len(COLUMNS)
+    assert summary["intervals"]["p_at_1"]["n"] == 3
     assert figures(lines, "mean of the seeds")[0] == pytest.approx(
-        said["intervals"]["p_at_1"]["mean"], abs=1e-3
+        summary["intervals"]["p_at_1"]["mean"], abs=1e-3
     )
     assert [configuration.seed for _, configuration in fits.given[:3]] == [0, 1, 2]
     assert sum(line.startswith("without website") for line in lines) == 2
 
 
-def test_the_command_says_what_was_done_when_interrupted(
+def test_an_interrupted_command_prints_the_finished_fits(
     task: Task,
     labeler: Labeler,
     monkeypatch: pytest.MonkeyPatch,
@@ -299,6 +301,6 @@ def test_the_command_says_what_was_done_when_interrupted(
 
 
 def figures(lines: Sequence[str], title: str) -> list[float]:
-    """The numbers of the line that begins so."""
+    """The numbers of the line that begins with a title."""
     (line,) = (line for line in lines if line.startswith(title))
     return [float(word) for word in line.removeprefix(title).split()]

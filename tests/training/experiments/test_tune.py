@@ -1,4 +1,4 @@
-"""A search: what it may see, what it proposes, and when it says that nothing is better."""
+"""Tuning: the rows it uses, the proposed configurations, the verdict, and the command."""
 
 import dataclasses
 import json
@@ -26,17 +26,8 @@ from labelwright.models.labels import LabelMatrix
 from labelwright.models.paths import tracking_uri
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
 from labelwright.training.evaluation.evaluate import label_with_truth
-from labelwright.training.experiments.tune import (
-    SPACE,
-    VALIDATION_SHARE,
-    Trial,
-    Tuning,
-    noise,
-    search,
-    to_toml,
-    tune,
-    validation_split,
-)
+from labelwright.training.experiments.search import SPACE, Trial, noise, search, to_toml
+from labelwright.training.experiments.tune import VALIDATION_SHARE, Tuning, tune, validation_split
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from labelwright.training.job import Task
 from labelwright.training.tracking.gate import RowScores
@@ -45,6 +36,7 @@ from tests.conftest import BRANDS
 if TYPE_CHECKING:
     from tests.conftest import World
 
+SEARCH = "labelwright.training.experiments.search"
 TUNE = "labelwright.training.experiments.tune"
 ROWS = 250
 QUICK = Configuration(threads=1, seed=3)
@@ -52,13 +44,13 @@ QUICK = Configuration(threads=1, seed=3)
 
 @pytest.fixture
 def optuna() -> Any:
-    """For tests that search."""
+    """Optuna; tests that search are skipped without it."""
     return pytest.importorskip("optuna")
 
 
 @pytest.fixture(scope="module")
 def data(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few rows of the shared world."""
+    """Some rows of the shared data."""
     path = tmp_path_factory.mktemp("tune") / "rows.parquet"
     pq.write_table(pq.read_table(world.data).slice(0, ROWS), path)
     return path
@@ -66,7 +58,7 @@ def data(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory, labeler: Labeler) -> Iterator[Path]:
-    """A state folder for this module, entered when the shared model has been read from its own."""
+    """A state folder for this module, set after the shared model has been loaded."""
     folder = tmp_path_factory.mktemp("tune-home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(folder))
@@ -79,7 +71,7 @@ def task(state: Path, data: Path, places: EntitySchema) -> Task:
 
 
 class Clock:
-    """A clock that only moves when it is told to."""
+    """A clock whose time is set by the test."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -90,17 +82,15 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the search."""
+    """The clock that the search uses."""
     clock = Clock()
-    monkeypatch.setattr(
-        f"{TUNE}.time",
-        SimpleNamespace(perf_counter=clock.perf_counter),
-    )
+    for module in (SEARCH, TUNE):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=clock.perf_counter))
     return clock
 
 
 def ended(experiment: str) -> dict[str, str]:
-    """How the runs of an experiment ended."""
+    """The states of the runs of an experiment, by name."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri())
@@ -117,13 +107,15 @@ def trials(quality: "np.ndarray[Any, np.dtype[np.float64]]") -> list[Trial]:
 
 
 def tuning(quality: "np.ndarray[Any, np.dtype[np.float64]]") -> Tuning:
-    """A search that came out like that."""
+    """The result of a search with the given nDCG (trials x rows)."""
     tried = trials(quality)
     gain = max(trial.mean for trial in tried) - tried[0].mean
     return Tuning("run", "experiment", tried, gain, noise(tried, 0), (), 1.0, False)
 
 
-def test_validation_rows_part_no_chain_and_depend_on_no_other_split(places: EntitySchema) -> None:
+def test_the_validation_split_is_by_name_and_independent_of_other_splits(
+    places: EntitySchema,
+) -> None:
     names = [f"Name {i % 5_000}" for i in range(10_000)]
     labels = pa.array([["a"]] * len(names), pa.list_(pa.string()))
     whole = LabelledEntities(from_table(pa.table({"name": names}), places), labels)
@@ -137,7 +129,7 @@ def test_validation_rows_part_no_chain_and_depend_on_no_other_split(places: Enti
     assert np.bincount(folds.astype(int)) / len(validation) == pytest.approx(0.2, abs=0.05)
 
 
-def test_a_single_name_cannot_be_tuned_on(places: EntitySchema) -> None:
+def test_tuning_needs_two_names(places: EntitySchema) -> None:
     table = from_table(pa.table({"name": ["Aldi"] * 20}), places)
     with pytest.raises(DataError, match="too few names"):
         validation_split(LabelledEntities(table, pa.array([["a"]] * 20, pa.list_(pa.string()))))
@@ -148,7 +140,7 @@ def test_a_single_name_cannot_be_tuned_on(places: EntitySchema) -> None:
     assert len(train) == len(judging) == 10
 
 
-def test_without_optuna_there_is_a_clear_word(
+def test_without_optuna_tuning_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
@@ -156,7 +148,9 @@ def test_without_optuna_there_is_a_clear_word(
         run("--data", str(BRANDS), "--minutes", "1")
 
 
-def test_the_default_comes_first_and_the_seed_decides_the_rest(optuna: Any, clock: Clock) -> None:
+def test_the_default_is_the_first_trial_and_the_seed_decides_the_others(
+    optuna: Any, clock: Clock
+) -> None:
     def judge(number: int, configuration: Configuration) -> RowScores:
         clock.now += 1
         return np.array([-abs(np.log(configuration.cost)), configuration.trees / 300])
@@ -164,7 +158,7 @@ def test_the_default_comes_first_and_the_seed_decides_the_rest(optuna: Any, cloc
     def searched(seed: int) -> list[Configuration]:
         start = clock.now
         found = list(search(judge, Configuration(seed=seed, threads=7), 12.5))
-        assert len(found) == 12 == clock.now - start, "no trial begins that would end too late"
+        assert len(found) == 12 == clock.now - start, "a trial started that would end too late"
         assert [trial.number for trial in found] == list(range(12))
         return [trial.configuration for trial in found]
 
@@ -180,7 +174,7 @@ def test_the_default_comes_first_and_the_seed_decides_the_rest(optuna: Any, cloc
         assert (configuration.seed, configuration.threads) == (first[0].seed, 7)
 
 
-def test_the_first_trial_is_made_however_little_time_there_is(optuna: Any, clock: Clock) -> None:
+def test_the_first_trial_runs_even_if_the_time_is_too_short(optuna: Any, clock: Clock) -> None:
     def judge(number: int, configuration: Configuration) -> RowScores:
         clock.now += 60
         return np.ones(3)
@@ -188,19 +182,19 @@ def test_the_first_trial_is_made_however_little_time_there_is(optuna: Any, clock
     assert len(list(search(judge, Configuration(), 0.001))) == 1
 
 
-def test_the_best_of_many_equals_is_no_better_than_noise() -> None:
+def test_the_best_of_equal_configurations_does_not_exceed_the_noise() -> None:
     random = np.random.default_rng(0)
     shared = random.random((60, 1, 400))
-    beaten = 0
+    exceeded = 0
     for base in shared:
-        equals = np.clip(base + random.normal(0, 0.1, (15, 400)), 0, 1)
-        beaten += tuning(equals).better
-        naive = max(row.mean() for row in equals) - equals[0].mean()
-        assert naive > 0 or not tuning(equals).better
-    assert beaten <= 8, "one in twenty is wrong by chance"
+        equal_trials = np.clip(base + random.normal(0, 0.1, (15, 400)), 0, 1)
+        exceeded += tuning(equal_trials).better
+        naive = max(row.mean() for row in equal_trials) - equal_trials[0].mean()
+        assert naive > 0 or not tuning(equal_trials).better
+    assert exceeded <= 8, "about one in twenty exceeds the noise by chance"
 
 
-def test_a_real_gain_is_told_from_noise() -> None:
+def test_a_real_gain_exceeds_the_noise() -> None:
     random = np.random.default_rng(0)
     quality = np.clip(random.random(400) / 2 + random.normal(0, 0.1, (15, 400)), 0, 1)
     quality[9] += 0.05
@@ -222,16 +216,16 @@ def test_more_trials_need_a_larger_gain() -> None:
     assert "allow more minutes" in tuning(quality[:1]).verdict
 
 
-def test_toml_gives_the_configuration_back() -> None:
+def test_the_toml_text_holds_the_configuration() -> None:
     best = Configuration(cost=0.0512, passes=5, candidates=11, trees=77, leaves=16, rate=0.2)
     assert dataclasses.replace(Configuration(), **tomllib.loads(to_toml(best))) == best
 
 
-def test_a_search_never_sees_the_test_rows(
+def test_a_search_never_uses_the_test_rows(
     optuna: Any, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[str]] = []
-    asked: list[set[str]] = []
+    evaluated: list[set[str]] = []
 
     def fit(data: LabelledEntities, configuration: Configuration) -> Labeler:
         fitted.append(set(data.entities.ids.to_pylist()))
@@ -240,7 +234,7 @@ def test_a_search_never_sees_the_test_rows(
     def judge(
         labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
     ) -> tuple[Predictions, LabelMatrix]:
-        asked.append(set(data.entities.ids.to_pylist()))
+        evaluated.append(set(data.entities.ids.to_pylist()))
         return label_with_truth(labeler, data, query, threads)
 
     monkeypatch.setattr(f"{TUNE}.fit_labeler", fit)
@@ -249,8 +243,8 @@ def test_a_search_never_sees_the_test_rows(
     rest, test = split(read_labelled(task.data, task.schema))
     hidden = set(test.entities.ids.to_pylist())
     assert hidden
-    assert len(fitted) == len(asked) == len(found.trials)
-    for seen, other in zip(fitted, asked, strict=True):
+    assert len(fitted) == len(evaluated) == len(found.trials)
+    for seen, other in zip(fitted, evaluated, strict=True):
         assert not hidden & (seen | other)
         assert not seen & other
         assert seen | other == set(rest.entities.ids.to_pylist())
@@ -262,7 +256,7 @@ def test_a_search_never_sees_the_test_rows(
     }
 
 
-def test_what_a_search_found_is_kept_with_its_run(
+def test_the_result_of_a_search_is_logged_in_its_run(
     optuna: Any, labeler: Labeler, task: Task, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -295,7 +289,7 @@ def test_what_a_search_found_is_kept_with_its_run(
     assert not client.search_registered_models()
 
 
-def test_ctrl_c_kills_the_runs_and_prints_the_best_until_then(
+def test_ctrl_c_kills_the_runs_and_prints_the_best_configuration(
     optuna: Any,
     labeler: Labeler,
     task: Task,
@@ -322,26 +316,28 @@ def test_ctrl_c_kills_the_runs_and_prints_the_best_until_then(
         "tune": "KILLED",
     }
     *toml, last = capsys.readouterr().out.splitlines()
-    said = json.loads(last)
-    assert (said["interrupted"], said["trials"], said["better"]) == (True, 2, False)
-    assert tomllib.loads("\n".join(toml)) == said["best"]
+    summary = json.loads(last)
+    assert (summary["interrupted"], summary["trials"], summary["better"]) == (True, 2, False)
+    assert tomllib.loads("\n".join(toml)) == summary["best"]
     assert any("nothing beats the default" in line for line in toml)
 
     fits = 2
     with pytest.raises(KeyboardInterrupt):
-        run(*(word.replace("stopped", "stillborn") for word in arguments))
-    assert ended("stillborn-tune") == {"default": "KILLED", "tune": "KILLED"}
+        run(*(word.replace("stopped", "unstarted") for word in arguments))
+    assert ended("unstarted-tune") == {"default": "KILLED", "tune": "KILLED"}
 
 
 def run(*arguments: str) -> None:
-    """The command as the command line runs it."""
+    """Run the command with some arguments."""
     parser = ArgumentParser()
     command.configure(parser)
     command.run(parser.parse_args(arguments))
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])
-def test_minutes_are_more_than_none(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_minutes_must_be_a_positive_number(
+    minutes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         run("--data", "x.parquet", "--minutes", minutes)
     assert "--minutes" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Corrections in training: whose rows they change, which they add, and which are held out."""
+"""Corrections in the training data: changed rows, added rows and held-out entities."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,7 @@ from labelwright.training.feedback.votes import SettledCorrections
 
 LISTS = pa.list_(pa.string())
 SCHEMA: EntitySchema = load_schema("places")
-Told = tuple[dict[str, Any], list[str], list[str]]
+Settled = tuple[dict[str, Any], list[str], list[str]]
 NAMES = [f"Café {n}" for n in range(60)]
 
 
@@ -35,10 +35,10 @@ def labelled(
     )
 
 
-def reviews(*told: Told) -> SettledCorrections:
-    """What was settled of entities: what they have and what they lack."""
-    records, has, lacks = map(list, zip(*told, strict=True))
-    return SettledCorrections(labelled(records, has, lacks, partial=True), len(told), 1, 0, 0)
+def corrections_of(*settled: Settled) -> SettledCorrections:
+    """Settled corrections of entities, with their present and absent labels."""
+    records, has, lacks = map(list, zip(*settled, strict=True))
+    return SettledCorrections(labelled(records, has, lacks, partial=True), len(settled), 1, 0, 0)
 
 
 @pytest.fixture
@@ -63,86 +63,100 @@ def rows_of(part: LabelledEntities | None) -> dict[str, tuple[list[str], list[st
     }
 
 
-def test_rows_of_corrected_entities_have_the_settled_labels(data: LabelledEntities) -> None:
+def test_settled_labels_replace_those_of_the_rows(data: LabelledEntities) -> None:
     trained, tested = is_held_out(data).index(False), is_held_out(data).index(True)
-    said = ({"name": "renamed"}, ["c"], ["b"])
-    training_data = with_corrections(
-        data, None, reviews(*(({**said[0], "id": f"id{n}"}, *said[1:]) for n in (trained, tested)))
+    correction = ({"name": "renamed"}, ["c"], ["b"])
+    merged = with_corrections(
+        data,
+        None,
+        corrections_of(
+            *(({**correction[0], "id": f"id{n}"}, *correction[1:]) for n in (trained, tested))
+        ),
     )
-    assert rows_of(training_data.train)[f"id{trained}"] == (["a", "c"], ["b"])
-    assert rows_of(training_data.test)[f"id{tested}"] == (["a", "c"], ["b"])
-    assert rows_of(training_data.learned) == {f"id{trained}": (["c"], ["b"])}
-    assert rows_of(training_data.unseen) == {f"id{tested}": (["c"], ["b"])}
-    assert len(training_data.train) + len(training_data.test) == len(data)
-    others = set(rows_of(training_data.train)) - {f"id{trained}"}
-    assert all(rows_of(training_data.train)[other] == (["a", "b"], []) for other in others)
-    assert training_data.train.partial is None
+    assert rows_of(merged.train)[f"id{trained}"] == (["a", "c"], ["b"])
+    assert rows_of(merged.test)[f"id{tested}"] == (["a", "c"], ["b"])
+    assert rows_of(merged.learned) == {f"id{trained}": (["c"], ["b"])}
+    assert rows_of(merged.unseen) == {f"id{tested}": (["c"], ["b"])}
+    assert len(merged.train) + len(merged.test) == len(data)
+    others = set(rows_of(merged.train)) - {f"id{trained}"}
+    assert all(rows_of(merged.train)[other] == (["a", "b"], []) for other in others)
+    assert merged.train.partial is None
 
 
-def test_new_entities_are_partial_rows_and_never_in_the_test(data: LabelledEntities) -> None:
-    new: list[Told] = [
+def test_new_entities_become_partial_training_rows_and_never_test_rows(
+    data: LabelledEntities,
+) -> None:
+    new: list[Settled] = [
         ({"id": f"new{n}", "name": f"Bar {n}", "city": "Ulm"}, ["c"], []) for n in range(40)
     ]
-    training_data = with_corrections(data, None, reviews(*new))
-    assert set(rows_of(training_data.test)) <= set(rows_of(data))
-    added = set(rows_of(training_data.train)) - set(rows_of(data))
-    assert added == set(rows_of(training_data.learned))
-    assert training_data.train.partial is not None
-    assert training_data.train.partial.sum() == len(added)
-    assert 0 < len(rows_of(training_data.unseen)) < len(new) / 2
-    assert added.isdisjoint(rows_of(training_data.unseen))
-    assert len(added) + len(rows_of(training_data.unseen)) == len(new)
-    assert training_data.unseen is not None
-    assert (name_hashes(training_data.unseen.entities) / 2.0**64 < 0.2).all()
+    merged = with_corrections(data, None, corrections_of(*new))
+    assert set(rows_of(merged.test)) <= set(rows_of(data))
+    added = set(rows_of(merged.train)) - set(rows_of(data))
+    assert added == set(rows_of(merged.learned))
+    assert merged.train.partial is not None
+    assert merged.train.partial.sum() == len(added)
+    assert 0 < len(rows_of(merged.unseen)) < len(new) / 2
+    assert added.isdisjoint(rows_of(merged.unseen))
+    assert len(added) + len(rows_of(merged.unseen)) == len(new)
+    assert merged.unseen is not None
+    assert (name_hashes(merged.unseen.entities) / 2.0**64 < 0.2).all()
 
 
-def test_with_test_rows_of_their_own_nothing_held_out_is_learned(data: LabelledEntities) -> None:
-    everything: list[Told] = [
+def test_held_out_entities_are_not_trained_on_with_separate_test_rows(
+    data: LabelledEntities,
+) -> None:
+    everything: list[Settled] = [
         ({"id": f"id{n}", "name": NAMES[n]}, ["c"], []) for n in range(len(NAMES))
     ]
     test = data.take(np.arange(3))
-    training_data = with_corrections(data, test, reviews(*everything))
-    unseen, learned = rows_of(training_data.unseen), rows_of(training_data.learned)
+    merged = with_corrections(data, test, corrections_of(*everything))
+    unseen, learned = rows_of(merged.unseen), rows_of(merged.learned)
     assert {"id0", "id1", "id2"} <= set(unseen)
-    assert set(rows_of(training_data.train)) == set(learned)
+    assert set(rows_of(merged.train)) == set(learned)
     assert set(unseen).isdisjoint(learned)
-    assert rows_of(training_data.test)["id0"] == (["a", "b", "c"], [])
+    assert rows_of(merged.test)["id0"] == (["a", "b", "c"], [])
     assert len(unseen) + len(learned) == len(NAMES)
 
 
-def test_rows_without_ids_are_known_by_their_content(data: LabelledEntities) -> None:
+def test_rows_without_ids_are_matched_by_content(data: LabelledEntities) -> None:
     anonymous = labelled([{"name": name} for name in NAMES], [["a"]] * len(NAMES))
     assert anonymous.entities.anonymous
-    told = [({"id": "0", "name": NAMES[7]}, ["c"], ["a"]), ({"id": "x", "name": "?"}, ["c"], [])]
-    training_data = with_corrections(anonymous, None, reviews(*told))
-    rows = rows_of(training_data.train) | rows_of(training_data.test)
+    settled = [({"id": "0", "name": NAMES[7]}, ["c"], ["a"]), ({"id": "x", "name": "?"}, ["c"], [])]
+    merged = with_corrections(anonymous, None, corrections_of(*settled))
+    rows = rows_of(merged.train) | rows_of(merged.test)
     assert rows["7"] == (["c"], ["a"])
     assert rows["0"] == (["a"], [])
 
 
-def test_a_correction_without_an_id_finds_its_row_by_content(data: LabelledEntities) -> None:
+def test_a_correction_without_an_id_is_matched_by_content(data: LabelledEntities) -> None:
     record = {"name": NAMES[5]}
-    (made,) = content_ids(from_records([record], SCHEMA)).to_pylist()
-    training_data = with_corrections(data, None, reviews(({"id": made, **record}, ["c"], ["a"])))
-    rows = rows_of(training_data.train) | rows_of(training_data.test)
+    (content_id,) = content_ids(from_records([record], SCHEMA)).to_pylist()
+    merged = with_corrections(
+        data, None, corrections_of(({"id": content_id, **record}, ["c"], ["a"]))
+    )
+    rows = rows_of(merged.train) | rows_of(merged.test)
     assert rows["id5"] == (["b", "c"], ["a"])
     assert len(rows) == len(data)
 
 
-def test_all_rows_that_repeat_an_id_are_corrected() -> None:
+def test_all_rows_with_the_id_of_a_correction_are_corrected() -> None:
     data = labelled(
         [{"id": "same", "name": NAMES[n]} for n in range(3)]
         + [{"id": f"id{n}", "name": NAMES[n]} for n in range(3, 60)],
         [["a"]] * 60,
     )
-    training_data = with_corrections(data, None, reviews(({"id": "same", "name": "x"}, [], ["a"])))
-    everything = [*training_data.train.labels.to_pylist(), *training_data.test.labels.to_pylist()]
+    merged = with_corrections(data, None, corrections_of(({"id": "same", "name": "x"}, [], ["a"])))
+    everything = [*merged.train.labels.to_pylist(), *merged.test.labels.to_pylist()]
     assert everything.count([]) == 3
 
 
-def test_without_anything_settled_the_rows_are_as_ever(data: LabelledEntities) -> None:
-    nothing = dataclasses.replace(reviews(({"id": "x"}, [], [])), settled=data.take(np.arange(0)))
-    training_data: TrainingData = with_corrections(data, None, nothing)
-    plain = with_corrections(data, None, reviews(({"id": "new", "name": "Bar 1"}, ["c"], [])))
-    assert rows_of(training_data.test) == rows_of(plain.test)
-    assert training_data.corrections is nothing
+def test_rows_are_unchanged_if_no_label_is_settled(data: LabelledEntities) -> None:
+    nothing = dataclasses.replace(
+        corrections_of(({"id": "x"}, [], [])), settled=data.take(np.arange(0))
+    )
+    merged: TrainingData = with_corrections(data, None, nothing)
+    plain = with_corrections(
+        data, None, corrections_of(({"id": "new", "name": "Bar 1"}, ["c"], []))
+    )
+    assert rows_of(merged.test) == rows_of(plain.test)
+    assert merged.corrections is nothing

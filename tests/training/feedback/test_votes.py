@@ -1,4 +1,4 @@
-"""What reviewers settle: the latest vote of each, weighed by how often the others agree."""
+"""Votes of reviewers: the latest of each counts, weighted by the agreement of the others."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ VOTES = st.lists(
 
 
 def votes(given_votes: Sequence[tuple[int, int, int]]) -> Votes:
-    """Votes of a pair, a reviewer and a sign each."""
+    """Votes from tuples of a pair, a reviewer and a sign."""
     columns = np.array(given_votes, np.int64).reshape(-1, 3).T
     return Votes(*columns)
 
@@ -44,7 +44,7 @@ def read(
     name: str = "small",
     renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> SettledCorrections:
-    """The reviews of some corrections that were exported, where labels have been renamed since."""
+    """The settled labels of some exported corrections; labels may have been renamed since."""
     rows = [
         {
             "key": str(n),
@@ -56,9 +56,9 @@ def read(
             "added": [],
             "model": {"name": "small", "version": "1", "content": "f00"},
             "said": [],
-            **given_one,
+            **correction,
         }
-        for n, given_one in enumerate(corrections)
+        for n, correction in enumerate(corrections)
     ]
     file = folder / "corrections.parquet"
     pq.write_table(pa.Table.from_pylist(rows, CORRECTIONS), file)
@@ -66,9 +66,9 @@ def read(
     return read_corrections(str(file), name, schema)
 
 
-def lists(reviews: SettledCorrections) -> dict[str, tuple[set[str], set[str]]]:
-    """What entities have and lack, by id."""
-    data = reviews.settled
+def lists(corrections: SettledCorrections) -> dict[str, tuple[set[str], set[str]]]:
+    """The present and the absent labels of the entities, by id."""
+    data = corrections.settled
     assert data.absent is not None
     return {
         i: (set(has), set(lacks))
@@ -82,7 +82,7 @@ def lists(reviews: SettledCorrections) -> dict[str, tuple[set[str], set[str]]]:
 
 
 @given(VOTES)
-def test_what_all_agree_on_is_settled_so(given_votes: list[tuple[int, int, int]]) -> None:
+def test_a_unanimous_vote_decides(given_votes: list[tuple[int, int, int]]) -> None:
     found = settled(*given_votes)
     for pair in {vote[0] for vote in given_votes}:
         signs = {sign for voted, _, sign in given_votes if voted == pair}
@@ -92,7 +92,7 @@ def test_what_all_agree_on_is_settled_so(given_votes: list[tuple[int, int, int]]
 
 
 @given(VOTES)
-def test_opposite_votes_settle_the_opposite(given_votes: list[tuple[int, int, int]]) -> None:
+def test_opposite_votes_have_the_opposite_result(given_votes: list[tuple[int, int, int]]) -> None:
     opposite = [(pair, reviewer, -sign) for pair, reviewer, sign in given_votes]
     found = settled(*given_votes)
     assert settled(*opposite) == {pair: -sign for pair, sign in found.items()}
@@ -100,77 +100,77 @@ def test_opposite_votes_settle_the_opposite(given_votes: list[tuple[int, int, in
     assert all(sign or split for sign, split in zip(found.values(), contested, strict=True))
 
 
-def test_the_majority_decides_among_equals_and_one_against_one_settles_nothing() -> None:
+def test_the_majority_decides_and_a_tie_stays_undecided() -> None:
     assert settled((0, 0, 1), (0, 1, 1), (0, 2, -1)) == {0: 1}
     assert settled((0, 0, 1), (0, 1, -1)) == {0: 0}
 
 
-def test_a_reviewer_with_whom_others_agree_outweighs_one_with_whom_they_do_not() -> None:
+def test_votes_of_reviewers_whom_others_confirm_have_more_weight() -> None:
     history = [(pair, reviewer, 1) for pair in range(1, 9) for reviewer in (0, 1, 2)]
     history += [(pair, 3, -1) for pair in range(1, 9)]
     assert settled(*history, (0, 0, 1), (0, 3, -1))[0] == 1
     assert settled(*history, (0, 0, -1), (0, 3, 1))[0] == -1
 
 
-def test_the_latest_word_of_a_reviewer_counts_and_the_latest_description(tmp_path: Path) -> None:
-    reviews = read(
+def test_the_latest_vote_and_the_latest_fields_count(tmp_path: Path) -> None:
+    corrections = read(
         tmp_path,
         {"confirmed": ["a"], "denied": ["b"]},
         {"denied": ["a"], "added": ["c"], "entity": json.dumps({"name": "Joe's Pizza"})},
     )
-    assert lists(reviews) == {"e": ({"c"}, {"a", "b"})}
-    assert reviews.settled.entities.table["name"].to_pylist() == ["Joe's Pizza"]
-    assert (reviews.corrections, reviews.reviewers, reviews.contested) == (2, 1, 0)
+    assert lists(corrections) == {"e": ({"c"}, {"a", "b"})}
+    assert corrections.settled.entities.table["name"].to_pylist() == ["Joe's Pizza"]
+    assert (corrections.corrections, corrections.reviewers, corrections.contested) == (2, 1, 0)
 
 
-def test_votes_on_a_label_that_was_renamed_count_for_the_new_one(tmp_path: Path) -> None:
-    reviews = read(
+def test_votes_on_a_renamed_label_count_for_its_new_name(tmp_path: Path) -> None:
+    corrections = read(
         tmp_path,
         {"confirmed": ["old", "gone"]},
         {"reviewer": "ben", "denied": ["new"]},
         {"reviewer": "eve", "confirmed": ["new"]},
         renamed={"old": "new", "gone": ""},
     )
-    assert lists(reviews) == {"e": ({"new"}, set())}
-    assert reviews.contested == 1
+    assert lists(corrections) == {"e": ({"new"}, set())}
+    assert corrections.contested == 1
 
 
-def test_reviewers_who_contradict_each_other_are_counted(tmp_path: Path) -> None:
-    reviews = read(
+def test_contested_and_undecided_pairs_are_counted(tmp_path: Path) -> None:
+    corrections = read(
         tmp_path,
         {"confirmed": ["a"], "reviewer": "anna"},
         {"denied": ["a"], "added": ["b"], "reviewer": "ben"},
         {"entity_id": "f", "denied": ["a"], "reviewer": "ben"},
     )
-    assert lists(reviews) == {"e": ({"b"}, set()), "f": (set(), {"a"})}
-    assert (reviews.reviewers, reviews.contested, reviews.undecided) == (2, 1, 1)
+    assert lists(corrections) == {"e": ({"b"}, set()), "f": (set(), {"a"})}
+    assert (corrections.reviewers, corrections.contested, corrections.undecided) == (2, 1, 1)
 
 
-def test_corrections_of_other_models_and_unfit_entities_are_left_out_and_counted(
+def test_corrections_of_other_models_and_rejected_entities_are_left_out_and_counted(
     tmp_path: Path,
 ) -> None:
     other = {"name": "other", "version": "1", "content": "f00"}
     nameless = {"name": None, "version": None, "content": "f00"}
-    reviews = read(
+    corrections = read(
         tmp_path,
         {"entity_id": "o", "confirmed": ["a"], "model": other},
         {"entity_id": "n", "confirmed": ["a"], "model": nameless},
         {"entity_id": "u", "confirmed": ["a"], "entity": json.dumps({"lat": 200, "lon": 1})},
     )
-    assert lists(reviews) == {"n": ({"a"}, set())}
-    assert reviews.settled.warnings == [
+    assert lists(corrections) == {"n": ({"a"}, set())}
+    assert corrections.settled.warnings == [
         "1 corrections left out: they belong to other models",
         "1 corrected entities left out: the schema rejects them",
     ]
 
 
-def test_no_corrections_settle_nothing(tmp_path: Path) -> None:
-    reviews = read(tmp_path)
-    assert len(reviews.settled) == 0
-    assert (reviews.corrections, reviews.reviewers) == (0, 0)
+def test_there_may_be_no_corrections(tmp_path: Path) -> None:
+    corrections = read(tmp_path)
+    assert len(corrections.settled) == 0
+    assert (corrections.corrections, corrections.reviewers) == (0, 0)
 
 
-def test_a_file_without_corrections_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_file_without_corrections_is_an_error(tmp_path: Path) -> None:
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"id": ["a"]}), other)
     for wrong in (other, tmp_path / "none.parquet"):

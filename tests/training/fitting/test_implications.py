@@ -1,4 +1,4 @@
-"""Implications are learned from rows without exception, or declared."""
+"""Implications are learned from rows with few exceptions, or declared in the schema."""
 
 import pyarrow as pa
 import pytest
@@ -31,11 +31,11 @@ def named(labels: LabelSet, found: Implications) -> dict[str, set[str]]:
     return {name: implied for name, implied in above.items() if implied}
 
 
-def test_what_always_goes_together_is_an_implication_of_the_rarer() -> None:
+def test_the_rarer_of_two_labels_that_occur_together_implies_the_other() -> None:
     assert learned([["a", "b"]] * MIN_SUPPORT + [["b"]]) == {"a": {"b"}}
 
 
-def test_few_rows_prove_nothing_but_between_paths() -> None:
+def test_few_rows_are_enough_only_between_paths() -> None:
     assert learned([["a", "b"]] * (MIN_SUPPORT - 1) + [["b"]]) == {}
     paths = ["kind=food/bar/wine", "group=food/bar", "top=food"]
     rows = [paths, paths[1:], paths[1:], paths[2:], paths[2:], paths[2:]]
@@ -45,7 +45,7 @@ def test_few_rows_prove_nothing_but_between_paths() -> None:
     assert learned([["food/bar", "food"], ["food"]]) == {"food/bar": {"food"}}
 
 
-def test_some_errors_in_the_data_are_forgiven() -> None:
+def test_a_small_share_of_exceptions_is_tolerated() -> None:
     most = int(MAX_EXCEPTIONS * 1_000)
     rows = [["a", "b"]] * (1_000 - most) + [["a"]] * most + [["b"]] * 1_000
     assert learned(rows) == {"a": {"b"}}
@@ -57,11 +57,11 @@ def test_implications_are_transitive() -> None:
     assert learned(rows) == {"a": {"b", "c"}, "b": {"c"}}
 
 
-def test_two_labels_that_are_one_imply_each_other_in_one_direction_only() -> None:
+def test_two_labels_with_the_same_rows_have_one_implication() -> None:
     assert learned([["a", "b"]] * MIN_SUPPORT) == {"b": {"a"}}
 
 
-def test_what_the_schema_declares_needs_no_rows() -> None:
+def test_declared_implications_need_no_rows() -> None:
     assert learned([["a"], ["b"], ["c"]], {"a": ("b",), "b": ("c", "zz"), "zz": ("a",)}) == {
         "a": {"b", "c"},
         "b": {"c"},
@@ -73,7 +73,7 @@ def test_a_circle_is_an_error() -> None:
         learned([["a"], ["b"]], {"a": ("b",), "b": ("a",)})
 
 
-def test_rows_where_a_label_is_unknown_say_nothing_about_it() -> None:
+def test_rows_with_an_unknown_label_are_not_counted() -> None:
     lists = pa.array([["a", "b=1"]] * MIN_SUPPORT + [["a"]] * MIN_SUPPORT + [["b=1"], ["b=2"]])
     labels = label_set(lists)
     a, b = labels.names.index("a"), labels.names.index("b=1")
@@ -81,7 +81,7 @@ def test_rows_where_a_label_is_unknown_say_nothing_about_it() -> None:
     assert co_occurrence(label_matrix(lists, labels))[0][a, b] == pytest.approx(0.5)
 
 
-def test_few_rows_that_know_a_label_prove_nothing() -> None:
+def test_few_rows_with_a_known_label_are_not_enough() -> None:
     lists = pa.array([["a"]] * 2 * MIN_SUPPORT + [["a", "b=1"]] + [["b=1"]] * 3 * MIN_SUPPORT)
     labels = label_set(lists)
     matrix = label_matrix(lists, labels, ["b"])

@@ -1,4 +1,4 @@
-"""Room for what grows with the rows: where it lies changes nothing but the memory it takes."""
+"""Arrays in memory and in spill files: only the use of memory differs."""
 
 import gc
 import os
@@ -24,11 +24,11 @@ ROWS = 600
 
 
 def in_memory(array: np.ndarray) -> bool:
-    """Whether an array owns its numbers: those of a file do not."""
+    """Whether an array owns its data; an array in a file does not."""
     return array.flags.owndata
 
 
-def test_what_is_over_the_limit_lies_in_files(home: Path) -> None:
+def test_arrays_beyond_the_limit_are_in_files(home: Path) -> None:
     allocator = SpillingAllocator(1_000)
     first, second = allocator.zeros((100,), np.float64), allocator.zeros((26,), np.float64)
     assert in_memory(first)
@@ -40,23 +40,23 @@ def test_what_is_over_the_limit_lies_in_files(home: Path) -> None:
     del first, array
     gc.collect()
     assert in_memory(allocator.zeros((100,), np.float64))
-    assert list(home.iterdir()) == []  # the file has no name
+    assert list(home.iterdir()) == []  # the spill file has no name
     assert not allocator.zeros((0,), np.float64).size
 
 
-def test_without_a_limit_nothing_lies_in_files(home: Path) -> None:
+def test_without_a_limit_all_arrays_are_in_memory(home: Path) -> None:
     assert in_memory(SpillingAllocator().zeros((1_000_000,), np.uint8))
     assert not home.exists()
 
 
-def test_many_threads_get_no_more_than_there_is(home: Path) -> None:
+def test_threads_share_one_limit(home: Path) -> None:
     allocator = SpillingAllocator(10 * 8_000)
     with ThreadPoolExecutor(8) as pool:
         arrays = list(pool.map(lambda _: allocator.zeros((1_000,), np.float64), range(40)))
     assert sum(map(in_memory, arrays)) == 10
 
 
-def test_a_disk_without_room_is_a_clear_error(home: Path) -> None:
+def test_a_full_disk_is_an_error(home: Path) -> None:
     home.parent.mkdir(exist_ok=True)
     free = os.statvfs(home.parent)
     with pytest.raises(StorageError, match=r"no spill file .*: no space is left"):
@@ -64,7 +64,7 @@ def test_a_disk_without_room_is_a_clear_error(home: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 300_000])
-def test_the_model_is_the_same_wherever_its_rows_lie(
+def test_the_model_does_not_depend_on_the_limit(
     world: "World", places: EntitySchema, home: Path, limit: int
 ) -> None:
     data = read_labelled([world.data], places).take(np.arange(ROWS))

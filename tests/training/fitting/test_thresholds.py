@@ -1,4 +1,4 @@
-"""Thresholds keep their promises on pairs like those they were chosen on."""
+"""Thresholds: the best F-measure, and guarantees of precision that hold."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,14 @@ Floats = npt.NDArray[np.float32]
 
 
 def drawn(seed: int, pairs: int) -> tuple[Floats, Flags]:
-    """Calibrated probabilities, and outcomes that follow them."""
+    """Calibrated probabilities, with outcomes drawn from them."""
     random = np.random.default_rng(seed)
     probabilities = random.random(pairs).astype(np.float32)
     return probabilities, random.random(pairs) < probabilities
 
 
 def singles(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """A name of its own for each pair."""
+    """A different name for each pair."""
     return np.arange(len(ids), dtype=np.uint64)
 
 
@@ -44,7 +44,7 @@ def test_the_best_threshold_has_the_largest_f1() -> None:
     assert wide < best_threshold(probabilities, present, positives)
 
 
-def test_promises_are_kept_as_often_as_they_say() -> None:
+def test_guarantees_hold_as_often_as_their_confidence_says() -> None:
     """The true precision is lower than guaranteed for few labels: 1 - GUARANTEE_CONFIDENCE.
 
     Outcomes follow the probabilities, so the precision above a threshold t is (1 + t) / 2.
@@ -56,13 +56,13 @@ def test_promises_are_kept_as_often_as_they_say() -> None:
     for level in (0.5, 0.8, 0.9, 0.95):
         thresholds = found[level]
         asserted = thresholds < NEVER
-        broken = ((1 + thresholds[asserted]) / 2 < level).mean()
+        violated = ((1 + thresholds[asserted]) / 2 < level).mean()
         assert asserted.mean() > 0.5
-        assert broken <= 1 - GUARANTEE_CONFIDENCE
+        assert violated <= 1 - GUARANTEE_CONFIDENCE
     assert (found[0.9] <= found[0.95]).all()
 
 
-def test_a_label_without_evidence_is_never_asserted() -> None:
+def test_a_label_without_enough_evidence_is_never_asserted() -> None:
     few = int(SIZES[0]) - 1
     ids = np.repeat([0, 1], [few, 1_000])
     sure = np.ones(len(ids), np.bool_)
@@ -73,7 +73,7 @@ def test_a_label_without_evidence_is_never_asserted() -> None:
         assert found[level][1] <= 0.9
 
 
-def test_a_chain_is_one_piece_of_evidence() -> None:
+def test_pairs_of_the_same_name_count_once() -> None:
     ids = np.zeros(10_000, np.int64)
     probabilities, sure = np.full(len(ids), 0.9, np.float32), np.ones(len(ids), np.bool_)
     chain = precise_thresholds(ids, np.full(len(ids), 7, np.uint64), probabilities, sure, 1)
@@ -82,14 +82,14 @@ def test_a_chain_is_one_piece_of_evidence() -> None:
     assert chains[0.9][0] < NEVER == chains[0.99][0]
 
 
-def test_neighbouring_floats_are_told_apart() -> None:
+def test_adjacent_floats_can_be_separated() -> None:
     near = np.array([0.99999994, 0.9999999], np.float32)
     threshold = np.float32(best_threshold(near, np.array([True, False]), 1))
     assert near[1] < threshold <= near[0]
 
 
-def test_ties_are_not_asserted_in_part() -> None:
-    """Where right and wrong pairs share a probability, no threshold may pretend to part them."""
+def test_equal_probabilities_are_asserted_together() -> None:
+    """No threshold can separate true and false pairs that have the same probability."""
     probabilities = np.repeat(np.array([0.9, 0.5], np.float32), [64, 10_000])
     present = np.arange(len(probabilities)) < 200
     ids = np.zeros(len(present), np.int64)
@@ -99,6 +99,6 @@ def test_ties_are_not_asserted_in_part() -> None:
 
 
 @pytest.mark.parametrize("pairs", [0, 1])
-def test_there_is_always_a_threshold(pairs: int) -> None:
+def test_a_threshold_is_found_with_few_pairs(pairs: int) -> None:
     probabilities, present = drawn(2, pairs)
     assert 0 <= best_threshold(probabilities, present, 1) <= 1

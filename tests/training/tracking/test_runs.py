@@ -1,4 +1,4 @@
-"""Runs end as what ended them, whatever that was, and nothing is registered by half."""
+"""Runs of interrupted and killed trainings, and what pruning deletes."""
 
 import signal
 from pathlib import Path
@@ -29,7 +29,7 @@ def data(world: World, tmp_path: Path) -> Path:
 
 
 def states() -> list[str]:
-    """How the trainings of `m` ended, newest first; under way ones have not."""
+    """The states of the runs of `m`, newest first."""
     client = MlflowClient(tracking_uri(), tracking_uri())
     experiment = client.get_experiment_by_name("m")
     assert experiment is not None
@@ -43,7 +43,7 @@ def artifacts(home: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["terminated", "Ctrl-C"]
 )
-def test_a_run_that_is_interrupted_ends_as_killed(
+def test_an_interrupted_run_ends_as_killed(
     empty_world: Path, data: Path, by: signal.Signals, code: int
 ) -> None:
     arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
@@ -58,7 +58,7 @@ def test_a_run_that_is_interrupted_ends_as_killed(
     assert not list((empty_world / "underway").iterdir())
 
 
-def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
+def test_an_unfinished_run_of_a_killed_process_is_found_and_pruned(
     empty_world: Path, data: Path, command: Command
 ) -> None:
     arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
@@ -85,7 +85,7 @@ def test_a_run_that_a_kill_cuts_short_is_found_and_cleared_away(
     assert not [file for file in artifacts(empty_world) if lost.run_id in str(file)]
 
 
-def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
+def test_an_active_run_is_not_pruned(empty_world: Path) -> None:
     with runs.active_run(runs.experiment_id_of("m")):
         assert runs.unfinished_runs() == []
         assert versions.prune("m", keep=1) == versions.Pruned([], [])
@@ -93,13 +93,13 @@ def test_a_run_under_way_is_left_alone(empty_world: Path) -> None:
     assert states() == [runs.FINISHED]
 
 
-def test_a_run_can_begin_where_mlflow_is_in_use_for_another_experiment(empty_world: Path) -> None:
+def test_a_run_can_start_while_mlflow_uses_another_experiment(empty_world: Path) -> None:
     mlflow.set_experiment(experiment_id=runs.experiment_id_of("elsewhere"))
     with runs.active_run(runs.experiment_id_of("m")):
         assert states() == [runs.RUNNING]
     assert states() == [runs.FINISHED]
 
 
-def test_what_never_was_cannot_be_pruned(empty_world: Path) -> None:
+def test_an_unknown_model_cannot_be_pruned(empty_world: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="'nobody'"):
         versions.prune("nobody", keep=1)

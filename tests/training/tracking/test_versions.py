@@ -1,4 +1,4 @@
-"""Promotion, rollback and pruning on a real registry."""
+"""Promotion, rollback and pruning in a real registry."""
 
 import dataclasses
 import json
@@ -42,17 +42,17 @@ def train_on(empty_world: Path, world: World, places: EntitySchema) -> Trainer:
 
 @pytest.fixture
 def champion(train_on: Trainer) -> Outcome:
-    """The first version, a fair one."""
+    """The first version, trained on enough rows."""
     return train_on("fair")
 
 
 @pytest.fixture
 def trained(champion: Outcome, train_on: Trainer) -> list[Outcome]:
-    """Three versions: a fair one, one of far too few rows, and the fair one again."""
+    """Three versions: trained on enough rows, on far too few rows, and on enough rows again."""
     return [champion, train_on("poor"), train_on("fair")]
 
 
-def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
+def test_the_gate_promotes_or_refuses_with_a_reason(trained: list[Outcome]) -> None:
     fair, poor, again = (outcome.verdict for outcome in trained)
     assert fair == Verdict(True, "it is the first version")
     assert not poor.promoted
@@ -63,7 +63,7 @@ def test_the_gate_promotes_refuses_and_says_why(trained: list[Outcome]) -> None:
     assert versions.former_champions("m") == ["1"]
 
 
-def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outcome]) -> None:
+def test_a_refused_version_needs_force_and_can_be_rolled_back(trained: list[Outcome]) -> None:
     with pytest.raises(RequestError, match="--force"):
         versions.promote("m", "2")
     assert versions.current_champion("m") == "3"
@@ -75,7 +75,7 @@ def test_a_refused_version_needs_force_and_rollback_undoes_it(trained: list[Outc
         versions.rollback("m")
 
 
-def test_pruning_frees_space_and_spares_what_is_needed(
+def test_pruning_frees_space_and_keeps_the_champions(
     trained: list[Outcome], empty_world: Path
 ) -> None:
     before = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
@@ -98,14 +98,14 @@ def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(
     assert alone == content != other
 
 
-def test_a_champion_that_has_seen_the_test_rows_is_noticed(
+def test_the_verdict_says_that_the_champion_was_trained_on_the_test_rows(
     champion: Outcome, train_on: Trainer
 ) -> None:
     reason = train_on("poor", test="fair").verdict.reason
     assert "the champion was trained on 100.0% of these rows" in reason
 
 
-def test_a_champion_of_an_old_format_gives_way(
+def test_a_champion_of_an_old_format_is_replaced(
     champion: Outcome, train_on: Trainer, empty_world: Path
 ) -> None:
     for file in empty_world.rglob("manifest.json"):
@@ -117,7 +117,7 @@ def test_a_champion_of_an_old_format_gives_way(
     assert versions.current_champion("m") == "2"
 
 
-def test_a_champion_that_reads_other_columns_is_not_compared(
+def test_a_champion_with_other_columns_is_not_compared(
     champion: Outcome, train_on: Trainer, places: EntitySchema
 ) -> None:
     fewer = dataclasses.replace(places, columns=places.columns[:3])
