@@ -71,7 +71,9 @@ class RateError(AccessError):
     """A key that has used up its share; in `retry_after` seconds it has some again."""
 
     def __init__(self, rate: float, retry_after: int) -> None:
-        super().__init__(f"this key may send {rate:g} requests a second")
+        super().__init__(
+            f"the API key exceeds its rate of {rate:g} requests a second; retry in {retry_after} seconds"
+        )
         self.retry_after = retry_after
 
 
@@ -143,7 +145,9 @@ class OverloadedError(LabelwrightError):
     """More work than can be done in time; in `retry_after` seconds there may be room."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("there is more work than can be done in time")
+        super().__init__(
+            f"the service has more work than it can do in time; retry in {retry_after} seconds"
+        )
         self.retry_after = retry_after
 
 
