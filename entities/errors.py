@@ -72,7 +72,8 @@ class RateError(AccessError):
 
     def __init__(self, rate: float, retry_after: int) -> None:
         super().__init__(
-            f"the API key exceeds its rate of {rate:g} requests a second; retry in {retry_after} seconds"
+            f"the API key exceeds its rate of {rate:g} requests a second; retry in {retry_after} "
+            "seconds"
         )
         self.retry_after = retry_after
 

@@ -16,9 +16,9 @@ from labelwright.models.registry import Model
 from labelwright.service.telemetry.request_record import RequestRecord
 
 BATCH_ROWS = 128
-"""Most rows of a batch of several jobs: at this size the fixed cost of a batch is small."""
+"""Maximum number of rows in a batch of several jobs. At this size its fixed cost is small."""
 BUSY_BATCH_ROWS = 512
-"""The same for a long queue, where throughput counts more than a few milliseconds of latency."""
+"""The same for a long queue, where throughput is more important than latency."""
 QUEUE_SHARE = 4
 """A thread takes at most 1 / QUEUE_SHARE of a long queue, so that other threads have work too."""
 REQUEST_ROWS = 8

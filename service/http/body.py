@@ -20,9 +20,9 @@ from labelwright.entities.errors import (
 from labelwright.service.engine.engine import Engine
 
 BODY_LIMIT = 16 << 20
-"""Most bytes of a request body, before and after decompression."""
+"""Maximum size of a request body in bytes, before and after decompression."""
 TOTAL_BODY_LIMIT = 256 << 20
-"""Most bytes of all request bodies in memory."""
+"""Maximum size of all request bodies in memory, in bytes."""
 TIMEOUT = 5.0
 TIMEOUT_LIMIT = 60.0
 """Seconds from the head of a request to its deadline: the default and the maximum."""

@@ -22,12 +22,12 @@ from labelwright.service.http.write_coalescing import CoalescingTransport
 HEAD_SECONDS = TIMEOUT
 """Seconds for the head of a request, and for the rest of a request that was refused."""
 HEAD_LIMIT = 1 << 16
-"""Most bytes in sequence that are not body: an incomplete head, trailers, data between chunks."""
+"""Maximum number of consecutive bytes outside a body: of a head, trailers, or chunk extensions."""
 ROW_BYTES = 100
 """Estimated size of a row. It is small, because a request with more rows than the estimate is only
 refused after its body was read."""
 ROWS_LIMIT = 1_000
-"""Most rows that are estimated from the length of a body."""
+"""Maximum number of rows that is estimated from the length of a body."""
 RESERVATION_SECONDS = 0.1
 """Longest reservation for a body that has not arrived, so that slow clients block no capacity."""
 

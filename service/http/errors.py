@@ -53,7 +53,7 @@ PROBLEM: Mapping[str, Any] = {
 """JSON schema of a problem document."""
 
 _SHOWN_ERRORS = 10
-"""Most validation errors in one response."""
+"""Maximum number of validation errors in one response."""
 
 
 class ProblemResponse(JSONResponse):

@@ -12,9 +12,9 @@ from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Labe
 
 PATTERNS_LIMIT = 100
 ROWS_LIMIT = 16_384
-"""Most rows of a request in protocols that send tables."""
+"""Maximum number of rows of a request, in protocols that send tables."""
 LISTED_LIMIT = 1_000_000
-"""Most labels that one response lists: rows times `top_k`."""
+"""Maximum number of labels in one response: rows times `top_k`."""
 ROW_BYTES = 128
 """Estimated size of a row in a request body."""
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]

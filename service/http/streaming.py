@@ -27,16 +27,17 @@ from labelwright.service.http.body import DISCONNECTED, IDENTITY, TIMEOUT, relea
 from labelwright.service.http.headers import model_headers
 
 STREAM_LIMIT = 8
-"""Most streams at a time."""
+"""Maximum number of open streams."""
 RETRY_SECONDS = 10
-"""Least value of Retry-After for a stream that is refused because of STREAM_LIMIT."""
+"""Minimum value of Retry-After for a stream that is refused because of STREAM_LIMIT."""
 PIECE_ROWS = 2_048
 PIECE_LABELS = 1 << 18
-"""Most rows of a piece, and most labels in its result: with a large top_k, pieces are smaller."""
+"""Maximum number of rows of a piece, and of labels in its result. With a large top_k, pieces have
+fewer rows."""
 PIECES_IN_PROGRESS = 3
 """Pieces that are labelled or wait to be sent: one for each compute thread, and the next one."""
 BUFFER_LIMIT = 1 << 20
-"""Most received bytes that wait to be split."""
+"""Maximum size of the received data that waits to be split, in bytes."""
 SPLIT_ROWS = 64
 """Cost of splitting, in labelled rows."""
 IDLE_SECONDS = 60.0
@@ -76,7 +77,7 @@ class StreamFormat(Protocol):
 
 
 def rows_per_piece(query: LabelQuery) -> int:
-    """Most rows of a piece."""
+    """Maximum number of rows of a piece."""
     return max(1, min(PIECE_ROWS, PIECE_LABELS // query.top_k))
 
 
@@ -96,7 +97,7 @@ class LabelStreamResponse(Response):
         del self.headers["content-length"]
         self._form = form
         release_reservation(request)
-        self._results = _results(request, engine, model, form)
+        self._results = _Pipeline(engine, model, form).results(request)
         self._first = b""
 
     async def begin(self) -> None:
@@ -122,59 +123,69 @@ async def _send(send: Send, body: bytes, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _results(
-    request: Request, engine: Engine, model: Model, form: StreamFormat
-) -> AsyncGenerator[bytes, None]:
-    """The serialised results of all pieces, in order.
+class _Pipeline:
+    """Tasks of one stream: one receives, one splits, and each piece has a task that labels it."""
 
-    One task receives, one splits, and each piece has a task that labels it. All of them are
-    cancelled when the generator is closed.
-    """
-    buffer = _ReceiveBuffer()
-    pieces = asyncio.Queue[asyncio.Task[bytes] | None](PIECES_IN_PROGRESS)
-    errors: list[Exception] = []
-    tasks: set[asyncio.Task[Any]] = set()
+    def __init__(self, engine: Engine, model: Model, form: StreamFormat) -> None:
+        self._engine, self._model, self._form = engine, model, form
+        self._buffer = _ReceiveBuffer()
+        self._pieces = asyncio.Queue[asyncio.Task[bytes] | None](PIECES_IN_PROGRESS)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._errors: list[Exception] = []
 
-    def start(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    async def results(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """The serialised results of all pieces, in order.
+
+        Closing the generator cancels all tasks. Raises OverloadedError if too many streams are
+        open, and LabelwrightError after the results of the pieces before the error.
+        """
+        with _open_stream(self._engine):
+            self._start(self._buffer.fill(request))
+            self._start(self._split_to_end())
+            try:
+                while (piece := await self._pieces.get()) and DISCONNECTED not in request.scope:
+                    yield await piece
+                for error in self._errors:
+                    raise error
+            finally:
+                for task in tuple(self._tasks):
+                    task.cancel()
+
+    async def _split_to_end(self) -> None:
+        """Split all received data; an error is kept for `results`."""
+        try:
+            await self._split()
+        except Exception as error:  # noqa: BLE001 - raised again after the last piece
+            self._errors.append(error)
+        await self._pieces.put(None)
+
+    async def _split(self) -> None:
+        seconds, last = TIMEOUT, False
+        while not last:
+            received, last = await self._buffer.take()
+            work, more = _next_pieces(self._form.split(received, last)), True
+            while more:
+                found = await self._engine.compute(work, SPLIT_ROWS, time.monotonic() + seconds)
+                seconds, more = IDLE_SECONDS, len(found) == PIECES_IN_PROGRESS
+                for piece in found:
+                    await self._pieces.put(self._start(self._label(piece)))
+
+    async def _label(self, piece: Piece) -> bytes:
+        deadline = time.monotonic() + IDLE_SECONDS
+        return await self._engine.label(
+            piece.read, piece.write, piece.rows, deadline, model=self._model
+        )
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
-        tasks.add(task)
-        task.add_done_callback(on_end)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_end)
         return task
 
-    def on_end(task: asyncio.Task[Any]) -> None:
-        tasks.discard(task)
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # otherwise asyncio logs the exception of a task that is not awaited
-
-    async def split() -> None:
-        limit, last = TIMEOUT, False
-        while not last:
-            received, last = await buffer.take()
-            work, more = _next_pieces(form.split(received, last)), True
-            while more:
-                found = await engine.compute(work, SPLIT_ROWS, time.monotonic() + limit)
-                limit, more = IDLE_SECONDS, len(found) == PIECES_IN_PROGRESS
-                for piece in found:
-                    await pieces.put(start(_label(engine, model, piece)))
-
-    async def split_to_end() -> None:
-        try:
-            await split()
-        except Exception as error:  # noqa: BLE001 - raised again below, after the last piece
-            errors.append(error)
-        await pieces.put(None)
-
-    with _open_stream(engine):
-        start(buffer.fill(request))
-        start(split_to_end())
-        try:
-            while (piece := await pieces.get()) and DISCONNECTED not in request.scope:
-                yield await piece
-            for error in errors:
-                raise error
-        finally:
-            for task in tuple(tasks):
-                task.cancel()
 
 
 @contextlib.contextmanager
@@ -196,11 +207,6 @@ def _check_uncompressed(request: Request) -> None:
         raise EncodingError(
             "a stream must not have a Content-Encoding; send it uncompressed", "identity"
         )
-
-
-async def _label(engine: Engine, model: Model, piece: Piece) -> bytes:
-    deadline = time.monotonic() + IDLE_SECONDS
-    return await engine.label(piece.read, piece.write, piece.rows, deadline, model=model)
 
 
 def _next_pieces(pieces: Iterator[Piece]) -> Callable[[Model], Sequence[Piece]]:

@@ -6,7 +6,8 @@ Any worker that is asked for the metrics adds them up.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from prometheus_client import (
@@ -31,11 +32,14 @@ COUNTED_LABELS = 50
 """Labels with a counter of their own: the most frequent in training. A model may have thousands,
 and each time series costs the monitoring system memory. The sum over all labels is also counted."""
 COUNTED_LABELS_LIMIT = 200
-"""Most labels that one process ever counts separately, over all models that it serves."""
+"""Maximum number of labels with a counter in one process, over all models that it serves."""
 STEPS = ("fetch", "load", "warm_up", "answers")
 """Values of the label `step`: the steps in which a new model can be refused."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+_GaugeMode = Literal["livesum", "livemostrecent"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,95 +55,84 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()
-        registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "labelwright_requests",
-            "Number of requests.",
-            ["method", "route", "status"],
-            registry=registry,
+        self._registry = CollectorRegistry()
+        self._requests = self._counter(
+            "labelwright_requests", "Number of requests.", "method", "route", "status"
         )
-        self._request_seconds = Histogram(
+        self._request_seconds = self._histogram(
             "labelwright_request_seconds",
             "Seconds from the head of a request to the end of its response.",
-            ["route"],
-            registry=registry,
-            buckets=SECONDS,
+            SECONDS,
+            "route",
         )
-        self._stage_seconds = Histogram(
+        self._stage_seconds = self._histogram(
             "labelwright_stage_seconds",
             "Seconds that a request spent in a stage.",
-            ["stage"],
-            registry=registry,
-            buckets=SECONDS,
+            SECONDS,
+            "stage",
         )
-        self._requests_under_way = Gauge(
-            "labelwright_requests_under_way",
-            "Requests in progress.",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._requests_under_way = self._gauge(
+            "labelwright_requests_under_way", "Requests in progress."
         )
-        rows = Counter(
-            "labelwright_rows",
-            "Number of entities, labelled or rejected.",
-            ["outcome"],
-            registry=registry,
+        rows = self._counter(
+            "labelwright_rows", "Number of entities, labelled or rejected.", "outcome"
         )
         self._labelled, self._rejected = rows.labels("labelled"), rows.labels("rejected")
-        self._queue = Gauge(
-            "labelwright_queue_rows",
-            "Work that is queued or being computed, in entities.",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._queue = self._gauge(
+            "labelwright_queue_rows", "Work that is queued or being computed, in entities."
         )
-        self._shed = Counter(
-            "labelwright_shed", "Requests refused because of overload.", registry=registry
+        self._shed = self._counter("labelwright_shed", "Requests refused because of overload.")
+        self._assertions = self._counter(
+            "labelwright_assertions", "Asserted labels, over all labels."
         )
-        self._assertions = Counter(
-            "labelwright_assertions", "Asserted labels, over all labels.", registry=registry
-        )
-        self._label_assertions = Counter(
+        self._label_assertions = self._counter(
             "labelwright_label_assertions",
             f"Assertions of each of the {COUNTED_LABELS} most frequent labels in training.",
-            ["label"],
-            registry=registry,
+            "label",
         )
-        self._top_probability = Histogram(
+        self._top_probability = self._histogram(
             "labelwright_top_probability",
             "Probability of the most probable label that was returned for an entity.",
-            registry=registry,
-            buckets=PROBABILITIES,
+            PROBABILITIES,
         )
-        self._model_workers = Gauge(
+        self._model_workers = self._gauge(
             "labelwright_model_workers",
             "Worker processes with this model in service.",
-            ["name", "version", "content"],
-            registry=registry,
-            multiprocess_mode="livesum",
+            "name",
+            "version",
+            "content",
         )
-        self._swaps = Counter("labelwright_swaps", "Changes of the model.", registry=registry)
-        self._swap_refusals = Counter(
+        self._swaps = self._counter("labelwright_swaps", "Changes of the model.")
+        self._swap_refusals = self._counter(
             "labelwright_swap_refusals",
             "New models that were refused, by the step that failed.",
-            ["step"],
-            registry=registry,
+            "step",
         )
         for step in STEPS:
             self._swap_refusals.labels(step)  # creates the series with the value 0
-        self._worker_restarts = Counter(
-            "labelwright_worker_restarts",
-            "Worker processes that died or hung and were replaced.",
-            registry=registry,
+        self._worker_restarts = self._counter(
+            "labelwright_worker_restarts", "Worker processes that died or hung and were replaced."
         )
-        self._drift = Gauge(
+        self._drift = self._gauge(
             "labelwright_drift_psi",
             "Population stability index of the traffic against the rows of the model's evaluation.",
-            ["kind", "name"],
-            registry=registry,
-            multiprocess_mode="livemostrecent",
+            "kind",
+            "name",
+            mode="livemostrecent",
         )
         self._label_counters = _LabelCounters(LabelSet(()), {})
         self._counted_names: set[str] = set()
         self._model_gauge: Gauge | None = None
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str, mode: _GaugeMode = "livesum") -> Gauge:
+        """A gauge; `mode` combines the values of all living workers."""
+        return Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, registry=self._registry, buckets=buckets)
 
     def request_started(self) -> None:
         """Count a request as in progress."""

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 STAGE_LIMIT = 100
-"""Most stages that are kept of a request; a stream may have millions."""
+"""Maximum number of stages in a record; a stream may have millions."""
 
 
 class Stage(NamedTuple):

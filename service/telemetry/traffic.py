@@ -21,9 +21,9 @@ from labelwright.models.registry import Model
 from labelwright.service.telemetry.window import Window
 
 SAMPLE_SECONDS = 0.2
-"""Least time between two sampled requests of a process."""
+"""Minimum time in seconds between two sampled requests of a process."""
 SAMPLE_ROWS = 64
-"""Most entities that are sampled of one request, and least that are counted together."""
+"""Maximum number of entities sampled from one request, and minimum number counted together."""
 _WINDOWS = 2
 """Windows in memory: of the model in service, and of the model that earlier requests still use."""
 
