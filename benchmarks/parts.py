@@ -1,8 +1,8 @@
 """Gain of each hand-written part of the service over the plain way that a library offers.
 
 The service runs several times: once as it is, and once for each part with the plain way in its
-place (`benchmarks.plain_parts`). Both sides of a pair are measured one after the other, and the
-order changes from round to round. A ratio is the geometric mean over all rounds of
+place (`benchmarks.plain_parts`). Both sides of a pair are measured in turn, in an order that
+changes each time. A ratio is the geometric mean over all rounds of
 `as it is / plain way`, with its 95% interval (Student's t of the logarithms).
 """
 
@@ -36,8 +36,8 @@ ROUNDS_A_START = 4
 """Rounds after which the servers are started anew."""
 CLIENTS = 8
 WARM_UP = 500
-REQUESTS = 1_500
-"""Requests of each measurement of throughput and of processor time."""
+BLOCK, BLOCKS = 200, 12
+"""Requests of each measurement of throughput and processor time, and measurements of a round."""
 RATE = 100
 """Requests a second, of one entity each, while latency is measured."""
 PACED_SECONDS = 3.0
@@ -143,7 +143,7 @@ class Client:
         for connection in self.pool.free:
             connection.transport.close()
 
-    async def throughput(self, requests: Sequence[bytes], count: int = REQUESTS) -> Figures:
+    async def throughput(self, requests: Sequence[bytes], count: int) -> Figures:
         """Send so many requests over CLIENTS connections, each as soon as one is free."""
         numbers = iter(range(count))
 
@@ -186,9 +186,21 @@ class Client:
 Measure = Callable[[Client], Awaitable[Figures]]
 
 
-async def in_turn(clients: Sequence[Client], measure: Measure) -> list[Figures]:
-    """The figures of several services, measured one after the other."""
-    return [await measure(client) for client in clients]
+async def alternate(
+    pair: Sequence[Client], measure: Measure, times: int, first: int
+) -> list[Figures]:
+    """Measure two services in turn so many times; returns the median figures of each.
+
+    `first` is the service to begin with; the order changes each time.
+    """
+    found: tuple[list[Figures], list[Figures]] = ([], [])
+    for turn in range(first, first + times):
+        for side in (turn % 2, 1 - turn % 2):
+            found[side].append(await measure(pair[side]))
+    return [
+        {figure: float(np.median([one[figure] for one in side])) for figure in side[0]}
+        for side in found
+    ]
 
 
 async def http_round(
@@ -201,21 +213,21 @@ async def http_round(
     clients = {part: Client(*server) for part, server in servers.items()}
     single = requests_of(records, 1)
     if number % ROUNDS_A_START == 0:
-        warm_up = functools.partial(Client.throughput, requests=single, count=WARM_UP)
-        await in_turn([*clients.values()], warm_up)
+        for client in clients.values():
+            await client.throughput(single, WARM_UP)
     found = {}
     for part in (part for part in servers if part != NONE):
         pair = [clients[NONE], clients[part]]
-        order = pair[:: -1 if number % 2 else 1]
-        measures: list[Measure] = [functools.partial(Client.throughput, requests=single)]
+        block = functools.partial(Client.throughput, requests=single, count=BLOCK)
+        sides = await alternate(pair, block, BLOCKS, number)
+        measures: list[Measure] = []
         if LATENCY in FIGURES[part]:
             measures.append(functools.partial(Client.latency, requests=single))
         if GOODPUT in FIGURES[part]:
             measures.append(await _overload(clients[NONE], records))
-        sides: list[Figures] = [{}, {}]
         for measure in measures:
-            for client, figures in zip(order, await in_turn(order, measure), strict=True):
-                sides[pair.index(client)].update(figures)
+            for side, figures in zip(sides, await alternate(pair, measure, 1, number), strict=True):
+                side.update(figures)
         found[part] = sides
     for client in clients.values():
         client.close()
@@ -331,7 +343,7 @@ def document(facts: Mapping[str, str], found: Sequence[Comparison]) -> str:
             "Written by `make bench-parts`: the service as it is, and with the plain way in the "
             "place of one part. Client and server share the machine. Figures are medians of "
             f"{rounds} rounds; the ratio is `as it is / plain way`, a geometric mean over pairs "
-            "that were measured one after the other. Bold: the figure that a part exists for.\n",
+            "that were measured in turn. Bold: the figure that a part exists for.\n",
             tables.listed(facts),
             "".join(rows),
         ]

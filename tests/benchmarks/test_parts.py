@@ -56,7 +56,7 @@ def test_the_service_is_measured_with_each_part_and_without_it(
 ) -> None:
     monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("benchmarks.parts.REQUESTS", 50)
+    monkeypatch.setattr("benchmarks.parts.BLOCK", 10)
     found = compare(world.uri, list(PARTS), 2, tmp_path)
     assert {(one.part, one.figure) for one in found} >= {(p, FIGURES[p][0]) for p in PARTS}
     assert all(value > 0 for one in found for value in (*one.as_is, *one.plain))

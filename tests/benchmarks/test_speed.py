@@ -65,9 +65,7 @@ def test_files_have_the_requested_number_of_rows(real: pa.Table, tmp_path: Path)
     assert pq.read_metadata(tmp_path / "made.parquet").num_rows == 1_234
 
 
-def test_the_compared_implementations_give_the_same_scores(
-    labeler: Labeler, brands: Entities
-) -> None:
+def test_compared_implementations_give_the_same_scores(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 100))
     product = as_matrix(rows, len(labeler.features.keys)) @ as_weights(labeler.linear)
     expected = labeler.linear.scores(rows)
@@ -165,9 +163,7 @@ def run_once(task: Callable[[], object], count: int) -> float:
     return float(count)
 
 
-def test_growth_is_measured_by_labels_features_and_candidates(
-    labeler: Labeler, brands: Entities
-) -> None:
+def test_growth_is_measured_in_three_sizes(labeler: Labeler, brands: Entities) -> None:
     points = list(growth(labeler, brands.slice(0, 20), run_once))
     assert {point.unit for point in points} == {"labels", "features an entity", "candidates"}
 
