@@ -1,9 +1,7 @@
-"""Gain of each hand-written part of the service over the plain way that a library offers.
+"""Gain of each hand-written part of the service over the alternative that a library offers.
 
-The service runs several times: once as it is, and once for each part with the plain way in its
-place (`benchmarks.plain_parts`). Both sides of a pair are measured in turn, in an order that
-changes each time. A ratio is the geometric mean over all rounds of
-`as it is / plain way`, with its 95% interval (Student's t of the logarithms).
+The service runs several times: as it is, and for each part with its alternative
+(`benchmarks.alternatives`). Both are measured in turn, and the order changes each time.
 """
 
 import argparse
@@ -11,7 +9,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import math
 import sys
 import tempfile
 import time
@@ -20,111 +17,69 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import scipy.stats
 import uvloop
 
 from benchmarks import options, tables
+from benchmarks.alternatives import ALTERNATIVES, NONE
 from benchmarks.connections import Pool, open_loop
 from benchmarks.over_http import OWN, Record, Server, serving
 from benchmarks.overload import requests_of
-from benchmarks.plain_parts import NONE, PARTS
+from benchmarks.parts_page import (
+    CPU,
+    FIGURES,
+    GOODPUT,
+    LATENCY,
+    MEMORY,
+    START,
+    START_CPU,
+    THROUGHPUT,
+    Comparison,
+    Figure,
+    document,
+)
 from benchmarks.soak import records_of
 from labelwright.models.registry import load_model
 
 ROUNDS = 8
 ROUNDS_A_START = 4
-"""Rounds after which the servers are started anew."""
+"""Rounds after which the servers are restarted."""
 CLIENTS = 8
 WARM_UP = 500
 BLOCK, BLOCKS = 200, 12
-"""Requests of each measurement of throughput and processor time, and measurements of a round."""
+"""Requests of each measurement of throughput and CPU time, and measurements of a round."""
 RATE = 100
 """Requests a second, of one entity each, while latency is measured."""
-PACED_SECONDS = 3.0
+LATENCY_SECONDS = 3.0
 OVERLOAD = 10
-"""Load offered while refusals are measured, in multiples of the capacity."""
+"""Offered load while goodput is measured, in multiples of the capacity."""
 OVERLOAD_ROWS = 100
 CAPACITY_REQUESTS = 200
 OVERLOAD_SECONDS = 4.0
 DEADLINE = 1.0
 """Deadline of the requests under overload, in seconds."""
 WORKERS = 2
-SETTLED = 1.0
-"""Seconds without use of the processor after which the workers are taken to have started."""
-CONFIDENCE = 0.95
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """A measured quantity; `better` is -1 where less is better and 1 where more is better."""
-
-    title: str
-    digits: int
-    better: int
-
-
-CPU = Figure("server CPU, us a request of 1 entity", 0, -1)
-THROUGHPUT = Figure(f"requests of 1 entity a second, {CLIENTS} clients", 0, 1)
-LATENCY = Figure(f"p99 ms, {RATE} requests a second", 2, -1)
-GOODPUT = Figure(
-    f"entities in time per second of server CPU, {OVERLOAD} times the capacity offered", 0, 1
+SETTLING_SECONDS = 1.0
+"""Workers have started when they use no CPU time for so many seconds."""
+SETUP = (
+    f"requests of 1 entity: {CLIENTS} clients; at a constant rate: {RATE} requests a second",
+    f"overload: {OVERLOAD} times the capacity offered, {OVERLOAD_ROWS} entities a request, a "
+    f"deadline of {DEADLINE:g} s",
 )
-MEMORY = Figure("own memory of a worker, MB", 0, -1)
-START_CPU = Figure("CPU seconds of a worker until it is ready", 2, -1)
-START = Figure("seconds until the first response", 2, -1)
-FIGURES: Mapping[str, Sequence[Figure]] = {
-    "skipped_imports": (MEMORY, START_CPU, START),
-    "write_coalescing": (CPU, THROUGHPUT, LATENCY),
-    "connection": (GOODPUT, CPU, THROUGHPUT),
-    "direct_route": (CPU, THROUGHPUT),
-}
-"""The figures of each part; it exists for the first."""
+
 Figures = dict[Figure, float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Measurements of one figure in pairs: the service as it is, and with the plain way."""
-
-    part: str
-    figure: Figure
-    as_is: Sequence[float]
-    plain: Sequence[float]
-
-    @property
-    def interval(self) -> tuple[float, float, float]:
-        """The geometric mean of the ratios, and the bounds of its confidence interval."""
-        logarithms = np.log(np.array(self.as_is) / np.array(self.plain))
-        mean, rounds = float(logarithms.mean()), len(logarithms)
-        error = float(logarithms.std(ddof=1)) / math.sqrt(rounds) if rounds > 1 else math.inf
-        margin = error * float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, max(rounds - 1, 1)))
-        return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)
-
-    @property
-    def verdict(self) -> str:
-        """Whether the interval lies on the better side of 1, on the worse side, or around it."""
-        _, low, high = self.interval
-        if low <= 1 <= high:
-            return "no difference shown"
-        return "gain" if (low > 1) == (self.figure.better > 0) else "loss"
-
-    @property
-    def decides(self) -> bool:
-        """Whether the part exists for this figure."""
-        return self.figure == FIGURES[self.part][0]
-
-
-def variant(part: str, *given: str) -> Server:
-    """The service with the plain way in the place of a part, started with more options."""
+def variant(part: str, *options: str) -> Server:
+    """The service with the alternative of a part, started with more options."""
 
     def command(uri: str, port: int) -> Sequence[str]:
-        return "benchmarks.plain_parts", part, *OWN.command(uri, port)[1:], *given
+        return "benchmarks.alternatives", part, *OWN.command(uri, port)[1:], *options
 
     return dataclasses.replace(OWN, command=command)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of all threads of a process, in its own code and in the system's (Linux)."""
+    """CPU time of all threads of a process, in user and kernel mode (Linux)."""
     nanoseconds = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         nanoseconds += int((thread / "schedstat").read_text("ascii").split()[0])
@@ -132,41 +87,44 @@ def cpu_seconds(pid: int) -> float:
 
 
 class Client:
-    """Requests to one service, whose process is measured; connections belong to one event loop."""
+    """Client of one service, whose process is measured; its connections need one event loop."""
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
         self.pool = Pool(port)
 
     def close(self) -> None:
-        """Close all connections that are free."""
+        """Close all free connections."""
         for connection in self.pool.free:
             connection.transport.close()
 
     async def throughput(self, requests: Sequence[bytes], count: int) -> Figures:
-        """Send so many requests over CLIENTS connections, each as soon as one is free."""
+        """Send `count` requests over CLIENTS connections, which are always busy.
+
+        Raises ValueError if a request fails.
+        """
         numbers = iter(range(count))
 
-        async def work() -> None:
+        async def send_in_turn() -> None:
             for number in numbers:
                 response = await self.pool.send(requests[number % len(requests)])
                 if response.status != 200:
                     raise ValueError(f"status {response.status}: expected 200")
 
         before, began = cpu_seconds(self.pid), time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(CLIENTS)))
+        await asyncio.gather(*(send_in_turn() for _ in range(CLIENTS)))
         rate = count / (time.perf_counter() - began)
         return {CPU: 1e6 * (cpu_seconds(self.pid) - before) / count, THROUGHPUT: rate}
 
     async def latency(self, requests: Sequence[bytes]) -> Figures:
-        """Milliseconds from the due time of a request until its response, at a constant rate."""
+        """Measure the time from the due time of a request to its response, at RATE."""
         seconds: list[float] = []
 
         async def send(number: int, due: float) -> None:
             await self.pool.send(requests[number % len(requests)])
             seconds.append(time.perf_counter() - due)
 
-        await open_loop(send, RATE, PACED_SECONDS)
+        await open_loop(send, RATE, LATENCY_SECONDS)
         return {LATENCY: 1e3 * float(np.percentile(seconds, 99))}
 
     async def goodput(self, requests: Sequence[bytes], rate: float) -> Figures:
@@ -189,9 +147,9 @@ Measure = Callable[[Client], Awaitable[Figures]]
 async def alternate(
     pair: Sequence[Client], measure: Measure, times: int, first: int
 ) -> list[Figures]:
-    """Measure two services in turn so many times; returns the median figures of each.
+    """Measure two services in turn, `times` times each; returns the medians of each.
 
-    `first` is the service to begin with; the order changes each time.
+    The first measurement is of service `first % 2`; the order changes each time.
     """
     found: tuple[list[Figures], list[Figures]] = ([], [])
     for turn in range(first, first + times):
@@ -203,12 +161,12 @@ async def alternate(
     ]
 
 
-async def http_round(
+async def measure_round(
     servers: Mapping[str, tuple[int, int]], records: Sequence[Record], number: int
 ) -> dict[str, list[Figures]]:
-    """For each part the figures of the service as it is, and of the plain way.
+    """For each part, the figures of the current service and of that with the alternative.
 
-    `servers` are the process and the port of each variant.
+    `servers` has the process id and the port of each variant.
     """
     clients = {part: Client(*server) for part, server in servers.items()}
     single = requests_of(records, 1)
@@ -218,15 +176,18 @@ async def http_round(
     found = {}
     for part in (part for part in servers if part != NONE):
         pair = [clients[NONE], clients[part]]
-        block = functools.partial(Client.throughput, requests=single, count=BLOCK)
-        sides = await alternate(pair, block, BLOCKS, number)
-        measures: list[Measure] = []
+        measures: list[tuple[Measure, int]] = []
+        if CPU in FIGURES[part]:
+            block = functools.partial(Client.throughput, requests=single, count=BLOCK)
+            measures.append((block, BLOCKS))
         if LATENCY in FIGURES[part]:
-            measures.append(functools.partial(Client.latency, requests=single))
+            measures.append((functools.partial(Client.latency, requests=single), 1))
         if GOODPUT in FIGURES[part]:
-            measures.append(await _overload(clients[NONE], records))
-        for measure in measures:
-            for side, figures in zip(sides, await alternate(pair, measure, 1, number), strict=True):
+            measures.append((await _overload(clients[NONE], records), 1))
+        sides: list[Figures] = [{}, {}]
+        for measure, times in measures:
+            results = await alternate(pair, measure, times, number)
+            for side, figures in zip(sides, results, strict=True):
                 side.update(figures)
         found[part] = sides
     for client in clients.values():
@@ -235,141 +196,107 @@ async def http_round(
 
 
 async def _overload(client: Client, records: Sequence[Record]) -> Measure:
-    """A measurement at OVERLOAD times the capacity of a service."""
+    """A measurement of goodput at OVERLOAD times the capacity of a service."""
     capacity = await client.throughput(requests_of(records, OVERLOAD_ROWS), CAPACITY_REQUESTS)
-    urgent = requests_of(records, OVERLOAD_ROWS, f"X-Request-Timeout: {DEADLINE:g}")
+    requests = requests_of(records, OVERLOAD_ROWS, f"X-Request-Timeout: {DEADLINE:g}")
     rate = OVERLOAD * capacity[THROUGHPUT]
-    return functools.partial(Client.goodput, requests=urgent, rate=rate)
+    return functools.partial(Client.goodput, requests=requests, rate=rate)
 
 
-def start_of_workers(part: str, uri: str, request: bytes, folder: Path) -> Figures:
-    """What the start of a service of several workers takes: time, and memory of a worker."""
+def measure_start(part: str, uri: str, request: bytes, folder: Path) -> Figures:
+    """Time to start a service with several workers, and the memory of a worker."""
     began = time.perf_counter()
-    way = variant(part, "--workers", str(WORKERS))
-    with serving(way, uri, folder / "server.log") as (pid, port):
+    server = variant(part, "--workers", str(WORKERS))
+    with serving(server, uri, folder / "server.log") as (pid, port):
         uvloop.run(_send_all(port, request, 1))
         first = time.perf_counter() - began
         workers = settled_workers(pid)
-        used = [cpu_seconds(worker.pid) for worker in workers]
+        cpu = [cpu_seconds(worker.pid) for worker in workers]
         uvloop.run(_send_all(port, request, 64))  # so many connections reach all workers
         memory = [worker.memory_full_info().uss for worker in workers]
-    return {
-        START: first,
-        START_CPU: float(np.mean(used)),
-        MEMORY: float(np.mean(memory)) / 1e6,
-    }
+    return {START: first, START_CPU: float(np.mean(cpu)), MEMORY: float(np.mean(memory)) / 1e6}
 
 
 async def _send_all(port: int, request: bytes, connections: int) -> None:
-    """Send a request over each of some new connections; raises ValueError unless all succeed."""
+    """Send a request over each of some new connections; raises ValueError if one fails."""
     pool = Pool(port)
     responses = await asyncio.gather(*(pool.send(request) for _ in range(connections)))
-    if any(one.status != 200 for one in responses):
-        raise ValueError(f"statuses {sorted({one.status for one in responses})}: expected 200")
+    if failed := {one.status for one in responses if one.status != 200}:
+        raise ValueError(f"statuses {sorted(failed)}: expected 200")
 
 
 def settled_workers(pid: int) -> list[psutil.Process]:
-    """The workers of a service, when they have stopped using the processor."""
+    """Wait until the workers of a service have started; returns their processes."""
     before: list[float] = []
     while True:
         children = psutil.Process(pid).children()
-        # Beside the workers there is a small process that tracks resources of multiprocessing.
-        largest = sorted(children, key=lambda child: child.memory_info().rss)[-WORKERS:]
-        now = [cpu_seconds(child.pid) for child in largest]
-        if len(now) == len(before) == WORKERS and sum(now) - sum(before) < 0.02 * SETTLED:
-            return largest
+        # The smallest child is the resource tracker of multiprocessing.
+        workers = sorted(children, key=lambda child: child.memory_info().rss)[-WORKERS:]
+        now = [cpu_seconds(worker.pid) for worker in workers]
+        if len(now) == len(before) == WORKERS and sum(now) - sum(before) < 0.02 * SETTLING_SECONDS:
+            return workers
         before = now
-        time.sleep(SETTLED)
+        time.sleep(SETTLING_SECONDS)
 
 
 def compare(uri: str, parts: Sequence[str], rounds: int, folder: Path) -> list[Comparison]:
-    """Measure all parts in so many rounds; kernels are compiled before."""
+    """Measure parts in so many rounds; kernels are compiled before."""
     labeler = load_model(uri).bundle.labeler
     labeler.warm_up()
     records = records_of(labeler.schema)
-    request = requests_of(records, 1)[0]
-    over_http = [part for part in parts if MEMORY not in FIGURES[part]]
     at_start = [part for part in parts if MEMORY in FIGURES[part]]
     pairs: dict[tuple[str, Figure], list[tuple[float, float]]] = {}
 
-    def book(part: str, sides: Sequence[Figures]) -> None:
-        for figure in sides[0]:
+    def record(part: str, sides: Sequence[Figures]) -> None:
+        for figure in FIGURES[part]:
             pairs.setdefault((part, figure), []).append((sides[0][figure], sides[1][figure]))
 
-    for first in range(0, rounds, ROUNDS_A_START):
+    for first in range(0, rounds, ROUNDS_A_START) if set(parts) - set(at_start) else ():
         with contextlib.ExitStack() as stack:
             servers: dict[str, tuple[int, int]] = {}
-            for part in (NONE, *over_http) if over_http else ():
+            for part in (NONE, *(part for part in parts if part not in at_start)):
                 log = folder / f"{part}.log"
                 servers[part] = stack.enter_context(serving(variant(part), uri, log))
             for number in range(first, min(first + ROUNDS_A_START, rounds)):
-                _say(f"over HTTP: round {number + 1} of {rounds}")
-                for part, sides in uvloop.run(http_round(servers, records, number)).items():
-                    book(part, sides)
+                _log(f"over HTTP: round {number + 1} of {rounds}")
+                for part, sides in uvloop.run(measure_round(servers, records, number)).items():
+                    record(part, sides)
+    request = requests_of(records, 1)[0]
     for part in at_start:
         for number in range(rounds):
-            _say(f"start of workers: round {number + 1} of {rounds}")
+            _log(f"start of workers: round {number + 1} of {rounds}")
             order = (NONE, part)[:: -1 if number % 2 else 1]
-            by_part = {name: start_of_workers(name, uri, request, folder) for name in order}
-            book(part, [by_part[NONE], by_part[part]])
+            by_part = {name: measure_start(name, uri, request, folder) for name in order}
+            record(part, [by_part[NONE], by_part[part]])
     return [
         Comparison(part, figure, *map(list, zip(*values, strict=True)))
         for (part, figure), values in pairs.items()
     ]
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
-
-
-def document(facts: Mapping[str, str], found: Sequence[Comparison]) -> str:
-    """The whole page."""
-    heads = "| part | figure | as it is | plain way | ratio | 95% interval | verdict |\n"
-    rows = [heads, "|---|---|---:|---:|---:|---:|---|\n"]
-    for one in found:
-        ratio, low, high = one.interval
-        median = [
-            f"{np.median(values):,.{one.figure.digits}f}" for values in (one.as_is, one.plain)
-        ]
-        name = f"**{one.figure.title}**" if one.decides else one.figure.title
-        rows.append(
-            f"| {one.part} | {name} | {median[0]} | {median[1]} | {ratio:.3f} | "
-            f"{low:.3f} to {high:.3f} | {one.verdict} |\n"
-        )
-    rounds = len(found[0].as_is) if found else 0
-    return "\n".join(
-        [
-            "# Hand-written parts\n",
-            "Written by `make bench-parts`: the service as it is, and with the plain way in the "
-            "place of one part. Client and server share the machine. Figures are medians of "
-            f"{rounds} rounds; the ratio is `as it is / plain way`, a geometric mean over pairs "
-            "that were measured in turn. Bold: the figure that a part exists for.\n",
-            tables.listed(facts),
-            "".join(rows),
-        ]
-    )
+def _log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, and beside it all measurements as JSON."""
+    """Write the page, and a JSON file with all measurements beside it."""
     parser = argparse.ArgumentParser(prog="make bench-parts", description=__doc__)
     options.add_output(parser, "parts.md")
     parser.add_argument("--model", required=True, metavar="URI", help="a model of the brands")
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default: all"
+        "--parts", nargs="+", choices=ALTERNATIVES, default=list(ALTERNATIVES), help="default: all"
     )
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, metavar="N", help=f"at least 2 (default: {ROUNDS})"
     )
     given = parser.parse_args(arguments)
     if given.rounds < 2:
-        parser.error("--rounds: an interval needs at least 2")
+        parser.error(f"--rounds {given.rounds}: expected at least 2, for an interval")
     facts = tables.machine()
     with tempfile.TemporaryDirectory() as folder:
         found = compare(given.model, given.parts, given.rounds, Path(folder))
-    page = document(facts, found)
     content = {"facts": facts, "comparisons": [dataclasses.asdict(one) for one in found]}
-    tables.write_page(given.output, page, content)
+    tables.write_page(given.output, document(facts, SETUP, found), content)
     return 0
 
 

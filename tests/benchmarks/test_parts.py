@@ -1,24 +1,26 @@
-"""Comparison of the service's hand-written parts with the plain ways that could replace them."""
+"""Comparison of the service's hand-written parts with the alternatives of libraries."""
 
 import math
 from pathlib import Path
 
 import pytest
 
-from benchmarks.parts import CPU, FIGURES, MEMORY, THROUGHPUT, Comparison, compare, document
-from benchmarks.plain_parts import PARTS
+from benchmarks.alternatives import ALTERNATIVES
+from benchmarks.parts import compare
+from benchmarks.parts_page import CPU, FIGURES, MEMORY, THROUGHPUT, Comparison, document
 from tests.conftest import World
 
-PLAIN = [100.0, 110.0, 90.0, 105.0]
+PART = "write_coalescing"
+ALTERNATIVE = [100.0, 110.0, 90.0, 105.0]
 
 
 def compared(ratios: list[float], more_is_better: bool = False) -> Comparison:
     figure = THROUGHPUT if more_is_better else CPU
-    as_is = [ratio * plain for ratio, plain in zip(ratios, PLAIN, strict=True)]
-    return Comparison("direct_route", figure, as_is, PLAIN)
+    current = [ratio * other for ratio, other in zip(ratios, ALTERNATIVE, strict=True)]
+    return Comparison(PART, figure, current, ALTERNATIVE)
 
 
-def test_the_interval_is_that_of_students_t_for_the_logarithms() -> None:
+def test_the_interval_is_students_t_for_the_logarithms() -> None:
     deviations = [-0.02, 0.02, -0.02, 0.02]
     ratio, low, high = compared([0.8 * math.exp(one) for one in deviations]).interval
     margin = 3.182446 * math.sqrt(4 * 0.02**2 / 3) / math.sqrt(4)  # t of 3 degrees of freedom
@@ -42,23 +44,28 @@ def test_a_gain_is_an_interval_on_the_better_side_of_one(
     assert compared(ratios, more_is_better=True).verdict == more
 
 
-def test_every_part_has_figures_and_the_page_marks_the_one_it_exists_for() -> None:
-    assert set(FIGURES) == set(PARTS)
+def test_every_part_has_figures() -> None:
+    assert set(FIGURES) == set(ALTERNATIVES)
+
+
+def test_the_page_marks_the_figure_that_decides() -> None:
     ratios = [0.8, 0.81, 0.79, 0.8]
-    page = document({"date": "today"}, [compared(ratios), compared(ratios, more_is_better=True)])
-    assert f"| direct_route | **{CPU.title}** | 82 | 102 | 0.800 |" in page
-    assert f"| direct_route | {THROUGHPUT.title} | 82 | 102 | 0.800 |" in page
+    page = document(
+        {"date": "today"}, [], [compared(ratios), compared(ratios, more_is_better=True)]
+    )
+    assert f"| {PART} | **{CPU.title}** | 82 | 102 | 0.800 |" in page
+    assert f"| {PART} | {THROUGHPUT.title} | 82 | 102 | 0.800 |" in page
 
 
 @pytest.mark.integration
-def test_the_service_is_measured_with_each_part_and_without_it(
+def test_each_part_is_compared_with_its_alternative(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("benchmarks.parts.BLOCK", 10)
-    found = compare(world.uri, list(PARTS), 2, tmp_path)
-    assert {(one.part, one.figure) for one in found} >= {(p, FIGURES[p][0]) for p in PARTS}
-    assert all(value > 0 for one in found for value in (*one.as_is, *one.plain))
+    found = compare(world.uri, list(ALTERNATIVES), 2, tmp_path)
+    assert {(one.part, one.figure) for one in found} >= {(p, FIGURES[p][0]) for p in ALTERNATIVES}
+    assert all(value > 0 for one in found for value in (*one.current, *one.alternative))
     (memory,) = (one for one in found if one.figure == MEMORY)
-    assert max(memory.as_is) < min(memory.plain)
+    assert max(memory.current) < min(memory.alternative)

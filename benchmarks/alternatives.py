@@ -1,8 +1,8 @@
-"""The command line with one hand-written part of the service replaced by the plain way.
+"""The command line with one hand-written part of the service replaced by a library's alternative.
 
-    python -m benchmarks.plain_parts PART serve --model URI
+    python -m benchmarks.alternatives PART serve --model URI
 
-`PART` is one of PARTS, or `none`: then nothing is replaced. Worker processes import this module
+`PART` is a key of ALTERNATIVES, or `none` to replace nothing. Worker processes import this module
 again, and read the part from the environment.
 """
 
@@ -16,20 +16,20 @@ NONE = "none"
 VARIABLE = "LABELWRIGHT_BENCHMARK_PART"
 
 
-def _replace(module: str, name: str, plain: object) -> None:
-    """Put the plain way in the place of a part; raises AttributeError if the part is not there."""
+def _replace(module: str, name: str, alternative: object) -> None:
+    """Replace an attribute of a module; raises AttributeError if the module does not have it."""
     found = importlib.import_module(module)
     getattr(found, name)
-    setattr(found, name, plain)
+    setattr(found, name, alternative)
 
 
 def _import_everything() -> None:
-    """Let workers import pandas and SciPy where a library asks for them."""
+    """Let libraries import pandas and SciPy in workers."""
     _replace("labelwright.service.process.skipped_imports", "skip_unused_imports", lambda: None)
 
 
 def _write_at_once() -> None:
-    """Give each write of a response to the event loop's own transport."""
+    """Use the transport of the event loop, which sends every write at once."""
     from uvicorn.protocols.http.flow_control import FlowControl
 
     from labelwright.service.http.connection import Connection
@@ -43,26 +43,26 @@ def _write_at_once() -> None:
 
 
 def _use_protocol_of_uvicorn() -> None:
-    """Read requests with uvicorn's own protocol: refusals then follow the whole body."""
+    """Use uvicorn's own protocol: a request is refused after its body has been read."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     _replace("labelwright.service.server", "Connection", HttpToolsProtocol)
 
 
 def _use_route_of_fastapi() -> None:
-    """Let FastAPI prepare the arguments of `POST /v1/labels`, as of any other path."""
+    """Use the route class of FastAPI for `POST /v1/labels`."""
     from fastapi.routing import APIRoute
 
     _replace("labelwright.service.routes.labels", "DirectRoute", APIRoute)
 
 
-PARTS: Mapping[str, Callable[[], None]] = {
+ALTERNATIVES: Mapping[str, Callable[[], None]] = {
     "skipped_imports": _import_everything,
     "write_coalescing": _write_at_once,
     "connection": _use_protocol_of_uvicorn,
     "direct_route": _use_route_of_fastapi,
 }
-"""The hand-written parts, and for each the function that puts the plain way in its place."""
+"""For each hand-written part, the function that replaces it."""
 
 
 def main() -> int:
@@ -75,6 +75,6 @@ def main() -> int:
 if __name__ == "__main__":
     os.environ[VARIABLE] = sys.argv[1]
 if __name__ in ("__main__", "__mp_main__") and os.environ[VARIABLE] != NONE:
-    PARTS[os.environ[VARIABLE]]()
+    ALTERNATIVES[os.environ[VARIABLE]]()
 if __name__ == "__main__":
     sys.exit(main())

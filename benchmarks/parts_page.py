@@ -1,0 +1,112 @@
+"""Figures of the benchmark of hand-written parts, their confidence intervals, and the page."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.stats
+
+from benchmarks import tables
+
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A measured quantity; `better` is -1 if less is better, and 1 if more is better."""
+
+    title: str
+    digits: int
+    better: int
+
+
+CPU = Figure("server CPU, us a request of 1 entity", 0, -1)
+THROUGHPUT = Figure("requests of 1 entity a second", 0, 1)
+LATENCY = Figure("p99 ms at a constant rate", 2, -1)
+GOODPUT = Figure("entities in time per CPU second of the server, under overload", 0, 1)
+MEMORY = Figure("memory of a worker, not shared, MB", 0, -1)
+START_CPU = Figure("CPU seconds of a worker until it is ready", 2, -1)
+START = Figure("seconds until the first response", 2, -1)
+FIGURES: Mapping[str, Sequence[Figure]] = {
+    "skipped_imports": (MEMORY, START_CPU, START),
+    "write_coalescing": (CPU, THROUGHPUT, LATENCY),
+    "connection": (GOODPUT,),
+    "direct_route": (CPU, THROUGHPUT),
+}
+"""The figures of each part. The first decides whether the part stays."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Pairs of measurements of one figure: the current service, and that with the alternative."""
+
+    part: str
+    figure: Figure
+    current: Sequence[float]
+    alternative: Sequence[float]
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """Geometric mean of the ratios, and the bounds of its confidence interval.
+
+        The bounds are those of Student's t for the logarithms. Raises ValueError for fewer than
+        two pairs.
+        """
+        logarithms = np.log(np.array(self.current) / np.array(self.alternative))
+        if len(logarithms) < 2:
+            raise ValueError("an interval needs at least 2 pairs of measurements")
+        mean = float(logarithms.mean())
+        error = float(logarithms.std(ddof=1)) / math.sqrt(len(logarithms))
+        margin = error * float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(logarithms) - 1))
+        return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)
+
+    @property
+    def verdict(self) -> str:
+        """`gain` or `loss` if the interval does not include 1."""
+        _, low, high = self.interval
+        if low <= 1 <= high:
+            return "no difference shown"
+        return "gain" if (low > 1) == (self.figure.better > 0) else "loss"
+
+    @property
+    def decides(self) -> bool:
+        """Whether this is the figure that decides about the part."""
+        return self.figure == FIGURES[self.part][0]
+
+
+def document(
+    facts: Mapping[str, str], setup: Sequence[str], comparisons: Sequence[Comparison]
+) -> str:
+    """The page in Markdown; `setup` are sentences about the measurements."""
+    rounds = {len(one.current) for one in comparisons}
+    rows = [
+        "| part | figure | current | alternative | ratio | 95% interval | verdict |\n",
+        "|---|---|---:|---:|---:|---:|---|\n",
+        *map(_row, comparisons),
+    ]
+    return "\n".join(
+        [
+            "# Hand-written parts\n",
+            "Written by `make bench-parts`: the service as it is, and with the alternative of a "
+            "library for one part. Client and server share the machine, and both services are "
+            f"measured in turn. Figures are medians of {min(rounds)} rounds. The ratio is "
+            "`current / alternative`, a geometric mean. Bold: the figure that decides whether the "
+            "part stays.\n",
+            "".join(f"- {sentence}\n" for sentence in setup),
+            tables.listed(facts),
+            "".join(rows),
+        ]
+    )
+
+
+def _row(one: Comparison) -> str:
+    ratio, low, high = one.interval
+    current, alternative = (
+        f"{np.median(values):,.{one.figure.digits}f}" for values in (one.current, one.alternative)
+    )
+    title = f"**{one.figure.title}**" if one.decides else one.figure.title
+    return (
+        f"| {one.part} | {title} | {current} | {alternative} | {ratio:.3f} | "
+        f"{low:.3f} to {high:.3f} | {one.verdict} |\n"
+    )
