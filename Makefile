@@ -55,7 +55,7 @@ bench-speed: $(VENV)/.developing ## how fast labels are made: 20 minutes (ARGS="
 bench-overload: $(VENV)/.developing ## goodput at ten times the capacity: minutes (ARGS="--model URI")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.overload $(ARGS)
 
-bench-parts: $(VENV)/.developing ## gain of the service's hand-written parts: 15 minutes (ARGS="--model models:/brands@champion")
+bench-parts: $(VENV)/.developing ## gain of hand-written parts of the service: 15 minutes (ARGS="--model models:/brands@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.parts $(ARGS)
 
 bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
