@@ -1,4 +1,4 @@
-"""What is in the bundle of the tests, and how its manifest is forged."""
+"""The content of the test bundle, and functions that forge its manifest."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def sign(folder: Path, **changes: Any) -> None:
-    """Change the manifest, and let it state the hashes of the files as they are."""
+    """Change the manifest and give it the hashes of the present files."""
     manifest = manifest_of(folder)
     for path in folder.iterdir():
         if path.name != MANIFEST:
@@ -33,5 +33,5 @@ def sign(folder: Path, **changes: Any) -> None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write a manifest as whoever forges one would: with its seal."""
+    """Write a manifest with a valid seal."""
     (folder / MANIFEST).write_text(json.dumps({**manifest, "seal": seal(manifest)}))

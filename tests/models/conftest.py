@@ -1,4 +1,4 @@
-"""What the tests of models share: the bundle of a small model, and copies to be damaged."""
+"""Fixtures for tests of models: a small model, its bundle, and a copy that tests may damage."""
 
 import dataclasses
 import shutil
@@ -48,7 +48,7 @@ def written(tiny: Labeler, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(written: Path, tmp_path: Path) -> Path:
-    """A bundle to be damaged."""
+    """A bundle that a test may damage."""
     folder = tmp_path / "copy"
     shutil.copytree(written, folder)
     return folder

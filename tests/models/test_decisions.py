@@ -1,4 +1,4 @@
-"""From probabilities to answers: which labels are listed, in what order, and which are asserted."""
+"""Decisions: which labels are listed, in which order, and which are asserted."""
 
 import dataclasses
 import math
@@ -25,12 +25,12 @@ from tests import plain
 some = settings(max_examples=100, deadline=None)
 
 Row = list[tuple[str, float, bool]]
-"""What an entity is answered: label, probability, asserted."""
+"""The labels of an entity: label, probability, asserted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Stages of n entities, and the decisions to be made on them."""
+    """The output of the stages for n entities, and the parameters of the decisions."""
 
     labels: LabelSet
     scores: npt.NDArray[np.float32]
@@ -63,7 +63,7 @@ class Case:
 
 
 def case_of(seed: int, labels: int = 8, count: int = 3, entities: int = 4) -> Case:
-    """Random stages with ties: scores and probabilities have few different values."""
+    """Random output of the stages with ties: scores and probabilities have few different values."""
     random = np.random.default_rng(seed)
     scores = (random.integers(-8, 4, (entities, labels)) / 4).astype(np.float32)
     chosen = candidates(scores, count)
@@ -88,7 +88,7 @@ def rows_of(predictions: Predictions) -> list[Row]:
 
 
 def by_hand(case: Case, query: LabelQuery) -> list[Row]:
-    """The answers as the documentation of Question and Decisions has them, in plain Python."""
+    """Predictions as LabelQuery and Decisions document them, in plain Python."""
     named = case.labels.matching(query.only or ["*"])
     allowed = [i for i in range(len(case.labels)) if named[i]]
     thresholds = case.decisions.policies[query.policy]
@@ -137,13 +137,13 @@ CASES = st.builds(
 @some
 @example(case_of(0, count=1, entities=1), LabelQuery(top_k=12))
 @given(CASES, QUESTIONS)
-def test_answers_are_as_documented(case: Case, query: LabelQuery) -> None:
+def test_predictions_are_as_documented(case: Case, query: LabelQuery) -> None:
     assert_same(rows_of(case.answer(query)), by_hand(case, query))
 
 
 @some
 @given(CASES, QUESTIONS)
-def test_the_most_probable_comes_first(case: Case, query: LabelQuery) -> None:
+def test_labels_are_sorted_by_probability(case: Case, query: LabelQuery) -> None:
     for row in rows_of(case.answer(query)):
         probabilities = [probability for _, probability, _ in row]
         assert probabilities == sorted(probabilities, reverse=True)
@@ -152,7 +152,7 @@ def test_the_most_probable_comes_first(case: Case, query: LabelQuery) -> None:
 
 @some
 @given(CASES, QUESTIONS)
-def test_no_answer_is_below_the_least_probability_or_beside_the_patterns(
+def test_all_labels_reach_the_minimum_probability_and_match_a_pattern(
     case: Case, query: LabelQuery
 ) -> None:
     named = case.labels.matching(query.only or ["*"])
@@ -179,9 +179,7 @@ def test_every_label_that_the_policy_asserts_is_listed(case: Case, query: LabelQ
 
 @some
 @given(CASES, QUESTIONS)
-def test_an_answer_has_the_length_asked_for_beside_what_is_asserted(
-    case: Case, query: LabelQuery
-) -> None:
+def test_a_list_has_top_k_labels_and_the_asserted_ones(case: Case, query: LabelQuery) -> None:
     query = dataclasses.replace(query, min_probability=0.0)
     allowed = int(case.labels.matching(query.only or ["*"]).sum())
     for row in rows_of(case.answer(query)):
@@ -203,7 +201,7 @@ def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
 
 @some
 @given(CASES, QUESTIONS, st.data())
-def test_answers_do_not_depend_on_the_batch(
+def test_predictions_do_not_depend_on_the_batch(
     case: Case, query: LabelQuery, data: st.DataObject
 ) -> None:
     whole = rows_of(case.answer(query))
@@ -252,7 +250,7 @@ def test_a_probability_that_reaches_its_threshold_is_asserted() -> None:
     assert [asserted for _, _, asserted in row] == [True, False, True, False, False]
 
 
-def test_a_label_below_the_least_probability_is_not_listed_even_if_asserted() -> None:
+def test_a_label_below_the_minimum_probability_is_not_listed_even_if_asserted() -> None:
     row = answer_one([0.9, 0.2], LabelQuery(min_probability=0.3), [0.1, 0.1, 0, 0, 0], SCORES)
     assert row == [("a", 0.9, True)]
 
@@ -262,19 +260,19 @@ def test_the_candidates_are_ordered_by_probability_and_ties_by_score() -> None:
     assert [name for name, _, _ in row] == ["b", "a", "c"]
 
 
-def test_a_long_list_goes_on_with_the_other_labels_by_score() -> None:
+def test_a_long_list_continues_with_the_other_labels_by_score() -> None:
     row = answer_one([0.9, 0.6, 0.5], LabelQuery(top_k=5), [1, 1, 1, 0, 0], SCORES)
     logistic = [round(1 / (1 + math.exp(-score)), 3) for score in (-2, -3)]
     assert row[3:] == [("e", logistic[0], False), ("d", logistic[1], False)]
 
 
-def test_no_other_label_exceeds_the_least_candidate() -> None:
+def test_no_other_label_is_more_probable_than_the_last_candidate() -> None:
     row = answer_one([0.9, 0.01], LabelQuery(top_k=4), [1, 1, 1, 1], [4, 3, 2, -9])
     assert row[2] == ("c", 0.01, False)
     assert row[3][1] < 0.001
 
 
-def test_patterns_make_room_for_labels_that_are_no_candidates() -> None:
+def test_with_patterns_labels_that_are_no_candidates_are_listed() -> None:
     row = answer_one([0.9, 0.6, 0.5], LabelQuery(top_k=2, only=("b", "d", "e")), [1] * 5, SCORES)
     assert [name for name, _, _ in row] == ["b", "e"]
 
@@ -288,7 +286,7 @@ def test_the_threshold_is_that_of_the_policy() -> None:
         assert found.sum() == expected.sum()
 
 
-def test_an_unknown_policy_is_a_request_error_with_those_there_are() -> None:
+def test_an_unknown_policy_is_a_request_error_that_lists_the_known_ones() -> None:
     with pytest.raises(
         RequestError, match=r"unknown policy; this model has balanced, bold, precise$"
     ):
@@ -300,32 +298,32 @@ def test_patterns_without_a_label_are_a_request_error() -> None:
         case_of(0).answer(LabelQuery(only=("a0", "nothing")))
 
 
-# Questions.
+# Queries.
 
 
 @pytest.mark.parametrize("top_k", [0, -1, TOP_K_LIMIT + 1])
-def test_the_length_of_a_list_has_limits(top_k: int) -> None:
+def test_top_k_has_limits(top_k: int) -> None:
     with pytest.raises(RequestError, match="top_k must lie between 1 and 1,000"):
         LabelQuery(top_k=top_k)
 
 
 @pytest.mark.parametrize("least", [-0.001, 1.001, math.nan, math.inf])
-def test_the_least_probability_has_limits(least: float) -> None:
+def test_the_minimum_probability_has_limits(least: float) -> None:
     with pytest.raises(RequestError, match="min_probability must lie between 0 and 1"):
         LabelQuery(min_probability=least)
 
 
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"top_k": 1_000}, {"min_probability": 1.0}])
-def test_the_limits_of_a_question_are_allowed(options: dict[str, Any]) -> None:
+def test_the_limits_of_a_query_are_allowed(options: dict[str, Any]) -> None:
     assert dataclasses.asdict(LabelQuery(**options)).items() >= options.items()
 
 
-# Answers.
+# Predictions.
 
 
 @some
 @given(CASES, QUESTIONS, st.data())
-def test_answers_become_arrow(case: Case, query: LabelQuery, data: st.DataObject) -> None:
+def test_predictions_become_arrow_lists(case: Case, query: LabelQuery, data: st.DataObject) -> None:
     predictions = case.answer(query)
     rejected = data.draw(st.sets(st.sampled_from(range(len(case.scores) + 1))))
     rejected -= {len(case.scores)}
@@ -345,7 +343,7 @@ def test_answers_become_arrow(case: Case, query: LabelQuery, data: st.DataObject
 
 @some
 @given(CASES, QUESTIONS, st.integers(0, 4))
-def test_concatenated_answers_come_one_after_another(
+def test_joined_predictions_have_the_entities_of_all_parts_in_order(
     case: Case, query: LabelQuery, cut: int
 ) -> None:
     rows = list(range(len(case.scores)))
@@ -355,7 +353,7 @@ def test_concatenated_answers_come_one_after_another(
     assert whole.indptr.dtype == np.int64
 
 
-def test_no_answers_are_answers_too() -> None:
+def test_no_predictions_can_be_joined() -> None:
     empty = Predictions.joined([], LabelSet(("a",)))
     assert rows_of(empty) == []
     assert empty.to_arrow().to_pylist() == []

@@ -1,4 +1,4 @@
-"""The labeler as a whole: same answers in any batch, thread and order."""
+"""The labeler: the same results in any batch, thread and order."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from tests import plain
 
 
 def assert_same(left: Predictions, right: Predictions) -> None:
-    """To the last bit."""
+    """Check that predictions are equal, bit for bit."""
     assert np.array_equal(left.indptr, right.indptr)
     assert np.array_equal(left.ids, right.ids)
     assert np.array_equal(left.probabilities, right.probabilities)
@@ -27,7 +27,9 @@ def assert_same(left: Predictions, right: Predictions) -> None:
 
 
 @pytest.mark.parametrize("rows", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
-def test_many_entities_are_answered_as_few(labeler: Labeler, brands: Entities, rows: int) -> None:
+def test_the_size_of_a_batch_does_not_change_results(
+    labeler: Labeler, brands: Entities, rows: int
+) -> None:
     entities = brands.take(np.arange(rows) % len(brands))
     whole = labeler.label(entities, LabelQuery()).to_arrow()
     assert len(whole) == rows
@@ -36,16 +38,14 @@ def test_many_entities_are_answered_as_few(labeler: Labeler, brands: Entities, r
         assert part.equals(whole.slice(start, 2)[: len(part)])
 
 
-def test_entities_in_another_order_are_answered_in_that_order(
-    labeler: Labeler, brands: Entities
-) -> None:
+def test_results_are_in_the_order_of_the_entities(labeler: Labeler, brands: Entities) -> None:
     order = np.random.default_rng(0).permutation(60)
     shuffled = labeler.label(brands.take(order), LabelQuery()).to_arrow()
     whole = labeler.label(brands.slice(0, 60), LabelQuery()).to_arrow()
     assert shuffled.equals(whole.take(pa.array(order)))
 
 
-def test_threads_side_by_side_give_the_same_answers(labeler: Labeler, brands: Entities) -> None:
+def test_concurrent_threads_get_the_same_results(labeler: Labeler, brands: Entities) -> None:
     queries = [
         LabelQuery(),
         LabelQuery(top_k=50),
@@ -62,7 +62,7 @@ def test_threads_side_by_side_give_the_same_answers(labeler: Labeler, brands: En
             assert_same(task.result(), expected[n % len(queries)])
 
 
-def test_a_labeler_finds_what_it_has_learned(
+def test_a_labeler_finds_the_labels_of_training_entities(
     labeler: Labeler, brands: Entities, brand_labels: pa.ListArray
 ) -> None:
     predictions = labeler.label(brands.slice(0, 500), LabelQuery(top_k=1)).to_arrow().to_pylist()
@@ -73,12 +73,12 @@ def test_a_labeler_finds_what_it_has_learned(
     assert np.mean(hits) > 0.7
 
 
-def test_no_entities_have_no_answers(labeler: Labeler, brands: Entities) -> None:
+def test_no_entities_get_no_results(labeler: Labeler, brands: Entities) -> None:
     predictions = labeler.label(brands.slice(0, 0), LabelQuery())
     assert predictions.to_arrow().to_pylist() == []
 
 
-def test_a_rejected_row_is_answered_as_an_empty_entity(labeler: Labeler) -> None:
+def test_a_rejected_row_gets_the_labels_of_an_empty_entity(labeler: Labeler) -> None:
     records = [{"name": "Shell"}, {"name": "Shell", "lat": 200, "lon": 0}, {}]
     entities = from_records(records, labeler.schema)
     buffers = labeler.label(entities, LabelQuery()).to_arrow()
@@ -89,13 +89,13 @@ def test_a_rejected_row_is_answered_as_an_empty_entity(labeler: Labeler) -> None
 
 
 @pytest.mark.parametrize("top_k", [1, 5, 1_000])
-def test_an_entity_of_which_nothing_is_known_is_answered(labeler: Labeler, top_k: int) -> None:
+def test_an_empty_entity_gets_labels(labeler: Labeler, top_k: int) -> None:
     predictions = labeler.label(Entities.empty(labeler.schema, 1), LabelQuery(top_k=top_k))
     assert len(predictions.ids) >= min(top_k, len(labeler.labels))
     assert np.isfinite(predictions.probabilities).all()
 
 
-def test_a_list_of_all_labels_has_each_once(labeler: Labeler, brands: Entities) -> None:
+def test_the_longest_list_has_every_label_once(labeler: Labeler, brands: Entities) -> None:
     predictions = labeler.label(brands.slice(0, 20), LabelQuery(top_k=TOP_K_LIMIT))
     assert len(labeler.labels) <= TOP_K_LIMIT
     for start, end in zip(predictions.indptr[:-1], predictions.indptr[1:], strict=False):
@@ -103,21 +103,23 @@ def test_a_list_of_all_labels_has_each_once(labeler: Labeler, brands: Entities) 
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-def test_an_unknown_policy_is_refused_before_any_work(
+def test_an_unknown_policy_is_an_error_even_without_entities(
     labeler: Labeler, brands: Entities, rows: int
 ) -> None:
     with pytest.raises(RequestError, match="unknown policy; this model has balanced"):
         labeler.label(brands.slice(0, rows), LabelQuery(policy="bold"))
 
 
-def test_patterns_without_a_label_are_refused_before_any_work(
+def test_patterns_without_a_label_are_an_error_even_without_entities(
     labeler: Labeler, brands: Entities
 ) -> None:
     with pytest.raises(RequestError, match="matches no label"):
         labeler.label(brands.slice(0, 0), LabelQuery(only=("nothing",)))
 
 
-def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) -> None:
+def test_the_stages_give_scores_candidates_and_probabilities(
+    labeler: Labeler, brands: Entities
+) -> None:
     rows = labeler.features.transform(brands.slice(0, 7))
     scores, chosen, probabilities = plain.stages(labeler, rows)
     count = labeler.decisions.candidates
@@ -126,13 +128,13 @@ def test_the_stages_hand_on_what_they_say(labeler: Labeler, brands: Entities) ->
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
-def test_no_rows_pass_all_stages(labeler: Labeler) -> None:
+def test_the_stages_accept_no_rows(labeler: Labeler) -> None:
     rows = labeler.features.transform(Entities.empty(labeler.schema, 0))
     scores, chosen, probabilities = plain.stages(labeler, rows)
     assert len(scores) == len(chosen) == len(probabilities) == 0
 
 
-def test_warming_up_changes_nothing(labeler: Labeler, brands: Entities) -> None:
+def test_warming_up_does_not_change_results(labeler: Labeler, brands: Entities) -> None:
     before = labeler.label(brands.slice(0, 50), LabelQuery())
     labeler.warm_up()
     assert_same(labeler.label(brands.slice(0, 50), LabelQuery()), before)
@@ -150,7 +152,7 @@ def test_warming_up_changes_nothing(labeler: Labeler, brands: Entities) -> None:
     ],
     ids=["usual", "one", "many", "only", "precise", "broad"],
 )
-def test_one_pass_answers_as_stage_after_stage(
+def test_the_kernel_gives_the_same_as_one_stage_after_another(
     labeler: Labeler, brands: Entities, query: LabelQuery
 ) -> None:
     entities = brands.slice(0, 700)
@@ -161,7 +163,7 @@ def test_one_pass_answers_as_stage_after_stage(
 
 
 def grown(labeler: Labeler, labels: int) -> Labeler:
-    """The same labeler with labels that nothing has, until there are so many."""
+    """The same labeler with additional labels, which no entity has."""
     more = labels - len(labeler.labels)
     names = (*labeler.labels.names, *(f"zz{n}" for n in range(more)))
     linear, reranker = labeler.linear, labeler.reranker

@@ -1,4 +1,4 @@
-"""Label sets and matrices against the same in plain Python."""
+"""Label sets and matrices give the same as plain Python."""
 
 from collections import Counter
 
@@ -45,7 +45,7 @@ def rows_of(matrix: LabelMatrix) -> list[list[int]]:
 @example([["a", "a"], ["a"]], 3)
 @example([None, [], [None], [""]], 1)
 @given(LISTS, st.integers(1, 3))
-def test_a_label_set_is_what_enough_entities_have(lists: Lists, min_count: int) -> None:
+def test_a_label_set_contains_the_labels_of_enough_entities(lists: Lists, min_count: int) -> None:
     assert label_set(array_of(lists), min_count).names == set_by_hand(lists, min_count)
 
 
@@ -56,12 +56,12 @@ def test_a_slice_has_the_label_set_of_its_own_rows(lists: Lists, start: int, row
     assert label_set(part).names == set_by_hand(lists[start : start + rows], 1)
 
 
-def test_labels_come_in_the_order_of_their_code_points() -> None:
+def test_labels_are_sorted_by_code_points() -> None:
     lists = array_of([["é", "b", "B", "a", "zz", "10", "9"]])
     assert label_set(lists).names == ("10", "9", "B", "a", "b", "zz", "é")
 
 
-def test_nothing_has_an_empty_label_set() -> None:
+def test_no_entities_have_an_empty_label_set() -> None:
     assert len(label_set(array_of([]))) == 0
     assert len(label_set(array_of([["a"]]), min_count=2)) == 0
 
@@ -88,7 +88,7 @@ def test_a_label_set_is_also_an_arrow_array() -> None:
         ([], []),
     ],
 )
-def test_a_pattern_names_labels(patterns: list[str], expected: list[str]) -> None:
+def test_a_pattern_selects_labels(patterns: list[str], expected: list[str]) -> None:
     labels = LabelSet(("Shop", "amenity=bar", "amenity=cafe", "shop"))
     mask = labels.matching(patterns)
     assert mask.dtype == np.bool_
@@ -96,7 +96,7 @@ def test_a_pattern_names_labels(patterns: list[str], expected: list[str]) -> Non
 
 
 @pytest.mark.parametrize("pattern", ["cafe", "SHOP", "shop ", "", "amenity", "???", "shop\n"])
-def test_a_pattern_that_names_no_label_is_a_request_error(pattern: str) -> None:
+def test_a_pattern_that_matches_no_label_is_a_request_error(pattern: str) -> None:
     labels = LabelSet(("amenity=cafe", "shop"))
     with pytest.raises(RequestError, match="matches no label"):
         labels.matching(["shop", pattern])
@@ -131,7 +131,7 @@ def test_a_message_about_patterns_does_not_repeat_them() -> None:
 @some
 @example([["b", "b", "amenity=cafe"], ["b"], None, []], ["amenity=cafe", "b"])
 @given(LISTS, st.lists(NAMES, unique=True))
-def test_a_matrix_is_what_a_look_up_gives(lists: Lists, names: list[str]) -> None:
+def test_a_matrix_contains_the_ids_of_listed_labels(lists: Lists, names: list[str]) -> None:
     labels = LabelSet(tuple(sorted(names)))
     matrix = label_matrix(array_of(lists), labels)
     places = {name: place for place, name in enumerate(labels.names)}
@@ -160,14 +160,14 @@ def test_a_slice_has_the_matrix_of_its_own_rows(lists: Lists, start: int, rows: 
 HIDING = pa.ListArray.from_arrays(
     [0, 1, 2, 3], pa.array(["a", "hidden", "b"]), mask=pa.array([False, True, False])
 )
-"""Three rows, of which the second is null although there is something in its place."""
+"""Three rows; the second is null, but Arrow stores a value for it."""
 
 
-def test_what_lies_beneath_a_null_list_is_in_no_label_set() -> None:
+def test_values_below_a_null_list_are_not_in_the_label_set() -> None:
     assert label_set(HIDING).names == ("a", "b")
 
 
-def test_what_lies_beneath_a_null_list_is_in_no_matrix() -> None:
+def test_values_below_a_null_list_are_not_in_the_matrix() -> None:
     matrix = label_matrix(HIDING, LabelSet(("a", "hidden")))
     assert rows_of(matrix) == [[0], [], []]
     assert matrix.foreign.tolist() == [0, 0, 1]
@@ -179,13 +179,13 @@ def test_a_label_given_twice_counts_once() -> None:
     assert matrix.counts().tolist() == [2, 1]
 
 
-def test_unknown_labels_are_counted() -> None:
+def test_labels_outside_the_label_set_are_counted() -> None:
     matrix = label_matrix(array_of([["x", "a", "y"], ["x"], None]), LabelSet(("a",)))
     assert matrix.foreign.tolist() == [2, 1, 0]
     assert rows_of(matrix) == [[0], [], []]
 
 
-def test_an_empty_label_set_knows_nothing() -> None:
+def test_with_an_empty_label_set_all_labels_are_foreign() -> None:
     matrix = label_matrix(array_of([["a", "b"], []]), LabelSet(()))
     assert matrix.foreign.tolist() == [2, 0]
     assert matrix.counts().tolist() == []
@@ -193,7 +193,7 @@ def test_an_empty_label_set_knows_nothing() -> None:
 
 @some
 @given(LISTS)
-def test_counts_are_of_entities(lists: Lists) -> None:
+def test_counts_are_numbers_of_entities(lists: Lists) -> None:
     labels = LabelSet(set_by_hand(lists, 1))
     counts = label_matrix(array_of(lists), labels).counts()
     expected = Counter(name for row in lists for name in set(row or []))
@@ -214,7 +214,7 @@ def test_rows_are_taken_in_any_order(lists: Lists, data: st.DataObject) -> None:
 
 @some
 @given(LISTS, st.integers(0, 999))
-def test_a_matrix_knows_what_it_contains(lists: Lists, seed: int) -> None:
+def test_a_matrix_tells_if_a_row_has_a_label(lists: Lists, seed: int) -> None:
     labels = LabelSet(("B", "amenity=cafe", "b", "é"))
     matrix = label_matrix(array_of(lists), labels)
     asked = np.random.default_rng(seed).integers(0, 4, (len(lists), 3)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Where state lies, and where browsers find what is told of it."""
+"""Addresses of servers for browsers."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from labelwright.models.paths import mlflow_ui
         ("mlflow.example", "postgresql://anna:secret@db/mlflow", None),
     ],
 )
-def test_the_ui_is_a_page_of_the_web_without_credentials(
+def test_the_address_of_the_ui_is_http_and_has_no_credentials(
     monkeypatch: pytest.MonkeyPatch, ui: str, tracking: str, expected: str | None
 ) -> None:
     monkeypatch.setenv("LABELWRIGHT_MLFLOW_UI", ui)

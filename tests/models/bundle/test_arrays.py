@@ -1,4 +1,4 @@
-"""Arrays that were made to deceive: refused, although their hash is right."""
+"""Malicious arrays are an error, even if their hashes are correct."""
 
 import hashlib
 import io
@@ -41,7 +41,7 @@ def reshape(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
     ],
     ids=["dimensions", "scalar", "complex", "half", "text", "record", "time"],
 )
-def test_an_array_of_another_kind_is_refused(
+def test_an_array_of_another_type_is_an_error(
     copy: Path, name: str, change: Callable[[Any], Any]
 ) -> None:
     reshape(copy, name, change)
@@ -65,7 +65,7 @@ def test_an_array_of_another_kind_is_refused(
         ("decisions.thresholds", lambda array: array[:0]),
     ],
 )
-def test_an_array_of_another_shape_is_refused(
+def test_an_array_of_another_shape_is_an_error(
     copy: Path, name: str, change: Callable[[Any], Any]
 ) -> None:
     reshape(copy, name, change)
@@ -73,14 +73,14 @@ def test_an_array_of_another_shape_is_refused(
         read_bundle(copy)
 
 
-def test_edges_of_other_columns_than_the_schema_has_are_refused(copy: Path) -> None:
+def test_edges_for_another_number_of_columns_are_an_error(copy: Path) -> None:
     reshape(copy, "features.edges", lambda array: np.zeros((3, 15)))
     with pytest.raises(BundleError):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("name", ["linear.bias", "features.keys", "reranker.rate"])
-def test_an_array_in_the_other_order_of_bytes_is_refused(copy: Path, name: str) -> None:
+def test_an_array_with_another_byte_order_is_an_error(copy: Path, name: str) -> None:
     reshape(copy, name, lambda array: array.astype(array.dtype.newbyteorder(">")))
     with pytest.raises(BundleError):
         read_bundle(copy)
@@ -92,14 +92,16 @@ def replaced(array: Any, place: int, value: int) -> Any:
 
 
 @pytest.mark.parametrize("label", [65_535, (1 << 24) - 1])
-def test_labels_of_sparse_rows_out_of_range_are_refused(copy: Path, label: int) -> None:
+def test_label_ids_of_sparse_rows_out_of_range_are_an_error(copy: Path, label: int) -> None:
     reshape(copy, "linear.sparse", lambda words: replaced(words, 3, label * 256))
     with pytest.raises(BundleError, match=r"linear\.sparse does not fit"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("weight", [0, 255])
-def test_the_first_label_there_is_not_is_refused(copy: Path, tiny: Labeler, weight: int) -> None:
+def test_the_first_id_after_the_last_label_is_an_error(
+    copy: Path, tiny: Labeler, weight: int
+) -> None:
     first = len(tiny.labels) * 256 + weight
     reshape(copy, "linear.sparse", lambda words: replaced(words, 0, first))
     with pytest.raises(BundleError, match=r"linear\.sparse does not fit"):
@@ -107,7 +109,7 @@ def test_the_first_label_there_is_not_is_refused(copy: Path, tiny: Labeler, weig
 
 
 @pytest.mark.parametrize("weight", [0, 255])
-def test_any_weight_of_the_last_label_is_read(copy: Path, tiny: Labeler, weight: int) -> None:
+def test_any_weight_of_the_last_label_can_be_read(copy: Path, tiny: Labeler, weight: int) -> None:
     last = len(tiny.labels) * 256 - 256 + weight
     reshape(copy, "linear.sparse", lambda words: replaced(words, 0, last))
     assert read_bundle(copy).labeler.linear.sparse[0] == last
@@ -125,20 +127,22 @@ def test_any_weight_of_the_last_label_is_read(copy: Path, tiny: Labeler, weight:
         lambda indptr: replaced(indptr, 5, int(indptr[-1]) + 1),
     ],
 )
-def test_sparse_rows_out_of_range_are_refused(copy: Path, change: Callable[[Any], Any]) -> None:
+def test_offsets_of_sparse_rows_out_of_range_are_an_error(
+    copy: Path, change: Callable[[Any], Any]
+) -> None:
     reshape(copy, "linear.sparse_indptr", change)
     with pytest.raises(BundleError, match=r"linear\.sparse_indptr does not fit"):
         read_bundle(copy)
 
 
-def test_there_must_be_a_share_for_each_group_of_tokens(copy: Path) -> None:
+def test_a_missing_share_of_a_token_group_is_an_error(copy: Path) -> None:
     reshape(copy, "features.shares", lambda _: np.ones(GROUPS + 1, np.float32))
     with pytest.raises(BundleError, match=r"features\.shares does not fit"):
         read_bundle(copy)
 
 
 class Trap:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (pytest.fail, ("unpickled",))
@@ -173,7 +177,7 @@ def saved(array: npt.NDArray[Any]) -> bytes:
     ],
 )
 @pytest.mark.parametrize("name", ["linear.bias", "features.keys"])
-def test_a_file_that_is_no_plain_array_is_refused(copy: Path, name: str, content: bytes) -> None:
+def test_a_file_with_an_unusual_array_is_an_error(copy: Path, name: str, content: bytes) -> None:
     (copy / f"{name}.npy").write_bytes(content)
     sign(copy)
     with pytest.raises(BundleError, match="the files do not have the content"):
@@ -191,7 +195,7 @@ def zipped() -> bytes:
     [b"", b"PK\x03\x04", zipped(), saved(np.zeros(3)).replace(b"(3,)", b"(3,(")],
     ids=["empty", "no zip", "zip", "unfinished header"],
 )
-def test_a_file_that_is_no_array_at_all_is_refused(copy: Path, content: bytes) -> None:
+def test_a_file_without_an_array_is_an_error(copy: Path, content: bytes) -> None:
     (copy / "linear.bias.npy").write_bytes(content)
     sign(copy)
     with pytest.raises(BundleError):
@@ -199,7 +203,7 @@ def test_a_file_that_is_no_array_at_all_is_refused(copy: Path, content: bytes) -
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_header_with_any_byte_changed_is_read_or_refused(copy: Path) -> None:
+def test_a_header_with_any_byte_changed_is_read_or_is_an_error(copy: Path) -> None:
     path = copy / "linear.bias.npy"
     content = path.read_bytes()
     manifest = manifest_of(copy)
@@ -225,7 +229,9 @@ def test_a_header_with_any_byte_changed_is_read_or_refused(copy: Path) -> None:
     "name", ["features.weights", "linear.bias", "linear.scales", "reranker.knots"]
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_numbers_that_make_scores_infinite_are_refused(copy: Path, name: str, value: float) -> None:
+def test_numbers_that_make_scores_infinite_are_an_error(
+    copy: Path, name: str, value: float
+) -> None:
     def change(array: Any) -> Any:
         array.flat[-1] = value
         return array
@@ -238,7 +244,7 @@ def test_numbers_that_make_scores_infinite_are_refused(copy: Path, name: str, va
 @pytest.mark.parametrize(
     ("name", "value"), [("decisions.thresholds", np.nan), ("reranker.rate", -1)]
 )
-def test_numbers_that_compare_with_nothing_are_refused(copy: Path, name: str, value: float) -> None:
+def test_nan_is_an_error(copy: Path, name: str, value: float) -> None:
     reshape(copy, name, lambda array: np.full_like(array, value))
     with pytest.raises(BundleError, match=f"{name} holds"):
         read_bundle(copy)

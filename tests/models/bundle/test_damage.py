@@ -1,4 +1,4 @@
-"""Bundles that accidents have damaged: every change of a file is noticed and refused."""
+"""Damaged bundles: every change of a file is an error."""
 
 import itertools
 import random
@@ -15,8 +15,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
 
 
-def refusals(folder: Path, damage: Callable[[Path], object]) -> None:
-    """Damage each file in turn, and put it back after it has been refused by its name."""
+def check_errors(folder: Path, damage: Callable[[Path], object]) -> None:
+    """Damage one file at a time, check that the error names it, and restore it."""
     for name in names(folder):
         path = folder / name
         content = path.read_bytes()
@@ -45,13 +45,13 @@ def refusals(folder: Path, damage: Callable[[Path], object]) -> None:
     ],
     ids=["gone", "empty", "cut", "half", "longer", "zeros", "folder", "link"],
 )
-def test_a_damaged_file_is_refused_by_its_name(
+def test_a_damaged_file_is_an_error_that_names_it(
     copy: Path, damage: Callable[[Path], object]
 ) -> None:
-    refusals(copy, damage)
+    check_errors(copy, damage)
 
 
-def test_a_file_with_any_bit_changed_is_refused(copy: Path) -> None:
+def test_a_file_with_any_bit_changed_is_an_error(copy: Path) -> None:
     source = random.Random(0)
     for _ in range(10):
 
@@ -60,10 +60,10 @@ def test_a_file_with_any_bit_changed_is_refused(copy: Path) -> None:
             content[source.randrange(len(content))] ^= 1 << source.randrange(8)
             path.write_bytes(content)
 
-        refusals(copy, flip)
+        check_errors(copy, flip)
 
 
-def test_two_files_in_each_others_place_are_refused(copy: Path) -> None:
+def test_two_files_that_are_swapped_are_an_error(copy: Path) -> None:
     contents = {name: (copy / name).read_bytes() for name in names(copy)}
     for one, other in itertools.combinations(contents, 2):
         if contents[one] == contents[other]:
@@ -78,13 +78,13 @@ def test_two_files_in_each_others_place_are_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
-def test_a_truncated_manifest_is_refused(copy: Path, keep: int) -> None:
+def test_a_truncated_manifest_is_an_error(copy: Path, keep: int) -> None:
     (copy / MANIFEST).write_bytes((copy / MANIFEST).read_bytes()[:keep])
     with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
         read_bundle(copy)
 
 
-def test_a_manifest_with_any_bit_changed_is_read_or_refused(copy: Path) -> None:
+def test_a_manifest_with_any_bit_changed_is_read_or_is_an_error(copy: Path) -> None:
     content = (copy / MANIFEST).read_bytes()
     source = random.Random(0)
     outcomes = set()
@@ -112,7 +112,7 @@ def test_a_manifest_with_any_bit_changed_is_read_or_refused(copy: Path) -> None:
     ],
     ids=["slope", "candidates", "policy", "column", "content", "metric"],
 )
-def test_a_change_of_the_manifest_is_noticed(copy: Path, old: str, new: str) -> None:
+def test_a_changed_value_in_the_manifest_is_an_error(copy: Path, old: str, new: str) -> None:
     text = (copy / MANIFEST).read_text()
     assert old in text
     (copy / MANIFEST).write_text(text.replace(old, new))
@@ -121,7 +121,7 @@ def test_a_change_of_the_manifest_is_noticed(copy: Path, old: str, new: str) -> 
 
 
 @pytest.mark.parametrize("read", [read_bundle, read_manifest])
-def test_where_there_is_no_bundle_none_is_found(
+def test_a_folder_without_a_manifest_is_no_bundle(
     copy: Path, tmp_path: Path, read: Callable[[Path], object]
 ) -> None:
     (copy / MANIFEST).unlink()
@@ -130,14 +130,14 @@ def test_where_there_is_no_bundle_none_is_found(
             read(folder)
 
 
-def test_a_folder_in_the_place_of_the_manifest_is_refused(copy: Path) -> None:
+def test_a_folder_in_place_of_the_manifest_is_an_error(copy: Path) -> None:
     (copy / MANIFEST).unlink()
     (copy / MANIFEST).mkdir()
     with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
         read_bundle(copy)
 
 
-def test_foreign_files_beside_those_of_the_bundle_do_not_matter(copy: Path) -> None:
+def test_other_files_in_the_folder_are_ignored(copy: Path) -> None:
     (copy / "README.md").write_text("hello")
     (copy / "__pycache__").mkdir()
     assert read_bundle(copy).manifest == read_manifest(copy)

@@ -1,4 +1,4 @@
-"""Bundles: what is read is what was written, to the last bit."""
+"""Bundles: writing and reading a model does not change it, bit for bit."""
 
 import dataclasses
 from pathlib import Path
@@ -21,14 +21,14 @@ from labelwright.models.decisions import PRECISIONS, LabelQuery
 from labelwright.models.labeler import Labeler
 from tests.models.bundles import DETAILS, ROWS, manifest_of
 
-QUESTION = LabelQuery(top_k=20)
+QUERY = LabelQuery(top_k=20)
 
 
 def predictions(labeler: Labeler, entities: Entities) -> pa.ListArray:
-    return labeler.label(entities.slice(0, ROWS), QUESTION).to_arrow()
+    return labeler.label(entities.slice(0, ROWS), QUERY).to_arrow()
 
 
-def test_what_is_read_answers_to_the_last_bit_as_what_was_written(
+def test_predictions_are_the_same_after_writing_and_reading(
     tiny: Labeler, written: Path, brands: Entities
 ) -> None:
     bundle = read_bundle(written)
@@ -37,7 +37,7 @@ def test_what_is_read_answers_to_the_last_bit_as_what_was_written(
     assert predictions(bundle.labeler, brands).equals(expected)
 
 
-def test_all_parts_survive(tiny: Labeler, written: Path) -> None:
+def test_all_parts_are_the_same_after_writing_and_reading(tiny: Labeler, written: Path) -> None:
     labeler = read_bundle(written).labeler
     assert labeler.labels == tiny.labels
     assert labeler.schema == tiny.schema
@@ -54,7 +54,7 @@ def test_all_parts_survive(tiny: Labeler, written: Path) -> None:
     assert len(tiny.linear.sparse) > 100
 
 
-def test_what_was_read_can_be_written_and_read_again(
+def test_a_bundle_that_was_read_can_be_written_again(
     tiny: Labeler, written: Path, tmp_path: Path, brands: Entities
 ) -> None:
     manifest = write_bundle(read_bundle(written).labeler, tmp_path / "again", "1.2.3", DETAILS)
@@ -74,7 +74,7 @@ def test_several_policies_keep_their_names_and_thresholds(tiny: Labeler, tmp_pat
     assert all(np.array_equal(found[name], policies[name]) for name in policies)
 
 
-def test_the_manifest_states_what_the_model_is(tiny: Labeler, written: Path) -> None:
+def test_the_manifest_describes_the_model(tiny: Labeler, written: Path) -> None:
     manifest = read_manifest(written)
     assert manifest == read_bundle(written).manifest == Manifest(**manifest_of(written))
     assert manifest.format == FORMAT
@@ -85,17 +85,17 @@ def test_the_manifest_states_what_the_model_is(tiny: Labeler, written: Path) -> 
     assert {MANIFEST, *manifest.files} == {path.name for path in written.iterdir()}
 
 
-def test_a_bundle_can_be_read_by_others(written: Path) -> None:
+def test_a_bundle_is_readable_for_other_users(written: Path) -> None:
     assert written.stat().st_mode & 0o777 == 0o755
 
 
-def test_loading_cannot_change_a_bundle(written: Path) -> None:
+def test_the_arrays_of_a_bundle_are_read_only(written: Path) -> None:
     labeler = read_bundle(written).labeler
     with pytest.raises(ValueError, match="read-only"):
         labeler.linear.bias[0] = 1
 
 
-def test_a_folder_may_be_nested_and_new(tiny: Labeler, tmp_path: Path) -> None:
+def test_missing_parent_folders_are_created(tiny: Labeler, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b" / "c"
     write_bundle(tiny, folder, "1", {})
     assert read_manifest(folder).labelwright == "1"

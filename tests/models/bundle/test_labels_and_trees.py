@@ -1,4 +1,4 @@
-"""Labels and trees that were made to deceive: refused, although their hash is right."""
+"""Malicious labels and trees are an error, even if their hashes are correct."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ from tests.models.bundles import sign
         b"[]",
     ],
 )
-def test_labels_that_are_not_those_of_the_model_are_refused(copy: Path, content: bytes) -> None:
+def test_labels_that_do_not_fit_the_arrays_are_an_error(copy: Path, content: bytes) -> None:
     (copy / "labels.json").write_bytes(content)
     sign(copy)
     with pytest.raises(BundleError, match="the files do not have the content"):
@@ -40,7 +40,7 @@ def test_labels_that_are_not_those_of_the_model_are_refused(copy: Path, content:
 
 
 @pytest.mark.parametrize("bad", ["\ud800", "", None], ids=["surrogate", "empty", "twice"])
-def test_labels_that_cannot_be_told_are_refused(copy: Path, tiny: Labeler, bad: str | None) -> None:
+def test_invalid_labels_are_an_error(copy: Path, tiny: Labeler, bad: str | None) -> None:
     labels = [*tiny.labels.names[:-1], tiny.labels.names[0] if bad is None else bad]
     (copy / "labels.json").write_text(json.dumps(labels))
     sign(copy)
@@ -48,7 +48,7 @@ def test_labels_that_cannot_be_told_are_refused(copy: Path, tiny: Labeler, bad: 
         read_bundle(copy)
 
 
-def test_trees_that_are_no_text_are_refused(copy: Path) -> None:
+def test_trees_that_are_no_text_are_an_error(copy: Path) -> None:
     (copy / "reranker.txt").write_bytes(b"tree\n\xff")
     sign(copy)
     with pytest.raises(BundleError, match="the files do not have the content"):
@@ -56,14 +56,14 @@ def test_trees_that_are_no_text_are_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "tree\n", "hello", "import os"])
-def test_trees_that_are_none_are_refused(copy: Path, content: str) -> None:
+def test_text_without_trees_is_an_error(copy: Path, content: str) -> None:
     (copy / "reranker.txt").write_text(content)
     sign(copy)
     with pytest.raises(BundleError, match="not LightGBM's"):
         read_bundle(copy)
 
 
-def test_trees_that_look_at_other_features_are_refused(copy: Path) -> None:
+def test_trees_with_other_features_are_an_error(copy: Path) -> None:
     random = np.random.default_rng(0)
     data = lightgbm.Dataset(random.random((100, 3)), random.random(100) > 0.5)
     trees = lightgbm.train({"objective": "binary", "verbose": -1}, data, 2).model_to_string()
@@ -89,7 +89,7 @@ except BundleError:
 """
 
 
-def test_truncated_trees_are_refused(copy: Path) -> None:
+def test_truncated_trees_are_an_error(copy: Path) -> None:
     trees = (copy / "reranker.txt").read_text()
     (copy / "reranker.txt").write_text(trees[: trees.index("Tree=3") + 60])
     sign(copy)

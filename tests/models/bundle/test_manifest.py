@@ -1,4 +1,4 @@
-"""Manifests that were made to deceive: refused, although their seal is right."""
+"""Malicious manifests are an error, even if their seal is correct."""
 
 import dataclasses
 import hashlib
@@ -14,21 +14,21 @@ from tests.models.bundles import manifest_of, sign, write_manifest
 
 
 @pytest.mark.parametrize("content", [[], "bundle", 5, None, {}, {"format": "1"}, {"format": 1.0}])
-def test_foreign_json_is_no_bundle(copy: Path, content: Any) -> None:
+def test_other_json_is_no_manifest(copy: Path, content: Any) -> None:
     (copy / MANIFEST).write_text(json.dumps(content))
     with pytest.raises(BundleError, match="is not a labelwright bundle"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"NOPE", b"{'format': 1}", b"1" * 5_000, b"{}{}"])
-def test_what_is_not_json_is_no_bundle(copy: Path, content: bytes) -> None:
+def test_text_that_is_not_json_is_no_manifest(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, "labels.json", "canned.json"])
-def test_json_that_is_nested_too_deeply_is_refused(copy: Path, name: str) -> None:
+def test_deeply_nested_json_is_an_error(copy: Path, name: str) -> None:
     (copy / name).write_bytes(b"[" * 100_000)
     if name != MANIFEST:
         sign(copy)
@@ -37,7 +37,7 @@ def test_json_that_is_nested_too_deeply_is_refused(copy: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("more", [{}, {"secrets": 1}])
-def test_a_newer_format_is_refused_with_what_to_do(copy: Path, more: dict[str, Any]) -> None:
+def test_a_newer_format_is_an_error_with_the_next_step(copy: Path, more: dict[str, Any]) -> None:
     sign(copy, format=FORMAT + 1, **more)
     said = rf"has format {FORMAT + 1}; .* reads only format {FORMAT}: install"
     with pytest.raises(BundleError, match=said):
@@ -45,14 +45,14 @@ def test_a_newer_format_is_refused_with_what_to_do(copy: Path, more: dict[str, A
 
 
 @pytest.mark.parametrize("number", [0, -1, True, 1])
-def test_a_format_that_never_was_is_refused(copy: Path, number: int) -> None:
+def test_a_format_that_was_never_released_is_an_error(copy: Path, number: int) -> None:
     sign(copy, format=number)
     with pytest.raises(BundleError):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Manifest)])
-def test_a_manifest_that_lacks_something_is_refused(copy: Path, key: str) -> None:
+def test_a_missing_key_is_an_error(copy: Path, key: str) -> None:
     manifest = manifest_of(copy)
     del manifest[key]
     write_manifest(copy, manifest)
@@ -60,7 +60,7 @@ def test_a_manifest_that_lacks_something_is_refused(copy: Path, key: str) -> Non
         read_bundle(copy)
 
 
-def test_a_manifest_with_something_unknown_is_refused(copy: Path) -> None:
+def test_an_unknown_key_is_an_error(copy: Path) -> None:
     sign(copy, run="curl example.com")
     with pytest.raises(BundleError, match=r"manifest\.json"):
         read_bundle(copy)
@@ -71,7 +71,7 @@ def test_a_manifest_with_something_unknown_is_refused(copy: Path) -> None:
     ["../secret", "/etc/passwd", "sub/labels.json", "./labels.json", "", ".", "extra.npy", "\0"],
 )
 @pytest.mark.parametrize("instead", [True, False])
-def test_a_manifest_that_lists_other_files_is_refused(copy: Path, name: str, instead: bool) -> None:
+def test_a_list_of_other_files_is_an_error(copy: Path, name: str, instead: bool) -> None:
     (copy.parent / "secret").write_text("secret")
     files = manifest_of(copy)["files"] | {name: hashlib.sha256(b"secret").hexdigest()}
     if instead:
@@ -82,14 +82,14 @@ def test_a_manifest_that_lists_other_files_is_refused(copy: Path, name: str, ins
 
 
 @pytest.mark.parametrize("files", [[], None, "labels.json", {}, 5])
-def test_a_manifest_without_a_list_of_files_is_refused(copy: Path, files: Any) -> None:
+def test_files_that_are_no_object_are_an_error(copy: Path, files: Any) -> None:
     sign(copy, files=files)
     with pytest.raises(BundleError, match="does not list the files of a bundle"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("digest", [None, "", 0, ["x"], "0" * 64])
-def test_a_manifest_with_a_wrong_hash_is_refused(copy: Path, digest: Any) -> None:
+def test_a_wrong_hash_is_an_error(copy: Path, digest: Any) -> None:
     sign(copy, files=manifest_of(copy)["files"] | {"labels.json": digest})
     with pytest.raises(BundleError, match=r"labels\.json is corrupt"):
         read_bundle(copy)
@@ -106,7 +106,7 @@ def test_a_manifest_with_a_wrong_hash_is_refused(copy: Path, digest: Any) -> Non
         {"name": "x", "columns": {"id": {"kind": "text"}}},
     ],
 )
-def test_a_manifest_with_a_bad_schema_is_refused(copy: Path, schema: Any) -> None:
+def test_an_invalid_schema_is_an_error(copy: Path, schema: Any) -> None:
     sign(copy, schema=schema)
     with pytest.raises(BundleError, match="the files do not have the content"):
         read_bundle(copy)
@@ -124,7 +124,7 @@ def test_a_manifest_with_a_bad_schema_is_refused(copy: Path, schema: Any) -> Non
     ],
     ids=str,
 )
-def test_a_manifest_with_other_policies_than_thresholds_is_refused(
+def test_policies_that_do_not_fit_the_thresholds_are_an_error(
     copy: Path, changes: dict[str, Any]
 ) -> None:
     sign(copy, decisions=manifest_of(copy)["decisions"] | changes)
@@ -133,7 +133,7 @@ def test_a_manifest_with_other_policies_than_thresholds_is_refused(
 
 
 @pytest.mark.parametrize("decisions", [None, [], {}, [1], "balanced"])
-def test_a_manifest_without_decisions_is_refused(copy: Path, decisions: Any) -> None:
+def test_missing_decisions_are_an_error(copy: Path, decisions: Any) -> None:
     sign(copy, decisions=decisions)
     with pytest.raises(BundleError, match="the files do not have the content"):
         read_bundle(copy)
@@ -150,9 +150,7 @@ def test_a_manifest_without_decisions_is_refused(copy: Path, decisions: Any) -> 
     ],
     ids=str,
 )
-def test_a_manifest_with_decisions_that_are_none_is_refused(
-    copy: Path, changes: dict[str, Any]
-) -> None:
+def test_invalid_decisions_are_an_error(copy: Path, changes: dict[str, Any]) -> None:
     sign(copy, decisions=manifest_of(copy)["decisions"] | changes)
     with pytest.raises(BundleError):
         read_bundle(copy)

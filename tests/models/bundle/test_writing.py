@@ -1,4 +1,4 @@
-"""Writing a bundle: it is there as a whole, or not at all, even on a full disk."""
+"""Writing a bundle: it is complete or does not exist, even on a full disk."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from labelwright.models.bundle.format import write_bundle
 from labelwright.models.labeler import Labeler
 
 
-def test_a_bundle_is_never_written_over_another(copy: Path, tiny: Labeler) -> None:
+def test_an_existing_bundle_is_not_replaced(copy: Path, tiny: Labeler) -> None:
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     with pytest.raises(StorageError, match="was not written to"):
         write_bundle(tiny, copy, "9", {})
@@ -20,14 +20,14 @@ def test_a_bundle_is_never_written_over_another(copy: Path, tiny: Labeler) -> No
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
-def test_a_bundle_that_cannot_be_finished_leaves_nothing(tiny: Labeler, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_files(tiny: Labeler, tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_bundle(tiny, tmp_path / "bundle", "1", {"details": object()})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["file/bundle", "file/more/bundle", "x" * 300])
-def test_a_place_where_no_folder_can_be_is_a_storage_error(
+def test_a_path_where_no_folder_can_be_created_is_a_storage_error(
     tiny: Labeler, tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -54,14 +54,14 @@ for limit in map(int, sys.argv[3:]):
 print(json.dumps(outcomes))
 """
 LIMITS = ["1", "500", "5000", "500000"]
-"""Files can grow to so many bytes; the last is enough for all but the manifest."""
+"""Maximum sizes of files, in bytes; the last is enough for all but the manifest."""
 
 
 @pytest.fixture(scope="module")
 def outcomes(
     written: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[str, list[str]]]:
-    """What happens on a full disk by limit: the error, and what then lies in the folder."""
+    """For each limit: the error on a full disk, and the files that are left in the folder."""
     assert max(path.stat().st_size for path in written.iterdir()) < int(LIMITS[-1])
     target = tmp_path_factory.mktemp("full")
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(written), str(target), *LIMITS]
@@ -71,7 +71,7 @@ def outcomes(
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
+def test_a_full_disk_is_a_storage_error_and_leaves_no_files(
     outcomes: dict[str, tuple[str, list[str]]], limit: str
 ) -> None:
     said, left = outcomes[limit]
@@ -79,7 +79,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     assert left == []
 
 
-def test_a_full_disk_is_called_so_even_by_numpy(
+def test_an_incomplete_write_by_numpy_is_reported_as_a_full_disk(
     outcomes: dict[str, tuple[str, list[str]]],
 ) -> None:
     assert "no space is left" in outcomes["500000"][0]

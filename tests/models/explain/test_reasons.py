@@ -1,4 +1,4 @@
-"""Reasons: they sum to the log-odds, they are those of the model, and the answers stay the same."""
+"""Reasons: they add up to the log-odds, and predictions stay the same."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +53,7 @@ RECORDS = st.fixed_dictionaries(
 def raw_log_odds(
     labeler: Labeler, entities: Entities, predictions: Predictions
 ) -> npt.NDArray[np.float64]:
-    """Of each label listed: the trees' raw score, or what the linear score is converted to."""
+    """For each listed label: the raw score of the trees, or the converted linear score."""
     rows = labeler.features.transform(entities)
     scores, chosen, _ = plain.stages(labeler, rows)
     trees = lightgbm.Booster(model_str=labeler.reranker.trees)
@@ -70,7 +70,7 @@ def raw_log_odds(
 
 
 def assert_sums(labeler: Labeler, entities: Entities, query: LabelQuery) -> None:
-    """All reasons sum to the raw log-odds, those that are told to a thousandth."""
+    """Check that all reasons add up to the raw log-odds, and listed ones to within 0.001."""
     predictions = labeler.label(entities, query)
     expected = raw_log_odds(labeler, entities, predictions)
     everything = np.concatenate(
@@ -101,20 +101,20 @@ def spans_of(reasons: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 @some
 @given(st.lists(RECORDS, min_size=1, max_size=3), st.sampled_from([1, 5, 40]))
-def test_the_reasons_sum_to_the_log_odds(
+def test_reasons_add_up_to_the_log_odds(
     labeler: Labeler, records: list[dict[str, Any]], top_k: int
 ) -> None:
     assert_sums(labeler, from_records(records, labeler.schema), LabelQuery(top_k=top_k))
 
 
-def test_the_reasons_of_real_entities_sum_to_the_log_odds(
+def test_reasons_of_real_entities_add_up_to_the_log_odds(
     labeler: Labeler, brands: Entities
 ) -> None:
     assert_sums(labeler, brands.slice(100, 30), LabelQuery(top_k=len(labeler.labels)))
 
 
 @pytest.mark.parametrize("record", [{}, {"name": ""}, {"name": "\U0001f355"}])
-def test_an_entity_without_features_has_no_reasons_of_its_own(
+def test_an_entity_without_features_has_no_reasons_from_fields(
     labeler: Labeler, record: dict[str, Any]
 ) -> None:
     entities = from_records([record], labeler.schema)
@@ -128,11 +128,11 @@ def test_no_entities_have_no_reasons(labeler: Labeler) -> None:
     assert len(explanation.to_arrow()) == len(explanation.log_odds) == 0
 
 
-# the answers themselves
+# predictions
 
 
 @pytest.mark.parametrize("query", [LabelQuery(), LabelQuery(top_k=1), LabelQuery(only=("shop=*",))])
-def test_the_answers_are_the_same_as_without_reasons(
+def test_predictions_are_the_same_as_without_reasons(
     labeler: Labeler, brands: Entities, query: LabelQuery
 ) -> None:
     entities = brands.slice(0, 50)
@@ -155,7 +155,7 @@ def test_reasons_do_not_depend_on_the_batch_or_on_other_threads(
     assert pa.concat_arrays(found).equals(whole)
 
 
-def test_many_entities_are_explained_as_few(labeler: Labeler, brands: Entities) -> None:
+def test_the_size_of_a_batch_does_not_change_reasons(labeler: Labeler, brands: Entities) -> None:
     names = brands.table.select(["id", "country"]).slice(0, CHUNK + 2)
     entities = Entities(labeler.schema, names)
     whole = explain(labeler, entities, LabelQuery(top_k=1, only=("amenity=bank",))).to_arrow()
@@ -172,12 +172,12 @@ def test_a_rejected_row_has_neither_labels_nor_reasons(labeler: Labeler) -> None
     assert first[0]["reasons"]
 
 
-def test_a_question_that_cannot_be_answered_is_refused(labeler: Labeler, brands: Entities) -> None:
+def test_an_unsupported_query_is_an_error(labeler: Labeler, brands: Entities) -> None:
     with pytest.raises(RequestError):
         explain(labeler, brands.slice(0, 1), LabelQuery(only=("no such label",)))
 
 
-# what is told
+# content of reasons
 
 
 def test_a_pizza_is_explained_by_its_name(labeler: Labeler) -> None:
@@ -196,7 +196,7 @@ def test_a_pizza_is_explained_by_its_name(labeler: Labeler) -> None:
     assert ("website", "https://pizza.example") in spans_of(reasons)
 
 
-def test_positions_count_code_points_of_what_was_given(labeler: Labeler) -> None:
+def test_positions_are_code_points_of_the_original_text(labeler: Labeler) -> None:
     name = "\U0001f355\u0130 \uff30\uff29\uff3a\uff3a\uff21"  # folding makes it longer
     found = next(
         reason
@@ -215,7 +215,9 @@ def test_tags_have_no_positions(labeler: Labeler) -> None:
         assert all(("start" in r) == (r["field"] != "tags") for r in reasons if "field" in r)
 
 
-def test_reasons_are_few_and_the_largest_come_first(labeler: Labeler, brands: Entities) -> None:
+def test_the_number_of_reasons_is_limited_and_the_largest_come_first(
+    labeler: Labeler, brands: Entities
+) -> None:
     explanation = explain(labeler, brands.slice(0, 60), LabelQuery(top_k=40))
     assert explanation.reasons.type == pa.list_(REASON)
     rests = 0
@@ -233,7 +235,7 @@ def test_reasons_are_few_and_the_largest_come_first(labeler: Labeler, brands: En
     assert rests
 
 
-def test_a_long_text_is_not_repeated_whole(labeler: Labeler) -> None:
+def test_a_long_text_is_shortened(labeler: Labeler) -> None:
     record = {"name": "Pizza", "website": f"https://pizza.example/{'x' * 500}"}
     (found,) = {
         (reason["text"], reason["start"], reason["end"])
@@ -246,7 +248,7 @@ def test_a_long_text_is_not_repeated_whole(labeler: Labeler) -> None:
     assert found == (record["website"][:TEXT_LIMIT], 0, len(record["website"]))
 
 
-def test_the_company_is_named_by_its_strongest_candidate(labeler: Labeler) -> None:
+def test_the_reason_company_names_the_label_that_contributes_most(labeler: Labeler) -> None:
     entities = from_records([{"name": "Joe's Pizza", "country": "US"}], labeler.schema)
     predictions = labeler.label(entities, LabelQuery(top_k=5))
     (reasons,) = all_reasons(labeler, entities, predictions)

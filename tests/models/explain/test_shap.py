@@ -1,4 +1,4 @@
-"""SHAP values: they sum to the raw scores of the trees."""
+"""SHAP values add up to the raw scores of the trees."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from labelwright.models.labeler import Labeler
 
 
-def test_contributions_sum_to_raw_scores(labeler: "Labeler", brands: Entities) -> None:
+def test_contributions_add_up_to_raw_scores(labeler: "Labeler", brands: Entities) -> None:
     pairs = plain.pairs_of(labeler, labeler.features.transform(brands.slice(0, 5)))
     found = contributions(labeler.reranker.trees, len(PAIR_FEATURES), pairs)
     assert found.shape == (len(pairs), len(PAIR_FEATURES) + 1)

@@ -1,4 +1,4 @@
-"""Where features come from: every one of them once, from the words that anyone would name."""
+"""Spans: every feature is attributed once, to the expected words."""
 
 import unicodedata
 from typing import Any
@@ -59,7 +59,10 @@ def entity_of(record: dict[str, Any]) -> Entities:
 
 
 def traced(record: dict[str, Any], share: float = 1) -> tuple[Origins, int]:
-    """Origins of an entity's features in a space that knows so much of its tokens; their number."""
+    """Origins of the features of an entity, and their number.
+
+    The space has the given share of the tokens of the entity.
+    """
     entity = entity_of(record)
     source = token_source(entity, EDGES)
     space = scratch(source)
@@ -73,7 +76,7 @@ def traced(record: dict[str, Any], share: float = 1) -> tuple[Origins, int]:
 
 
 def weighed(record: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """How many features come from each field and text, where features count by their shares."""
+    """The number of features of each field and text, weighted by their shares."""
     origins, _ = traced(record)
     found: dict[tuple[str, str], float] = {}
     for place, share in zip(origins.places.tolist(), origins.shares.tolist(), strict=True):
@@ -87,7 +90,7 @@ def words(text: str, kind: Kind = Kind.TEXT) -> list[str]:
     return [text[start:end] for start, end in word_bounds(text, kind)]
 
 
-# the law
+# properties
 
 
 @some
@@ -105,7 +108,7 @@ def test_every_feature_is_attributed_exactly_once(record: dict[str, Any], share:
 
 @some
 @given(RECORDS)
-def test_a_span_is_where_it_says(record: dict[str, Any]) -> None:
+def test_a_span_has_the_text_at_its_position(record: dict[str, Any]) -> None:
     entity = entity_of(record)
     for column, text, start, end in traced(record)[0].spans:
         array = entity.column(column.name)
@@ -116,7 +119,7 @@ def test_a_span_is_where_it_says(record: dict[str, Any]) -> None:
 
 @some
 @given(TEXTS, st.sampled_from(Kind))
-def test_words_follow_one_another(text: str, kind: Kind) -> None:
+def test_words_do_not_overlap(text: str, kind: Kind) -> None:
     ends = [0, *(at for bounds in word_bounds(text, kind) for at in bounds)]
     assert ends == sorted(ends)
     assert all(start < end for start, end in word_bounds(text, kind))
@@ -124,14 +127,14 @@ def test_words_follow_one_another(text: str, kind: Kind) -> None:
 
 @some
 @given(st.text("aB1' -,;\u00e9\u00df\u0416\u4e2d\u0e01"))
-def test_words_and_pairs_explain_ordinary_text_without_rest(text: str) -> None:
+def test_words_and_pairs_explain_all_features_of_ordinary_text(text: str) -> None:
     whole = Span(SCHEMA.columns[0], text, 0, len(text))
     origins, _ = traced({"name": text})
     explain_predictions = {origins.spans[place] for place in origins.places.tolist()}
     assert whole not in explain_predictions or len([w for w in words(text) if w[0].isalnum()]) <= 2
 
 
-# by hand
+# examples
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_words_and_pairs_explain_ordinary_text_without_rest(text: str) -> None:
         ("'", []),
     ],
 )
-def test_text_is_cut_into_words(text: str, expected: list[str]) -> None:
+def test_text_is_split_into_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
@@ -169,11 +172,13 @@ def test_text_is_cut_into_words(text: str, expected: list[str]) -> None:
         (Kind.PHONE, "030 1;2", []),
     ],
 )
-def test_values_are_cut_as_their_kind_is_read(kind: Kind, text: str, expected: list[str]) -> None:
+def test_values_are_split_according_to_the_kind_of_column(
+    kind: Kind, text: str, expected: list[str]
+) -> None:
     assert words(text, kind) == expected
 
 
-def test_a_word_has_its_letters_and_a_pair_only_what_is_its_own() -> None:
+def test_letters_belong_to_a_word_and_pairs_to_two_words() -> None:
     # letter runs of " ab ": " ab", " ab ", "ab "; of " cd ": the same number
     assert weighed({"name": "ab cd"}) == {
         ("name", "ab"): 4,
@@ -182,7 +187,7 @@ def test_a_word_has_its_letters_and_a_pair_only_what_is_its_own() -> None:
     }
 
 
-def test_what_comes_from_several_places_is_shared_equally() -> None:
+def test_several_spans_share_a_feature_equally() -> None:
     assert weighed({"about": "ab ab"}) == {("about", "ab"): 1, ("about", "ab ab"): 1}
     found = weighed({"name": "abc abd"})
     assert found["name", "abc"] == found["name", "abd"]
@@ -190,7 +195,7 @@ def test_what_comes_from_several_places_is_shared_equally() -> None:
     assert places.shares.tolist() == [0.5, 0.5, 1]
 
 
-def test_columns_speak_for_themselves() -> None:
+def test_equal_texts_in_two_columns_are_separate_spans() -> None:
     record = {
         "name": "ab",
         "about": "ab",
@@ -217,7 +222,7 @@ def test_columns_speak_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("character", ["\u304c", "\u00e9", "\uac00"])
-def test_a_decomposed_character_is_explained_where_it_stands(character: str) -> None:
+def test_a_decomposed_character_has_its_original_position(character: str) -> None:
     decomposed = unicodedata.normalize("NFD", character)
     assert len(decomposed) > 1
     assert weighed({"about": f"x {decomposed} y"}) == {
@@ -229,7 +234,7 @@ def test_a_decomposed_character_is_explained_where_it_stands(character: str) -> 
     }
 
 
-def test_what_no_word_explains_belongs_to_the_whole_value() -> None:
+def test_features_of_no_word_belong_to_the_whole_value() -> None:
     text = " ".join(f"w{number}" for number in range(WORDS_LIMIT + 2))
     found = weighed({"about": text})
     assert found["about", text] == 4  # two words and the pairs that end in them

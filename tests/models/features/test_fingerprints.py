@@ -1,4 +1,4 @@
-"""Fingerprints: the same for what is known alike, another for whatever differs."""
+"""Fingerprints: equal for equal values, different for any other value."""
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ RECORD = st.fixed_dictionaries(
 
 
 def known(entities: Entities) -> list[tuple[object, ...]]:
-    """What is known of each entity, by column; an empty text is nothing."""
+    """The values of each entity by column, without empty ones."""
     columns = sorted(entities.table.column_names)
     return [
         tuple((name, row[name]) for name in columns if row[name] not in (None, ""))
@@ -31,7 +31,7 @@ def known(entities: Entities) -> list[tuple[object, ...]]:
 
 @some
 @given(st.lists(RECORD, min_size=1, max_size=8))
-def test_fingerprints_are_equal_where_the_same_is_known(records: list[dict[str, object]]) -> None:
+def test_fingerprints_are_equal_for_equal_values(records: list[dict[str, object]]) -> None:
     entities = from_records([*records, *records], load_schema("places"))
     found, told = fingerprints(entities).tolist(), known(entities)
     for left, right in zip(range(len(told)), reversed(range(len(told))), strict=True):
@@ -39,7 +39,7 @@ def test_fingerprints_are_equal_where_the_same_is_known(records: list[dict[str, 
     assert found[: len(records)] == found[len(records) :]
 
 
-def test_each_field_counts(places: EntitySchema) -> None:
+def test_each_field_changes_the_fingerprint(places: EntitySchema) -> None:
     records = [
         {"id": "1", "name": "Bar"},
         {"id": "2", "name": "Bar"},
@@ -55,7 +55,7 @@ def test_each_field_counts(places: EntitySchema) -> None:
     assert len(set(fingerprints(from_records(records, places)).tolist())) == len(records)
 
 
-def test_batches_and_absent_columns_do_not_count(places: EntitySchema) -> None:
+def test_batches_and_missing_columns_do_not_change_fingerprints(places: EntitySchema) -> None:
     table = pa.table({"id": ["1", "2", "3"], "name": ["Bar", None, "Café"]})
     whole = fingerprints(from_table(table, places)).tolist()
     empty = table.append_column("city", pa.array([None, "", None], pa.string()))
@@ -70,7 +70,7 @@ def test_no_entities_have_no_fingerprints(places: EntitySchema) -> None:
 
 @some
 @given(st.lists(RECORD, min_size=1, max_size=8))
-def test_of_content_alone_the_id_and_unfilled_columns_say_nothing(
+def test_content_fingerprints_do_not_depend_on_ids_and_empty_columns(
     records: list[dict[str, object]],
 ) -> None:
     places = load_schema("places")

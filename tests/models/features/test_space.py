@@ -1,4 +1,4 @@
-"""Feature rows: what they hold, and what makes no difference to them."""
+"""Feature rows: their content, and changes of the input that must not change it."""
 
 import functools
 import unicodedata
@@ -88,7 +88,7 @@ def space_of(entities: Entities, seed: int = 0) -> FeatureSpace:
 
 
 def by_hand(space: FeatureSpace, entities: Entities) -> list[dict[int, float]]:
-    """Feature rows as the documentation of `models.features.space` has them, in plain Python."""
+    """Feature rows as `models.features.space` documents them, in plain Python."""
     places = {int(key): place for place, key in enumerate(space.keys)}
     rows = []
     for row in tokens_by_row(entities):
@@ -118,7 +118,7 @@ def as_dicts(rows: FeatureRows) -> list[dict[int, float]]:
 
 
 def assert_same(left: FeatureRows, right: FeatureRows) -> None:
-    """To the last bit."""
+    """Check that rows are equal, bit for bit."""
     assert np.array_equal(left.indptr, right.indptr)
     assert np.array_equal(left.indices, right.indices)
     assert np.array_equal(left.values, right.values)
@@ -129,7 +129,7 @@ def some_brands(brands: Entities) -> Entities:
     return brands.slice(0, 200)
 
 
-# What rows hold.
+# Content of rows.
 
 
 @some
@@ -145,7 +145,7 @@ def test_rows_are_as_documented(records: list[dict[str, Any]]) -> None:
 
 @some
 @given(st.lists(RECORDS, min_size=1, max_size=5))
-def test_rows_have_unit_length_or_nothing(records: list[dict[str, Any]]) -> None:
+def test_rows_have_unit_length_or_no_features(records: list[dict[str, Any]]) -> None:
     entities = entities_of(*records)
     for row in as_dicts(space_of(entities).transform(entities)):
         assert not row or sum(v**2 for v in row.values()) == pytest.approx(1, abs=1e-5)
@@ -179,7 +179,7 @@ def test_the_most_frequent_features_come_first(labeler: Labeler, brands: Entitie
     assert (np.diff(weights) >= 0).all()
 
 
-def test_features_never_seen_in_training_are_left_out() -> None:
+def test_tokens_that_are_no_features_are_left_out() -> None:
     known, unknown = entities_of({"name": "joes pizza"}), entities_of({"name": "quux"})
     keys = np.array(tokens_by_row(known)[0], np.uint64)
     space = FeatureSpace(SCHEMA, keys, np.ones(len(keys), np.float32), SHARES, EDGES)
@@ -194,7 +194,7 @@ def test_a_space_without_features_gives_empty_rows() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_entities_of_which_nothing_is_known_have_empty_rows(labeler: Labeler, rows: int) -> None:
+def test_empty_entities_have_empty_rows(labeler: Labeler, rows: int) -> None:
     transformed = labeler.features.transform(Entities.empty(labeler.schema, rows))
     assert as_dicts(transformed) == [{}] * rows
 
@@ -208,7 +208,7 @@ def test_a_rejected_row_is_an_empty_row(labeler: Labeler) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 63, 64, 65])
-def test_tokens_are_found_however_they_collide(size: int) -> None:
+def test_tokens_are_found_in_spite_of_collisions(size: int) -> None:
     entities = entities_of({"name": " ".join(f"w{n}" for n in range(20))})
     (row,) = tokens_by_row(entities)
     random = np.random.default_rng(size)
@@ -221,12 +221,14 @@ def test_tokens_are_found_however_they_collide(size: int) -> None:
     assert found == {int(np.flatnonzero(keys == row[0])[0]): 1}
 
 
-# What makes no difference.
+# Changes of the input that do not change features.
 
 
 @some
 @given(st.lists(RECORDS, min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_the_order_of_rows_makes_no_difference(records: list[dict[str, Any]], random: Any) -> None:
+def test_the_order_of_rows_does_not_change_features(
+    records: list[dict[str, Any]], random: Any
+) -> None:
     entities = entities_of(*records)
     space = space_of(entities)
     order = list(range(len(records)))
@@ -248,7 +250,9 @@ def stacked(parts: list[FeatureRows]) -> FeatureRows:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1_000])
-def test_the_batch_makes_no_difference(labeler: Labeler, some_brands: Entities, batch: int) -> None:
+def test_the_batch_does_not_change_features(
+    labeler: Labeler, some_brands: Entities, batch: int
+) -> None:
     whole = labeler.features.transform(some_brands)
     parts = [
         labeler.features.transform(some_brands.slice(start, batch))
@@ -257,7 +261,9 @@ def test_the_batch_makes_no_difference(labeler: Labeler, some_brands: Entities, 
     assert_same(stacked(parts), whole)
 
 
-def test_the_chunks_of_a_table_make_no_difference(labeler: Labeler, some_brands: Entities) -> None:
+def test_the_chunks_of_a_table_do_not_change_features(
+    labeler: Labeler, some_brands: Entities
+) -> None:
     table = some_brands.table
     chunked = pa.concat_tables([table.slice(0, 3), table.slice(3, 0), table.slice(3)])
     entities = from_table(chunked, labeler.schema)
@@ -277,7 +283,7 @@ def respelled(entities: Entities, change: Any) -> Entities:
 
 
 @pytest.mark.parametrize("form", get_args(Form))
-def test_the_normal_form_makes_no_difference(
+def test_the_unicode_normal_form_does_not_change_features(
     labeler: Labeler, some_brands: Entities, form: Form
 ) -> None:
     changed = respelled(some_brands, functools.partial(unicodedata.normalize, form))
@@ -289,7 +295,7 @@ def test_the_normal_form_makes_no_difference(
     [str.upper, str.casefold, lambda text: f"{text} ", lambda text: text.replace(" ", "  ")],
     ids=["upper", "folded", "space after", "spaces within"],
 )
-def test_case_and_spacing_make_no_difference(
+def test_case_and_spacing_do_not_change_features(
     labeler: Labeler, some_brands: Entities, change: Any
 ) -> None:
     changed = respelled(some_brands, change)
@@ -301,7 +307,9 @@ def test_case_and_spacing_make_no_difference(
     st.lists(st.text("aB\u00c9\u00df\u0416\u03a9 ", max_size=10), min_size=1, max_size=4),
     st.sampled_from(get_args(Form)),
 )
-def test_case_form_and_spacing_of_any_text_make_no_difference(names: list[str], form: Form) -> None:
+def test_case_normal_form_and_spacing_of_any_text_do_not_change_features(
+    names: list[str], form: Form
+) -> None:
     entities = entities_of(*({"name": name, "city": name} for name in names))
     changed = [unicodedata.normalize(form, f" {name.upper()}  ") for name in names]
     space = space_of(entities)
@@ -309,7 +317,7 @@ def test_case_form_and_spacing_of_any_text_make_no_difference(names: list[str], 
     assert_same(space.transform(others), space.transform(entities))
 
 
-def test_a_missing_column_is_a_column_of_nulls(labeler: Labeler, some_brands: Entities) -> None:
+def test_a_missing_column_equals_a_column_of_nulls(labeler: Labeler, some_brands: Entities) -> None:
     table = some_brands.table.drop_columns("website")
     nulls = table.append_column("website", pa.nulls(len(table), pa.string()))
     without, empty = from_table(table, labeler.schema), from_table(nulls, labeler.schema)
@@ -319,7 +327,7 @@ def test_a_missing_column_is_a_column_of_nulls(labeler: Labeler, some_brands: En
 # Numbers.
 
 
-def test_a_number_is_the_bin_it_lies_in() -> None:
+def test_numbers_of_one_bin_are_one_feature() -> None:
     areas = [-1e300, -1.0, 0.5, 9.9, 10.1, 139.0, 141.0, 1e300]
     rows = tokens_by_row(entities_of(*({"area": area} for area in areas)))
     assert all(len(row) == 1 for row in rows)
@@ -330,7 +338,7 @@ def test_a_number_is_the_bin_it_lies_in() -> None:
     assert len(set(bins)) == 5
 
 
-def test_two_number_columns_have_bins_of_their_own() -> None:
+def test_two_number_columns_have_separate_bins() -> None:
     area, floors, both = tokens_by_row(
         entities_of({"area": 5}, {"floors": 5}, {"area": 5, "floors": 5})
     )
@@ -338,7 +346,7 @@ def test_two_number_columns_have_bins_of_their_own() -> None:
     assert {*both} == {*area, *floors}
 
 
-def test_a_missing_number_is_nothing() -> None:
+def test_a_missing_number_is_no_feature() -> None:
     entities = entities_of({"area": None}, {"area": float("nan")}, {}, {"area": 0})
     assert [len(row) for row in tokens_by_row(entities)] == [0, 0, 0, 1]
 
@@ -347,7 +355,7 @@ def test_a_point_is_no_feature() -> None:
     assert tokens_by_row(entities_of({"lat": 1, "lon": 2})) == [[]]
 
 
-def test_number_columns_come_in_the_order_of_the_schema() -> None:
+def test_number_columns_are_in_the_order_of_the_schema() -> None:
     assert [column.name for column in number_columns(SCHEMA)] == ["area", "floors"]
 
 
@@ -356,7 +364,7 @@ def test_number_columns_come_in_the_order_of_the_schema() -> None:
 
 @some
 @given(st.lists(RECORDS, max_size=5))
-def test_the_layout_is_within_bounds(records: list[dict[str, Any]]) -> None:
+def test_all_offsets_are_within_bounds(records: list[dict[str, Any]]) -> None:
     source = token_source(entities_of(*records), EDGES)
     assert source.starts.shape == (len(source.kinds), len(records) + 1)
     assert (np.diff(source.starts, axis=1) >= 0).all()
@@ -368,7 +376,9 @@ def test_the_layout_is_within_bounds(records: list[dict[str, Any]]) -> None:
 
 @some
 @given(st.lists(RECORDS, min_size=1, max_size=5))
-def test_all_rows_have_room_where_every_token_is_known(records: list[dict[str, Any]]) -> None:
+def test_buffers_are_large_enough_if_every_token_is_a_feature(
+    records: list[dict[str, Any]],
+) -> None:
     entities = entities_of(*records)
     rows = tokens_by_row(entities)
     keys = np.array(sorted({token for row in rows for token in row}), np.uint64)
@@ -380,7 +390,7 @@ def test_all_rows_have_room_where_every_token_is_known(records: list[dict[str, A
     assert len(transformed.indices) <= room + source.number_tokens.size
 
 
-# Rows as such.
+# Operations on rows.
 
 
 def random_rows(random: np.random.Generator, rows: int) -> FeatureRows:
@@ -411,7 +421,7 @@ def test_rows_are_taken_in_any_order(seed: int, count: int, data: st.DataObject)
 
 @some
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 4)), min_size=1, max_size=4))
-def test_stacked_rows_come_one_after_another(parts: list[tuple[int, int]]) -> None:
+def test_fill_rows_writes_the_parts_in_order(parts: list[tuple[int, int]]) -> None:
     given = [random_rows(np.random.default_rng(seed), count) for seed, count in parts]
     whole = stacked(given)
     assert rows_as_lists(whole) == [row for part in given for row in rows_as_lists(part)]

@@ -1,4 +1,4 @@
-"""Tokens of one value: what they share, what tells them apart, and how many there can be."""
+"""Tokens of values: which are equal, which differ, and how many there can be."""
 
 import unicodedata
 from typing import Any
@@ -46,23 +46,23 @@ KINDS = {
     "web": tokens.WEB,
     "phone": tokens.PHONE,
 }
-"""How each column of the schema is read."""
+"""The way to split each column of the schema."""
 NO_NUMBERS = np.zeros((0, 15))
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 NASTY = st.text(st.sampled_from(";=:/. wa1-'\u4e2d\u0e01\u0301\U00020000"), max_size=40)
-"""Texts in which nearly every character ends one token or begins another."""
+"""Texts in which nearly every character begins or ends a token."""
 
 
 def source_of(*records: dict[str, Any]) -> TokenSource:
-    """Records laid out for the kernels; they must not be rejected."""
+    """Records as arrays for kernels; they must not be rejected."""
     entities = from_records(records, SCHEMA)
     assert not entities.rejected
     return token_source(entities, NO_NUMBERS)
 
 
 def laid_out(name: str, text: str) -> TokenSource:
-    """One value as it is, laid out for the kernels; unlike in a record, tags are not parsed."""
+    """One unchanged value as arrays for kernels; unlike in a record, tags are not parsed."""
     data = np.frombuffer(bytearray(text.encode()), np.uint8)
     return TokenSource(
         np.array([KINDS[name]], np.int8),
@@ -163,7 +163,7 @@ def test_scripts_with_spaces_give_a_word_for_each_word(script: str) -> None:
     assert len(tokens_of(text=SCRIPTS[script])) == 1
 
 
-def test_letters_and_symbols_are_what_unicode_calls_so() -> None:
+def test_letters_and_symbols_have_the_categories_of_unicode() -> None:
     classes = tokens.character_classes()
     categories = [unicodedata.category(chr(point))[0] for point in range(classes.size)]
     silent = {0x27, 0x60, 0xB4, 0x2BC, 0x2019, 0x200C, 0x200D, 0xFE0E, 0xFE0F}
@@ -179,7 +179,7 @@ def test_letters_and_symbols_are_what_unicode_calls_so() -> None:
 # Words and letters.
 
 
-def test_a_text_is_its_words_and_pairs_of_neighbours() -> None:
+def test_a_text_has_words_and_pairs_of_neighbours() -> None:
     a, b, c = (tokens_of(text=word) for word in ("a", "b", "c"))
     both = tokens_of(text="a b c")
     assert len(both) == 5
@@ -189,19 +189,19 @@ def test_a_text_is_its_words_and_pairs_of_neighbours() -> None:
     assert not tokens_of(text="a c") <= both
 
 
-def test_the_order_of_words_tells_in_the_pairs_alone() -> None:
+def test_the_order_of_words_changes_only_pairs() -> None:
     there, back = tokens_of(text="joes pizza"), tokens_of(text="pizza joes")
     assert there & back == tokens_of(text="joes") | tokens_of(text="pizza")
     assert len(there - back) == len(back - there) == 1
 
 
 @pytest.mark.parametrize("separator", [" ", ";", "\0", "\n", "\u3000", " ; "])
-def test_spaces_and_what_stands_between_values_separate_words(separator: str) -> None:
+def test_spaces_and_separators_of_values_separate_words(separator: str) -> None:
     assert tokens_of(name=f"joes{separator}pizza") == tokens_of(name="joes pizza")
 
 
 @pytest.mark.parametrize("symbol", ["-", "/", ", ", " & ", "—", "🍕", "+", "#"])
-def test_a_symbol_is_a_word_that_parts_no_pair(symbol: str) -> None:
+def test_a_symbol_is_a_word_and_does_not_separate_a_pair(symbol: str) -> None:
     apart, parted = tokens_of(name="joes pizza"), tokens_of(name=f"joes{symbol}pizza")
     alone = tokens_of(name=symbol.strip())
     assert len(alone) == 1
@@ -210,7 +210,7 @@ def test_a_symbol_is_a_word_that_parts_no_pair(symbol: str) -> None:
     assert len(parted - apart - alone) == touching
 
 
-def test_a_symbol_tells_words_apart_that_it_touches() -> None:
+def test_a_symbol_forms_pairs_with_adjacent_words() -> None:
     plain, sharp, plus = (tokens_of(text=text) for text in ("c", "c#", "c+"))
     assert plain < sharp
     assert len(sharp - plain) == len(plus - plain) == 2
@@ -220,7 +220,7 @@ def test_a_symbol_tells_words_apart_that_it_touches() -> None:
 
 
 @pytest.mark.parametrize("apostrophe", ["'", "\u2019", "\u02bc", "`", "\u200d", "\u200c"])
-def test_an_apostrophe_joins_what_it_stands_between(apostrophe: str) -> None:
+def test_an_apostrophe_joins_the_letters_around_it(apostrophe: str) -> None:
     assert tokens_of(name=f"Joe{apostrophe}s Pizza") == tokens_of(name="Joes Pizza")
 
 
@@ -228,31 +228,31 @@ def test_an_apostrophe_joins_what_it_stands_between(apostrophe: str) -> None:
     "variant",
     ["JOE'S CAFÉ", "  joe's  café ", "Joe\u2019s Cafe\u0301", "\uff2aoe's café"],
 )
-def test_case_spacing_and_spelling_make_no_difference(variant: str) -> None:
+def test_case_spacing_and_spelling_do_not_change_tokens(variant: str) -> None:
     assert tokens_of(name=variant) == tokens_of(name="Joe's Café")
 
 
-def test_a_name_has_runs_of_three_to_five_letters_with_its_edges() -> None:
+def test_a_name_has_sequences_of_three_to_five_letters_and_edges() -> None:
     word, name = tokens_of(text="abcd"), tokens_of(name="abcd")
     assert len(word) == 1
     assert len(name) == 1 + 4 + 3 + 2
     assert len(tokens_of(name="a")) == 1 + 1
 
 
-def test_runs_of_letters_stay_within_a_word() -> None:
+def test_letter_sequences_stay_within_a_word() -> None:
     first, second = tokens_of(name="alpha"), tokens_of(name="beta")
     both = tokens_of(name="alpha beta")
     assert first | second < both
     assert len(both - first - second) == 1
 
 
-def test_similar_names_share_runs_of_letters_and_no_word() -> None:
+def test_similar_names_share_letter_sequences_but_no_word() -> None:
     shared = tokens_of(name="pharmacy") & tokens_of(name="pharmacie")
     assert groups_of(shared) == {tokens.LETTER_GROUP}
     assert len(shared) > 5
 
 
-def test_words_made_elsewhere_are_split_at_white_space_alone() -> None:
+def test_word_columns_are_split_only_at_white_space() -> None:
     assert len(tokens_of(words="w1 a-b;c\tw1\n")) == 2
     assert tokens_of(words="w1  a-b;c ") == tokens_of(words="a-b;c") | tokens_of(words="w1")
 
@@ -260,7 +260,7 @@ def test_words_made_elsewhere_are_split_at_white_space_alone() -> None:
 # Values, tags, phones, addresses.
 
 
-def test_a_category_is_its_whole_values() -> None:
+def test_a_category_has_a_token_for_each_whole_value() -> None:
     assert len(tokens_of(category="New York")) == 1
     assert tokens_of(category="DE;fr") == tokens_of(category="de") | tokens_of(category="FR")
     assert tokens_of(category=["DE", "FR"]) == tokens_of(category="DE;FR")
@@ -269,15 +269,15 @@ def test_a_category_is_its_whole_values() -> None:
 @pytest.mark.parametrize(
     "variant", ["new york", " New  York ", "NEW\tYORK", ";New York;;", "; ;new york"]
 )
-def test_case_and_spacing_of_a_category_make_no_difference(variant: str) -> None:
+def test_case_and_outer_spaces_of_a_category_do_not_change_tokens(variant: str) -> None:
     assert tokens_of(category=variant) == tokens_of(category="New York")
 
 
-def test_the_spaces_within_a_category_count() -> None:
+def test_spaces_within_a_category_change_tokens() -> None:
     assert tokens_of(category="newyork") != tokens_of(category="new york")
 
 
-def test_a_tag_is_its_key_and_the_whole_of_it() -> None:
+def test_a_tag_has_a_token_for_its_key_and_one_for_all_of_it() -> None:
     pizza, pasta = tokens_of(tags={"cuisine": "pizza"}), tokens_of(tags={"cuisine": "pasta"})
     assert len(pizza) == len(pasta) == 2
     assert len(pizza & pasta) == 1
@@ -289,7 +289,7 @@ def test_several_values_of_a_tag_are_several_tags() -> None:
     assert both == tokens_of(tags={"cuisine": "pizza"}) | tokens_of(tags={"cuisine": "pasta"})
 
 
-def test_the_order_of_tags_makes_no_difference() -> None:
+def test_the_order_of_tags_does_not_change_tokens() -> None:
     assert tokens_of(tags={"a": "1", "b": "2"}) == tokens_of(tags={"b": "2", "a": "1"})
     assert tokens_of(tags={"a": "1", "b": "2"}) == tokens_of(tags='{"B": 2, "A": 1}')
 
@@ -298,17 +298,17 @@ PHONE = "+1 212 366-1182"
 
 
 @pytest.mark.parametrize("digits", ["12", "1212", "12123", "121236", "1212366", "12123661"])
-def test_a_phone_number_shares_its_prefix_with_numbers_that_begin_so(digits: str) -> None:
+def test_phone_numbers_with_the_same_beginning_share_prefixes(digits: str) -> None:
     shared = tokens_of(phone=PHONE) & tokens_of(phone=digits)
     assert len(shared) == len(tokens_of(phone=digits)) - 1
 
 
-def test_a_phone_number_is_six_prefixes_and_itself() -> None:
+def test_a_phone_number_has_six_prefixes_and_a_token_of_its_own() -> None:
     assert len(tokens_of(phone=PHONE)) == 7
     assert len(tokens_of(phone="1")) == 1
 
 
-def test_a_number_is_not_its_own_prefix() -> None:
+def test_a_whole_number_differs_from_a_prefix() -> None:
     assert len(tokens_of(phone="12") & tokens_of(phone="123")) == 1
     assert len(tokens_of(phone="12")) == 2
 
@@ -316,18 +316,18 @@ def test_a_number_is_not_its_own_prefix() -> None:
 @pytest.mark.parametrize(
     "variant", ["12123661182", "(1) 212.366.1182", "\uff0b\uff11 212 366 1182"]
 )
-def test_only_the_digits_of_a_phone_number_count(variant: str) -> None:
+def test_only_digits_of_a_phone_number_change_tokens(variant: str) -> None:
     assert tokens_of(phone=variant) == tokens_of(phone=PHONE)
 
 
-def test_several_phone_numbers_are_each_read() -> None:
+def test_each_of_several_phone_numbers_has_tokens() -> None:
     both = tokens_of(phone=[PHONE, "030 12345"])
     assert both == tokens_of(phone=PHONE) | tokens_of(phone="03012345")
     assert both == tokens_of(phone=f"{PHONE}; 030/12345")
 
 
 @pytest.mark.parametrize("text", ["", ";", "call us", "+"])
-def test_a_phone_number_without_digits_is_nothing(text: str) -> None:
+def test_a_phone_number_without_digits_has_no_tokens(text: str) -> None:
     assert not tokens_of(phone=text)
 
 
@@ -349,7 +349,7 @@ DOMAIN = "joespizza.example"
         f"https://www.{DOMAIN};{DOMAIN}",
     ],
 )
-def test_of_a_web_address_only_the_domain_counts(address: str) -> None:
+def test_only_the_domain_of_a_web_address_changes_tokens(address: str) -> None:
     assert tokens_of(web=address) == tokens_of(web=DOMAIN)
 
 
@@ -359,7 +359,7 @@ def test_a_domain_ends_where_a_query_begins(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", [f" {DOMAIN}", f" www.{DOMAIN}", f"{DOMAIN}; {DOMAIN}.a"])
-def test_spaces_before_an_address_make_no_difference(address: str) -> None:
+def test_spaces_before_an_address_do_not_change_tokens(address: str) -> None:
     assert tokens_of(web=address) == tokens_of(web=address.replace(" ", ""))
 
 
@@ -373,19 +373,19 @@ def test_similar_domains_share_letters() -> None:
     assert len(shared) > 5
 
 
-def test_several_addresses_are_each_read() -> None:
+def test_each_of_several_addresses_has_tokens() -> None:
     both = tokens_of(web="https://a.example/x;www.b.test")
     assert both == tokens_of(web="a.example") | tokens_of(web="b.test")
     assert tokens_of(web=["a.example", "b.test"]) == both
 
 
 @pytest.mark.parametrize("address", ["", ";", "https://", "http:///path", "/path", ";;;"])
-def test_an_address_without_a_domain_is_nothing(address: str) -> None:
+def test_an_address_without_a_domain_has_no_tokens(address: str) -> None:
     assert not tokens_of(web=address)
 
 
 @pytest.mark.parametrize("address", ["www.", "www.a", ".", "..", "a.", ".a", "localhost", "www"])
-def test_the_shortest_addresses_are_read(address: str) -> None:
+def test_the_shortest_addresses_have_tokens(address: str) -> None:
     assert tokens_of(web=address)
 
 
@@ -402,14 +402,14 @@ def test_the_same_text_in_different_columns_gives_different_tokens() -> None:
         seen |= given
 
 
-def test_a_row_is_the_tokens_of_its_columns() -> None:
+def test_a_row_has_the_tokens_of_all_columns() -> None:
     record = {"name": "Joe's", "category": "us", "tags": {"a": "b"}, "web": DOMAIN, "phone": PHONE}
     apart = [tokens_of(**{name: value}) for name, value in record.items()]
     assert tokens_of(**record) == frozenset().union(*apart)
 
 
 @pytest.mark.parametrize("repeats", [1, 2, 3, 500])
-def test_the_tokens_of_a_row_differ(repeats: int) -> None:
+def test_the_tokens_of_a_row_are_distinct(repeats: int) -> None:
     names = " ".join(str(n) for n in range(repeats))
     source = source_of({"text": "a b " * repeats, "name": f"{names} {names}"})
     space = scratch(source)
@@ -418,7 +418,7 @@ def test_the_tokens_of_a_row_differ(repeats: int) -> None:
     assert count >= repeats
 
 
-def test_a_row_of_nothing_has_no_tokens() -> None:
+def test_an_empty_row_has_no_tokens() -> None:
     assert tokens_of() == frozenset()
     source = source_of({"text": None}, {"text": "a"}, {})
     assert [row_tokens(row, source, scratch(source)) for row in range(3)] == [0, 1, 0]
@@ -432,18 +432,18 @@ def test_a_row_of_nothing_has_no_tokens() -> None:
         *((name, {tokens.CONTEXT_GROUP}) for name in ("text", "category", "tags", "web", "phone")),
     ],
 )
-def test_a_token_tells_its_group(name: str, groups: set[int]) -> None:
+def test_a_token_contains_its_group(name: str, groups: set[int]) -> None:
     assert groups_of(found(laid_out(name, "abc.de=12 3"))) == groups
 
 
-# Bounds: a kernel writes where it is told, so what it is given must be large enough.
+# Bounds: kernels do not check indices, so buffers must be large enough.
 
 GUARD = 512
 MARK = 77
 
 
 def guarded(space: Scratch) -> Scratch:
-    """The same memory with some more behind it, which must stay untouched."""
+    """The same memory with additional elements at the end, which kernels must not change."""
     return Scratch(*(np.full(part.size + GUARD, MARK, part.dtype) for part in space))
 
 
@@ -461,7 +461,7 @@ def assert_untouched(space: Scratch, used: Scratch) -> None:
 @example(name="phone", text="12345678;" * 4 + "1")
 @example(name="text", text="\u4e2d" * 20)
 @given(st.sampled_from(sorted(KINDS)), TEXTS | NASTY)
-def test_no_value_becomes_more_tokens_than_there_is_room_for(name: str, text: str) -> None:
+def test_the_buffers_are_large_enough_for_any_value(name: str, text: str) -> None:
     source = laid_out(name, text)
     space = scratch(source)
     used = guarded(space)
@@ -472,7 +472,7 @@ def test_no_value_becomes_more_tokens_than_there_is_room_for(name: str, text: st
 
 @some
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(KINDS)), TEXTS | NASTY), max_size=4))
-def test_no_row_becomes_more_tokens_than_there_is_room_for(rows: list[dict[str, str]]) -> None:
+def test_the_buffers_are_large_enough_for_any_row(rows: list[dict[str, str]]) -> None:
     records = [
         {name: {text: text} if name == "tags" else text for name, text in row.items()}
         for row in rows
@@ -487,9 +487,7 @@ def test_no_row_becomes_more_tokens_than_there_is_room_for(rows: list[dict[str, 
 
 @some
 @given(st.sampled_from(sorted(KINDS)), TEXTS | NASTY, TEXTS | NASTY)
-def test_a_row_has_the_same_tokens_whatever_stands_beside_it(
-    name: str, text: str, other: str
-) -> None:
+def test_the_tokens_of_a_row_do_not_depend_on_other_rows(name: str, text: str, other: str) -> None:
     value, beside = ({text: text}, {other: other}) if name == "tags" else (text, other)
     alone = tokens_of(**{name: value})
     source = source_of({name: beside}, {name: value, "id": "x"}, {"name": other})

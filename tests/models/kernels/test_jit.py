@@ -1,4 +1,4 @@
-"""Machine code on disk is never older than the sources it was made of."""
+"""Machine code on disk is used only if it was compiled from the present sources."""
 
 import os
 import shutil
@@ -39,14 +39,14 @@ print(total(numbers.{}(3, 4)), len(total.stats.cache_hits))
 
 @pytest.fixture
 def room(tmp_path: Path) -> Path:
-    """The folder of a room in which nothing is but how kernels are compiled."""
+    """The folder of a room that contains only the module jit."""
     folder = tmp_path / "models"
     (folder / "kernels").mkdir(parents=True)
     shutil.copy(jit.__file__, folder / "kernels")
     return folder
 
 
-def test_a_change_in_another_module_is_seen(room: Path) -> None:
+def test_a_change_in_another_module_of_the_room_invalidates_machine_code(room: Path) -> None:
     write(room, NUMBERS, CALLER.format("Pair"))
     assert printed(room) == (7, 0)
     assert printed(room) == (7, 1)
@@ -54,7 +54,7 @@ def test_a_change_in_another_module_is_seen(room: Path) -> None:
     assert printed(room) == (12, 0)
 
 
-def test_machine_code_for_a_type_that_is_no_more_is_no_hindrance(room: Path) -> None:
+def test_machine_code_for_a_type_that_was_removed_is_ignored(room: Path) -> None:
     write(room, NUMBERS, CALLER.format("Pair"))
     assert printed(room) == (7, 0)
     write(room, NUMBERS.replace("Pair", "Couple"), CALLER.format("Couple"))
@@ -69,7 +69,7 @@ def test_machine_code_does_not_depend_on_the_times_of_the_sources(room: Path) ->
     assert printed(room) == (7, 1)
 
 
-def test_a_change_in_a_module_of_another_room_is_seen(room: Path) -> None:
+def test_a_change_in_a_module_of_another_room_invalidates_its_machine_code(room: Path) -> None:
     outside = """
 from models.kernels.jit import compiled
 

@@ -1,4 +1,4 @@
-"""The processor's instructions, against plain NumPy."""
+"""Processor instructions give the same as plain NumPy."""
 
 import os
 import platform
@@ -118,7 +118,7 @@ def test_rows_are_added_to_one_block(seed: int, count: int, block: int) -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_as_many_steps_as_there_may_be_do_not_overflow(sign: int) -> None:
+def test_the_largest_factors_do_not_overflow(sign: int) -> None:
     table = np.full((1, BLOCK), -128, np.int8)
     steps = np.full(513, sign * (2**15 - 1), np.int16)
     steps[512] = 0
@@ -129,7 +129,7 @@ def test_as_many_steps_as_there_may_be_do_not_overflow(sign: int) -> None:
 
 @some
 @given(st.integers(0, 9_999), st.integers(0, 1))
-def test_values_that_reach_a_bound_have_their_bits(seed: int, block: int) -> None:
+def test_values_that_reach_a_bound_have_a_bit(seed: int, block: int) -> None:
     values = np.random.default_rng(seed).integers(-3, 4, 2 * BLOCK).astype(np.float32)
     values[::7] = np.nan
     bits = reached(values, block, 1.0)
@@ -139,9 +139,7 @@ def test_values_that_reach_a_bound_have_their_bits(seed: int, block: int) -> Non
 
 @some
 @given(st.integers(0, 9_999), st.integers(1, 6), st.booleans())
-def test_leaves_are_struck_out_where_a_value_is_larger(
-    seed: int, nodes: int, nan_left: bool
-) -> None:
+def test_leaves_are_removed_where_a_value_is_larger(seed: int, nodes: int, nan_left: bool) -> None:
     random = np.random.default_rng(seed)
     pairs = random.integers(-2, 3, (3, LANES)).astype(np.float32)
     pairs[2, ::5] = np.nan
@@ -159,7 +157,7 @@ def test_leaves_are_struck_out_where_a_value_is_larger(
 
 @some
 @given(st.integers(0, 9_999), st.integers(0, 1))
-def test_columns_of_some_rows_become_rows(seed: int, part: int) -> None:
+def test_columns_of_some_rows_are_transposed(seed: int, part: int) -> None:
     random = np.random.default_rng(seed)
     table = random.integers(0, 0x10000, (9, 2 * LANES)).astype(np.uint16)
     rows = random.integers(0, 9, LANES).astype(np.int32)
@@ -173,7 +171,7 @@ def test_columns_of_some_rows_become_rows(seed: int, part: int) -> None:
 
 @some
 @given(st.integers(0, 9_999), st.integers(0, 5))
-def test_the_first_leaves_that_are_left_are_summed(seed: int, trees: int) -> None:
+def test_the_values_of_the_first_remaining_leaves_are_added(seed: int, trees: int) -> None:
     random = np.random.default_rng(seed)
     leaves = random.integers(1, 0x10000, (trees + 1, LANES)).astype(np.uint16)
     values = random.normal(size=(trees, LANES))
@@ -186,19 +184,19 @@ def test_the_first_leaves_that_are_left_are_summed(seed: int, trees: int) -> Non
 
 @some
 @given(st.integers(0, 63), st.integers(0, 2**64 - 1))
-def test_zeros_at_the_end_are_counted(zeros: int, above: int) -> None:
+def test_trailing_zeros_are_counted(zeros: int, above: int) -> None:
     assert zeros_of(np.uint64((above << zeros | 1 << zeros) & (2**64 - 1))) == zeros
     assert zeros_of(np.uint64(0)) == 64
 
 
 @some
 @given(st.floats(-60_000, 60_000, width=32))
-def test_half_precision_is_that_of_numpy(value: float) -> None:
+def test_float16_conversion_equals_that_of_numpy(value: float) -> None:
     assert halved(np.float32(value)) == np.float16(value)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int8, np.float64])
-def test_asking_for_a_row_changes_nothing(kind: type[np.generic]) -> None:
+def test_prefetching_does_not_change_data(kind: type[np.generic]) -> None:
     @compiled
     def fetch_all(table: np.ndarray[tuple[int, int], np.dtype[np.generic]]) -> None:
         for row in range(table.shape[0]):
@@ -219,8 +217,8 @@ PROCESSORS = {
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_other_processors_have_the_same_results(name: str, tmp_path: Path) -> None:
-    """What is asserted of scores and trees, in machine code for processors that offer less."""
+def test_other_processors_give_the_same_results(name: str, tmp_path: Path) -> None:
+    """Run the tests of scores and trees in machine code for processors with fewer instructions."""
     if platform.machine() != "x86_64" or not get_host_cpu_features().get("avx2"):
         pytest.skip("this processor cannot run the machine code of these")
     features, chosen = PROCESSORS[name]

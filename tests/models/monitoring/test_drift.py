@@ -1,4 +1,4 @@
-"""Drift: known values of the index, no alarm where nothing moved, and the name of what did."""
+"""Drift: known values of the index, no false alarms, and the right shift first."""
 
 import math
 
@@ -34,18 +34,18 @@ def counts(*values: int) -> Counts:
         ((1_000_000, 0, 0), (1_000_000, 0, 0), 0.0),
     ],
 )
-def test_the_index_has_its_known_values(
+def test_the_index_of_known_examples(
     before: tuple[int, ...], now: tuple[int, ...], expected: float
 ) -> None:
     assert float(psi(counts(*before), counts(*now))) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_share_of_nothing_keeps_the_index_finite() -> None:
+def test_the_index_is_finite_for_an_empty_bin() -> None:
     assert 5 < float(psi(counts(1_000, 0), counts(0, 1_000))) < 20
 
 
 @hypothesis.given(HISTOGRAMS, HISTOGRAMS, strategies.permutations(range(6)))
-def test_the_index_is_symmetric_never_negative_and_knows_no_order_of_bins(
+def test_the_index_is_symmetric_not_negative_and_independent_of_the_order_of_bins(
     before: Counts, now: Counts, order: list[int]
 ) -> None:
     hypothesis.assume(before.sum() and now.sum())
@@ -57,7 +57,7 @@ def test_the_index_is_symmetric_never_negative_and_knows_no_order_of_bins(
     assert stacked == pytest.approx([index, index])
 
 
-def test_chance_alone_stays_below_its_limit() -> None:
+def test_random_samples_of_one_distribution_stay_below_the_limit() -> None:
     random = np.random.default_rng(0)
     shares = random.dirichlet(np.ones(16))
     before, now = random.multinomial(400, shares, 2_000), random.multinomial(250, shares, 2_000)
@@ -92,13 +92,13 @@ def changed(entities: Entities, name: str, values: pa.Array) -> pa.Table:
     return entities.table.set_column(entities.table.column_names.index(name), name, values)
 
 
-def test_rows_like_those_of_training_raise_no_alarm(
+def test_rows_like_those_of_training_have_not_moved(
     labeler: Labeler, before: Profile, others: Entities
 ) -> None:
     assert moved(labeler, before, others.table) == []
 
 
-def test_a_field_that_is_dropped_is_named_first(
+def test_a_field_that_becomes_empty_is_the_first_shift(
     labeler: Labeler, before: Profile, others: Entities
 ) -> None:
     found = moved(labeler, before, others.table.drop_columns(["country"]))
@@ -109,7 +109,7 @@ def test_a_field_that_is_dropped_is_named_first(
 
 
 @pytest.mark.parametrize("country", ["ZZ", "JP"])
-def test_another_country_is_named_first(
+def test_another_country_is_the_first_shift(
     labeler: Labeler, before: Profile, others: Entities, country: str
 ) -> None:
     found = moved(labeler, before, changed(others, "country", pa.repeat(country, len(others))))
@@ -119,7 +119,7 @@ def test_another_country_is_named_first(
         assert found[0].figures["unseen"][1] == 1
 
 
-def test_another_language_is_named_first(
+def test_another_language_is_the_first_shift(
     labeler: Labeler, before: Profile, others: Entities
 ) -> None:
     to_greek = str.maketrans("abcdefghijklmnopqrstuvwxyz", "αβψδεφγηιξκλμνοπϟρστθωςχυζ")
@@ -130,7 +130,7 @@ def test_another_language_is_named_first(
     assert was < 0.5 < now
 
 
-def test_a_label_that_becomes_common_is_named_first_of_labels(
+def test_a_label_that_becomes_frequent_is_the_first_shift_of_labels(
     labeler: Labeler, before: Profile, others: Entities
 ) -> None:
     banks = pc.binary_join_element_wise(others.table["name"].combine_chunks(), "Bank", " ")

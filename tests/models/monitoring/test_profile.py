@@ -1,4 +1,4 @@
-"""Profiles: every row is counted once in each column and score, and counts add up."""
+"""Profiles: every row is counted once in each column and score, and counts can be added."""
 
 import dataclasses
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def profile(tiny: Labeler, brands: Entities) -> Profile:
 
 
 def bins(labeler: Labeler, column: str, **fields: object) -> list[int]:
-    """The bins of a column that one entity falls into."""
+    """The histogram of a column for one entity."""
     entities = from_records([fields], labeler.schema)
     names = [column.name for column in labeler.schema.columns]
     return np.flatnonzero(Profile.of(labeler, entities).fields[names.index(column)]).tolist()
@@ -44,7 +44,7 @@ def test_each_row_is_counted_once_in_each_column_and_score(profile: Profile, tin
     assert len(profile.scores) == len(SCORES)
 
 
-def test_presence_labels_and_scores_are_those_of_the_rows(
+def test_bins_labels_and_scores_count_the_rows(
     profile: Profile, tiny: Labeler, brands: Entities
 ) -> None:
     entities = brands.slice(0, SAMPLE)
@@ -69,7 +69,7 @@ def count(tiny: Labeler, brands: Entities) -> Callable[[Rows], list[int]]:
 @hypothesis.given(
     strategies.lists(strategies.integers(0, SAMPLE), max_size=4), strategies.integers(0, 99)
 )
-def test_counts_of_parts_add_up_in_any_order(
+def test_profiles_of_parts_add_up_in_any_order(
     count: Callable[[Rows], list[int]], cuts: list[int], seed: int
 ) -> None:
     order = np.random.default_rng(seed).permutation(SAMPLE)
@@ -83,7 +83,7 @@ def test_rejected_rows_are_not_counted(tiny: Labeler) -> None:
     assert Profile.of(tiny, Entities.empty(tiny.schema, 0)).rows == 0
 
 
-def test_what_training_has_not_met_falls_into_bins_of_its_own(tiny: Labeler) -> None:
+def test_unseen_values_have_separate_bins(tiny: Labeler) -> None:
     assert bins(tiny, "country") == [0]
     assert bins(tiny, "country", country="") == [0]
     assert bins(tiny, "country", country="zz") == [UNSEEN]
@@ -95,11 +95,11 @@ def test_what_training_has_not_met_falls_into_bins_of_its_own(tiny: Labeler) -> 
 
 
 @pytest.mark.parametrize(("lon", "expected"), [(-180.0, 1), (0.0, 8), (180.0, BINS - 1)])
-def test_points_fall_into_bins_from_west_to_east(tiny: Labeler, lon: float, expected: int) -> None:
+def test_points_are_binned_by_longitude(tiny: Labeler, lon: float, expected: int) -> None:
     assert bins(tiny, "position", lat=0.0, lon=lon) == [expected]
 
 
-def test_numbers_fall_into_the_bins_of_the_model(tiny: Labeler) -> None:
+def test_numbers_are_binned_like_features_of_the_model(tiny: Labeler) -> None:
     schema = EntitySchema("numbers", (Column("x", Kind.NUMBER),))
     edges = np.array([[1.0, 5.0]])
     features = dataclasses.replace(tiny.features, schema=schema, edges=edges)
@@ -109,19 +109,19 @@ def test_numbers_fall_into_the_bins_of_the_model(tiny: Labeler) -> None:
     assert np.flatnonzero(found).tolist() == [0, 1, 6, 11]
 
 
-def test_a_bundle_keeps_its_profile(tiny: Labeler, profile: Profile, tmp_path: Path) -> None:
+def test_a_bundle_contains_the_profile(tiny: Labeler, profile: Profile, tmp_path: Path) -> None:
     write_bundle(tiny, tmp_path / "bundle", "1", {}, profile)
     found = read_bundle(tmp_path / "bundle").profile
     assert found.counts.tolist() == profile.counts.tolist()
     assert found.columns == profile.columns
 
 
-def test_a_bundle_without_a_profile_has_that_of_no_rows(written: Path) -> None:
+def test_a_bundle_without_a_profile_has_an_empty_one(written: Path) -> None:
     assert read_bundle(written).profile.rows == 0
 
 
 @pytest.mark.parametrize("damage", ["short", "negative", "float", "labels", "rows", "huge"])
-def test_a_profile_that_is_none_is_refused(copy: Path, profile: Profile, damage: str) -> None:
+def test_an_invalid_profile_is_an_error(copy: Path, profile: Profile, damage: str) -> None:
     counts = profile.counts.copy()
     if damage == "negative":
         counts[:2] += [-SAMPLE - 1, SAMPLE + 1]

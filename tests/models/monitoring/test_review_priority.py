@@ -1,4 +1,4 @@
-"""What is worth a reviewer's glance: each reason where it holds, and nowhere else."""
+"""Review priority: each reason is given where it holds, and nowhere else."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ QUESTION = LabelQuery(top_k=JUDGED)
 
 
 def given(labeler: Labeler, lists: Sequence[Sequence[str] | None]) -> LabelMatrix:
-    """What each entity is said to have; None for one of which nothing is said."""
+    """The given labels of each entity; None for an entity without given labels."""
     array = pa.array([names or [] for names in lists], pa.list_(pa.string()))
     partial = np.array([names is None for names in lists])
     return label_matrix(array, labeler.labels, partial=partial)
@@ -42,7 +42,7 @@ def found(
 
 
 def asserted(labeler: Labeler, entities: Entities) -> list[list[str]]:
-    """The labels that are asserted of each entity."""
+    """The asserted labels of each entity."""
     rows = labeler.label(entities, QUESTION).to_arrow().to_pylist()
     return [[label["label"] for label in row if label["asserted"]] for row in rows]
 
@@ -51,9 +51,7 @@ def about(reasons: Sequence[Reason], what: str) -> Reason | None:
     return next((reason for reason in reasons if reason.about == what), None)
 
 
-def test_reasons_hold_where_they_are_given_and_only_there(
-    labeler: Labeler, brands: Entities
-) -> None:
+def test_each_reason_is_given_exactly_where_it_holds(labeler: Labeler, brands: Entities) -> None:
     entities = brands.slice(0, 200)
     predictions = labeler.label(entities, QUESTION)
     thresholds = labeler.decisions.thresholds(QUESTION)
@@ -70,7 +68,7 @@ def test_reasons_hold_where_they_are_given_and_only_there(
     assert {"undecided", "improbable"} <= kinds < set(ABOUT)
 
 
-def test_a_field_that_is_mostly_new_is_named_with_its_share(labeler: Labeler) -> None:
+def test_a_mostly_unseen_field_is_a_reason_with_its_share(labeler: Labeler) -> None:
     entities = from_records([{"name": "Bank"}, {"name": "Ωμέγα", "country": "zz"}], labeler.schema)
     known, new = found(labeler, entities)
     assert about(known, "unseen") is None
@@ -88,7 +86,7 @@ def test_given_labels_that_the_model_asserts_are_no_reason(
         assert about(reasons, "given") is None
 
 
-def test_the_surer_the_model_the_more_a_contradiction_is_worth(
+def test_the_rank_of_a_contradiction_grows_with_the_probability(
     labeler: Labeler, brands: Entities
 ) -> None:
     entities = brands.slice(0, 100)
@@ -111,14 +109,14 @@ def test_the_surer_the_model_the_more_a_contradiction_is_worth(
         assert reason.rank >= max(surprise, default=0)
 
 
-def test_what_nothing_is_said_of_contradicts_nothing(labeler: Labeler, brands: Entities) -> None:
+def test_an_entity_without_given_labels_contradicts_nothing(
+    labeler: Labeler, brands: Entities
+) -> None:
     for reasons in found(labeler, brands.slice(0, 50)):
         assert about(reasons, "given") is None
 
 
-def test_a_challenger_that_asserts_something_else_is_a_reason(
-    labeler: Labeler, brands: Entities
-) -> None:
+def test_a_challenger_with_other_assertions_is_a_reason(labeler: Labeler, brands: Entities) -> None:
     entities = brands.slice(0, 50)
     same = labeler.label(entities, QUESTION).asserted_names()
     for reasons in found(labeler, entities, challenger=same):
@@ -132,7 +130,7 @@ def test_a_challenger_that_asserts_something_else_is_a_reason(
             assert reason.rank == 1.0
 
 
-def test_in_an_open_world_only_groups_that_are_mentioned_can_contradict(
+def test_only_known_labels_of_an_open_world_can_contradict(
     labeler: Labeler, brands: Entities
 ) -> None:
     entities = brands.slice(0, 100)
@@ -152,7 +150,7 @@ def test_in_an_open_world_only_groups_that_are_mentioned_can_contradict(
 
 
 @pytest.mark.parametrize("record", [{"name": 5}, 7])
-def test_a_rejected_entity_is_worth_nothing(labeler: Labeler, record: object) -> None:
+def test_a_rejected_entity_has_no_reasons(labeler: Labeler, record: object) -> None:
     entities = from_records([record, {"name": "Ωμέγα"}], labeler.schema)
     rejected, other = found(labeler, entities, [["shop=florist"], None])
     assert rejected == []

@@ -1,4 +1,4 @@
-"""No answer violates an implication, whatever the scores and probabilities."""
+"""No prediction violates an implication, for any scores and probabilities."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def implications_of(ancestors: list[set[int]]) -> Implications:
 
 @st.composite
 def relations(draw: st.DrawFn) -> Implications:
-    """Random implications without circles: in a random order, labels imply earlier ones."""
+    """Random implications without cycles: in a random order, labels imply earlier ones."""
     order = draw(st.permutations(range(L)))
     ancestors: list[set[int]] = [set() for _ in range(L)]
     for place, label in enumerate(order):
@@ -45,7 +45,7 @@ class Case:
 
 
 def answered(implications: Implications, seed: int, query: LabelQuery, rows: int = 3) -> Case:
-    """Random scores and probabilities with ties, answered."""
+    """Predictions from random scores and probabilities with ties."""
     random = np.random.default_rng(seed)
     scores = (random.integers(-8, 4, (rows, L)) / 4).astype(np.float32)
     implications.raise_scores(scores)
@@ -63,7 +63,7 @@ def answered(implications: Implications, seed: int, query: LabelQuery, rows: int
 
 @given(relations(), st.integers(0, 10_000), st.integers(1, L))
 @some
-def test_no_answer_violates_an_implication(
+def test_no_prediction_violates_an_implication(
     implications: Implications, seed: int, top_k: int
 ) -> None:
     predictions = answered(implications, seed, LabelQuery(top_k=top_k)).predictions
@@ -83,14 +83,16 @@ def test_no_answer_violates_an_implication(
 
 @given(relations(), st.integers(0, 10_000))
 @some
-def test_candidates_are_closed_under_implication(implications: Implications, seed: int) -> None:
+def test_candidates_include_the_ancestors_of_candidates(
+    implications: Implications, seed: int
+) -> None:
     case = answered(implications, seed, LabelQuery())
     for chosen in case.chosen.tolist():
         for place, label in enumerate(chosen):
             assert set(implications.ancestors_of(label)) <= set(chosen[:place])
 
 
-def test_scores_rise_no_more_than_they_must() -> None:
+def test_scores_rise_by_the_smallest_step() -> None:
     scores = np.array([[0.5, 2.0, -1.0, 0.0]], np.float32)
     implications_of([set(), {0, 3}, set(), {0}]).raise_scores(scores)
     assert scores[0, 1:3].tolist() == [2.0, -1.0]
@@ -98,7 +100,7 @@ def test_scores_rise_no_more_than_they_must() -> None:
     assert scores[0].max() == pytest.approx(2, abs=1e-5)
 
 
-def test_without_implications_nothing_changes() -> None:
+def test_without_implications_scores_do_not_change() -> None:
     scores = np.random.default_rng(0).random((4, L)).astype(np.float32)
     given_scores = scores.copy()
     Implications.none(L).raise_scores(scores)

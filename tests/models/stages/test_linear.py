@@ -25,7 +25,7 @@ SIZES = st.sampled_from([1, 2, 5, 63, 64, 65, 130])
 
 
 def stage_of(random: np.random.Generator, labels: int, frequent: int, rare: int) -> LinearStage:
-    """A stage of random weights; rows of rare features hold about a third of the labels."""
+    """A stage with random weights; sparse rows have weights for about a third of the labels."""
     held = random.random((rare, labels)) < 1 / 3
     indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
     ids = np.nonzero(held)[1].astype(np.int32)
@@ -72,7 +72,7 @@ def by_hand(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
 
 
 def assert_as_by_hand(scores: Scores, stage: LinearStage, rows: FeatureRows) -> None:
-    """But for what is rounded: factors to whole steps, and sums to single precision."""
+    """Check that scores are equal except for the rounding of factors and of sums."""
     expected = by_hand(stage, rows)
     within = 1e-4 + 1e-4 * np.abs(expected) + plain.rounding(stage, rows)[:, None]
     assert (np.abs(scores - expected) <= within).all()
@@ -105,9 +105,7 @@ def test_real_scores_are_a_product_of_matrices(labeler: Labeler, brands: Entitie
 
 @some
 @given(st.integers(0, 9_999), SIZES, st.integers(0, 4), st.integers(0, 4))
-def test_weights_are_those_that_scores_are_made_of(
-    seed: int, labels: int, frequent: int, rare: int
-) -> None:
+def test_weights_and_bias_give_the_scores(seed: int, labels: int, frequent: int, rare: int) -> None:
     random = np.random.default_rng(seed)
     stage = stage_of(random, labels, frequent, rare)
     features = random.permutation(frequent + rare).astype(np.int32)
@@ -117,7 +115,7 @@ def test_weights_are_those_that_scores_are_made_of(
     assert found == pytest.approx(weights_of(stage)[np.ix_(features, wanted)], rel=1e-5)
 
 
-def test_a_row_without_features_has_the_bias_for_its_scores() -> None:
+def test_the_scores_of_a_row_without_features_are_the_bias() -> None:
     stage = stage_of(np.random.default_rng(0), 7, 3, 3)
     none = np.zeros(0, np.int32), np.zeros(0, np.float32)
     empty = FeatureRows(np.zeros(3, np.int64), *none, np.zeros(2, np.uint64))
@@ -156,7 +154,7 @@ def test_sparse_and_dense_rows_of_equal_weights_give_equal_scores() -> None:
 
 @pytest.mark.parametrize("weight", [127, -127])
 def test_the_largest_sums_do_not_overflow(weight: int) -> None:
-    """All 2,000 factors are alike: steps of full size would not fit into 32 bits."""
+    """All 2,000 factors are equal: with the finest steps, the sum would not fit into 32 bits."""
     features, labels = 2_000, 65
     dense = whole_blocks(np.full((features, labels), weight, np.int8))
     stage = LinearStage(
@@ -171,7 +169,7 @@ def test_the_largest_sums_do_not_overflow(weight: int) -> None:
     assert stage.scores(rows) == pytest.approx(np.full((1, labels), weight * features), rel=1e-3)
 
 
-def test_joined_weights_are_found_again() -> None:
+def test_packed_weights_can_be_unpacked() -> None:
     weights = np.arange(-128, 128).astype(np.int8)
     labels = np.linspace(0, (1 << 24) - 1, len(weights)).astype(np.int32)
     found = unpack_weights(pack_weights(labels, weights))
@@ -195,19 +193,19 @@ def test_candidates_are_the_first_of_a_stable_sort(
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5, np.inf, -np.inf])
-def test_of_equal_labels_the_first_are_candidates(value: float) -> None:
+def test_of_labels_with_equal_scores_the_first_are_candidates(value: float) -> None:
     scores = np.full((2, 200), value, np.float32)
     assert np.array_equal(candidates(scores, 7), [range(7), range(7)])
 
 
 @pytest.mark.parametrize("place", [0, 1, 63, 64, 127, 128, 199])
-def test_the_best_label_is_found_wherever_it_stands(place: int) -> None:
+def test_the_best_label_is_found_at_any_position(place: int) -> None:
     scores = np.linspace(0, -1, 200, dtype=np.float32)[None]
     scores[0, place] = 1
     assert candidates(scores, 3)[0, 0] == place
 
 
-def test_there_are_no_more_candidates_than_labels() -> None:
+def test_there_are_not_more_candidates_than_labels() -> None:
     scores = np.array([[1, 3, 2]], np.float32)
     assert np.array_equal(candidates(scores, 10), [[1, 2, 0]])
 

@@ -1,4 +1,4 @@
-"""Namesakes: what is learned of the rows of a name, and what is recalled of it."""
+"""Namesakes: the labels that are learned for a name, and looked up for it."""
 
 import collections
 import dataclasses
@@ -30,7 +30,7 @@ ROWS = st.lists(
 def recalled(
     rows: list[tuple[int, list[str]]], names: list[int]
 ) -> list[list[tuple[float, float]]]:
-    """What is recalled of some names, for all labels in order."""
+    """The numbers and shares for some names and all labels in order."""
     matrix = label_matrix(pa.array([labels for _, labels in rows], pa.list_(pa.string())), LABELS)
     namesakes = learn_namesakes(np.array([name for name, _ in rows], np.uint64), matrix)
     chosen = np.tile(np.arange(len(LABELS), dtype=np.int32), (len(names), 1))
@@ -40,7 +40,7 @@ def recalled(
 
 @settings(max_examples=60, deadline=None)
 @given(ROWS)
-def test_the_rows_of_a_name_are_counted(rows: list[tuple[int, list[str]]]) -> None:
+def test_the_entities_of_each_name_are_counted(rows: list[tuple[int, list[str]]]) -> None:
     by_name = collections.defaultdict(list)
     for name, labels in rows:
         by_name[name].append(labels)
@@ -63,7 +63,7 @@ def test_large_chains_are_counted_up_to_a_limit() -> None:
     assert found == [(COUNTED_AT_MOST, float(np.float32(share))) for share in shares]
 
 
-def test_a_label_too_rare_for_a_share_is_forgotten() -> None:
+def test_a_label_whose_share_rounds_to_zero_is_left_out() -> None:
     (found,) = recalled([(7, ["a"])] * 600 + [(7, ["b"])], [7])
     assert found[1][1] == 0
 
@@ -74,7 +74,7 @@ def names_of(labeler: Labeler, *names: Any) -> list[int]:
     return [int(name) for name in rows.names]
 
 
-def test_a_name_is_its_words_in_their_order(labeler: Labeler) -> None:
+def test_names_are_equal_if_their_words_are_equal_and_in_order(labeler: Labeler) -> None:
     one, *others = names_of(
         labeler, "Joe's  Pizza", "joes pizza", " JOE\u2019S PIZZA ", "Joe's\tpizza"
     )
@@ -83,7 +83,7 @@ def test_a_name_is_its_words_in_their_order(labeler: Labeler) -> None:
     assert len({one, *different}) == 6
 
 
-def test_what_is_called_nothing_has_no_namesakes(labeler: Labeler) -> None:
+def test_an_entity_without_a_name_has_no_namesakes(labeler: Labeler) -> None:
     assert names_of(labeler, None, "", "  ") == [0, 0, 0]
     rows = labeler.features.transform(Entities.empty(labeler.schema, 2))
     recalled = labeler.namesakes.recall(rows.names, np.zeros((2, 3), np.int32))
@@ -91,7 +91,7 @@ def test_what_is_called_nothing_has_no_namesakes(labeler: Labeler) -> None:
     assert np.isnan(recalled[:, :, 1]).all()
 
 
-def test_a_model_remembers_its_training_rows(
+def test_training_rows_are_their_own_namesakes(
     labeler: Labeler, brands: Entities, brand_labels: pa.ListArray
 ) -> None:
     rows = labeler.features.transform(brands)
@@ -104,7 +104,7 @@ def test_a_model_remembers_its_training_rows(
     assert np.isnan(recalled[~known, 1]).all()
 
 
-def test_the_reranker_is_told_of_namesakes(labeler: Labeler, brands: Entities) -> None:
+def test_namesakes_are_features_of_the_reranker(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 200))
     scores, chosen, _ = plain.stages(labeler, rows)
     nobody = learn_namesakes(

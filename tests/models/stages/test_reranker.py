@@ -1,4 +1,4 @@
-"""The reranker: what its trees look at, in plain Python, and what becomes of what they say."""
+"""The reranker: features of pairs as in plain Python, calibration, and probabilities."""
 
 import math
 
@@ -28,7 +28,7 @@ some = settings(max_examples=60, deadline=None)
 
 
 def rows_of(lengths: list[int]) -> FeatureRows:
-    """Feature rows of which only the lengths matter."""
+    """Feature rows with given lengths; their content does not matter."""
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     features = np.zeros(indptr[-1], np.int32), np.ones(indptr[-1], np.float32)
     return FeatureRows(indptr, *features, np.zeros(len(lengths), np.uint64))
@@ -42,7 +42,7 @@ def by_hand(
     rate: list[float],
     co_occurrence: list[list[int]],
 ) -> list[dict[str, float]]:
-    """The features of the candidates of one entity, as PAIR_FEATURES and its comment name them."""
+    """The features of the candidates of one entity, as the comment on PAIR_FEATURES says."""
     share = {label: min(max((scores[label] + 1) / 2, 0), 1) for label in chosen}
     pairs = []
     for rank, label in enumerate(chosen):
@@ -131,7 +131,7 @@ def test_real_pairs_are_as_in_plain_python(labeler: Labeler, brands: Entities) -
     assert np.array_equal(pairs[:, LABEL_FEATURE].reshape(chosen.shape), chosen)
 
 
-def test_every_feature_is_named_once() -> None:
+def test_the_names_of_features_are_distinct() -> None:
     assert len(set(PAIR_FEATURES)) == len(PAIR_FEATURES) == 18
     assert PAIR_FEATURES[LABEL_FEATURE] == "label"
 
@@ -181,7 +181,7 @@ def test_the_probabilities_of_a_row_do_not_depend_on_its_neighbours(
         assert np.array_equal(alone, together[row : row + 1])
 
 
-def test_a_probability_says_how_often_a_label_is_true(
+def test_probabilities_are_calibrated(
     labeler: Labeler, brands: Entities, brand_labels: pa.ListArray
 ) -> None:
     truth = label_matrix(brand_labels, labeler.labels)
@@ -191,7 +191,7 @@ def test_a_probability_says_how_often_a_label_is_true(
     assert hits[probabilities < 0.1].mean() < 0.2
 
 
-def test_lifts_sum_to_the_feature_of_that_name(labeler: Labeler, brands: Entities) -> None:
+def test_lifts_add_up_to_the_feature_of_that_name(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(7, 1))
     scores, chosen, _ = plain.stages(labeler, rows)
     pairs = labeler.pairs(rows, scores, chosen)

@@ -1,4 +1,4 @@
-"""Walking trees: LightGBM's own prediction is the judge."""
+"""Evaluation of trees gives the same as LightGBM's own prediction."""
 
 import lightgbm
 import numpy as np
@@ -21,7 +21,7 @@ Pairs = npt.NDArray[np.float32]
 
 
 def pairs_of(random: np.random.Generator, rows: int, unknown: float) -> Pairs:
-    """Pairs with ties, and some unknown values in one feature; the last feature is the label."""
+    """Pairs with ties, and some NaN in one feature; the last feature is the label."""
     pairs = np.round(random.normal(size=(rows, FEATURES)), 1).astype(np.float32)
     pairs[random.random(rows) < unknown, 2] = np.nan
     pairs[:, -1] = random.integers(0, LABELS, rows)
@@ -73,8 +73,8 @@ def test_pairs_are_scored_as_by_lightgbm(
     np.testing.assert_array_equal(walked(forest, pairs), expected)
 
 
-def test_what_is_known_and_what_is_not_can_be_parted() -> None:
-    """LightGBM then writes a threshold of infinity."""
+def test_a_node_can_separate_nan_from_numbers() -> None:
+    """LightGBM writes a threshold of infinity for such a node."""
     random = np.random.default_rng(0)
     pairs = pairs_of(random, 400, 0.5)
     pairs[~np.isnan(pairs[:, 2]), 2] = 1
@@ -97,8 +97,8 @@ def test_values_on_a_threshold_go_left() -> None:
 
 
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
-def test_what_lies_next_to_zero_is_zero(unknown: float) -> None:
-    """As LightGBM takes it; its thresholds around 0 are about 1e-35."""
+def test_values_next_to_zero_count_as_zero(unknown: float) -> None:
+    """LightGBM does the same: its thresholds around 0 are about 1e-35."""
     random = np.random.default_rng(0)
     pairs = pairs_of(random, 600, unknown)
     near = [0, -0.0, 1e-40, -1e-40, 1e-36, -1e-36, 1e-35, -1e-35, 2e-35, -2e-35, 1, -1]
@@ -112,7 +112,7 @@ def test_what_lies_next_to_zero_is_zero(unknown: float) -> None:
     np.testing.assert_array_equal(walked(forest, asked), booster.predict(asked, raw_score=True))
 
 
-def test_a_tree_of_one_leaf_adds_that() -> None:
+def test_a_tree_with_one_leaf_adds_its_value() -> None:
     random = np.random.default_rng(0)
     pairs = pairs_of(random, 50, 0)
     data = lightgbm.Dataset(pairs, np.arange(50) % 2, params={"verbosity": -1})
@@ -129,7 +129,7 @@ def test_real_pairs_are_scored_as_by_lightgbm(labeler: Labeler, brands: Entities
     np.testing.assert_array_equal(walked(labeler.reranker.forest, pairs), expected)
 
 
-# What is not walked.
+# Unsupported trees.
 
 
 TEXT = grown(1, 6, 3, 0.3).model_to_string()
@@ -147,14 +147,14 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("before", "after", "message"), CHANGES)
-def test_what_cannot_be_walked_is_refused(before: str, after: str, message: str) -> None:
+def test_unsupported_trees_are_an_error(before: str, after: str, message: str) -> None:
     assert before in TEXT
     with pytest.raises(ValueError, match=message):
         read_forest(TEXT.replace(before, after), FEATURES, LABELS)
 
 
 def replaced(name: str, place: int, value: str) -> str:
-    """The text with one number of the first tree replaced."""
+    """The text with another number in the first tree."""
     head, tree, rest = TEXT.partition("Tree=0")
     lines = rest.split("\n")
     at = next(n for n, line in enumerate(lines) if line.startswith(f"{name}="))
@@ -180,14 +180,14 @@ def replaced(name: str, place: int, value: str) -> str:
         ("leaf_value", "x"),
     ],
 )
-def test_a_number_out_of_place_is_refused(name: str, value: str) -> None:
+def test_a_number_out_of_range_is_an_error(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         read_forest(replaced(name, 0, value), FEATURES, LABELS)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(TEXT) - 1), st.sampled_from("0123456789-. =\nTx"))
-def test_no_changed_character_gives_trees_that_read_foreign_memory(at: int, letter: str) -> None:
+def test_trees_with_any_character_changed_do_not_read_other_memory(at: int, letter: str) -> None:
     try:
         forest = read_forest(TEXT[:at] + letter + TEXT[at + 1 :], FEATURES, LABELS)
     except ValueError:
@@ -196,6 +196,6 @@ def test_no_changed_character_gives_trees_that_read_foreign_memory(at: int, lett
     assert np.isfinite(walked(forest, pairs)).all()
 
 
-def test_pairs_of_the_model_have_as_many_features(labeler: Labeler) -> None:
+def test_the_forest_of_a_model_has_all_pair_features(labeler: Labeler) -> None:
     with pytest.raises(ValueError, match="other features"):
         read_forest(labeler.reranker.trees, len(PAIR_FEATURES) + 1, len(labeler.labels))
