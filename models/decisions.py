@@ -318,11 +318,11 @@ def _list_others(
     row_scores: RowScores,
     chosen: LabelIds,
     ceiling: np.float32,
-    room: int,
+    most: int,
     buffers: PredictionBuffers,
     first: int,
 ) -> int:
-    """Write at most `room` of the best labels that are no candidates, from position `first` on.
+    """Write at most `most` of the best labels that are no candidates, from position `first` on.
 
     None is more probable than `ceiling`. Returns the position after the last label.
     """
@@ -334,9 +334,9 @@ def _list_others(
     for label in range(candidate.size):
         if candidate[label] or not query.allowed[label]:
             continue
-        if last - first == room and scores[label] <= scores[buffers.ids[last - 1]]:
+        if last - first == most and scores[label] <= scores[buffers.ids[last - 1]]:
             continue
-        place = last if last - first < room else last - 1
+        place = last if last - first < most else last - 1
         last = place + 1
         while place > first and scores[buffers.ids[place - 1]] < scores[label]:
             buffers.ids[place] = buffers.ids[place - 1]

@@ -1,6 +1,6 @@
 """Connection to MLflow: a tracking server over HTTP, or a database with its tables.
 
-This module and `models.registry` are the only ones in this room that import MLflow.
+This module and `models.registry` are the only ones of `models` that import MLflow.
 """
 
 import contextlib

@@ -61,7 +61,7 @@ def stages(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds, Proba
     return scores, chosen, probabilities
 
 
-def answer(
+def predict(
     decisions: Decisions,
     query: LabelQuery,
     labels: LabelSet,

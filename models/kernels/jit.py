@@ -29,7 +29,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     Machine code is cached on disk beside the source, or in `NUMBA_CACHE_DIR`. Where neither these
     folders nor the user's cache folder can be written to, every process compiles again. A change in
-    the kernel's module or in any module of this room makes the cached code invalid, because kernels
+    the kernel's module or in any module of `models` makes the cached code invalid, because kernels
     are inlined into one another; Numba itself checks only the module of the kernel. The times of
     files do not matter: another installation of the same code uses the same machine code. Of the
     relaxations of floating-point rules, only the fusion of a multiplication and an addition is
@@ -70,6 +70,6 @@ def _load_or_empty(load: Callable[[], dict[Any, str]]) -> dict[Any, str]:
 
 @functools.cache
 def _source_stamp(module: Path) -> str:
-    """A hash of the sources of a module and of this room."""
+    """A hash of the sources of a module and of all modules of `models`."""
     sources = [module, *sorted(Path(__file__).parents[1].rglob("*.py"))]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()

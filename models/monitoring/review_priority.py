@@ -129,14 +129,14 @@ def _has_names_or_words(column: Column) -> bool:
 def _contradicted(predictions: Predictions, given: LabelMatrix) -> Found:
     """Rows where an asserted label is known to be absent, or a given label is not asserted."""
     names = predictions.labels.names
-    pairs, said = predictions.keys(), given.keys()
+    pairs, given_pairs = predictions.keys(), given.keys()
     known = given.known(predictions.rows(), predictions.ids)
-    extra = predictions.asserted & known & ~np.isin(pairs, said)
-    lacking = ~np.isin(said, pairs[predictions.asserted])
+    extra = predictions.asserted & known & ~np.isin(pairs, given_pairs)
+    lacking = ~np.isin(given_pairs, pairs[predictions.asserted])
     listed = dict(zip(pairs.tolist(), predictions.probabilities.tolist(), strict=True))
     surplus: dict[int, list[int]] = {}
     missing: dict[int, list[int]] = {}
-    for found, those in ((surplus, pairs[extra]), (missing, said[lacking])):
+    for found, those in ((surplus, pairs[extra]), (missing, given_pairs[lacking])):
         for pair in those.tolist():
             found.setdefault(pair // given.labels, []).append(pair)
     for row in sorted({*surplus, *missing}):

@@ -38,8 +38,8 @@ class Case:
     probabilities: npt.NDArray[np.float32]
     decisions: Decisions
 
-    def answer(self, query: LabelQuery) -> Predictions:
-        return plain.answer(
+    def predict(self, query: LabelQuery) -> Predictions:
+        return plain.predict(
             self.decisions,
             query,
             self.labels,
@@ -82,8 +82,8 @@ def rows_of(predictions: Predictions) -> list[Row]:
     for start, end in zip(predictions.indptr[:-1], predictions.indptr[1:], strict=False):
         part = slice(start, end)
         ids = predictions.ids[part].tolist()
-        told = predictions.probabilities[part].tolist(), predictions.asserted[part].tolist()
-        rows.append([(names[i], p, a) for i, p, a in zip(ids, *told, strict=False)])
+        values = predictions.probabilities[part].tolist(), predictions.asserted[part].tolist()
+        rows.append([(names[i], p, a) for i, p, a in zip(ids, *values, strict=False)])
     return rows
 
 
@@ -138,13 +138,13 @@ CASES = st.builds(
 @example(case_of(0, count=1, entities=1), LabelQuery(top_k=12))
 @given(CASES, QUESTIONS)
 def test_predictions_are_as_documented(case: Case, query: LabelQuery) -> None:
-    assert_same(rows_of(case.answer(query)), by_hand(case, query))
+    assert_same(rows_of(case.predict(query)), by_hand(case, query))
 
 
 @some
 @given(CASES, QUESTIONS)
 def test_labels_are_sorted_by_probability(case: Case, query: LabelQuery) -> None:
-    for row in rows_of(case.answer(query)):
+    for row in rows_of(case.predict(query)):
         probabilities = [probability for _, probability, _ in row]
         assert probabilities == sorted(probabilities, reverse=True)
         assert len({name for name, _, _ in row}) == len(row)
@@ -157,7 +157,7 @@ def test_all_labels_reach_the_minimum_probability_and_match_a_pattern(
 ) -> None:
     named = case.labels.matching(query.only or ["*"])
     allowed = {name for name, is_named in zip(case.labels.names, named, strict=False) if is_named}
-    for row in rows_of(case.answer(query)):
+    for row in rows_of(case.predict(query)):
         assert all(p >= np.float32(query.min_probability) for _, p, _ in row)
         assert {name for name, _, _ in row} <= allowed
 
@@ -168,7 +168,7 @@ def test_every_label_that_the_policy_asserts_is_listed(case: Case, query: LabelQ
     query = dataclasses.replace(query, min_probability=0.0)
     thresholds = case.decisions.policies[query.policy]
     named = case.labels.matching(query.only or ["*"])
-    for r, row in enumerate(rows_of(case.answer(query))):
+    for r, row in enumerate(rows_of(case.predict(query))):
         expected = {
             case.labels.names[label]
             for label, probability in zip(case.chosen[r], case.probabilities[r], strict=False)
@@ -182,7 +182,7 @@ def test_every_label_that_the_policy_asserts_is_listed(case: Case, query: LabelQ
 def test_a_list_has_top_k_labels_and_the_asserted_ones(case: Case, query: LabelQuery) -> None:
     query = dataclasses.replace(query, min_probability=0.0)
     allowed = int(case.labels.matching(query.only or ["*"]).sum())
-    for row in rows_of(case.answer(query)):
+    for row in rows_of(case.predict(query)):
         assert len(row) >= min(query.top_k, allowed)
         assert all(asserted for _, _, asserted in row[query.top_k :])
 
@@ -192,7 +192,7 @@ def test_a_list_has_top_k_labels_and_the_asserted_ones(case: Case, query: LabelQ
 def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
     case: Case, query: LabelQuery
 ) -> None:
-    for r, row in enumerate(rows_of(case.answer(query))):
+    for r, row in enumerate(rows_of(case.predict(query))):
         chosen = {case.labels.names[label] for label in case.chosen[r]}
         others = [(p, asserted) for name, p, asserted in row if name not in chosen]
         assert all(p <= case.probabilities[r].min() for p, _ in others)
@@ -204,18 +204,18 @@ def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
 def test_predictions_do_not_depend_on_the_batch(
     case: Case, query: LabelQuery, data: st.DataObject
 ) -> None:
-    whole = rows_of(case.answer(query))
+    whole = rows_of(case.predict(query))
     order = data.draw(st.permutations(range(len(case.scores))))
-    assert rows_of(case.take(list(order)).answer(query)) == [whole[row] for row in order]
+    assert rows_of(case.take(list(order)).predict(query)) == [whole[row] for row in order]
     for row in range(len(case.scores)):
-        assert rows_of(case.take([row]).answer(query)) == [whole[row]]
+        assert rows_of(case.take([row]).predict(query)) == [whole[row]]
 
 
 @some
 @given(CASES, QUESTIONS)
 def test_a_shorter_list_is_the_beginning_of_a_longer_one(case: Case, query: LabelQuery) -> None:
-    shorter = rows_of(case.answer(query))
-    longer = rows_of(case.answer(dataclasses.replace(query, top_k=query.top_k + 1)))
+    shorter = rows_of(case.predict(query))
+    longer = rows_of(case.predict(dataclasses.replace(query, top_k=query.top_k + 1)))
     for short, long in zip(shorter, longer, strict=False):
         assert short[: query.top_k] == long[: len(short[: query.top_k])]
         assert {*short} <= {*long}
@@ -233,7 +233,7 @@ def answer_one(
         np.array([probabilities], np.float32),
         Decisions(count, 1.0, 0.0, {"balanced": np.array(thresholds, np.float32)}, {}),
     )
-    (row,) = rows_of(case.answer(query))
+    (row,) = rows_of(case.predict(query))
     return [(name, round(p, 3), asserted) for name, p, asserted in row]
 
 
@@ -282,7 +282,7 @@ def test_the_threshold_is_that_of_the_policy() -> None:
     for policy, thresholds in case.decisions.policies.items():
         assert case.decisions.thresholds(LabelQuery(policy=policy)) is thresholds
         expected = case.probabilities >= thresholds[case.chosen]
-        found = case.answer(LabelQuery(top_k=1_000, policy=policy)).asserted
+        found = case.predict(LabelQuery(top_k=1_000, policy=policy)).asserted
         assert found.sum() == expected.sum()
 
 
@@ -290,12 +290,12 @@ def test_an_unknown_policy_is_a_request_error_that_lists_the_known_ones() -> Non
     with pytest.raises(
         RequestError, match=r"unknown policy; this model has balanced, bold, precise$"
     ):
-        case_of(0).answer(LabelQuery(policy="xyzzy"))
+        case_of(0).predict(LabelQuery(policy="xyzzy"))
 
 
 def test_patterns_without_a_label_are_a_request_error() -> None:
     with pytest.raises(RequestError, match="matches no label"):
-        case_of(0).answer(LabelQuery(only=("a0", "nothing")))
+        case_of(0).predict(LabelQuery(only=("a0", "nothing")))
 
 
 # Queries.
@@ -324,7 +324,7 @@ def test_the_limits_of_a_query_are_allowed(options: dict[str, Any]) -> None:
 @some
 @given(CASES, QUESTIONS, st.data())
 def test_predictions_become_arrow_lists(case: Case, query: LabelQuery, data: st.DataObject) -> None:
-    predictions = case.answer(query)
+    predictions = case.predict(query)
     rejected = data.draw(st.sets(st.sampled_from(range(len(case.scores) + 1))))
     rejected -= {len(case.scores)}
     buffers = predictions.to_arrow(sorted(rejected))
@@ -347,9 +347,9 @@ def test_joined_predictions_have_the_entities_of_all_parts_in_order(
     case: Case, query: LabelQuery, cut: int
 ) -> None:
     rows = list(range(len(case.scores)))
-    parts = [case.take(part).answer(query) for part in (rows[:cut], rows[cut:]) if part]
+    parts = [case.take(part).predict(query) for part in (rows[:cut], rows[cut:]) if part]
     whole = Predictions.joined(parts, case.labels)
-    assert rows_of(whole) == rows_of(case.answer(query))
+    assert rows_of(whole) == rows_of(case.predict(query))
     assert whole.indptr.dtype == np.int64
 
 

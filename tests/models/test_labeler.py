@@ -158,7 +158,7 @@ def test_the_kernel_gives_the_same_as_one_stage_after_another(
     entities = brands.slice(0, 700)
     stages = plain.stages(labeler, labeler.features.transform(entities))
     decisions, implications = labeler.decisions, labeler.implications
-    expected = plain.answer(decisions, query, labeler.labels, implications, *stages)
+    expected = plain.predict(decisions, query, labeler.labels, implications, *stages)
     assert_same(labeler.label(entities, query), expected)
 
 

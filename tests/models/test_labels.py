@@ -217,12 +217,12 @@ def test_rows_are_taken_in_any_order(lists: Lists, data: st.DataObject) -> None:
 def test_a_matrix_tells_if_a_row_has_a_label(lists: Lists, seed: int) -> None:
     labels = LabelSet(("B", "amenity=cafe", "b", "é"))
     matrix = label_matrix(array_of(lists), labels)
-    asked = np.random.default_rng(seed).integers(0, 4, (len(lists), 3)).astype(np.int32)
+    candidates = np.random.default_rng(seed).integers(0, 4, (len(lists), 3)).astype(np.int32)
     expected = [
         [label in row for label in wanted]
-        for row, wanted in zip(rows_of(matrix), asked.tolist(), strict=False)
+        for row, wanted in zip(rows_of(matrix), candidates.tolist(), strict=False)
     ]
-    assert matrix.contains(asked).tolist() == expected
+    assert matrix.contains(candidates).tolist() == expected
 
 
 def test_a_group_that_is_absent_makes_all_its_labels_known_and_no_others() -> None:

@@ -76,13 +76,15 @@ def test_the_error_names_the_label_that_differs(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("name", ["linear.bias", "linear.scales", "reranker.knots"])
 def test_a_model_with_changed_arrays_is_an_error(bundle: Bundle, name: str) -> None:
-    room, field = name.split(".")
-    part = getattr(bundle.labeler, room)
+    part_name, field = name.split(".")
+    part = getattr(bundle.labeler, part_name)
     moved = {field: (getattr(part, field) * 1.5).astype(getattr(part, field).dtype)}
     if isinstance(part, LinearStage):
         labeler = dataclasses.replace(bundle.labeler, linear=part._replace(**moved))
     else:
-        labeler = dataclasses.replace(bundle.labeler, **{room: dataclasses.replace(part, **moved)})
+        labeler = dataclasses.replace(
+            bundle.labeler, **{part_name: dataclasses.replace(part, **moved)}
+        )
     with pytest.raises(BundleError, match="golden query"):
         check(dataclasses.replace(bundle, labeler=labeler))
 

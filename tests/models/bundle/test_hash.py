@@ -23,15 +23,15 @@ def test_the_content_hash_depends_only_on_the_model(
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_a_change_of_any_array_changes_the_content_hash(tiny: Labeler, name: str) -> None:
-    room, field = name.replace("company", "co_occurrence").split(".")
-    part = getattr(tiny, room)
+    part_name, field = name.replace("company", "co_occurrence").split(".")
+    part = getattr(tiny, part_name)
     array = getattr(part, field).copy()
     array.flat[-1] = 0 if array.flat[-1] else 1
     if isinstance(part, LinearStage):
         changed = dataclasses.replace(tiny, linear=part._replace(**{field: array}))
     else:
         other = dataclasses.replace(part, **{field: array})
-        changed = dataclasses.replace(tiny, **{room: other})
+        changed = dataclasses.replace(tiny, **{part_name: other})
     assert content_hash(changed) != content_hash(tiny)
 
 

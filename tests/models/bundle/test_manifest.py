@@ -39,8 +39,8 @@ def test_deeply_nested_json_is_an_error(copy: Path, name: str) -> None:
 @pytest.mark.parametrize("more", [{}, {"secrets": 1}])
 def test_a_newer_format_is_an_error_with_the_next_step(copy: Path, more: dict[str, Any]) -> None:
     sign(copy, format=FORMAT + 1, **more)
-    said = rf"has format {FORMAT + 1}; .* reads only format {FORMAT}: install"
-    with pytest.raises(BundleError, match=said):
+    message = rf"has format {FORMAT + 1}; .* reads only format {FORMAT}: install"
+    with pytest.raises(BundleError, match=message):
         read_bundle(copy)
 
 

@@ -66,16 +66,16 @@ def outcomes(
     target = tmp_path_factory.mktemp("full")
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(written), str(target), *LIMITS]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120)
-    told: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
-    return told
+    outcomes_by_limit: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
+    return outcomes_by_limit
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_full_disk_is_a_storage_error_and_leaves_no_files(
     outcomes: dict[str, tuple[str, list[str]]], limit: str
 ) -> None:
-    said, left = outcomes[limit]
-    assert said.startswith("StorageError: the bundle was not written to ")
+    outcome, left = outcomes[limit]
+    assert outcome.startswith("StorageError: the bundle was not written to ")
     assert left == []
 
 

@@ -78,8 +78,8 @@ def assert_sums(labeler: Labeler, entities: Entities, query: LabelQuery) -> None
     )
     assert everything == pytest.approx(expected, rel=1e-4, abs=1e-4)
     explanation = explain(labeler, entities, query)
-    told = [sum(reason["weight"] for reason in reasons) for reasons in explanation.to_records()]
-    assert told == pytest.approx(explanation.log_odds.tolist(), abs=NEGLIGIBLE)
+    listed = [sum(reason["weight"] for reason in reasons) for reasons in explanation.to_records()]
+    assert listed == pytest.approx(explanation.log_odds.tolist(), abs=NEGLIGIBLE)
     assert explanation.log_odds == pytest.approx(expected, rel=1e-4, abs=2e-4)
 
 
@@ -222,16 +222,16 @@ def test_the_number_of_reasons_is_limited_and_the_largest_come_first(
     assert explanation.reasons.type == pa.list_(REASON)
     rests = 0
     for reasons in explanation.to_records():
-        told = [reason for reason in reasons if reason["about"] != "rest"]
-        sizes = [abs(reason["weight"]) for reason in told]
+        listed = [reason for reason in reasons if reason["about"] != "rest"]
+        sizes = [abs(reason["weight"]) for reason in listed]
         assert sizes == sorted(sizes, reverse=True)
-        assert len(told) <= LARGEST
-        assert reasons[: len(told)] == told
+        assert len(listed) <= LARGEST
+        assert reasons[: len(listed)] == listed
         assert all(abs(reason["weight"]) >= NEGLIGIBLE for reason in reasons)
         assert {reason["about"] for reason in reasons} <= set(ABOUT)
         assert all(("field" in r) == ("text" in r) == (r["about"] == "field") for r in reasons)
         assert all("label" not in r or r["about"] == "company" for r in reasons)
-        rests += len(reasons) - len(told)
+        rests += len(reasons) - len(listed)
     assert rests
 
 

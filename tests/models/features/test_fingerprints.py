@@ -33,9 +33,9 @@ def known(entities: Entities) -> list[tuple[object, ...]]:
 @given(st.lists(RECORD, min_size=1, max_size=8))
 def test_fingerprints_are_equal_for_equal_values(records: list[dict[str, object]]) -> None:
     entities = from_records([*records, *records], load_schema("places"))
-    found, told = fingerprints(entities).tolist(), known(entities)
-    for left, right in zip(range(len(told)), reversed(range(len(told))), strict=True):
-        assert (found[left] == found[right]) == (told[left] == told[right])
+    found, values = fingerprints(entities).tolist(), known(entities)
+    for left, right in zip(range(len(values)), reversed(range(len(values))), strict=True):
+        assert (found[left] == found[right]) == (values[left] == values[right])
     assert found[: len(records)] == found[len(records) :]
 
 

@@ -240,13 +240,13 @@ def test_the_order_of_rows_does_not_change_features(
 def stacked(parts: list[FeatureRows]) -> FeatureRows:
     """The rows of one part after another."""
     rows, size = sum(len(part.names) for part in parts), sum(len(part.indices) for part in parts)
-    room = (
+    size = (
         np.zeros(rows + 1, np.int64),
         np.zeros(size, np.int32),
         np.zeros(size, np.float32),
         np.zeros(rows, np.uint64),
     )
-    return fill_rows(FeatureRows(*room), parts)
+    return fill_rows(FeatureRows(*size), parts)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1_000])
@@ -386,8 +386,8 @@ def test_buffers_are_large_enough_if_every_token_is_a_feature(
     transformed = space.transform(entities)
     assert np.diff(transformed.indptr).tolist() == [len(row) for row in rows]
     source = token_source(entities, EDGES)
-    room = sum(tokens_at_most(int(n)) for n in np.diff(source.starts, axis=1).ravel())
-    assert len(transformed.indices) <= room + source.number_tokens.size
+    size = sum(tokens_at_most(int(n)) for n in np.diff(source.starts, axis=1).ravel())
+    assert len(transformed.indices) <= size + source.number_tokens.size
 
 
 # Operations on rows.

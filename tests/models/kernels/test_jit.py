@@ -38,7 +38,7 @@ print(total(numbers.{}(3, 4)), len(total.stats.cache_hits))
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Path:
+def package(tmp_path: Path) -> Path:
     """The folder of a room that contains only the module jit."""
     folder = tmp_path / "models"
     (folder / "kernels").mkdir(parents=True)
@@ -46,30 +46,30 @@ def room(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_change_in_another_module_of_the_room_invalidates_machine_code(room: Path) -> None:
-    write(room, NUMBERS, CALLER.format("Pair"))
-    assert printed(room) == (7, 0)
-    assert printed(room) == (7, 1)
-    write(room, NUMBERS.replace("+", "*"), CALLER.format("Pair"))
-    assert printed(room) == (12, 0)
+def test_a_change_in_another_module_of_the_room_invalidates_machine_code(package: Path) -> None:
+    write(package, NUMBERS, CALLER.format("Pair"))
+    assert printed(package) == (7, 0)
+    assert printed(package) == (7, 1)
+    write(package, NUMBERS.replace("+", "*"), CALLER.format("Pair"))
+    assert printed(package) == (12, 0)
 
 
-def test_machine_code_for_a_type_that_was_removed_is_ignored(room: Path) -> None:
-    write(room, NUMBERS, CALLER.format("Pair"))
-    assert printed(room) == (7, 0)
-    write(room, NUMBERS.replace("Pair", "Couple"), CALLER.format("Couple"))
-    assert printed(room) == (7, 0)
+def test_machine_code_for_a_type_that_was_removed_is_ignored(package: Path) -> None:
+    write(package, NUMBERS, CALLER.format("Pair"))
+    assert printed(package) == (7, 0)
+    write(package, NUMBERS.replace("Pair", "Couple"), CALLER.format("Couple"))
+    assert printed(package) == (7, 0)
 
 
-def test_machine_code_does_not_depend_on_the_times_of_the_sources(room: Path) -> None:
-    write(room, NUMBERS, CALLER.format("Pair"))
-    assert printed(room) == (7, 0)
-    for source in room.rglob("*.py"):
+def test_machine_code_does_not_depend_on_the_times_of_the_sources(package: Path) -> None:
+    write(package, NUMBERS, CALLER.format("Pair"))
+    assert printed(package) == (7, 0)
+    for source in package.rglob("*.py"):
         os.utime(source, (0, 0))
-    assert printed(room) == (7, 1)
+    assert printed(package) == (7, 1)
 
 
-def test_a_change_in_a_module_of_another_room_invalidates_its_machine_code(room: Path) -> None:
+def test_a_change_in_a_module_of_another_room_invalidates_its_machine_code(package: Path) -> None:
     outside = """
 from models.kernels.jit import compiled
 
@@ -81,8 +81,8 @@ print(number(), len(number.stats.cache_hits))
 """
     for factor, found in ((3, 0), (3, 1), (4, 0)):
         source = outside.replace("FACTOR", str(factor))
-        (room.parent / "outside.py").write_text(source, "utf-8")
-        assert printed(room, "outside") == (2 * factor, found)
+        (package.parent / "outside.py").write_text(source, "utf-8")
+        assert printed(package, "outside") == (2 * factor, found)
 
 
 def test_numba_still_has_the_private_names_that_are_used() -> None:
@@ -110,23 +110,23 @@ def test_a_constraint_on_numba_excludes_the_next_minor_version() -> None:
     assert f"<{major}.{minor + 1}" in needed
 
 
-def write(room: Path, numbers: str, caller: str) -> None:
+def write(package: Path, numbers: str, caller: str) -> None:
     """Write two modules, one of which calls the other's kernel."""
-    (room / "numbers.py").write_text(numbers, "utf-8")
-    (room / "caller.py").write_text(caller, "utf-8")
+    (package / "numbers.py").write_text(numbers, "utf-8")
+    (package / "caller.py").write_text(caller, "utf-8")
 
 
-def printed(room: Path, module: str = "models.caller") -> tuple[int, int]:
+def printed(package: Path, module: str = "models.caller") -> tuple[int, int]:
     """The result of a module in a new process, and the number of kernels it found on disk."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", module],
-        cwd=room.parent,
+        cwd=package.parent,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert said.returncode == 0, said.stderr
-    total, found = map(int, said.stdout.split())
+    assert done.returncode == 0, done.stderr
+    total, found = map(int, done.stdout.split())
     return total, found

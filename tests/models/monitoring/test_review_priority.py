@@ -33,10 +33,10 @@ def given(labeler: Labeler, lists: Sequence[Sequence[str] | None]) -> LabelMatri
 def found(
     labeler: Labeler,
     entities: Entities,
-    said: Sequence[Sequence[str] | None] | None = None,
+    lists: Sequence[Sequence[str] | None] | None = None,
     challenger: Sequence[set[str] | None] = (),
 ) -> list[list[Reason]]:
-    labels = given(labeler, said or [None] * len(entities))
+    labels = given(labeler, lists or [None] * len(entities))
     predictions = labeler.label(entities, QUESTION)
     return review_reasons(labeler, entities, QUESTION.policy, predictions, labels, challenger)
 
@@ -141,8 +141,8 @@ def test_only_known_labels_of_an_open_world_can_contradict(
     absent = next(name for name in others if name not in ours[row])
     one = entities.slice(row, 1)
     predictions = labeler.label(one, QUESTION)
-    for said, contradicted in (([], False), ([absent], True)):
-        array = pa.array([said], pa.list_(pa.string()))
+    for lists, contradicted in (([], False), ([absent], True)):
+        array = pa.array([lists], pa.list_(pa.string()))
         matrix = label_matrix(array, labeler.labels, (group,))
         (reasons,) = review_reasons(labeler, one, QUESTION.policy, predictions, matrix)
         surplus = reason.details["surplus"] if (reason := about(reasons, "given")) else []

@@ -44,7 +44,7 @@ class Case:
     predictions: Predictions
 
 
-def answered(implications: Implications, seed: int, query: LabelQuery, rows: int = 3) -> Case:
+def random_case(implications: Implications, seed: int, query: LabelQuery, rows: int = 3) -> Case:
     """Predictions from random scores and probabilities with ties."""
     random = np.random.default_rng(seed)
     scores = (random.integers(-8, 4, (rows, L)) / 4).astype(np.float32)
@@ -55,7 +55,7 @@ def answered(implications: Implications, seed: int, query: LabelQuery, rows: int
     thresholds = (random.integers(0, 11, L) / 10).astype(np.float32)
     decisions = Decisions(5, 1.5, -1.0, {BALANCED: thresholds}, {})
     labels = LabelSet(tuple(f"{n:02}" for n in range(L)))
-    predictions = plain.answer(
+    predictions = plain.predict(
         decisions, query, labels, implications, scores, chosen, probabilities
     )
     return Case(implications, scores, chosen, predictions)
@@ -66,7 +66,7 @@ def answered(implications: Implications, seed: int, query: LabelQuery, rows: int
 def test_no_prediction_violates_an_implication(
     implications: Implications, seed: int, top_k: int
 ) -> None:
-    predictions = answered(implications, seed, LabelQuery(top_k=top_k)).predictions
+    predictions = random_case(implications, seed, LabelQuery(top_k=top_k)).predictions
     for start, end in zip(predictions.indptr[:-1], predictions.indptr[1:], strict=True):
         place = {int(label): i for i, label in enumerate(predictions.ids[start:end])}
         for label, at in place.items():
@@ -86,7 +86,7 @@ def test_no_prediction_violates_an_implication(
 def test_candidates_include_the_ancestors_of_candidates(
     implications: Implications, seed: int
 ) -> None:
-    case = answered(implications, seed, LabelQuery())
+    case = random_case(implications, seed, LabelQuery())
     for chosen in case.chosen.tolist():
         for place, label in enumerate(chosen):
             assert set(implications.ancestors_of(label)) <= set(chosen[:place])

@@ -111,8 +111,12 @@ def test_namesakes_are_features_of_the_reranker(labeler: Labeler, brands: Entiti
         np.zeros(0, np.uint64), label_matrix(pa.array([], pa.list_(pa.string())), labeler.labels)
     )
     forgetful = dataclasses.replace(labeler, namesakes=nobody)
-    told, untold = (one.pairs(rows, scores, chosen)[:, COLUMNS] for one in (labeler, forgetful))
-    np.testing.assert_array_equal(told, labeler.namesakes.recall(rows.names, chosen).reshape(-1, 2))
-    assert (told[:, 0] > 0).any()
-    assert (untold[:, 0] == 0).all()
-    assert np.isnan(untold[:, 1]).all()
+    with_namesakes, without_namesakes = (
+        one.pairs(rows, scores, chosen)[:, COLUMNS] for one in (labeler, forgetful)
+    )
+    np.testing.assert_array_equal(
+        with_namesakes, labeler.namesakes.recall(rows.names, chosen).reshape(-1, 2)
+    )
+    assert (with_namesakes[:, 0] > 0).any()
+    assert (without_namesakes[:, 0] == 0).all()
+    assert np.isnan(without_namesakes[:, 1]).all()

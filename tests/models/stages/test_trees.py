@@ -47,7 +47,7 @@ def grown(seed: int, leaves: int, trees: int, unknown: float) -> lightgbm.Booste
     return lightgbm.train(parameters, data, trees)
 
 
-def walked(forest: Forest, pairs: Pairs) -> npt.NDArray[np.float64]:
+def raw_scores(forest: Forest, pairs: Pairs) -> npt.NDArray[np.float64]:
     raw = np.empty(len(pairs))
     lanes = np.pad(pairs.T, ((0, 0), (0, -len(pairs) % LANES)))
     walk(forest, np.ascontiguousarray(lanes), new_workspace(forest), raw)
@@ -70,7 +70,7 @@ def test_pairs_are_scored_as_by_lightgbm(
     forest = read_forest(booster.model_to_string(), FEATURES, LABELS)
     pairs = pairs_of(np.random.default_rng(seed + 1), rows, 0.2)
     expected = booster.predict(pairs, raw_score=True) if rows else np.zeros(0)
-    np.testing.assert_array_equal(walked(forest, pairs), expected)
+    np.testing.assert_array_equal(raw_scores(forest, pairs), expected)
 
 
 def test_a_node_can_separate_nan_from_numbers() -> None:
@@ -82,7 +82,7 @@ def test_a_node_can_separate_nan_from_numbers() -> None:
     booster = lightgbm.train({"objective": "binary", "verbosity": -1, "num_leaves": 3}, data, 3)
     forest = read_forest(booster.model_to_string(), FEATURES, LABELS)
     pairs[0, 2] = np.finfo(np.float32).max
-    np.testing.assert_array_equal(walked(forest, pairs), booster.predict(pairs, raw_score=True))
+    np.testing.assert_array_equal(raw_scores(forest, pairs), booster.predict(pairs, raw_score=True))
 
 
 def test_values_on_a_threshold_go_left() -> None:
@@ -93,7 +93,7 @@ def test_values_on_a_threshold_go_left() -> None:
     looked_at = np.repeat(numbers, np.diff(forest.bounds).ravel())
     pairs[np.arange(len(pairs)), looked_at] = forest.thresholds
     expected = booster.predict(pairs, raw_score=True)
-    np.testing.assert_array_equal(walked(forest, pairs), expected)
+    np.testing.assert_array_equal(raw_scores(forest, pairs), expected)
 
 
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
@@ -107,9 +107,9 @@ def test_values_next_to_zero_count_as_zero(unknown: float) -> None:
     data = lightgbm.Dataset(pairs, present, categorical_feature=[FEATURES - 1])
     booster = lightgbm.train({"objective": "binary", "verbosity": -1, "num_leaves": 4}, data, 5)
     forest = read_forest(booster.model_to_string(), FEATURES, LABELS)
-    asked = pairs_of(random, 40 * len(near), 0.0)
-    asked[:, 2] = np.tile(np.array(near, np.float32), 40)
-    np.testing.assert_array_equal(walked(forest, asked), booster.predict(asked, raw_score=True))
+    pairs = pairs_of(random, 40 * len(near), 0.0)
+    pairs[:, 2] = np.tile(np.array(near, np.float32), 40)
+    np.testing.assert_array_equal(raw_scores(forest, pairs), booster.predict(pairs, raw_score=True))
 
 
 def test_a_tree_with_one_leaf_adds_its_value() -> None:
@@ -119,14 +119,14 @@ def test_a_tree_with_one_leaf_adds_its_value() -> None:
     booster = lightgbm.train({"objective": "binary", "verbosity": -1, "min_data": 50}, data, 2)
     forest = read_forest(booster.model_to_string(), FEATURES, LABELS)
     assert not len(forest.trees)
-    np.testing.assert_array_equal(walked(forest, pairs), booster.predict(pairs, raw_score=True))
+    np.testing.assert_array_equal(raw_scores(forest, pairs), booster.predict(pairs, raw_score=True))
 
 
 def test_real_pairs_are_scored_as_by_lightgbm(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(0, 300))
     pairs = plain.pairs_of(labeler, rows)
     expected = plain.raw_scores(labeler, pairs)
-    np.testing.assert_array_equal(walked(labeler.reranker.forest, pairs), expected)
+    np.testing.assert_array_equal(raw_scores(labeler.reranker.forest, pairs), expected)
 
 
 # Unsupported trees.
@@ -193,7 +193,7 @@ def test_trees_with_any_character_changed_do_not_read_other_memory(at: int, lett
     except ValueError:
         return
     pairs = pairs_of(np.random.default_rng(0), 16, 0.5)
-    assert np.isfinite(walked(forest, pairs)).all()
+    assert np.isfinite(raw_scores(forest, pairs)).all()
 
 
 def test_the_forest_of_a_model_has_all_pair_features(labeler: Labeler) -> None:
