@@ -240,13 +240,13 @@ def test_the_order_of_rows_does_not_change_features(
 def stacked(parts: list[FeatureRows]) -> FeatureRows:
     """The rows of one part after another."""
     rows, size = sum(len(part.names) for part in parts), sum(len(part.indices) for part in parts)
-    size = (
+    buffers = (
         np.zeros(rows + 1, np.int64),
         np.zeros(size, np.int32),
         np.zeros(size, np.float32),
         np.zeros(rows, np.uint64),
     )
-    return fill_rows(FeatureRows(*size), parts)
+    return fill_rows(FeatureRows(*buffers), parts)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 1_000])
