@@ -1,0 +1,80 @@
+"""Tests of the job queue: batches and reservations."""
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelwright.entities.errors import OverloadedError
+from labelwright.service.engine.queue import (
+    BATCH_ROWS,
+    BUSY_BATCH_ROWS,
+    JobQueue,
+    QueuedJob,
+)
+from labelwright.service.telemetry.request_record import RequestRecord
+
+PATIENCE = 60.0
+
+
+def due(seconds: float = PATIENCE) -> float:
+    return time.monotonic() + seconds
+
+
+def test_reservations_count_as_load_until_they_are_released() -> None:
+    queue = JobQueue()
+    assert not queue.cannot_finish(1_000, 0.5)  # an idle queue always tries
+    reservations = [queue.reserve(1_000) for _ in range(8)]
+    assert queue.cannot_finish(1_000, 0.5)
+    with pytest.raises(OverloadedError):
+        queue.admit(1_000, due(0.5))
+    for reservation in reservations * 2:
+        reservation.release()
+    assert queue.reserved == 0
+    assert not queue.cannot_finish(1_000, 0.5)
+
+
+def jobs_of(rows: list[int], loop: asyncio.AbstractEventLoop) -> list[QueuedJob]:
+    model: Any = None
+    return [
+        QueuedJob(lambda model: None, model, n, due(), loop.create_future(), RequestRecord(""))
+        for n in rows
+    ]
+
+
+def batches_of(rows: list[int]) -> list[list[int]]:
+    """The rows of the jobs in each batch, when one thread takes all batches of a queue."""
+    loop, queue = asyncio.new_event_loop(), JobQueue()
+    jobs = jobs_of(rows, loop)
+    for job in jobs:
+        queue.add(job)
+    taken: list[QueuedJob] = []
+    batches = []
+    while queue.waiting:
+        batch = queue.take_batch()
+        batches.append([job.rows for job in batch])
+        taken += batch
+        queue.finish_batch(batch)
+    assert taken == jobs
+    assert queue.cost == 0
+    loop.close()
+    return batches
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=60))
+def test_batches_keep_the_order_and_are_limited_in_rows(rows: list[int]) -> None:
+    batches = batches_of(rows)
+    for batch, following in itertools.pairwise([*batches, [10**9]]):
+        assert len(batch) == 1 or sum(batch) <= BUSY_BATCH_ROWS
+        assert sum(batch) + following[0] > BATCH_ROWS  # as many jobs as fit
+
+
+def test_a_long_queue_has_larger_batches() -> None:
+    (small, *_), (large, *_) = batches_of([16] * 16), batches_of([16] * 1_000)
+    assert sum(small) == BATCH_ROWS
+    assert sum(large) == BUSY_BATCH_ROWS
