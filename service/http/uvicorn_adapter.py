@@ -118,8 +118,8 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Check all workers, and replace those that are dead or do not reply in time."""
         for worker in self.processes:
-            # With its end of the pipe open here, a worker that dies during the check would only be
-            # noticed when the time for the reply is over.
+            # If this process kept the worker's end of the pipe open, it would notice the death of a
+            # worker during the check only after the timeout.
             worker.child_conn.close()
         before = self.processes[:]
         super().keep_subprocess_alive()
