@@ -14,8 +14,9 @@ from benchmarks.two_versions import VERSIONS
 from labelwright.entities.tables import from_records
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import Model
-from labelwright.service.protocols.label_messages import answer, lines
+from labelwright.service.protocols.label_messages import respond
 from labelwright.service.protocols.ndjson import NDJSON
+from labelwright.service.protocols.results import lines
 
 STREAM, DISCONNECTS = "stream of 200 lines", "client that disconnects"
 SHARES: Mapping[str, int] = {
@@ -83,7 +84,7 @@ def _request(
         draw.shuffle(some)
     query = {"explain": True, "top_k": 3} if kind.endswith("explained") else {}
     body = orjson.dumps({"entities": some, **query})
-    expected = tuple(answer(body, model) for model in models)
+    expected = tuple(respond(body, model) for model in models)
     if kind.endswith("compressed"):
         content = post(OWN.path, gzip.compress(body), "Content-Encoding: gzip")
         return Request(kind, content, expected)

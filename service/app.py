@@ -17,16 +17,16 @@ from labelwright.service.middleware.request_log import RequestLogMiddleware
 from labelwright.service.openapi.document import OpenApiDocument
 from labelwright.service.openapi.native import describe_labels
 from labelwright.service.openapi.protocols import describe_inference, describe_scoring
-from labelwright.service.protocols.mlflow import INVOCATIONS, scoring
-from labelwright.service.protocols.v2 import INFER, INFER_VERSION, inference
-from labelwright.service.routes.docs import reference
-from labelwright.service.routes.drift import drifting
-from labelwright.service.routes.feedback import describe_feedback, feedback
-from labelwright.service.routes.health import health
-from labelwright.service.routes.labels import labelling
-from labelwright.service.routes.model import model_and_labels
-from labelwright.service.routes.review import describe_review, reviewing
-from labelwright.service.routes.ui import page
+from labelwright.service.protocols.mlflow import INVOCATIONS, mlflow_routes
+from labelwright.service.protocols.v2 import INFER, INFER_VERSION, v2_routes
+from labelwright.service.routes.docs import docs_routes
+from labelwright.service.routes.drift import drift_routes
+from labelwright.service.routes.feedback import describe_feedback, feedback_routes
+from labelwright.service.routes.health import health_routes
+from labelwright.service.routes.labels import label_routes
+from labelwright.service.routes.model import model_routes
+from labelwright.service.routes.review import describe_review, review_routes
+from labelwright.service.routes.ui import page_routes
 from labelwright.service.telemetry.tracing import configured_tracing
 
 _DESCRIBED = {
@@ -81,14 +81,14 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     add_error_handlers(app)
     app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
     app.add_middleware(RequestLogMiddleware, metrics=engine.metrics, tracing=tracing)
-    app.include_router(labelling(engine))  # first, because most requests are for it
-    app.include_router(health(engine))
-    app.include_router(reference(document.current))
-    app.include_router(model_and_labels(engine))
-    app.include_router(drifting(engine))
-    app.include_router(reviewing(engine))
-    app.include_router(feedback(engine, corrections))
-    app.include_router(page())
-    app.include_router(inference(engine))
-    app.include_router(scoring(engine))
+    app.include_router(label_routes(engine))  # first, because most requests are for it
+    app.include_router(health_routes(engine))
+    app.include_router(docs_routes(document.current))
+    app.include_router(model_routes(engine))
+    app.include_router(drift_routes(engine))
+    app.include_router(review_routes(engine))
+    app.include_router(feedback_routes(engine, corrections))
+    app.include_router(page_routes())
+    app.include_router(v2_routes(engine))
+    app.include_router(mlflow_routes(engine))
     return app

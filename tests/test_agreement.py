@@ -21,7 +21,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.explain.reasons import explain
 from labelwright.models.labeler import Labeler
 from labelwright.models.registry import load_model
-from labelwright.service.protocols.label_messages import explained_results
+from labelwright.service.protocols.results import explained_results
 from labelwright.training.data import read_labelled, split
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.processes import Command, Service
@@ -271,7 +271,7 @@ def test_reasons_agree_over_http_on_the_command_line_and_in_python(
     ]
 
 
-def reasons_of(results: list[dict[str, Any]]) -> list[Any]:
+def reasons_of(results: Sequence[Any]) -> list[Any]:
     """Log-odds and reasons of every label."""
     return [
         (label["log_odds"], label["reasons"]) for result in results for label in result["labels"]

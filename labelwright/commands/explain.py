@@ -9,7 +9,7 @@ the scores of all labels; `rest`, the sum of all reasons that are too small to l
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labelwright.commands import options
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labelwright.entities.schema import EntitySchema
     from labelwright.entities.tables import Entities
     from labelwright.entities.taxonomy import Taxonomy
+    from labelwright.service.protocols.results import Reason, Result
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,13 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
     from labelwright.models.decisions import LabelQuery
     from labelwright.models.explain.reasons import explain
     from labelwright.models.registry import load_model
-    from labelwright.service.protocols.label_messages import explained_results
+    from labelwright.service.protocols.results import explained_results
 
     taxonomy = osm_taxonomy(arguments.lang) if arguments.lang else Taxonomy()
     only = () if arguments.label is None else (arguments.label,)
     query = LabelQuery(arguments.top_k, arguments.policy, only=only)
     labeler = load_model(arguments.model).bundle.labeler
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
     for entities in _read_entities(arguments, labeler.schema):
         options.warn(entities.warnings)
         found = explained_results(entities, explain(labeler, entities, query))
@@ -123,7 +124,7 @@ def _first_rows(arguments: argparse.Namespace, schema: "EntitySchema") -> Iterat
             break
 
 
-def _print(result: dict[str, Any], taxonomy: "Taxonomy") -> None:
+def _print(result: "Result", taxonomy: "Taxonomy") -> None:
     print(_printable(result["id"]))
     if "error" in result:
         print(f"  rejected: {result['error']['detail']}")
@@ -136,10 +137,10 @@ def _print(result: dict[str, Any], taxonomy: "Taxonomy") -> None:
         print(f"    {label['log_odds']:+7.3f}  log-odds before calibration")
 
 
-def _described(reason: dict[str, Any]) -> str:
+def _described(reason: "Reason") -> str:
     if reason["about"] == "field":
         return f'{reason["field"]} "{_printable(reason["text"])}"'
-    return " of ".join(reason[part] for part in ("about", "label") if part in reason)
+    return f"{reason['about']} of {reason['label']}" if "label" in reason else reason["about"]
 
 
 def _printable(text: str) -> str:

@@ -13,6 +13,7 @@ from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.queue import LabelWork, QueuedJob
+from labelwright.service.request import ParsedRequest
 
 Deliver = Callable[[QueuedJob, Any], object]
 """Called with a job and its result, or the exception that it raised."""
@@ -20,7 +21,7 @@ CountPredictions = Callable[[Predictions, int], object]
 """Called with the predictions of several jobs and the number of rejected entities."""
 SampleTraffic = Callable[[Model, Entities], object]
 """Called with the model and the entities of each job, after all results are delivered."""
-_ParsedJob = tuple[QueuedJob, LabelWork, Entities]
+_ParsedJob = tuple[QueuedJob, LabelWork, ParsedRequest]
 
 
 def compute(
@@ -38,9 +39,9 @@ def compute(
         try:
             if isinstance(job.work, LabelWork):
                 with job.record.stage("read"):
-                    entities, query = job.work.read(job.model)
-                job.record.add_rows(len(entities))
-                groups[id(job.model), query].append((job, job.work, entities))
+                    request = job.work.parse(job.model)
+                job.record.add_rows(len(request.entities))
+                groups[id(job.model), request.query].append((job, job.work, request))
             else:
                 with job.record.stage("work"):
                     result = job.work(job.model)
@@ -49,8 +50,8 @@ def compute(
             deliver(job, error)
     for (_, query), jobs in groups.items():
         _label(jobs, query, deliver, count_predictions)
-    for job, _, entities in itertools.chain.from_iterable(groups.values()):
-        sample_traffic(job.model, entities)
+    for job, _, request in itertools.chain.from_iterable(groups.values()):
+        sample_traffic(job.model, request.entities)
 
 
 def _label(
@@ -65,7 +66,7 @@ def _label(
     """
     start = time.monotonic()
     labeler = jobs[0][0].model.bundle.labeler
-    tables = [entities for _, _, entities in jobs]
+    tables = [request.entities for _, _, request in jobs]
     try:
         predictions = labeler.label_together(tables, query)
     except Exception as error:  # noqa: BLE001
@@ -78,11 +79,11 @@ def _label(
     end = time.monotonic()
     count_predictions(predictions, sum(len(entities.rejected) for entities in tables))
     parts = predictions.split(map(len, tables))
-    for (job, work, entities), part in zip(jobs, parts, strict=True):
+    for (job, work, request), part in zip(jobs, parts, strict=True):
         job.record.add_stage("label", start, end)
         try:
             with job.record.stage("write"):
-                result = work.write(job.model, entities, part)
+                result = work.serialise(job.model, request, part)
             deliver(job, result)
         except Exception as error:  # noqa: BLE001
             deliver(job, error)

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from labelwright.entities.errors import OverloadedError
-from labelwright.entities.tables import Entities
-from labelwright.models.decisions import LabelQuery, Predictions
+from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.batching import compute
 from labelwright.service.engine.queue import JobQueue, LabelWork, QueuedJob
 from labelwright.service.process.thread_priority import lower_priority
+from labelwright.service.request import ParsedRequest
 from labelwright.service.rollout.manager import Serving
 from labelwright.service.rollout.shadow import Comparison
 from labelwright.service.telemetry.request_record import current_record
 from labelwright.service.telemetry.traffic import Traffic
 
+Request = TypeVar("Request", bound=ParsedRequest)
 Result = TypeVar("Result")
 COMPUTE_THREADS = 2
 NICENESS = 5
@@ -64,18 +65,18 @@ class Engine:
 
     async def label(
         self,
-        read: Callable[[Model], tuple[Entities, LabelQuery]],
-        write: Callable[[Model, Entities, Predictions], Result],
+        parse: Callable[[Model], Request],
+        serialise: Callable[[Model, Request, Predictions], Result],
         rows: int,
         deadline: float,
         key: bytes = b"",
         model: Model | None = None,
     ) -> Result:
-        """Label the entities that `read` returns, and return the output of `write`.
+        """Label the entities of the request that `parse` returns, and return the response.
 
         Args:
-            read: parses the request. It runs on a compute thread; its exceptions are raised here.
-            write: serialises the predictions. It runs on a compute thread too.
+            parse: parses the request. It runs on a compute thread; its exceptions are raised here.
+            serialise: returns the response. It runs on a compute thread too.
             rows: estimated number of rows; small jobs are computed together.
             deadline: monotonic time by which the result is needed.
             key: decides whether the champion or the challenger labels this request.
@@ -88,8 +89,8 @@ class Engine:
         pair = None if model else self.serving.pair(key)
         model = pair.answering if pair else model or self.model
         if pair:
-            write = self.comparison.compared(pair, read, write)
-        result: Result = await self._submit(LabelWork(read, write), model, rows, deadline)
+            serialise = self.comparison.compared(pair, parse, serialise)
+        result: Result = await self._submit(LabelWork(parse, serialise), model, rows, deadline)
         return result
 
     async def compute(self, work: Callable[[Model], Result], rows: int, deadline: float) -> Result:

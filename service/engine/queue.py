@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from labelwright.entities.errors import OverloadedError
-from labelwright.entities.tables import Entities
-from labelwright.models.decisions import LabelQuery, Predictions
+from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
+from labelwright.service.request import ParsedRequest
 from labelwright.service.telemetry.request_record import RequestRecord
 
 BATCH_ROWS = 128
@@ -35,8 +35,8 @@ STALLED_SECONDS = 60.0
 class LabelWork:
     """How a protocol parses a request and serialises its response; both run on a compute thread."""
 
-    read: Callable[[Model], tuple[Entities, LabelQuery]]
-    write: Callable[[Model, Entities, Predictions], Any]
+    parse: Callable[[Model], ParsedRequest]
+    serialise: Callable[[Model, Any, Predictions], Any]
 
 
 @dataclasses.dataclass(eq=False)

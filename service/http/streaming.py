@@ -19,12 +19,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from labelwright.entities.errors import DataError, EncodingError, LabelwrightError, OverloadedError
-from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import DISCONNECTED, IDENTITY, TIMEOUT, release_reservation
 from labelwright.service.http.headers import model_headers
+from labelwright.service.request import ParsedRequest
 
 STREAM_LIMIT = 8
 """Maximum number of open streams."""
@@ -46,14 +46,14 @@ IDLE_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of a stream; compute threads call `read` and `write`.
+    """Consecutive rows of a stream; compute threads call `parse` and `serialise`.
 
-    `read` parses the rows, `write` serialises their predictions.
+    `parse` parses the rows, `serialise` serialises their results.
     """
 
     rows: int
-    read: Callable[[Model], tuple[Entities, LabelQuery]]
-    write: Callable[[Model, Entities, Predictions], bytes]
+    parse: Callable[[Model], ParsedRequest]
+    serialise: Callable[[Model, ParsedRequest, Predictions], bytes]
 
 
 class StreamFormat(Protocol):
@@ -173,7 +173,7 @@ class _Pipeline:
     async def _label(self, piece: Piece) -> bytes:
         deadline = time.monotonic() + IDLE_SECONDS
         return await self._engine.label(
-            piece.read, piece.write, piece.rows, deadline, model=self._model
+            piece.parse, piece.serialise, piece.rows, deadline, model=self._model
         )
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

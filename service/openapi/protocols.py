@@ -1,7 +1,4 @@
-"""What the protocols of other servers take and give, for OpenAPI, in the loaded model's columns."""
-
-from collections.abc import Mapping
-from typing import Any
+"""OpenAPI of the Open Inference Protocol and of MLflow's, with the columns of the loaded model."""
 
 import orjson
 
@@ -9,42 +6,52 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.models.registry import Model
 from labelwright.service.http.query import ROWS_LIMIT, LabelQueryForm
 from labelwright.service.openapi.native import entity_schema, example_entity
-from labelwright.service.protocols.mlflow_messages import CSV, JSON, PARAMS, PARQUET
-from labelwright.service.protocols.v2_messages import LABELS, OUTPUTS, inputs_of
+from labelwright.service.openapi.operations import BINARY, Part, content, json_schema, operation
+from labelwright.service.protocols.mlflow_messages import (
+    CSV,
+    JSON,
+    PARAMS,
+    PARQUET,
+    ScoringResponse,
+)
+from labelwright.service.protocols.v2_messages import (
+    LABELS,
+    OUTPUTS,
+    InferenceRequest,
+    InferenceResponse,
+    input_datatypes,
+)
 from labelwright.service.protocols.v2_tensors import NUMBERS, TEXT
 
-Description = dict[str, Any]
 
-_BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-
-
-def describe_inference(model: Model) -> Description:
-    """What `POST /v2/models/{name}/infer` takes and gives, for FastAPI's `openapi_extra`."""
+def describe_inference(model: Model) -> Part:
+    """Request and response of `POST /v2/models/{name}/infer`: parts of its OpenAPI operation."""
     schema = model.bundle.labeler.schema
-    asked = {"inputs": list(_example_tensors(schema)), "outputs": [{"name": LABELS}]}
-    content = {
-        "application/json": {"schema": _inference_request(schema), "example": asked},
-        "application/octet-stream": _BINARY,
-    }
-    answered = {
-        "application/json": {"schema": _INFERENCE_ANSWER},
-        "application/octet-stream": _BINARY,
-    }
-    return _operation(content, answered, "One element for each row, in order.")
+    example = {"inputs": _example_tensors(schema), "outputs": [{"name": LABELS}]}
+    return operation(
+        {
+            "application/json": content(_inference_request(schema), labels=example),
+            "application/octet-stream": BINARY,
+        },
+        {
+            "application/json": content(json_schema(InferenceResponse)),
+            "application/octet-stream": BINARY,
+        },
+        "One element for each row, in order.",
+    )
 
 
-def describe_scoring(model: Model) -> Description:
-    """What `POST /invocations` takes and gives, for FastAPI's `openapi_extra`."""
+def describe_scoring(model: Model) -> Part:
+    """Request and response of `POST /invocations`: parts of its OpenAPI operation."""
     schema = model.bundle.labeler.schema
-    entity = entity_schema(schema)
-    rows = {"type": "array", "items": entity}
+    rows = {"type": "array", "items": entity_schema(schema)}
     forms = {
         "dataframe_records": rows,
         "dataframe_split": _SPLIT,
         "instances": rows,
         "inputs": {"anyOf": [rows, {"type": "object"}]},
     }
-    params = {PARAMS: LabelQueryForm.model_json_schema()}
+    params = {PARAMS: json_schema(LabelQueryForm)}
     request = {
         "oneOf": [
             {"type": "object", "required": [name], "properties": {name: form, **params}}
@@ -52,75 +59,47 @@ def describe_scoring(model: Model) -> Description:
         ]
     }
     example = {"dataframe_records": [example_entity(schema)], PARAMS: {"top_k": 3}}
-    content = {
-        JSON: {"schema": request, "example": example},
-        CSV: {"schema": {"type": "string"}},
-        PARQUET: _BINARY,
-    }
-    answered = {JSON: {"schema": _SCORING_ANSWER}}
-    return _operation(content, answered, "One result for each row, in order.")
-
-
-def _operation(content: Description, answered: Description, words: str) -> Description:
-    return {
-        "requestBody": {"required": True, "content": content},
-        "responses": {"200": {"description": words, "content": answered}},
-    }
-
-
-def _inference_request(schema: EntitySchema) -> Description:
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype"],
-        "properties": {
-            "name": {"type": "string", "enum": list(inputs_of(schema))},
-            "shape": {
-                "type": "array",
-                "items": {"type": "integer", "minimum": 0, "maximum": ROWS_LIMIT},
-                "minItems": 1,
-                "maxItems": 2,
-            },
-            "datatype": {"type": "string", "enum": [TEXT, *NUMBERS]},
-            "data": {"type": "array"},
-            "parameters": {"type": "object"},
+    return operation(
+        {
+            JSON: content(request, records=example),
+            CSV: content({"type": "string"}),
+            PARQUET: BINARY,
         },
-    }
-    output = {
-        "type": "object",
-        "required": ["name"],
-        "properties": {
-            "name": {"type": "string", "enum": list(OUTPUTS)},
-            "parameters": {
-                "type": "object",
-                "properties": {"binary_data": {"type": "boolean"}},
-            },
-        },
-    }
-    return {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string", "maxLength": 1_000},
-            "inputs": {"type": "array", "items": tensor},
-            "outputs": {"type": "array", "items": output},
-            "parameters": LabelQueryForm.model_json_schema(),
-        },
-    }
+        {JSON: content(json_schema(ScoringResponse))},
+        "One result for each row, in order.",
+    )
 
 
-def _example_tensors(schema: EntitySchema) -> list[Description]:
-    datatypes = inputs_of(schema)
+def _inference_request(schema: EntitySchema) -> Part:
+    """The JSON schema of a request, with the names and datatypes that the model has."""
+    request = json_schema(InferenceRequest)
+    request["properties"]["parameters"] = json_schema(LabelQueryForm)
+    tensor = request["properties"]["inputs"]["items"]["properties"]
+    tensor["name"]["enum"] = [*input_datatypes(schema)]
+    tensor["datatype"]["enum"] = [TEXT, *NUMBERS]
+    tensor["shape"]["items"]["maximum"] = ROWS_LIMIT
+    outputs = request["properties"]["outputs"]
+    (lists,) = (part for part in outputs["anyOf"] if part["type"] == "array")
+    output = lists["items"]["properties"]
+    output["name"]["enum"] = [*OUTPUTS]
+    output["parameters"]["properties"] = {"binary_data": {"type": "boolean"}}
+    return request
+
+
+def _example_tensors(schema: EntitySchema) -> list[Part]:
+    datatypes = input_datatypes(schema)
     return [
-        {"name": name, "datatype": datatypes[name], "shape": [1], "data": [_plain(value)]}
+        {"name": name, "datatype": datatypes[name], "shape": [1], "data": [_element(value)]}
         for name, value in example_entity(schema).items()
     ]
 
 
-def _plain(value: object) -> str | float:
+def _element(value: object) -> str | float:
+    """A value as an element of a tensor: lists and objects become JSON."""
     return value if isinstance(value, str | float | int) else orjson.dumps(value).decode()
 
 
-_SPLIT: Mapping[str, Any] = {
+_SPLIT: Part = {
     "type": "object",
     "required": ["columns", "data"],
     "properties": {
@@ -129,39 +108,4 @@ _SPLIT: Mapping[str, Any] = {
         "index": {"type": "array"},
     },
 }
-_INFERENCE_ANSWER: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["model_name", "outputs"],
-    "properties": {
-        "model_name": {"type": "string"},
-        "model_version": {"type": "string"},
-        "id": {"type": "string"},
-        "parameters": {"type": "object", "properties": {"warnings": {"type": "string"}}},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {
-                        "type": "string",
-                        "description": "labels: a result of /v1/labels for each row, as JSON; "
-                        "probabilities and label_ids: of the top_k most probable labels, whose "
-                        "number is their place in /v1/labels, and -1 where there is none.",
-                    },
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "datatype": {"type": "string"},
-                    "data": {"type": "array"},
-                },
-            },
-        },
-    },
-}
-_SCORING_ANSWER: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["predictions"],
-    "properties": {
-        "predictions": {"type": "array", "items": {"type": "object", "required": ["id"]}},
-        "warnings": {"type": "array", "items": {"type": "string"}},
-    },
-}
+"""The JSON schema of pandas' form "split"."""

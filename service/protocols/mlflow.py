@@ -1,6 +1,7 @@
-"""MLflow's scoring protocol."""
+"""Routes of MLflow's scoring protocol."""
 
-from importlib.metadata import version
+import functools
+from importlib.metadata import version as version_of
 
 import fastapi
 import pydantic
@@ -8,7 +9,6 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
-from labelwright.entities.tables import Entities
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
@@ -16,55 +16,62 @@ from labelwright.service.http.body import request_body
 from labelwright.service.http.error_formats import MLFLOW_ERRORS
 from labelwright.service.http.errors import not_ready, validation_problem
 from labelwright.service.http.headers import model_headers
-from labelwright.service.protocols.mlflow_messages import JSON, TABLES, Scoring
+from labelwright.service.http.query import estimated_rows
+from labelwright.service.protocols.mlflow_messages import JSON, TABLES, parse, serialise
+from labelwright.service.request import ParsedRequest
 
 INVOCATIONS = "/invocations"
 
 
-def scoring(engine: Engine) -> fastapi.APIRouter:
+def mlflow_routes(engine: Engine) -> fastapi.APIRouter:
     """`POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
     router = fastapi.APIRouter(tags=["MLflow"])
 
     @router.get("/health", response_class=PlainTextResponse)
     @router.get("/ping", response_class=PlainTextResponse)
     async def ping() -> Response:
-        """A model serves."""
+        """The service is ready: it has a model."""
         if not engine.ready:
             return not_ready(engine)
         return PlainTextResponse("\n")
 
     @router.get("/version", response_class=PlainTextResponse)
-    async def told() -> Response:
-        """The version of MLflow whose protocol this is."""
-        return PlainTextResponse(version("mlflow-skinny"))
+    async def version() -> Response:
+        """The version of MLflow whose protocol the service speaks."""
+        return PlainTextResponse(version_of("mlflow-skinny"))
 
     @router.post(INVOCATIONS, responses={**MLFLOW_ERRORS}, response_model=None)
     async def invocations(request: Request) -> Response:
-        """The labels of up to 16,384 rows, in one of MLflow's forms of JSON, CSV or Parquet.
+        """Label up to 16,384 rows, sent in one of MLflow's JSON forms, as CSV or as Parquet.
 
-        A row that is rejected has its error in its own place.
+        The result of a rejected row is its error.
         """
-        kind = _content_type(request.headers.get("content-type", JSON))
+        content_type = _content_type(request.headers.get("content-type", JSON))
         async with request_body(request, engine) as body:
-            asked = Scoring(body.content, kind)
-
-            def write(model: Model, entities: Entities, predictions: Predictions) -> Response:
-                content = asked.write(model, entities, predictions)
-                return Response(content, headers=model_headers(model), media_type=JSON)
-
             try:
-                return await engine.label(asked.read, write, asked.rows, body.deadline, body.key)
+                return await engine.label(
+                    functools.partial(parse, body.content, content_type),
+                    _response,
+                    estimated_rows(body.content),
+                    body.deadline,
+                    body.key,
+                )
             except pydantic.ValidationError as error:
                 return validation_problem(error)
 
     return router
 
 
+def _response(model: Model, request: ParsedRequest, predictions: Predictions) -> Response:
+    content = serialise(request, predictions)
+    return Response(content, headers=model_headers(model), media_type=JSON)
+
+
 def _content_type(header: str) -> str:
-    """The type of a body; raises HTTPException 415."""
-    kind, *parameters = (part.strip().lower() for part in header.split(";"))
-    if kind not in (JSON, *TABLES):
-        raise HTTPException(415, f"a body is {', '.join((JSON, *TABLES))}")
+    """The media type of a body; raises HTTPException 415."""
+    media_type, *parameters = (part.strip().lower() for part in header.split(";"))
+    if media_type not in (JSON, *TABLES):
+        raise HTTPException(415, f"the Content-Type must be one of {', '.join((JSON, *TABLES))}")
     if any(part and part.replace('"', "") != "charset=utf-8" for part in parameters):
-        raise HTTPException(415, "a body is UTF-8")
-    return kind
+        raise HTTPException(415, "the charset of the Content-Type must be utf-8")
+    return media_type

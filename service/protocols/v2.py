@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over REST, with its binary extension."""
+"""Routes of the Open Inference Protocol, version 2, with its binary tensor extension."""
 
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -8,25 +8,33 @@ import pydantic
 from fastapi import Depends, Header, Request, Response
 
 from labelwright.entities.errors import ModelNotFoundError
-from labelwright.entities.tables import Entities
-from labelwright.models.decisions import LabelQuery, Predictions
+from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import request_body
 from labelwright.service.http.compression import compressed
 from labelwright.service.http.error_formats import V2_ERRORS
 from labelwright.service.http.errors import not_ready, validation_problem
-from labelwright.service.protocols.v2_messages import OUTPUTS, SHAPES, Inference, inputs_of, name_of
+from labelwright.service.http.query import estimated_rows
+from labelwright.service.protocols.v2_messages import (
+    OUTPUTS,
+    SHAPES,
+    ParsedInferenceRequest,
+    input_datatypes,
+    parse,
+    serialise,
+    served_name,
+)
 
 INFER = "/v2/models/{name}/infer"
 INFER_VERSION = "/v2/models/{name}/versions/{number}/infer"
 HEADER_SIZE = "Inference-Header-Content-Length"
-"""How many bytes of a body are JSON; the others are binary tensors."""
-HeaderSize = Annotated[int | None, Header(alias=HEADER_SIZE, ge=0)]
+"""The header with the size of the JSON in bytes; the bytes after it are binary tensors."""
+JsonSize = Annotated[int | None, Header(alias=HEADER_SIZE, ge=0)]
 _VERSIONED: dict[str, Any] = {
     "parameters": [{"name": "number", "in": "path", "required": True, "schema": {"type": "string"}}]
 }
-"""What the description of a path has beside that of the same path without a version."""
+"""The parameter that a path with a version has in the OpenAPI document."""
 
 
 def _number(request: Request) -> str | None:
@@ -35,11 +43,11 @@ def _number(request: Request) -> str | None:
 
 
 Number = Annotated[str | None, Depends(_number)]
-"""The version that a path asks for, if it does."""
+"""The version that a path names, None if it names none."""
 Encodings = Annotated[str, Header(alias="Accept-Encoding", include_in_schema=False)]
 
 
-def inference(engine: Engine) -> fastapi.APIRouter:
+def v2_routes(engine: Engine) -> fastapi.APIRouter:
     """Everything under `/v2`."""
     router = fastapi.APIRouter(tags=["Open Inference Protocol"], responses={**V2_ERRORS})
     router.include_router(_health(engine))
@@ -51,26 +59,28 @@ def inference(engine: Engine) -> fastapi.APIRouter:
         request: Request,
         name: str,
         number: Number,
-        header_size: HeaderSize = None,
+        json_size: JsonSize = None,
         accepted: Encodings = "",
     ) -> Response:
-        """The labels of up to 16,384 rows, one tensor for each column; absent ones are missing.
+        """Label up to 16,384 rows, sent as one tensor for each column. All columns are optional.
 
-        A row that is rejected has its error in `labels`, and no label in the other outputs.
+        A rejected row has its error in `labels`, and no label in the other outputs.
         """
         _check(engine.model, name, number)
         async with request_body(request, engine) as body:
-            asked = Inference(body.content, header_size)
 
-            def read(model: Model) -> tuple[Entities, LabelQuery]:
-                return asked.read(_check(model, name, number))
+            def parsed(model: Model) -> ParsedInferenceRequest:
+                return parse(body.content, json_size, _check(model, name, number))
 
-            def write(model: Model, entities: Entities, predictions: Predictions) -> Response:
-                return _response(*asked.write(model, entities, predictions), accepted)
+            def response(
+                model: Model, request: ParsedInferenceRequest, predictions: Predictions
+            ) -> Response:
+                return _response(*serialise(model, request, predictions), accepted)
 
-            key = b"" if number else body.key  # a version that is asked for is not exchanged
+            key = b"" if number else body.key  # a challenger never answers for a named version
+            rows = estimated_rows(body.content)
             try:
-                return await engine.label(read, write, asked.rows, body.deadline, key)
+                return await engine.label(parsed, response, rows, body.deadline, key)
             except pydantic.ValidationError as error:
                 return validation_problem(error)
 
@@ -78,11 +88,11 @@ def inference(engine: Engine) -> fastapi.APIRouter:
 
 
 def _response(content: bytes, json_size: int | None, accepted: str) -> Response:
-    """An answer, of which the first bytes may be JSON and all others tensors."""
-    kind = "application/json" if json_size is None else "application/octet-stream"
+    """A response: JSON, or `json_size` bytes of JSON followed by binary tensors."""
+    media_type = "application/json" if json_size is None else "application/octet-stream"
     headers = {} if json_size is None else {HEADER_SIZE: str(json_size)}
     packed, encoding = compressed(content, accepted)
-    return Response(packed, headers=headers | encoding, media_type=kind)
+    return Response(packed, headers=headers | encoding, media_type=media_type)
 
 
 def _health(engine: Engine) -> fastapi.APIRouter:
@@ -90,7 +100,7 @@ def _health(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/v2")
     async def server() -> dict[str, Any]:
-        """What this server is."""
+        """Name, version and extensions of the server."""
         return {
             "name": "labelwright",
             "version": version("labelwright"),
@@ -99,12 +109,12 @@ def _health(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/v2/health/live")
     async def live() -> dict[str, bool]:
-        """The process answers."""
+        """The process responds."""
         return {"live": True}
 
     @router.get("/v2/health/ready", response_model=None)
     async def ready() -> dict[str, bool] | Response:
-        """A model serves."""
+        """The service is ready: it has a model."""
         if not engine.ready:
             return not_ready(engine)
         return {"live": True, "ready": True}
@@ -118,11 +128,11 @@ def _model(engine: Engine) -> fastapi.APIRouter:
     @router.get("/versions/{number}", openapi_extra=_VERSIONED)
     @router.get("")
     async def describe(name: str, number: Number) -> dict[str, Any]:
-        """The tensors that the model takes and gives; all inputs are optional."""
+        """The input and output tensors of the model; all inputs are optional."""
         model = _check(engine.model, name, number)
-        inputs = inputs_of(model.bundle.labeler.schema)
+        inputs = input_datatypes(model.bundle.labeler.schema)
         return {
-            "name": name_of(model),
+            "name": served_name(model),
             "versions": [] if model.version is None else [model.version],
             "platform": "labelwright",
             "inputs": [
@@ -138,19 +148,23 @@ def _model(engine: Engine) -> fastapi.APIRouter:
     @router.get("/versions/{number}/ready", response_model=None, openapi_extra=_VERSIONED)
     @router.get("/ready", response_model=None)
     async def ready(name: str, number: Number) -> dict[str, Any] | Response:
-        """The model serves."""
+        """The model is ready."""
         model = _check(engine.model, name, number)
         if not engine.ready:
             return not_ready(engine)
-        return {"name": name_of(model), "ready": True}
+        return {"name": served_name(model), "ready": True}
 
     return router
 
 
 def _check(model: Model, name: str, number: str | None) -> Model:
-    """The model, if it goes by that name and version; raises ModelNotFoundError."""
-    if name != name_of(model):
-        raise ModelNotFoundError(f"the model that is served is {name_of(model)!r}")
+    """The model, if it has this name and version; raises ModelNotFoundError."""
+    if name != served_name(model):
+        raise ModelNotFoundError(
+            f"no model of this name is served; the model that is served is {served_name(model)!r}"
+        )
     if number is not None and number != model.version:
-        raise ModelNotFoundError(f"the version that is served is {model.version!r}")
+        raise ModelNotFoundError(
+            f"this version is not served; the version that is served is {model.version!r}"
+        )
     return model

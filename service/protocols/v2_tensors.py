@@ -1,14 +1,15 @@
-"""Tensors of the Open Inference Protocol: in JSON, or as bytes behind it."""
+"""Tensors of the Open Inference Protocol, in JSON or as bytes that follow the JSON."""
 
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pydantic
 from pydantic import Field
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from labelwright.entities.errors import DataError
 
@@ -18,14 +19,15 @@ NUMBERS = {
     **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
     **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
-"""Types of numbers by their name in the protocol."""
+"""The protocol's datatypes of numbers, as NumPy's."""
 BINARY_SIZE = "binary_data_size"
+"""The parameter of a tensor with the number of its bytes after the JSON."""
 Size = Annotated[int, Field(ge=0)]
 Array = npt.NDArray[Any] | Sequence[bytes]
 
 
-class Tensor(pydantic.BaseModel):
-    """A tensor as it stands in a request; the bytes of a binary one come behind the JSON."""
+class InputTensor(pydantic.BaseModel):
+    """A tensor of a request: one column of entities."""
 
     model_config = pydantic.ConfigDict(strict=True)
 
@@ -37,32 +39,44 @@ class Tensor(pydantic.BaseModel):
 
     @property
     def binary_size(self) -> int | None:
-        """How many bytes of it come behind the JSON; raises DataError."""
+        """The number of its bytes after the JSON, None if it has `data`; raises DataError."""
         size = self.parameters.get(BINARY_SIZE)
         if size is None:
             return None
         if self.data is not None or type(size) is not int or size < 0:
-            raise DataError(f"a tensor has either data or a {BINARY_SIZE}")
+            raise DataError(
+                f"tensor {self.name!r} must have either data or a {BINARY_SIZE}, a number of bytes"
+            )
         return size
 
     @property
     def rows(self) -> int:
-        """How many elements it has; raises DataError for a shape of more than one column."""
+        """The number of elements; raises DataError for a shape of more than one column."""
         if len(self.shape) == 2 and self.shape[1] != 1:
-            raise DataError("a tensor must have shape [n] or [n, 1]")
+            raise DataError(
+                f"tensor {self.name!r} has shape {self.shape}: it must have shape [n] or [n, 1]"
+            )
         return self.shape[0]
 
     def array(self, content: bytes | None) -> pa.Array:
-        """Its elements, of data in JSON or of the bytes that came behind; raises DataError."""
-        if self.datatype != TEXT and self.datatype not in NUMBERS:
-            raise DataError(f"a datatype must be {TEXT} or one of {', '.join(NUMBERS)}")
-        found = self._parsed() if content is None else self._decoded(content)
-        if len(found) != self.rows:
-            raise DataError("a tensor must have as many elements as its shape says")
-        return found
+        """The elements, from `content` if the tensor is binary, else from `data`.
 
-    def _parsed(self) -> pa.Array:
-        kind = pa.string() if self.datatype == TEXT else _arrow(self.datatype)
+        Raises DataError.
+        """
+        if self.datatype != TEXT and self.datatype not in NUMBERS:
+            raise DataError(
+                f"tensor {self.name!r}: a datatype must be {TEXT} or one of {', '.join(NUMBERS)}"
+            )
+        array = self._from_json() if content is None else self._from_bytes(content)
+        if len(array) != self.rows:
+            raise DataError(
+                f"tensor {self.name!r} must have as many elements as its shape says: it has "
+                f"{len(array):,} of {self.rows:,}"
+            )
+        return array
+
+    def _from_json(self) -> pa.Array:
+        kind = pa.string() if self.datatype == TEXT else _arrow_type(self.datatype)
         data = self.data or []
         if any(isinstance(element, list) for element in data):
             rows = [row if isinstance(row, list) else [row] for row in data]
@@ -70,29 +84,56 @@ class Tensor(pydantic.BaseModel):
         try:
             return pa.array(data, kind)
         except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
-            raise DataError(f"the data of a tensor must be {self.datatype}") from error
+            raise DataError(
+                f"the data of tensor {self.name!r} must be {self.datatype}, as its datatype says"
+            ) from error
 
-    def _decoded(self, content: bytes) -> pa.Array:
+    def _from_bytes(self, content: bytes) -> pa.Array:
         if self.datatype == TEXT:
             texts = pa.array(split_texts(content, self.rows), pa.binary())
-            return texts.view(pa.string())  # what is not UTF-8 is rejected row by row
+            return texts.view(pa.string())  # `conform` rejects the rows that are not UTF-8
         kind = NUMBERS[self.datatype]
         if len(content) != self.rows * kind.itemsize:
-            raise DataError("the bytes of a tensor must fit its shape")
+            raise DataError(
+                f"the bytes of tensor {self.name!r} must fit its shape: they are {len(content):,}, "
+                f"{self.rows:,} elements of {self.datatype} take {self.rows * kind.itemsize:,}"
+            )
         numbers = np.frombuffer(content, kind)
         return pa.array(numbers.astype(np.float64) if kind.itemsize == 2 else numbers)
 
 
+class TensorParameters(TypedDict):
+    """Parameters of a binary tensor."""
+
+    binary_data_size: Annotated[int, Field(ge=0, description="Its bytes after the JSON.")]
+
+
+class OutputTensor(TypedDict):
+    """A tensor of a response; one without `data` has its bytes after the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: NotRequired[TensorParameters]
+    data: NotRequired[list[Any]]
+
+
 def split_texts(content: bytes, count: int) -> list[bytes]:
-    """The elements of binary BYTES, each behind its length in 4 bytes; raises DataError."""
+    """The elements of a binary BYTES tensor, each preceded by its length in 4 bytes.
+
+    Raises DataError where `content` does not hold exactly `count` elements.
+    """
     texts: list[bytes] = []
-    at = 0
-    while at + 4 <= len(content) and len(texts) < count:
-        (size,) = struct.unpack_from("<I", content, at)
-        at += 4 + size
-        texts.append(content[at - size : at])
-    if at != len(content):
-        raise DataError("the bytes of a tensor must fit its shape")
+    end = 0
+    while end + 4 <= len(content) and len(texts) < count:
+        (size,) = struct.unpack_from("<I", content, end)
+        end += 4 + size
+        texts.append(content[end - size : end])
+    if end != len(content):
+        raise DataError(
+            f"the bytes of a {TEXT} tensor must fit its shape: {count:,} elements, each preceded "
+            "by its length in 4 bytes"
+        )
     return texts
 
 
@@ -101,19 +142,22 @@ def join_texts(texts: Sequence[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
-def told(name: str, datatype: str, array: Array, binary: bool) -> tuple[dict[str, Any], bytes]:
-    """A tensor of an answer: its description, and the bytes that come behind the JSON."""
+def encode(name: str, datatype: str, array: Array, binary: bool) -> tuple[OutputTensor, bytes]:
+    """A tensor of a response: its JSON, and its bytes after the JSON if it is `binary`."""
     if isinstance(array, np.ndarray):
         shape, content = list(array.shape), array.astype(NUMBERS[datatype]).tobytes()
     else:
         shape, content = [len(array)], join_texts(array) if binary else b""
-    about: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+    tensor: OutputTensor = {"name": name, "datatype": datatype, "shape": shape}
     if binary:
-        return about | {"parameters": {BINARY_SIZE: len(content)}}, content
+        tensor["parameters"] = {"binary_data_size": len(content)}
+        return tensor, content
     if isinstance(array, np.ndarray):
-        return about | {"data": array.ravel()}, b""
-    return about | {"data": [text.decode() for text in array]}, b""
+        tensor["data"] = array.ravel()  # type: ignore[typeddict-item]  # orjson writes NumPy arrays
+    else:
+        tensor["data"] = [text.decode() for text in array]
+    return tensor, b""
 
 
-def _arrow(datatype: str) -> pa.DataType:
+def _arrow_type(datatype: str) -> pa.DataType:
     return pa.float64() if datatype.startswith("FP") else pa.from_numpy_dtype(NUMBERS[datatype])

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from labelwright.entities.io.files import write_json
-from labelwright.entities.tables import Entities
-from labelwright.models.decisions import LabelQuery, Predictions
+from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.process.thread_priority import lower_priority
+from labelwright.service.request import ParsedRequest
 from labelwright.service.rollout.manager import Pair
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION
 
+Request = TypeVar("Request", bound=ParsedRequest)
 Result = TypeVar("Result")
-Read = Callable[[Model], tuple[Entities, LabelQuery]]
-Write = Callable[[Model, Entities, Predictions], Result]
+Parse = Callable[[Model], ParsedRequest]
+Serialise = Callable[[Model, Request, Predictions], Result]
 
 WAITING = 16
 """Answers that wait to be compared, each with its request; more are dropped."""
@@ -102,18 +103,20 @@ class Comparison:
         self._between: Mapping[str, Any] = {}
         self._counts = Counts()
         self._written = 0.0
-        self._waiting: queue.Queue[tuple[Pair, Read, Predictions]] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[tuple[Pair, Parse, Predictions]] = queue.Queue(WAITING)
         threading.Thread(target=self._work_off, name="comparison", daemon=True).start()
 
-    def compared(self, pair: Pair, read: Read, write: Write[Result]) -> Write[Result]:
-        """`write`, after which what was answered is left to be compared."""
+    def compared(
+        self, pair: Pair, parse: Parse, serialise: Serialise[Request, Result]
+    ) -> Serialise[Request, Result]:
+        """`serialise`, followed by a comparison of the predictions in the background."""
 
-        def written(model: Model, entities: Entities, predictions: Predictions) -> Result:
-            result = write(model, entities, predictions)
-            self._offer(pair, read, predictions)
+        def serialised(model: Model, request: Request, predictions: Predictions) -> Result:
+            result = serialise(model, request, predictions)
+            self._offer(pair, parse, predictions)
             return result
 
-        return written
+        return serialised
 
     def told(self, pair: Pair, limit: int) -> dict[str, Any]:
         """The counts of all processes for two models."""
@@ -124,29 +127,29 @@ class Comparison:
                 total.merge(content["counts"])
         return {**between, **total.told(limit)}
 
-    def _offer(self, pair: Pair, read: Read, predictions: Predictions) -> None:
+    def _offer(self, pair: Pair, parse: Parse, predictions: Predictions) -> None:
         try:
-            self._waiting.put_nowait((pair, read, predictions))
+            self._waiting.put_nowait((pair, parse, predictions))
         except queue.Full:
             self._counts.dropped += 1
 
     def _work_off(self) -> None:
         lower_priority(NICE)
         while True:
-            pair, read, predictions = self._waiting.get()
+            pair, parse, predictions = self._waiting.get()
             if self._between != (between := _between(pair)):
                 self._between, self._counts = between, Counts()
             if self._busy():
                 self._counts.dropped += 1
             else:
-                self._compare(pair, read, predictions)
+                self._compare(pair, parse, predictions)
             self._keep()
 
-    def _compare(self, pair: Pair, read: Read, predictions: Predictions) -> None:
+    def _compare(self, pair: Pair, parse: Parse, predictions: Predictions) -> None:
         try:
-            entities, query = read(pair.other)
-            few = entities.slice(0, ENTITIES)
-            other = pair.other.bundle.labeler.label(few, query).asserted_names()
+            request = parse(pair.other)
+            few = request.entities.slice(0, ENTITIES)
+            other = pair.other.bundle.labeler.label(few, request.query).asserted_names()
         except Exception:  # noqa: BLE001 - whatever it is, the next may do
             self._counts.failed += 1
             return

@@ -26,7 +26,7 @@ _LIMITS = {
 }
 
 
-def reference(document: Callable[[], dict[str, Any]]) -> fastapi.APIRouter:
+def docs_routes(document: Callable[[], dict[str, Any]]) -> fastapi.APIRouter:
     """`GET /openapi.json` and `GET /docs`, from the function that returns the OpenAPI document."""
     router = fastapi.APIRouter(include_in_schema=False)
 

@@ -13,7 +13,7 @@ SHOWN = 10
 """Fields, and labels, that are shown at most."""
 
 
-def drifting(engine: Engine) -> fastapi.APIRouter:
+def drift_routes(engine: Engine) -> fastapi.APIRouter:
     """`GET /v1/drift`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
 

@@ -9,7 +9,7 @@ from labelwright.service.http.errors import not_ready, problem
 from labelwright.service.telemetry.metrics import CONTENT_TYPE
 
 
-def health(engine: Engine) -> fastapi.APIRouter:
+def health_routes(engine: Engine) -> fastapi.APIRouter:
     """`GET /livez`, `GET /readyz` and `GET /metrics`."""
     metrics = engine.metrics
     router = fastapi.APIRouter(tags=["health"])

@@ -1,5 +1,6 @@
-"""`POST /v1/labels`: one answer to a JSON request, or a stream of answers to a stream of rows."""
+"""Route `POST /v1/labels`: one response to a JSON request, or a stream of results."""
 
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,41 +16,47 @@ from labelwright.service.http.errors import validation_problem
 from labelwright.service.http.query import LabelQueryForm
 from labelwright.service.http.streaming import LabelStreamResponse, StreamFormat
 from labelwright.service.protocols.arrow import ARROW, ArrowStream
-from labelwright.service.protocols.label_messages import Labels
+from labelwright.service.protocols.label_messages import estimated_rows, parse, serialise
 from labelwright.service.protocols.ndjson import NDJSON, JsonLines
 
 
 class DirectRoute(APIRoute):
-    """Of a function from a request to a response, for which FastAPI has nothing to prepare."""
+    """A route whose function takes the request and returns the response, without FastAPI's steps.
+
+    It saves time on the path that most requests take.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The function itself: what is asked most is answered with the least around it."""
+        """The function itself, which FastAPI would wrap."""
         return self.endpoint
 
 
-def labelling(engine: Engine) -> fastapi.APIRouter:
+def label_routes(engine: Engine) -> fastapi.APIRouter:
     """`POST /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["labels"], route_class=DirectRoute)
 
     @router.post("/labels", response_model=None, openapi_extra=LabelQueryForm.openapi_parameters())
     async def label(request: Request) -> Response:
-        """The labels of up to 1,000 entities; a bad entity gets its error in its own place.
+        """Label up to 1,000 entities; the result of a bad entity is its error.
 
-        With `explain`, up to 100 entities, and for each label why. As a stream of JSON lines or of
-        Arrow batches, any number of entities: answers come while entities are still sent. What is
-        asked about the entities of a stream stands in the query, otherwise in the body.
+        With `explain`, a request has up to 100 entities, and each label has its reasons. A stream
+        of JSON lines or Arrow batches may have any number of entities: results are sent while
+        entities are still received. The query of a stream is in the URL, otherwise in the body.
         """
         try:
-            if form := _format(request, engine):
-                answer = LabelStreamResponse(request, engine, form)
-                await answer.begin()
-                return answer
+            if stream := _stream_format(request, engine):
+                response = LabelStreamResponse(request, engine, stream)
+                await response.begin()
+                return response
             if request.scope["query_string"]:
-                raise RequestError("only streams are asked in the query: put it into the body")
+                raise RequestError("a query in the URL is for streams only: put it into the body")
             async with request_body(request, engine) as body:
-                labels = Labels(body.content)
                 content = await engine.label(
-                    labels.read, labels.write, labels.rows, body.deadline, body.key
+                    functools.partial(parse, body.content),
+                    serialise,
+                    estimated_rows(body.content),
+                    body.deadline,
+                    body.key,
                 )
         except pydantic.ValidationError as error:
             return validation_problem(error)
@@ -58,15 +65,15 @@ def labelling(engine: Engine) -> fastapi.APIRouter:
     return router
 
 
-def _format(request: Request, engine: Engine) -> StreamFormat | None:
-    """How the rows of a stream are written, by its content type; None of a single request.
+def _stream_format(request: Request, engine: Engine) -> StreamFormat | None:
+    """The format of a stream by its content type; None for other requests.
 
-    Raises pydantic.ValidationError for a query that does not say what is asked about them.
+    Raises pydantic.ValidationError for parameters of the URL that are not a query.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in (NDJSON, ARROW):
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in (NDJSON, ARROW):
         return None
     query = LabelQueryForm.from_query_params(request.query_params).query
-    if kind == NDJSON:
+    if media_type == NDJSON:
         return JsonLines(query)
     return ArrowStream(query, engine.model.bundle.labeler.schema)

@@ -19,7 +19,7 @@ from labelwright.service.rollout.manager import Serving
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION
 
 
-def model_and_labels(engine: Engine) -> fastapi.APIRouter:
+def model_routes(engine: Engine) -> fastapi.APIRouter:
     """Everything under `/v1/model`, and `GET /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
     serving = engine.serving

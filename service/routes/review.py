@@ -1,8 +1,8 @@
-"""`POST /v1/review`: labels of entities, and what makes each of them worth a reviewer's glance."""
+"""Route `POST /v1/review`: labels of entities, and how much a review of each would teach."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, cast
 
 import fastapi
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pydantic
 from fastapi import Request, Response
 from pydantic import Field
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import BALANCED, LabelQuery
@@ -22,65 +23,21 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import request_body
 from labelwright.service.http.errors import validation_problem
 from labelwright.service.http.query import ROW_BYTES
-from labelwright.service.openapi.native import IDENTITY, RESULT, entity_schema, example_entity
-from labelwright.service.protocols.label_messages import ENTITIES_LIMIT, parsed, results
+from labelwright.service.openapi.native import entity_schema, example_entity
+from labelwright.service.openapi.operations import Part, content, json_schema, operation
+from labelwright.service.protocols.label_messages import ENTITIES_LIMIT, parse_json
+from labelwright.service.protocols.results import ModelIdentity, Result, identity, results
 from labelwright.service.routes.feedback import LABEL_LIMIT, LABELS_LIMIT
 
 COST = 3
-"""Rows that are labelled in the time that one is looked at in; a challenger takes one more."""
-_BAD = f"labels must be a list of up to {LABELS_LIMIT} texts of up to {LABEL_LIMIT} characters"
-
-_REASON: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["about", "rank"],
-    "properties": {
-        "about": {
-            "type": "string",
-            "enum": list(ABOUT),
-            "description": "; ".join(f"{about}: {what}" for about, what in ABOUT.items()),
-        },
-        "rank": {"type": "number", "minimum": 0, "maximum": 1},
-        "label": {"type": "string", "description": "The label that is undecided."},
-        "probability": {"type": "number", "description": "Of the most probable label."},
-        "field": {"type": "string", "description": "The field of which little was ever seen."},
-        "share": {"type": "number", "description": "How much of it was never seen."},
-        "missing": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Labels that the model does not assert.",
-        },
-        "surplus": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Labels that only the model asserts.",
-        },
-    },
-}
-_WORTH: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["rank", "reasons"],
-    "properties": {
-        "rank": {"type": "number", "description": "The larger, the sooner it should be seen."},
-        "reasons": {"type": "array", "items": _REASON},
-    },
-}
-_ANSWER: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["model", "challenger", "results"],
-    "properties": {
-        "model": IDENTITY,
-        "challenger": {**IDENTITY, "type": ["object", "null"]},
-        "results": {
-            "type": "array",
-            "items": {**RESULT, "properties": {**RESULT["properties"], "worth": _WORTH}},
-        },
-        "warnings": {"type": "array", "items": {"type": "string"}},
-    },
-}
+"""Rows that are labelled in the time that one is ranked; a challenger adds one."""
+_BAD_LABELS = (
+    f"labels must be a list of up to {LABELS_LIMIT} texts of up to {LABEL_LIMIT} characters"
+)
 
 
 class ReviewRequest(pydantic.BaseModel):
-    """Entities to look at; one may have `labels`, a list of those that it is said to have."""
+    """Entities to rank for review; an entity may have `labels`, those that it has so far."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
@@ -89,17 +46,71 @@ class ReviewRequest(pydantic.BaseModel):
     policy: str = Field(BALANCED, max_length=100)
 
 
-def reviewing(engine: Engine) -> fastapi.APIRouter:
+class ReviewReason(TypedDict):
+    """A reason to review an entity."""
+
+    about: Annotated[
+        str,
+        Field(
+            description="; ".join(f"{about}: {meaning}" for about, meaning in ABOUT.items()),
+            json_schema_extra={"enum": [*ABOUT]},
+        ),
+    ]
+    rank: Annotated[float, Field(ge=0, le=1)]
+    label: NotRequired[Annotated[str, Field(description="The label that is undecided.")]]
+    probability: NotRequired[
+        Annotated[float, Field(description="The probability of the most probable label.")]
+    ]
+    field: NotRequired[
+        Annotated[str, Field(description="The field of which training has seen little.")]
+    ]
+    share: NotRequired[
+        Annotated[float, Field(description="The share of the field that training has not seen.")]
+    ]
+    missing: NotRequired[
+        Annotated[list[str], Field(description="Labels that the model does not assert.")]
+    ]
+    surplus: NotRequired[
+        Annotated[list[str], Field(description="Labels that only the model asserts.")]
+    ]
+
+
+class Worth(TypedDict):
+    """How much a review of an entity would teach."""
+
+    rank: Annotated[
+        float,
+        Field(description="The sum of the reasons' ranks; review the highest first."),
+    ]
+    reasons: list[ReviewReason]
+
+
+class ReviewResult(Result):
+    """A result with the reasons to review its entity."""
+
+    worth: NotRequired[Worth]
+
+
+class ReviewResponse(TypedDict):
+    """One result for each entity, in order; `challenger` is null if none was compared."""
+
+    model: ModelIdentity
+    challenger: ModelIdentity | None
+    results: list[ReviewResult]
+    warnings: NotRequired[list[str]]
+
+
+def review_routes(engine: Engine) -> fastapi.APIRouter:
     """`POST /v1/review`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["feedback"])
 
     @router.post("/review", response_model=None)
     async def review(request: Request) -> Response:
-        """Labels of up to 1,000 entities, and what makes each of them worth a reviewer's glance.
+        """Label up to 1,000 entities and rank them by how much a review would teach.
 
-        An entity is worth it where the model is undecided, knows nothing that is probable or has
-        met little of what the entity says, and where its given `labels` or the challenger say
-        something else. Results come in the order of the entities, each with a rank.
+        An entity ranks high where the model is undecided, finds no label probable or has seen
+        little of the entity's text in training, and where its given `labels` or the challenger
+        contradict the model. Results have the order of the entities; each has its rank.
         """
         async with request_body(request, engine) as body:
             served = engine.serving.challenger
@@ -107,7 +118,7 @@ def reviewing(engine: Engine) -> fastapi.APIRouter:
             size = max(body.content.count(b"{"), len(body.content) // ROW_BYTES)
             try:
                 content = await engine.compute(
-                    lambda model: reviewed(body.content, model, challenger),
+                    lambda model: respond(body.content, model, challenger),
                     (COST + bool(challenger)) * min(size, ENTITIES_LIMIT),
                     body.deadline,
                 )
@@ -118,62 +129,67 @@ def reviewing(engine: Engine) -> fastapi.APIRouter:
     return router
 
 
-def reviewed(body: bytes, model: Model, challenger: Model | None = None) -> bytes:
-    """The answer to a request.
+def respond(body: bytes, model: Model, challenger: Model | None = None) -> bytes:
+    """The response to a request.
 
-    Raises pydantic.ValidationError for a body that is no such request, MalformedError, DataError
-    and RequestError for what cannot be answered.
+    Raises pydantic.ValidationError for a body that is not a ReviewRequest, MalformedError,
+    DataError and RequestError.
     """
-    request = ReviewRequest.model_validate(parsed(body))
+    request = ReviewRequest.model_validate(parse_json(body))
     labeler = model.bundle.labeler
-    entities, given = _read(request.entities, labeler)
+    entities, given = _parse(request.entities, labeler)
     predictions = labeler.label(entities, LabelQuery(JUDGED, request.policy))
-    others = _others(request, challenger) if challenger else ()
+    others = _asserted_by(challenger, request) if challenger else ()
     reasons = review_reasons(labeler, entities, request.policy, predictions, given, others)
-    content: dict[str, Any] = {
-        "model": model.identity,
-        "challenger": challenger.identity if challenger and others else None,
+    shown = results(entities, predictions.first(request.top_k))
+    response: ReviewResponse = {
+        "model": identity(model),
+        "challenger": identity(challenger) if challenger and others else None,
         "results": [
-            result if "error" in result else {**result, "worth": _stated(why)}
-            for result, why in zip(
-                results(entities, predictions.first(request.top_k)), reasons, strict=True
-            )
+            cast(ReviewResult, result)
+            if "error" in result
+            else {**result, "worth": _worth(of_entity)}
+            for result, of_entity in zip(shown, reasons, strict=True)
         ],
     }
     if entities.warnings:
-        content["warnings"] = entities.warnings
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        response["warnings"] = [*entities.warnings]
+    return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _read(records: Sequence[Any], labeler: Labeler) -> tuple[Entities, LabelMatrix]:
-    """The entities, and the labels they are said to have; bad ones are rejected."""
+def _parse(records: Sequence[Any], labeler: Labeler) -> tuple[Entities, LabelMatrix]:
+    """The entities and their given labels; entities with bad labels are rejected."""
     entities = from_records(records, labeler.schema)
     lists = [record.get("labels") if isinstance(record, dict) else None for record in records]
-    bad = {row: _BAD for row, given in enumerate(lists) if given is not None and not _fits(given)}
+    bad = {
+        row: _BAD_LABELS
+        for row, labels in enumerate(lists)
+        if labels is not None and not _is_label_list(labels)
+    }
     given = [
-        [] if row in bad else _current(labeler, names or []) for row, names in enumerate(lists)
+        [] if row in bad else _current(labeler, labels or []) for row, labels in enumerate(lists)
     ]
     matrix = label_matrix(
         pa.array(given, pa.list_(pa.string())),
         labeler.labels,
         labeler.schema.open_world,
-        partial=np.array([names is None for names in lists]),
+        partial=np.array([labels is None for labels in lists]),
     )
     return dataclasses.replace(entities, rejected={**bad, **entities.rejected}), matrix
 
 
-def _fits(given: Any) -> bool:
+def _is_label_list(labels: Any) -> bool:
     return (
-        isinstance(given, list)
-        and len(given) <= LABELS_LIMIT
-        and all(isinstance(label, str) and len(label) <= LABEL_LIMIT for label in given)
+        isinstance(labels, list)
+        and len(labels) <= LABELS_LIMIT
+        and all(isinstance(label, str) and len(label) <= LABEL_LIMIT for label in labels)
     )
 
 
-def _current(labeler: Labeler, given: Sequence[str]) -> list[str]:
-    """Labels as they are called now, with those that they imply."""
+def _current(labeler: Labeler, labels: Sequence[str]) -> list[str]:
+    """Labels under their current names, with the labels that they imply."""
     names, ids = labeler.labels.names, labeler.labels.ids
-    renamed = map(labeler.schema.redirects.current, given)
+    renamed = map(labeler.schema.redirects.current, labels)
     current = {label for label in renamed if label is not None}
     known = [ids[label] for label in current if label in ids]
     implied = {
@@ -182,58 +198,48 @@ def _current(labeler: Labeler, given: Sequence[str]) -> list[str]:
     return sorted(implied | current)
 
 
-def _others(request: ReviewRequest, challenger: Model) -> list[set[str] | None]:
-    """What the challenger asserts of each entity, None of those that it rejects.
+def _asserted_by(challenger: Model, request: ReviewRequest) -> list[set[str] | None]:
+    """The labels that the challenger asserts of each entity, None for those that it rejects.
 
-    Nothing at all where it fails: whatever it is, the champion has its answer.
+    The list is empty if the challenger fails: an error of the challenger must not become an error
+    of the response.
     """
     labeler = challenger.bundle.labeler
     try:
         entities = from_records(request.entities, labeler.schema)
-        found = labeler.label(entities, LabelQuery(policy=request.policy)).asserted_names()
+        names = labeler.label(entities, LabelQuery(policy=request.policy)).asserted_names()
     except Exception:  # noqa: BLE001
         return []
-    return [None if row in entities.rejected else said for row, said in enumerate(found)]
+    return [None if row in entities.rejected else labels for row, labels in enumerate(names)]
 
 
-def _stated(reasons: Sequence[Reason]) -> dict[str, Any]:
+def _worth(reasons: Sequence[Reason]) -> Worth:
     rank = sum(reason.rank for reason in reasons)
-    return {"rank": round(rank, 4), "reasons": [reason.to_json() for reason in reasons]}
+    return {
+        "rank": round(rank, 4),
+        "reasons": [cast(ReviewReason, reason.to_json()) for reason in reasons],
+    }
 
 
-def describe_review(model: Model) -> dict[str, Any]:
-    """What `POST /v1/review` takes and gives: parts of its OpenAPI operation."""
+def describe_review(model: Model) -> Part:
+    """Request and response of `POST /v1/review`: parts of its OpenAPI operation."""
     labeler = model.bundle.labeler
     entity = entity_schema(labeler.schema)
     entity["properties"]["labels"] = {
         "type": ["array", "null"],
         "items": {"type": "string"},
-        "description": "Those that it is said to have.",
+        "description": "The labels that the entity has so far.",
     }
-    schema = ReviewRequest.model_json_schema()
+    schema = json_schema(ReviewRequest)
     schema["properties"]["entities"]["items"] = entity
     schema["properties"]["policy"]["enum"] = labeler.decisions.policy_names
-    asked = {
+    request = {
         "entities": [{**example_entity(labeler.schema), "labels": [labeler.labels.names[0]]}],
         "top_k": 3,
     }
-    answered = orjson.loads(reviewed(orjson.dumps(asked), model))
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": schema, "examples": {"review": {"value": asked}}}
-            },
-        },
-        "responses": {
-            "200": {
-                "description": "One result for each entity, in order.",
-                "content": {
-                    "application/json": {
-                        "schema": _ANSWER,
-                        "examples": {"review": {"value": answered}},
-                    }
-                },
-            }
-        },
-    }
+    response = orjson.loads(respond(orjson.dumps(request), model))
+    return operation(
+        {"application/json": content(schema, review=request)},
+        {"application/json": content(json_schema(ReviewResponse), review=response)},
+        "One result for each entity, in order.",
+    )

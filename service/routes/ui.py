@@ -28,7 +28,7 @@ FILES = {
 """The files of the page by path. They need no key: they hold nothing, and must ask for one."""
 
 
-def page() -> fastapi.APIRouter:
+def page_routes() -> fastapi.APIRouter:
     """`GET` of each file."""
     router = fastapi.APIRouter(include_in_schema=False)
     files = StaticFiles(directory=Path(__file__).parents[1] / "page")

@@ -7,25 +7,24 @@ from typing import Any
 import pydantic
 
 from labelwright.entities.errors import LabelwrightError
-from labelwright.models.decisions import LabelQuery
+from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import Piece, StreamFormat
+from labelwright.service.protocols import mlflow_messages, v2_messages
 from labelwright.service.protocols.arrow import ArrowStream
-from labelwright.service.protocols.label_messages import Labels
-from labelwright.service.protocols.mlflow_messages import CSV, JSON, PARQUET, Scoring
+from labelwright.service.protocols.label_messages import respond
+from labelwright.service.protocols.mlflow_messages import CSV, JSON, PARQUET
 from labelwright.service.protocols.ndjson import JsonLines
-from labelwright.service.protocols.v2_messages import Inference
-from labelwright.service.routes.review import reviewed
+from labelwright.service.request import ParsedRequest
+from labelwright.service.routes import review
 
 REFUSALS = (LabelwrightError, pydantic.ValidationError)
 """Errors that become a response with a status below 500."""
 Target = Callable[[Model, bytes], object]
 
 
-def _answered(request: Labels | Scoring | Inference | Piece, model: Model) -> object:
-    entities, query = request.read(model)
-    labels = model.bundle.labeler.label(entities, query)
-    return request.write(model, entities, labels)
+def _predicted(request: ParsedRequest, model: Model) -> Predictions:
+    return model.bundle.labeler.label(request.entities, request.query)
 
 
 def _v2(model: Model, body: bytes) -> object:
@@ -33,27 +32,38 @@ def _v2(model: Model, body: bytes) -> object:
     end = body.rfind(b"}") + 1
     if not end and len(body) >= 2:
         (end,) = struct.unpack_from("<H", body)
-    return _answered(Inference(body, end), model)
+    request = v2_messages.parse(body, end, model)
+    return v2_messages.serialise(model, request, _predicted(request, model))
+
+
+def _mlflow(model: Model, body: bytes, content_type: str) -> object:
+    request = mlflow_messages.parse(body, content_type, model)
+    return mlflow_messages.serialise(request, _predicted(request, model))
+
+
+def _piece(piece: Piece, model: Model) -> bytes:
+    request = piece.parse(model)
+    return piece.serialise(model, request, _predicted(request, model))
 
 
 def _streamed(form: StreamFormat, model: Model, body: bytes) -> object:
     """The body arrives in two parts, split at a position derived from its length."""
     middle = len(body) * 5 // 8
     pieces = [*form.split([body[:middle]], False), *form.split([body[middle:]], True)]
-    return [_answered(piece, model) for piece in pieces]
+    return [_piece(piece, model) for piece in pieces]
 
 
 TARGETS: Mapping[str, Target] = {
-    "json": lambda model, body: _answered(Labels(body), model),
-    "review": lambda model, body: reviewed(body, model, model),
+    "json": lambda model, body: respond(body, model),
+    "review": lambda model, body: review.respond(body, model, model),
     "ndjson": lambda model, body: _streamed(JsonLines(LabelQuery()), model, body),
     "arrow": lambda model, body: _streamed(
         ArrowStream(LabelQuery(), model.bundle.labeler.schema), model, body
     ),
     "v2": _v2,
-    "mlflow": lambda model, body: _answered(Scoring(body, JSON), model),
-    "csv": lambda model, body: _answered(Scoring(body, CSV), model),
-    "parquet": lambda model, body: _answered(Scoring(body, PARQUET), model),
+    "mlflow": lambda model, body: _mlflow(model, body, JSON),
+    "csv": lambda model, body: _mlflow(model, body, CSV),
+    "parquet": lambda model, body: _mlflow(model, body, PARQUET),
 }
 
 

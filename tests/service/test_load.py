@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from labelwright.service.protocols.label_messages import EXPLAINED_COST, Labels
+from labelwright.service.protocols.label_messages import EXPLAINED_COST, estimated_rows
 from tests.processes import HOST, Service
 from tests.service.test_app import PLACES, body, post_labels, problem_of
 from tests.service.waiting import wait_until
@@ -41,10 +41,10 @@ def test_clients_that_send_no_body_do_not_block_others(
 
 def test_explained_requests_cost_more() -> None:
     plain, explained = (
-        Labels(b'{"entities": [{}, {}], "explain": %b}' % explain)
+        estimated_rows(b'{"entities": [{}, {}], "explain": %b}' % explain)
         for explain in (b"false", b"true")
     )
-    assert (plain.rows, explained.rows) == (2, 2 * EXPLAINED_COST)
+    assert (plain, explained) == (2, 2 * EXPLAINED_COST)
 
 
 def test_a_request_that_cannot_meet_its_deadline_gets_503_and_retry_after(

@@ -11,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import OverloadedError, RequestError
-from labelwright.entities.tables import Entities, from_records
+from labelwright.entities.tables import from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
+from labelwright.service.request import ParsedRequest
 from labelwright.service.rollout.manager import Serving
 from labelwright.service.telemetry.request_record import REQUEST_RECORD, STAGE_LIMIT, RequestRecord
 
 pytest_plugins = ["tests.worlds"]
 PATIENCE = 60.0
-
-Parsed = tuple[Entities, LabelQuery]
 
 
 class Busy:
@@ -65,18 +64,21 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(work, 2 * PATIENCE))
 
 
-def reader(name: str, query: LabelQuery | None = None) -> Callable[[Model], Parsed]:
+def reader(name: str, query: LabelQuery | None = None) -> Callable[[Model], ParsedRequest]:
     """A function that parses a request for one place."""
 
-    def read(model: Model) -> Parsed:
-        return from_records([{"name": name}], model.bundle.labeler.schema), query or LabelQuery()
+    def read(model: Model) -> ParsedRequest:
+        entities = from_records([{"name": name}], model.bundle.labeler.schema)
+        return ParsedRequest(entities, query or LabelQuery())
 
     return read
 
 
-def labels(model: Model, entities: Entities, predictions: Predictions) -> list[tuple[str, float]]:
+def labels(
+    model: Model, request: ParsedRequest, predictions: Predictions
+) -> list[tuple[str, float]]:
     """Serialise the predictions for one place."""
-    assert len(entities) == 1
+    assert len(request.entities) == 1
     names = [predictions.labels.names[label] for label in predictions.ids]
     return list(zip(names, predictions.probabilities.tolist(), strict=True))
 
@@ -90,8 +92,8 @@ async def idle(engine: Engine) -> None:
 
 def alone(model: Model, name: str, query: LabelQuery | None = None) -> list[tuple[str, float]]:
     """The labels of a place that is labelled alone."""
-    entities, parsed = reader(name, query)(model)
-    return labels(model, entities, model.bundle.labeler.label(entities, parsed))
+    request = reader(name, query)(model)
+    return labels(model, request, model.bundle.labeler.label(request.entities, request.query))
 
 
 def test_small_queued_requests_are_labelled_in_one_batch(serving: Serving, model: Model) -> None:

@@ -44,7 +44,7 @@ def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 def read(pieces: Sequence[Piece], model: Model) -> list[tuple[str, str]]:
     """The id and the name of each row."""
-    found = [piece.read(model)[0] for piece in pieces]
+    found = [piece.parse(model).entities for piece in pieces]
     assert [len(entities) for entities in found] == [piece.rows for piece in pieces]
     return list(itertools.chain.from_iterable(map(rows_of, found)))
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from labelwright.models.registry import load_model
-from labelwright.service.routes.review import reviewed
+from labelwright.service.routes.review import respond
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -126,11 +126,11 @@ def test_a_challenger_that_says_something_else_is_told(
         ),
     )
     body = json.dumps({"entities": [BANK]}).encode()
-    said = json.loads(reviewed(body, model, timid))
+    said = json.loads(respond(body, model, timid))
     assert said["challenger"]["version"] == "2"
     assert reasons(said)["challenger"]["surplus"]
     assert reasons(said)["challenger"]["missing"] == []
-    assert "challenger" not in reasons(json.loads(reviewed(body, model, model)))
+    assert "challenger" not in reasons(json.loads(respond(body, model, model)))
 
 
 def test_a_challenger_that_fails_costs_nothing(
@@ -142,6 +142,6 @@ def test_a_challenger_that_fails_costs_nothing(
         decisions=dataclasses.replace(model.bundle.labeler.decisions, policies={}),
     )
     broken = dataclasses.replace(model, bundle=dataclasses.replace(model.bundle, labeler=labeler))
-    said = json.loads(reviewed(json.dumps({"entities": [BANK]}).encode(), model, broken))
+    said = json.loads(respond(json.dumps({"entities": [BANK]}).encode(), model, broken))
     assert said["challenger"] is None
     assert said["results"][0]["labels"]
