@@ -1,4 +1,4 @@
-# Everything that is done with this project, by name.
+# Commands for development; `make help` lists them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ PACKAGE := $(shell find -L labelwright -name __pycache__ -prune -o -type f -prin
 KERNELS := $(shell find models -name '*.py')
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
-# One more than there are cores: tests often wait, for processes to start and to end.
+# One more than there are cores, because tests often wait for other processes.
 TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
 .PHONY: help install demo test test-integration test-nightly bench-quality bench-speed bench-overload \
@@ -22,74 +22,74 @@ TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; 
     check format requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
-install: $(VENV)/.wheel $(VENV)/.kernels ## .venv/bin/labelwright, its wheel, and compiled kernels
+install: $(VENV)/.wheel $(VENV)/.kernels ## install .venv/bin/labelwright, build its wheel, compile its kernels
 
 demo: install ## train on the embedded brands, then serve on port 8000 and the MLflow UI on 5000
 	@$(BIN)/labelwright demo
 
-test: install $(VENV)/.developing ## all fast tests: about 5 minutes on 2 cores
+test: install $(VENV)/.developing ## run all fast tests: about 5 minutes on 2 cores
 	$(BIN)/pytest -n $(TESTERS)
 
-test-integration: install $(VENV)/.developing ## a fresh Debian, other servers, browsers: long
+test-integration: install $(VENV)/.developing ## run the long tests: a fresh Debian, other servers, browsers
 	$(BIN)/pytest -m "integration and not nightly" --timeout 1800
 
-test-nightly: install $(VENV)/.developing ## kills in the hundreds, image builds, the suite on $(NEWEST): an hour
+test-nightly: install $(VENV)/.developing ## run hundreds of kills, image builds and the suite on $(NEWEST): an hour
 	LABELWRIGHT_NIGHTLY=1 $(BIN)/pytest -m "nightly or repeated" --timeout 3600
 	$(NEWEST) -m venv build/newest
 	build/newest/bin/pip install --quiet --require-hashes -r requirements/dev.txt
 	build/newest/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	build/newest/bin/python -m pytest -n $(TESTERS)
 
-bench-open-world: $(VENV)/.developing ## what it changes that unknown is not absent
+bench-open-world: $(VENV)/.developing ## measure the effect of unknown labels
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.open_world
 
-bench-quality: $(VENV)/.developing ## quality, time and memory beside the peers: hours (ARGS="--sets bibtex")
+bench-quality: $(VENV)/.developing ## measure quality, time and memory beside other libraries: hours (ARGS="--sets bibtex")
 	$(BIN)/python -m benchmarks.quality $(ARGS)
 
-bench-speed: $(VENV)/.developing ## how fast labels are made: 20 minutes (ARGS="--model models:/places@champion")
+bench-speed: $(VENV)/.developing ## measure the speed of labelling: 20 minutes (ARGS="--model models:/places@champion")
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
-bench-overload: $(VENV)/.developing ## goodput at ten times the capacity: minutes (ARGS="--model URI")
+bench-overload: $(VENV)/.developing ## measure the throughput at ten times the capacity: minutes (ARGS="--model URI")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.overload $(ARGS)
 
-bench-parts: $(VENV)/.developing ## gain of hand-written parts of the service: 15 minutes (ARGS="--model models:/brands@champion")
+bench-parts: $(VENV)/.developing ## measure the gain of the service's hand-written parts: 15 minutes (ARGS="--model models:/brands@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.parts $(ARGS)
 
-bench-training: $(VENV)/.developing ## how the cost of training grows with rows and labels: an hour
+bench-training: $(VENV)/.developing ## measure the cost of training by rows and labels: an hour
 	$(BIN)/python -m benchmarks.training_cost $(ARGS)
 
-bench-scaling: $(VENV)/.developing ## labelling on a cluster, worked out from its steps (ARGS="--model models:/places@champion")
+bench-scaling: $(VENV)/.developing ## compute the rate of labelling on a cluster from its measured steps (ARGS="--model models:/places@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.scaling $(ARGS)
 
-bench-memory: $(VENV)/.developing ## training on 10 million rows within a limit of memory: an hour
+bench-memory: $(VENV)/.developing ## measure training on 10 million rows with limited memory: an hour
 	$(BIN)/python -m benchmarks.training_memory $(ARGS)
 
-bench-swaps: $(VENV)/.developing ## 1,000 swaps of the model under load: minutes (ARGS="--model models:/brands@champion")
+bench-swaps: $(VENV)/.developing ## measure 1,000 swaps of the model under load: minutes (ARGS="--model models:/brands@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.swaps $(ARGS)
 
-soak: $(VENV)/.developing ## the service at 80% of its capacity, with swaps and kills: half an hour (ARGS="--model URI")
+soak: $(VENV)/.developing ## run the service at 80% of its capacity with swaps and kills: half an hour (ARGS="--model URI")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.soak $(ARGS)
 
-fuzz: $(VENV)/.developing ## a million hostile inputs: hours (ARGS="--inputs 100000")
+fuzz: $(VENV)/.developing ## send a million hostile inputs: hours (ARGS="--inputs 100000")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.fuzz --output benchmarks/results/fuzz.md $(ARGS)
 
-audit: ## known vulnerabilities of the pinned packages (asks the service that pip-audit uses)
+audit: ## check the pinned packages for known vulnerabilities (with pip-audit)
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install --quiet pip-audit
 	for pins in requirements/*.txt; do \
 	    build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r $$pins || exit; \
 	done
 
-check: $(VENV)/.developing ## ruff, mypy --strict, import-linter
+check: $(VENV)/.developing ## run ruff, mypy --strict and import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.developing ## rewrite the code in the house's style
+format: $(VENV)/.developing ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -103,20 +103,20 @@ requirements: ## pin the newest versions of all dependencies, with hashes (needs
 	done
 	$(COMPILE) tests/integration/requirements/kserve.in -o tests/integration/requirements/kserve.txt
 
-reference: $(VENV)/.developing ## make docs/reference.md from the code
+reference: $(VENV)/.developing ## generate docs/reference.md from the code
 	$(BIN)/python -m tests.docs.reference
 
-brands: install ## rebuild the embedded data set from its npm package (needs npm)
+brands: install ## build the embedded data set from its npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) name-suggestion-index@8.0.20260918
 	$(BIN)/python -m labelwright.entities.importers.brands $(VENV)/name-suggestion-index-8.0.20260918.tgz \
 	    entities/data/brands.parquet
 
-osm-labels: install ## rebuild the titles of OpenStreetMap's labels from their npm package (needs npm)
+osm-labels: install ## build the titles of OpenStreetMap's labels from their npm package (needs npm)
 	npm pack --silent --pack-destination $(VENV) @openstreetmap/id-tagging-schema@7.2.0
 	$(BIN)/python -m labelwright.entities.importers.osm_labels \
 	    $(VENV)/openstreetmap-id-tagging-schema-7.2.0.tgz entities/data/osm_labels.parquet
 
-clean: ## remove what was installed and cached here
+clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: requirements/train.txt pyproject.toml deploy/prerequisites.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the database's password once, in the form that each of its readers understands:
-# `password` for the database when it makes its cluster, `pgpass` for libpq in everybody who connects.
+# Creates the password of the database once, in two formats: `password` for the database when it
+# creates its cluster, and `pgpass` for libpq in every client.
 #
 # usage: deploy/secrets.sh FOLDER HOST DATABASE USER
 set -eu
@@ -11,5 +11,5 @@ password=$(head -c 32 /dev/urandom | od -A n -t x1 | tr -d ' \n')
 rm -f pgpass password.new
 echo "$2:*:$3:$4:$password" >pgpass
 echo "$password" >password.new
-# Last and at once: where this file is, both are whole.
+# Renamed last, in one step: if `password` exists, both files are complete.
 mv password.new password

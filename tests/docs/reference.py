@@ -19,7 +19,7 @@ from labelwright.__main__ import parser
 from labelwright.settings import SETTINGS
 from tests.conftest import BRANDS, ROWS
 from tests.docs.pages import ROOT
-from tests.processes import environment, serving, spawn
+from tests.processes import PATIENCE, environment, serving, spawn
 
 REFERENCE = ROOT / "docs" / "reference.md"
 _LIMITS = {
@@ -149,7 +149,9 @@ def _described() -> dict[str, Any]:
         if trained.code:
             sys.exit(trained.err)
         with serving(environment=home, folder=Path(folder)) as service:
-            described: dict[str, Any] = httpx.get(f"{service.url}/openapi.json").json()
+            described: dict[str, Any] = httpx.get(
+                f"{service.url}/openapi.json", timeout=PATIENCE
+            ).json()
             return described
 
 
