@@ -137,15 +137,15 @@ def test_a_used_port_is_reported_before_the_training(
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         others = {"--port": free_port(), "--ui-port": free_port()} | {option: port}
-        said = command("demo", *(part for pair in others.items() for part in pair))
-    assert said.code == 1
-    assert f"port {port} cannot be used: Address already in use" in said.err
-    assert option in said.err
+        completed = command("demo", *(part for pair in others.items() for part in pair))
+    assert completed.code == 1
+    assert f"port {port} cannot be used: Address already in use" in completed.err
+    assert option in completed.err
     assert not home.exists()
 
 
 @pytest.mark.usefixtures("home")
 def test_an_impossible_port_is_a_usage_error(command: Command) -> None:
-    said = command("demo", "--port", 65_536)
-    assert said.code in (1, 2)
-    assert said.err
+    completed = command("demo", "--port", 65_536)
+    assert completed.code in (1, 2)
+    assert completed.err

@@ -1,4 +1,4 @@
-"""The command `diff`: what it prints of two models, with and without data."""
+"""The command `diff` with and without data."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ LABEL = "amenity=bank"
 
 @pytest.fixture
 def here(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
-    """The shared world, as the environment of this process."""
+    """The shared world in the environment of this process."""
     monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
     return world
 
@@ -51,24 +51,24 @@ def data(world: "World", tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(*arguments: str) -> None:
-    """The command as the command line runs it."""
+    """Run the command as the command line does."""
     parser = ArgumentParser()
     diff.configure(parser)
     diff.run(parser.parse_args(arguments))
 
 
-def test_without_data_it_compares_manifests_and_points_to_data(
+def test_without_data_it_compares_manifests_and_mentions_the_option(
     here: "World", shy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(here.uri, shy, "--json")
     *lines, last = capsys.readouterr().out.splitlines()
-    said: dict[str, Any] = json.loads(last)
+    summary: dict[str, Any] = json.loads(last)
     names = json.loads((Path(shy) / "labels.json").read_text("utf-8"))
-    assert said["labels"] == {"shared": len(names), "only_old": [], "only_new": []}
-    assert said["thresholds"]["balanced"]["labels"] == 1
-    assert said["metrics"]["p_at_1"][1] == 12.5
-    assert said["metrics"]["micro_f1"][1] is None
-    assert "answers" not in said
+    assert summary["labels"] == {"shared": len(names), "only_old": [], "only_new": []}
+    assert summary["thresholds"]["balanced"]["labels"] == 1
+    assert summary["metrics"]["p_at_1"][1] == 12.5
+    assert summary["metrics"]["micro_f1"][1] is None
+    assert "answers" not in summary
     text = "\n".join(lines)
     assert f"{len(names)} in both" in text
     assert "1 labels differ" in text
@@ -76,20 +76,20 @@ def test_without_data_it_compares_manifests_and_points_to_data(
     assert "--data PATH compares" in lines[-1]
 
 
-def test_with_data_it_counts_and_shows_what_is_asserted_no_more(
+def test_with_data_it_counts_and_lists_removed_labels(
     here: "World", shy: str, data: str, labeler: Labeler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(here.uri, shy, "--data", data, "--examples", "2", "--json")
     out = capsys.readouterr().out
-    said = json.loads(out.splitlines()[-1])["answers"]
-    (label,) = said["per_label"]
+    summary = json.loads(out.splitlines()[-1])["answers"]
+    (label,) = summary["per_label"]
     assert label["label"] == LABEL
-    assert label["removed"] == said["differing"] > 2
+    assert label["removed"] == summary["differing"] > 2
     assert label["added"] == label["changed"] == 0
-    assert said["rows"] == 400
-    examples = said["examples"]["removed"]
+    assert summary["rows"] == 400
+    examples = summary["examples"]["removed"]
     assert len(examples) == 2
-    assert [said["examples"][kind] for kind in KINDS if kind != "removed"] == [[], []]
+    assert [summary["examples"][kind] for kind in KINDS if kind != "removed"] == [[], []]
     for example in examples:
         assert example["old"] == example["new"] > labeler.decisions.policies["balanced"].min()
         assert example["id"] in out
@@ -98,7 +98,7 @@ def test_with_data_it_counts_and_shows_what_is_asserted_no_more(
     assert "--data PATH" not in out
 
 
-def test_a_model_and_itself_have_nothing_to_show(
+def test_a_model_compared_with_itself_has_no_differences(
     here: "World", data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(here.uri, here.uri, "--data", data)
@@ -108,7 +108,7 @@ def test_a_model_and_itself_have_nothing_to_show(
     assert "largest differences" not in out
 
 
-def test_labels_of_one_model_only_are_listed_with_a_sign(
+def test_labels_of_only_one_model_are_listed_with_a_sign(
     here: "World", labeler: Labeler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     renamed = tuple("zebra" if name == LABEL else name for name in labeler.labels.names)
@@ -122,7 +122,7 @@ def test_labels_of_one_model_only_are_listed_with_a_sign(
     assert "+ zebra" in lines
 
 
-def test_what_is_not_there_is_an_error(here: "World", shy: str, tmp_path: Path) -> None:
+def test_missing_models_and_files_are_errors(here: "World", shy: str, tmp_path: Path) -> None:
     assert read_manifest(Path(shy)).details["metrics"]["rows"] == 7
     with pytest.raises(ModelNotFoundError):
         run(here.uri, str(tmp_path / "nothing"))

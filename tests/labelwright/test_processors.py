@@ -1,4 +1,4 @@
-"""How many threads there are where nobody says: no more than have a processor each."""
+"""The default number of compute threads."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ from labelwright.processors import granted_cpus, usable
         ("", {}, None),
     ],
 )
-def test_the_time_that_control_groups_grant(
+def test_control_groups_limit_the_processor_time(
     membership: str, files: dict[str, str], granted: float | None, tmp_path: Path
 ) -> None:
     (tmp_path / "membership").write_text(membership)
@@ -41,7 +41,7 @@ def test_the_time_that_control_groups_grant(
     ("allowed", "granted", "threads"),
     [(4, None, 4), (4, 8.0, 4), (4, 2.0, 2), (4, 1.5, 2), (4, 0.1, 1), (1, None, 1)],
 )
-def test_threads_have_a_processor_each(
+def test_the_number_of_threads_is_limited_by_both(
     allowed: int, granted: float | None, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processors, "allowed", lambda: allowed)
@@ -50,7 +50,7 @@ def test_threads_have_a_processor_each(
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
-def test_a_process_that_is_bound_to_one_processor_has_one_thread() -> None:
+def test_a_process_bound_to_one_processor_has_one_thread() -> None:
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, [min(before)])

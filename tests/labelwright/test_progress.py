@@ -1,4 +1,4 @@
-"""What a terminal is shown while a file is labelled."""
+"""Progress bar of `label` on a terminal."""
 
 import os
 import pty
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_a_terminal_is_shown_share_rate_and_time_left(
+def test_the_progress_bar_shows_percentage_rate_and_remaining_time(
     world: "World", tmp_path: Path, ending: str
 ) -> None:
     source = world.data

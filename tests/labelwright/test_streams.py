@@ -1,4 +1,4 @@
-"""Standard streams: rows come and answers go as they are, and errors have their own exit code."""
+"""Labelling of standard streams, and the exit codes of their errors."""
 
 import csv
 import io
@@ -27,25 +27,25 @@ def label(world: "World", *arguments: str, **more: Any) -> subprocess.CompletedP
     )
 
 
-def test_lines_come_and_go(world: "World") -> None:
-    said = label(world, "-", "-", input=LINES, capture_output=True)
-    assert said.returncode == 0
-    first, second = map(json.loads, said.stdout.splitlines())
+def test_json_lines_are_labelled_from_stdin_to_stdout(world: "World") -> None:
+    completed = label(world, "-", "-", input=LINES, capture_output=True)
+    assert completed.returncode == 0
+    first, second = map(json.loads, completed.stdout.splitlines())
     assert first["id"] == "a"
     assert first["labels"][0]["label"] == "cuisine=pizza"
     assert second == {"id": "b", "labels": None}
-    reject, words = said.stderr.splitlines()
+    reject, words = completed.stderr.splitlines()
     reason = "lat: must lie between -90 and 90"
     assert json.loads(reject) == {"row": 1, "id": "b", "reason": reason}
     assert words == b"2 rows, 1 of them rejected -> -"
 
 
-def test_streams_of_csv_are_asked_for(world: "World", tmp_path: Path) -> None:
+def test_csv_streams_need_an_option(world: "World", tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text('id,name\nc,"Joe\'s\nPizza"\n')
     with (tmp_path / "in.csv").open("rb") as given:
-        said = label(world, "-", "-", "--format", "csv", stdin=given, capture_output=True)
-    assert said.returncode == 0
-    (row,) = csv.DictReader(io.StringIO(said.stdout.decode()))
+        completed = label(world, "-", "-", "--format", "csv", stdin=given, capture_output=True)
+    assert completed.returncode == 0
+    (row,) = csv.DictReader(io.StringIO(completed.stdout.decode()))
     assert row["id"] == "c"
     assert json.loads(row["labels"])[0]["label"] == "cuisine=pizza"
 
@@ -56,26 +56,26 @@ def test_a_full_disk_behind_standard_output_is_a_clear_error(
 ) -> None:
     (tmp_path / "in.jsonl").write_bytes(LINES)
     with Path("/dev/full").open("wb") as full:
-        said = label(
+        completed = label(
             world,
             *(str(tmp_path / "in.jsonl"), "-", "--format", kind),
             stdout=full,
             stderr=subprocess.PIPE,
         )
-    assert said.returncode == 6
-    assert said.stderr.splitlines()[-1] == b"labelwright: - was not written: no space is left"
-    assert b"Traceback" not in said.stderr
+    assert completed.returncode == 6
+    assert completed.stderr.splitlines()[-1] == b"labelwright: - was not written: no space is left"
+    assert b"Traceback" not in completed.stderr
 
 
-def test_who_closes_the_pipe_ends_the_work(world: "World", tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_command(world: "World", tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(LINES * 20_000)
     command = f"{LABELWRIGHT} label {tmp_path / 'in.jsonl'} - --model {world.bundle} | head -c 10"
-    said = subprocess.run(
+    completed = subprocess.run(
         ["sh", "-c", command],
         env=environment(world.home),
         capture_output=True,
         timeout=PATIENCE,
         check=False,
     )
-    assert said.stdout == b'{"id":"a",'
-    assert b"Traceback" not in said.stderr
+    assert completed.stdout == b'{"id":"a",'
+    assert b"Traceback" not in completed.stderr

@@ -1,4 +1,4 @@
-"""What the tests of bad input share: good rows, to be made bad."""
+"""Fixture for the tests of bad input: valid rows, which the tests damage."""
 
 from typing import TYPE_CHECKING
 

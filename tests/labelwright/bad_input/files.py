@@ -1,4 +1,4 @@
-"""Files of bad input, and what is read from files of answers."""
+"""Writers of input files and a reader of JSON Lines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What comes of bad input: answers and rejects, refusals and warnings."""
+"""Outcomes of bad input: labelled rows, rejected rows, errors and warnings."""
 
 import re
 from pathlib import Path
@@ -15,35 +15,35 @@ CANARY = "Kanarienvogel"
 def labelled(
     command: Command, source: Path, bundle: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The answers for a file, and its rejects."""
+    """Label a file; returns the output rows and the rejected rows."""
     output = source.with_name("answers.jsonl")
-    said = command("label", source, output, "--model", bundle)
-    assert said.code == 0, said.err
+    completed = command("label", source, output, "--model", bundle)
+    assert completed.code == 0, completed.err
     rejects = source.with_name("answers.jsonl.rejects.jsonl")
     return lines(output), lines(rejects) if rejects.exists() else []
 
 
 def measured(command: Command, bundle: Path, *sources: Path) -> Said:
-    """What `evaluate` says of labelled files; it reads them as `train` does, and is quicker."""
-    said = command("evaluate", "--data", *sources, "--model", bundle)
-    assert said.code == 0, said.err
-    return said
+    """Evaluate labelled files: `evaluate` reads them as `train` does, and is faster."""
+    completed = command("evaluate", "--data", *sources, "--model", bundle)
+    assert completed.code == 0, completed.err
+    return completed
 
 
-def refused(said: Said, code: int, pattern: str) -> None:
-    """One line that says what is wrong, and the exit code of its kind."""
-    assert said.code == code, said.err
-    assert re.fullmatch(f"labelwright: .*{pattern}.*\n", said.err), said.err
-    assert said.out == ""
+def refused(completed: Said, code: int, pattern: str) -> None:
+    """Assert an exit code and an error message of one line."""
+    assert completed.code == code, completed.err
+    assert re.fullmatch(f"labelwright: .*{pattern}.*\n", completed.err), completed.err
+    assert completed.out == ""
 
 
-def warnings(said: Said) -> list[str]:
-    """What a command warns of."""
-    return re.findall("^labelwright: warning: (.*)$", said.err, re.MULTILINE)
+def warnings(completed: Said) -> list[str]:
+    """The warnings of a command."""
+    return re.findall("^labelwright: warning: (.*)$", completed.err, re.MULTILINE)
 
 
 def ask(client: httpx.Client, *entities: object, **more: object) -> list[dict[str, Any]]:
-    """The results for some entities over HTTP."""
+    """Label entities over HTTP; returns the results."""
     response = client.post("/v1/labels", json={"entities": entities, **more})
     assert response.status_code == 200, response.text
     results: list[dict[str, Any]] = response.json()["results"]

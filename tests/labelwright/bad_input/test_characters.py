@@ -1,4 +1,4 @@
-"""Strange characters are text, and bytes that are no characters are refused or rejected."""
+"""Unusual characters are text; bytes that are not UTF-8 are refused or rejected."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ pytest_plugins = ["tests.worlds"]
 
 
 def broken_text(*values: bytes) -> pa.Array:
-    """A string array that holds any bytes: Arrow trusts what a file says."""
+    """A string array with arbitrary bytes; Arrow does not check them."""
     return pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
 
 
@@ -30,8 +30,8 @@ def test_emoji_and_right_to_left_text_are_text(
     source = parquet(tmp_path / "in.parquet", data)
     assert command("train", "--threads", 1, "--data", source, "--name", "שלום").code == 0
     output = tmp_path / "out.csv"
-    said = command("label", source, output, "--model", "models:/שלום@champion", "--top-k", 1)
-    assert said.code == 0
+    completed = command("label", source, output, "--model", "models:/שלום@champion", "--top-k", 1)
+    assert completed.code == 0
     first, second = output.read_text("utf-8").splitlines()[1:3]
     assert first.startswith('"🆔0"')
     assert "חנות=כן" in first
@@ -41,7 +41,7 @@ def test_emoji_and_right_to_left_text_are_text(
     assert answer["labels"]
 
 
-def test_nul_bytes_are_characters_like_others(
+def test_nul_bytes_are_ordinary_characters(
     command: Command, client: httpx.Client, bundle: Path, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", "id,name\na\0b,Pizze\0ria\nc,\0\n")
@@ -67,12 +67,12 @@ def test_a_text_file_that_is_not_utf_8_is_refused(
     command: Command, bundle: Path, tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
     source = text(tmp_path / name, content)
-    said = command("label", source, tmp_path / "out.csv", "--model", bundle)
-    refused(said, 3, reason)
+    completed = command("label", source, tmp_path / "out.csv", "--model", bundle)
+    refused(completed, 3, reason)
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_parquet_value_that_is_not_utf_8_costs_its_own_row_alone(
+def test_a_parquet_value_that_is_not_utf_8_rejects_only_its_row(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     table = {"name": broken_text(b"Pizzeria", b"Pizz\xff")}
@@ -81,7 +81,7 @@ def test_a_parquet_value_that_is_not_utf_8_costs_its_own_row_alone(
     assert [reject["reason"] for reject in rejects] == ["name: not valid UTF-8"]
 
 
-def test_a_parquet_id_that_is_not_utf_8_costs_its_own_row_alone(
+def test_a_parquet_id_that_is_not_utf_8_rejects_only_its_row(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     table = {"id": broken_text(b"a", b"b\xff"), "name": ["Pizzeria", "Bar"]}
@@ -111,6 +111,6 @@ def test_a_ragged_csv_is_refused_without_repeating_its_content(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", f"name,country\nBar,DE\nCafé,{CANARY},DE\n")
-    said = command("label", source, tmp_path / "out.csv", "--model", bundle)
-    refused(said, 3, "in.csv cannot be read")
-    assert CANARY not in said.err
+    completed = command("label", source, tmp_path / "out.csv", "--model", bundle)
+    refused(completed, 3, "in.csv cannot be read")
+    assert CANARY not in completed.err

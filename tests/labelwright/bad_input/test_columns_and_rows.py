@@ -1,4 +1,4 @@
-"""Columns and rows that users get wrong: a clear word, or the loss of one row alone."""
+"""Wrong columns and rows: a clear error, or one rejected row."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,8 +30,8 @@ def test_a_column_of_the_wrong_type_is_named(
 ) -> None:
     source = parquet(tmp_path / "in.parquet", {"name": [1, 2], "labels": [["a"], ["b"]]})
     refused(command("train", "--data", source), 3, "column 'name' holds int64; its kind is text")
-    said = command("label", source, tmp_path / "out.csv", "--model", bundle)
-    refused(said, 3, "column 'name' holds int64; its kind is text")
+    completed = command("label", source, tmp_path / "out.csv", "--model", bundle)
+    refused(completed, 3, "column 'name' holds int64; its kind is text")
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -41,7 +41,7 @@ def test_labels_of_the_wrong_type_are_named(command: Command, tmp_path: Path) ->
     refused(command("train", "--data", source), 3, "'labels' holds string; it must be lists")
 
 
-def test_a_value_of_the_wrong_type_costs_its_own_row_alone(
+def test_a_value_of_the_wrong_type_rejects_only_its_row(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     source = jsonl(
@@ -62,7 +62,7 @@ def test_a_value_of_the_wrong_type_costs_its_own_row_alone(
     ]
 
 
-def test_over_http_a_value_of_the_wrong_type_costs_its_own_entity_alone(
+def test_over_http_a_value_of_the_wrong_type_rejects_only_its_entity(
     client: httpx.Client,
 ) -> None:
     results = ask(client, {"name": "Pizzeria"}, {"name": 5}, 7, {"tags": {"a": ["b"]}})
@@ -74,7 +74,7 @@ def test_over_http_a_value_of_the_wrong_type_costs_its_own_entity_alone(
     ]
 
 
-def test_over_http_a_latitude_without_longitude_costs_its_own_entity_alone(
+def test_over_http_a_latitude_without_longitude_rejects_only_its_entity(
     client: httpx.Client,
 ) -> None:
     good, bad = ask(client, {"name": "Pizzeria"}, {"name": "Bar", "lat": 52.0})
@@ -124,17 +124,17 @@ def test_a_file_without_labels_is_refused(command: Command, tmp_path: Path, name
     refused(command("train", "--data", source), 3, "has no 'labels' column to learn from")
 
 
-def test_labels_may_begin_late_in_a_file(command: Command, bundle: Path, tmp_path: Path) -> None:
+def test_labels_may_start_late_in_a_file(command: Command, bundle: Path, tmp_path: Path) -> None:
     silent = [{"name": f"silent {number}"} for number in range(16_500)]
     loud = [
         {"name": f"loud {number}", "labels": ["a", "b"][: number % 2 + 1]} for number in range(40)
     ]
     source = jsonl(tmp_path / "in.jsonl", [*silent, *loud])
-    said = measured(command, bundle, source)
-    assert warnings(said) == ["16,500 rows left out: their labels are null"]
+    completed = measured(command, bundle, source)
+    assert warnings(completed) == ["16,500 rows left out: their labels are null"]
 
 
-def test_a_file_without_rows_adds_none_wherever_it_stands(
+def test_a_file_without_rows_changes_nothing_in_any_position(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     full = parquet(tmp_path / "full.parquet", rows)
@@ -144,7 +144,7 @@ def test_a_file_without_rows_adds_none_wherever_it_stands(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_labels_that_are_all_empty_teach_nothing(command: Command, tmp_path: Path) -> None:
+def test_rows_without_any_label_are_refused(command: Command, tmp_path: Path) -> None:
     names = [f"place {number}" for number in range(40)]
     empty = pa.array([[]] * 40, pa.list_(pa.string()))
     null = pa.array([None] * 40, pa.list_(pa.string()))
@@ -165,15 +165,15 @@ def test_two_columns_of_labels_are_refused(command: Command, tmp_path: Path) -> 
     refused(command("train", "--data", source), 3, "column 'labels' occurs more than once")
 
 
-def test_repeated_ids_are_warned_of(
+def test_repeated_ids_give_a_warning(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     source = parquet(tmp_path / "in.parquet", pa.concat_tables([rows, rows.slice(0, 7)]))
-    said = measured(command, bundle, source)
-    assert warnings(said) == ["7 rows repeat the id of another row"]
+    completed = measured(command, bundle, source)
+    assert warnings(completed) == ["7 rows repeat the id of another row"]
 
 
-def test_two_files_without_ids_repeat_none(
+def test_two_files_without_ids_give_no_warning(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     nameless = rows.drop_columns(["id"])
@@ -192,9 +192,9 @@ def test_latitude_200_is_left_out_of_training_and_rejected_in_labelling(
     table = rows.append_column("lat", lat).append_column("lon", pa.array([4.0] * 100))
     source = parquet(tmp_path / "in.parquet", table)
     reason = "lat: must lie between -90 and 90"
-    said = command("train", "--threads", 1, "--data", source)
-    assert said.code == 0
-    assert warnings(said) == [f"1 rows left out: {reason}"]
+    completed = command("train", "--threads", 1, "--data", source)
+    assert completed.code == 0
+    assert warnings(completed) == [f"1 rows left out: {reason}"]
     predictions, rejects = labelled(command, source, bundle)
     assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [0]
     assert rejects == [{"row": 0, "id": rows["id"][0].as_py(), "reason": reason}]
@@ -203,15 +203,15 @@ def test_latitude_200_is_left_out_of_training_and_rejected_in_labelling(
     assert good["labels"]
 
 
-def test_a_name_of_a_million_characters_costs_its_own_row_alone(
+def test_a_name_of_a_million_characters_rejects_only_its_row(
     command: Command, client: httpx.Client, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     names = [CANARY * 80_000, *rows["name"].to_pylist()[1:]]
     table = rows.set_column(rows.column_names.index("name"), "name", [names])
     source = parquet(tmp_path / "in.parquet", table)
-    said = measured(command, bundle, source)
+    completed = measured(command, bundle, source)
     reason = "name: longer than 10,000 bytes"
-    assert warnings(said) == [f"1 rows left out: {reason}"]
+    assert warnings(completed) == [f"1 rows left out: {reason}"]
     predictions, rejects = labelled(command, source, bundle)
     assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [0]
     assert [reject["reason"] for reject in rejects] == [reason]

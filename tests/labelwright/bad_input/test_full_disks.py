@@ -1,4 +1,4 @@
-"""Full disks: a clear word, and no damage."""
+"""Full disks: a clear error and no damage."""
 
 import dataclasses
 import resource
@@ -25,7 +25,7 @@ def nothing_is_registered() -> bool:
 
 
 def small_files(limit: int) -> dict[str, Any]:
-    """For `spawn`: a disk that is full once a file has that many bytes."""
+    """Arguments of `spawn` for a disk that is full when a file has `limit` bytes."""
     return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
 
 
@@ -33,7 +33,7 @@ def small_files(limit: int) -> dict[str, Any]:
 class FullDisk:
     """What a training says whose report finds no room, where drafts would lie, and the state."""
 
-    said: Said
+    completed: Said
     drafts: Path
     home: Path
 
@@ -42,21 +42,21 @@ class FullDisk:
 def full_disk(
     rows: pa.Table, first_visit: FirstVisit, tmp_path_factory: pytest.TempPathFactory
 ) -> FullDisk:
-    """A training on a full disk; only the database has room enough."""
+    """Train on a full disk; only the database has enough disk space."""
     folder = tmp_path_factory.mktemp("full")
     drafts, home = folder / "drafts", folder / "home"
     drafts.mkdir()
     home.mkdir()
     shutil.copy(first_visit.home / "mlflow.db", home)
-    said = spawn(
+    completed = spawn(
         *("train", "--threads", 1, "--data", parquet(folder / "in.parquet", rows)),
         environment={**environment(home), "TMPDIR": str(drafts)},
         **small_files(20_000),
     )
-    return FullDisk(said, drafts, home)
+    return FullDisk(completed, drafts, home)
 
 
-def test_a_full_disk_leaves_nothing_behind_that_is_half_made(
+def test_a_full_disk_leaves_no_incomplete_files(
     full_disk: FullDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused(full_disk.said, 6, "the report was not written")
@@ -66,17 +66,17 @@ def test_a_full_disk_leaves_nothing_behind_that_is_half_made(
     assert [path.name for path in full_disk.home.iterdir()] == ["mlflow.db"]
 
 
-def test_a_full_disk_is_called_a_full_disk(full_disk: FullDisk) -> None:
+def test_the_error_names_the_full_disk(full_disk: FullDisk) -> None:
     refused(full_disk.said, 6, "no space is left")
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_artifacts_that_find_no_room_register_nothing(
+def test_artifacts_without_disk_space_register_nothing(
     command: Command, empty_world: Path, rows: pa.Table, tmp_path: Path
 ) -> None:
     text(empty_world / "artifacts", "a file where a folder should be")
-    said = command("train", "--threads", 1, "--data", parquet(tmp_path / "in.parquet", rows))
-    refused(said, 6, f"nothing was registered, because {empty_world / 'artifacts'}")
+    completed = command("train", "--threads", 1, "--data", parquet(tmp_path / "in.parquet", rows))
+    refused(completed, 6, f"nothing was registered, because {empty_world / 'artifacts'}")
     assert nothing_is_registered()
     client = MlflowClient(tracking_uri(), tracking_uri())
     (experiment,) = [e for e in client.search_experiments() if e.name == "places"]
@@ -85,23 +85,23 @@ def test_artifacts_that_find_no_room_register_nothing(
 
 
 @pytest.mark.parametrize("limit", [10_000, 20_000], ids=["journal", "answers"])
-def test_a_full_disk_leaves_no_half_of_an_answer_file_and_work_goes_on_when_there_is_room(
+def test_label_leaves_no_incomplete_output_and_resumes_when_there_is_disk_space(
     command: Command, bundle: Path, rows: pa.Table, tmp_path: Path, limit: int
 ) -> None:
     source, output = parquet(tmp_path / "in.parquet", rows), tmp_path / "out.jsonl"
-    asked = ("label", source, output, "--model", bundle)
-    said = spawn(*asked, environment=environment(tmp_path / "home"), **small_files(limit))
-    refused(said, 6, "no space is left; .*--resume")
+    arguments = ("label", source, output, "--model", bundle)
+    completed = spawn(*arguments, environment=environment(tmp_path / "home"), **small_files(limit))
+    refused(completed, 6, "no space is left; .*--resume")
     assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", ".out.jsonl.unfinished"}
-    said = command(*asked, "--resume")
-    assert said.code == 0
-    assert ("finished by the earlier run" in said.err) == (limit > 10_000)
+    completed = command(*arguments, "--resume")
+    assert completed.code == 0
+    assert ("finished by the earlier run" in completed.err) == (limit > 10_000)
     assert command("label", source, tmp_path / "whole.jsonl", "--model", bundle).code == 0
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not (tmp_path / ".out.jsonl.unfinished").exists()
 
 
-def test_rejects_that_cannot_be_written_are_a_clear_error(
+def test_rejected_rows_that_cannot_be_written_are_a_clear_error(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", "name,lat,lon\nBar,200,4\n")

@@ -1,4 +1,4 @@
-"""Too little to learn from: refused with a clear word, or learned."""
+"""Very small training data: refused with a clear error, or learned."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_too_few_rows_are_refused(command: Command, rows: pa.Table, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_one_single_label_can_be_learned(command: Command, rows: pa.Table, tmp_path: Path) -> None:
+def test_a_single_label_can_be_learned(command: Command, rows: pa.Table, tmp_path: Path) -> None:
     labels = pa.array([["shop=yes"]] * 100)
     table = rows.set_column(rows.column_names.index("labels"), "labels", labels)
     source = parquet(tmp_path / "in.parquet", table)
@@ -35,13 +35,13 @@ def test_one_single_label_can_be_learned(command: Command, rows: pa.Table, tmp_p
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_rows_of_one_single_name_are_refused(command: Command, tmp_path: Path) -> None:
+def test_rows_with_a_single_name_are_refused(command: Command, tmp_path: Path) -> None:
     source = parquet(tmp_path / "in.parquet", {"name": ["Bar"] * 40, "labels": [["a"]] * 40})
     refused(command("train", "--data", source), 3, "all rows have the same name")
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_rows_of_two_names_are_learned_from_or_refused(command: Command, tmp_path: Path) -> None:
+def test_rows_with_two_names_are_learned_or_refused(command: Command, tmp_path: Path) -> None:
     names, labels = ["Bar", "Café"] * 20, [["a"], ["b"]] * 20
     source = parquet(tmp_path / "in.parquet", {"name": names, "labels": labels})
     assert command("train", "--threads", 1, "--data", source).code in (0, 3)

@@ -1,4 +1,4 @@
-"""Models, registries and ports that are not there: a clear word and its exit code."""
+"""Missing models, registries and ports: a clear error and its exit code."""
 
 import time
 from pathlib import Path
@@ -37,9 +37,7 @@ pytest_plugins = ["tests.worlds"]
         "runs:/",
     ],
 )
-def test_a_model_that_does_not_exist_is_the_users_mistake(
-    command: Command, tmp_path: Path, uri: str
-) -> None:
+def test_a_missing_model_is_a_clear_error(command: Command, tmp_path: Path, uri: str) -> None:
     source = text(tmp_path / "in.csv", "name\nBar\n")
     refused(command("label", source, tmp_path / "out.csv", "--model", uri), 4, "")
     assert not (tmp_path / "out.csv").exists()
@@ -47,35 +45,35 @@ def test_a_model_that_does_not_exist_is_the_users_mistake(
 
 @pytest.fixture
 def run_of_the_world(world: "World", home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The run that made the shared model, seen from another state folder."""
+    """The run of the shared model, used from another state folder."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{world.home / 'mlflow.db'}")
     client = MlflowClient(tracking_uri(), tracking_uri())
     return str(client.get_model_version_by_alias("small", "champion").run_id)
 
 
-def test_an_artifact_that_a_run_does_not_have_is_no_model(
+def test_a_missing_artifact_of_a_run_is_a_clear_error(
     command: Command, run_of_the_world: str, home: Path, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", "name\nBar\n")
     uri = f"runs:/{run_of_the_world}/nothing"
-    said = command("label", source, tmp_path / "out.csv", "--model", uri)
-    assert said.code == 4
-    assert "labelwright: Failed to download artifacts from path 'nothing'" in said.err
+    completed = command("label", source, tmp_path / "out.csv", "--model", uri)
+    assert completed.code == 4
+    assert "labelwright: Failed to download artifacts from path 'nothing'" in completed.err
     assert not list(home.glob("cache/*"))
 
 
-def test_a_model_of_a_run_is_fetched_without_noise(
+def test_fetching_the_model_of_a_run_prints_nothing_else(
     command: Command, run_of_the_world: str, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", "name\nBar\n")
     output = tmp_path / "out.csv"
-    said = command("label", source, output, "--model", f"runs:/{run_of_the_world}/model")
-    assert said.code == 0
-    assert said.err == f"1 rows -> {output}\n"
+    completed = command("label", source, output, "--model", f"runs:/{run_of_the_world}/model")
+    assert completed.code == 0
+    assert completed.err == f"1 rows -> {output}\n"
 
 
 @pytest.mark.usefixtures("home")
-def test_a_registry_that_is_down_is_told_in_seconds(
+def test_a_registry_that_is_down_is_reported_within_seconds(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = text(tmp_path / "in.csv", "name,labels\nBar,a\n")
@@ -98,7 +96,7 @@ def test_a_registry_that_is_down_is_told_in_seconds(
     ],
     ids=" ".join,
 )
-def test_every_command_tells_of_a_registry_that_is_down(
+def test_every_command_reports_a_registry_that_is_down(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -109,27 +107,27 @@ def test_every_command_tells_of_a_registry_that_is_down(
 
 
 @pytest.mark.usefixtures("home")
-def test_the_password_of_a_registry_is_never_told(
+def test_the_password_of_a_registry_is_never_printed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:{CANARY}@{HOST}:{free_port()}")
-    said = command("serve")
-    refused(said, 5, f"the registry at http://{HOST}:")
-    assert CANARY not in said.err
+    completed = command("serve")
+    refused(completed, 5, f"the registry at http://{HOST}:")
+    assert CANARY not in completed.err
 
 
-def test_a_database_that_cannot_be_made_is_named(
+def test_a_database_that_cannot_be_created_is_named(
     command: Command, empty_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/mlflow.db")
-    said = command("serve")
-    refused(said, 6, "/dev/null/mlflow.db")
-    assert str(empty_world) not in said.err
+    completed = command("serve")
+    refused(completed, 6, "/dev/null/mlflow.db")
+    assert str(empty_world) not in completed.err
 
 
-def test_a_port_that_cannot_be_is_a_clear_error(bundle: Path, tmp_path: Path) -> None:
+def test_an_impossible_port_is_a_clear_error(bundle: Path, tmp_path: Path) -> None:
     settings = environment(tmp_path)
-    said = spawn("serve", "--model", bundle, "--port", 65_536, environment=settings)
-    assert said.code in (1, 2)
-    assert "Traceback" not in said.err
+    completed = spawn("serve", "--model", bundle, "--port", 65_536, environment=settings)
+    assert completed.code in (1, 2)
+    assert "Traceback" not in completed.err

@@ -1,4 +1,4 @@
-"""What the tests of several commands share: some rows, with their labels and to be labelled."""
+"""Fixtures for the tests of the commands: small files with and without labels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ def rows(world: "World") -> pa.Table:
 
 @pytest.fixture(scope="session")
 def data(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a Parquet file."""
+    """The rows as a Parquet file."""
     path = tmp_path_factory.mktemp("rows") / "rows.parquet"
     pq.write_table(rows, path)
     return path
@@ -29,7 +29,7 @@ def data(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def places_file(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifty places to label; latitude 200 makes the fourth unusable."""
+    """Fifty places to label; latitude 200 makes the fourth invalid."""
     some = rows.slice(0, 50).drop_columns(["labels"])
     lat = pa.array([200.0 if row == 3 else 52.0 for row in range(50)])
     some = some.append_column("lat", lat).append_column("lon", pa.array([4.0] * 50))

@@ -1,4 +1,4 @@
-"""The rows that the commands read, in the formats of text."""
+"""Writers of rows as text files."""
 
 from pathlib import Path
 

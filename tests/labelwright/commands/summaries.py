@@ -1,4 +1,4 @@
-"""What a command has done: the summary for scripts, and what is registered."""
+"""Results of commands: the JSON summary and the registered models."""
 
 import json
 from typing import Any
@@ -10,16 +10,16 @@ from tests.processes import Command
 
 
 def last_line(out: str) -> dict[str, Any]:
-    """What `--json` ends with."""
+    """The summary that `--json` prints last."""
     summary: dict[str, Any] = json.loads(out.splitlines()[-1])
     return summary
 
 
 def train(command: Command, *arguments: object) -> dict[str, Any]:
-    """Train with `--json`; returns the summary. One thread gives way to other processes."""
-    said = command("train", "--threads", 1, *arguments, "--json")
-    assert said.code == 0, said.err
-    return last_line(said.out)
+    """Train with `--json` and return the summary; one thread leaves a processor to other tests."""
+    completed = command("train", "--threads", 1, *arguments, "--json")
+    assert completed.code == 0, completed.err
+    return last_line(completed.out)
 
 
 def registered() -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""`labelwright import`, and what other commands do with what it makes."""
+"""`labelwright import`, and training on imported files."""
 
 import dataclasses
 import tomllib
@@ -33,7 +33,7 @@ def extract(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_extract_is_imported_by_a_mapping_of_the_users_own(
+def test_an_extract_is_imported_with_a_custom_mapping(
     command: Command, extract: Path, tmp_path: Path
 ) -> None:
     printed = command("import", "osm", "--print-mapping")
@@ -43,17 +43,17 @@ def test_an_extract_is_imported_by_a_mapping_of_the_users_own(
     assert "amenity" in tomllib.loads(printed.out)["labels"]
 
     out = tmp_path / "out.parquet"
-    said = command("import", "osm", extract, out)
-    assert said.code == 0, said.err
-    assert said.out == (
+    completed = command("import", "osm", extract, out)
+    assert completed.code == 0, completed.err
+    assert completed.out == (
         f"2 places, 2 of them labelled -> {out}\n"
         "2 labels, 0 of them imply others; 1 label groups have an open world\n"
     )
     mapping.write_text(printed.out.replace('"amenity", ', ""))
-    said = command("import", "osm", extract, out, "--mapping", mapping)
-    assert said.out.startswith("0 places")
-    said = command("import", "osm", extract, out, "--bbox=-8,49,-6,51")
-    assert said.out.startswith("1 places")
+    completed = command("import", "osm", extract, out, "--mapping", mapping)
+    assert completed.out.startswith("0 places")
+    completed = command("import", "osm", extract, out, "--bbox=-8,49,-6,51")
+    assert completed.out.startswith("1 places")
 
 
 def test_overture_and_foursquare_are_imported(command: Command, tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_overture_and_foursquare_are_imported(command: Command, tmp_path: Path) 
     write(tmp_path / "f.parquet", [{**place, "fsq_place_id": "1"}], FOURSQUARE)
     out = tmp_path / "out.parquet"
     for source, file in (("overture", "o.parquet"), ("foursquare", "f.parquet")):
-        said = command("import", source, tmp_path / file, out, "--bbox=6,49,8,51")
-        assert said.code == 0, said.err
-        assert said.out == (
+        completed = command("import", source, tmp_path / file, out, "--bbox=6,49,8,51")
+        assert completed.code == 0, completed.err
+        assert completed.out == (
             f"1 places, 1 of them labelled -> {out}\n"
             "2 labels, 1 of them imply others; 0 label groups have an open world\n"
         )
@@ -88,7 +88,7 @@ def test_overture_and_foursquare_are_imported(command: Command, tmp_path: Path) 
     ids=str,
 )
 @pytest.mark.usefixtures("extract")
-def test_errors_have_their_exit_code_and_one_line(
+def test_errors_have_an_exit_code_and_one_line(
     command: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,18 +96,18 @@ def test_errors_have_their_exit_code_and_one_line(
     arguments: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = command("import", *arguments)
-    assert said.code == code
-    assert said.err.startswith("usage: labelwright" if code == 2 else "labelwright: ")
-    assert code == 2 or said.err.count("\n") == 1
+    completed = command("import", *arguments)
+    assert completed.code == code
+    assert completed.err.startswith("usage: labelwright" if code == 2 else "labelwright: ")
+    assert code == 2 or completed.err.count("\n") == 1
     assert not list(tmp_path.glob("*out*"))
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_what_the_data_state_and_the_user_redirects_reaches_the_model(
+def test_mapped_columns_embedded_schema_and_redirects_reach_the_model(
     command: Command, rows: pa.Table, places: EntitySchema, tmp_path: Path
 ) -> None:
-    """One training for all of it: columns of other names, a stated schema, and redirects."""
+    """One training checks all three, because a training is slow."""
     schema = dataclasses.replace(
         places, open_world=("takeaway",), redirects=Redirects({"x=1": "x=2"})
     )

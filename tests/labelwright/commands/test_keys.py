@@ -1,4 +1,4 @@
-"""`labelwright keys`: a key is shown once, listed without its secret, and revoked."""
+"""`labelwright keys`: create, list without the secret, revoke."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.processes import Command
 pytest_plugins = ["tests.worlds"]
 
 
-def test_a_key_is_made_listed_and_revoked(command: Command, home: Path) -> None:
+def test_a_key_is_created_listed_and_revoked(command: Command, home: Path) -> None:
     assert command("keys", "list").out == ""
     made = command("keys", "create", "phone app", "--role", "feedback", "--rate", 50)
     assert re.fullmatch(r"lw_[0-9a-f]{8}_[0-9a-f]{64}\n", made.out)
@@ -23,11 +23,11 @@ def test_a_key_is_made_listed_and_revoked(command: Command, home: Path) -> None:
     listed = command("keys", "list").out
     for word in (shown, "feedback", "50/s, burst 50", "phone app"):
         assert word in listed
-    (told,) = json.loads(command("keys", "list", "--json").out)
-    assert (told["role"], told["rate"], told["burst"]) == ("feedback", 50.0, 50)
-    for content in (listed, json.dumps(told), (home / "keys.json").read_text()):
+    (printed,) = json.loads(command("keys", "list", "--json").out)
+    assert (printed["role"], printed["rate"], printed["burst"]) == ("feedback", 50.0, 50)
+    for content in (listed, json.dumps(printed), (home / "keys.json").read_text()):
         assert secret not in content
-    assert "digest" not in told
+    assert "digest" not in printed
 
     assert command("keys", "revoke", shown).out == f"{shown} (phone app) is revoked\n"
     assert command("keys", "list").out == ""
@@ -49,16 +49,16 @@ def test_a_key_is_made_listed_and_revoked(command: Command, home: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
 @pytest.mark.usefixtures("home")
-def test_what_makes_no_sense_is_refused(
+def test_invalid_arguments_are_refused(
     command: Command, code: int, arguments: tuple[str, ...]
 ) -> None:
-    said = command("keys", *arguments)
-    assert said.code == code
-    assert said.out == ""
+    completed = command("keys", *arguments)
+    assert completed.code == code
+    assert completed.out == ""
 
 
-def test_a_state_folder_that_cannot_be_written_is_called_so(command: Command, home: Path) -> None:
+def test_a_read_only_state_folder_is_a_clear_error(command: Command, home: Path) -> None:
     home.write_text("a file")
-    said = command("keys", "create", "a")
-    assert said.code == 6
-    assert re.fullmatch(r"labelwright: .+keys\.lock cannot be written: .+\n", said.err)
+    completed = command("keys", "create", "a")
+    assert completed.code == 6
+    assert re.fullmatch(r"labelwright: .+keys\.lock cannot be written: .+\n", completed.err)

@@ -1,4 +1,4 @@
-"""`labelwright evaluate` and `labelwright label`: metrics and files of answers."""
+"""`labelwright evaluate` and `labelwright label`: metrics and output files."""
 
 import json
 from pathlib import Path
@@ -32,15 +32,13 @@ PREDICTIONS = pa.schema(
         ),
     ]
 )
-"""What the documentation promises of a file of answers."""
+"""The documented schema of an output file."""
 
 
-def test_the_last_line_of_an_evaluation_holds_the_metrics(
-    command: Command, data: Path, bundle: Path
-) -> None:
-    said = command("evaluate", "--data", data, "--model", bundle, "--json")
-    assert said.code == 0
-    metrics = last_line(said.out)
+def test_evaluate_prints_the_metrics_as_json(command: Command, data: Path, bundle: Path) -> None:
+    completed = command("evaluate", "--data", data, "--model", bundle, "--json")
+    assert completed.code == 0
+    metrics = last_line(completed.out)
     assert {"p_at_1", "p_at_3", "p_at_5", "micro_f1", "macro_f1", "ece"} <= set(metrics)
     assert metrics["rows"] == ROWS
     assert 50 < metrics["p_at_1"] <= 100  # these rows were learned from
@@ -50,7 +48,7 @@ def test_the_last_line_of_an_evaluation_holds_the_metrics(
     assert 0 <= metrics["ece"] < 1
 
 
-def test_an_evaluation_does_not_depend_on_the_format_of_the_file(
+def test_an_evaluation_does_not_depend_on_the_file_format(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     some = rows.slice(0, 20)
@@ -68,7 +66,7 @@ def test_an_evaluation_does_not_depend_on_the_format_of_the_file(
     assert metrics[0] == pytest.approx(metrics[1])
 
 
-def test_a_column_that_is_not_in_the_schema_is_named_with_the_closest_that_is(
+def test_the_warning_for_an_unknown_column_names_the_closest_one(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "typo.parquet"
@@ -76,13 +74,13 @@ def test_a_column_that_is_not_in_the_schema_is_named_with_the_closest_that_is(
     pq.write_table(rows.rename_columns(names), source)
     warning = "column 'websit' is not in schema 'places'; did you mean 'website'?"
     for arguments in (("evaluate", "--data", source), ("label", source, tmp_path / "out.csv")):
-        said = command(*arguments, "--model", bundle)
-        assert said.code == 0
-        assert f"labelwright: warning: {warning}\n" in said.err
+        completed = command(*arguments, "--model", bundle)
+        assert completed.code == 0
+        assert f"labelwright: warning: {warning}\n" in completed.err
 
 
-def read_answers(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of answers, whatever its format."""
+def read_output(path: Path) -> list[dict[str, Any]]:
+    """The rows of an output file in any format."""
     if path.suffix == ".parquet":
         found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
         return found
@@ -96,22 +94,22 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
-def test_every_row_gets_its_labels_in_order_and_rejects_their_reason(
+def test_every_row_has_labels_in_order_or_a_reason_for_its_rejection(
     command: Command, places_file: Path, bundle: Path, tmp_path: Path, ending: str
 ) -> None:
     output = tmp_path / f"answers.{ending}"
-    said = command("label", places_file, output, "--model", bundle)
-    assert said.code == 0
-    assert said.err == f"50 rows, 1 of them rejected -> {output}\n"
+    completed = command("label", places_file, output, "--model", bundle)
+    assert completed.code == 0
+    assert completed.err == f"50 rows, 1 of them rejected -> {output}\n"
     given = pq.read_table(places_file)["id"].to_pylist()
-    predictions = read_answers(output)
+    predictions = read_output(output)
     assert [answer["id"] for answer in predictions] == given
     assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [3]
     for answer in predictions[:3] + predictions[4:]:
         probabilities = [label["probability"] for label in answer["labels"]]
         assert len(probabilities) >= 5
         assert probabilities == sorted(probabilities, reverse=True)
-    (reject,) = read_answers(tmp_path / f"answers.{ending}.rejects.jsonl")
+    (reject,) = read_output(tmp_path / f"answers.{ending}.rejects.jsonl")
     assert reject == {"row": 3, "id": given[3], "reason": "lat: must lie between -90 and 90"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         output.name,
@@ -119,31 +117,31 @@ def test_every_row_gets_its_labels_in_order_and_rejects_their_reason(
     ]
 
 
-def test_answers_in_parquet_have_exactly_the_promised_schema(
+def test_parquet_output_has_the_documented_schema(
     command: Command, places_file: Path, bundle: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "answers.parquet"
     assert command("label", places_file, output, "--model", bundle, "--top-k", 2).code == 0
     assert pq.read_schema(output).equals(PREDICTIONS)
-    counts = [len(row["labels"]) for row in read_answers(output) if row["labels"]]
+    counts = [len(row["labels"]) for row in read_output(output) if row["labels"]]
     assert min(counts) == 2
-    for row in read_answers(output):
+    for row in read_output(output):
         assert all(label["asserted"] for label in (row["labels"] or [])[2:])
 
 
-def test_rejects_of_an_earlier_run_do_not_stay(
+def test_rejected_rows_of_an_earlier_run_are_removed(
     command: Command, places_file: Path, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "answers.csv"
     assert command("label", places_file, output, "--model", bundle).code == 0
     pq.write_table(rows, tmp_path / "good.parquet")
     assert command("label", tmp_path / "good.parquet", output, "--model", bundle).code == 0
-    assert len(read_answers(output)) == ROWS
+    assert len(read_output(output)) == ROWS
     assert not list(tmp_path.glob("*.rejects.jsonl"))
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", *(e for e in ("jsonl", "jsonl.gz"))])
-def test_text_files_are_labelled_as_parquet_is(
+def test_text_files_get_the_same_labels_as_parquet(
     command: Command, rows: pa.Table, data: Path, bundle: Path, tmp_path: Path, ending: str
 ) -> None:
     plain = tmp_path / f"plain.{ending.removesuffix('.gz')}"

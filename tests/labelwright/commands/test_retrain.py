@@ -1,4 +1,4 @@
-"""From a correction over HTTP to a model that answers as corrected, and `labelwright retrain`."""
+"""Corrections from HTTP to a retrained model: `labelwright retrain` and `corrections`."""
 
 import fcntl
 import re
@@ -26,7 +26,7 @@ NEW = "cuisine=fermented shark"
 
 
 def correct(client: httpx.Client, entity: dict[str, object], reviewer: str) -> None:
-    """Deny what is most probable of an entity, and add a label that no model has ever seen."""
+    """Deny the most probable label of an entity, and add a label that no model has."""
     answer = client.post("/v1/labels", json={"entities": [entity]}).json()
     first = answer["results"][0]["labels"][0]["label"]
     content = {"entity": entity, "denied": [first], "added": [NEW], "reviewer": reviewer}
@@ -34,7 +34,7 @@ def correct(client: httpx.Client, entity: dict[str, object], reviewer: str) -> N
 
 
 def asserted(uri: str, entities: list[dict[str, object]]) -> list[set[str]]:
-    """What a model asserts of each entity."""
+    """The asserted labels of each entity."""
     return [
         {label["label"] for label in answer["labels"] if label["asserted"]}
         for answer in labelwright.load(uri).label(entities).to_pylist()
@@ -42,7 +42,7 @@ def asserted(uri: str, entities: list[dict[str, object]]) -> list[set[str]]:
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_corrections_are_learned_reported_and_learned_once(
+def test_corrections_are_learned_once_and_reported(
     command: Command,
     client: httpx.Client,
     world: "World",
@@ -61,9 +61,9 @@ def test_corrections_are_learned_reported_and_learned_once(
 
     feedback = f"sqlite:///{world.home}/corrections.db"
     retrain = ("retrain", "--threads", 1, "--data", data, "--name", "small", "--json")
-    said = command(*retrain, "--feedback", feedback)
-    assert said.code == 0, said.err
-    summary = last_line(said.out)
+    completed = command(*retrain, "--feedback", feedback)
+    assert completed.code == 0, completed.err
+    summary = last_line(completed.out)
     assert (summary["skipped"], summary["version"]) == (False, "2")
     assert all(NEW in labels for labels in asserted("models:/small/2", places))
     assert all(NEW not in labels for labels in asserted("models:/small/1", places))
@@ -73,7 +73,7 @@ def test_corrections_are_learned_reported_and_learned_once(
     assert unseen["entities"] + learned["entities"] >= len(places)
     assert unseen["after"] > unseen["before"]
     assert learned["after"] > learned["before"]
-    assert f"{learned['after']} of {learned['verdicts']} verdicts" in said.out.replace(",", "")
+    assert f"{learned['after']} of {learned['verdicts']} verdicts" in completed.out.replace(",", "")
     folder = tmp_path / "artifacts"
     folder.mkdir()
     run = MlflowClient(tracking_uri(), tracking_uri())
@@ -90,8 +90,8 @@ def test_corrections_are_learned_reported_and_learned_once(
     )
 
     exported = tmp_path / "corrections.parquet"
-    said = command("corrections", "export", exported, "--feedback", feedback)
-    assert said.code == 0, said.err
+    completed = command("corrections", "export", exported, "--feedback", feedback)
+    assert completed.code == 0, completed.err
     for source in (feedback, exported):
         again = command(*retrain, "--feedback", source)
         assert again.code == 0, again.err
@@ -104,7 +104,7 @@ def test_corrections_are_learned_reported_and_learned_once(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_two_retrainings_never_run_at_once_and_what_was_rolled_back_stays_so(
+def test_retrain_runs_once_at_a_time_and_keeps_a_rollback(
     command: Command, empty_world: Path, rows: pa.Table, data: Path, tmp_path: Path
 ) -> None:
     fewer = tmp_path / "fewer.parquet"
@@ -113,9 +113,9 @@ def test_two_retrainings_never_run_at_once_and_what_was_rolled_back_stays_so(
     (lock,) = (empty_world / "retraining").iterdir()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        said = command("retrain", "--data", data, "--threads", 1, "--json")
-    assert said.code == 0
-    assert last_line(said.out) == {
+        completed = command("retrain", "--data", data, "--threads", 1, "--json")
+    assert completed.code == 0
+    assert last_line(completed.out) == {
         "skipped": True,
         "reason": "another retraining of 'places' is under way",
     }
@@ -123,14 +123,16 @@ def test_two_retrainings_never_run_at_once_and_what_was_rolled_back_stays_so(
     version = last_line(again.out)["version"]
     assert version == "2"
     for _ in range(2):  # whether it was promoted or not, and once it was rolled back
-        said = command("retrain", "--data", data, "--test", fewer, "--threads", 1, "--json")
-        assert last_line(said.out)["reason"] == "nothing has changed since version 2 was trained"
+        completed = command("retrain", "--data", data, "--test", fewer, "--threads", 1, "--json")
+        assert (
+            last_line(completed.out)["reason"] == "nothing has changed since version 2 was trained"
+        )
         command("rollback", "places")
     assert registered() == {"places": {"champion": "1"}}
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_a_correction_is_looked_after_from_the_command_line(
+def test_corrections_are_counted_exported_deleted_and_purged(
     command: Command, empty_world: Path, tmp_path: Path
 ) -> None:
     def said(*arguments: object) -> str:

@@ -1,4 +1,4 @@
-"""Where the state of the commands lies: the state folder, or a tracking database elsewhere."""
+"""The state folder, and a tracking database outside of it."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.processes import Command, FirstVisit
 pytest_plugins = ["tests.worlds"]
 
 
-def test_a_fresh_state_folder_is_an_empty_world(first_visit: FirstVisit) -> None:
+def test_a_new_state_folder_has_no_model(first_visit: FirstVisit) -> None:
     assert first_visit.said.code == 4
     assert first_visit.said.err == (
         "labelwright: no model has a champion yet: train one, or name a model URI\n"
@@ -20,7 +20,7 @@ def test_a_fresh_state_folder_is_an_empty_world(first_visit: FirstVisit) -> None
     assert {path.stem for path in first_visit.home.iterdir()} == {"mlflow"}
 
 
-def test_another_tracking_database_wins_over_the_state_folder(
+def test_another_tracking_database_replaces_that_of_the_state_folder(
     command: Command,
     empty_world: Path,
     data: Path,

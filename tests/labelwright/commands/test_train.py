@@ -1,4 +1,4 @@
-"""`labelwright train`, end to end: real files, a real registry, and what is promoted."""
+"""`labelwright train` with real files and a real registry: versions and promotion."""
 
 import re
 from pathlib import Path
@@ -41,9 +41,7 @@ def test_csv_json_lines_and_a_parquet_folder_give_the_same_model(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_the_last_line_of_a_training_tells_a_script_what_came_of_it(
-    command: Command, data: Path
-) -> None:
+def test_train_prints_the_outcome_as_json(command: Command, data: Path) -> None:
     summary = train(command, "--data", data)
     assert {"run_id", "model_uri", "promoted", "seconds"} <= set(summary)
     assert summary["promoted"] is True
@@ -58,7 +56,7 @@ def test_the_last_line_of_a_training_tells_a_script_what_came_of_it(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_the_same_seed_gives_the_same_content_whatever_the_threads(
+def test_the_same_seed_gives_the_same_content_for_any_number_of_threads(
     command: Command, data: Path, bundle: Path
 ) -> None:
     def content(threads: int) -> str:
@@ -71,7 +69,7 @@ def test_the_same_seed_gives_the_same_content_whatever_the_threads(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_an_equal_challenger_is_promoted_and_a_worse_one_refused_with_figures(
+def test_an_equal_version_is_promoted_and_a_worse_one_refused_with_figures(
     command: Command, rows: pa.Table, data: Path, tmp_path: Path
 ) -> None:
     nonsense = tmp_path / "nonsense.parquet"
@@ -95,16 +93,14 @@ def test_an_equal_challenger_is_promoted_and_a_worse_one_refused_with_figures(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_no_promote_registers_a_version_and_leaves_the_alias_alone(
-    command: Command, data: Path
-) -> None:
+def test_no_promote_registers_a_version_and_keeps_the_alias(command: Command, data: Path) -> None:
     summary = train(command, "--data", data, "--no-promote")
     assert summary["promoted"] is False
     assert registered() == {"places": {}}
     assert load_model(summary["model_uri"]).version == "1"
-    said = command("serve")
-    assert said.code == 4
-    assert "no model has a champion" in said.err
+    completed = command("serve")
+    assert completed.code == 4
+    assert "no model has a champion" in completed.err
 
 
 @pytest.mark.usefixtures("empty_world")
@@ -122,7 +118,7 @@ def test_min_count_leaves_out_labels_of_fewer_rows(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_a_schema_of_the_users_own_names_and_shapes_the_model(
+def test_a_custom_schema_gives_the_model_its_name_and_columns(
     command: Command, rows: pa.Table, tmp_path: Path
 ) -> None:
     schema = tmp_path / "shops.toml"

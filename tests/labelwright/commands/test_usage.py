@@ -1,4 +1,4 @@
-"""The command line: help, exit codes, and the end by an interrupt."""
+"""The command line: help, exit codes and interrupts."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ OPTIONS = {
     "import": set(),
     "demo": {"port", "ui-port"},
 }
-"""What is promised to users, however many options there are beside."""
+"""The documented options; a command may have more."""
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
     action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
 )
@@ -48,9 +48,9 @@ COMMANDS: dict[str, argparse.ArgumentParser] = next(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_lists_every_option(command: Command, name: str) -> None:
-    said = command(name, "--help")
-    assert said.code == 0
-    usage, _, listed = said.out.partition("options:")
+    completed = command(name, "--help")
+    assert completed.code == 0
+    usage, _, listed = completed.out.partition("options:")
     assert usage.startswith(f"usage: labelwright {name} ")
     options = {option for action in COMMANDS[name]._actions for option in action.option_strings}
     assert OPTIONS.get(name, set()) <= {option.removeprefix("--") for option in options}
@@ -58,9 +58,9 @@ def test_help_of_a_command_lists_every_option(command: Command, name: str) -> No
         assert re.search(rf"(?m)^  .*{option}\b", listed), option
 
 
-def test_help_lists_every_command_every_exit_code_and_the_environment(tmp_path: Path) -> None:
-    said = spawn("--help", environment=environment(tmp_path))
-    assert said.code == 0
+def test_help_lists_commands_exit_codes_and_settings(tmp_path: Path) -> None:
+    completed = spawn("--help", environment=environment(tmp_path))
+    assert completed.code == 0
     for word in (
         *COMMANDS,
         "LABELWRIGHT_HOME",
@@ -71,14 +71,14 @@ def test_help_lists_every_command_every_exit_code_and_the_environment(tmp_path: 
         "130",
         "143",
     ):
-        assert word in said.out
+        assert word in completed.out
     assert set(OPTIONS) <= set(COMMANDS)
     assert not list(tmp_path.iterdir())
 
 
 def test_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
-    said = spawn("--version", environment=environment(tmp_path))
-    assert re.fullmatch(r"labelwright \d+\.\d+\.\d+\S*\n", said.out)
+    completed = spawn("--version", environment=environment(tmp_path))
+    assert re.fullmatch(r"labelwright \d+\.\d+\.\d+\S*\n", completed.out)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ def test_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_wrong_usage_has_exit_code_2(command: Command, arguments: tuple[str, ...]) -> None:
-    said = command(*arguments)
-    assert said.code == 2
-    assert said.err.startswith("usage: labelwright")
+    completed = command(*arguments)
+    assert completed.code == 2
+    assert completed.err.startswith("usage: labelwright")
 
 
-def test_processes_end_with_the_exit_codes_of_their_errors(tmp_path: Path) -> None:
+def test_processes_return_the_exit_codes_of_their_errors(tmp_path: Path) -> None:
     settings = environment(tmp_path / "home")
     usage = spawn("label", environment=settings)
     no_data = spawn("label", "no.csv", tmp_path / "o.csv", "--model", "m", environment=settings)
@@ -134,7 +134,7 @@ def test_processes_end_with_the_exit_codes_of_their_errors(tmp_path: Path) -> No
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
-def test_errors_have_their_exit_code_and_one_line(
+def test_errors_have_an_exit_code_and_one_line(
     command: Command,
     code: int,
     arguments: tuple[str, ...],
@@ -145,26 +145,26 @@ def test_errors_have_their_exit_code_and_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = {"data": data, "model": bundle}
-    said = command(*(paths.get(argument, argument) for argument in arguments))
-    assert said.code == code
-    assert re.fullmatch(r"labelwright: .+\n", said.err)
+    completed = command(*(paths.get(argument, argument) for argument in arguments))
+    assert completed.code == code
+    assert re.fullmatch(r"labelwright: .+\n", completed.err)
     assert not list(tmp_path.glob("*out*"))
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_a_registry_that_is_none_has_exit_code_5(
+def test_an_unusable_registry_has_exit_code_5(
     command: Command, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
-    said = command("train", "--data", data)
-    assert said.code == 5
-    assert "nonsense://nowhere" in said.err
+    completed = command("train", "--data", data)
+    assert completed.code == 5
+    assert "nonsense://nowhere" in completed.err
 
 
 @pytest.mark.parametrize(
     ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "terminated"]
 )
-def test_an_interrupt_during_a_training_ends_it_quietly_and_registers_nothing(
+def test_an_interrupted_training_prints_one_line_and_registers_nothing(
     empty_world: Path, tmp_path: Path, by: signal.Signals, code: int
 ) -> None:
     terminal, its_end = pty.openpty()
@@ -177,22 +177,22 @@ def test_an_interrupt_during_a_training_ends_it_quietly_and_registers_nothing(
         stderr=its_end,
     ) as process:
         os.close(its_end)
-        said, sent = b"", 0.0
+        output, sent = b"", 0.0
         for part in iter(lambda: _read(terminal), b""):
-            said += part
-            if not sent and b"linear stage" in said:
+            output += part
+            if not sent and b"linear stage" in output:
                 process.send_signal(by)
                 sent = time.monotonic()
     os.close(terminal)
     assert process.returncode == code
     assert time.monotonic() - sent < 15
-    assert said.rstrip().endswith(b"labelwright: interrupted")
-    assert b"Traceback" not in said
+    assert output.rstrip().endswith(b"labelwright: interrupted")
+    assert b"Traceback" not in output
     assert registered() == {}
 
 
 def _read(terminal: int) -> bytes:
-    """What was written to a terminal; nothing once its other end is closed."""
+    """Read from a terminal; empty after its other end is closed."""
     try:
         return os.read(terminal, 4096)
     except OSError:
