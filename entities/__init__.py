@@ -1,1 +1,1 @@
-"""The entities: their schema, canonical Arrow tables, files, importers and corrections."""
+"""Entities: their schemas, canonical Arrow tables, files, importers and corrections."""

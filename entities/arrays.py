@@ -1,7 +1,7 @@
-"""One column of a table in canonical form: text or numbers, whatever Arrow type it comes as.
+"""Conversion of one Arrow column of any type into its canonical type, text or float64.
 
-Tables may come from anybody. What a few bytes can stand for many times, values of dictionaries and
-views, is written out only as far as a field may be long.
+Tables may come from untrusted callers. In dictionaries and string views, a few bytes can stand for
+many copies of a long value. Such a value is only copied if it is not longer than a field may be.
 """
 
 from typing import Any
@@ -18,27 +18,27 @@ from labelwright.entities.schema import NUMERIC, Column, Kind
 FIELD_LIMIT = 10_000
 """The largest number of bytes in one text value."""
 
-
 TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
 INFINITE = "{}: must be finite"
+"""Reasons of rejection; the braces stand for the name of the field."""
 
 
 class FieldValueError(Exception):
-    """A value of the right type that a field cannot hold; the text is the reason."""
+    """A value of the right type that a field cannot hold; the message is the reason."""
 
 
 class RejectedRows:
-    """The first reason for each rejected row."""
+    """The rows that are rejected, each with the first reason that was found."""
 
     def __init__(self) -> None:
         self.reasons: dict[int, str] = {}
 
     def add(self, row: int, reason: str) -> None:
-        """Reject a row."""
+        """Reject one row."""
         self.reasons.setdefault(row, reason)
 
     def add_where(self, mask: npt.NDArray[np.bool_], reason: str) -> None:
-        """Reject the rows of a mask (bool, one for each row)."""
+        """Reject the rows where the mask, which has one value for each row, is true."""
         if mask.any():
             for row in np.flatnonzero(mask):
                 self.add(int(row), reason)
@@ -47,7 +47,11 @@ class RejectedRows:
 def canonical_array(
     source: pa.ChunkedArray, column: Column, field: str, rejected_rows: RejectedRows
 ) -> pa.Array:
-    """A column as its kind has it: text or float64; raises DataError for a type it cannot be."""
+    """Convert a column to text or float64, whichever its kind has.
+
+    Rows with values that cannot be converted are added to `rejected_rows`. Raises DataError for a
+    type that the kind does not allow.
+    """
     array = contiguous(source, field, rejected_rows)
     if pa.types.is_null(array.type):
         return array.cast(pa.float64() if column.kind in NUMERIC else pa.string())
@@ -59,7 +63,10 @@ def canonical_array(
 
 
 def contiguous(source: pa.ChunkedArray, field: str, rejected_rows: RejectedRows) -> pa.Array:
-    """A column in one piece; a row whose text is not UTF-8 is rejected: Arrow trusts files."""
+    """Join the chunks of a column and decode dictionaries and string views.
+
+    Arrow does not check the text of files, so rows whose text is not valid UTF-8 are rejected here.
+    """
     array = source.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = _written_out(array, field, rejected_rows)
@@ -80,10 +87,10 @@ def contiguous(source: pa.ChunkedArray, field: str, rejected_rows: RejectedRows)
 
 
 def _written_out(array: pa.DictionaryArray, field: str, rejected_rows: RejectedRows) -> pa.Array:
-    """A column without its dictionary, of which many rows may repeat a value: never a long one."""
+    """Decode a dictionary column; rows whose value is too long are rejected before it is copied."""
     kind = array.type.value_type
     if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
-        raise DataError(f"column {field!r} holds a dictionary of {kind}")
+        raise DataError(f"column {field!r} holds a dictionary of {kind}; it must hold plain values")
     if not (is_text(kind) or pa.types.is_binary(kind)):
         return array.dictionary_decode()
     lengths = pc.binary_length(array.dictionary)
@@ -95,7 +102,7 @@ def _written_out(array: pa.DictionaryArray, field: str, rejected_rows: RejectedR
 
 
 def _copied(array: pa.Array, field: str) -> pa.StringArray:
-    """Views as texts of their own; raises DataError where views of the same bytes would explode."""
+    """Copy string views; raises DataError if the copies would exceed the limit of a field."""
     views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
     lengths = views[array.offset : array.offset + len(array), 0]
     if lengths.sum(dtype=np.int64) > FIELD_LIMIT * len(array):
@@ -129,7 +136,7 @@ def _text(array: pa.Array, column: Column, field: str, rejected_rows: RejectedRo
 
 
 def reject_long(array: pa.StringArray, field: str, rejected_rows: RejectedRows) -> pa.StringArray:
-    """Text whose rows are rejected where they are too long, with no letters where it is null."""
+    """Reject the rows whose text is too long, and drop the bytes that lie behind nulls."""
     lengths = pc.binary_length(array)
     too_long = pc.greater(lengths, FIELD_LIMIT)
     if pc.any(too_long).as_py():
@@ -141,12 +148,12 @@ def reject_long(array: pa.StringArray, field: str, rejected_rows: RejectedRows) 
 
 
 def with_nulls(array: pa.Array, rows: npt.NDArray[np.bool_]) -> pa.Array:
-    """An array that is null in some rows; of a text no letters are left behind them."""
+    """Set some rows to null; the copy has no bytes of text behind its nulls."""
     return array.take(pa.array(np.arange(len(array)), mask=rows))
 
 
 def buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Offsets and bytes of a string column, those of its first letter at 0."""
+    """The offsets and the bytes of a string column; the first offset is 0."""
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
     letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
@@ -165,7 +172,7 @@ def _numbers(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Arr
 
 
 def floats(array: pa.DoubleArray) -> npt.NDArray[np.float64]:
-    """Numbers, NaN where there is none."""
+    """The numbers of a column, NaN for null."""
     numbers: npt.NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
     return numbers
 
@@ -182,10 +189,13 @@ def _parsed(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Arra
 
 
 def _tag_text(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
-    """Tags as `key=value` joined by semicolons; a value that holds semicolons gives several."""
+    """Convert tags to `key=value` joined by semicolons.
+
+    A value with semicolons is split and gives several tags of the same key.
+    """
     kind = array.type
     if not (is_text(kind) or _maps_scalars(kind)):
-        raise DataError(f"column {field!r} holds {kind}; tags are a map, a struct or JSON text")
+        raise DataError(f"column {field!r} holds {kind}; tags must be a map, a struct or JSON text")
     texts: list[str | None] = []
     for row, given in enumerate(array.to_pylist()):
         try:
@@ -197,7 +207,7 @@ def _tag_text(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Ar
 
 
 def _maps_scalars(kind: pa.DataType) -> bool:
-    """Whether an Arrow type maps text to values that each row has for itself."""
+    """Whether an Arrow type is a map or struct of values that no two rows can share."""
     if pa.types.is_map(kind):
         kinds = [kind.key_type, kind.item_type]
     elif pa.types.is_struct(kind):
@@ -211,7 +221,10 @@ def _maps_scalars(kind: pa.DataType) -> bool:
 
 
 def joined_tags(tags: Any) -> str | None:
-    """A map, or the JSON of one; nothing at all is None. Raises TypeError or ValueError."""
+    """Convert a map of tags, or the JSON of one, to text; None if it is empty.
+
+    Raises TypeError or ValueError if it is not a map of scalars.
+    """
     value = orjson.loads(tags) if isinstance(tags, str) and tags else tags
     if value is None or value == "" or value == {}:
         return None

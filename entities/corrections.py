@@ -1,7 +1,7 @@
-"""Corrections: what people say about the labels of entities, kept in a database.
+"""Store of corrections, by which reviewers confirm, deny or add labels of entities.
 
-SQLite by default, PostgreSQL by its URL. A correction that was taken outlives the process and the
-machine: it is committed, and flushed to the disk, before `add` returns.
+The database is SQLite by default, or PostgreSQL at a URL. A correction is committed and flushed to
+the disk before `add` returns, so it survives a crash of the process or the machine.
 """
 
 import contextlib
@@ -48,32 +48,33 @@ CORRECTIONS = pa.schema(
         pa.field("said", LABELS),
     ]
 )
-"""What a file of corrections holds; `entity` is JSON."""
+"""The columns of a file of corrections; `entity` is JSON, `said` the labels that were reviewed."""
 BATCH_ROWS = 10_000
 TABLE = "labelwright_corrections"
-PATIENCE = 30
-"""Seconds to wait for a database: for a connection, and for others who write."""
+TIMEOUT = 30
+"""Seconds to wait for a connection to the database, and for the locks of other writers."""
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 _JSON = ("confirmed", "denied", "added", "model", "said")
-"""The columns that the database keeps as JSON text."""
-_FULL = re.compile("full|readonly|read-only|disk I/O|no space", re.IGNORECASE)
+"""The columns that the database stores as JSON text."""
+_STORAGE_FAILURES = re.compile("full|readonly|read-only|disk I/O|no space", re.IGNORECASE)
 
 
 def parse_age(text: str) -> datetime.timedelta:
-    """A length of time like 365d or 12h; raises DataError."""
+    """Parse a duration in days or hours, such as 365d or 12h; raises DataError."""
     if (given := re.fullmatch(r"(\d{1,6})([dh])", text.strip())) is None:
-        raise DataError("a length of time is a number of days or hours, like 365d or 12h")
+        raise DataError("a duration must be a number of days or hours, such as 365d or 12h")
     number = int(given[1])
     return datetime.timedelta(days=number) if given[2] == "d" else datetime.timedelta(hours=number)
 
 
 @dataclasses.dataclass(frozen=True)
 class Correction:
-    """What one reviewer says about labels of one entity.
+    """A correction of the labels of one entity by one reviewer.
 
-    `entity` is the JSON object that describes it; `model` has the name, version and content of the
-    model whose labels were reviewed, and `said` these labels, as a file of answers has them.
-    `request` is a hash of what was sent under `key`. `received` is set by the store.
+    `entity` is the entity as a JSON object. `model` has the name, version and content hash of the
+    model whose labels were reviewed. `said` holds these labels in the form of a file of
+    predictions. `key` is the idempotency key, and `request` a hash of the request sent with it. The
+    store sets `received`.
     """
 
     key: str
@@ -90,21 +91,23 @@ class Correction:
 
 
 class CorrectionStore:
-    """The corrections in the database at a URL; safe to use from many threads and processes.
+    """The corrections in a database; many threads and processes may use it at a time.
 
-    It is opened when it is first used. Corrections that were received longer ago than `keep`, which
-    is like 365d, are deleted whenever the store is written to or read. Raises DataError for a URL
-    or a length of time that is none. All methods raise StorageError for a disk that
-    is full or read-only, and UnreachableError for a database that does not answer.
+    The database is opened at the first use. `retention` is a duration such as 365d: older
+    corrections are deleted at each read and write. Raises DataError for a URL or duration that is
+    not valid. All methods raise StorageError if the disk is full or read-only, and UnreachableError
+    if the database does not respond.
     """
 
-    def __init__(self, url: str, keep: str | None = None) -> None:
+    def __init__(self, url: str, retention: str | None = None) -> None:
         scheme, colon, rest = url.partition(":")
         kind = scheme.partition("+")[0]
         if not colon or kind not in _DRIVERS:
-            raise DataError("corrections lie at sqlite:///PATH or postgresql://USER@HOST/NAME")
+            raise DataError(
+                "the URL of the corrections must be sqlite:///PATH or postgresql://USER@HOST/NAME"
+            )
         self._url = f"{_DRIVERS[kind]}:{rest}"
-        self._keep = None if keep is None else parse_age(keep)
+        self._retention = None if retention is None else parse_age(retention)
         self._opening = threading.Lock()
         self._opened: Engine | None = None
 
@@ -116,27 +119,28 @@ class CorrectionStore:
             return self._opened
 
     def add(self, correction: Correction) -> Correction:
-        """Keep a correction; returns what is kept under its key, which an earlier try may have.
+        """Store a correction and return it as it is stored.
 
-        Raises ConflictError where the key was used for something else.
+        If the same correction was stored under its key before, that one is returned. Raises
+        ConflictError if the key was used for another correction.
         """
         from sqlalchemy.exc import IntegrityError
 
-        with self._asked():
+        with self._convert_errors():
             try:
                 with self._engine.begin() as connection:
                     self._expire(connection)
-                    kept = dataclasses.replace(correction, received=_now())
-                    connection.execute(_table().insert(), [_packed(kept)])
-                    return kept
+                    stored = dataclasses.replace(correction, received=_now())
+                    connection.execute(_table().insert(), [_to_row(stored)])
+                    return stored
             except IntegrityError:
-                return self._kept(correction)
+                return self._stored(correction)
 
     def batches(self) -> Iterator[pa.Table]:
-        """All corrections in the order in which they were taken, as tables of CORRECTIONS."""
+        """All corrections in the order they were stored, as tables with the schema CORRECTIONS."""
         last = 0
         while True:
-            with self._asked(), self._engine.begin() as connection:
+            with self._convert_errors(), self._engine.begin() as connection:
                 if not last:
                     self._expire(connection)
                 table = _table()
@@ -145,10 +149,10 @@ class CorrectionStore:
             if not rows:
                 return
             last = rows[-1].number
-            yield pa.Table.from_pylist([_unpacked(row) for row in rows], CORRECTIONS)
+            yield pa.Table.from_pylist([_from_row(row) for row in rows], CORRECTIONS)
 
     def export(self, stream: Any) -> int:
-        """Write all corrections to a binary stream as Parquet, and return how many these are."""
+        """Write all corrections to a binary stream as Parquet, and return their number."""
         rows = 0
         with pq.ParquetWriter(stream, CORRECTIONS, compression="zstd") as writer:
             for table in self.batches():
@@ -157,33 +161,33 @@ class CorrectionStore:
         return rows
 
     def count(self) -> int:
-        """How many corrections there are."""
+        """The number of corrections."""
         import sqlalchemy
 
-        with self._asked(), self._engine.begin() as connection:
+        with self._convert_errors(), self._engine.begin() as connection:
             self._expire(connection)
             counted = sqlalchemy.select(sqlalchemy.func.count()).select_from(_table())
             return int(connection.execute(counted).scalar_one())
 
     def delete(self, entity_id: str) -> int:
-        """Delete all corrections of an entity, and return how many these were."""
-        with self._asked():
+        """Delete all corrections of an entity, and return their number."""
+        with self._convert_errors():
             with self._engine.begin() as connection:
                 table = _table()
-                gone = connection.execute(table.delete().where(table.c.entity_id == entity_id))
-            self._forget()
-            return gone.rowcount
+                deleted = connection.execute(table.delete().where(table.c.entity_id == entity_id))
+            self._truncate_log()
+            return deleted.rowcount
 
     def purge(self, older_than: datetime.timedelta) -> int:
-        """Delete all corrections received longer ago, and return how many these were."""
-        with self._asked():
+        """Delete all corrections older than this, and return their number."""
+        with self._convert_errors():
             with self._engine.begin() as connection:
-                gone = _delete_older(connection, older_than)
-            self._forget()
-            return gone
+                deleted = _delete_older(connection, older_than)
+            self._truncate_log()
+            return deleted
 
     def close(self) -> None:
-        """Close all connections; the store can be used again all the same."""
+        """Close all connections; the next use of the store opens it again."""
         with self._opening:
             if self._opened is not None:
                 self._opened.dispose()
@@ -195,29 +199,34 @@ class CorrectionStore:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _kept(self, correction: Correction) -> Correction:
-        """What is kept under the key of a correction, if it is the same."""
+    def _stored(self, correction: Correction) -> Correction:
+        """The stored correction with the same key and request; raises ConflictError."""
         with self._engine.begin() as connection:
             table = _table()
             wanted = table.select().where(table.c.key == correction.key)
             row = connection.execute(wanted).one_or_none()
         if row is None or row.request != correction.request:
-            raise ConflictError("the key was used before, for another correction")
-        return Correction(**_unpacked(row), request=row.request)
+            raise ConflictError(
+                "the idempotency key was used before, for another correction; send a new key"
+            )
+        return Correction(**_from_row(row), request=row.request)
 
     def _expire(self, connection: "Connection") -> None:
-        if self._keep is not None:
-            _delete_older(connection, self._keep)
+        if self._retention is not None:
+            _delete_older(connection, self._retention)
 
-    def _forget(self) -> None:
-        """Let what was deleted not linger in SQLite's log beside the database."""
+    def _truncate_log(self) -> None:
+        """Remove deleted corrections from SQLite's write-ahead log."""
         if self._engine.dialect.name == "sqlite":
             with self._engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextlib.contextmanager
-    def _asked(self) -> Iterator[None]:
-        """Let what a database refuses be a StorageError, without a caller's data or a password."""
+    def _convert_errors(self) -> Iterator[None]:
+        """Convert errors of the database to StorageError or UnreachableError.
+
+        Their messages hold neither data of callers nor passwords.
+        """
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -225,10 +234,10 @@ class CorrectionStore:
             yield
         except (SQLAlchemyError, OSError) as error:
             words = without_credentials(reason(getattr(error, "orig", None) or error))
-            kind = StorageError if _FULL.search(words) else UnreachableError
+            kind = StorageError if _STORAGE_FAILURES.search(words) else UnreachableError
             url = make_url(self._url)
-            where = f"{url.host}:{url.port or 5432}/{url.database}" if url.host else url.database
-            raise kind(f"the corrections in {where} cannot be reached: {words}") from error
+            place = f"{url.host}:{url.port or 5432}/{url.database}" if url.host else url.database
+            raise kind(f"the corrections in {place} cannot be reached: {words}") from error
 
 
 def _delete_older(connection: "Connection", age: datetime.timedelta) -> int:
@@ -239,7 +248,7 @@ def _delete_older(connection: "Connection", age: datetime.timedelta) -> int:
 
 @functools.cache
 def _table() -> "Table":
-    """The table, as SQLAlchemy has it; `number` is the order in which corrections were taken."""
+    """The table of corrections; `number` is the order in which they were stored."""
     from sqlalchemy import BigInteger, Column, Identity, Integer, MetaData, String, Table, Text
 
     number = BigInteger().with_variant(Integer(), "sqlite")
@@ -258,7 +267,7 @@ def _table() -> "Table":
 
 
 def _open(url: str) -> "Engine":
-    """A database with its table; SQLite in WAL mode, flushed at every commit."""
+    """Open a database and create its table if it does not exist; raises DataError."""
     import sqlalchemy
     from sqlalchemy.exc import ArgumentError, DatabaseError
 
@@ -268,43 +277,47 @@ def _open(url: str) -> "Engine":
         raise DataError("the URL of the corrections is not valid") from error
     local = address.get_backend_name() == "sqlite"
     if not address.database or address.database == ":memory:":
-        raise DataError("the URL of the corrections names no database")
+        raise DataError(
+            "the URL of the corrections names no database: give sqlite:///PATH or "
+            "postgresql://USER@HOST/NAME"
+        )
     if local:
-        _make_room(Path(address.database))
+        _create_file(Path(address.database))
     engine = sqlalchemy.create_engine(
         address,
         hide_parameters=True,
         pool_pre_ping=not local,
-        connect_args={"timeout": PATIENCE} if local else {"connect_timeout": PATIENCE},
+        connect_args={"timeout": TIMEOUT} if local else {"connect_timeout": TIMEOUT},
     )
     if local:
         sqlalchemy.event.listen(engine, "connect", _prepare_sqlite)
     try:
         _table().metadata.create_all(engine)
-    except DatabaseError:  # another process makes it at the same time, or cannot be reached
+    except DatabaseError:  # another process may have created it meanwhile; other errors recur
         _table().metadata.create_all(engine)
     return engine
 
 
-def _make_room(database: Path) -> None:
-    """A file that only its owner may read, and the folder it lies in."""
+def _create_file(database: Path) -> None:
+    """Create the folder of the database, and a file that only its owner may read."""
     database.parent.mkdir(parents=True, exist_ok=True)
     database.touch(mode=0o600)
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
+    """Flush every commit to the disk, and overwrite deleted rows with zeros."""
     for setting in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {setting}").close()
 
 
-def _packed(correction: Correction) -> dict[str, Any]:
-    """A correction as the database keeps it."""
+def _to_row(correction: Correction) -> dict[str, Any]:
+    """Convert a correction to a row of the database."""
     row = vars(correction) | {"received": _microseconds(correction.received or _now())}
     return row | {name: json.dumps(row[name], ensure_ascii=False) for name in _JSON}
 
 
-def _unpacked(row: "Row[Any]") -> dict[str, Any]:
-    """The same as a row of CORRECTIONS."""
+def _from_row(row: "Row[Any]") -> dict[str, Any]:
+    """Convert a row of the database to a row of CORRECTIONS."""
     given = row._mapping
     plain = {name: given[name] for name in ("key", "reviewer", "entity_id", "entity")}
     received = _EPOCH + datetime.timedelta(microseconds=given["received"])

@@ -1,31 +1,31 @@
-"""Everything that can go wrong for a reason a user can act on.
+"""Errors that a user can act on, in one hierarchy.
 
 LabelwrightError
-├── DataError            what was given to be labelled or learned from cannot be used
-│   └── SchemaError      an entity schema is not valid, or is not known
-├── AccessError          who asks may not do that, or not so often
-│   ├── HostError            the service does not go by the name it was called by
-│   ├── OriginError          a page of another site asks in the name of its visitor
-│   ├── KeyUnknownError      no key was shown that is in use
-│   ├── RoleError            the key is of a role that may not do that
-│   └── RateError            the key has used up its share for the moment
-├── RequestError         a question the model cannot answer as asked (a policy it does not have)
-│   ├── ConflictError        what was asked contradicts what was asked before under the same key
-│   ├── MalformedError       what was sent is not what it says it is (JSON, gzip)
-│   ├── TooLargeError        more was sent than an answer can need
-│   │   └── HeadTooLargeError    the head of a request is longer than any has to be
-│   ├── TooSlowError         it did not arrive in time
-│   └── EncodingError        it is encoded in a way that is not understood
-├── ModelError           a model cannot be used
-│   ├── ModelNotFoundError   nothing is there under that name
-│   └── BundleError      a bundle is corrupt, truncated, foreign, or of a newer format
-│       └── OutdatedBundleError  a bundle of a format that is read no more
-├── RegistryError        the tracking server or registry does not answer as it should
-├── EngineError          a cluster does not do the work it was given
-├── StorageError         a disk or a store refused to take or give what was asked of it
-│   └── UnreachableError     a database does not answer, or not in time
-├── OverloadedError      there is more work than can be done in time
-└── ServiceError         a service that was asked over HTTP refused, or did not answer
+├── DataError                input cannot be used: a missing column, a wrong type, a bad file
+│   └── SchemaError              an entity schema is not valid, or is not known
+├── AccessError              the caller may not do this, or not so often
+│   ├── HostError                the Host header names another host than the service
+│   ├── OriginError              the request comes from a page of another site
+│   ├── KeyUnknownError          the request has no key, or one that is not in use
+│   ├── RoleError                the role of the key does not allow this
+│   └── RateError                the key has used up its rate for the moment
+├── RequestError             the model cannot answer the query: an unknown policy, for example
+│   ├── ConflictError            the idempotency key was used before, for another request
+│   ├── MalformedError           the content does not have the declared format (JSON, gzip)
+│   ├── TooLargeError            the request exceeds a limit on its size
+│   │   └── HeadTooLargeError        the head of the request exceeds a limit on its size
+│   ├── TooSlowError             the request did not arrive in time
+│   └── EncodingError            the encoding of the content is not supported
+├── ModelError               a model cannot be used
+│   ├── ModelNotFoundError       no model exists at this URI
+│   └── BundleError              a bundle is corrupt, truncated, foreign, or of a newer format
+│       └── OutdatedBundleError      a bundle has a format that is no longer read
+├── RegistryError            the tracking server or the model registry failed
+├── EngineError              a cluster cannot be reached, or failed to do its work
+├── StorageError             a disk or a store is full, missing or not permitted
+│   └── UnreachableError         a database does not respond, or not in time
+├── OverloadedError          the service has more work than it can do in time
+└── ServiceError             a service that was called over HTTP refused, or did not respond
 
 Messages name columns, files and limits. They never repeat a value of the caller's data.
 """
@@ -36,7 +36,7 @@ import re
 
 
 class LabelwrightError(Exception):
-    """Base of all errors that are explained to the user instead of shown as a traceback."""
+    """Base of all errors that are shown to the user as a message instead of a traceback."""
 
 
 class DataError(LabelwrightError):
@@ -48,27 +48,27 @@ class SchemaError(DataError):
 
 
 class AccessError(LabelwrightError):
-    """Who asks may not do that, or not so often."""
+    """The caller may not do this, or not so often."""
 
 
 class HostError(AccessError):
-    """The service does not go by the name it was called by."""
+    """The Host header of the request names another host than the service."""
 
 
 class OriginError(AccessError):
-    """A page of another site asks in the name of its visitor."""
+    """The request comes from a page of another site."""
 
 
 class KeyUnknownError(AccessError):
-    """No key was shown, or none that is in use."""
+    """The request has no key, or a key that is not in use."""
 
 
 class RoleError(AccessError):
-    """A key of a role that may not do that."""
+    """The role of the key does not allow this."""
 
 
 class RateError(AccessError):
-    """A key that has used up its share; in `retry_after` seconds it has some again."""
+    """A key has used up its rate; it may send again in `retry_after` seconds."""
 
     def __init__(self, rate: float, retry_after: int) -> None:
         super().__init__(
@@ -79,31 +79,31 @@ class RateError(AccessError):
 
 
 class RequestError(LabelwrightError):
-    """A question that this model cannot answer as asked."""
+    """A request that contradicts itself, or that this model cannot answer."""
 
 
 class ConflictError(RequestError):
-    """A key that was used before, for something else."""
+    """An idempotency key that was used before, for another request."""
 
 
 class MalformedError(RequestError):
-    """What was sent is not what it says it is."""
+    """Content that does not have the format it declares."""
 
 
 class TooLargeError(RequestError):
-    """More was sent than an answer can need."""
+    """A request that exceeds a limit on its size."""
 
 
 class HeadTooLargeError(TooLargeError):
-    """A head of a request that is longer than any has to be."""
+    """A request whose head exceeds a limit on its size."""
 
 
 class TooSlowError(RequestError):
-    """What was sent did not arrive in time."""
+    """A request that did not arrive in time."""
 
 
 class EncodingError(RequestError):
-    """What was sent is encoded in a way that is not understood; `understood` are those that are."""
+    """Content in an encoding that is not supported; `understood` lists those that are."""
 
     def __init__(self, message: str, understood: str) -> None:
         super().__init__(message)
@@ -115,7 +115,7 @@ class ModelError(LabelwrightError):
 
 
 class ModelNotFoundError(ModelError):
-    """No model under that URI."""
+    """No model exists at this URI."""
 
 
 class BundleError(ModelError):
@@ -123,27 +123,27 @@ class BundleError(ModelError):
 
 
 class OutdatedBundleError(BundleError):
-    """A bundle of a format that is read no more."""
+    """A bundle of a format that is no longer read."""
 
 
 class RegistryError(LabelwrightError):
-    """The tracking server or the model registry does not answer as it should."""
+    """The tracking server or the model registry failed."""
 
 
 class EngineError(LabelwrightError):
-    """A cluster that cannot be reached, or does not do the work it was given."""
+    """A cluster that cannot be reached, or that failed to do its work."""
 
 
 class StorageError(LabelwrightError):
-    """A file system or store that is full, missing or not permitted."""
+    """A disk or a store that is full, missing or not permitted."""
 
 
 class UnreachableError(StorageError):
-    """A database that does not answer, or not in time."""
+    """A database that does not respond, or not in time."""
 
 
 class OverloadedError(LabelwrightError):
-    """More work than can be done in time; in `retry_after` seconds there may be room."""
+    """The service has more work than it can do in time; retry in `retry_after` seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(
@@ -153,7 +153,7 @@ class OverloadedError(LabelwrightError):
 
 
 class ServiceError(LabelwrightError):
-    """A service that refused, or did not answer."""
+    """A service that was called over HTTP refused the request, or did not respond."""
 
 
 def reason(error: BaseException) -> str:
@@ -166,7 +166,12 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and re.search(r"requested and \d+ written", str(error)):
         return "no space is left"  # NumPy reports a write that was cut short without a number
     if isinstance(error.__context__, OSError) and error.__context__.errno:
-        return reason(error.__context__)  # what is said without a number came of clearing up
+        return reason(error.__context__)  # an error without a number came of the cleaning up
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters of it."""
     return str(error).split("\n", 1)[0][:200]
 
 

@@ -1,7 +1,7 @@
-"""Where things lie: boxes of degrees, and the centre of a shape.
+"""Bounding boxes, and the centres of points, lines and polygons.
 
-Shapes are as in GeoJSON: points are (longitude, latitude) in degrees, and are treated as points of
-a plane, which is good enough for what fits into a town.
+Geometries are those of GeoJSON. A point is (longitude, latitude) in degrees and is treated as a
+point of a plane, which is accurate enough for shapes up to the size of a town.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 
 class WeightedPoint(NamedTuple):
-    """A part of a shape: how much it counts, and its centre."""
+    """The centre of a part of a shape, weighted by the length or area of the part."""
 
     weight: float
     lon: float
@@ -25,7 +25,7 @@ class WeightedPoint(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A part of the world in degrees; west of `west` lies `east` where it crosses the date line."""
+    """A bounding box in degrees; `west` is greater than `east` if it crosses the date line."""
 
     west: float
     south: float
@@ -34,28 +34,32 @@ class Box:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Of `W,S,E,N`; raises DataError."""
+        """Parse `W,S,E,N`, four numbers of degrees; raises DataError."""
         try:
             west, south, east, north = (float(part) for part in text.split(","))
         except ValueError:
-            raise DataError("a box is four numbers: west,south,east,north") from None
+            raise DataError("a box must be four numbers: west,south,east,north") from None
         if not (-90 <= south <= north <= 90 and max(abs(west), abs(east)) <= 180):
-            raise DataError("a box is west,south,east,north in degrees, south below north")
+            raise DataError(
+                "a box must be west,south,east,north in degrees: longitudes from -180 to 180, "
+                "latitudes from -90 to 90, south not above north"
+            )
         return cls(west, south, east, north)
 
     @property
-    def crosses(self) -> bool:
-        """Whether it lies on both sides of the date line."""
+    def crosses_date_line(self) -> bool:
+        """Whether the box crosses the date line."""
         return self.west > self.east
 
     def contains(self, lon: float, lat: float) -> bool:
-        """Whether a point lies in it."""
-        beyond = lon >= self.west, lon <= self.east
-        return self.south <= lat <= self.north and (any(beyond) if self.crosses else all(beyond))
+        """Whether a point lies in the box; its edges belong to it."""
+        sides = lon >= self.west, lon <= self.east
+        between = any(sides) if self.crosses_date_line else all(sides)
+        return self.south <= lat <= self.north and between
 
 
 def centre(parts: Iterable[WeightedPoint]) -> Point | None:
-    """The mean of some parts by weight; None where there is none."""
+    """The weighted mean of some centres, ignoring those that are not finite; None for none."""
     given = [part for part in parts if math.isfinite(part.lon) and math.isfinite(part.lat)]
     if not given:
         return None
@@ -68,7 +72,7 @@ def centre(parts: Iterable[WeightedPoint]) -> Point | None:
 
 
 def line_parts(points: Sequence[Point]) -> Iterator[WeightedPoint]:
-    """The segments of a line, by length."""
+    """The middle of each segment of a line, weighted by the segment's length."""
     if len(points) == 1:
         yield WeightedPoint(0.0, *points[0])
     for (x, y), (u, v) in itertools.pairwise(points):
@@ -76,7 +80,10 @@ def line_parts(points: Sequence[Point]) -> Iterator[WeightedPoint]:
 
 
 def ring_part(points: Sequence[Point], hole: bool = False) -> WeightedPoint:
-    """What a closed ring encloses, by area: its centroid; a hole counts against it."""
+    """The centroid of the area that a closed ring encloses, weighted by the area.
+
+    The weight of a hole is negative. A ring without area has the centre of its line.
+    """
     (x0, y0), twice, lon, lat = points[0], 0.0, 0.0, 0.0
     for (x, y), (u, v) in itertools.pairwise((x - x0, y - y0) for x, y in (*points, points[0])):
         cross = x * v - u * y
@@ -91,7 +98,7 @@ def ring_part(points: Sequence[Point], hole: bool = False) -> WeightedPoint:
 
 
 def geometry_centre(geometry: Any) -> Point | None:
-    """The centre of a GeoJSON geometry; None where it has none that can be told."""
+    """The centre of a GeoJSON geometry; None if the geometry is empty or not valid."""
     try:
         return centre(_parts(geometry))
     except (KeyError, TypeError, ValueError, IndexError):
@@ -116,5 +123,5 @@ def _parts(geometry: Mapping[str, Any]) -> Iterator[WeightedPoint]:
 
 
 def _point(position: Sequence[Any]) -> Point:
-    """Longitude and latitude of a position, which may have a height as well."""
+    """Longitude and latitude of a GeoJSON position, without the altitude it may have."""
     return float(position[0]), float(position[1])

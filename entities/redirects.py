@@ -1,4 +1,4 @@
-"""Where labels have gone: a table of those that were renamed, merged or retired."""
+"""Redirects of labels that were renamed, merged or retired."""
 
 import csv
 import dataclasses
@@ -15,10 +15,10 @@ HEADER = ("old", "new")
 
 @dataclasses.dataclass(frozen=True)
 class Redirects:
-    """A map from old labels to those in use, which no longer lead anywhere themselves.
+    """A map from old labels to the labels in use.
 
-    Given may be chains (a to b, b to c): they are followed to their end. An old label that leads to
-    empty text is retired. Raises DataError for chains that go in a circle.
+    Chains (a to b, b to c) are resolved: `targets` maps both a and b to c. An old label with an
+    empty target is retired. Raises DataError if the redirects form a cycle.
     """
 
     targets: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -29,18 +29,20 @@ class Redirects:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """A table in CSV with the columns `old` and `new`; raises DataError."""
+        """Read a CSV file with the columns `old` and `new`; raises DataError."""
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 rows = [row for row in csv.reader(file) if row]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"redirects {path} cannot be read: {error}") from error
         if not rows or tuple(rows[0]) != HEADER:
-            raise DataError(f"redirects {path} must begin with a line {','.join(HEADER)}")
+            raise DataError(f"redirects {path} must begin with the header {','.join(HEADER)}")
         targets: dict[str, str] = {}
         for number, row in enumerate(rows[1:], 2):
             if len(row) != len(HEADER) or not row[0]:
-                raise DataError(f"redirects {path}: row {number} must have an old and a new label")
+                raise DataError(
+                    f"redirects {path}: row {number} must have two cells, an old and a new label"
+                )
             old, new = row
             if targets.setdefault(old, new) != new:
                 raise DataError(f"redirects {path}: the old label of row {number} has two targets")
@@ -50,21 +52,21 @@ class Redirects:
         return bool(self.targets)
 
     def current(self, label: str) -> str | None:
-        """The label that is in use for one; None for a label that is retired."""
+        """The label in use instead of a label, or the label itself; None if it is retired."""
         return self.targets.get(label, label) or None
 
     def rewrite(self, lists: pa.ListArray) -> pa.ListArray:
-        """Lists of labels with those in use; nulls stay null, and no label comes in twice."""
+        """Replace old labels in lists; nulls stay null, and a list names no label twice."""
         import numpy as np
         import pyarrow.compute as pc
 
         if not self.targets:
             return lists
-        said = lists
-        if lists.null_count:  # Arrow may keep values beneath a null
-            said = pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))
-        old = pc.index_in(said.flatten(), pa.array(list(self.targets), pa.string())).is_valid()
-        rows = pc.unique(pc.list_parent_indices(said).filter(old)).to_numpy()
+        filled = lists
+        if lists.null_count:  # Arrow may keep values behind a null
+            filled = pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))
+        old = pc.index_in(filled.flatten(), pa.array(list(self.targets), pa.string())).is_valid()
+        rows = pc.unique(pc.list_parent_indices(filled).filter(old)).to_numpy()
         if not len(rows):
             return lists
         renamed = [self._renamed(labels) for labels in lists.take(pa.array(rows)).to_pylist()]
@@ -83,7 +85,7 @@ def _end(old: str, targets: Mapping[str, str]) -> str:
     label = targets[old]
     while label in targets:
         if label in seen:
-            raise DataError("the redirects of labels go in a circle")
+            raise DataError("the redirects of labels form a cycle; remove one of its rows")
         seen.add(label)
         label = targets[label]
     return label

@@ -1,4 +1,4 @@
-"""The entity schema: which columns an entity has, and how each is to be read."""
+"""Entity schemas: the columns of an entity, and how each column is read."""
 
 import dataclasses
 import difflib
@@ -15,15 +15,15 @@ from labelwright.entities.redirects import Redirects
 
 BUILT_IN = ("places", "text", "words")
 RESERVED = ("id", "labels", "absent")
-"""Columns that any table may have beside those of its schema."""
+"""Columns that a table may have in addition to those of its schema."""
 
 WARNINGS_LIMIT = 20
 NAME_SHOWN = 100
-"""Letters of an unknown name that a warning repeats."""
+"""Characters of an unknown name that a warning shows."""
 
 
 class Kind(enum.StrEnum):
-    """How a column is read."""
+    """The kind of a column, which decides how its values are read."""
 
     TEXT = "text"
     WORDS = "words"
@@ -42,9 +42,10 @@ NUMERIC = frozenset({Kind.NUMBER, Kind.POINT})
 class Column:
     """One column of an entity.
 
-    `grams` asks for runs of letters beside whole words, and is for text only: worth it in names,
-    too much in long texts. A point is one column with two fields: latitude and longitude in
-    degrees.
+    `grams` adds sequences of letters to whole words as features. It applies to text only: it helps
+    with names, and costs too much with long texts. `fields` are the table columns that hold the
+    values: two for a point, latitude and longitude in degrees, and the column itself for all other
+    kinds.
     """
 
     name: str
@@ -61,11 +62,11 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class EntitySchema:
-    """The columns of one kind of entity, in a fixed order, and what holds of their labels.
+    """The columns of one type of entity, in a fixed order, and facts about its labels.
 
-    Groups of labels in `open_world` (what stands before the equals sign) are told of some entities
-    only: where a group is not mentioned, its labels are unknown rather than absent. `implies` says
-    which labels an entity has that has a given one; `redirects` what has become of old labels.
+    The group of a label is the part before the equals sign. If a group in `open_world` is not
+    mentioned for an entity, its labels are unknown rather than absent. `implies` maps a label to
+    the labels that every entity with it also has. `redirects` maps old labels to those in use.
     """
 
     name: str
@@ -76,7 +77,7 @@ class EntitySchema:
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
-        """Build a schema from what its TOML or JSON form holds; raises SchemaError."""
+        """Build a schema from the content of its TOML or JSON form; raises SchemaError."""
         try:
             if unknown := set(content) - {field.name for field in dataclasses.fields(cls)}:
                 raise ValueError(f"unknown entries {', '.join(sorted(map(str, unknown)))}")
@@ -94,15 +95,16 @@ class EntitySchema:
             raise SchemaError(f"not a valid entity schema: {error}") from error
         names = schema.fields
         if not schema.columns:
-            raise SchemaError("an entity schema needs at least one column")
+            raise SchemaError("not a valid entity schema: it needs at least one column")
         if len(set(names)) < len(names) or set(names) & set(RESERVED):
             raise SchemaError(
-                f"the columns of a schema must differ, and differ from {', '.join(RESERVED)}"
+                "not a valid entity schema: the names of its columns and fields must differ from "
+                f"one another and from {', '.join(RESERVED)}"
             )
         return schema
 
     def to_mapping(self) -> dict[str, Any]:
-        """The inverse of `from_mapping`, with values that JSON and TOML can hold."""
+        """The content of the schema's TOML or JSON form: the inverse of `from_mapping`."""
         content: dict[str, Any] = {
             "name": self.name,
             "columns": {column.name: _options(column) for column in self.columns},
@@ -117,17 +119,17 @@ class EntitySchema:
 
     @functools.cached_property
     def fields(self) -> tuple[str, ...]:
-        """The names of all table columns, those of points included, in order."""
+        """The names of the table columns in order; a point has two."""
         return tuple(field for column in self.columns for field in column.fields)
 
     @functools.cached_property
     def identity(self) -> str | None:
-        """The column that tells chains apart: the first that is text or words."""
+        """The column that names an entity: the first of kind text or words."""
         named = (c.name for c in self.columns if c.kind in (Kind.TEXT, Kind.WORDS))
         return next(named, None)
 
     def warnings_for(self, names: Iterable[str]) -> list[str]:
-        """One sentence for each column name that this schema does not know, of many for some."""
+        """One warning for each unknown column name, at most WARNINGS_LIMIT and one for the rest."""
         known = (*self.fields, *RESERVED)
         unknown = sorted(set(names) - set(known))
         warnings = []
@@ -141,7 +143,7 @@ class EntitySchema:
 
 
 def load_schema(name_or_file: str) -> EntitySchema:
-    """A built-in schema by name, or one from a TOML file; raises SchemaError."""
+    """Load a built-in schema by its name, or a schema from a TOML file; raises SchemaError."""
     try:
         if name_or_file in BUILT_IN:
             file = resources.files("labelwright.entities") / "schemas" / f"{name_or_file}.toml"
@@ -150,7 +152,7 @@ def load_schema(name_or_file: str) -> EntitySchema:
     except FileNotFoundError:
         built_in = ", ".join(BUILT_IN)
         raise SchemaError(
-            f"no schema {name_or_file!r}: neither a file nor one of {built_in}"
+            f"no schema {name_or_file!r}: it is neither a TOML file nor one of {built_in}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise SchemaError(f"schema {name_or_file!r} cannot be read: {error}") from error
@@ -161,7 +163,7 @@ def _column(name: str, given: Mapping[str, Any]) -> Column:
     if unknown := set(given) - known:
         raise ValueError(f"column {name!r} has unknown options {', '.join(sorted(unknown))}")
     if "kind" not in given:
-        raise ValueError(f"column {name!r} has no kind")
+        raise ValueError(f"column {name!r} has no kind: choose one of {', '.join(Kind)}")
     for option, value in given.items():
         if not isinstance(value, _TYPES[option]) or (
             isinstance(value, bool) != (option == "grams")
@@ -170,7 +172,7 @@ def _column(name: str, given: Mapping[str, Any]) -> Column:
     kind = Kind(given["kind"])
     fields = tuple(given.get("fields", ()))
     if len(fields) != (2 if kind is Kind.POINT else 0):
-        raise ValueError(f"column {name!r}: a point, and only a point, has two fields")
+        raise ValueError(f"column {name!r}: a point must have two fields, other kinds none")
     for field in (name, *fields):
         _check_field(name, field)
     return Column(name, **{**given, "kind": kind, "fields": fields})
@@ -199,9 +201,9 @@ def _redirects(given: Mapping[str, Any]) -> Redirects:
 
 
 def _check_field(name: str, field: Any) -> None:
-    """The name of a field is text that can be written down."""
+    """Raise ValueError unless a field's name is text that can be encoded."""
     if not isinstance(field, str) or not field:
-        raise ValueError(f"column {name!r}: the name of a field is text")
+        raise ValueError(f"column {name!r}: the names of fields must be text and not empty")
     field.encode("utf-8")
 
 

@@ -1,9 +1,10 @@
-"""Canonical entities: an Arrow table checked against a schema, row by row.
+"""Canonical tables of entities: Arrow tables whose rows were checked against a schema.
 
-Whatever the source, a canonical table has `id` (string) and, in schema order, the columns that are
-present: strings for all kinds but numbers and points, which are float64. Lists and tag maps become
-one string with semicolons; a string that is null has no letters. A row that breaks a rule is
-blanked and its reason kept, so that one bad row never costs its neighbours.
+A canonical table has the column `id` (string) and, in the order of the schema, those of its columns
+that the data has. Numbers and points are float64, all other kinds are strings. Lists and maps of
+tags are joined to one string with semicolons. A null string has no bytes behind it. In a row that
+breaks a rule, all columns but `id` are set to null and the reason is kept, so a bad row does not
+affect the other rows.
 """
 
 import collections
@@ -47,18 +48,18 @@ LABELS = pa.list_(
         ]
     )
 )
-"""The Arrow type of the labels of one row, the most probable first."""
+"""The Arrow type of the labels of one entity, the most probable label first."""
 POINT_LIMITS = (90.0, 180.0)
-"""Latitude and longitude lie between minus and plus these, in degrees."""
+"""The largest absolute latitude and longitude, in degrees."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entities:
-    """Entities in canonical form.
+    """A canonical table of entities, with the rows that were rejected.
 
-    `table` has one row for each row of the source; `rejected` maps the position of a rejected row
-    to the reason; `warnings` are about the whole table. In an `anonymous` table the source gave no
-    ids, and these are numbers of rows.
+    `table` has one row for each row of the data. `rejected` maps the position of a rejected row to
+    the reason. `warnings` are about the whole table. If the data has no ids, the table is
+    `anonymous` and the ids are row numbers.
     """
 
     schema: EntitySchema
@@ -72,18 +73,18 @@ class Entities:
 
     @functools.cached_property
     def ids(self) -> pa.StringArray:
-        """The ids, one for each row."""
+        """The ids of all rows."""
         return self.table["id"].combine_chunks()
 
     @property
     def reasons(self) -> pa.StringArray:
-        """Why each row was rejected, null where it was not."""
+        """For each row the reason why it was rejected, null if it was not."""
         if not self.rejected:
             return pa.nulls(len(self), pa.string())
         return pa.array([self.rejected.get(row) for row in range(len(self))], pa.string())
 
     def column(self, name: str) -> pa.Array | None:
-        """A column's values as one array, or None where the source has no such column."""
+        """The values of a column as one array, or None if the data has no such column."""
         at = self.table.schema.get_field_index(name)
         if at < 0:
             return None
@@ -92,42 +93,44 @@ class Entities:
 
     @classmethod
     def empty(cls, schema: EntitySchema, rows: int) -> Self:
-        """Entities of which nothing is known but that they are there."""
+        """Anonymous entities without any columns but `id`."""
         ids = pa.array(np.arange(rows)).cast(pa.string())
         return cls(schema, pa.table({"id": ids}), anonymous=True)
 
     def slice(self, start: int, rows: int) -> "Entities":
-        """Consecutive rows, without copying; rejections and warnings are left behind."""
+        """Consecutive rows, without copying them; rejections and warnings are dropped."""
         return Entities(self.schema, self.table.slice(start, rows), anonymous=self.anonymous)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Entities":
-        """The given rows, in the given order; rejections and warnings are left behind."""
+        """The given rows in the given order; rejections and warnings are dropped."""
         taken = self.table.take(pa.array(rows))
         return Entities(self.schema, taken, anonymous=self.anonymous)
 
 
 def concatenate(parts: Sequence[Entities]) -> Entities:
-    """Tables of one schema, one after another; rejections and warnings are left behind."""
+    """Join tables that have the same schema; rejections and warnings are dropped."""
     table = pa.concat_tables([part.table for part in parts], promote_options="default")
     return Entities(parts[0].schema, table, anonymous=parts[0].anonymous)
 
 
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
-    """The same as `from_table` for a pandas frame."""
+    """Check a pandas frame against a schema, as `from_table` does."""
     arrays = []
     for name in frame.columns:
         try:
             arrays.append(pa.Array.from_pandas(frame[name]))
         except (pa.ArrowException, TypeError, ValueError) as error:
-            raise DataError(f"column {str(name)[:100]!r} mixes types of values") from error
+            raise DataError(
+                f"column {str(name)[:100]!r} mixes types of values; give all its values one type"
+            ) from error
     return from_table(pa.Table.from_arrays(arrays, names=list(map(str, frame.columns))), schema)
 
 
 def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
-    """Check an Arrow table against a schema and bring it into canonical form.
+    """Check an Arrow table against a schema and convert it to a canonical table.
 
-    `first_row` is the number of the table's first row in its source, for ids that are made.
-    Raises DataError for a column of a type that its kind cannot be, or no known column at all.
+    Rows without an id get their row number, which counts from `first_row`. Raises DataError if a
+    column has a type that its kind does not allow, or if no column is known to the schema.
     """
     names = table.column_names
     if duplicates := [name for name, times in collections.Counter(names).items() if times > 1]:
@@ -147,7 +150,10 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
 
 
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
-    """The same from parsed JSON: a sequence of objects, each bad one rejected in its own place."""
+    """Check records of parsed JSON against a schema, as `from_table` does.
+
+    A record that is not an object, or that holds a value of a wrong type, is a rejected row.
+    """
     rejected_rows = RejectedRows()
     objects = [record if isinstance(record, dict) else {} for record in records]
     names = set().union(*objects)
@@ -178,7 +184,7 @@ def _entities(
     rejected_rows: RejectedRows,
     warnings: Sequence[str],
 ) -> Entities:
-    """Entities of canonical columns, rejected rows blanked."""
+    """Build a table of canonical columns, and set the columns of rejected rows to null."""
     for column in schema.columns:
         if column.kind is Kind.POINT:
             _check_point(columns, column, rejected_rows)
@@ -207,7 +213,9 @@ def _ids(table: pa.Table, first_row: int, rejected_rows: RejectedRows) -> pa.Arr
 def _check_point(columns: dict[str, Any], column: Column, rejected_rows: RejectedRows) -> None:
     present = [field for field in column.fields if field in columns]
     if len(present) == 1:
-        raise DataError(f"column {present[0]!r} needs {' and '.join(column.fields)} together")
+        raise DataError(
+            f"column {present[0]!r} is given alone: give both {' and '.join(column.fields)}"
+        )
     if not present:
         return
     lat, lon = (floats(columns[field]) for field in present)
@@ -221,13 +229,16 @@ def _check_point(columns: dict[str, Any], column: Column, rejected_rows: Rejecte
 def _checked(
     objects: Sequence[dict[Any, Any]], field: str, column: Column, rejected_rows: RejectedRows
 ) -> list[Any]:
-    """One column of parsed JSON, with what cannot be its kind rejected and left out."""
+    """The values of one field of parsed JSON; values that its kind does not allow become None.
+
+    The rows of those values are added to `rejected_rows`.
+    """
     values = [given.get(field) for given in objects]
     plain, numeric = column.kind in _PLAIN, column.kind in NUMERIC
     for row, value in enumerate(values):
         if value is None:
             continue
-        kind = type(value)  # nearly all values are plain
+        kind = type(value)  # nearly all values pass one of the two quick checks
         if plain and kind is str and value.isascii() and len(value) <= FIELD_LIMIT:
             continue
         if numeric and kind is float and math.isfinite(value):
@@ -278,6 +289,6 @@ def _checked_value(value: Any, column: Column) -> Any:
         value = str(value)
     if not isinstance(value, str):
         raise TypeError
-    if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate is not text
+    if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate raises UnicodeEncodeError
         raise FieldValueError(TOO_LONG)
     return value

@@ -1,6 +1,6 @@
-"""A taxonomy: what labels are called in the language of the user, and by what words they are found.
+"""Taxonomies: titles of labels in many languages, and a search for labels by words.
 
-The embedded one tells of OpenStreetMap's labels, in the languages of the editor iD.
+The embedded taxonomy holds OpenStreetMap's labels in the languages of the editor iD.
 """
 
 import dataclasses
@@ -19,29 +19,29 @@ SCHEMA = pa.schema(
         pa.field("terms", pa.list_(pa.string()), nullable=False),
     ]
 )
-"""Titles and synonyms by language; a file has one group of rows for each language."""
+"""Titles and synonyms by language; a Parquet file has one row group for each language."""
 DEFAULT = "en"
 LANGUAGE_LIMIT = 35
-"""The longest tag of a language that BCP 47 expects."""
+"""Characters of the longest language tag that BCP 47 expects."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Taxonomy:
-    """Labels in one language: their titles, and the words by which they are found, case-folded."""
+    """Labels in one language: their titles, and their synonyms as case-folded text to search."""
 
     language: str = DEFAULT
     titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def title(self, label: str) -> str | None:
-        """What a label is called, None where nobody has said."""
+        """The title of a label; None if it has none."""
         return self.titles.get(label)
 
     def search(self, labels: Sequence[str], text: str) -> list[int]:
-        """The positions of the labels whose name, title or synonyms hold all words of a text.
+        """The positions of the labels whose name, title or synonyms contain all words of a text.
 
-        Where the words are the whole title they come first, then those of the title, of the name,
-        and last of a synonym; else they stay in order.
+        Labels whose title equals the text come first. Then come matches in the title, in the name
+        and in the synonyms. Labels of the same rank keep their order.
         """
         wanted = text.casefold().split()
         found: list[tuple[int, int]] = []
@@ -64,16 +64,16 @@ def _rank(wanted: list[str], title: str, name: str) -> int:
 
 @functools.lru_cache(maxsize=16)
 def osm_taxonomy(language: str = DEFAULT) -> Taxonomy:
-    """OpenStreetMap's labels in a language (BCP 47: `de`, `pt-BR`).
+    """OpenStreetMap's labels in a language given by its BCP 47 tag, such as `de` or `pt-BR`.
 
-    What a dialect does not say is said as in its language, and else in English, whose words find
-    labels in any language.
+    A title that a regional variant lacks is taken from its language, and else from English. The
+    English words find labels in every language.
     """
     file = resources.files("labelwright.entities") / "data" / "osm_labels.parquet"
     with resources.as_file(file) as path, pq.ParquetFile(path) as parquet:
         known = {code.casefold(): code for code in _languages(parquet)}
-        asked = language.replace("_", "-").casefold().split("-")
-        chain = ["-".join(asked[:length]) for length in range(1, len(asked) + 1)]
+        subtags = language.replace("_", "-").casefold().split("-")
+        chain = ["-".join(subtags[:length]) for length in range(1, len(subtags) + 1)]
         codes = dict.fromkeys([DEFAULT, *(known[code] for code in chain if code in known)])
         rows: dict[str, tuple[str, list[str]]] = {}
         for code in codes:
@@ -91,6 +91,6 @@ def osm_taxonomy(language: str = DEFAULT) -> Taxonomy:
 
 
 def _languages(parquet: pq.ParquetFile) -> list[str]:
-    """The language of each group of rows, from what Parquet knows of it."""
+    """The language of each row group, from the statistics of its column `language`."""
     groups = (parquet.metadata.row_group(n) for n in range(parquet.num_row_groups))
     return [group.column(0).statistics.min for group in groups]

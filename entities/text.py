@@ -1,4 +1,4 @@
-"""Unicode normalisation: one spelling for what people read as the same characters."""
+"""Unicode normalisation: one form for texts that differ only in case or encoding of characters."""
 
 import unicodedata
 
@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 
 
 def normalise(array: pa.StringArray) -> pa.StringArray:
-    """NFKC, case folded, NFKC again (Unicode's NFKC_Casefold but for ignorable characters).
+    """Apply NFKC, case folding and NFKC again to each string; nulls stay null.
 
-    Takes and gives a string array of the same length; nulls stay null. Idempotent.
+    This is Unicode's NFKC_Casefold, except that ignorable characters are kept. It is idempotent.
     """
     if pc.all(pc.string_is_ascii(array), min_count=0).as_py():
         return pc.ascii_lower(array)
@@ -20,6 +20,6 @@ def normalise(array: pa.StringArray) -> pa.StringArray:
 
 
 def normalise_one(value: str) -> str:
-    """The same for one string."""
+    """Normalise one string as `normalise` does."""
     once = unicodedata.normalize("NFKC", value).casefold()
     return unicodedata.normalize("NFKC", once)

@@ -1,1 +1,1 @@
-"""Importers: scripts that turn a published data set into a table of entities and labels."""
+"""Importers of published data sets, which write tables of entities and labels."""

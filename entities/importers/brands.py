@@ -1,9 +1,9 @@
 """Build the embedded demo data set of brands and operators from an npm package.
 
-The package is `name-suggestion-index`: what a chain is called, where it is found, and which
-OpenStreetMap tags its places carry. An entity is one Wikidata item; its labels are the `key=value`
-tags of all the package's entries for it. Nothing in the other columns is taken from those tags, and
-Wikidata's descriptions ("German supermarket chain") are left out: they would give the answer away.
+The package `name-suggestion-index` holds the names of chains, their countries, and the
+OpenStreetMap tags of their places. An entity is one Wikidata item. Its labels are the `key=value`
+tags of all entries of the package for it. No other column takes values from those tags. Wikidata's
+descriptions ("German supermarket chain") are left out, because they would reveal the labels.
 
     python -m labelwright.entities.importers.brands PACKAGE.tgz OUT.parquet
 """
@@ -27,13 +27,13 @@ import pyarrow.parquet as pq
 from labelwright.entities.errors import DataError
 
 MINIMUM_EXAMPLES = 20
-"""A label that fewer entities carry is dropped."""
+"""A label with fewer entities is dropped."""
 
 MIRROR_SHARE = 0.9
-"""Two labels of different keys are mirrors if this share of the entities of each carry both."""
+"""Two labels of different keys are mirrors if this share of the entities of each have both."""
 
 SCHOOL_CAP = 3000
-"""Entities kept for each of `SCHOOL_LABELS`, most of which are school districts."""
+"""Entities kept for each of `SCHOOL_LABELS`; most of these entities are school districts."""
 
 SCHOOL_LABELS = (
     "amenity=school",
@@ -47,14 +47,14 @@ IDENTITY_KEYS = (
 )
 CONTACT_KEYS = "website contact url email phone ssid ref bic nsi wikidata wikipedia"
 IDENTITY_PARTS = frozenset(IDENTITY_KEYS.split() + CONTACT_KEYS.split())
-"""A tag tells who an entity is, not what it is, when a part of its key between colons is one of
+"""A tag identifies an entity rather than describes it if a part of its key between colons is one of
 these or ends in `name`: `operator:type`, `coffee:brand`, `short_name`."""
 
 MAIN_KEYS = {"brands": "brand", "operators": "operator"}
 """The trees of the package that are read, and the key that names an entity there."""
 
 COUNTRY_ALIASES = {"FX": "FR", "IC": "ES", "EL": "GR", "UK": "GB", "KV": "XK"}
-"""Codes of the package outside ISO 3166-1: metropolitan France, the Canary Islands, habits."""
+"""Codes of the package that ISO 3166-1 does not have, and the codes that replace them."""
 
 COUNTRY_LETTERS = (
     "ADEFGILMOQRSTUWXZ BABDEFGHIJLMNOQRSTVWYZ CACDFGHIKLMNORUVWXYZ DEJKMOZ ECEGHRST FIJKMOR "
@@ -65,7 +65,7 @@ COUNTRY_LETTERS = (
 COUNTRIES = frozenset(
     group[0] + second for group in COUNTRY_LETTERS.split() for second in group[1:]
 )
-"""ISO 3166-1 alpha-2, grouped above by the first letter; with XK, which is in use for Kosovo."""
+"""ISO 3166-1 alpha-2 codes, grouped above by their first letter, and XK, used for Kosovo."""
 
 WORLDWIDE = "001"
 
@@ -90,7 +90,7 @@ _DISAMBIGUATION = re.compile(r"\s*\([^()]*\)$")
 
 
 class Item(TypedDict):
-    """One entry of the package: the tags that places of a brand or operator carry in some area."""
+    """One entry of the package: the tags of the places of a brand or operator in some area."""
 
     displayName: str
     locationSet: dict[str, list[object]]
@@ -101,7 +101,7 @@ class Item(TypedDict):
 
 @dataclass(slots=True)
 class Entity:
-    """What all entries with one Wikidata id say together."""
+    """The merged entries of one Wikidata id."""
 
     votes: Counter[str] = field(default_factory=Counter)
     mentions: Counter[str] = field(default_factory=Counter)
@@ -126,10 +126,10 @@ class Entity:
 
     @property
     def name(self) -> str:
-        """The main name that the most entries know; a display name where no tag gives a main name.
+        """The main name that most entries mention; a display name if no entry has a main name.
 
-        Entries know the main name of other countries as a translation, so that Starbucks is not
-        named after the three entries that write it otherwise.
+        Entries mention the main names of other countries as translations. So Starbucks is not named
+        after the three entries with another spelling.
         """
         return max(
             self.votes or self.mentions, key=lambda name: (self.mentions[name], self.votes[name])
@@ -137,7 +137,7 @@ class Entity:
 
     @property
     def alternative_names(self) -> str | None:
-        """Every other spelling once, joined by `;`; letter case alone does not make another."""
+        """All other spellings, joined by `;`, each once; spellings that differ in case are one."""
         spellings: dict[str, str] = {}
         for name in self.names:
             spellings.setdefault(name.casefold(), name)
@@ -146,12 +146,12 @@ class Entity:
 
     @property
     def country(self) -> str | None:
-        """The countries joined by `;`, none for an entity that is found worldwide."""
+        """The countries joined by `;`; None for an entity that exists worldwide."""
         return None if self.worldwide else ";".join(sorted(self.countries)) or None
 
 
 def is_identity(key: str) -> bool:
-    """Whether a tag's key tells who an entity is; such a tag is never a label."""
+    """Whether a tag's key identifies an entity; such a tag is never a label."""
     return any(part in IDENTITY_PARTS or part.endswith("name") for part in key.split(":"))
 
 
@@ -167,7 +167,7 @@ def labels_of(tags: Mapping[str, str]) -> set[str]:
 
 
 def domain(url: str) -> str | None:
-    """The host of an address without `www.`, or none if it has no host."""
+    """The host of a URL without `www.`; None if it has no host."""
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -188,7 +188,7 @@ def _names(tree: str, item: Item) -> list[str]:
     own = "|".join(key for key in MAIN_KEYS.values() if tags.get(f"{key}:wikidata") == wikidata)
     own_key = re.compile(rf"({own})(:(short|official|abbr))?{_LANGUAGE}")
     names = [tags[key] for key in tags if _NAME_KEY.fullmatch(key) or own_key.fullmatch(key)]
-    # The package writes "Vodacom (Tanzania)" to keep its own entries apart, nobody else does.
+    # The package adds "(Tanzania)" to "Vodacom" to distinguish its entries; it is not in the name.
     display_name = item["displayName"].strip()
     names += [*item.get("matchNames", []), _DISAMBIGUATION.sub("", display_name) or display_name]
     return [part.strip() for name in names for part in name.split(";") if part.strip()]
@@ -197,11 +197,11 @@ def _names(tree: str, item: Item) -> list[str]:
 def merge(trees: Mapping[str, Mapping[str, Any]]) -> dict[str, Entity]:
     """One entity for each Wikidata id in the brands and operators of `nsi.json`.
 
-    Entries that the package made from a template are left out, for they only repeat another entry:
+    Entries that the package made from a template are left out, because they repeat another entry:
     an ATM for every bank, a totem for every petrol station, a pole for every power line.
     """
     entities: defaultdict[str, Entity] = defaultdict(Entity)
-    # Brands come first, so that a brand's own name wins where two names are equally usual.
+    # Brands come first, so that a brand's own name wins if two names are equally frequent.
     for path in sorted(trees):
         tree = path.split("/")[0]
         if tree not in MAIN_KEYS:
@@ -215,15 +215,14 @@ def merge(trees: Mapping[str, Mapping[str, Any]]) -> dict[str, Entity]:
 
 
 def mirrors(label_sets: Iterable[set[str]], minimum: int = MINIMUM_EXAMPLES) -> set[str]:
-    """The labels that only repeat a label of another key: `healthcare=dentist`, `amenity=dentist`.
+    """The labels that repeat a label of another key: `healthcare=dentist` and `amenity=dentist`.
 
-    OpenStreetMap writes some facts under two keys, so that both labels stand on the same entities
-    and mean the same, whether or not their values are spelled alike (`amenity=doctors`,
-    `healthcare=doctor`); to keep both would count one answer twice. The rule: of two labels of
-    different keys that stand together on at least `MIRROR_SHARE` of the entities of each, the less
-    usual is a mirror; if they are equally usual, the one whose key is less usual. A label that
-    merely implies another, as `cuisine=donut` implies `takeaway=yes`, stays. Labels of fewer than
-    `minimum` entities do too.
+    OpenStreetMap has two keys for some facts, so that the same entities have both labels, with the
+    same or different values (`amenity=doctors`, `healthcare=doctor`). To keep both would count one
+    correct label twice. Two labels of different keys are mirrors if at least `MIRROR_SHARE` of the
+    entities of each have both. The less frequent label is dropped or, if they are equally frequent,
+    the one with the less frequent key. A label that only implies another, as `cuisine=donut`
+    implies `takeaway=yes`, is kept. So are labels with fewer than `minimum` entities.
     """
     sets = list(label_sets)
     usual = Counter(itertools.chain.from_iterable(sets))
@@ -246,10 +245,10 @@ def mirrors(label_sets: Iterable[set[str]], minimum: int = MINIMUM_EXAMPLES) -> 
 
 
 def cap_schools(labels: Mapping[str, set[str]], cap: int = SCHOOL_CAP) -> dict[str, set[str]]:
-    """The entities, by id, that stay when each school label keeps at most `cap` of its entities.
+    """Keep at most `cap` entities of each school label; the result maps ids to labels.
 
-    Those that are more than a school stay first; the others by a hash of their id, which is as good
-    as chance and the same at every run.
+    Entities that have other labels too are kept first. The others are chosen by a hash of their id,
+    which is as good as a random choice and the same at every run.
     """
     kept = dict(labels)
     for school in SCHOOL_LABELS:
@@ -277,7 +276,7 @@ def choose_labels(
 
 
 def website(facts: Mapping[str, Any]) -> str | None:
-    """The domain of a Wikidata item: of the preferred official website, else of the first."""
+    """The domain of a Wikidata item's preferred official website, or else of its first website."""
     preferred = facts.get("identities", {}).get("website")
     urls = [preferred, *facts.get("officialWebsites", []), *facts.get("locationInfoWebsites", [])]
     return next(filter(None, (domain(url) for url in urls if url)), None)
@@ -352,7 +351,7 @@ def main(arguments: list[str] | None = None) -> None:
         type=int,
         default=MINIMUM_EXAMPLES,
         metavar="N",
-        help="drop labels that fewer entities carry (default: %(default)s)",
+        help="drop labels with fewer entities (default: %(default)s)",
     )
     parser.add_argument(
         "--school-cap",

@@ -1,7 +1,7 @@
-"""Foursquare's Open Source Places: Parquet as published or cut to a region.
+"""Importer of Foursquare's Open Source Places: Parquet as published, or a regional extract of it.
 
-A category is a path like `Dining and Drinking > Restaurant > Pizzeria`. It becomes a label
-`category=...`, and so does every path above it, which it implies.
+A category is a path like `Dining and Drinking > Restaurant > Pizzeria`. The path and all its
+ancestors become labels `category=...`, and the label of a path implies those of its ancestors.
 
 The schema: https://docs.foursquare.com/data-products/docs/places-os-data-schema
 """
@@ -16,8 +16,8 @@ from labelwright.entities.importers.published import (
     Advance,
     BoundingFields,
     PublishedFiles,
-    member,
-    present,
+    nested_field,
+    without_missing,
 )
 from labelwright.entities.io.locations import LocationLike
 
@@ -43,29 +43,31 @@ LABELS = "fsq_category_labels"
 def import_foursquare(
     source: LocationLike, target: LocationLike, box: Box | None, advance: Advance
 ) -> ImportSummary:
-    """Import places, those of a box or all; raises DataError and StorageError."""
+    """Import all places, or those in a box; raises DataError and StorageError."""
     published = PublishedFiles(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
     imported = ImportSummary()
     with places_file(target, imported) as write:
         within = CORNERS.within(box) if box else None
         for table in published.batches((*COLUMNS.values(), LABELS), within, advance):
-            columns = {name: member(table, source) for name, source in COLUMNS.items()}
+            columns = {name: nested_field(table, source) for name, source in COLUMNS.items()}
             labels = pa.array(_labels(table), pa.list_(pa.string()))
-            write(table_of(present({**columns, "labels": labels}), len(table)))
+            write(table_of(without_missing({**columns, "labels": labels}), len(table)))
         imported.implies = {
-            label: tuple(above) for label in sorted(imported.labels) if (above := paths(label)[:-1])
+            label: tuple(above)
+            for label in sorted(imported.labels)
+            if (above := ancestor_paths(label)[:-1])
         }
     return imported
 
 
-def paths(category: str) -> list[str]:
-    """The paths above a path, from the top, and itself."""
+def ancestor_paths(category: str) -> list[str]:
+    """A path and its ancestors, the most general first."""
     parts = category.split(SEPARATOR)
     return [SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def _labels(table: pa.Table) -> Iterator[list[str] | None]:
-    """The categories of each place with those above; null where nothing is said of them."""
+    """The labels of each place, ancestors included; None for a place without categories."""
     for categories in table[LABELS].to_pylist():
-        found = (path for each in categories or () if each for path in paths(each.strip()))
+        found = (path for each in categories or () if each for path in ancestor_paths(each.strip()))
         yield [f"{GROUP}={path}" for path in dict.fromkeys(found)] or None

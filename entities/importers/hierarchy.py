@@ -1,17 +1,17 @@
-"""Which categories lie above which, as far as the data agree."""
+"""Hierarchy of categories, learned from the category paths of the data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 
 class Hierarchy:
-    """Paths of categories, from the most general to the most specific.
+    """The ancestors of each category, learned from paths from the general to the specific.
 
-    A category lies below another if it does so in every path it is part of; so no two lie below
-    each other, as long as no path names a category twice.
+    A category is an ancestor of another if it precedes it in every path that contains the other. So
+    two categories are never ancestors of each other, as long as no path names a category twice.
     """
 
     def __init__(self) -> None:
-        self._above: dict[str, tuple[str, ...]] = {}
+        self._ancestors: dict[str, tuple[str, ...]] = {}
         self._seen: set[tuple[str, ...]] = set()
 
     def add(self, path: Sequence[str]) -> None:
@@ -21,17 +21,17 @@ class Hierarchy:
             return
         self._seen.add(key)
         for depth, category in enumerate(key):
-            above = self._above.get(category, key[:depth])
-            self._above[category] = tuple(each for each in above if each in key[:depth])
+            above = self._ancestors.get(category, key[:depth])
+            self._ancestors[category] = tuple(each for each in above if each in key[:depth])
 
     @property
     def implies(self) -> Mapping[str, tuple[str, ...]]:
-        """Each category that lies below others, with these."""
-        return {category: above for category, above in sorted(self._above.items()) if above}
+        """The ancestors of each category that has any, in order of category."""
+        return {category: above for category, above in sorted(self._ancestors.items()) if above}
 
-    def closed(self, categories: Iterable[str]) -> list[str]:
-        """Categories with all that they lie below, each once."""
+    def with_ancestors(self, categories: Iterable[str]) -> list[str]:
+        """The given categories and all their ancestors, each once."""
         found: dict[str, None] = {}
         for category in categories:
-            found |= dict.fromkeys((*self._above.get(category, ()), category))
+            found |= dict.fromkeys((*self._ancestors.get(category, ()), category))
         return list(found)

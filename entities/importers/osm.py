@@ -1,4 +1,4 @@
-"""Places of an OpenStreetMap extract: nodes, ways and areas that have a name, with their centre.
+"""Importer of OpenStreetMap extracts: named nodes, ways and areas, with their centres.
 
 OpenStreetMap's data is (c) OpenStreetMap contributors, under the Open Database License.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from osmium.osm.types import Area, NodeRefList, OSMEntity, Way
 
 Advance = Callable[[int], object]
-"""Told of places as they are found."""
+"""Called with the number of places that were just found."""
 
 
 def import_osm(
@@ -29,13 +29,13 @@ def import_osm(
     box: Box | None,
     advance: Advance,
 ) -> ImportSummary:
-    """Import the places of a `.osm.pbf` (or `.osm`, `.osm.bz2`) file, those of a box or all.
+    """Import the places of an `.osm.pbf`, `.osm` or `.osm.bz2` file, all or those in a box.
 
     Raises DataError and StorageError.
     """
     path = locate(source).local
     if path is None or not path.is_file():
-        raise DataError(f"no file {source} on this machine: an extract must be downloaded first")
+        raise DataError(f"no file {source} on this machine: download the extract first")
     imported = ImportSummary()
     with places_file(target, imported) as write:
         rows: list[Mapping[str, Any]] = []
@@ -58,9 +58,10 @@ def import_osm(
 
 
 def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[str, Any]]:
-    """The places of a file as rows, in its order; raises DataError where it cannot be read.
+    """Read the places of a file as rows, in the order of the file; raises DataError.
 
-    Where nodes lie is kept in a temporary file, 16 bytes for each, and not in memory.
+    The positions of nodes are kept in a temporary file, with 16 bytes for each node, and not in
+    memory.
     """
     import osmium
 
@@ -76,7 +77,7 @@ def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[st
 
 
 def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str, Any] | None:
-    """One place, None for what is none, or lies nowhere or outside."""
+    """The row of an object; None if it is not a place, has no position or lies outside the box."""
     tags = {tag.k: tag.v for tag in entity.tags}
     if not mapping.is_place(tags):
         return None
@@ -99,9 +100,10 @@ def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str,
 
 
 def _located(entity: "OSMEntity") -> tuple[str, Point | None] | None:
-    """What to call an object, and its centre.
+    """The id and the centre of an object.
 
-    A relation comes again as an area, which has a shape; a closed way too, and is taken as it is.
+    osmium gives relations and closed ways a second time as areas. The area of a relation is used,
+    because it has a geometry. The area of a closed way is skipped.
     """
     from osmium.osm import Area, Node, Way
 
@@ -129,5 +131,5 @@ def _area_parts(area: "Area") -> Iterator[WeightedPoint]:
 
 
 def _points(nodes: "NodeRefList") -> list[Point]:
-    """The nodes that the file has: at the edge of an extract, some are left out."""
+    """The positions of those nodes that the file contains: extracts lack some at their edges."""
     return [(node.lon, node.lat) for node in nodes if node.location.valid()]

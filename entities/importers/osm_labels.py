@@ -1,10 +1,10 @@
 """Build the titles and synonyms of OpenStreetMap's labels from an npm package.
 
-The package is `@openstreetmap/id-tagging-schema`: what the editor iD calls features, in many
-languages. A label `key=value` takes its title and its synonyms from the preset that has this tag
-alone, else from the field of the key that lists the value ("Wheelchair Access: Limited"); the
-presets that add it to another tag (a pizza restaurant) are synonyms. Kept are labels of the keys
-that the default mapping makes labels.
+The package is `@openstreetmap/id-tagging-schema`: the names that the editor iD gives to features,
+in many languages. A label `key=value` takes its title and its synonyms from the preset that has
+only this tag. If there is none, it takes them from the field of the key that lists the value
+("Wheelchair Access: Limited"). The names of presets that add the tag to another one (a pizza
+restaurant) are synonyms. Only the keys that the default mapping uses for labels are kept.
 
     python -m labelwright.entities.importers.osm_labels PACKAGE.tgz OUT.parquet
 """
@@ -25,9 +25,9 @@ from labelwright.entities.importers.osm_mapping import load_mapping
 from labelwright.entities.taxonomy import SCHEMA
 
 LEAST_TITLES = 500
-"""A language with fewer titles of presets is left out."""
+"""A language with fewer preset names is left out."""
 REFERENCE = "en"
-"""The language that every preset has a name in."""
+"""The language in which every preset has a name."""
 
 Json = dict[str, Any]
 
@@ -46,10 +46,10 @@ def read_package(path: Path) -> pa.Table:
             translations = dict(_translations(package))
         reference = translations[REFERENCE]["presets"]
         rows = [
-            {"language": language, "label": label, **told}
+            {"language": language, "label": label, **entry}
             for language, texts in sorted(translations.items())
             if language == REFERENCE or len(texts["presets"]) >= LEAST_TITLES
-            for label, told in sorted(titles(presets, fields, texts, reference).items())
+            for label, entry in sorted(titles(presets, fields, texts, reference).items())
         ]
         source = {"source": f"{about['name']} {about['version']}", "license": about["license"]}
     except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError) as error:
@@ -64,36 +64,36 @@ def titles(presets: Json, fields: Json, texts: Json, reference: Json) -> dict[st
         for label, title in _options(field, texts["fields"].get(field_id, {})):
             found.setdefault(label, {"title": title, "terms": []})
     for preset_id, preset in presets.items():
-        told = texts["presets"].get(preset_id, {})
-        name = told.get("name")
+        translated = texts["presets"].get(preset_id, {})
+        name = translated.get("name")
         if not name or preset_id not in reference:
             continue
         labels = [f"{key}={value}" for key, value in preset["tags"].items() if value != "*"]
         if len(preset["tags"]) == len(labels) == 1:
             before = found.get(labels[0], {"terms": []})
-            terms = [*told.get("terms", []), *before["terms"]]
+            terms = [*translated.get("terms", []), *before["terms"]]
             found[labels[0]] = {"title": name, "terms": terms}
         elif preset.get("searchable", True):
             for label in labels[1:]:
                 if label in found:
-                    found[label]["terms"] += [name, *told.get("terms", [])]
+                    found[label]["terms"] += [name, *translated.get("terms", [])]
     mapping = load_mapping(None)
     found = {
-        label: told for label, told in found.items() if mapping.is_label(label.partition("=")[0])
+        label: entry for label, entry in found.items() if mapping.is_label(label.partition("=")[0])
     }
-    for told in found.values():
-        told["terms"] = [term for term in dict.fromkeys(told["terms"]) if term != told["title"]]
+    for entry in found.values():
+        entry["terms"] = [term for term in dict.fromkeys(entry["terms"]) if term != entry["title"]]
     return found
 
 
-def _options(field: Json, told: Json) -> Iterator[tuple[str, str]]:
-    """The labels that a field's values make, with titles like `Wheelchair Access: Limited`."""
-    key, about = field.get("key", ""), told.get("label")
+def _options(field: Json, texts: Json) -> Iterator[tuple[str, str]]:
+    """The labels of a field's values, with titles like `Wheelchair Access: Limited`."""
+    key, about = field.get("key", ""), texts.get("label")
     if not about or about.startswith("{"):
         return
     if field["type"] in ("check", "defaultCheck"):
         yield f"{key}=yes", about
-    for value, option in told.get("options", {}).items():
+    for value, option in texts.get("options", {}).items():
         name = option.get("title") if isinstance(option, dict) else option
         if name and field["type"] == "multiCombo" and key.endswith(":"):
             yield f"{key}{value}=yes", f"{about}: {name}"
@@ -104,7 +104,7 @@ def _options(field: Json, told: Json) -> Iterator[tuple[str, str]]:
 
 
 def _translations(package: tarfile.TarFile) -> Iterator[tuple[str, Json]]:
-    """What each language calls presets and fields."""
+    """The names of presets and fields in each language."""
     folder, end = "package/dist/translations/", ".min.json"
     for member in package.getnames():
         language = member.removeprefix(folder).removesuffix(end)
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def write(table: pa.Table, out: Path) -> None:
-    """Write a table so that each language is a group of rows, which is read alone."""
+    """Write a table with one row group for each language, so that each can be read alone."""
     with pq.ParquetWriter(out, table.schema, compression="zstd", compression_level=19) as writer:
         for language in table["language"].unique().to_pylist():
             writer.write_table(table.filter(pc.equal(table["language"], language)))

@@ -1,7 +1,7 @@
-"""Which of OpenStreetMap's tags are labels, and which are columns: a mapping file in TOML.
+"""Mapping of OpenStreetMap's tags to labels and columns, read from a TOML file.
 
-No tag can be both, so no label leaks into what a model reads. The default, which explains itself,
-is `entities/data/osm_mapping.toml`.
+A tag cannot be both, so that no label leaks into the columns that a model reads. The default
+mapping, with comments that explain it, is `entities/data/osm_mapping.toml`.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.schema import load_schema
 
 NO = "no"
-"""The value of a tag that says that an object is no such place."""
+"""The value of a tag that denies its key: `shop=no` is not a shop."""
 
 Tags = Mapping[str, str]
 Sources = Mapping[str, tuple[str, ...]]
@@ -24,10 +24,10 @@ Sources = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class OpenWorld:
-    """Plain keys that are told of some places only, and the labels of places they are asked of.
+    """Keys without wildcards that mappers add to some places only.
 
-    A place that has none of these labels (patterns) has none of the keys' labels either; of the
-    others nothing is known where the key is missing.
+    `places` are patterns of labels. For a place with such a label, a missing key means that its
+    labels are unknown. For all other places, the labels of the key are absent.
     """
 
     keys: tuple[str, ...]
@@ -36,10 +36,12 @@ class OpenWorld:
 
 @dataclasses.dataclass(frozen=True)
 class OsmMapping:
-    """What becomes of an object's tags; keys may have `*` and `?` where not said otherwise.
+    """The use of each tag of an object.
 
-    `places` are plain keys that make an object a place; `labels` are keys; columns have the first
-    of some tags (plain keys, joined if there are several in one text) or all of them.
+    `places` are the keys, without wildcards, that make an object a place. `labels` are patterns of
+    keys with `*` and `?`. A column in `first_of` takes the first of some keys without wildcards
+    that the object has; the values of several keys in one text are joined. A column in `all_of`
+    takes the values of all keys that match its patterns.
     """
 
     places: tuple[str, ...]
@@ -50,7 +52,7 @@ class OsmMapping:
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
-        """Of what the TOML holds; raises DataError."""
+        """Build a mapping from the content of its TOML form; raises DataError."""
         try:
             if unknown := set(content) - {field.name for field in dataclasses.fields(cls)}:
                 raise ValueError(f"unknown entries {', '.join(sorted(unknown))}")
@@ -66,19 +68,19 @@ class OsmMapping:
             )
             mapping._check()
         except KeyError as error:
-            raise DataError(f"not a valid mapping: {error} is missing") from error
+            raise DataError(f"not a valid mapping: the entry {error} is missing") from error
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"not a valid mapping: {error}") from error
         return mapping
 
     @property
     def inputs(self) -> list[str]:
-        """All keys that become columns."""
+        """The keys and patterns whose values become columns."""
         first = [key for given in self.first_of.values() for keys in given for key in keys.split()]
         return first + [key for given in self.all_of.values() for key in given]
 
     def is_place(self, tags: Tags) -> bool:
-        """Whether an object with these tags is a place with a name."""
+        """Whether an object with these tags is a place and has a name."""
         named = any(tags.get(key, "").strip() for key in self.first_of["name"])
         return named and any(tags.get(key, NO) != NO for key in self.places)
 
@@ -98,11 +100,11 @@ class OsmMapping:
 
     @property
     def open_groups(self) -> frozenset[str]:
-        """The groups of labels of which nothing may be known where none is told."""
+        """The groups of labels that are unknown for a place if it has none of them."""
         return frozenset(key for part in self.open_world for key in part.keys)
 
     def absent_of(self, labels: Sequence[str]) -> list[str]:
-        """The open groups that are not asked of a place with these labels."""
+        """The open groups whose labels are absent for a place with these labels."""
         return [
             key
             for part in self.open_world
@@ -111,7 +113,7 @@ class OsmMapping:
         ]
 
     def columns_of(self, tags: Tags) -> dict[str, Any]:
-        """The columns of a place; those it has nothing for are left out."""
+        """The values of a place's columns; columns without a value are left out."""
         found: dict[str, Any] = {}
         for column, sources in self.first_of.items():
             if value := next(filter(None, (_joined(keys, tags) for keys in sources)), None):
@@ -130,28 +132,35 @@ class OsmMapping:
 
     def _check(self) -> None:
         if not self.places or not self.labels or "name" not in self.first_of:
-            raise ValueError("it needs places, labels, and a name")
+            raise ValueError("it needs places, labels, and keys for the name")
         columns = [*self.first_of, *self.all_of]
         known = {column.name for column in load_schema("places").columns} - {"position"}
         if unknown := sorted(set(columns) - known):
-            raise ValueError(f"{unknown[0]!r} is no column that can be filled")
+            raise ValueError(
+                f"{unknown[0]!r} is not a column that can be filled; choose from "
+                f"{', '.join(sorted(known))}"
+            )
         if len(set(columns)) < len(columns) or _TAGS in self.first_of:
-            raise ValueError("a column has the first of some tags or all, and `tags` has all")
+            raise ValueError(
+                "a column must be either in first_of or in all_of, and `tags` in all_of"
+            )
         for key in self.open_groups:
             if not self.is_label(key):
-                raise ValueError(f"{key!r} is of an open world, but no label")
+                raise ValueError(f"{key!r} is in open_world, but it is not a label")
         for key in self.inputs:
             for label in (*self.labels, *self.places):
                 if fnmatch.fnmatchcase(key, label) or fnmatch.fnmatchcase(label, key):
-                    raise ValueError(f"{key!r} is an input and a label: it would give it away")
+                    raise ValueError(
+                        f"{key!r} is used for a column and a label: models would read the label"
+                    )
 
 
 _TAGS = "tags"
-"""The column that keeps the keys of the tags it has."""
+"""The column that holds tags with their keys; other columns hold values only."""
 
 
 def load_mapping(path: Path | None) -> OsmMapping:
-    """The mapping of a file, or the default; raises DataError."""
+    """Load the mapping of a file, or the default mapping for None; raises DataError."""
     try:
         text = default_mapping() if path is None else path.read_text("utf-8")
         return OsmMapping.from_mapping(tomllib.loads(text))
@@ -167,12 +176,12 @@ def default_mapping() -> str:
 
 def _keys(given: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(key, str) and key for key in given):
-        raise ValueError("keys are lists of text")
+        raise ValueError("keys must be lists of text")
     return tuple(given)
 
 
 def _matching(patterns: Iterable[str], tags: Tags) -> Iterator[str]:
-    """The keys of an object that any of the patterns names, in the order of the patterns."""
+    """The keys of an object that match any of the patterns, in the order of the patterns."""
     for pattern in patterns:
         if pattern in tags:
             yield pattern
@@ -181,6 +190,6 @@ def _matching(patterns: Iterable[str], tags: Tags) -> Iterator[str]:
 
 
 def _joined(keys: str, tags: Tags) -> str | None:
-    """The values of one key or more, if there is one of the first."""
+    """The joined values of some keys; None if the first key has no value."""
     values = [tags.get(key, "").strip() for key in keys.split()]
     return " ".join(filter(None, values)) if values[0] else None

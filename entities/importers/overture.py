@@ -1,8 +1,8 @@
-"""Overture Maps' places: GeoParquet of the theme `places`, as published or cut to a region.
+"""Importer of Overture Maps' places: GeoParquet as published, or a regional extract of it.
 
-Categories become labels `category=...`. Where the files have the column `taxonomy`, each place has
-its whole path of categories; else the categories alone, and their paths come from Overture's table
-`overture_categories.csv`, if it is given.
+Categories become labels `category=...`. If the files have the column `taxonomy`, it holds the
+whole category path of each place. Else a place has its own categories only, and their paths are
+taken from Overture's table `overture_categories.csv`, if it is given.
 
 The schema: https://docs.overturemaps.org/schema/reference/places/place
 """
@@ -24,9 +24,9 @@ from labelwright.entities.importers.published import (
     Advance,
     BoundingFields,
     PublishedFiles,
-    first,
-    member,
-    present,
+    first_elements,
+    nested_field,
+    without_missing,
 )
 from labelwright.entities.io.locations import LocationLike
 
@@ -54,19 +54,22 @@ def import_overture(
     categories: Path | None,
     advance: Advance,
 ) -> ImportSummary:
-    """Import places, those of a box or all; `categories` is Overture's table of their paths.
+    """Import all places, or those in a box; raises DataError and StorageError.
 
-    Raises DataError and StorageError.
+    `categories` is Overture's table of category paths.
     """
     published = PublishedFiles(source, ("id", "geometry", "names"))
     if not {"taxonomy", "categories"} & set(published.names):
-        raise DataError(f"{source} has neither a column 'taxonomy' nor 'categories'")
+        raise DataError(
+            f"{source} has neither a column 'taxonomy' nor 'categories': the data must be "
+            "Overture's theme `places`"
+        )
     within = CORNERS.within(box) if box else None
     hierarchy = read_categories(categories) if categories else Hierarchy()
     imported = ImportSummary()
     with places_file(target, imported) as write:
         if "taxonomy" in published.names:
-            _learn(published, within, hierarchy)
+            _learn_hierarchy(published, within, hierarchy)
         for table in published.batches(COLUMNS, within, advance):
             write(_places(table, hierarchy))
         imported.implies = {
@@ -78,7 +81,10 @@ def import_overture(
 
 
 def read_categories(path: Path) -> Hierarchy:
-    """Overture's table of categories: `code; [top,middle,code]` in each line; raises DataError."""
+    """Read Overture's table of categories, with lines like `code; [top,middle,code]`.
+
+    Raises DataError.
+    """
     hierarchy = Hierarchy()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -94,34 +100,36 @@ def read_categories(path: Path) -> Hierarchy:
     return hierarchy
 
 
-def _learn(published: PublishedFiles, within: pc.Expression | None, hierarchy: Hierarchy) -> None:
-    """Read the paths of all places: other places name the same categories without them."""
+def _learn_hierarchy(
+    published: PublishedFiles, within: pc.Expression | None, hierarchy: Hierarchy
+) -> None:
+    """Learn the category paths of all places, for places that name a category without its path."""
     for table in published.batches(("taxonomy",), within, lambda rows, share: None):
         for path in _values(table, "taxonomy", "hierarchy"):
             hierarchy.add([code for code in path or () if code])
 
 
 def _places(table: pa.Table, hierarchy: Hierarchy) -> pa.Table:
-    address = first(member(table, "addresses"))
+    address = first_elements(nested_field(table, "addresses"))
     where = (
         {} if address is None else {f.name: pc.struct_field(address, f.name) for f in address.type}
     )
     lon, lat = _points(table["geometry"].combine_chunks())
-    columns = present(
+    columns = without_missing(
         {
-            "id": member(table, "id"),
-            "name": member(table, "names", "primary"),
+            "id": nested_field(table, "id"),
+            "name": nested_field(table, "names", "primary"),
             "alternative_names": pa.array(_other_names(table), pa.string()),
             "address": where.get("freeform"),
             "city": where.get("locality"),
             "region": where.get("region"),
             "postcode": where.get("postcode"),
             "country": where.get("country"),
-            "phone": first(member(table, "phones")),
-            "website": first(member(table, "websites")),
+            "phone": first_elements(nested_field(table, "phones")),
+            "website": first_elements(nested_field(table, "websites")),
             "lat": lat,
             "lon": lon,
-            "brand": member(table, "brand", "names", "primary"),
+            "brand": nested_field(table, "brand", "names", "primary"),
             "labels": pa.array(_labels(table, hierarchy), pa.list_(pa.string())),
         }
     )
@@ -129,20 +137,20 @@ def _places(table: pa.Table, hierarchy: Hierarchy) -> pa.Table:
 
 
 def _labels(table: pa.Table, hierarchy: Hierarchy) -> Iterator[list[str] | None]:
-    """The categories of each place with those above; null where nothing is said of them."""
+    """The labels of each place, ancestors included; None for a place without categories."""
     paths = _values(table, "taxonomy", "hierarchy")
     primary = _values(table, "categories", "primary")
-    newer = _values(table, "taxonomy", "alternates")
-    older = _values(table, "categories", "alternate")
-    for path, main, others, former in zip(paths, primary, newer, older, strict=True):
-        told: Sequence[Any] = (*path, *(others or ())) if path else (main, *(former or ()))
-        codes = [code for code in told if code]
-        yield [_label(code) for code in hierarchy.closed(codes)] or None
+    alternates = _values(table, "taxonomy", "alternates")
+    alternate = _values(table, "categories", "alternate")
+    for path, main, new, old in zip(paths, primary, alternates, alternate, strict=True):
+        given: Sequence[Any] = (*path, *(new or ())) if path else (main, *(old or ()))
+        codes = [code for code in given if code]
+        yield [_label(code) for code in hierarchy.with_ancestors(codes)] or None
 
 
 def _values(table: pa.Table, *path: str) -> list[Any]:
-    """The values of a member of a column, row by row."""
-    found = member(table, *path)
+    """The values of a nested field, row by row; None in all rows if the table lacks it."""
+    found = nested_field(table, *path)
     return [None] * len(table) if found is None else found.to_pylist()
 
 
@@ -151,7 +159,7 @@ def _label(category: str) -> str:
 
 
 def _other_names(table: pa.Table) -> Iterator[str | None]:
-    """The names in other languages, and other forms of the name, each once."""
+    """The names of each place in other languages and other forms, each once."""
     columns = (_values(table, "names", part) for part in ("primary", "common", "rules"))
     for main, translations, forms in zip(*columns, strict=True):
         names = [name for _, name in translations or ()] + [form["value"] for form in forms or ()]
@@ -159,7 +167,7 @@ def _other_names(table: pa.Table) -> Iterator[str | None]:
 
 
 def _points(geometry: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Longitude and latitude of points as well-known binary; null for any other shape."""
+    """Longitude and latitude of points in well-known binary; null for other geometries."""
     plain = geometry.cast(pa.binary())
     whole = pc.fill_null(pc.equal(pc.binary_length(plain), _POINT.itemsize), False)
     joined = b"".join(plain.filter(whole).to_pylist())
@@ -168,6 +176,6 @@ def _points(geometry: pa.Array) -> tuple[pa.Array, pa.Array]:
     found = []
     for side in ("lon", "lat"):
         values = pa.array(points[side], mask=~right)
-        nothing = pa.nulls(len(plain), pa.float64())
-        found.append(pc.replace_with_mask(nothing, whole, values))
+        nulls = pa.nulls(len(plain), pa.float64())
+        found.append(pc.replace_with_mask(nulls, whole, values))
     return found[0], found[1]

@@ -1,4 +1,4 @@
-"""What importers write: Parquet of labelled places that states what is known of their labels."""
+"""Writer of the Parquet files of labelled places that importers make."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         pa.field("absent", pa.list_(pa.string())),
     ]
 )
-"""The columns of an imported file: the schema `places`, with `id`, `labels` and `absent`."""
+"""The columns of an imported file: those of the schema `places`, and `id`, `labels`, `absent`."""
 GROUP_ROWS = 4 * BATCH_ROWS
 
 Implied = Mapping[str, tuple[str, ...]]
@@ -43,9 +43,9 @@ Implied = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass
 class ImportSummary:
-    """What has been imported so far: how many places, of them how many labelled, and what labels.
+    """The numbers of imported places and of those with labels, and the set of labels.
 
-    `open_world` and `implies` are what is known of the labels, as in a schema.
+    `open_world` and `implies` have the meaning that they have in a schema.
     """
 
     places: int = 0
@@ -56,14 +56,14 @@ class ImportSummary:
 
     @property
     def schema(self) -> EntitySchema:
-        """The schema `places` with what is known of the labels."""
+        """The schema `places` with the open world and the implications of the labels."""
         return dataclasses.replace(
             load_schema("places"), open_world=self.open_world, implies=self.implies
         )
 
 
 def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
-    """A table with SCHEMA of some of its columns; the others are null."""
+    """Build a table with the schema SCHEMA from some of its columns; the others are null."""
     given = {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA}
     return pa.table(given, schema=SCHEMA)
 
@@ -72,14 +72,15 @@ def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
 def places_file(
     where: LocationLike, imported: ImportSummary
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """A function that appends tables of SCHEMA to a file, and counts them in `imported`.
+    """Give a function that appends tables with the schema SCHEMA to a file.
 
-    The file appears when all is written, with the schema as it is known by then. Raises DataError
-    for another ending than `.parquet`, and StorageError.
+    It also counts them in `imported`. The file appears when it is complete, with the schema of
+    `imported` in its metadata. Raises DataError for another suffix than `.parquet`, and
+    StorageError.
     """
     location = locate(where)
     if format_of(location) != "parquet":
-        raise DataError(f"{location}: what is imported is written as .parquet")
+        raise DataError(f"{location}: an import is written as Parquet; end its name in .parquet")
     with (
         open_output(location) as stream,
         pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer,

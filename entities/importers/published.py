@@ -1,4 +1,4 @@
-"""Reading what others publish as Parquet: files or folders of any size, anywhere, part by part."""
+"""Reader of published Parquet data sets of any size, filtered by a bounding box."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import BATCH_ROWS, files_of, format_of
 
 Advance = Callable[[int, float], object]
-"""Told of rows as they are read, and of the share of the files that has been read by then."""
+"""Called with the number of rows just read, and the share of the files read so far (0 to 1)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BoundingFields:
-    """Fields that bound where a row lies: names of columns, and of the members of structs."""
+    """The fields that hold the bounds of a row, each a path of a column and its nested fields."""
 
     west: tuple[str, ...]
     south: tuple[str, ...]
@@ -26,21 +26,21 @@ class BoundingFields:
     north: tuple[str, ...]
 
     def within(self, box: Box) -> pc.Expression:
-        """Whether a row meets a box; what Parquet knows of a group of rows can decide it."""
+        """A filter for the rows that intersect a box; statistics of row groups can decide it."""
         from_west = pc.field(*self.east) >= box.west
         to_east = pc.field(*self.west) <= box.east
-        across = (from_west | to_east) if box.crosses else (from_west & to_east)
+        across = (from_west | to_east) if box.crosses_date_line else (from_west & to_east)
         return across & (pc.field(*self.north) >= box.south) & (pc.field(*self.south) <= box.north)
 
 
 class PublishedFiles:
-    """Parquet files of one schema; raises DataError where they lack a column they must have."""
+    """Parquet files of one schema; raises DataError if a required column is missing."""
 
     def __init__(self, where: LocationLike, required: Sequence[str]) -> None:
         self.where = locate(where)
         files = files_of(self.where)
         if self.where.filesystem is None or any(format_of(file) != "parquet" for file in files):
-            raise DataError(f"{self.where}: what is published is read from .parquet")
+            raise DataError(f"{self.where}: published data is read from .parquet files")
         try:
             self._data = pyarrow.dataset.dataset(
                 [file.path for file in files], filesystem=self.where.filesystem, format="parquet"
@@ -49,14 +49,17 @@ class PublishedFiles:
             raise self._unreadable(error) from error
         self.names = self._data.schema.names
         if missing := [name for name in required if name not in self.names]:
-            raise DataError(f"{self.where} has no column {missing[0]!r}: is it what it should be?")
+            raise DataError(
+                f"{self.where} has no column {missing[0]!r}: check that it is of this data set; "
+                f"its columns are {', '.join(self.names)[:500]}"
+            )
 
     def batches(
         self, columns: Sequence[str], within: pc.Expression | None, advance: Advance
     ) -> Iterator[pa.Table]:
-        """The rows that lie within, as tables of those of the columns that there are.
+        """Read the rows that pass the filter, with those of the columns that exist.
 
-        Groups of rows that cannot hold any are not read.
+        Row groups whose statistics exclude all rows are not read.
         """
         wanted = [name for name in columns if name in self.names]
         try:
@@ -80,8 +83,8 @@ class PublishedFiles:
         return DataError(f"{self.where} cannot be read: {reason(error)}")
 
 
-def member(table: pa.Table, *path: str) -> pa.Array | None:
-    """A member of a column of structs, None where there is none; null where the struct is null."""
+def nested_field(table: pa.Table, *path: str) -> pa.Array | None:
+    """A nested field of a column; None if it does not exist, null in rows whose struct is null."""
     if path[0] not in table.column_names:
         return None
     array = table[path[0]].combine_chunks()
@@ -92,16 +95,16 @@ def member(table: pa.Table, *path: str) -> pa.Array | None:
     return array
 
 
-def first(lists: pa.Array | None) -> pa.Array | None:
-    """The first element of each list, null where there is none."""
+def first_elements(lists: pa.Array | None) -> pa.Array | None:
+    """The first element of each list; null for lists that are empty or null."""
     if lists is None:
         return None
     filled = pc.greater(pc.list_value_length(lists), 0)
     starts = pc.cast(lists.offsets.slice(0, len(lists)), pa.int64())
-    nowhere = pa.scalar(None, pa.int64())
-    return lists.values.take(pc.if_else(pc.fill_null(filled, False), starts, nowhere))
+    null = pa.scalar(None, pa.int64())
+    return lists.values.take(pc.if_else(pc.fill_null(filled, False), starts, null))
 
 
-def present(columns: Mapping[str, pa.Array | None]) -> dict[str, pa.Array]:
-    """The columns that there are."""
+def without_missing(columns: Mapping[str, pa.Array | None]) -> dict[str, pa.Array]:
+    """The columns that are not None."""
     return {name: array for name, array in columns.items() if array is not None}

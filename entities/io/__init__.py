@@ -1,1 +1,1 @@
-"""Files of entities and labels: readers, writers, and where the files lie."""
+"""Readers and writers of entity files, their locations, and files shared by processes."""

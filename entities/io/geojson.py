@@ -1,7 +1,7 @@
-"""GeoJSON as records: a FeatureCollection of any size, a Feature, or one Feature after another.
+"""Streaming reader of GeoJSON: a FeatureCollection, a Feature, or a sequence of Features.
 
-What is held in memory is one feature at a time, whatever the size of the collection (RFC 7946; of
-newline-delimited features RFC 8142).
+Only one feature at a time is held in memory, whatever the size of the file. The formats are those
+of RFC 7946, and of RFC 8142 for sequences of features.
 """
 
 import codecs
@@ -16,42 +16,43 @@ from labelwright.entities.schema import EntitySchema, Kind
 _CHUNK = 1 << 20
 FEATURE_LIMIT = 64 << 20
 """The largest feature, in characters."""
-_BETWEEN = " \t\r\n\x1e"
-_ENDS = f"{_BETWEEN},]}}"
-_EXPONENT = len(".0e+")
-"""A number may go on after what has been read of it: as many characters tell that it does not."""
+_SEPARATORS = " \t\r\n\x1e"
+_VALUE_ENDS = f"{_SEPARATORS},]}}"
+_NUMBER_TAIL = len(".0e+")
+"""So many characters after a number show that it is complete: `1` may be the start of `1.0e+2`."""
 
 
-class Bytes(Protocol):
-    """Anything that bytes can be read from."""
+class ByteStream(Protocol):
+    """An object that bytes can be read from."""
 
     def read(self, size: int) -> bytes: ...
 
 
-def features(stream: Bytes) -> Iterator[dict[str, Any]]:
-    """The features of a file in order; raises DataError where it is no GeoJSON."""
-    text = _Text(stream)
-    while text.peek():
-        text.take("{")
+def features(stream: ByteStream) -> Iterator[dict[str, Any]]:
+    """Read the features of a stream in order; raises DataError if it is not valid GeoJSON."""
+    parser = _Parser(stream)
+    while parser.peek():
+        parser.expect("{")
         members: dict[str, Any] = {}
-        while text.peek() != "}":
-            name = text.value()
-            text.take(":")
-            if name == "features" and text.peek() == "[":
-                yield from _array(text)
+        while parser.peek() != "}":
+            name = parser.value()
+            parser.expect(":")
+            if name == "features" and parser.peek() == "[":
+                yield from _array(parser)
             else:
-                members[str(name)] = text.value()
-            if text.peek() == ",":
-                text.take(",")
-        text.take("}")
+                members[str(name)] = parser.value()
+            if parser.peek() == ",":
+                parser.expect(",")
+        parser.expect("}")
         if members.get("type") == "Feature":
             yield members
 
 
 def record_of(feature: Any, schema: EntitySchema) -> Any:
-    """A feature as a record: its properties, its id, and the centre of its geometry.
+    """Convert a feature to a record of its properties, its id and the centre of its geometry.
 
-    The centre goes to the first point of the schema. What is no feature is left as it is.
+    The centre fills the first point column of the schema. A value that is not an object is
+    returned as it is.
     """
     if not isinstance(feature, dict):
         return feature
@@ -65,40 +66,40 @@ def record_of(feature: Any, schema: EntitySchema) -> Any:
     return record
 
 
-def _array(text: "_Text") -> Iterator[Any]:
-    text.take("[")
-    while text.peek() != "]":
-        yield text.value()
-        if text.peek() == ",":
-            text.take(",")
-    text.take("]")
+def _array(parser: "_Parser") -> Iterator[Any]:
+    parser.expect("[")
+    while parser.peek() != "]":
+        yield parser.value()
+        if parser.peek() == ",":
+            parser.expect(",")
+    parser.expect("]")
 
 
-class _Text:
-    """JSON text that is read as far as it is needed."""
+class _Parser:
+    """A parser of JSON that reads no more of a stream than it needs."""
 
-    def __init__(self, stream: Bytes) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._scan = json.JSONDecoder().raw_decode
         self._text, self._at, self._ended = "", 0, False
 
     def peek(self) -> str:
-        """The next character that is not between values; empty at the end."""
+        """The next character that is not a separator; empty at the end of the stream."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in _BETWEEN:
+            while self._at < len(self._text) and self._text[self._at] in _SEPARATORS:
                 self._at += 1
             if self._at < len(self._text) or not self._more(_CHUNK):
                 return self._text[self._at : self._at + 1]
 
-    def take(self, mark: str) -> None:
-        """Pass over a mark that must be there."""
+    def expect(self, mark: str) -> None:
+        """Consume a character; raises DataError if it is not the next one."""
         if self.peek() != mark:
-            raise DataError(f"this is not GeoJSON: {mark} is missing")
+            raise DataError(f"not valid GeoJSON: {mark!r} is missing")
         self._at += 1
 
     def value(self) -> Any:
-        """The next value."""
+        """Parse and consume the next value; raises DataError if it is not valid or too large."""
         self.peek()
         while True:
             try:
@@ -106,17 +107,20 @@ class _Text:
             except (json.JSONDecodeError, RecursionError) as error:
                 left = len(self._text) - self._at
                 if left > FEATURE_LIMIT or not self._more(max(_CHUNK, left)):
-                    raise DataError("this is not GeoJSON: a value cannot be read") from error
+                    raise DataError(
+                        "not valid GeoJSON: a value is not JSON, or has more than "
+                        f"{FEATURE_LIMIT:,} characters"
+                    ) from error
                 continue
-            rest = self._text[end : end + _EXPONENT]
-            ended = rest[:1] in _ENDS or len(rest) == _EXPONENT
-            whole = rest and (ended or not isinstance(value, int | float))
-            if whole or not self._more(_CHUNK):
+            rest = self._text[end : end + _NUMBER_TAIL]
+            ended = rest[:1] in _VALUE_ENDS or len(rest) == _NUMBER_TAIL
+            complete = rest and (ended or not isinstance(value, int | float))
+            if complete or not self._more(_CHUNK):
                 self._at = end
                 return value
 
     def _more(self, size: int) -> bool:
-        """Read on; False where there is nothing left."""
+        """Read another chunk of the stream; false at its end."""
         if self._ended:
             return False
         data = self._stream.read(size)

@@ -1,4 +1,4 @@
-"""Where data lies: a local path, an object store (`s3://`, `gs://`), or `-`, a standard stream."""
+"""Locations of data: local paths, object stores (`s3://`, `gs://`), and `-`, a standard stream."""
 
 import contextlib
 import dataclasses
@@ -16,14 +16,15 @@ from labelwright.entities.io.files import PART, atomic_replacement, temporary_fo
 
 STREAM = "-"
 STREAM_FORMATS = ("jsonl", "csv")
-_REFUSED = (OSError, pa.ArrowException)
+_FILE_ERRORS = (OSError, pa.ArrowException)
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """A file or a folder; `path` is how its file system names it.
+    """A file or a folder.
 
-    A standard stream has no file system; its `name` ends like that of a file of its format.
+    `text` is the location as the user gave it, and `path` is its path within `filesystem`. A
+    standard stream has no file system. Its `name` has the suffix of its format.
     """
 
     text: str
@@ -40,49 +41,49 @@ class Location:
 
     @property
     def local(self) -> Path | None:
-        """The path on this machine, if it is one."""
+        """The path on this machine; None if the location is elsewhere."""
         is_local = isinstance(self.filesystem, pyarrow.fs.LocalFileSystem)
         return Path(self.path) if is_local else None
 
     @property
     def address(self) -> str:
-        """What leads here from anywhere: the whole path, or the address without its settings."""
+        """The absolute path, or the URI without its query."""
         return str(self.local.resolve()) if self.local else self.text.partition("?")[0]
 
     @property
     def absolute(self) -> "Location":
-        """The same, by a path that does not depend on the current folder."""
+        """The same location by a path that does not depend on the current folder."""
         return locate(self.address) if self.local else self
 
     def contains(self, other: "Location") -> bool:
-        """Whether another location is this one or lies in it."""
+        """Whether another location is the same, or lies in this folder."""
         if self.filesystem is None or other.filesystem is None:
             return False
         return PurePosixPath(other.address).is_relative_to(PurePosixPath(self.address))
 
     def info(self) -> pyarrow.fs.FileInfo | None:
-        """Kind, size and time of change; None of a standard stream. Raises DataError."""
+        """Kind, size and time of the last change; None for a standard stream. Raises DataError."""
         if self.filesystem is None:
             return None
         try:
             return self.filesystem.get_file_info(self.path)
-        except _REFUSED as error:
+        except _FILE_ERRORS as error:
             raise DataError(f"{self} cannot be read: {reason(error)}") from error
 
     def sibling(self, name: str) -> "Location":
-        """Another name in the same folder."""
+        """The location with another name in the same folder."""
         address, mark, settings = self.text.partition("?")
         text = f"{_beside(address, name)}{mark}{settings}"
         return Location(text, _beside(self.path, name), self.filesystem)
 
     def files(self) -> list["Location"]:
-        """All files of this folder and the folders in it, in order of path; raises DataError."""
+        """All files of this folder and its subfolders, in order of path; raises DataError."""
         if self.filesystem is None:
             return []
         try:
             selector = pyarrow.fs.FileSelector(self.path, recursive=True)
             found = self.filesystem.get_file_info(selector)
-        except _REFUSED as error:
+        except _FILE_ERRORS as error:
             raise DataError(f"folder {self} cannot be read: {reason(error)}") from error
         folder = self.text.partition("?")[0].rstrip("/")
         return [
@@ -91,7 +92,7 @@ class Location:
         ]
 
     def open(self) -> pa.NativeFile:
-        """Open for reading; a file anywhere, a standard stream from where it is."""
+        """Open for reading; `-` is standard input. Raises DataError if standard input is closed."""
         if self.filesystem is not None:
             return self.filesystem.open_input_file(self.path)
         if sys.stdin is None:
@@ -107,7 +108,7 @@ LocationLike: TypeAlias = str | Path | Location
 
 
 def locate(where: LocationLike, stream_format: str = STREAM_FORMATS[0]) -> Location:
-    """What a path or an address means; raises DataError for one that no file system knows."""
+    """The location of a path or URI; raises DataError if no file system accepts it."""
     if isinstance(where, Location):
         return where
     text = str(where)
@@ -120,29 +121,33 @@ def locate(where: LocationLike, stream_format: str = STREAM_FORMATS[0]) -> Locat
     if "://" not in text:
         return Location(text, text.rstrip("/") or text, pyarrow.fs.LocalFileSystem())
     if "@" in urllib.parse.urlsplit(text).netloc:
-        raise DataError("an address must not hold keys: set AWS_ACCESS_KEY_ID and its like")
+        raise DataError(
+            "a URI must not hold credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "the variables of your store"
+        )
     try:
         quoted = urllib.parse.quote(text, safe=":/?&=%@+,;~[]")
         filesystem, path = pyarrow.fs.FileSystem.from_uri(quoted)
-    except _REFUSED as error:
-        raise DataError(f"{text} is not an address that can be used: {reason(error)}") from error
+    except _FILE_ERRORS as error:
+        raise DataError(f"{text} is not a URI that can be used: {reason(error)}") from error
     return Location(text, path, filesystem)
 
 
 @contextlib.contextmanager
-def open_output(location: Location, drafts: Path | None = None) -> Iterator[Any]:
-    """A stream to a file that appears under its name when all is written, or not at all.
+def open_output(location: Location, work_folder: Path | None = None) -> Iterator[Any]:
+    """Open a stream to an output file, which appears under its name when it is complete.
 
-    Until then it lies in the folder `drafts`, or else beside its place under a name of this
-    process, or of a store in a folder for temporary files. Raises StorageError for a full disk or
-    a store that refuses; what is written to a standard stream is out at once.
+    Until then, a temporary file lies in `work_folder`, by default in the same folder, or in the
+    system's folder for temporary files if the output goes to a store. If the block fails, the
+    temporary file is removed. Output to a standard stream is written at once. Raises StorageError
+    if the disk is full or the store refuses the file.
     """
     try:
         if location.filesystem is None:
-            with pa.PythonFile(_Unclosed("stdout"), "w") as stream:
+            with pa.PythonFile(_StandardStream("stdout"), "w") as stream:
                 yield stream
             return
-        part = drafts / f"{location.name}{PART}" if drafts else None
+        part = work_folder / f"{location.name}{PART}" if work_folder else None
         written = (
             atomic_replacement(location.local, part)
             if location.local
@@ -152,7 +157,7 @@ def open_output(location: Location, drafts: Path | None = None) -> Iterator[Any]
             yield stream
     except BrokenPipeError:
         raise
-    except _REFUSED as error:
+    except _FILE_ERRORS as error:
         raise StorageError(f"{location} was not written: {reason(error)}") from error
 
 
@@ -172,8 +177,8 @@ def _uploaded(location: Location, temporary: Path | None) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-class _Unclosed:
-    """A standard stream to write to as a file, which stays open for those who come after."""
+class _StandardStream:
+    """A standard stream as a file for writing, whose `close` flushes it and leaves it open."""
 
     closed = False
 
@@ -182,7 +187,7 @@ class _Unclosed:
 
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
-        while rest:  # a stream without a buffer may take a part only
+        while rest:  # a stream without a buffer may write only a part
             rest = rest[self._buffer.write(rest) :]
         return len(data)
 
@@ -204,5 +209,5 @@ class _Unclosed:
 
 
 def standard_error_stream() -> Any:
-    """Standard error as a file to write bytes to."""
-    return _Unclosed("stderr")
+    """Standard error as a file for bytes."""
+    return _StandardStream("stderr")

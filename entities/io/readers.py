@@ -1,6 +1,7 @@
-"""Files of entities as Arrow tables: Parquet (a file or a folder), CSV, JSON Lines, GeoJSON.
+"""Readers of entity files: Parquet (a file or a folder), CSV, JSON Lines and GeoJSON.
 
-The end of the name tells the format; all but Parquet may be compressed (`.gz`, `.zst`, ...).
+The suffix of the name decides the format. All formats but Parquet may be compressed; then a second
+suffix follows (`.gz`, `.zst`, `.bz2`, `.lz4`).
 """
 
 import csv
@@ -20,7 +21,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from labelwright.entities.arrays import is_text
-from labelwright.entities.errors import DataError
+from labelwright.entities.errors import DataError, first_line
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.geojson import features, record_of
 from labelwright.entities.io.locations import Location, LocationLike, locate
@@ -29,7 +30,7 @@ from labelwright.entities.tables import Entities, from_records, from_table
 
 BATCH_ROWS = 16_384
 READ_BYTES = 1 << 20
-"""How much of a file is read at a time."""
+"""Bytes of a file that are read at a time."""
 FORMATS = {
     ".parquet": "parquet",
     ".csv": "csv",
@@ -40,21 +41,21 @@ FORMATS = {
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 SAME_NAMES = ColumnMap()
-"""Data whose columns are called as in the schema."""
+"""The column map of data whose columns have the names of the schema."""
 LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
-"""What stands between labels in a CSV cell."""
+"""The separator of labels in a CSV cell."""
 HEADER_LIMIT = READ_BYTES
-"""Bytes within which the header of a CSV file ends."""
+"""Bytes at the start of a CSV file that must hold its whole header."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Some consecutive rows of a file: the entities, and the labels that came with them.
+    """Consecutive rows of a file: the entities and their labels.
 
-    `labels`, and those that are known to be `absent`, are list<string> arrays, or None where the
-    file has no such column. `share` is how much of all there is has been read after it, None where
-    nobody knows.
+    `labels`, and the labels that are known to be `absent`, are list<string> arrays; None if the
+    file has no such column. `share` is the part of all files that has been read so far, from 0 to
+    1; None if their size is not known.
     """
 
     entities: Entities
@@ -65,10 +66,10 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """Consecutive rows of a file as they stand there: a table, lines of JSON, or parsed records.
+    """Consecutive rows of a file before they are checked: a table, lines of JSON, or records.
 
-    `content` is None for rows that are passed over; `names` are those of all columns of a table;
-    `read` says how many bytes of the file have been read after it.
+    `content` is None if the rows are skipped. `names` are the names of all columns of the file, of
+    which a table may have only some. `read` is the number of bytes of the file read so far.
     """
 
     rows: int
@@ -79,9 +80,9 @@ class _Piece:
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A file, its size in bytes, the columns of labels to read, and how many rows to pass over.
+    """A file to read: its size in bytes, the label columns to read, and the rows to skip.
 
-    `columns` says what the file calls the columns of the schema.
+    `columns` maps the columns of the schema to those of the file.
     """
 
     file: Location
@@ -100,11 +101,11 @@ def read_batches(
     skip: int = 0,
     columns: ColumnMap = SAME_NAMES,
 ) -> Iterator[Batch]:
-    """The rows of a file or folder in order, a few thousand at a time; raises DataError.
+    """Read the rows of a file or folder in order, at most BATCH_ROWS at a time; raises DataError.
 
-    `first_row` is the number of the first row, for ids that are made. What labels they have is read
-    only if they are to come `labelled`. The first `skip` rows are passed over. `columns` says what
-    the data calls the columns of the schema.
+    Rows without an id get their row number, which counts from `first_row`. Labels are read only if
+    `labelled` is true. The first `skip` rows are skipped. `columns` maps the columns of the schema
+    to those of the data.
     """
     columns.check(schema)
     labels = LABEL_COLUMNS if labelled else ()
@@ -124,17 +125,20 @@ def read_batches(
                     first_row += piece.rows - passed
             before += size
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read: {first_line(error)}") from error
+            raise DataError(f"{file} cannot be read: {message_of(error)}") from error
 
 
 def size_of(file: Location) -> int:
-    """The bytes of a file; 0 of a standard stream."""
+    """The size of a file in bytes; 0 for a standard stream."""
     info = file.info()
     return info.size or 0 if info else 0
 
 
 def count_rows(where: LocationLike) -> int | None:
-    """How many rows a path holds where that is known without reading it (Parquet), else None."""
+    """The number of rows of a Parquet file or folder; None for other formats, which must be read.
+
+    Raises DataError.
+    """
     files = files_of(where)
     if any(format_of(file) != "parquet" for file in files):
         return None
@@ -144,12 +148,12 @@ def count_rows(where: LocationLike) -> int | None:
             with file.open() as stream:
                 rows += pq.read_metadata(stream).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{where} cannot be read: {first_line(error)}") from error
+        raise DataError(f"{where} cannot be read: {message_of(error)}") from error
     return rows
 
 
 def files_of(where: LocationLike) -> list[Location]:
-    """The file itself, or the Parquet files of a folder in order of name; raises DataError."""
+    """The file itself, or the Parquet files of a folder in order of path; raises DataError."""
     location = locate(where)
     info = location.info()
     if info is None:
@@ -159,30 +163,31 @@ def files_of(where: LocationLike) -> list[Location]:
     if info.type != pyarrow.fs.FileType.Directory:
         return [location]
     if not (files := [file for file in location.files() if file.name.endswith(".parquet")]):
-        raise DataError(f"folder {location} holds no .parquet file")
+        raise DataError(f"folder {location} holds no .parquet file: a folder is read as Parquet")
     return files
 
 
 def format_of(location: Location) -> str:
-    """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
+    """`parquet`, `csv`, `jsonl` or `geojson`, by the suffix of the name; raises DataError."""
     suffixes = [suffix.lower() for suffix in PurePosixPath(location.name).suffixes]
     compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
     if compressed:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in FORMATS or (compressed and suffixes[-1] == ".parquet"):
         raise DataError(
-            f"{location}: a file must end in {', '.join(FORMATS)} (text may end in .gz)"
+            f"{location}: the name of a file must end in {', '.join(FORMATS)}; all but Parquet may "
+            f"be compressed and end in {', '.join(COMPRESSIONS)}"
         )
     return FORMATS[suffixes[-1]]
 
 
 def compression_of(location: Location) -> str | None:
-    """How text is compressed, by the end of the name."""
+    """The compression of a file by the suffix of its name; None if it is not compressed."""
     return COMPRESSIONS.get(PurePosixPath(location.name).suffix.lower())
 
 
 def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.ListArray:
-    """A column of labels as list<string>; nulls stay null. Raises DataError for another type."""
+    """Convert a column of labels to list<string>; raises DataError for a type that is no list."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
     if pa.types.is_null(kind):
@@ -200,30 +205,30 @@ def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.
 
 def _read_parquet(source: _Source) -> Iterator[_Piece]:
     with source.file.open() as stream:
-        # with neither, the reader keeps all that it has read until it is done
+        # without these options, the reader keeps all data in memory until the end of the file
         parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=READ_BYTES)
         groups = range(parquet.num_row_groups)
         sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
         starts = [0, *itertools.accumulate(sizes)]
-        first = max(n for n, start in enumerate(starts) if _begins_a_batch(start, source.skip))
+        first = max(n for n, start in enumerate(starts) if _can_begin(start, source.skip))
         read = starts[first]
         if read:
             yield _Piece(read, 0)
         names = parquet.schema_arrow.names
-        read_as = source.columns.of(names)
-        wanted = {*map(source.columns.source, ("id", *source.schema.fields, *source.labels))}
+        read_as = source.columns.rename_columns(names)
+        wanted = {*map(source.columns.name_in_data, ("id", *source.schema.fields, *source.labels))}
         columns = [name for name in names if name in wanted]
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups[first:], columns=columns):
             read += batch.num_rows
-            table = source.columns.table(pa.table(batch))
+            table = source.columns.rename_table(pa.table(batch))
             yield _Piece(batch.num_rows, read / starts[-1] * source.size, table, read_as)
         if not starts[-1]:
-            nothing = source.columns.table(parquet.schema_arrow.empty_table())
-            yield _Piece(0, source.size, nothing, read_as)
+            empty = source.columns.rename_table(parquet.schema_arrow.empty_table())
+            yield _Piece(0, source.size, empty, read_as)
 
 
-def _begins_a_batch(start: int, skip: int) -> bool:
-    """Whether reading can begin at a group of rows: batches are the same wherever it begins."""
+def _can_begin(start: int, skip: int) -> bool:
+    """Whether reading can begin at this row, so that batches are those of the whole file."""
     return start <= skip and start % BATCH_ROWS == 0
 
 
@@ -231,9 +236,9 @@ def _read_csv(source: _Source) -> Iterator[_Piece]:
     with source.file.open() as raw, _decompressed(raw, source.file) as stream:
         buffered = io.BufferedReader(stream, HEADER_LIMIT)
         header = csv_header(buffered.peek(HEADER_LIMIT))
-        names = source.columns.of(header)
+        names = source.columns.rename_columns(header)
         for record_batch in csv_batches(buffered, header):
-            table = source.columns.table(pa.table(record_batch))
+            table = source.columns.rename_table(pa.table(record_batch))
             for name in source.labels:
                 if names.count(name) == 1:
                     split = _split_labels(table[name].combine_chunks())
@@ -242,13 +247,13 @@ def _read_csv(source: _Source) -> Iterator[_Piece]:
 
 
 def csv_header(begin: bytes) -> list[str]:
-    """The names of the columns, from the beginning of a CSV file."""
+    """The column names at the start of a CSV file; empty if it has no row."""
     lines = io.StringIO(begin.decode("utf-8-sig", "replace"), newline="")
     return next((row for row in csv.reader(lines) if row), [])
 
 
 def csv_batches(stream: io.BufferedIOBase, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of CSV, all of them text, null where a cell is empty; raises ArrowInvalid."""
+    """Read the rows of CSV as text; empty cells are null. Raises ArrowInvalid."""
     reader = pyarrow.csv.open_csv(
         stream,
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
@@ -263,7 +268,7 @@ def csv_batches(stream: io.BufferedIOBase, header: Sequence[str]) -> Iterator[pa
 
 
 def _split_labels(cells: pa.StringArray) -> pa.ListArray:
-    """Labels of CSV cells; an empty cell is an empty list."""
+    """Split CSV cells into lists of labels; an empty cell is an empty list."""
     lists = pc.split_pattern(pc.fill_null(cells, ""), LABEL_SEPARATOR)
     empty = pc.equal(pc.binary_length(pc.fill_null(cells, "")), 0)
     return pc.if_else(empty, pa.scalar([], lists.type), lists)
@@ -285,8 +290,8 @@ def _read_geojson(source: _Source) -> Iterator[_Piece]:
 
 
 def _feature(feature: Any, source: _Source) -> Any:
-    """A feature as a record; labels may be one text, as in CSV: its properties often are."""
-    record = source.columns.record(record_of(feature, source.schema))
+    """Convert a feature to a record; its labels may be one text with separators, as in CSV."""
+    record = source.columns.rename_record(record_of(feature, source.schema))
     for name in source.labels:
         if isinstance(record, dict) and isinstance(text := record.get(name), str):
             record[name] = text.split(LABEL_SEPARATOR) if text else []
@@ -294,7 +299,7 @@ def _feature(feature: Any, source: _Source) -> Any:
 
 
 def _position(raw: pa.NativeFile, source: _Source) -> int:
-    """Bytes read so far; a standard stream, which has no size, does not tell."""
+    """The bytes read so far; 0 for a standard stream, whose size is not known."""
     return raw.tell() if source.size else 0
 
 
@@ -306,7 +311,7 @@ def _decompressed(raw: pa.NativeFile, file: Location) -> pa.NativeFile:
 
 
 def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch:
-    """What a piece holds after the rows that are passed over."""
+    """Check the rows of a piece, without the first `passed` rows."""
     if isinstance(piece.content, pa.Table):
         return _table_batch(piece.content.slice(passed), source, first_row, piece.names)
     given = (piece.content or [])[passed:]
@@ -319,7 +324,7 @@ def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch
 
 
 def _table_batch(table: pa.Table, source: _Source, first_row: int, names: Sequence[str]) -> Batch:
-    """A batch from a table that has only some of the columns (`names`) of its file."""
+    """Check a table; warnings are about `names`, all columns of the file it was read from."""
     entities = from_table(table, source.schema, first_row)
     entities = dataclasses.replace(entities, warnings=source.schema.warnings_for(names))
     present = [name for name in source.labels if name in table.column_names]
@@ -328,9 +333,11 @@ def _table_batch(table: pa.Table, source: _Source, first_row: int, names: Sequen
 
 def _parsed_line(line: bytes, row: int, source: _Source) -> Any:
     try:
-        return source.columns.record(orjson.loads(line))
+        return source.columns.rename_record(orjson.loads(line))
     except orjson.JSONDecodeError as error:
-        raise DataError(f"{source.file}: row {row} is not valid JSON") from error
+        raise DataError(
+            f"{source.file}: row {row} is not valid JSON; JSON Lines have one object a line"
+        ) from error
 
 
 def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
@@ -343,10 +350,9 @@ def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
         raise DataError(f"{name!r} must be lists of text") from error
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a message, without the row of a file that Arrow may quote at its end."""
-    line = str(error).split("\n", 1)[0]
-    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", line)[:200]
+def message_of(error: Exception) -> str:
+    """The first line of an error's message, without the row of data that Arrow may quote in it."""
+    return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", first_line(error))
 
 
 _READERS = {

@@ -1,12 +1,12 @@
-"""Parquet of strangers, decoded in a process of its own.
+"""Decoding of untrusted Parquet in a separate process.
 
-pyarrow's reader of Parquet can be made to abort by a forged footer, and to take any memory by pages
-that say more than they hold. Here it takes no more than MEMORY_LIMIT and SECONDS, and where it
-aborts, a caller gets an error and the next one a new process.
+A forged footer can make pyarrow's Parquet reader abort, and forged pages can make it allocate any
+amount of memory. The separate process is limited to MEMORY_LIMIT bytes and SECONDS. If it aborts,
+the caller gets an error and the next call starts a new process.
 
-Run as a program, this is that process: for each line of JSON on its standard input (`size`,
-`columns`, `rows`) and so many bytes it writes a line (`size`, `refused`) and behind it an Arrow
-stream, or the words of a refusal.
+This module is also the program of that process. It reads from standard input a line of JSON
+(`size`, `columns`, `rows`) followed by `size` bytes of Parquet. It writes a line of JSON (`size`,
+`refused`) followed by `size` bytes: an Arrow stream, or the message of an error.
 """
 
 import atexit
@@ -28,10 +28,11 @@ import pyarrow.parquet as pq
 from labelwright.entities.errors import DataError
 
 MEMORY_LIMIT = 2 << 30
-"""Bytes of addresses, the interpreter and its libraries included."""
+"""Bytes of address space, including the interpreter and its libraries."""
 SECONDS = 5.0
+"""Seconds that decoding may take."""
 BYTES_LIMIT = 64 << 20
-"""Bytes of a table after it has been decoded."""
+"""Bytes of a decoded table."""
 COLUMNS_LIMIT = 1_000
 _PIECE = 1_024
 _KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
@@ -39,50 +40,53 @@ _UNREADABLE = "not valid Parquet"
 
 
 class ParquetDecoder:
-    """The process, started when it is first needed; threads wait for each other."""
+    """A client of the process, which is started at the first call; one thread uses it at a time."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def table(self, content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
-        """The given columns of at most so many rows, as far as there are any; raises DataError."""
+        """Decode those of the given columns that the file has.
+
+        Raises DataError if the content is not valid, or has more than `rows` rows.
+        """
         query = {"size": len(content), "columns": list(columns), "rows": rows}
         with self._lock:
             try:
-                answer, refused = self._ask(json.dumps(query).encode() + b"\n" + content)
+                reply, refused = self._exchange(json.dumps(query).encode() + b"\n" + content)
             except (OSError, ValueError) as error:
                 self.close()
                 raise DataError(_UNREADABLE) from error
         if refused:
-            raise DataError(answer.decode())
-        return pa.ipc.open_stream(answer).read_all()
+            raise DataError(reply.decode())
+        return pa.ipc.open_stream(reply).read_all()
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, even if it is decoding."""
         atexit.unregister(self.close)
         process, self._process = self._process, None
         if process:
             process.kill()
             process.communicate()
 
-    def _ask(self, query: bytes) -> tuple[bytes, bool]:
-        """What the process answers; raises OSError or ValueError where it does not."""
+    def _exchange(self, query: bytes) -> tuple[bytes, bool]:
+        """Send a query and return the reply; raises OSError or ValueError if there is none."""
         if self._process and self._process.poll() is not None:
             self.close()
         if self._process is None:
-            self._process = _started()
+            self._process = _start()
             atexit.register(self.close)
-        to, back = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
-        to.write(query)
-        to.flush()
-        if not select.select([back], [], [], SECONDS)[0]:
+        stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        stdin.write(query)
+        stdin.flush()
+        if not select.select([stdout], [], [], SECONDS)[0]:
             raise TimeoutError
-        head = json.loads(back.readline())
-        return _exactly(back, head["size"]), head["refused"]
+        head = json.loads(stdout.readline())
+        return _read_exactly(stdout, head["size"]), head["refused"]
 
 
-def _started() -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "labelwright.entities.io.sandbox"],
@@ -93,57 +97,61 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
+def _read_exactly(stream: IO[bytes], size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
-        raise EOFError("a process ended in the middle of its answer")
+        raise EOFError("the process ended in the middle of its reply")
     return content
 
 
-def _decoded(content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
-    """A table of no more than was agreed; raises DataError, and anything for what is no Parquet."""
+def _decode(content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
+    """Decode a table within the limits, else raise DataError.
+
+    Content that is not Parquet can make pyarrow raise any exception.
+    """
     source = pa.BufferReader(content)
     names = pq.read_schema(source).names
     if len(names) > COLUMNS_LIMIT:
-        raise DataError(f"a table may have {COLUMNS_LIMIT:,} columns")
+        raise DataError(f"a table may have at most {COLUMNS_LIMIT:,} columns")
     source.seek(0)
     parquet = pq.ParquetFile(source, pre_buffer=False)
     if parquet.metadata.num_rows > rows:
-        raise DataError(f"a table may have {rows:,} rows")
+        raise DataError(f"a table may have at most {rows:,} rows")
     found = [name for name in names if name in columns]
     batches, size = [], 0
     for batch in parquet.iter_batches(_PIECE, columns=found, use_threads=False):
         size += batch.nbytes
         if size > BYTES_LIMIT:
-            raise DataError("the columns of a table are too large")
+            raise DataError(f"a decoded table may have at most {BYTES_LIMIT:,} bytes")
         batches.append(batch)
     return pa.Table.from_batches(batches, pa.schema([parquet.schema_arrow.field(n) for n in found]))
 
 
-def _answers(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
+def _replies(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """For each query of a stream, the reply and whether it is the message of an error."""
     for line in stream:
-        asked: dict[str, Any] = json.loads(line)
-        content = _exactly(stream, asked["size"])
+        query: dict[str, Any] = json.loads(line)
+        content = _read_exactly(stream, query["size"])
         try:
-            table = _decoded(content, asked["columns"], asked["rows"])
+            table = _decode(content, query["columns"], query["rows"])
             sink = io.BytesIO()
             with pa.ipc.new_stream(sink, table.schema) as writer:
                 writer.write_table(table)
             yield sink.getvalue(), False
         except DataError as error:
             yield str(error).encode(), True
-        except Exception:  # noqa: BLE001 - whatever pyarrow says of it, it is not valid
+        except Exception:  # noqa: BLE001 - pyarrow raises errors of many types
             yield _UNREADABLE.encode(), True
 
 
 def main() -> None:
-    """Answer until standard input ends."""
+    """Reply to the queries of standard input until it ends."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(KeyboardInterrupt):
-        for answer, refused in _answers(sys.stdin.buffer):
-            head = json.dumps({"size": len(answer), "refused": refused})
-            sys.stdout.buffer.write(head.encode() + b"\n" + answer)
+        for reply, refused in _replies(sys.stdin.buffer):
+            head = json.dumps({"size": len(reply), "refused": refused})
+            sys.stdout.buffer.write(head.encode() + b"\n" + reply)
             sys.stdout.buffer.flush()
 
 

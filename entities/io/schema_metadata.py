@@ -1,7 +1,7 @@
-"""The schema that a file of labelled entities brings with it, in the metadata of Parquet.
+"""Entity schemas in the metadata of Parquet files.
 
-So what an importer knows of its labels (groups of an open world, implications) need not be told
-again to `labelwright train`.
+An importer stores what it knows about its labels (open-world groups, implications) with the file,
+so that `labelwright train` finds it there.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from labelwright.entities.io.readers import files_of, format_of
 from labelwright.entities.schema import EntitySchema, load_schema
 
 ENTRY = b"labelwright.schema"
-"""The entry of Parquet's metadata that holds a schema as JSON."""
+"""The key of the Parquet metadata that holds a schema as JSON."""
 
 
 def schema_metadata(schema: EntitySchema) -> dict[bytes, bytes]:
-    """The metadata that states a schema."""
+    """The metadata entry that holds a schema."""
     return {ENTRY: json.dumps(schema.to_mapping(), ensure_ascii=False).encode()}
 
 
@@ -36,20 +36,21 @@ def schema_for(paths: Iterable[LocationLike], name: str | None = None) -> Entity
 
 
 def embedded_schema(paths: Iterable[LocationLike]) -> EntitySchema | None:
-    """The schema that the data of some paths state, None where none does; raises DataError.
+    """The schema in the metadata of the files at some paths; None if no file has one.
 
-    What several files say of their labels is put together.
+    The open-world groups, implications and redirects of several schemas are merged. Raises
+    DataError if a schema cannot be read, or if the columns of two schemas differ.
     """
     found: EntitySchema | None = None
     for path in paths:
         for file in files_of(path):
-            stated = _stated_in(file) if format_of(file) == "parquet" else None
-            if stated is not None:
-                found = stated if found is None else _combined(found, stated)
+            schema = _schema_of(file) if format_of(file) == "parquet" else None
+            if schema is not None:
+                found = schema if found is None else _merged(found, schema)
     return found
 
 
-def _stated_in(file: Location) -> EntitySchema | None:
+def _schema_of(file: Location) -> EntitySchema | None:
     try:
         with file.open() as stream:
             metadata = pq.read_metadata(stream).metadata or {}
@@ -60,14 +61,19 @@ def _stated_in(file: Location) -> EntitySchema | None:
     try:
         return EntitySchema.from_mapping(json.loads(metadata[ENTRY]))
     except (ValueError, DataError) as error:
-        raise DataError(f"{file} states a schema that cannot be read") from error
+        raise DataError(
+            f"{file}: the schema in its metadata cannot be read; choose one with --schema"
+        ) from error
 
 
-def _combined(one: EntitySchema, other: EntitySchema) -> EntitySchema:
+def _merged(one: EntitySchema, other: EntitySchema) -> EntitySchema:
     if one == other:
         return one
     if one.columns != other.columns:
-        raise DataError("the files state schemas with other columns: choose one with --schema")
+        raise DataError(
+            "the schemas in the metadata of the files have different columns; choose one with "
+            "--schema"
+        )
     implies = dict(one.implies)
     for label, implied in other.implies.items():
         implies[label] = tuple(dict.fromkeys((*implies.get(label, ()), *implied)))

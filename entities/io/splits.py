@@ -1,4 +1,4 @@
-"""Files in parts that can be read apart, by processes that know nothing of one another."""
+"""Splitting of files into parts that independent processes can read."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,9 +16,10 @@ from labelwright.entities.schema import EntitySchema
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Consecutive rows of a file that begin with a batch: from `first` on, and `stop` comes after.
+    """The rows of a file from `first` up to, but not including, `stop`.
 
-    A `stop` of None is the end of the file. `before` counts the rows of the files before it.
+    A `stop` of None is the end of the file. `before` counts the rows of all earlier files. Reading
+    a whole file in batches would begin a batch at `first` as well.
     """
 
     file: Location
@@ -27,7 +28,7 @@ class Part:
     stop: int | None
 
     def after(self, rows: int) -> "Part | None":
-        """What is left of it after so many rows of all files; None if nothing is."""
+        """The rest of the part after the first `rows` rows of all files; None if it is empty."""
         first = max(self.first, rows - self.before)
         if self.stop is not None and 0 < self.stop <= first:
             return None
@@ -35,9 +36,10 @@ class Part:
 
 
 def parts_of(where: LocationLike) -> list[Part]:
-    """All rows of a file or folder in order, in parts that can be read apart; raises DataError.
+    """Split a file or folder into parts, in order; raises DataError.
 
-    A part begins where a file does, and in Parquet where a group of rows begins with a batch.
+    Each file begins a part. In Parquet, a row group that begins at a multiple of BATCH_ROWS also
+    begins a part.
     """
     parts: list[Part] = []
     before = 0
@@ -53,9 +55,9 @@ def parts_of(where: LocationLike) -> list[Part]:
 
 
 def read_part(part: Part, schema: EntitySchema, columns: ColumnMap = SAME_NAMES) -> Iterator[Batch]:
-    """The batches of a part, the same that they are of the whole; raises DataError.
+    """Read the batches of a part: the same as those of the whole file; raises DataError.
 
-    `columns` says what the data calls the columns of the schema.
+    `columns` maps the columns of the schema to those of the data.
     """
     at = part.first
     rows = read_batches(part.file, schema, part.before, labelled=False, skip=at, columns=columns)
@@ -67,7 +69,7 @@ def read_part(part: Part, schema: EntitySchema, columns: ColumnMap = SAME_NAMES)
 
 
 def _starts(file: Location) -> tuple[list[int], int]:
-    """Where the parts of a Parquet file begin, and how many rows it has."""
+    """The first rows of the parts of a Parquet file, and the number of its rows."""
     try:
         with file.open() as stream:
             metadata = pq.read_metadata(stream)

@@ -1,4 +1,4 @@
-"""Files of answers: `id` and `labels`, as Parquet, CSV or JSON Lines, whole or not at all."""
+"""Writers of predictions, `id` and `labels`, as Parquet, CSV or JSON Lines."""
 
 import contextlib
 import json
@@ -17,60 +17,65 @@ from labelwright.entities.io.readers import compression_of, format_of
 from labelwright.entities.tables import LABELS
 
 PREDICTIONS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
-"""What every file of answers holds; in CSV `labels` is JSON."""
+"""The columns of a file of predictions; in CSV, `labels` is JSON."""
 
 FINGERPRINT = "fingerprint"
-"""A column of uint64 that may come with answers: Parquet keeps it between its groups of rows."""
+"""An optional column of uint64: in Parquet it is stored as bytes between the row groups."""
 METADATA_KEY = b"labelwright"
-"""The entry of Parquet's metadata that says who gave the answers, and where fingerprints lie."""
+"""The key of the Parquet metadata that holds the provenance and the offsets of fingerprints."""
 
-_REPEATED = ["labels.list.element.label"]
-"""The only column in Parquet whose values repeat."""
-_SPREAD = ["labels.list.element.probability"]
-"""A column of numbers whose bytes are alike at each place, which compresses better by place."""
+_DICTIONARY_COLUMNS = ["labels.list.element.label"]
+"""The only column whose values repeat."""
+_BYTE_STREAM_SPLIT_COLUMNS = ["labels.list.element.probability"]
+"""The first bytes of probabilities are similar, so splitting by byte position compresses better."""
 
-Write = Callable[[pa.Table], None]
+WriteTable = Callable[[pa.Table], None]
 
 
 @contextlib.contextmanager
 def predictions_file(
-    where: LocationLike, provenance: Mapping[str, Any] | None = None, drafts: Path | None = None
-) -> Iterator[Write]:
-    """A function that appends tables with the schema PREDICTIONS to a file, by the end of its name.
+    where: LocationLike,
+    provenance: Mapping[str, Any] | None = None,
+    work_folder: Path | None = None,
+) -> Iterator[WriteTable]:
+    """Give a function that appends tables with the schema PREDICTIONS to a file.
 
-    The file appears when it is complete; for `drafts` see `open_output`. `provenance` is
-    kept in Parquet's metadata. Raises StorageError for a full disk, and DataError for a name that
-    tells no format.
+    The suffix of the name decides the format. The file appears when it is complete; `work_folder`
+    is that of `open_output`. `provenance` says what made the predictions and is stored in the
+    metadata of Parquet. Raises StorageError if the disk is full, and DataError if the suffix is
+    unknown.
     """
     location = locate(where)
     kind = output_format(location)
     with (
-        open_output(location, drafts) as stream,
+        open_output(location, work_folder) as stream,
         _WRITERS[kind](stream, compression_of(location), provenance or {}) as write,
     ):
         yield write
 
 
 def output_format(location: Location) -> str:
-    """`parquet`, `csv` or `jsonl`, by the end of the name; raises DataError."""
+    """`parquet`, `csv` or `jsonl`, by the suffix of the name; raises DataError for another one."""
     kind = format_of(location)
     if kind not in _WRITERS:
-        raise DataError(f"{location}: answers are written as {', '.join(_WRITERS)}")
+        raise DataError(
+            f"{location}: predictions are written as {', '.join(_WRITERS)}; change the suffix"
+        )
     return kind
 
 
 @contextlib.contextmanager
 def _parquet(
     stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
-) -> Iterator[Write]:
+) -> Iterator[WriteTable]:
     offsets: list[int] = []
     with pq.ParquetWriter(
         stream,
         PREDICTIONS,
         compression="zstd",
         compression_level=1,
-        use_dictionary=_REPEATED,
-        use_byte_stream_split=_SPREAD,
+        use_dictionary=_DICTIONARY_COLUMNS,
+        use_byte_stream_split=_BYTE_STREAM_SPLIT_COLUMNS,
         write_statistics=["id"],
     ) as writer:
 
@@ -85,14 +90,14 @@ def _parquet(
                 stream.write(predictions[FINGERPRINT].to_numpy().tobytes())
 
         yield write
-        told = {**provenance, "fingerprints": offsets}
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(told)})
+        metadata = {**provenance, "fingerprints": offsets}
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(metadata)})
 
 
 @contextlib.contextmanager
 def _csv(
     stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
-) -> Iterator[Write]:
+) -> Iterator[WriteTable]:
     schema = pa.schema([pa.field("id", pa.string()), pa.field("labels", pa.string())])
     with (
         pa.output_stream(stream, compression=compression) as packed,
@@ -109,7 +114,7 @@ def _csv(
 @contextlib.contextmanager
 def _jsonl(
     stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
-) -> Iterator[Write]:
+) -> Iterator[WriteTable]:
     with pa.output_stream(stream, compression=compression) as packed:
 
         def write(predictions: pa.Table) -> None:

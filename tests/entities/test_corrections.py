@@ -135,9 +135,9 @@ def test_old_corrections_are_purged_on_request_or_by_the_setting(
     assert store.purge(datetime.timedelta(days=36_500)) == 0
     assert store.purge(datetime.timedelta(milliseconds=200)) == 1
     assert kept(store)["key"].to_pylist() == ["new"]
-    with CorrectionStore(f"sqlite:///{database}", keep="1d") as lasting:
+    with CorrectionStore(f"sqlite:///{database}", retention="1d") as lasting:
         assert lasting.count() == 1
-    with CorrectionStore(f"sqlite:///{database}", keep="0h") as forgetful:
+    with CorrectionStore(f"sqlite:///{database}", retention="0h") as forgetful:
         assert list(forgetful.batches()) == []
     assert store.count() == 0
 

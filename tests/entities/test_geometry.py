@@ -88,5 +88,5 @@ def test_a_box_may_cross_the_date_line() -> None:
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "0,5,1,4", "0,-91,1,0", "-181,0,1,1"])
 def test_a_box_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="a box is"):
+    with pytest.raises(DataError, match="a box must be"):
         Box.parse(text)

@@ -24,7 +24,7 @@ def test_chains_are_followed_to_their_end_and_an_empty_end_retires() -> None:
 
 @pytest.mark.parametrize("targets", [{"a": "a"}, {"a": "b", "b": "a"}, {"x": "a", "a": "a"}])
 def test_a_circle_is_refused(targets: dict[str, str]) -> None:
-    with pytest.raises(DataError, match="circle"):
+    with pytest.raises(DataError, match="cycle"):
         Redirects(targets)
 
 
@@ -61,10 +61,10 @@ def test_a_table_is_read_from_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "must begin with a line old,new"),
-        ("from,to\na,b\n", "must begin with a line old,new"),
-        ("old,new\na\n", "row 2 must have an old and a new label"),
-        ("old,new\na,b\n,c\n", "row 3 must have an old and a new label"),
+        ("", "must begin with the header old,new"),
+        ("from,to\na,b\n", "must begin with the header old,new"),
+        ("old,new\na\n", "row 2 must have two cells"),
+        ("old,new\na,b\n,c\n", "row 3 must have two cells"),
         ("old,new\na,b\na,c\n", "the old label of row 3 has two targets"),
     ],
 )

@@ -109,7 +109,7 @@ def test_a_schema_without_text_has_no_identity() -> None:
             "'a' has unknown options grammes, weight",
         ),
         (one_column(kind="text", name="b"), "'a' has unknown options name"),
-        (one_column(kind="point"), "'a': a point, and only a point, has two fields"),
+        (one_column(kind="point"), "'a': a point must have two fields"),
         (one_column(kind="point", fields=["lat"]), "'a': a point"),
         (one_column(kind="point", fields=["x", "y", "z"]), "'a': a point"),
         (one_column(kind="text", fields=["x", "y"]), "'a': a point"),
@@ -131,13 +131,13 @@ def test_a_bad_schema_is_refused_with_its_reason(content: Any, message: str) -> 
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_a_column_must_not_take_a_reserved_name(name: str) -> None:
-    with pytest.raises(SchemaError, match="differ from id, labels, absent"):
+    with pytest.raises(SchemaError, match="one another and from id, labels, absent"):
         EntitySchema.from_mapping({"name": "mine", "columns": {name: {"kind": "text"}}})
 
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_the_field_of_a_point_must_not_take_a_reserved_name(name: str) -> None:
-    with pytest.raises(SchemaError, match="differ from id, labels, absent"):
+    with pytest.raises(SchemaError, match="one another and from id, labels, absent"):
         EntitySchema.from_mapping(one_column(kind="point", fields=[name, "lon"]))
 
 
@@ -202,7 +202,7 @@ def test_a_toml_file_is_a_schema(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(SchemaError, match="neither a file nor one of places, text, words"):
+    with pytest.raises(SchemaError, match="neither a TOML file nor one of places, text, words"):
         load_schema("place")
 
 

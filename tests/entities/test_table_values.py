@@ -55,7 +55,7 @@ def test_an_infinite_number_is_rejected(infinity: float) -> None:
 
 
 def test_a_table_with_half_a_point_in_all_rows_is_refused() -> None:
-    with pytest.raises(DataError, match="column 'lon' needs lat and lon together"):
+    with pytest.raises(DataError, match="column 'lon' is given alone: give both lat and lon"):
         from_table(pa.table({"text": ["a"], "lon": [1.0]}), ALL)
 
 

@@ -18,7 +18,7 @@ def learned(paths: list[list[str]]) -> Hierarchy:
 def test_what_paths_disagree_on_is_not_implied() -> None:
     hierarchy = learned([["food", "restaurant", "sushi"], ["shop", "sushi"], ["food", "cafe"]])
     assert hierarchy.implies == {"cafe": ("food",), "restaurant": ("food",)}
-    assert hierarchy.closed(["sushi", "cafe", "food"]) == ["sushi", "food", "cafe"]
+    assert hierarchy.with_ancestors(["sushi", "cafe", "food"]) == ["sushi", "food", "cafe"]
 
 
 @given(PATHS)

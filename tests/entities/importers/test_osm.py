@@ -101,7 +101,7 @@ def test_what_is_no_extract_is_refused_and_leaves_what_was_there(
     for source in (tmp_path / "nowhere.osm.pbf", tmp_path):
         with pytest.raises(DataError, match="no file"):
             imported(source, target)
-    with pytest.raises(DataError, match=r"written as \.parquet"):
+    with pytest.raises(DataError, match=r"end its name in \.parquet"):
         imported(extract, tmp_path / "out.csv")
     assert target.read_text() == "before"
     assert not list(tmp_path.glob(".*"))

@@ -51,7 +51,7 @@ def test_a_column_that_is_not_there_is_told_by_its_name(
 ) -> None:
     path = tmp_path / f"rows{suffix}"
     WRITERS[suffix](path, ROWS)
-    with pytest.raises(DataError, match="have no column 'titel'"):
+    with pytest.raises(DataError, match="has no column 'titel'"):
         list(read_batches(path, places, columns=ColumnMap({"name": "titel"})))
 
 
@@ -73,5 +73,5 @@ def test_a_map_that_says_nothing_is_refused(text: str) -> None:
 
 def test_a_column_that_no_schema_has_is_refused(places: EntitySchema) -> None:
     assert ColumnMap.parse([]) == ColumnMap()
-    with pytest.raises(DataError, match="'titel' is no column of schema 'places'"):
+    with pytest.raises(DataError, match="'titel' is not a column of schema 'places'"):
         ColumnMap.parse(["titel=title"]).check(places)

@@ -70,7 +70,7 @@ def test_features_may_stand_one_after_another(between: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_geojson_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="not GeoJSON"):
+    with pytest.raises(DataError, match="not valid GeoJSON"):
         list(features(io.BytesIO(text.encode())))
 
 

@@ -44,7 +44,7 @@ def test_a_location_is_what_it_is(tmp_path: Path) -> None:
 
 
 def test_keys_in_an_address_are_refused_without_repeating_them() -> None:
-    with pytest.raises(DataError, match="must not hold keys") as caught:
+    with pytest.raises(DataError, match="must not hold credentials") as caught:
         locate("s3://ALADDIN:sesame@bucket/key")
     assert "sesame" not in str(caught.value)
 
@@ -65,7 +65,7 @@ def test_a_location_holds_itself_and_what_lies_in_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["ftp://host/file.csv", "s4://bucket/key", "https://host/a.csv"])
 def test_an_unknown_scheme_is_refused(given: str) -> None:
-    with pytest.raises(DataError, match="is not an address that can be used"):
+    with pytest.raises(DataError, match="is not a URI that can be used"):
         locate(given)
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError, StorageError
-from labelwright.entities.io.writers import PREDICTIONS, Write, predictions_file
+from labelwright.entities.io.writers import PREDICTIONS, WriteTable, predictions_file
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [
@@ -70,7 +70,7 @@ READERS: dict[str, Callable[[Path], Rows]] = {
 }
 
 
-def fails_after(table: pa.Table, write: Write, error: type[BaseException]) -> pa.Table:
+def fails_after(table: pa.Table, write: WriteTable, error: type[BaseException]) -> pa.Table:
     """What should give a second table, and fails when the first is written."""
     write(table)
     raise error
