@@ -137,7 +137,7 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
                     versions.make_champion(task.name, registered.version)
     progress("promotion", 1.0)
     seconds = time.perf_counter() - started
-    agreements = trained.reviewed.agreements if trained.reviewed else ()
+    agreements = trained.reviewer_agreement.agreements if trained.reviewer_agreement else ()
     return Outcome(registered, trained.evaluation, decision, warnings, seconds, agreements)
 
 
@@ -195,7 +195,7 @@ def _evaluated(task: Task, data: TrainingData, labeler: Labeler) -> TrainedModel
         configuration=task.configuration,
         warnings=data.train.warnings,
         test_files=[locate(where).name for where in task.test],
-        reviewed=_reviewer_agreement(task, data, labeler),
+        reviewer_agreement=_reviewer_agreement(task, data, labeler),
     )
 
 
@@ -241,9 +241,11 @@ def _record(
     """All that is logged in the run."""
     train, test = data.train, data.test
     metrics = dataclasses.asdict(trained.evaluation.metrics)
+    if trained.reviewer_agreement:
+        metrics |= trained.reviewer_agreement.metrics
     return record.Record(
         parameters=dataclasses.asdict(task.configuration) | {"schema": task.schema.name},
-        metrics={**metrics, **(trained.reviewed.metrics if trained.reviewed else {})},
+        metrics=metrics,
         tags={
             record.CONTENT: files.content,
             record.INPUTS: inputs_hash(task, data),

@@ -46,7 +46,7 @@ def model_card(trained: TrainedModel, tables: ReportTables) -> str:
         ("Weak slices", _weak_slices(tables.slices)),
         ("Best and worst labels", _labels(tables.per_label)),
         ("Confused labels", _confusions(tables.confused)),
-        ("Effect of corrections", _corrections(trained.reviewed)),
+        ("Effect of corrections", _corrections(trained.reviewer_agreement)),
         ("Known limits", iter([items(limits(trained, tables))])),
         ("Training data", _training_data(trained)),
         ("Test data", _test_data(trained)),
@@ -94,7 +94,7 @@ def _quality(trained: TrainedModel) -> Lines:
 
 def _guarantees(trained: TrainedModel, tables: ReportTables) -> Lines:
     """The guaranteed and the measured precision of `min_precision` and the policy `precise`."""
-    lines = tables.promises.to_pylist()
+    lines = tables.guarantees.to_pylist()
     if not any(line["labels"] for line in lines):
         yield "No label has enough evidence for a precision guarantee (`promises.csv`)."
         return
@@ -102,7 +102,8 @@ def _guarantees(trained: TrainedModel, tables: ReportTables) -> Lines:
         "A query with `min_precision` or the policy `precise` asserts a label only above the "
         "threshold that guarantees this precision for the label, with "
         f"{GUARANTEE_CONFIDENCE:.0%} confidence on held-out training rows. A label without enough "
-        f"evidence is never asserted. Results on the test rows, with {CONFIDENCE:.0%} intervals:"
+        "evidence is asserted only where another label implies it. Results on the test rows, with "
+        f"{CONFIDENCE:.0%} intervals:"
     )
     yield table(
         ("Guaranteed", "Labels", "Asserted", "Precision", "Recall", "Labels below"),
@@ -121,7 +122,7 @@ def _guarantees(trained: TrainedModel, tables: ReportTables) -> Lines:
     )
     yield (
         "These figures are in `promises.csv`. The thresholds of the policy `precise` are in "
-        "`per_label.csv`; an empty cell means that the label is never asserted."
+        "`per_label.csv`; they are empty for labels without enough evidence."
     )
 
 
@@ -243,10 +244,10 @@ def _confusions(confused: pa.Table) -> Lines:
     )
 
 
-def _corrections(reviewed: ReviewerAgreement | None) -> Lines:
-    if reviewed is None:
+def _corrections(agreement: ReviewerAgreement | None) -> Lines:
+    if agreement is None:
         return
-    corrections = reviewed.corrections
+    corrections = agreement.corrections
     yield (
         f"There are {corrections.corrections:,} corrections of {len(corrections.settled):,} "
         f"entities by {corrections.reviewers:,} reviewers. The reviewers disagreed on "
@@ -254,7 +255,7 @@ def _corrections(reviewed: ReviewerAgreement | None) -> Lines:
         "these are still unknown. A model agrees with a verdict if it asserts a label that is "
         "present, or does not assert a label that is absent."
     )
-    before = "Champion" if reviewed.champion is None else f"Version {reviewed.champion}"
+    before = "Champion" if agreement.champion is None else f"Version {agreement.champion}"
     yield table(
         ("Corrected entities", "Number", "Verdicts", before, "This model", "Gained", "Lost", "p"),
         [
@@ -268,7 +269,7 @@ def _corrections(reviewed: ReviewerAgreement | None) -> Lines:
                 f"{part.lost:,}",
                 f"{part.p_value:.3f}" if part.p_value >= 0.001 else "< 0.001",
             )
-            for part in reviewed.agreements
+            for part in agreement.agreements
         ],
         "lrrrrrrr",
     )

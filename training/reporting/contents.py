@@ -22,7 +22,8 @@ class TrainedModel:
 
     The labeler was fitted on `train`. `predictions` and `evaluation` belong to `test`, with the
     default query. `version` is that of labelwright. `test_files` are the names of the test files;
-    it is empty if the test rows were split off by name. `reviewed` is None without corrections.
+    it is empty if the test rows were split off by name. `reviewer_agreement` is None if there were
+    no corrections.
     """
 
     name: str
@@ -35,7 +36,7 @@ class TrainedModel:
     configuration: Configuration
     warnings: Sequence[str] = ()
     test_files: Sequence[str] = ()
-    reviewed: ReviewerAgreement | None = None
+    reviewer_agreement: ReviewerAgreement | None = None
 
     @functools.cached_property
     def truth(self) -> LabelMatrix:
@@ -59,12 +60,12 @@ class TrainedModel:
 class ReportTables:
     """The tables of a report: slices, labels, confused pairs and precision guarantees.
 
-    `slices` is the table of `metrics_by_slice`, `confused` of `confusions`, and `promises` of
+    `slices` is the table of `metrics_by_slice`, `confused` of `confusions`, and `guarantees` of
     `measure_guarantees`. `per_label` is the table of an evaluation with two more columns:
-    `training_rows`, and the threshold of the policy `precise`, null if it never asserts the label.
+    `training_rows`, and the threshold of the policy `precise`, null without enough evidence.
     """
 
     slices: pa.Table
     per_label: pa.Table
     confused: pa.Table
-    promises: pa.Table
+    guarantees: pa.Table

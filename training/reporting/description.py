@@ -53,8 +53,8 @@ def _parts(
         f"{len(trained.labeler.labels):,} labels. Trained on {len(trained.train):,} rows and "
         f"measured on {len(trained.test):,} others. Files of the run: {', '.join(links)}."
     )
-    if trained.reviewed is not None:
-        unseen, learned = trained.reviewed.agreements
+    if trained.reviewer_agreement is not None:
+        unseen, learned = trained.reviewer_agreement.agreements
         yield (
             f"Agrees with {_agreed(unseen)} verdicts of reviewers on held-out entities, and with "
             f"{_agreed(learned)} on entities it was trained on: "

@@ -26,16 +26,16 @@ def write_report(folder: Path, trained: TrainedModel) -> ReportTables:
         slices=metrics_by_slice(predictions, truth, entities, trained.frequency, seed),
         per_label=_per_label(trained),
         confused=confusions(predictions, truth, MAX_CONFUSIONS),
-        promises=measure_guarantees(predictions, truth, trained.labeler.decisions),
+        guarantees=measure_guarantees(predictions, truth, trained.labeler.decisions),
     )
     files = {
-        "promises": tables.promises,
+        "promises": tables.guarantees,
         "slices": tables.slices,
         "per_label": tables.per_label,
         "mistakes": mistakes(trained.labeler, entities, predictions, truth, threads),
     }
-    if trained.reviewed is not None:
-        files["corrections"] = trained.reviewed.compared
+    if trained.reviewer_agreement is not None:
+        files["corrections"] = trained.reviewer_agreement.compared
     try:
         plots = folder / "plots"
         plots.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def summary(trained: TrainedModel, tables: ReportTables) -> dict[str, Any]:
     return {
         "labels": {name: _plain(per_label[name].to_pylist()) for name in _PER_LABEL},
         "slices": _rows(tables.slices),
-        "promises": _rows(tables.promises),
+        "promises": _rows(tables.guarantees),
         "reliability": _reliability(trained),
     }
 
