@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import scipy.stats
@@ -19,6 +19,10 @@ class Figure:
     title: str
     digits: int
     better: int
+
+    def best(self, values: Iterable[float]) -> float:
+        """The best of some measurements."""
+        return max(values) if self.better > 0 else min(values)
 
 
 CPU = Figure("server CPU, us a request of 1 entity", 0, -1)
