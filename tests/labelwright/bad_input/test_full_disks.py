@@ -59,7 +59,7 @@ def full_disk(
 def test_a_full_disk_leaves_no_incomplete_files(
     full_disk: FullDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused(full_disk.said, 6, "the report was not written")
+    refused(full_disk.completed, 6, "the report was not written")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{full_disk.home / 'mlflow.db'}")
     assert nothing_is_registered()
     assert not list(full_disk.drafts.iterdir())
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_no_incomplete_files(
 
 
 def test_the_error_names_the_full_disk(full_disk: FullDisk) -> None:
-    refused(full_disk.said, 6, "no space is left")
+    refused(full_disk.completed, 6, "no space is left")
 
 
 @pytest.mark.usefixtures("empty_world")
