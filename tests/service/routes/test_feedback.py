@@ -154,7 +154,7 @@ def test_an_entity_without_an_id_gets_one_of_its_content_and_can_be_deleted(
         ({"entity": {"name": CANARY}, "added": ["a"], "reviewer": "a\x00"}, "reviewer"),
         ({"entity": {"name": CANARY}, "added": ["a"], "key": ""}, "key"),
         ({"entity": {"name": CANARY}, "added": ["a"], "shown": {}}, "shown"),
-        ({"entity": {"name": CANARY}, "added": ["a"], CANARY: 1}, "member"),
+        ({"entity": {"name": CANARY}, "added": ["a"], CANARY: 1}, "not known"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
