@@ -18,6 +18,7 @@ import platform
 import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -51,7 +52,11 @@ def find_wheel() -> FoundWheel:
     wheel = next(folder.glob(f"{PACKAGE}-{version}-*.whl"), None)
     if wheel is None:
         return _missing(f"there is no wheel of {PACKAGE} {version} in {folder}")
-    if changed := changed_files(wheel):
+    try:
+        changed = changed_files(wheel)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        return _missing(f"{wheel} cannot be read, or is damaged")
+    if changed:
         return _missing(f"{wheel} was built from other code: {changed[0]} differs")
     return FoundWheel(wheel)
 
@@ -69,7 +74,10 @@ def _missing(finding: str) -> FoundWheel:
 
 
 def changed_files(wheel: Path) -> Sequence[str]:
-    """Names of the files in which a wheel and the imported package differ, in order."""
+    """Names of the files in which a wheel and the imported package differ, in order.
+
+    Raises OSError, EOFError, BadZipFile or zlib.error if the wheel cannot be read.
+    """
     with zipfile.ZipFile(wheel) as archive:
         packed = {
             name: archive.read(name)

@@ -86,6 +86,15 @@ def test_a_wheel_of_other_code_is_not_used_and_the_warning_names_a_file(
     assert "labelwright/api.py" in warning
 
 
+@pytest.mark.parametrize("size", [0, 1_000, 1_000_000])
+def test_a_damaged_wheel_is_a_warning(wheel: Path, installation: Path, size: int) -> None:
+    (installation / wheel.name).write_bytes(wheel.read_bytes()[:size])
+    found = find_wheel()
+    assert found.path is None
+    (warning,) = found.warnings
+    assert "damaged" in warning
+
+
 def test_a_wheel_of_another_version_is_not_used(wheel: Path, installation: Path) -> None:
     shutil.copy(wheel, installation / wheel.name.replace("0.1.0", "0.0.9"))
     assert find_wheel().path is None
