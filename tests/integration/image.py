@@ -32,6 +32,9 @@ TRAIN = ("labelwright", "train", "--data", "/data/few.parquet", "--name", "few")
 PACKAGES = (
     "from importlib import metadata\nfor d in metadata.distributions(): print(d.name.lower())"
 )
+FIND_WHEEL = (
+    "from labelwright.training.tracking.environment import find_wheel; print(find_wheel().path)"
+)
 QUESTION = {"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3}
 ASK = """
 import sys
@@ -55,6 +58,8 @@ def main(base: Path, work: Path, postgresql: Path) -> None:
         above = sum(_megabytes(layer) for layer in image.layers[:-1])
         say(f"target {name}: {_megabytes(image.root):,} MB, {above:,} MB of them above the base")
     _look_for_packages(images)
+    found = _said([*_clean(images["train"]), "python", "-c", FIND_WHEEL]).strip()
+    assert found.endswith(".whl"), f"the target train has no wheel to store with models: {found}"
 
     (work / "composed").mkdir()
     data = work / "data"

@@ -180,17 +180,17 @@ def test_the_mlflow_server_rebuilds_its_environment_from_the_registry_alone(
 def test_the_mlflow_server_agrees_with_the_service(
     mlflow_server: str, frame: pd.DataFrame, expected: Predictions
 ) -> None:
-    asked = {"dataframe_records": records(frame)}
-    answered = httpx.post(mlflow_server, json=asked, timeout=60).json()["predictions"]
-    assert [row["id"] for row in answered] == frame["id"].tolist()
-    agree([row["labels"] for row in answered], expected)
-    fewer = httpx.post(mlflow_server, json=asked | {"params": {"top_k": 1}}, timeout=60).json()
+    request = {"dataframe_records": records(frame)}
+    predictions = httpx.post(mlflow_server, json=request, timeout=60).json()["predictions"]
+    assert [row["id"] for row in predictions] == frame["id"].tolist()
+    agree([row["labels"] for row in predictions], expected)
+    fewer = httpx.post(mlflow_server, json=request | {"params": {"top_k": 1}}, timeout=60).json()
     for row, labels in zip(fewer["predictions"], expected, strict=True):
         agree([row["labels"]], [labels[:1] + [each for each in labels[1:] if each["asserted"]]])
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("request_body", "message"),
     [
         ({"dataframe_records": [{"name": 5}]}, "column 'name' holds int64"),
         ({"dataframe_records": [{"name": "Bar", "lat": "x", "lon": 1}]}, "Failed to convert"),
@@ -202,21 +202,21 @@ def test_the_mlflow_server_agrees_with_the_service(
     ids=str,
 )
 def test_the_mlflow_server_explains_why_it_refuses_a_request(
-    mlflow_server: str, asked: dict[str, Any], words: str
+    mlflow_server: str, request_body: dict[str, Any], message: str
 ) -> None:
-    refused = httpx.post(mlflow_server, json=asked, timeout=60)
-    assert refused.status_code == 400
-    assert words in refused.json()["message"]
-    assert "stack_trace" not in refused.json()
+    response = httpx.post(mlflow_server, json=request_body, timeout=60)
+    assert response.status_code == 400
+    assert message in response.json()["message"]
+    assert "stack_trace" not in response.json()
 
 
 def test_mlflow_evaluates_the_labels_of_the_service(
     home: Path, frame: pd.DataFrame, expected: Predictions
 ) -> None:
-    judged: list[Predictions] = []
+    evaluated: list[Predictions] = []
 
     def hits(predictions: "pd.Series[Any]", targets: "pd.Series[Any]") -> float:
-        judged.append(predictions.tolist())
+        evaluated.append(predictions.tolist())
         first = (labels[0]["label"] for labels in predictions)
         return float(np.mean([a in b for a, b in zip(first, targets, strict=True)]))
 
@@ -229,7 +229,7 @@ def test_mlflow_evaluates_the_labels_of_the_service(
         found = tools.evaluate(
             URI, data, targets="truth", predictions="labels", extra_metrics=[metric]
         )
-    agree(judged[-1], expected)
+    agree(evaluated[-1], expected)
     truth = zip(expected, frame["labels"], strict=True)
     p_at_1 = np.mean([predictions[0]["label"] in labels for predictions, labels in truth])
     assert found.metrics["p_at_1"] == pytest.approx(p_at_1)
