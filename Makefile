@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # Training looks for the wheel here, to store it with each model.
 WHEELS := $(VENV)/share/labelwright
 PACKAGE := $(shell find -L labelwright -name __pycache__ -prune -o -type f -print)
-KERNELS := $(shell find models -name '*.py')
+KERNELS := $(shell find models training/fitting -name '*.py')
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
 # One more than there are cores, because tests often wait for other processes.
