@@ -100,14 +100,17 @@ async def refused_early(session: httpx.AsyncClient, path: str) -> httpx.Response
 
 def test_readiness_is_reported_under_overload(client: httpx.Client) -> None:
     many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
-    unlimited = httpx.Limits(max_connections=None)
+    # A new connection for each request: the service closes idle ones while the client reuses them.
+    unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    patient = {"X-Request-Timeout": "60"}  # accepted also on a slow machine
 
     async def scenario() -> None:
         async with httpx.AsyncClient(
             base_url=client.base_url, timeout=PATIENCE, limits=unlimited
         ) as session:
             waiting = [
-                asyncio.create_task(session.post("/v1/labels", content=many)) for _ in range(200)
+                asyncio.create_task(session.post("/v1/labels", content=many, headers=headers))
+                for headers in (patient, *[{}] * 200)
             ]
             while not all(request.done() for request in waiting):
                 assert (await session.get("/readyz")).status_code == 200
