@@ -1,4 +1,4 @@
-"""What the tests of canonical entities share: one schema of all kinds, and single columns."""
+"""Helpers for the tests of canonical tables: a schema with all kinds, and single columns."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ ALL = EntitySchema.from_mapping(
         },
     }
 )
-"""A schema with a column of every kind, called as the kind."""
+"""A schema with one column of each kind, named after the kind."""
 TEXT_LIKE = ["text", "words", "category", "web", "phone"]
 
 
 def column(array: pa.Array, name: str) -> list[Any]:
-    """The canonical values of a table that has this column alone."""
+    """The canonical values of a table with only this column."""
     entities = from_table(pa.table({name: array}), ALL)
     assert not entities.rejected
     assert not entities.warnings
@@ -38,11 +38,11 @@ def column(array: pa.Array, name: str) -> list[Any]:
 
 
 def rejected(name: str, array: pa.Array) -> dict[int, str]:
-    """Why rows are rejected in a table that has this column alone."""
+    """The reasons of rejected rows in a table with only this column."""
     return dict(from_table(pa.table({name: array}), ALL).rejected)
 
 
 def unchecked(*values: bytes) -> pa.StringArray:
-    """A string array of bytes that nobody has looked at, as a file may hold them."""
+    """A string array whose bytes were not checked to be UTF-8, as read from a file."""
     array = pa.array(values, pa.binary())
     return pa.StringArray.from_buffers(len(array), *array.buffers()[1:])

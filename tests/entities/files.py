@@ -1,4 +1,4 @@
-"""What the tests of readers share: files of the same rows in every format, and reading them."""
+"""Helpers for the tests of readers: files of the same rows in all formats."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with every value quoted, but for nulls."""
+    """Rows as CSV, with all values but nulls quoted."""
 
     def cell(value: Any) -> str:
         if isinstance(value, list):

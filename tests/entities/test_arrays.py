@@ -1,4 +1,4 @@
-"""Tables whose few bytes stand for very many are refused, or cost their rows, before they grow."""
+"""Small tables that would take much memory when decoded: they or their rows are refused first."""
 
 import time
 
@@ -15,7 +15,7 @@ LONG = "x" * (FIELD_LIMIT + 1)
 ROWS = 10_000
 
 
-def test_a_long_value_of_a_dictionary_is_not_written_out_for_each_row(places: EntitySchema) -> None:
+def test_a_long_dictionary_value_is_not_copied_for_each_row(places: EntitySchema) -> None:
     values = pa.array([LONG * 1_000, "Bar", None])
     indices = pa.array([0] * ROWS + [1, 2, None])
     before = pa.total_allocated_bytes()
@@ -28,7 +28,7 @@ def test_a_long_value_of_a_dictionary_is_not_written_out_for_each_row(places: En
     assert entities.table["name"].to_pylist()[ROWS:] == ["Bar", None, None]
 
 
-def test_letters_behind_a_null_are_dropped(places: EntitySchema) -> None:
+def test_bytes_behind_a_null_are_dropped(places: EntitySchema) -> None:
     ends = pa.py_buffer(np.array([0, 3, 9, 12], np.int32))
     hiding = pa.Array.from_buffers(
         pa.string(), 3, [pa.py_buffer(b"\x05"), ends, pa.py_buffer(b"BarsecretInn")]
@@ -41,7 +41,7 @@ def test_letters_behind_a_null_are_dropped(places: EntitySchema) -> None:
     assert shown.tobytes() == b"BarInn"
 
 
-def test_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
+def test_string_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
     view = pa.array([LONG], pa.string_view())
     buffers = view.buffers()
     same = pa.Array.from_buffers(
@@ -64,12 +64,14 @@ def test_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:
     ],
     ids=["a dictionary of lists", "tags of a dictionary", "nested tags"],
 )
-def test_what_could_grow_without_bound_is_no_column(places: EntitySchema, column: pa.Array) -> None:
+def test_a_column_whose_copies_could_exceed_the_limit_is_refused(
+    places: EntitySchema, column: pa.Array
+) -> None:
     with pytest.raises(DataError, match="holds"):
         from_table(pa.table({"tags": column}), places)
 
 
-def test_very_many_unknown_columns_take_no_time(places: EntitySchema) -> None:
+def test_very_many_unknown_columns_are_checked_quickly(places: EntitySchema) -> None:
     names = [f"nmae{number}" for number in range(20_000)]
     began = time.perf_counter()
     record = dict.fromkeys(names, 1) | {"name": "Bar"}

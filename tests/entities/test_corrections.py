@@ -1,9 +1,10 @@
-"""The store of corrections: durable, idempotent, and forgetful where it is asked to be."""
+"""Store of corrections: durability, idempotency and deletion."""
 
+import contextlib
 import dataclasses
 import datetime
+import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labelwright.entities.corrections import CORRECTIONS, Correction, CorrectionStore, parse_age
+from labelwright.entities.corrections import (
+    CORRECTIONS,
+    TABLE,
+    Correction,
+    CorrectionStore,
+    parse_age,
+)
 from labelwright.entities.errors import ConflictError, DataError, StorageError, UnreachableError
 from tests.writers import acknowledged, kills
 
@@ -37,7 +44,7 @@ def correction(key: str = "k", entity_id: str = "e", reviewer: str = "anna") -> 
     )
 
 
-def kept(store: CorrectionStore) -> pa.Table:
+def stored(store: CorrectionStore) -> pa.Table:
     return pa.concat_tables([CORRECTIONS.empty_table(), *store.batches()])
 
 
@@ -52,12 +59,12 @@ def store(database: Path) -> Iterator[CorrectionStore]:
         yield store
 
 
-def test_what_was_taken_is_there_in_order_and_for_its_owner_only(
+def test_corrections_are_stored_in_order_and_readable_by_the_owner_only(
     store: CorrectionStore, database: Path
 ) -> None:
     taken = [store.add(correction(f"k{n}")) for n in range(3)]
     with CorrectionStore(f"sqlite:///{database}") as other:
-        rows = kept(other).to_pylist()
+        rows = stored(other).to_pylist()
     assert [row["key"] for row in rows] == ["k0", "k1", "k2"]
     assert [row["received"] for row in rows] == [each.received for each in taken]
     expected = dataclasses.asdict(taken[0])
@@ -66,7 +73,9 @@ def test_what_was_taken_is_there_in_order_and_for_its_owner_only(
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
 
 
-def test_the_same_again_is_the_same_and_something_else_a_conflict(store: CorrectionStore) -> None:
+def test_a_repeated_correction_is_returned_and_another_one_is_a_conflict(
+    store: CorrectionStore,
+) -> None:
     first = store.add(correction())
     assert store.add(correction()) == first
     with pytest.raises(ConflictError, match="key was used before"):
@@ -74,7 +83,7 @@ def test_the_same_again_is_the_same_and_something_else_a_conflict(store: Correct
     assert store.count() == 1
 
 
-def test_tries_at_the_same_time_are_taken_once(store: CorrectionStore) -> None:
+def test_concurrent_repetitions_are_stored_once(store: CorrectionStore) -> None:
     keys = [f"k{n % 10}" for n in range(80)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda key: store.add(correction(key)), keys))
@@ -89,7 +98,7 @@ TEXTS = st.lists(TEXT, max_size=3)
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(TEXT, TEXT, TEXTS, TEXTS, st.floats(0, 1, width=32))
-def test_texts_of_any_kind_come_back_from_the_database_and_from_parquet(
+def test_any_text_is_read_back_from_the_database_and_from_parquet(
     store: CorrectionStore,
     reviewer: str,
     name: str,
@@ -110,39 +119,50 @@ def test_texts_of_any_kind_come_back_from_the_database_and_from_parquet(
     sink = pa.BufferOutputStream()
     assert store.export(sink) == 1
     exported = pq.read_table(pa.BufferReader(sink.getvalue()))
-    assert exported.equals(kept(store))
+    assert exported.equals(stored(store))
     (row,) = exported.to_pylist()
     assert row | {"request": taken.request} == dataclasses.asdict(taken)
 
 
-def test_what_is_deleted_is_in_no_file_any_more(store: CorrectionStore, database: Path) -> None:
+def test_deleted_corrections_are_in_no_file(store: CorrectionStore, database: Path) -> None:
     store.add(correction("gone", "canary-entity"))
     store.add(correction("stays", "another"))
     assert store.delete("canary-entity") == 1
     assert store.delete("canary-entity") == 0
-    assert kept(store)["key"].to_pylist() == ["stays"]
+    assert stored(store)["key"].to_pylist() == ["stays"]
     files = {path.name: path.read_bytes() for path in database.parent.iterdir()}
     assert "corrections.db" in files
     assert not [name for name, content in files.items() if b"canary-entity" in content]
 
 
-def test_old_corrections_are_purged_on_request_or_by_the_setting(
+def make_older(database: Path, key: str, days: int) -> None:
+    """Change when a correction was received."""
+    microseconds = days * 24 * 3600 * 1_000_000
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        change = f"UPDATE {TABLE} SET received = received - ? WHERE key = ?"  # noqa: S608
+        assert connection.execute(change, (microseconds, key)).rowcount == 1
+
+
+def test_old_corrections_are_deleted_by_purge_and_by_the_retention(
     store: CorrectionStore, database: Path
 ) -> None:
-    store.add(correction("old"))
-    time.sleep(0.3)
-    store.add(correction("new"))
+    for key in ("oldest", "old", "new"):
+        store.add(correction(key))
+    make_older(database, "oldest", days=20)
+    make_older(database, "old", days=10)
     assert store.purge(datetime.timedelta(days=36_500)) == 0
-    assert store.purge(datetime.timedelta(milliseconds=200)) == 1
-    assert kept(store)["key"].to_pylist() == ["new"]
-    with CorrectionStore(f"sqlite:///{database}", retention="1d") as lasting:
-        assert lasting.count() == 1
-    with CorrectionStore(f"sqlite:///{database}", retention="0h") as forgetful:
-        assert list(forgetful.batches()) == []
+    assert store.purge(datetime.timedelta(days=15)) == 1
+    assert stored(store)["key"].to_pylist() == ["old", "new"]
+    with CorrectionStore(f"sqlite:///{database}", retention="11d") as long:
+        assert long.count() == 2
+    with CorrectionStore(f"sqlite:///{database}", retention="1d") as short:
+        assert stored(short)["key"].to_pylist() == ["new"]
+    with CorrectionStore(f"sqlite:///{database}", retention="0h") as nothing:
+        assert list(nothing.batches()) == []
     assert store.count() == 0
 
 
-def test_ages_are_days_or_hours() -> None:
+def test_a_duration_is_a_number_of_days_or_hours() -> None:
     assert (parse_age("365d"), parse_age("12h")) == (
         datetime.timedelta(days=365),
         datetime.timedelta(hours=12),
@@ -156,12 +176,12 @@ def test_ages_are_days_or_hours() -> None:
     "url",
     ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:", "http://h", "sqlite:x"],
 )
-def test_an_address_of_no_database_is_a_clear_error(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(DataError, match="corrections"):
         CorrectionStore(url).count()
 
 
-def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_made_are_refused(
+def test_a_file_that_is_not_a_database_and_a_folder_that_cannot_be_made_are_refused(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "text").write_text("this is no database, whatever its name says\n" * 100)
@@ -171,7 +191,7 @@ def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_made_are_refused
         CorrectionStore(f"sqlite:///{tmp_path}/text/corrections.db").count()
 
 
-def test_a_server_that_is_down_is_told_without_its_password() -> None:
+def test_the_error_of_an_unreachable_server_does_not_contain_the_password() -> None:
     with pytest.raises(UnreachableError) as caught:
         CorrectionStore("postgresql://anna:hunter2@127.0.0.1:1/none").add(correction())
     assert "127.0.0.1:1/none" in str(caught.value)
@@ -183,5 +203,5 @@ def test_no_acknowledged_correction_is_lost_when_the_writer_is_killed(database: 
     url = f"sqlite:///{database}"
     promised = acknowledged(url, kills(10, seed=0))
     with CorrectionStore(url) as store:
-        assert promised <= set(kept(store)["key"].to_pylist())
+        assert promised <= set(stored(store)["key"].to_pylist())
     assert len(promised) > 10

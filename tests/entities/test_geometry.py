@@ -1,4 +1,4 @@
-"""Boxes, and centres of shapes."""
+"""Bounding boxes, and centres of geometries."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ HOLE = [[1, 0.5], [1.5, 0.5], [1.5, 1.5], [1, 1.5], [1, 0.5]]
         ("MultiPolygon", [[SQUARE], [[[x + 10, y] for x, y in SQUARE]]], (6, 1)),
     ],
 )
-def test_the_centre_is_that_of_lengths_and_areas(
+def test_the_centre_is_weighted_by_length_or_area(
     kind: str, coordinates: Any, expected: tuple[float, float]
 ) -> None:
     assert geometry_centre({"type": kind, "coordinates": coordinates}) == pytest.approx(expected)
 
 
-def test_a_collection_is_the_sum_of_its_parts() -> None:
+def test_the_centre_of_a_collection_is_weighted_by_its_parts() -> None:
     parts = [{"type": "Polygon", "coordinates": [SQUARE]}, {"type": "Point", "coordinates": [9, 9]}]
     found = geometry_centre({"type": "GeometryCollection", "geometries": parts})
     assert found == pytest.approx((1, 1))  # a point has no area
@@ -54,7 +54,7 @@ def test_a_collection_is_the_sum_of_its_parts() -> None:
         {"type": "Point", "coordinates": [float("inf"), 0]},
     ],
 )
-def test_what_has_no_centre_has_none(geometry: Any) -> None:
+def test_an_invalid_or_empty_geometry_has_no_centre(geometry: Any) -> None:
     assert geometry_centre(geometry) is None
 
 
@@ -64,7 +64,7 @@ def test_what_has_no_centre_has_none(geometry: Any) -> None:
     st.floats(-80, 80),
 )
 @settings(deadline=None)
-def test_a_shape_that_moves_takes_its_centre_along(
+def test_moving_a_geometry_moves_its_centre(
     points: list[tuple[float, float]], dx: float, dy: float
 ) -> None:
     points = [(round(x, 3), round(y, 3)) for x, y in points]
@@ -75,7 +75,7 @@ def test_a_shape_that_moves_takes_its_centre_along(
     assert there == pytest.approx((line[0] + dx, line[1] + dy), abs=1e-6)
 
 
-def test_a_box_may_cross_the_date_line() -> None:
+def test_a_box_can_cross_the_date_line() -> None:
     pacific = Box.parse("170,-20,-170,0")
     assert pacific.contains(175, -10)
     assert pacific.contains(-175, -10)
@@ -87,6 +87,6 @@ def test_a_box_may_cross_the_date_line() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "0,5,1,4", "0,-91,1,0", "-181,0,1,1"])
-def test_a_box_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_box_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="a box must be"):
         Box.parse(text)

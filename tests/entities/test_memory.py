@@ -1,4 +1,4 @@
-"""Reading takes as much memory for a large file as for a small one."""
+"""Reading a file takes the same memory whatever its size."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Records of parsed JSON: what they may hold, and what is rejected where."""
+"""Records of parsed JSON: allowed values and rejected records."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from tests.entities.canonical import ALL, TEXT_LIKE
 
 
 @pytest.mark.parametrize("record", [None, 5, "x", [], [{}], True])
-def test_a_record_that_is_no_object_is_rejected_in_its_own_place(record: Any) -> None:
+def test_a_record_that_is_not_an_object_rejects_only_its_row(record: Any) -> None:
     entities = from_records([{"text": "a"}, record, {"text": "b"}], ALL)
     assert entities.rejected == {1: "an entity must be an object"}
     assert entities.table["text"].to_pylist() == ["a", None, "b"]
@@ -41,9 +41,7 @@ def test_a_record_that_is_no_object_is_rejected_in_its_own_place(record: Any) ->
         ("tags", {1: "a"}, "an object of texts"),
     ],
 )
-def test_a_value_of_a_wrong_type_is_rejected_in_its_own_place(
-    name: str, value: Any, expected: str
-) -> None:
+def test_a_value_of_a_wrong_type_rejects_only_its_row(name: str, value: Any, expected: str) -> None:
     entities = from_records([{"words": "x", "lat": 0, "lon": 0}, {"words": "y", name: value}], ALL)
     assert list(entities.rejected) == [1]
     assert entities.rejected[1].startswith(f"{name}: must be {expected}")
@@ -66,29 +64,31 @@ def test_a_value_of_a_wrong_type_is_rejected_in_its_own_place(
         ("tags", None, None),
     ],
 )
-def test_a_record_becomes_canonical(name: str, value: Any, canonical: str | float | None) -> None:
+def test_values_of_a_record_become_canonical(
+    name: str, value: Any, canonical: str | float | None
+) -> None:
     entities = from_records([{name: value}], ALL)
     assert not entities.rejected
     assert entities.table[name].to_pylist() == [canonical]
 
 
-def test_no_records_are_no_entities() -> None:
+def test_an_empty_list_of_records_gives_no_entities() -> None:
     assert len(from_records([], ALL)) == 0
 
 
-def test_records_with_no_known_key_are_entities_of_which_nothing_is_known() -> None:
+def test_records_without_known_fields_give_entities_without_columns() -> None:
     entities = from_records([{"title": "a"}, {}], ALL)
     assert entities.ids.to_pylist() == ["0", "1"]
     assert not entities.rejected
     assert entities.warnings == ["column 'title' is not in schema 'all'"]
 
 
-def test_a_record_with_a_key_that_is_no_text_is_rejected_in_its_own_place() -> None:
+def test_a_record_with_a_key_that_is_not_text_rejects_only_its_row() -> None:
     entities = from_records([{"text": "a"}, {1: "b", "text": "c"}], ALL)
     assert list(entities.rejected) == [1]
 
 
-def test_a_rejected_row_is_blank_but_for_its_id() -> None:
+def test_a_rejected_row_keeps_only_its_id() -> None:
     record = {
         **dict.fromkeys(["id", *TEXT_LIKE], "x"),
         "number": 1,
@@ -101,7 +101,7 @@ def test_a_rejected_row_is_blank_but_for_its_id() -> None:
     assert set(row.values()) == {None}
 
 
-def test_the_first_of_several_reasons_is_kept_and_rows_come_in_order() -> None:
+def test_the_first_reason_of_each_row_is_kept_and_rows_are_in_order() -> None:
     records: list[Any] = [{"text": 5, "number": math.inf}, {}, {"number": math.inf}, None]
     records.insert(0, {"number": math.inf})
     rejected = from_records(records, ALL).rejected

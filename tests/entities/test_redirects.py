@@ -1,4 +1,4 @@
-"""Redirects: labels that were renamed, merged or retired, wherever they stand."""
+"""Redirects of labels that were renamed, merged or retired."""
 
 from pathlib import Path
 
@@ -16,19 +16,19 @@ LISTS = st.lists(st.none() | st.lists(st.none() | LABELS, max_size=4), max_size=
 TABLES = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", *"efgh"]))
 
 
-def test_chains_are_followed_to_their_end_and_an_empty_end_retires() -> None:
+def test_chains_are_resolved_and_an_empty_target_retires_a_label() -> None:
     redirects = Redirects({"a": "b", "b": "c", "d": "e", "e": ""})
     assert redirects.targets == {"a": "c", "b": "c", "d": "", "e": ""}
     assert [redirects.current(label) for label in "acdx"] == ["c", "c", None, "x"]
 
 
 @pytest.mark.parametrize("targets", [{"a": "a"}, {"a": "b", "b": "a"}, {"x": "a", "a": "a"}])
-def test_a_circle_is_refused(targets: dict[str, str]) -> None:
+def test_a_cycle_is_refused(targets: dict[str, str]) -> None:
     with pytest.raises(DataError, match="cycle"):
         Redirects(targets)
 
 
-def test_merged_labels_come_once_and_nulls_stay() -> None:
+def test_merged_labels_are_listed_once_and_nulls_stay() -> None:
     lists = pa.array([["old", "new", "x"], None, ["gone"], [], ["x"]])
     redirects = Redirects({"old": "new", "gone": ""})
     assert redirects.rewrite(lists).to_pylist() == [["new", "x"], None, [], [], ["x"]]
@@ -36,7 +36,7 @@ def test_merged_labels_come_once_and_nulls_stay() -> None:
 
 @given(LISTS, TABLES, st.integers(0, 3))
 @settings(deadline=None)
-def test_rewriting_is_renaming_label_by_label(
+def test_lists_are_rewritten_label_by_label(
     rows: list[list[str | None] | None], table: dict[str, str], start: int
 ) -> None:
     redirects = Redirects(table)
@@ -68,7 +68,7 @@ def test_a_table_is_read_from_csv(tmp_path: Path) -> None:
         ("old,new\na,b\na,c\n", "the old label of row 3 has two targets"),
     ],
 )
-def test_a_bad_table_is_refused_by_its_row(tmp_path: Path, text: str, reason: str) -> None:
+def test_an_invalid_table_is_refused_by_its_row(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "redirects.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
@@ -77,7 +77,7 @@ def test_a_bad_table_is_refused_by_its_row(tmp_path: Path, text: str, reason: st
         Redirects.read(tmp_path / "nowhere.csv")
 
 
-def test_a_schema_keeps_redirects() -> None:
+def test_a_schema_stores_redirects() -> None:
     content = {"name": "n", "columns": {"c": {"kind": "text"}}, "redirects": {"a": "b"}}
     schema = EntitySchema.from_mapping(content)
     assert schema.redirects == Redirects({"a": "b"})

@@ -1,4 +1,4 @@
-"""Entity schemas: the built-in ones, those of users, and those that are refused."""
+"""Entity schemas: built-in schemas, schemas of users, and invalid schemas."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def one_column(**options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_built_in_schema_goes_by_its_name(name: str) -> None:
+def test_a_built_in_schema_is_loaded_by_its_name(name: str) -> None:
     schema = load_schema(name)
     assert schema.name == name
     assert schema.columns
@@ -50,7 +50,7 @@ def test_the_places_schema_has_a_column_of_every_kind_but_words_and_number() -> 
     assert kinds == set(Kind) - {Kind.WORDS, Kind.NUMBER}
 
 
-def test_the_fields_of_a_point_stand_among_the_columns_in_its_place() -> None:
+def test_the_fields_of_a_point_take_its_place_among_the_columns() -> None:
     fields = load_schema("places").fields
     assert fields[fields.index("website") :][:4] == ("website", "lat", "lon", "brand")
     assert "position" not in fields
@@ -58,13 +58,13 @@ def test_the_fields_of_a_point_stand_among_the_columns_in_its_place() -> None:
 
 @some
 @given(schemas())
-def test_a_schema_survives_the_way_to_a_mapping_and_back(schema: EntitySchema) -> None:
+def test_a_schema_is_equal_after_conversion_to_a_mapping_and_back(schema: EntitySchema) -> None:
     assert EntitySchema.from_mapping(schema.to_mapping()) == schema
 
 
 @some
 @given(schemas())
-def test_a_schema_survives_the_way_to_json_and_back(schema: EntitySchema) -> None:
+def test_a_schema_is_equal_after_conversion_to_json_and_back(schema: EntitySchema) -> None:
     mapping = json.loads(json.dumps(schema.to_mapping()))
     assert EntitySchema.from_mapping(mapping) == schema
 
@@ -75,7 +75,7 @@ def test_the_columns_of_a_schema_keep_their_order(schema: EntitySchema) -> None:
     assert list(schema.to_mapping()["columns"]) == [column.name for column in schema.columns]
 
 
-def test_a_mapping_leaves_out_what_is_usual() -> None:
+def test_a_mapping_leaves_out_default_values() -> None:
     schema = EntitySchema.from_mapping(one_column(kind="text", grams=True, about=""))
     assert schema.to_mapping() == one_column(kind="text")
 
@@ -124,7 +124,7 @@ def test_a_schema_without_text_has_no_identity() -> None:
         ),
     ],
 )
-def test_a_bad_schema_is_refused_with_its_reason(content: Any, message: str) -> None:
+def test_an_invalid_schema_is_refused_with_the_reason(content: Any, message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         EntitySchema.from_mapping(content)
 
@@ -201,7 +201,7 @@ def test_a_toml_file_is_a_schema(tmp_path: Path) -> None:
     assert load_schema(str(file)) == EntitySchema("shops", (title, area, where))
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_schema_lists_the_known_ones() -> None:
     with pytest.raises(SchemaError, match="neither a TOML file nor one of places, text, words"):
         load_schema("place")
 
@@ -211,14 +211,14 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     [b'name = "x', b"name = \xff", b'name = "x"\nname = "y"\n', b'{"name": "x"}'],
     ids=["unfinished", "not UTF-8", "twice", "JSON"],
 )
-def test_a_file_that_is_not_toml_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_named_in_the_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(content)
     with pytest.raises(SchemaError, match=r"mine\.toml' cannot be read"):
         load_schema(str(file))
 
 
-def test_a_toml_file_that_is_no_schema_is_refused(tmp_path: Path) -> None:
+def test_a_toml_file_that_is_not_a_schema_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[tool]\nx = 1\n")
     with pytest.raises(SchemaError, match="not a valid entity schema"):
@@ -226,7 +226,7 @@ def test_a_toml_file_that_is_no_schema_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "x" * 5_000])
-def test_a_path_that_no_file_can_have_is_refused(name: str) -> None:
+def test_an_invalid_path_is_refused(name: str) -> None:
     with pytest.raises(SchemaError):
         load_schema(name)
 
@@ -248,19 +248,19 @@ def test_a_warning_names_the_closest_column() -> None:
     assert warning == "column 'webstie' is not in schema 'places'; did you mean 'website'?"
 
 
-def test_a_warning_without_a_close_column_makes_no_guess() -> None:
+def test_a_warning_without_a_close_column_makes_no_suggestion() -> None:
     (warning,) = load_schema("places").warnings_for(["qqq"])
     assert warning == "column 'qqq' is not in schema 'places'"
 
 
-def test_warnings_come_once_for_each_column_and_in_order() -> None:
+def test_each_unknown_column_gives_one_warning_in_order() -> None:
     warnings = load_schema("places").warnings_for(["zzz", "qqq", "zzz"])
     assert [warning.split("'")[1] for warning in warnings] == ["qqq", "zzz"]
 
 
 @some
 @given(st.lists(TEXTS | st.text(max_size=3), max_size=6))
-def test_every_unknown_column_and_no_other_is_warned_of(names: list[str]) -> None:
+def test_exactly_the_unknown_columns_give_warnings(names: list[str]) -> None:
     schema = load_schema("places")
     unknown = set(names) - set(schema.fields) - set(RESERVED)
     warnings = schema.warnings_for(names)
@@ -268,19 +268,19 @@ def test_every_unknown_column_and_no_other_is_warned_of(names: list[str]) -> Non
     assert all(any(repr(name) in warning for warning in warnings) for name in unknown)
 
 
-def test_the_name_of_an_unknown_column_is_cut_to_a_readable_length() -> None:
+def test_the_long_name_of_an_unknown_column_is_cut() -> None:
     (warning,) = load_schema("places").warnings_for(["x" * 1_000_000])
     assert len(warning) < 200
 
 
-def test_the_example_of_a_column_may_be_a_number() -> None:
+def test_the_example_of_a_column_can_be_a_number() -> None:
     schema = EntitySchema.from_mapping(one_column(kind="number", example=0.0))
     example = schema.to_mapping()["columns"]["a"]["example"]
     assert isinstance(example, float)
     assert math.isclose(example, 0.0)
 
 
-def test_what_holds_of_labels_survives(tmp_path: Path) -> None:
+def test_facts_about_labels_are_equal_after_conversion(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text(
         """
@@ -313,6 +313,6 @@ def test_what_holds_of_labels_survives(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_hold_of_labels_is_refused(more: dict[str, Any]) -> None:
+def test_invalid_facts_about_labels_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(SchemaError, match="not a valid entity schema"):
         EntitySchema.from_mapping({"name": "x", "columns": {"a": {"kind": "text"}}, **more})

@@ -1,4 +1,4 @@
-"""Laws of canonical entities: records and tables agree, and rows do not touch each other."""
+"""Properties of canonical tables: records and tables agree, rows are independent."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ TAGS = st.dictionaries(TEXTS, TEXTS, max_size=3)
 
 @st.composite
 def columns(draw: st.DrawFn) -> dict[str, list[Any]]:
-    """Columns of equal length that both Arrow and JSON can hold, good and bad."""
+    """Columns of equal length with good and bad values that both Arrow and JSON can hold."""
     rows = draw(st.integers(1, 5))
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "id": TEXTS,
@@ -43,7 +43,7 @@ def columns(draw: st.DrawFn) -> dict[str, list[Any]]:
 
 
 def records_of(given: dict[str, list[Any]], leave_out: bool = False) -> list[dict[str, Any]]:
-    """The same as records; nulls may be left out, but for those of points."""
+    """The columns as records; nulls can be left out, except for those of points."""
     rows = [dict(zip(given, values, strict=False)) for values in zip(*given.values(), strict=True)]
     if not leave_out:
         return rows
@@ -61,7 +61,7 @@ KINDS = {
 
 
 def table_of(given: dict[str, list[Any]], tags: str = "map") -> pa.Table:
-    """The same as an Arrow table, with tags as a map or as JSON."""
+    """The columns as an Arrow table, with tags as a map or as JSON."""
     if tags == "JSON" and "tags" in given:
         texts = [None if tags is None else orjson.dumps(tags).decode() for tags in given["tags"]]
         given = {**given, "tags": texts}
@@ -75,7 +75,7 @@ def table_of(given: dict[str, list[Any]], tags: str = "map") -> pa.Table:
 
 @some
 @given(columns(), st.sampled_from(["map", "JSON"]), st.booleans(), st.integers(0, 99))
-def test_records_and_tables_of_the_same_data_are_the_same_entities(
+def test_records_and_tables_of_the_same_data_give_the_same_entities(
     given: dict[str, list[Any]], tags: str, leave_out: bool, first_row: int
 ) -> None:
     table = from_table(table_of(given, tags), ALL, first_row)
@@ -88,7 +88,7 @@ def test_records_and_tables_of_the_same_data_are_the_same_entities(
         assert found == table.table[name].to_pylist()
 
 
-def test_a_null_within_a_list_is_left_out_of_records_and_tables() -> None:
+def test_a_null_in_a_list_is_dropped_in_records_and_tables() -> None:
     lists = [["a", None], [None], ["b"], None]
     table = from_table(pa.table({"text": pa.array(lists)}), ALL)
     assert table.table["text"].to_pylist() == ["a", "", "b", None]
@@ -96,7 +96,7 @@ def test_a_null_within_a_list_is_left_out_of_records_and_tables() -> None:
 
 
 @pytest.mark.parametrize("tags", ['[["a", "b"]]', '["ab"]', "[]", "0", "false", '""', "null"])
-def test_records_and_tables_agree_on_json_that_is_no_object(tags: str) -> None:
+def test_records_and_tables_agree_on_json_that_is_not_an_object(tags: str) -> None:
     table = from_table(pa.table({"tags": [tags]}), ALL)
     records = from_records([{"tags": tags}], ALL)
     assert records.rejected.keys() == table.rejected.keys()
@@ -105,7 +105,7 @@ def test_records_and_tables_agree_on_json_that_is_no_object(tags: str) -> None:
 
 @some
 @given(columns())
-def test_what_is_canonical_stays_as_it_is(given: dict[str, list[Any]]) -> None:
+def test_a_canonical_table_stays_unchanged(given: dict[str, list[Any]]) -> None:
     given.pop("tags", None)
     once = from_table(table_of(given), ALL)
     twice = from_table(once.table, ALL)
@@ -115,7 +115,7 @@ def test_what_is_canonical_stays_as_it_is(given: dict[str, list[Any]]) -> None:
 
 @some
 @given(columns(), st.data())
-def test_a_row_means_the_same_alone_as_among_others(
+def test_a_row_gives_the_same_result_alone_as_among_others(
     given: dict[str, list[Any]], data: st.DataObject
 ) -> None:
     table = table_of(given)
@@ -148,7 +148,7 @@ BAD_RECORDS: list[Any] = [
 @some
 @example({"text": ["a"], "lat": [1.0], "lon": [2.0]}, {"lat": 1}, 0)
 @given(columns(), st.sampled_from(BAD_RECORDS), st.integers(0, 5))
-def test_one_bad_record_never_changes_its_neighbours(
+def test_a_bad_record_does_not_change_other_records(
     given: dict[str, list[Any]], bad: Any, position: int
 ) -> None:
     good = records_of(given)
@@ -177,7 +177,7 @@ BAD_CELLS: dict[str, Any] = {
 
 @some
 @given(columns(), st.sampled_from(sorted(BAD_CELLS)), st.integers(0, 4))
-def test_one_bad_cell_never_changes_the_rows_beside_it(
+def test_a_bad_cell_does_not_change_other_rows(
     given: dict[str, list[Any]], name: str, row: int
 ) -> None:
     rows = len(next(iter(given.values())))

@@ -1,4 +1,4 @@
-"""What is said of bad data never repeats a value of it."""
+"""Messages about bad data contain no value of it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ PRIVATE = "xyzzy"
 
 
 def bad_tables() -> list[pa.Table]:
-    """Tables with everything that can be wrong, and something private in every value."""
+    """Tables with all kinds of errors, and a private text in every value."""
     private = PRIVATE.encode()
     text = pa.array([PRIVATE])
     number = pa.array([float(len(PRIVATE) * 1_000)])
@@ -33,7 +33,7 @@ def bad_tables() -> list[pa.Table]:
 
 
 def bad_records() -> list[Any]:
-    """Records with everything that can be wrong, and something private in every value."""
+    """Records with all kinds of errors, and a private text in every value."""
     names = [*TEXT_LIKE, "number", "lat", "tags", "id"]
     values = [{PRIVATE: [PRIVATE]}, [PRIVATE, 1], {PRIVATE: {}}, PRIVATE + "\ud800"]
     return [
@@ -46,7 +46,7 @@ def bad_records() -> list[Any]:
 
 
 @pytest.mark.parametrize("table", bad_tables(), ids=lambda table: str(table.schema))
-def test_what_is_said_of_a_table_never_repeats_a_value(table: pa.Table) -> None:
+def test_messages_about_a_table_contain_no_value_of_it(table: pa.Table) -> None:
     try:
         entities = from_table(table, ALL)
     except DataError as error:
@@ -58,7 +58,7 @@ def test_what_is_said_of_a_table_never_repeats_a_value(table: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("record", bad_records(), ids=repr)
-def test_what_is_said_of_a_record_never_repeats_a_value(record: Any) -> None:
+def test_messages_about_a_record_contain_no_value_of_it(record: Any) -> None:
     rejected = from_records([{"lon": 1, "lat": 1}, record], ALL).rejected
     assert list(rejected) == [1]
     assert PRIVATE not in rejected[1]

@@ -1,4 +1,4 @@
-"""The Arrow types that a column may have, and those that are a data error."""
+"""Arrow types of columns: those that are accepted, and those that are refused."""
 
 import datetime
 import decimal
@@ -31,7 +31,7 @@ Build = Callable[[list[str | None]], pa.Array]
     ],
     ids=["string", "large_string", "string_view", "dictionary", "large", "chunks", "slice"],
 )
-def test_text_may_come_in_any_arrow_type_of_text(name: str, build: Build) -> None:
+def test_text_can_have_any_arrow_type_of_text(name: str, build: Build) -> None:
     texts = ["Café", None, "", "Café", "日本"]
     assert column(build(texts), name) == texts
 
@@ -53,13 +53,13 @@ def test_a_list_of_texts_becomes_one_text_with_semicolons(name: str, kind: pa.Da
     assert column(lists, name) == ["a;b", None, "", "c"]
 
 
-def test_a_list_of_nothing_is_an_empty_text() -> None:
+def test_an_empty_list_becomes_an_empty_text() -> None:
     assert column(pa.array([[], None], pa.list_(pa.null())), "text") == ["", None]
 
 
 @pytest.mark.parametrize("name", ["category", "phone"])
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint8(), pa.uint64()], ids=str)
-def test_categories_and_phones_may_be_whole_numbers(name: str, kind: pa.DataType) -> None:
+def test_categories_and_phones_can_be_whole_numbers(name: str, kind: pa.DataType) -> None:
     assert column(pa.array([7, None], kind), name) == ["7", None]
 
 
@@ -73,19 +73,19 @@ def test_categories_and_phones_may_be_whole_numbers(name: str, kind: pa.DataType
     ],
     ids=str,
 )
-def test_a_number_may_come_in_any_arrow_type_of_number(kind: pa.DataType) -> None:
+def test_a_number_can_have_any_arrow_type_of_number(kind: pa.DataType) -> None:
     given = [decimal.Decimal(7), None] if pa.types.is_decimal(kind) else [7, None]
     values = np.array([7], np.float16) if kind == pa.float16() else given
     assert column(pa.array(values, kind), "number")[0] == pytest.approx(7)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
-def test_a_number_may_be_written_as_text(kind: pa.DataType) -> None:
+def test_a_number_can_be_text(kind: pa.DataType) -> None:
     texts = ["7", " -1.5e2 ", "", "  ", "nan", None]
     assert column(pa.array(texts, kind), "number") == [7, -150, None, None, None, None]
 
 
-def test_a_text_that_is_no_number_is_rejected_in_its_own_place() -> None:
+def test_a_text_that_is_not_a_number_rejects_only_its_row() -> None:
     entities = from_table(pa.table({"number": ["1", "one", "2"]}), ALL)
     assert entities.rejected == {1: "number: not a number"}
     assert entities.table["number"].to_pylist() == [1, None, 2]
@@ -109,17 +109,17 @@ def test_a_large_whole_number_is_rounded(number: int) -> None:
     ],
     ids=["map", "large map", "struct", "JSON", "large JSON", "JSON view", "JSON dictionary"],
 )
-def test_tags_may_be_a_map_a_struct_or_json(tags: pa.Array) -> None:
+def test_tags_can_be_a_map_a_struct_or_json(tags: pa.Array) -> None:
     assert column(tags, "tags") == ["a=1;a=3;b=2", None, None]
 
 
-def test_the_value_of_a_tag_may_be_text_a_number_or_a_truth() -> None:
+def test_the_value_of_a_tag_can_be_text_a_number_or_a_boolean() -> None:
     tags = '{"a": "x", "b": 1, "c": 1.5, "d": true, "e": false, "f": null, "g": ""}'
     assert column(pa.array([tags]), "tags") == ["a=x;b=1;c=1.5;d=yes;e=no;g="]
 
 
 @pytest.mark.parametrize("tags", ["5", "{", "[1]", '{"a": {}}', '{"a": ["x"]}', '"ab"', "a=b"])
-def test_tags_that_do_not_map_text_to_text_are_rejected_in_their_own_place(tags: str) -> None:
+def test_tags_that_do_not_map_text_to_text_reject_only_their_rows(tags: str) -> None:
     entities = from_table(pa.table({"tags": ['{"a": "b"}', tags]}), ALL)
     assert entities.rejected == {1: "tags: must map text to text"}
     assert entities.table["tags"].to_pylist() == ["a=b", None]
@@ -153,10 +153,10 @@ NO_TAGS = [*NO_TEXT[:6], *NO_TEXT[7:10], pa.array([["x"]]), pa.array([1])]
     ],
     ids=lambda given: given if isinstance(given, str) else str(given.type),
 )
-def test_a_column_of_a_wrong_type_is_a_data_error_that_names_it(name: str, array: pa.Array) -> None:
+def test_a_column_of_a_wrong_type_is_named_in_the_error(name: str, array: pa.Array) -> None:
     with pytest.raises(DataError, match=f"column '{name}' holds"):
         from_table(pa.table({name: array, "words" if name == "text" else "text": ["x"]}), ALL)
 
 
-def test_every_kind_is_covered_here() -> None:
+def test_all_kinds_are_tested_here() -> None:
     assert {column.kind for column in ALL.columns} == set(Kind)

@@ -1,4 +1,4 @@
-"""Bytes that claim to be UTF-8: rejected in their own place if they are not."""
+"""Invalid UTF-8: it rejects only its row."""
 
 import pyarrow as pa
 import pytest
@@ -23,7 +23,7 @@ BROKEN = unchecked(b"good", b"bad \xff\xfe", b"", b"fine \xe2\x82\xac")
     ],
     ids=["string", "large_string", "string_view", "dictionary", "chunks"],
 )
-def test_broken_utf8_is_rejected_in_its_own_place(name: str, array: pa.Array) -> None:
+def test_broken_utf8_rejects_only_its_row(name: str, array: pa.Array) -> None:
     entities = from_table(pa.table({name: array}), ALL)
     assert entities.rejected == {1: f"{name}: not valid UTF-8"}
     assert entities.table[name].to_pylist() == ["good", None, "", "fine €"]
@@ -34,15 +34,15 @@ def test_broken_utf8_is_rejected_in_its_own_place(name: str, array: pa.Array) ->
     [b"\x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xff"],
     ids=["tail", "cut", "overlong", "surrogate", "too large", "cut in three", "never"],
 )
-def test_every_way_to_break_utf8_is_noticed(bad: bytes) -> None:
+def test_all_kinds_of_invalid_utf8_are_detected(bad: bytes) -> None:
     assert rejected("text", unchecked(b"a", bad, b"b")) == {1: "text: not valid UTF-8"}
 
 
-def test_characters_broken_over_two_rows_are_rejected_in_both() -> None:
+def test_a_character_split_over_two_rows_rejects_both() -> None:
     assert list(rejected("text", unchecked(b"a\xe2\x82", b"\xac b", b"c"))) == [0, 1]
 
 
-def test_broken_utf8_within_a_list_is_rejected_in_its_own_place() -> None:
+def test_broken_utf8_within_a_list_rejects_only_its_row() -> None:
     lists = pa.ListArray.from_arrays([0, 0, 1, 4], BROKEN)
     entities = from_table(pa.table({"text": lists}), ALL)
     assert entities.rejected == {2: "text: not valid UTF-8"}
@@ -50,13 +50,13 @@ def test_broken_utf8_within_a_list_is_rejected_in_its_own_place() -> None:
     assert entities.table["text"].to_pylist() == ["", "good", None]
 
 
-def test_broken_utf8_in_an_id_is_rejected_in_its_own_place() -> None:
+def test_broken_utf8_in_an_id_rejects_only_its_row() -> None:
     entities = from_table(pa.table({"text": ["a", "b", "c", "d"], "id": BROKEN}), ALL, first_row=5)
     assert entities.rejected == {1: "id: not valid UTF-8"}
     assert entities.ids.to_pylist() == ["good", "6", "", "fine €"]
 
 
-def test_broken_utf8_in_a_number_is_rejected_in_its_own_place() -> None:
+def test_broken_utf8_in_a_number_rejects_only_its_row() -> None:
     assert list(rejected("number", unchecked(b"1", b"2\xff", b"3"))) == [1]
 
 
@@ -70,7 +70,7 @@ def test_broken_utf8_in_a_number_is_rejected_in_its_own_place() -> None:
     ],
     ids=["JSON", "struct", "map", "keys of a map"],
 )
-def test_broken_utf8_in_tags_is_rejected_in_its_own_place(tags: pa.Array) -> None:
+def test_broken_utf8_in_tags_rejects_only_its_row(tags: pa.Array) -> None:
     assert list(rejected("tags", tags)) == [1]
 
 

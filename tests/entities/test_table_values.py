@@ -1,4 +1,4 @@
-"""Values of a table that are rejected in their own place, and values that are not."""
+"""Values of a table: those that reject their row, and those that are accepted."""
 
 import math
 
@@ -24,7 +24,7 @@ from tests.entities.canonical import ALL, TEXT_LIKE, column, rejected
         (math.nan, 1.0, "lat and lon must be given together"),
     ],
 )
-def test_a_bad_point_is_rejected_in_its_own_place(
+def test_a_bad_point_rejects_only_its_row(
     lat: float | None, lon: float | None, reason: str
 ) -> None:
     table = pa.table({"text": ["a", "b", "c"], "lat": [1.0, lat, 3.0], "lon": [1.0, lon, 3.0]})
@@ -35,14 +35,16 @@ def test_a_bad_point_is_rejected_in_its_own_place(
 
 
 @pytest.mark.parametrize("given", [(90, 180), (-90, -180), (0, 0), (None, None)])
-def test_the_ends_of_the_earth_are_on_it(given: tuple[float | None, float | None]) -> None:
+def test_the_largest_latitudes_and_longitudes_are_valid(
+    given: tuple[float | None, float | None],
+) -> None:
     table = pa.table({"text": ["a"], "lat": [given[0]], "lon": [given[1]]})
     entities = from_table(table, ALL)
     assert not entities.rejected
     assert entities.table.select(["lat", "lon"]).to_pylist() == [{"lat": given[0], "lon": given[1]}]
 
 
-def test_nan_is_a_missing_number() -> None:
+def test_nan_becomes_null() -> None:
     assert column(pa.array([math.nan, 1.0, None]), "number") == [None, 1, None]
     assert from_records([{"number": math.nan}], ALL).table["number"].to_pylist() == [None]
 
@@ -59,12 +61,12 @@ def test_a_table_with_half_a_point_in_all_rows_is_refused() -> None:
         from_table(pa.table({"text": ["a"], "lon": [1.0]}), ALL)
 
 
-def test_half_a_point_is_rejected_in_its_own_place_beside_a_whole_one() -> None:
+def test_half_a_point_rejects_only_its_row_next_to_a_complete_point() -> None:
     records = [{"text": "a", "lat": 1}, {"text": "b", "lat": 1, "lon": 2}, {"text": "c"}]
     assert from_records(records, ALL).rejected == {0: "lat and lon must be given together"}
 
 
-def test_half_a_point_is_rejected_in_its_own_place_without_a_whole_one() -> None:
+def test_half_a_point_rejects_only_its_row_without_a_complete_point() -> None:
     records = [{"text": "a", "lat": 1}, {"text": "c"}]
     assert from_records(records, ALL).rejected == {0: "lat and lon must be given together"}
 
@@ -84,12 +86,12 @@ def test_tags_of_a_million_characters_are_rejected() -> None:
     assert rejected("tags", pa.array(tags)) == reason
 
 
-def test_the_limit_counts_bytes_and_its_own_number_is_allowed() -> None:
+def test_the_limit_counts_bytes_and_includes_the_limit_itself() -> None:
     fits = "é" * (FIELD_LIMIT // 2)
     assert rejected("text", pa.array([fits, fits + "e"])) == {1: "text: longer than 10,000 bytes"}
 
 
-def test_the_limit_is_for_a_list_as_a_whole() -> None:
+def test_the_limit_applies_to_the_joined_list() -> None:
     lists = pa.array([["x" * 6_000], ["x" * 6_000, "x" * 6_000]])
     assert rejected("text", lists) == {1: "text: longer than 10,000 bytes"}
 
@@ -108,7 +110,7 @@ def test_the_limit_is_for_a_list_as_a_whole() -> None:
     ids=["emoji", "right-to-left", "NUL", "mark", "last", "accents", "newline"],
 )
 @pytest.mark.parametrize("name", TEXT_LIKE)
-def test_strange_text_is_accepted_unchanged(name: str, text: str) -> None:
+def test_unusual_text_is_accepted_unchanged(name: str, text: str) -> None:
     assert column(pa.array([text]), name) == [text]
     entities = from_records([{name: text}], ALL)
     assert not entities.rejected

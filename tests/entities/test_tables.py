@@ -1,4 +1,4 @@
-"""Canonical tables: their columns and ids, what may be missing, and parts of them."""
+"""Canonical tables: columns, ids, missing parts, slices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,23 +11,23 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.tables import Entities, from_records, from_table
 from tests.entities.canonical import ALL, column
 
-# Tables that lack something, or hold too much.
+# Columns.
 
 
-def test_missing_columns_stay_missing() -> None:
+def test_missing_columns_are_not_added() -> None:
     entities = from_table(pa.table({"text": ["a"]}), ALL)
     assert entities.table.column_names == ["id", "text"]
     assert entities.column("number") is None
 
 
-def test_columns_come_in_the_order_of_the_schema() -> None:
+def test_columns_are_in_the_order_of_the_schema() -> None:
     given = {"tags": ["{}"], "lon": [0], "number": [1], "lat": [0], "text": ["a"]}
     names = from_table(pa.table(given), ALL).table.column_names
     assert names == ["id", "text", "number", "lat", "lon", "tags"]
 
 
 @pytest.mark.parametrize("name", ["text", "words", "category", "web", "phone", "number", "tags"])
-def test_a_column_of_nulls_without_a_type_is_fine(name: str) -> None:
+def test_a_column_of_type_null_is_accepted(name: str) -> None:
     assert column(pa.nulls(3), name) == [None, None, None]
 
 
@@ -40,29 +40,29 @@ def test_a_canonical_column_is_text_or_float64() -> None:
     assert {name for name, kind in kinds.items() if kind == pa.string()} == kinds.keys() - numbers
 
 
-def test_a_table_without_rows_is_fine() -> None:
+def test_a_table_without_rows_is_accepted() -> None:
     entities = from_table(pa.table({"text": pa.array([], pa.string())}), ALL)
     assert len(entities) == 0
     assert entities.ids.to_pylist() == []
 
 
-def test_a_table_without_chunks_is_fine() -> None:
+def test_a_table_without_chunks_is_accepted() -> None:
     empty = pa.chunked_array([], pa.string())
     assert len(from_table(pa.table({"text": empty, "id": empty}), ALL)) == 0
 
 
-def test_a_table_with_no_known_column_is_refused_with_those_there_are() -> None:
+def test_a_table_without_known_columns_is_refused_with_a_list_of_them() -> None:
     with pytest.raises(DataError, match="no column is known to schema 'all', which has text, "):
         from_table(pa.table({"title": ["a"], "id": ["1"], "labels": [["x"]]}), ALL)
 
 
-def test_a_table_with_a_column_twice_is_refused_by_its_name() -> None:
+def test_a_duplicate_column_is_named_in_the_error() -> None:
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     with pytest.raises(DataError, match="column 'text' occurs more than once"):
         from_table(table, ALL)
 
 
-def test_an_unknown_column_is_a_warning() -> None:
+def test_an_unknown_column_gives_a_warning() -> None:
     entities = from_table(pa.table({"text": ["a"], "catgory": ["b"]}), ALL)
     assert entities.warnings == [
         "column 'catgory' is not in schema 'all'; did you mean 'category'?"
@@ -72,41 +72,41 @@ def test_an_unknown_column_is_a_warning() -> None:
 # Ids.
 
 
-def test_a_missing_id_is_the_number_of_the_row() -> None:
+def test_a_missing_id_becomes_the_row_number() -> None:
     table = pa.table({"text": ["a", "b"]})
     assert from_table(table, ALL).ids.to_pylist() == ["0", "1"]
     assert from_table(table, ALL, first_row=40).ids.to_pylist() == ["40", "41"]
 
 
-def test_a_null_id_is_the_number_of_the_row() -> None:
+def test_a_null_id_becomes_the_row_number() -> None:
     table = pa.table({"text": ["a", "b", "c"], "id": ["x", None, "z"]})
     assert from_table(table, ALL, first_row=7).ids.to_pylist() == ["x", "8", "z"]
 
 
-def test_a_record_without_an_id_gets_the_number_of_its_row() -> None:
+def test_a_record_without_an_id_gets_its_row_number() -> None:
     records: list[Any] = [{"id": "x"}, {"text": "a"}, {"id": None}, {"id": 12}]
     assert from_records(records, ALL, first_row=5).ids.to_pylist() == ["x", "6", "7", "12"]
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint64()], ids=str)
-def test_ids_may_be_whole_numbers(kind: pa.DataType) -> None:
+def test_ids_can_be_whole_numbers(kind: pa.DataType) -> None:
     table = pa.table({"text": ["a", "b"], "id": pa.array([3, None], kind)})
     assert from_table(table, ALL).ids.to_pylist() == ["3", "1"]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
-def test_ids_may_come_in_any_type_of_text(kind: pa.DataType) -> None:
+def test_ids_can_have_any_arrow_type_of_text(kind: pa.DataType) -> None:
     ids = pa.array(["x", None], kind)
     assert from_table(pa.table({"text": ["a", "b"], "id": ids}), ALL).ids.to_pylist() == ["x", "1"]
 
 
-def test_ids_may_come_as_a_dictionary() -> None:
+def test_ids_can_be_a_dictionary_column() -> None:
     ids = pa.array(["x", "x", None]).dictionary_encode()
     table = pa.table({"text": ["a", "b", "c"], "id": ids})
     assert from_table(table, ALL).ids.to_pylist() == ["x", "x", "2"]
 
 
-def test_ids_may_all_be_null() -> None:
+def test_all_ids_can_be_null() -> None:
     table = pa.table({"text": ["a", "b"], "id": pa.nulls(2)})
     assert from_table(table, ALL).ids.to_pylist() == ["0", "1"]
 
@@ -116,7 +116,7 @@ def test_a_rejected_row_keeps_its_id() -> None:
     assert from_table(table, ALL).ids.to_pylist() == ["x", "y"]
 
 
-# Entities as such.
+# The class Entities.
 
 
 def test_entities_can_be_sliced_and_taken() -> None:
@@ -129,21 +129,21 @@ def test_entities_can_be_sliced_and_taken() -> None:
     assert values.to_pylist() == ["c", "a", "c"]
 
 
-def test_a_slice_of_no_rows_is_no_entities() -> None:
+def test_an_empty_slice_has_no_entities() -> None:
     entities = from_table(pa.table({"text": ["a"]}), ALL).slice(1, 5)
     assert len(entities) == 0
     assert entities.ids.to_pylist() == []
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_of_empty_entities_only_the_number_is_known(rows: int) -> None:
+def test_empty_entities_have_ids_and_no_columns(rows: int) -> None:
     entities = Entities.empty(ALL, rows)
     assert len(entities) == rows
     assert entities.ids.to_pylist() == [str(row) for row in range(rows)]
     assert all(entities.column(field) is None for field in ALL.fields)
 
 
-def test_a_column_of_several_chunks_is_one_array() -> None:
+def test_a_column_with_several_chunks_is_returned_as_one_array() -> None:
     parts: Sequence[pa.Array] = [pa.array(["a"]), pa.array(["b", None])]
     values = from_table(pa.table({"text": pa.chunked_array(parts)}), ALL).column("text")
     assert isinstance(values, pa.StringArray)

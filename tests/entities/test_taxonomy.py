@@ -1,4 +1,4 @@
-"""What labels are called, and how they are found."""
+"""Taxonomy: titles of labels, and the search for labels."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +22,7 @@ def found(search: str, language: str = "en") -> list[str]:
         ("../../etc", "Bakery"), ("be@tarask", "Bakery"),
     ],
 )  # fmt: skip
-def test_labels_have_titles_in_the_language_of_the_user(language: str, title: str) -> None:
+def test_labels_have_titles_in_the_requested_language(language: str, title: str) -> None:
     assert osm_taxonomy(language).title("shop=bakery") == title
     assert osm_taxonomy(language).title("shop=no_such_shop") is None
 
@@ -38,14 +38,14 @@ def test_labels_are_found_by_name_title_and_synonym() -> None:
     assert found("rollstuhl") == []
 
 
-def test_a_whole_title_comes_first_then_titles_names_and_synonyms() -> None:
+def test_results_are_ordered_by_whole_title_title_name_and_synonym() -> None:
     titles = {"a=1": "Wine Bar", "b=bar": "Pub", "c=1": "Bar", "d=1": "Club"}
     taxonomy = Taxonomy("en", titles, {"d=1": "cocktail bar\nlounge"})
     labels = ["d=1", "b=bar", "a=1", "c=1", "e=1"]
     assert [labels[n] for n in taxonomy.search(labels, "Bar")] == ["c=1", "a=1", "b=bar", "d=1"]
 
 
-def test_the_embedded_file_knows_most_of_what_brands_are_called() -> None:
+def test_most_labels_of_the_brands_data_have_a_title() -> None:
     mapping, english = load_mapping(None), osm_taxonomy()
     given = pq.read_table(BRANDS)["labels"].combine_chunks().flatten().to_pylist()
     told = [label for label in given if mapping.is_label(label.partition("=")[0])]

@@ -1,4 +1,4 @@
-"""Normalisation: one spelling for what people read as the same."""
+"""Unicode normalisation of texts."""
 
 import unicodedata
 from typing import Literal, get_args
@@ -19,36 +19,36 @@ MARKED = st.text(
         "aAß\u017f\u0131Iİ\u03a3\u03c2\u03c3\u1fb3\u0345\u0301\u0307\u0308\u1100\u1161\u11a8ﬁ①Ⅷ々\u212b\u200d"
     )
 )
-"""Texts of characters that fold, compose, reorder or grow."""
+"""Texts of characters that normalisation folds, composes, reorders or expands."""
 
 
-def by_the_book(text: str) -> str:
-    """NFKC, case folding, NFKC, as Unicode's own database in Python has them."""
+def reference_normalise(text: str) -> str:
+    """NFKC, case folding and NFKC by the module unicodedata."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 
 @some
 @given(st.lists(st.none() | TEXTS | MARKED))
-def test_an_array_is_normalised_as_unicode_has_it(texts: list[str | None]) -> None:
-    expected = [None if text is None else by_the_book(text) for text in texts]
+def test_an_array_is_normalised_as_unicode_defines_it(texts: list[str | None]) -> None:
+    expected = [None if text is None else reference_normalise(text) for text in texts]
     assert normalise(pa.array(texts, pa.string())).to_pylist() == expected
 
 
 @some
 @given(TEXTS | MARKED)
-def test_one_text_is_normalised_as_an_array_of_one(text: str) -> None:
+def test_one_text_is_normalised_like_an_array_of_one(text: str) -> None:
     assert normalise(pa.array([text])).to_pylist() == [normalise_one(text)]
 
 
 @some
 @given(TEXTS | MARKED)
-def test_what_is_normal_stays_as_it_is(text: str) -> None:
+def test_normalisation_is_idempotent(text: str) -> None:
     once = normalise_one(text)
     assert normalise_one(once) == once
 
 
-def test_every_character_is_normal_after_one_pass() -> None:
+def test_every_character_is_normalised_in_one_pass() -> None:
     points = (point for point in range(0x110000) if not 0xD800 <= point < 0xE000)
     once = normalise(pa.array(map(chr, points), pa.string()))
     assert normalise(once).equals(once)
@@ -56,7 +56,7 @@ def test_every_character_is_normal_after_one_pass() -> None:
 
 @some
 @given(TEXTS | MARKED, st.sampled_from(get_args(Form)))
-def test_all_normal_forms_of_a_text_become_the_same(text: str, form: Form) -> None:
+def test_all_unicode_forms_of_a_text_become_equal(text: str, form: Form) -> None:
     assert normalise_one(unicodedata.normalize(form, text)) == normalise_one(text)
 
 
@@ -76,7 +76,7 @@ def test_all_normal_forms_of_a_text_become_the_same(text: str, form: Form) -> No
         ("N\u00a0O", "n o"),
     ],
 )
-def test_variants_become_one(text: str, normal: str) -> None:
+def test_variants_of_a_text_become_equal(text: str, normal: str) -> None:
     assert normalise_one(text) == normal
 
 
@@ -86,7 +86,7 @@ def test_nulls_stay_where_they_are(filler: str) -> None:
     assert normalise(texts).to_pylist() == [None, filler.lower(), None, "", None]
 
 
-def test_nothing_but_nulls_is_fine() -> None:
+def test_an_array_of_nulls_is_accepted() -> None:
     assert normalise(pa.nulls(3, pa.string())).to_pylist() == [None, None, None]
 
 
@@ -94,7 +94,7 @@ def test_an_empty_array_stays_empty() -> None:
     assert normalise(pa.array([], pa.string())).to_pylist() == []
 
 
-def test_a_slice_is_normalised_as_a_whole_array() -> None:
+def test_a_slice_is_normalised_like_a_whole_array() -> None:
     texts = pa.array(["CUT", "Ä", None, "B", "CUT"])
     assert normalise(texts.slice(1, 3)).to_pylist() == ["ä", None, "b"]
     assert normalise(texts.slice(3, 1)).to_pylist() == ["b"]

@@ -1,4 +1,4 @@
-"""Small files in exactly the published schemas of Overture's and Foursquare's places."""
+"""Small files with the published schemas of Overture's and Foursquare's places."""
 
 import struct
 from pathlib import Path
@@ -57,7 +57,7 @@ OVERTURE = pa.schema(
         "operating_status": text,
     }
 )
-"""Overture's theme `places` as of its releases with a taxonomy."""
+"""The schema of Overture's theme `places`, in the releases that have a taxonomy."""
 FOURSQUARE = pa.schema(
     {
         "fsq_place_id": text,
@@ -77,16 +77,16 @@ FOURSQUARE = pa.schema(
         "bbox": _struct(xmin=pa.float64(), ymin=pa.float64(), xmax=pa.float64(), ymax=pa.float64()),
     }
 )
-"""Foursquare's Open Source Places."""
+"""The schema of Foursquare's Open Source Places."""
 
 
 def point(lon: float, lat: float) -> bytes:
-    """A point as well-known binary."""
+    """A point in well-known binary."""
     return struct.pack("<BIdd", 1, 1, lon, lat)
 
 
 def overture_place(number: int, lon: float, lat: float, **more: Any) -> dict[str, Any]:
-    """A place as Overture writes it; its box has single precision, rounded outwards."""
+    """A place in Overture's form; its box is rounded outwards to single precision."""
     low, high = np.float32(-np.inf), np.float32(np.inf)
     west, south = (np.nextafter(np.float32(value), low) for value in (lon, lat))
     east, north = (np.nextafter(np.float32(value), high) for value in (lon, lat))
@@ -101,14 +101,14 @@ def overture_place(number: int, lon: float, lat: float, **more: Any) -> dict[str
 
 
 def write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema, group: int = 1_000) -> Path:
-    """Rows in the published schema, so many to a group of rows."""
+    """Write rows with a published schema, `group` rows to a row group."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=group)
     return path
 
 
 def spoil(path: Path, group: int) -> None:
-    """Overwrite the data of a group of rows, so that whoever reads it fails."""
+    """Overwrite the data of a row group, so that reading it fails."""
     columns = pq.read_metadata(path).row_group(group).to_dict()["columns"]
     starts = [c["dictionary_page_offset"] or c["data_page_offset"] for c in columns]
     content = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The importer of brands on small packages, and the file that it made for the demo."""
+"""Importer of brands: small packages, and the embedded demo data set."""
 
 import io
 import json
@@ -25,7 +25,7 @@ Build = Callable[..., Rows]
 
 
 def item(wikidata: str, name: str, path: str, **more: Any) -> dict[str, Any]:
-    """An entry as the package writes it; `tags` of `more` are added to the usual ones."""
+    """An entry of the package; the `tags` of `more` are added to the default ones."""
     tree, key, value = path.split("/")
     main = tree.removesuffix("s")
     tags = {key: value, main: name, f"{main}:wikidata": wikidata}
@@ -37,7 +37,7 @@ def item(wikidata: str, name: str, path: str, **more: Any) -> dict[str, Any]:
 
 
 def write_package(path: Path, trees: Trees, wikidata: dict[str, Any] | None = None) -> Path:
-    """A tarball with the three files of the package that are read."""
+    """Write a tarball with the three files of the package that the importer reads."""
     files: dict[str, Any] = {
         "package.json": {
             "name": "name-suggestion-index",
@@ -58,7 +58,7 @@ def write_package(path: Path, trees: Trees, wikidata: dict[str, Any] | None = No
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Build a package of some trees and import it; gives the rows by id."""
+    """A function that builds a package of some trees, imports it, and returns the rows by id."""
 
     def build(
         trees: Trees,
@@ -73,7 +73,7 @@ def build(tmp_path: Path) -> Build:
     return build
 
 
-def test_entries_with_one_wikidata_id_become_one_entity(build: Build) -> None:
+def test_entries_with_the_same_wikidata_id_become_one_entity(build: Build) -> None:
     rows = build(
         {
             "operators/power/plant": [
@@ -96,7 +96,7 @@ def test_entries_with_one_wikidata_id_become_one_entity(build: Build) -> None:
     assert rows["Q2"]["labels"] == ["amenity=fuel"]
 
 
-def test_an_operator_of_another_id_is_neither_merged_nor_a_name(build: Build) -> None:
+def test_an_operator_with_another_id_is_not_merged_and_gives_no_name(build: Build) -> None:
     tags = {"operator": "Holding", "operator:wikidata": "Q9"}
     path = "brands/amenity/cafe"
     rows = build({path: [item("Q1", "Acme", path, tags=tags)]})
@@ -104,7 +104,7 @@ def test_an_operator_of_another_id_is_neither_merged_nor_a_name(build: Build) ->
     assert rows["Q1"]["alternative_names"] is None
 
 
-def test_an_operator_of_the_same_id_is_a_name(build: Build) -> None:
+def test_an_operator_with_the_same_id_gives_a_name(build: Build) -> None:
     tags = {"operator": "Acme Limited", "operator:wikidata": "Q1"}
     path = "brands/amenity/cafe"
     rows = build({path: [item("Q1", "Acme", path, tags=tags)]})
@@ -124,7 +124,7 @@ def test_other_trees_and_entries_without_an_id_are_left_out(build: Build) -> Non
     assert list(rows) == ["Q1"]
 
 
-def test_lists_of_values_are_split(build: Build) -> None:
+def test_a_tag_with_several_values_gives_several_labels(build: Build) -> None:
     path = "brands/shop/clothes"
     tags = {"clothes": "women; men;;children"}
     rows = build({path: [item("Q1", "Acme", path, tags=tags), item("Q2", "Zeta", path)]})
@@ -136,7 +136,7 @@ def test_lists_of_values_are_split(build: Build) -> None:
     ]
 
 
-def test_templates_are_left_out(build: Build) -> None:
+def test_entries_made_from_a_template_are_left_out(build: Build) -> None:
     bank, machine = "brands/amenity/bank", "brands/amenity/atm"
     rows = build(
         {
@@ -170,7 +170,7 @@ def test_identity_tags_are_never_labels(build: Build) -> None:
     assert rows["Q1"]["labels"] == ["shop=bakery", "takeaway=yes"]
 
 
-def test_the_main_name_is_the_one_most_entries_know(build: Build) -> None:
+def test_the_main_name_is_the_one_that_most_entries_mention(build: Build) -> None:
     path = "brands/amenity/cafe"
     local = {"name": "星巴克", "brand": "星巴克", "name:en": "Starbucks"}
     rows = build(
@@ -186,7 +186,7 @@ def test_the_main_name_is_the_one_most_entries_know(build: Build) -> None:
     assert rows["Q1"]["alternative_names"] == "星巴克"
 
 
-def test_the_name_of_a_brand_wins_over_an_operator_that_is_as_usual(build: Build) -> None:
+def test_a_brand_name_wins_over_an_equally_frequent_operator_name(build: Build) -> None:
     plant, point = "operators/power/plant", "brands/amenity/charging_station"
     nameless = item("Q1", "Acme Power", point)
     del nameless["tags"]["name"]
@@ -194,7 +194,7 @@ def test_the_name_of_a_brand_wins_over_an_operator_that_is_as_usual(build: Build
     assert rows["Q1"]["name"] == "Acme Power"
 
 
-def test_alternative_names_are_all_other_spellings_once(build: Build) -> None:
+def test_alternative_names_are_all_other_spellings_each_once(build: Build) -> None:
     path = "brands/amenity/bank"
     tags = {
         "alt_name": "First;One",
@@ -267,7 +267,7 @@ def test_descriptions_of_wikidata_are_not_in_the_table(build: Build) -> None:
     assert "coffee" not in str(rows)
 
 
-def test_mirrors_are_dropped_and_the_usual_key_stays(build: Build) -> None:
+def test_mirrors_are_dropped_and_the_more_frequent_key_is_kept(build: Build) -> None:
     doctor, pharmacy, cafe = (
         "brands/amenity/doctors",
         "brands/amenity/pharmacy",
@@ -278,7 +278,7 @@ def test_mirrors_are_dropped_and_the_usual_key_stays(build: Build) -> None:
         {
             doctor: [item(f"Q{n}", f"Dr. {n}", doctor, tags=mirrored) for n in range(5)],
             pharmacy: [item(f"Q1{n}", f"Apo {n}", pharmacy) for n in range(3)],
-            # Every café has takeaway, yet takeaway stands on others too: implied, not a mirror.
+            # All cafés have takeaway, but so have others: takeaway is implied and not a mirror.
             cafe: [item(f"Q2{n}", f"Café {n}", cafe, tags={"takeaway": "yes"}) for n in range(3)],
             "brands/shop/bakery": [
                 item(f"Q3{n}", f"Bread {n}", "brands/shop/bakery", tags={"takeaway": "yes"})
@@ -298,7 +298,7 @@ def test_mirrors_need_enough_examples_and_different_keys() -> None:
     assert brands.mirrors([{"power=line", "power=pole"}] * 20, minimum=20) == set()
 
 
-def test_the_share_that_makes_a_mirror() -> None:
+def test_labels_are_mirrors_from_the_mirror_share_on() -> None:
     both = [{"amenity=clinic", "healthcare=clinic"}] * 18
     assert brands.mirrors([*both, *[{"amenity=clinic"}] * 2], minimum=1) == {"healthcare=clinic"}
     assert brands.mirrors([*both, *[{"amenity=clinic"}] * 3], minimum=1) == set()
@@ -314,7 +314,7 @@ def test_schools_are_capped_by_a_hash_of_the_id(build: Build) -> None:
     assert kept < build({path: schools}, cap=11).keys()
 
 
-def test_what_is_more_than_a_school_stays_under_the_cap(build: Build) -> None:
+def test_entities_with_other_labels_than_school_are_kept_first(build: Build) -> None:
     school, park = "operators/amenity/school", "operators/leisure/park"
     trees = {school: [item(f"Q{n}", f"District {n}", school) for n in range(40)]}
     spare = min({f"Q{n}" for n in range(40)} - build(trees, cap=10).keys())
@@ -329,7 +329,7 @@ def test_only_schools_are_capped(build: Build) -> None:
     assert len(rows) == 12
 
 
-def test_rare_labels_and_the_entities_they_leave_bare_are_dropped(build: Build) -> None:
+def test_rare_labels_and_entities_without_labels_are_dropped(build: Build) -> None:
     path, rare = "brands/amenity/bank", "brands/shop/tea"
     trees = {
         path: [item(f"Q{n}", f"Bank {n}", path) for n in range(3)],
@@ -340,7 +340,7 @@ def test_rare_labels_and_the_entities_they_leave_bare_are_dropped(build: Build) 
     assert rows["Q0"]["labels"] == ["amenity=bank"]
 
 
-def test_the_minimum_holds_after_the_cap(build: Build) -> None:
+def test_labels_have_enough_examples_after_the_cap(build: Build) -> None:
     path = "operators/amenity/school"
     trees = {path: [item(f"Q{n}", f"District {n}", path) for n in range(6)]}
     assert len(build(trees, minimum=3, cap=3)) == 3
@@ -366,7 +366,7 @@ def test_the_command_writes_the_same_bytes_twice(
     assert pq.ParquetFile(tmp_path / "a").metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-def test_what_is_not_the_package_is_refused(
+def test_an_archive_of_another_package_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = tmp_path / "package.tgz"
@@ -421,10 +421,10 @@ def test_committed_labels_have_enough_examples(label_sets: list[list[str]]) -> N
     assert max(usual[label] for label in brands.SCHOOL_LABELS) == brands.SCHOOL_CAP
 
 
-def test_committed_labels_do_not_tell_an_identity(
+def test_committed_labels_do_not_identify_an_entity(
     committed: pa.Table, label_sets: list[list[str]]
 ) -> None:
-    # Values of categories are lower-case English words; the name of a company would not pass.
+    # Category values are lower-case English words; the name of a company is not.
     category = re.compile(r"[a-z_]+(:[a-z_]+)*=[a-z]+([_-][a-z]+)*")
     identity = re.compile(r"brand|operator|owner|network|name|wiki|website|ref\b|flag|phone:|email")
     names_of: dict[str, set[str]] = {}
@@ -437,7 +437,9 @@ def test_committed_labels_do_not_tell_an_identity(
         assert len(names) >= 15, f"{label} is on places of few names"
 
 
-def test_committed_inputs_hold_no_labels(committed: pa.Table, label_sets: list[list[str]]) -> None:
+def test_committed_columns_contain_no_labels(
+    committed: pa.Table, label_sets: list[list[str]]
+) -> None:
     keys = "|".join(
         {re.escape(label.partition("=")[0]) for labels in label_sets for label in labels}
     )
@@ -446,7 +448,7 @@ def test_committed_inputs_hold_no_labels(committed: pa.Table, label_sets: list[l
         assert not [value for value in committed[name].to_pylist() if value and tag.search(value)]
 
 
-def test_committed_labels_are_not_mirrored(label_sets: list[list[str]]) -> None:
+def test_committed_labels_have_no_mirrors(label_sets: list[list[str]]) -> None:
     usual = Counter(label for labels in label_sets for label in labels)
     for value in ("pharmacy", "dentist", "clinic", "hospital"):
         assert f"amenity={value}" in usual

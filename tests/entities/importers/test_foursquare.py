@@ -1,4 +1,4 @@
-"""The importer of Foursquare's places, on files in its published schema."""
+"""Importer of Foursquare's places, on files with the published schema."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def imported(
     return found, pq.read_table(target).to_pylist()
 
 
-def test_a_place_becomes_a_row_and_its_paths_labels(tmp_path: Path) -> None:
+def test_a_place_becomes_a_row_with_its_paths_as_labels(tmp_path: Path) -> None:
     source = tmp_path / "dt=2025-04-08" / "places-00000.snappy.parquet"
     write(source, [FULL, place(2, None, None)], FOURSQUARE)
     found, (joe, nowhere) = imported(tmp_path, tmp_path / "out.parquet")
@@ -66,7 +66,7 @@ def test_a_place_becomes_a_row_and_its_paths_labels(tmp_path: Path) -> None:
     assert f"category={FOOD}" not in found.implies
 
 
-def test_a_box_is_pushed_down_to_groups_of_rows(tmp_path: Path) -> None:
+def test_row_groups_outside_the_box_are_not_read(tmp_path: Path) -> None:
     rows = [place(n, lon, 43.73) for n, lon in enumerate([7.42, 7.43, 100, 101, 7.44])]
     source = write(tmp_path / "places.parquet", [*rows, place(9, None, None)], FOURSQUARE, group=2)
     spoil(source, 1)
@@ -76,7 +76,7 @@ def test_a_box_is_pushed_down_to_groups_of_rows(tmp_path: Path) -> None:
         imported(source, tmp_path / "out.parquet")
 
 
-def test_what_is_no_foursquare_file_is_refused(tmp_path: Path) -> None:
+def test_files_of_another_data_set_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"id": ["a"], "name": ["x"]}), other)
     with pytest.raises(DataError, match="no column 'fsq_place_id'"):

@@ -1,4 +1,4 @@
-"""Which categories lie above which: as far as all paths agree, and never in a circle."""
+"""Hierarchy of categories: ancestors hold in all paths, and there are no cycles."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ def learned(paths: list[list[str]]) -> Hierarchy:
     return hierarchy
 
 
-def test_what_paths_disagree_on_is_not_implied() -> None:
+def test_an_ancestor_that_only_some_paths_have_is_not_implied() -> None:
     hierarchy = learned([["food", "restaurant", "sushi"], ["shop", "sushi"], ["food", "cafe"]])
     assert hierarchy.implies == {"cafe": ("food",), "restaurant": ("food",)}
     assert hierarchy.with_ancestors(["sushi", "cafe", "food"]) == ["sushi", "food", "cafe"]
@@ -23,7 +23,7 @@ def test_what_paths_disagree_on_is_not_implied() -> None:
 
 @given(PATHS)
 @settings(deadline=None)
-def test_implications_hold_in_every_path_are_transitive_and_without_circles(
+def test_implications_hold_in_every_path_and_are_transitive_and_acyclic(
     paths: list[list[str]],
 ) -> None:
     implies = learned(paths).implies

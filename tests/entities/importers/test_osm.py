@@ -1,4 +1,4 @@
-"""The importer of OpenStreetMap extracts: small files made here, and real ones."""
+"""Importer of OpenStreetMap extracts, on a small file made here and on real extracts."""
 
 import os
 from collections import Counter
@@ -24,7 +24,7 @@ CAFE = {"name": "Café", "amenity": "cafe", "cuisine": "cake;coffee_shop", "whee
 
 @pytest.fixture
 def extract(tmp_path: Path) -> Path:
-    """A café, a shop that is a way, a park that is a relation, and much that is no place."""
+    """A café, a shop that is a way, a park that is a relation, and objects that are not places."""
     path = tmp_path / "small.osm.pbf"
     with osmium.SimpleWriter(path) as writer:
         for number, point in enumerate(CORNERS, 1):
@@ -55,7 +55,9 @@ def imported(source: Path, target: Path, box: Box | None = None) -> tuple[Import
     return found, rows
 
 
-def test_nodes_ways_and_areas_come_once_each_by_their_centre(extract: Path, tmp_path: Path) -> None:
+def test_nodes_ways_and_areas_are_imported_once_with_their_centres(
+    extract: Path, tmp_path: Path
+) -> None:
     found, rows = imported(extract, tmp_path / "out.parquet")
     assert {row["id"]: (row["lon"], row["lat"]) for row in rows} == {
         "node/20": (7.0, 50.0),
@@ -79,14 +81,14 @@ def test_nodes_ways_and_areas_come_once_each_by_their_centre(extract: Path, tmp_
     assert (stated.name, stated.open_world) == ("places", ("wheelchair",))
 
 
-def test_a_box_keeps_what_lies_in_it(extract: Path, tmp_path: Path) -> None:
+def test_only_places_in_the_box_are_imported(extract: Path, tmp_path: Path) -> None:
     _, rows = imported(extract, tmp_path / "out.parquet", Box(6, 49, 8, 51))
     assert [row["id"] for row in rows] == ["node/20"]
     nothing, _ = imported(extract, tmp_path / "out.parquet", Box(-10, -10, -9, -9))
     assert nothing.schema.open_world == ()
 
 
-def test_what_is_no_extract_is_refused_and_leaves_what_was_there(
+def test_a_file_that_is_not_an_extract_is_refused_and_the_output_is_unchanged(
     extract: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out.parquet"
@@ -110,7 +112,7 @@ def test_what_is_no_extract_is_refused_and_leaves_what_was_there(
 @pytest.mark.skipif(
     not EXTRACTS.exists(), reason=f"no real extracts at {EXTRACTS}: set LABELWRIGHT_DATA"
 )
-def test_a_real_extract_gives_its_places(tmp_path: Path) -> None:
+def test_places_of_a_real_extract_are_imported(tmp_path: Path) -> None:
     found, rows = imported(EXTRACTS / "monaco.osm.pbf", tmp_path / "monaco.parquet")
     assert found.places == 499
     kinds = Counter(row["id"].partition("/")[0] for row in rows)

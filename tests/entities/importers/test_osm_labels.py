@@ -1,4 +1,4 @@
-"""The importer of titles on a small package."""
+"""Importer of label titles, on a small package."""
 
 import io
 import json
@@ -52,7 +52,7 @@ GERMAN = {"presets": {"amenity/cafe": {"name": "Café"}}, "fields": {}}
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A tarball with the files of the package that are read."""
+    """A tarball with the files of the package that the importer reads."""
     path = tmp_path / "package.tgz"
     files: dict[str, Any] = {
         "package.json": {"name": "@a/b", "version": "1.2.3", "license": "ISC"},
@@ -86,7 +86,7 @@ def test_presets_and_fields_become_titles_and_synonyms(package: Path) -> None:
     assert table.schema.metadata == {b"source": b"@a/b 1.2.3", b"license": b"ISC"}
 
 
-def test_each_language_with_enough_titles_is_a_group_of_rows(
+def test_each_language_with_enough_titles_is_one_row_group(
     package: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +102,7 @@ def test_each_language_with_enough_titles_is_a_group_of_rows(
     assert groups[0] == [{"language": "de", "label": "amenity=cafe", "title": "Café", "terms": []}]
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_an_archive_of_another_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tgz").write_text("no archive")
     with pytest.raises(DataError, match="not a readable package"):
         read_package(tmp_path / "a.tgz")

@@ -1,4 +1,4 @@
-"""The mapping of OpenStreetMap's tags: labels and inputs, and no tag that is both."""
+"""Mapping of OpenStreetMap's tags to labels or columns, but never to both."""
 
 import tomllib
 from pathlib import Path
@@ -51,11 +51,11 @@ def test_tags_become_labels_and_columns() -> None:
         {"name": "x", "cuisine": "pizza"},
     ],
 )
-def test_what_has_no_name_or_is_no_place_is_left_out(tags: dict[str, str]) -> None:
+def test_objects_without_a_name_or_that_are_not_places_are_left_out(tags: dict[str, str]) -> None:
     assert not DEFAULT.is_place(tags)
 
 
-def test_a_group_of_an_open_world_is_absent_where_nobody_asks_for_it() -> None:
+def test_an_open_group_is_absent_for_places_it_does_not_apply_to() -> None:
     parts = [
         {"keys": ["wheelchair"], "places": ["*"]},
         {"keys": ["takeaway", "delivery"], "places": ["amenity=cafe", "cuisine=*"]},
@@ -101,7 +101,7 @@ def test_no_label_leaks_into_a_column(tags: dict[str, str], value: str) -> None:
         ({"open_world": [{"keys": ["sport"], "places": ["*"]}]}, "'sport' is in open_world"),
     ],
 )
-def test_a_mapping_that_cannot_be_is_refused(changes: dict[str, Any], reason: str) -> None:
+def test_an_invalid_mapping_is_refused(changes: dict[str, Any], reason: str) -> None:
     assert OsmMapping.from_mapping(mapping()).labels == ("shop",)
     with pytest.raises(DataError, match=reason):
         OsmMapping.from_mapping(mapping(**changes))

@@ -1,4 +1,4 @@
-"""The importer of Overture's places, on files in its published schema."""
+"""Importer of Overture's places, on files with the published schema."""
 
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def imported(
     return found, {row["id"]: row for row in pq.read_table(target).to_pylist()}
 
 
-def test_a_place_becomes_a_row_and_its_categories_labels(tmp_path: Path) -> None:
+def test_a_place_becomes_a_row_with_its_categories_as_labels(tmp_path: Path) -> None:
     source = write(tmp_path / "part-0.zstd.parquet", ROWS, OVERTURE)
     found, rows = imported(source, tmp_path / "out.parquet")
     joe = rows["place-0"]
@@ -79,7 +79,9 @@ def test_a_place_becomes_a_row_and_its_categories_labels(tmp_path: Path) -> None
     }
 
 
-def test_alternates_have_what_their_own_paths_say_wherever_these_stand(tmp_path: Path) -> None:
+def test_alternate_categories_have_the_ancestors_of_their_paths_in_other_places(
+    tmp_path: Path,
+) -> None:
     alternate = {"hierarchy": ["shop"], "alternates": ["sushi"]}
     rows = [
         overture_place(0, 0, 0, taxonomy=alternate),
@@ -90,7 +92,7 @@ def test_alternates_have_what_their_own_paths_say_wherever_these_stand(tmp_path:
     assert found["place-0"]["labels"] == ["category=shop", "category=food", "category=sushi"]
 
 
-def test_older_releases_have_paths_in_a_table_of_their_own(tmp_path: Path) -> None:
+def test_the_paths_of_older_releases_are_read_from_a_separate_table(tmp_path: Path) -> None:
     plain = [row | {"taxonomy": None} for row in ROWS]
     source = write(tmp_path / "a.parquet", plain, OLD)
     table = tmp_path / "overture_categories.csv"
@@ -109,7 +111,7 @@ def test_older_releases_have_paths_in_a_table_of_their_own(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["code; path\nbank; bank\n", "code; path\nbank\n"])
-def test_a_table_of_categories_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_table_of_categories_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "categories.csv"
     path.write_text(text)
     with pytest.raises(DataError, match="line 2 is not"):
@@ -118,7 +120,7 @@ def test_a_table_of_categories_that_is_none_is_refused(tmp_path: Path, text: str
         read_categories(tmp_path / "nowhere.csv")
 
 
-def test_a_box_is_pushed_down_to_groups_of_rows(tmp_path: Path) -> None:
+def test_row_groups_outside_the_box_are_not_read(tmp_path: Path) -> None:
     rows = [overture_place(n, lon, 43.73) for n, lon in enumerate([7.42, 7.43, 100, 101, 7.44])]
     source = write(tmp_path / "theme=places" / "type=place" / "a.parquet", rows, OVERTURE, group=2)
     spoil(source, 1)
@@ -131,14 +133,14 @@ def test_a_box_is_pushed_down_to_groups_of_rows(tmp_path: Path) -> None:
     assert found == {}
 
 
-def test_a_box_may_cross_the_date_line(tmp_path: Path) -> None:
+def test_a_box_can_cross_the_date_line(tmp_path: Path) -> None:
     rows = [overture_place(n, lon, -17.0) for n, lon in enumerate([178.0, -179.0, 0.0])]
     source = write(tmp_path / "fiji.parquet", rows, OVERTURE)
     _, found = imported(source, tmp_path / "out.parquet", Box(177, -20, -178, -15))
     assert list(found) == ["place-0", "place-1"]
 
 
-def test_many_places_become_even_groups_of_rows(tmp_path: Path) -> None:
+def test_many_places_are_written_in_row_groups_of_the_same_size(tmp_path: Path) -> None:
     place = overture_place(0, 7.42, 43.73)
     folder = tmp_path / "many"
     table = pa.Table.from_pylist([place] * 1_000, schema=OVERTURE)
@@ -152,7 +154,7 @@ def test_many_places_become_even_groups_of_rows(tmp_path: Path) -> None:
     assert (found.places, found.labelled) == (71_000, 0)
 
 
-def test_what_is_no_overture_file_is_refused(tmp_path: Path) -> None:
+def test_files_of_another_data_set_are_refused(tmp_path: Path) -> None:
     target = tmp_path / "out.parquet"
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"id": ["a"], "name": ["x"]}), other)

@@ -1,4 +1,4 @@
-"""Columns that are called otherwise: all formats are read as if they were as in the schema."""
+"""Column maps: data with other column names is read like data with the names of the schema."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_mapped_columns_are_read_under_their_new_names_only(
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_a_column_that_is_not_there_is_told_by_its_name(
+def test_a_missing_column_is_named_in_the_error(
     tmp_path: Path, places: EntitySchema, suffix: str
 ) -> None:
     path = tmp_path / f"rows{suffix}"
@@ -55,7 +55,7 @@ def test_a_column_that_is_not_there_is_told_by_its_name(
         list(read_batches(path, places, columns=ColumnMap({"name": "titel"})))
 
 
-def test_one_column_may_serve_two(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_column_of_the_data_can_be_mapped_twice(tmp_path: Path, places: EntitySchema) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"title": ["x"]}), path)
     names = ColumnMap.parse(["name=title,description=title"])
@@ -66,12 +66,12 @@ def test_one_column_may_serve_two(tmp_path: Path, places: EntitySchema) -> None:
 
 
 @pytest.mark.parametrize("text", ["name", "name=", "=title", "name=a,name=b"])
-def test_a_map_that_says_nothing_is_refused(text: str) -> None:
+def test_an_invalid_map_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="--map"):
         ColumnMap.parse([text])
 
 
-def test_a_column_that_no_schema_has_is_refused(places: EntitySchema) -> None:
+def test_a_map_of_an_unknown_column_is_refused(places: EntitySchema) -> None:
     assert ColumnMap.parse([]) == ColumnMap()
     with pytest.raises(DataError, match="'titel' is not a column of schema 'places'"):
         ColumnMap.parse(["titel=title"]).check(places)

@@ -1,4 +1,4 @@
-"""Files that processes share: replacement, locks, temporary folders."""
+"""Files shared by processes: replacement, locks, temporary folders."""
 
 import resource
 import signal
@@ -29,7 +29,7 @@ HOLDER = "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    sy
 
 
 def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
-    """A Python process that runs some code with the functions of the module."""
+    """Start a Python process that runs code with the functions of the module."""
     command = [sys.executable, "-c", IMPORTS + code, *map(str, arguments)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -51,7 +51,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failed_replacement_leaves_the_old_file_alone(
+def test_a_failed_replacement_keeps_the_old_file(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     path = tmp_path / "file"
@@ -67,7 +67,7 @@ def test_a_failed_replacement_leaves_the_old_file_alone(
     assert names(tmp_path) == ["file"]
 
 
-def test_a_process_killed_during_a_replacement_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_process_killed_during_a_replacement_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     code = (
@@ -79,7 +79,7 @@ def test_a_process_killed_during_a_replacement_leaves_the_old_file(tmp_path: Pat
         process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
-    write_atomically(path, b"new")  # what the killed process left is not in the way
+    write_atomically(path, b"new")  # the temporary file of the killed process does not disturb
     assert path.read_text() == "new"
 
 
@@ -108,12 +108,12 @@ def test_only_the_owner_can_read_a_file_written_atomically(tmp_path: Path, durab
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_paths_are_text_in_json(tmp_path: Path) -> None:
+def test_paths_are_written_to_json_as_text(tmp_path: Path) -> None:
     write_json(tmp_path / "file", {"folder": Path("/a"), "n": [1, None]})
     assert (tmp_path / "file").read_text() == '{"folder": "/a", "n": [1, null]}'
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -187,7 +187,7 @@ def test_an_open_file_is_locked_until_it_is_closed(tmp_path: Path) -> None:
         assert try_lock(other)
 
 
-def test_a_lock_is_not_looked_for_where_there_is_no_file(tmp_path: Path) -> None:
+def test_the_lock_of_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         is_locked(tmp_path / "lock")
     assert names(tmp_path) == []
@@ -201,7 +201,7 @@ def test_a_lock_is_not_looked_for_where_there_is_no_file(tmp_path: Path) -> None
         temporary_folder,
     ],
 )
-def test_a_place_where_nothing_can_be_made_is_a_storage_error(
+def test_a_path_that_cannot_be_created_is_a_storage_error(
     tmp_path: Path, use: Callable[[Path], AbstractContextManager[object]]
 ) -> None:
     (tmp_path / "file").touch()
@@ -217,7 +217,7 @@ def test_a_missing_folder_for_temporary_files_is_a_storage_error(
         pass
 
 
-def test_a_temporary_folder_goes_with_its_content(tmp_path: Path) -> None:
+def test_a_temporary_folder_is_removed_with_its_content(tmp_path: Path) -> None:
     with temporary_folder(tmp_path / "new", "x" * 300) as folder:
         (folder / "a").mkdir()
         (folder / "a" / "b").touch()
@@ -226,7 +226,7 @@ def test_a_temporary_folder_goes_with_its_content(tmp_path: Path) -> None:
     assert names(tmp_path / "new") == []
 
 
-def test_a_temporary_folder_that_was_moved_stays(tmp_path: Path) -> None:
+def test_a_temporary_folder_that_was_moved_is_kept(tmp_path: Path) -> None:
     with temporary_folder(tmp_path) as folder:
         (folder / "a").touch()
         folder.rename(tmp_path / "kept")
@@ -234,7 +234,7 @@ def test_a_temporary_folder_that_was_moved_stays(tmp_path: Path) -> None:
     assert names(tmp_path / "kept") == ["a"]
 
 
-def test_a_folder_that_takes_no_file_says_why(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_gives_the_reason(tmp_path: Path) -> None:
     assert write_failure(tmp_path, 1 << 20) is None
     assert write_failure(tmp_path / "missing") == "No such file or directory"
     assert names(tmp_path) == []

@@ -1,4 +1,4 @@
-"""GeoJSON is read one feature at a time, however it is written."""
+"""Reader of GeoJSON: one feature at a time, in any layout."""
 
 import io
 import json
@@ -30,7 +30,7 @@ FEATURES = st.lists(
 
 
 class Trickle:
-    """A stream that gives a few bytes at a time, whatever is asked for."""
+    """A stream that returns only a few bytes at each read."""
 
     def __init__(self, content: bytes, size: int) -> None:
         self._stream, self._size = io.BytesIO(content), size
@@ -47,7 +47,7 @@ class Trickle:
     st.dictionaries(st.sampled_from(["name", "crs", "bbox"]), VALUES),
 )
 @settings(deadline=None)
-def test_a_collection_gives_its_features_however_it_is_written(
+def test_features_of_a_collection_are_read_in_any_layout(
     given_features: list[Any], size: int, indent: int | None, plain: bool, others: dict[str, Any]
 ) -> None:
     collection = {"type": "FeatureCollection", **others, "features": given_features, "more": 12}
@@ -56,7 +56,7 @@ def test_a_collection_gives_its_features_however_it_is_written(
 
 
 @pytest.mark.parametrize("between", ["\n", "\r\n", "\n\x1e", ""])
-def test_features_may_stand_one_after_another(between: str) -> None:
+def test_a_sequence_of_features_is_read(between: str) -> None:
     rows = [{"type": "Feature", "properties": {"n": n}} for n in range(3)]
     text = between.join(map(json.dumps, rows))
     assert list(features(io.BytesIO(text.encode()))) == rows
@@ -69,7 +69,7 @@ def test_features_may_stand_one_after_another(between: str) -> None:
         '{"features": [{"type": "Feature"}', '{"features": [}]}', '{"a" 1}', "12",
     ],
 )  # fmt: skip
-def test_what_is_not_geojson_is_refused(text: str) -> None:
+def test_invalid_geojson_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="not valid GeoJSON"):
         list(features(io.BytesIO(text.encode())))
 
@@ -105,7 +105,7 @@ def test_properties_and_the_centre_become_columns(tmp_path: Path, places: Entity
     assert ids([batch]) == ["node/1", "7", "2", "3"]
 
 
-def test_rows_can_be_passed_over(tmp_path: Path, places: EntitySchema) -> None:
+def test_rows_can_be_skipped(tmp_path: Path, places: EntitySchema) -> None:
     path = tmp_path / "places.geojson"
     rows = [{"type": "Feature", "properties": {"id": str(n), "name": "x"}} for n in range(20_000)]
     path.write_text("\n".join(map(json.dumps, rows)))

@@ -1,4 +1,4 @@
-"""Locations: what an address means, and files that appear whole or not at all."""
+"""Locations of paths and URIs, and output files that appear when they are complete."""
 
 import io
 import os
@@ -24,37 +24,37 @@ from labelwright.entities.io.locations import Location, locate, open_output
         ("s3://bucket/a b/places.parquet?region=nowhere", "places.parquet", "bucket/a b/x"),
     ],
 )
-def test_a_location_has_a_name_and_neighbours(given: str, name: str, beside: str) -> None:
+def test_a_location_has_a_name_and_siblings(given: str, name: str, beside: str) -> None:
     location = locate(given)
     assert location.name == name
     assert location.sibling("x").path == beside
     assert str(location) == given
 
 
-def test_a_local_path_is_known_to_be_one(tmp_path: Path) -> None:
+def test_a_local_path_is_a_local_location(tmp_path: Path) -> None:
     assert locate(tmp_path).local == tmp_path
     assert locate(tmp_path.as_uri()).local == tmp_path
     assert locate("s3://bucket/key?region=nowhere").local is None
     assert locate("-").local is None
 
 
-def test_a_location_is_what_it_is(tmp_path: Path) -> None:
+def test_locate_returns_a_location_unchanged(tmp_path: Path) -> None:
     location = locate(tmp_path)
     assert locate(location) is location
 
 
-def test_keys_in_an_address_are_refused_without_repeating_them() -> None:
+def test_credentials_in_a_uri_are_refused_and_not_repeated() -> None:
     with pytest.raises(DataError, match="must not hold credentials") as caught:
         locate("s3://ALADDIN:sesame@bucket/key")
     assert "sesame" not in str(caught.value)
 
 
-def test_a_path_that_is_no_text_is_refused() -> None:
+def test_a_path_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(DataError, match="must be valid UTF-8"):
         locate(os.fsdecode(b"caf\xe9.csv"))
 
 
-def test_a_location_holds_itself_and_what_lies_in_it(tmp_path: Path) -> None:
+def test_a_location_contains_itself_and_its_files(tmp_path: Path) -> None:
     folder = locate(tmp_path / "a")
     assert folder.contains(folder)
     assert folder.contains(locate(tmp_path / "a" / "b" / "c.csv"))
@@ -69,20 +69,20 @@ def test_an_unknown_scheme_is_refused(given: str) -> None:
         locate(given)
 
 
-def test_a_standard_stream_has_the_format_it_is_said_to_have() -> None:
+def test_a_standard_stream_has_the_given_format() -> None:
     assert locate("-").name == "-.jsonl"
     assert locate("-", "csv").name == "-.csv"
     assert locate("-").info() is None
     assert locate("-").files() == []
 
 
-def test_a_standard_stream_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"some text")))
     with locate("-").open() as stream:
         assert stream.read() == b"some text"
 
 
-def test_files_of_a_folder_come_in_order_of_their_paths(tmp_path: Path) -> None:
+def test_files_of_a_folder_are_listed_in_order_of_their_paths(tmp_path: Path) -> None:
     names = ("b", "a/z", "a.b", "c/d/e")
     for name in names:
         path = tmp_path / name
@@ -95,7 +95,7 @@ def test_files_of_a_folder_come_in_order_of_their_paths(tmp_path: Path) -> None:
     assert [file.text for file in files] == [str(file.local) for file in files]
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_an_output_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with open_output(locate(path)) as stream:
         stream.write(b"abc")
@@ -105,13 +105,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def fail_after(written: int, error: type[BaseException]) -> None:
-    """Fail when something has been written."""
+    """Raise an error after something was written."""
     assert written
     raise error
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_file_that_is_not_finished_leaves_nothing(
+def test_an_unfinished_output_file_leaves_nothing(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     with pytest.raises(error), open_output(locate(tmp_path / "out")) as stream:
@@ -119,7 +119,7 @@ def test_a_file_that_is_not_finished_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_refuses_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_store_that_refuses_the_file_is_a_storage_error(tmp_path: Path) -> None:
     filesystem = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())
     location = Location("there", "missing/there", filesystem)
     match = "there was not written: No such file"
@@ -128,7 +128,7 @@ def test_a_store_that_refuses_is_a_storage_error(tmp_path: Path) -> None:
 
 
 class Sip(io.BytesIO):
-    """Takes three bytes at a time, as a pipe without a buffer may."""
+    """A stream that writes at most three bytes at a time, as an unbuffered pipe may."""
 
     def write(self, data: Any) -> int:
         return super().write(bytes(data)[:3])
@@ -142,7 +142,7 @@ def test_a_standard_stream_without_a_buffer_loses_nothing(monkeypatch: pytest.Mo
     assert out.getvalue() == b"abcdefgh"
 
 
-def test_closed_standard_streams_are_clear_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_standard_streams_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(DataError, match="standard input is closed"):

@@ -1,4 +1,4 @@
-"""Files of entities: what three formats, plain and compressed, have in common; and folders."""
+"""Readers of entity files: behaviour common to all formats, and folders."""
 
 import gzip
 from pathlib import Path
@@ -13,11 +13,13 @@ from labelwright.entities.io.readers import BATCH_ROWS, count_rows, files_of, fo
 from labelwright.entities.schema import EntitySchema
 from tests.entities.files import ROWS, WRITERS, ids, labels, read, read_bytes, write_parquet
 
-# What all formats have in common.
+# All formats.
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_all_formats_tell_the_same(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
+def test_all_formats_give_the_same_entities(
+    tmp_path: Path, places: EntitySchema, suffix: str
+) -> None:
     path = tmp_path / f"places{suffix}"
     WRITERS[suffix](path, ROWS)
     (batch,) = read(path, places)
@@ -28,7 +30,7 @@ def test_all_formats_tell_the_same(tmp_path: Path, places: EntitySchema, suffix:
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_all_formats_tell_the_same_labels(
+def test_all_formats_give_the_same_labels(
     tmp_path: Path, places: EntitySchema, suffix: str
 ) -> None:
     path = tmp_path / f"places{suffix}"
@@ -37,7 +39,9 @@ def test_all_formats_tell_the_same_labels(
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_file_without_labels_has_none(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
+def test_a_file_without_a_label_column_has_no_labels(
+    tmp_path: Path, places: EntitySchema, suffix: str
+) -> None:
     path = tmp_path / f"places{suffix}"
     WRITERS[suffix](path, [{"name": "a"}, {"name": "b"}])
     (batch,) = read(path, places)
@@ -46,9 +50,7 @@ def test_a_file_without_labels_has_none(tmp_path: Path, places: EntitySchema, su
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_bad_row_is_rejected_in_its_own_place(
-    tmp_path: Path, places: EntitySchema, suffix: str
-) -> None:
+def test_a_bad_row_rejects_only_its_row(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
     path = tmp_path / f"places{suffix}"
     WRITERS[suffix](path, [{"name": "a"}, {"name": "b" * 10_001}, {"name": "c"}])
     (batch,) = read(path, places)
@@ -57,7 +59,9 @@ def test_a_bad_row_is_rejected_in_its_own_place(
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_an_unknown_column_is_a_warning(tmp_path: Path, places: EntitySchema, suffix: str) -> None:
+def test_an_unknown_column_gives_a_warning(
+    tmp_path: Path, places: EntitySchema, suffix: str
+) -> None:
     path = tmp_path / f"places{suffix}"
     WRITERS[suffix](path, [{"name": "a", "citty": "b"}])
     (batch,) = read(path, places)
@@ -70,7 +74,7 @@ def test_an_unknown_column_is_a_warning(tmp_path: Path, places: EntitySchema, su
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
-def test_rows_and_ids_continue_over_batches(
+def test_row_numbers_continue_across_batches(
     tmp_path: Path, places: EntitySchema, suffix: str
 ) -> None:
     rows = 2 * BATCH_ROWS + 3
@@ -87,7 +91,7 @@ def test_rows_and_ids_continue_over_batches(
     assert [int(name.split()[0]) for name in names] == list(range(rows))
 
 
-def test_a_folder_is_its_parquet_files_in_order_of_name(
+def test_the_parquet_files_of_a_folder_are_read_in_order(
     tmp_path: Path, places: EntitySchema
 ) -> None:
     (tmp_path / "a").mkdir()
@@ -103,22 +107,22 @@ def test_a_folder_is_its_parquet_files_in_order_of_name(
     assert count_rows(tmp_path) == 5
 
 
-def test_a_folder_within_a_folder_may_be_called_as_a_file(
-    tmp_path: Path, places: EntitySchema
-) -> None:
+def test_a_subfolder_can_have_the_suffix_of_a_file(tmp_path: Path, places: EntitySchema) -> None:
     (tmp_path / "2024.parquet").mkdir()
     write_parquet(tmp_path / "2024.parquet" / "part-0.parquet", [{"name": "a"}])
     assert ids(read(tmp_path, places)) == ["0"]
 
 
-def test_a_folder_called_as_a_file_is_a_folder(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_folder_with_the_suffix_of_a_file_is_read_as_a_folder(
+    tmp_path: Path, places: EntitySchema
+) -> None:
     folder = tmp_path / "places.parquet"
     folder.mkdir()
     write_parquet(folder / "part-0.parquet", [{"name": "a"}])
     assert ids(read(folder, places)) == ["0"]
 
 
-def test_files_of_a_folder_may_have_different_columns(tmp_path: Path, places: EntitySchema) -> None:
+def test_files_of_a_folder_can_have_different_columns(tmp_path: Path, places: EntitySchema) -> None:
     write_parquet(tmp_path / "a.parquet", [{"name": "a"}])
     write_parquet(tmp_path / "b.parquet", [{"city": "b", "labels": ["x"]}])
     first, second = read(tmp_path, places)
@@ -128,7 +132,7 @@ def test_files_of_a_folder_may_have_different_columns(tmp_path: Path, places: En
     assert second.labels is not None
 
 
-def test_rows_are_counted_without_reading_where_that_is_possible(tmp_path: Path) -> None:
+def test_rows_are_counted_for_parquet_only(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", [{"name": "a"}] * 3)
     (tmp_path / "a.csv").write_text("name\na\n")
     assert count_rows(tmp_path / "a.parquet") == 3
@@ -142,7 +146,7 @@ def test_rows_of_a_broken_file_cannot_be_counted(tmp_path: Path) -> None:
         count_rows(path)
 
 
-# Files with nothing in them.
+# Empty files.
 
 
 def test_a_parquet_file_without_rows_is_one_empty_batch(
@@ -163,12 +167,12 @@ def test_a_parquet_file_without_rows_must_still_have_a_known_column(
         read(path, places)
 
 
-def test_a_csv_file_of_a_header_alone_has_no_rows(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_csv_file_with_only_a_header_has_no_rows(tmp_path: Path, places: EntitySchema) -> None:
     assert ids(read_bytes(tmp_path / "a.csv", b"name,labels\n", places)) == []
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
-def test_an_empty_file_is_refused_where_the_format_needs_a_header(
+def test_an_empty_file_is_refused_if_the_format_needs_a_header(
     tmp_path: Path, places: EntitySchema, name: str
 ) -> None:
     content = gzip.compress(b"") if name.endswith(".gz") else b""
@@ -185,7 +189,7 @@ def test_an_empty_json_lines_file_has_no_rows(
     assert read_bytes(tmp_path / name, packed, places) == []
 
 
-# Names.
+# Suffixes.
 
 
 @pytest.mark.parametrize(
@@ -200,26 +204,26 @@ def test_an_empty_json_lines_file_has_no_rows(
         ("a.ndjson", "jsonl"),
     ],
 )
-def test_the_end_of_a_name_tells_the_format(name: str, kind: str) -> None:
+def test_the_suffix_decides_the_format(name: str, kind: str) -> None:
     assert format_of(locate(name)) == kind
 
 
 @pytest.mark.parametrize(
     "name", ["a", "a.txt", "a.json", "a.csv.zip", "a.gz", ".gz", "a.csv.txt", "csv", "a.csv.gz.gz"]
 )
-def test_an_unknown_end_of_a_name_is_refused_with_those_that_are_known(
+def test_an_unknown_suffix_is_refused_with_the_known_ones(
     tmp_path: Path, places: EntitySchema, name: str
 ) -> None:
     with pytest.raises(DataError, match=r"must end in \.parquet, \.csv, \.jsonl, \.ndjson"):
         read_bytes(tmp_path / name, b"name\na\n", places)
 
 
-def test_parquet_has_no_compressed_form() -> None:
+def test_compressed_parquet_is_refused() -> None:
     with pytest.raises(DataError):
         format_of(locate("a.parquet.gz"))
 
 
-def test_a_missing_file_is_refused_by_its_name(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path, places: EntitySchema) -> None:
     with pytest.raises(DataError, match=r"no file .*nowhere\.csv"):
         read(tmp_path / "nowhere.csv", places)
 
@@ -230,7 +234,7 @@ def test_a_folder_without_parquet_is_refused(tmp_path: Path, places: EntitySchem
         read(tmp_path, places)
 
 
-def test_a_file_is_the_only_one_of_itself(tmp_path: Path) -> None:
+def test_the_files_of_a_file_are_the_file_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.touch()
     assert [file.local for file in files_of(path)] == [path]

@@ -1,4 +1,4 @@
-"""The labels of a file: lists of texts of any type, and nothing else."""
+"""Label columns: lists of text of any Arrow type, and no other types."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.entities.files import PRIVATE, read
     ],
     ids=["list", "large list", "large text", "view", "chunks"],
 )
-def test_labels_may_come_in_any_list_of_texts(array: pa.Array) -> None:
+def test_labels_can_have_any_arrow_type_of_lists_of_text(array: pa.Array) -> None:
     lists = label_lists(array)
     assert lists.type == pa.list_(pa.string())
     assert lists.to_pylist() == [["x", "y"], None, []]
@@ -61,7 +61,7 @@ def test_labels_of_a_wrong_type_in_a_file_are_refused(tmp_path: Path, places: En
     assert PRIVATE not in str(caught.value)
 
 
-def test_labels_that_are_no_utf8_are_refused() -> None:
+def test_labels_that_are_not_utf8_are_refused() -> None:
     broken = pa.array([b"\xff"])
     texts = pa.StringArray.from_buffers(1, *broken.buffers()[1:])
     with pytest.raises(DataError, match="must be lists of text"):

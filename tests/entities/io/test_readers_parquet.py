@@ -1,4 +1,4 @@
-"""Parquet: everything that breaks it is refused, or rejected row by row."""
+"""Reader of Parquet: broken files are refused, bad rows are rejected."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.entities.files import PRIVATE, read, read_bytes
 
 
 def parquet_bytes(rows: int) -> bytes:
-    """A Parquet file in memory, with text that does not compress."""
+    """The bytes of a Parquet file whose text does not compress."""
     source = random.Random(rows)
     sink = pa.BufferOutputStream()
     names = [source.randbytes(8).hex() for _ in range(rows)]
@@ -37,7 +37,7 @@ def test_a_parquet_file_without_its_middle_is_refused(tmp_path: Path, places: En
         read_bytes(tmp_path / "a.parquet", content[:2_000] + content[4_000:], places)
 
 
-def test_a_parquet_file_with_any_byte_changed_is_read_or_refused(
+def test_a_parquet_file_with_a_changed_byte_is_read_or_refused(
     tmp_path: Path, places: EntitySchema
 ) -> None:
     content = parquet_bytes(50)
@@ -73,7 +73,9 @@ def test_a_wrong_type_within_parquet_is_refused(tmp_path: Path, places: EntitySc
         read(path, places)
 
 
-def test_a_text_file_under_a_parquet_name_is_refused(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_text_file_with_the_suffix_of_parquet_is_refused(
+    tmp_path: Path, places: EntitySchema
+) -> None:
     content = f"name\n{PRIVATE}\n".encode() * 50
     with pytest.raises(DataError, match="Parquet magic bytes not found") as caught:
         read_bytes(tmp_path / "a.parquet", content, places)

@@ -1,4 +1,4 @@
-"""CSV and JSON Lines: what their rows mean, and everything that breaks them."""
+"""Readers of CSV and JSON Lines: valid and broken rows."""
 
 import gzip
 import random
@@ -15,7 +15,7 @@ from tests.entities.files import PRIVATE, ids, jsonl_bytes, labels, read_bytes
 # CSV.
 
 
-def test_a_quoted_cell_of_csv_may_hold_newlines(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_quoted_csv_cell_can_contain_newlines(tmp_path: Path, places: EntitySchema) -> None:
     content = b'name,city\r\n"a\nb","c\r\nd"\r\n"e ""f""",g\r\n'
     (batch,) = read_bytes(tmp_path / "a.csv", content, places)
     assert batch.entities.table.to_pylist() == [
@@ -24,17 +24,19 @@ def test_a_quoted_cell_of_csv_may_hold_newlines(tmp_path: Path, places: EntitySc
     ]
 
 
-def test_a_cell_of_labels_is_split_at_bars(tmp_path: Path, places: EntitySchema) -> None:
+def test_labels_of_a_csv_cell_are_split_at_the_separator(
+    tmp_path: Path, places: EntitySchema
+) -> None:
     content = b'name,labels\na,x|y=1;2|z w\nb,"x"\n'
     batches = read_bytes(tmp_path / "a.csv", content, places)
     assert labels(batches) == [["x", "y=1;2", "z w"], ["x"]]
 
 
-def test_an_empty_cell_of_labels_is_an_empty_list(tmp_path: Path, places: EntitySchema) -> None:
+def test_an_empty_label_cell_is_an_empty_list(tmp_path: Path, places: EntitySchema) -> None:
     assert labels(read_bytes(tmp_path / "a.csv", b'name,labels\na,\nb,""\n', places)) == [[], []]
 
 
-def test_all_cells_of_csv_are_text(tmp_path: Path, places: EntitySchema) -> None:
+def test_csv_cells_are_read_as_text(tmp_path: Path, places: EntitySchema) -> None:
     content = b"id,name,postcode,lat,lon\n007,1e5,01234,1.5,\n008,true,,,\n"
     (batch,) = read_bytes(tmp_path / "a.csv", content, places)
     table = batch.entities.table
@@ -44,7 +46,7 @@ def test_all_cells_of_csv_are_text(tmp_path: Path, places: EntitySchema) -> None
     assert batch.entities.rejected == {0: "lat and lon must be given together"}
 
 
-def test_an_empty_cell_of_csv_is_missing(tmp_path: Path, places: EntitySchema) -> None:
+def test_an_empty_csv_cell_is_null(tmp_path: Path, places: EntitySchema) -> None:
     (batch,) = read_bytes(tmp_path / "a.csv", b'name,city\na,\n"",b\nNULL,NA\n', places)
     assert batch.entities.table["name"].to_pylist() == ["a", None, "NULL"]
     assert batch.entities.table["city"].to_pylist() == [None, "b", "NA"]
@@ -57,12 +59,14 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(
     assert batch.entities.table["name"].to_pylist() == ["a"]
 
 
-def test_a_column_of_csv_must_not_occur_twice(tmp_path: Path, places: EntitySchema) -> None:
+def test_a_csv_file_with_a_duplicate_column_is_refused(
+    tmp_path: Path, places: EntitySchema
+) -> None:
     with pytest.raises(DataError, match="column 'name' occurs more than once"):
         read_bytes(tmp_path / "a.csv", b"name,name\na,b\n", places)
 
 
-def test_a_row_of_csv_with_too_many_cells_is_refused_without_repeating_it(
+def test_a_csv_row_with_too_many_cells_is_refused_and_not_repeated(
     tmp_path: Path, places: EntitySchema
 ) -> None:
     content = f"name,city\n{PRIVATE},{PRIVATE},{PRIVATE}\n".encode()
@@ -86,7 +90,7 @@ def test_a_row_of_csv_with_too_many_cells_is_refused_without_repeating_it(
     ],
     ids=["UTF-8", "cut", "header", "UTF-16", "plain", "truncated", "foreign", "column", "JSON"],
 )
-def test_a_broken_text_file_is_refused_without_repeating_it(
+def test_a_broken_text_file_is_refused_and_not_repeated(
     tmp_path: Path, places: EntitySchema, name: str, content: bytes
 ) -> None:
     with pytest.raises(DataError, match=r"a\.(csv|jsonl)|no column is known") as caught:
@@ -103,7 +107,7 @@ def test_a_broken_text_file_is_refused_without_repeating_it(
     "line",
     [f'{{"name": {PRIVATE}}}', f'{{"name": "{PRIVATE}"', f'{{"name": "{PRIVATE}"}} 1', "{'a"],
 )
-def test_a_malformed_line_is_refused_with_its_row_and_without_its_content(
+def test_a_malformed_line_is_refused_by_row_number_and_not_repeated(
     tmp_path: Path, places: EntitySchema, line: str
 ) -> None:
     content = f'{{"name": "a"}}\n\n{{"name": "b"}}\n{line}\n'.encode()
@@ -112,14 +116,14 @@ def test_a_malformed_line_is_refused_with_its_row_and_without_its_content(
     assert PRIVATE not in str(caught.value)
 
 
-def test_blank_lines_and_a_missing_last_newline_do_not_count(
+def test_blank_lines_and_a_missing_last_newline_are_ignored(
     tmp_path: Path, places: EntitySchema
 ) -> None:
     content = b'\n{"name": "a"}\r\n  \r\n{"name": "b"}'
     assert ids(read_bytes(tmp_path / "a.jsonl", content, places)) == ["0", "1"]
 
 
-def test_a_line_that_is_no_object_is_rejected_in_its_own_place(
+def test_a_line_that_is_not_an_object_rejects_only_its_row(
     tmp_path: Path, places: EntitySchema
 ) -> None:
     content = b'{"name": "a", "labels": ["x"]}\n5\n{"name": "c", "labels": []}\n'
@@ -134,9 +138,7 @@ def test_a_truncated_json_lines_file_is_refused(tmp_path: Path, places: EntitySc
         read_bytes(tmp_path / "a.jsonl.gz", content[:-20], places)
 
 
-def test_a_file_has_labels_even_if_those_of_one_batch_are_null(
-    tmp_path: Path, places: EntitySchema
-) -> None:
+def test_a_batch_of_null_labels_has_labels(tmp_path: Path, places: EntitySchema) -> None:
     rows: list[dict[str, Any]] = [{"name": "a", "labels": None}] * BATCH_ROWS
     rows.append({"name": "b", "labels": ["x"]})
     batches = read_bytes(tmp_path / "a.jsonl", jsonl_bytes(rows), places)
@@ -147,7 +149,7 @@ def test_a_file_has_labels_even_if_those_of_one_batch_are_null(
     "given",
     ['"x"', "5", "true", "[1]", '[1, "x"]', '[["x"]]', '{"x": 1}', "[18446744073709551615]"],
 )
-def test_labels_of_a_line_that_are_no_list_of_texts_are_refused(
+def test_labels_of_a_line_that_are_not_a_list_of_texts_are_refused(
     tmp_path: Path, places: EntitySchema, given: str
 ) -> None:
     content = f'{{"name": "a", "labels": {given}}}\n'.encode()

@@ -1,4 +1,4 @@
-"""The schema that imported data bring with them."""
+"""Schemas in the metadata of Parquet files."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write(path: Path, metadata: dict[bytes, bytes] | None) -> Path:
     return path
 
 
-def test_a_file_states_its_schema_and_several_are_put_together(tmp_path: Path) -> None:
+def test_the_schemas_of_several_files_are_merged(tmp_path: Path) -> None:
     one = schema(open_world=["a"], implies={"x=1": ["y=1"]}, redirects={"old": "new"})
     other = schema(open_world=["a", "b"], implies={"x=1": ["z=1"], "w=1": ["z=1"]})
     write(tmp_path / "1.parquet", schema_metadata(one))
@@ -38,12 +38,12 @@ def test_a_file_states_its_schema_and_several_are_put_together(tmp_path: Path) -
     )
 
 
-def test_most_data_state_nothing(tmp_path: Path) -> None:
+def test_files_without_the_metadata_have_no_schema(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("name\nx\n")
     assert embedded_schema([write(tmp_path / "1.parquet", None), tmp_path / "rows.csv"]) is None
 
 
-def test_schemas_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+def test_schemas_with_different_columns_are_refused(tmp_path: Path) -> None:
     first = write(tmp_path / "1.parquet", schema_metadata(schema()))
     columns = {"title": {"kind": "text"}}
     other = write(tmp_path / "2.parquet", schema_metadata(schema(columns=columns)))

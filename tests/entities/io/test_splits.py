@@ -1,4 +1,4 @@
-"""Parts of files: read apart, they are the batches of the whole."""
+"""Splitting of files into parts with the same batches as the whole file."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folder_of(folder: Path, *files: tuple[int, int]) -> Path:
-    """Parquet files of so many rows in groups of so many; every third row has no id."""
+    """Parquet files with given numbers of rows and rows to a group; every third row has no id."""
     for number, (rows, group) in enumerate(files):
         names = pa.array([f"{number}-{row}" for row in range(rows)], pa.string())
         ids = pa.array(
@@ -32,7 +32,7 @@ def folder_of(folder: Path, *files: tuple[int, int]) -> Path:
 
 
 @pytest.mark.parametrize("skip", [0, 1, 39, 40, 41, 99, 100, 130, 231, 500])
-def test_parts_are_the_batches_of_the_whole(
+def test_the_batches_of_all_parts_are_those_of_the_whole_file(
     places: EntitySchema, tmp_path: Path, skip: int
 ) -> None:
     folder = folder_of(tmp_path, (100, 40), (0, 1), (30, 7), (1, 1), (100, 100))
@@ -42,7 +42,7 @@ def test_parts_are_the_batches_of_the_whole(
     assert [one.entities.table for one in apart] == [one.entities.table for one in whole]
 
 
-def test_a_file_is_parted_where_groups_begin_with_a_batch(tmp_path: Path) -> None:
+def test_a_part_begins_where_a_row_group_begins_with_a_batch(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, (100, 40), (90, 30), (50, 7))
     found = [(one.before, one.first, one.stop) for one in parts_of(folder)]
     assert found == [
@@ -53,7 +53,7 @@ def test_a_file_is_parted_where_groups_begin_with_a_batch(tmp_path: Path) -> Non
     assert all(one.file.path.startswith("/") for one in parts_of(folder))
 
 
-def test_text_is_one_part(places: EntitySchema, tmp_path: Path) -> None:
+def test_a_text_file_is_one_part(places: EntitySchema, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("name\n" + "Bar\n" * 30)
     (part,) = parts_of(tmp_path / "in.csv")
     rest = part.after(25)
@@ -62,7 +62,7 @@ def test_text_is_one_part(places: EntitySchema, tmp_path: Path) -> None:
     assert batch.entities.ids.to_pylist() == ["25", "26", "27", "28", "29"]
 
 
-def test_what_is_no_parquet_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.parquet").write_text("text")
     with pytest.raises(DataError, match="parquet cannot be read"):
         parts_of(tmp_path / "in.parquet")

@@ -1,9 +1,9 @@
-"""Parquet of strangers: whatever it does to its decoder, the next table is decoded."""
+"""Decoding of untrusted Parquet: after any failure, the next table is decoded."""
 
 import io
-import signal
 from collections.abc import Iterator
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,22 +33,29 @@ def check(decoder: ParquetDecoder) -> None:
     assert decoder.table(parquet(GOOD), ["name", "city"], 10) == GOOD.select(["name"])
 
 
-def test_the_known_columns_come(decoder: ParquetDecoder) -> None:
+def started_process(decoder: ParquetDecoder) -> psutil.Process:
+    """Let the decoder start a new process, and return this process."""
+    decoder.close()
+    before = set(psutil.Process().children())
+    check(decoder)
+    (process,) = set(psutil.Process().children()) - before
+    return process
+
+
+def test_only_the_requested_columns_are_decoded(decoder: ParquetDecoder) -> None:
     check(decoder)
     assert len(decoder.table(parquet(GOOD.slice(0, 0)), ["name"], 10)) == 0
 
 
-def test_a_process_that_dies_costs_one_caller(decoder: ParquetDecoder) -> None:
-    check(decoder)
-    process = decoder._process
-    assert process is not None
+def test_after_the_process_dies_the_next_table_is_decoded(decoder: ParquetDecoder) -> None:
+    process = started_process(decoder)
     process.kill()
     process.wait()
     check(decoder)
 
 
 def repeated(text: str, times: int) -> pa.DictionaryArray:
-    """A text that stands once and is meant many times."""
+    """A dictionary column that repeats one text many times."""
     return pa.DictionaryArray.from_arrays(pa.array([0] * times), pa.array([text]))
 
 
@@ -60,7 +67,9 @@ GROWING = {
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_a_file_that_grows_is_refused(decoder: ParquetDecoder, name: str) -> None:
+def test_a_file_that_is_too_large_when_decoded_is_refused(
+    decoder: ParquetDecoder, name: str
+) -> None:
     content = parquet(pa.table({"name": GROWING[name]}), compression="zstd", store_schema=False)
     assert len(content) < 1 << 20
     with pytest.raises(DataError, match=r"at most 67,108,864 bytes|not valid Parquet"):
@@ -68,13 +77,10 @@ def test_a_file_that_grows_is_refused(decoder: ParquetDecoder, name: str) -> Non
     check(decoder)
 
 
-def test_a_decoder_that_hangs_is_ended(
+def test_a_decoder_that_hangs_is_killed(
     decoder: ParquetDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(decoder)
-    process = decoder._process
-    assert process is not None
-    process.send_signal(signal.SIGSTOP)
+    started_process(decoder).suspend()
     monkeypatch.setattr(sandbox, "SECONDS", 0.2)
     with pytest.raises(DataError, match="not valid Parquet"):
         decoder.table(parquet(GOOD), ["name"], 10)

@@ -1,4 +1,4 @@
-"""Files of answers: what is written can be read, and what fails leaves nothing."""
+"""Writers of predictions: complete files can be read, failed writes leave nothing."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ READERS: dict[str, Callable[[Path], Rows]] = {
 
 
 def fails_after(table: pa.Table, write: WriteTable, error: type[BaseException]) -> pa.Table:
-    """What should give a second table, and fails when the first is written."""
+    """Write a table, and then raise an error instead of returning a second table."""
     write(table)
     raise error
 
@@ -81,7 +81,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def as_written(rows: Rows) -> Rows:
-    """Probabilities as short as JSON writes them."""
+    """Rows with probabilities rounded as JSON has them."""
     return [
         {
             "id": row["id"],
@@ -105,7 +105,7 @@ def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_no_answers_are_a_file_too(tmp_path: Path, suffix: str) -> None:
+def test_a_file_without_predictions_can_be_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     with predictions_file(path):
         pass
@@ -113,7 +113,7 @@ def test_no_answers_are_a_file_too(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_a_file_that_is_there_is_replaced(tmp_path: Path, suffix: str) -> None:
+def test_an_existing_file_is_replaced(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"answers{suffix}"
     path.write_text("something old")
     with predictions_file(path) as write:
@@ -124,7 +124,7 @@ def test_a_file_that_is_there_is_replaced(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, DataError])
-def test_a_file_is_left_as_it_was_if_the_work_fails(
+def test_an_existing_file_is_unchanged_if_the_block_fails(
     tmp_path: Path, suffix: str, error: type[BaseException]
 ) -> None:
     path = tmp_path / f"answers{suffix}"
@@ -165,7 +165,7 @@ def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path)
     assert names_in(tmp_path) == []
 
 
-def test_parquet_has_no_compressed_form(tmp_path: Path) -> None:
+def test_compressed_parquet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError), predictions_file(tmp_path / "answers.parquet.gz"):
         pass
 
@@ -199,7 +199,7 @@ print(json.dumps(outcomes))
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
-    """What happens where files can grow to 100 or 100,000 bytes only, by format and size.
+    """The error and the files left, by format and size limit, if files cannot exceed the limit.
 
     The error, and what then lies in the folder.
     """
@@ -219,7 +219,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
 ) -> None:
     said, left = outcomes[f"{suffix} {limit}"]
     assert said.startswith("StorageError: ")
-    # bz2 fails while it ends the stream, with an error of Arrow's that does not name the cause
+    # bz2 fails at the end of the stream, and Arrow's error does not name the cause
     reasons = ("no space is left", "is the disk full?")
     assert said.endswith(tuple(f"answers{suffix} was not written: {why}" for why in reasons))
     assert left == []
