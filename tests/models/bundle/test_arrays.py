@@ -45,7 +45,7 @@ def test_an_array_of_another_type_is_an_error(
     copy: Path, name: str, change: Callable[[Any], Any]
 ) -> None:
     reshape(copy, name, change)
-    with pytest.raises(BundleError, match=f"{name} (has type|does not begin)"):
+    with pytest.raises(BundleError, match=f"{name} (has type|does not have the header)"):
         read_bundle(copy)
 
 
@@ -246,5 +246,5 @@ def test_numbers_that_make_scores_infinite_are_an_error(
 )
 def test_nan_is_an_error(copy: Path, name: str, value: float) -> None:
     reshape(copy, name, lambda array: np.full_like(array, value))
-    with pytest.raises(BundleError, match=f"{name} holds"):
+    with pytest.raises(BundleError, match=f"{name} contains"):
         read_bundle(copy)

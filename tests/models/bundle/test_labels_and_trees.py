@@ -59,7 +59,7 @@ def test_trees_that_are_no_text_are_an_error(copy: Path) -> None:
 def test_text_without_trees_is_an_error(copy: Path, content: str) -> None:
     (copy / "reranker.txt").write_text(content)
     sign(copy)
-    with pytest.raises(BundleError, match="not LightGBM's"):
+    with pytest.raises(BundleError, match="not in LightGBM's text format"):
         read_bundle(copy)
 
 
@@ -79,11 +79,11 @@ from pathlib import Path
 from labelwright.entities.errors import BundleError
 from labelwright.entities.tables import Entities
 from labelwright.models.bundle.format import read_bundle
-from labelwright.models.decisions import Question
+from labelwright.models.decisions import LabelQuery
 
 try:
     labeler = read_bundle(Path(sys.argv[1])).labeler
-    labeler.label(Entities.empty(labeler.schema, 1), Question())
+    labeler.label(Entities.empty(labeler.schema, 1), LabelQuery())
 except BundleError:
     print("refused")
 """

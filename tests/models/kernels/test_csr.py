@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -13,6 +13,8 @@ from labelwright.models.kernels.csr import (
     positions_in_rows,
     row_numbers,
 )
+
+in_any_time = settings(deadline=None)
 
 Dense = npt.NDArray[np.bool_]
 MATRICES = st_numpy.arrays(np.bool_, st.tuples(st.integers(0, 6), st.integers(0, 6)))
@@ -29,6 +31,7 @@ def dense(matrix: SparseRows, columns: int) -> Dense:
     return found
 
 
+@in_any_time
 @given(MATRICES, st.integers(0, 99))
 def test_pairs_in_any_order_and_repeated_make_the_same_matrix(given: Dense, seed: int) -> None:
     rows, ids = np.nonzero(given)
@@ -40,6 +43,7 @@ def test_pairs_in_any_order_and_repeated_make_the_same_matrix(given: Dense, seed
     assert all(np.all(np.diff(row) > 0) for row in np.split(matrix.ids, matrix.indptr[1:-1]))
 
 
+@in_any_time
 @given(MATRICES, st.data())
 def test_rows_are_taken_in_any_order(given: Dense, data: st.DataObject) -> None:
     choice = st.lists(st.integers(0, len(given) - 1), max_size=8) if len(given) else st.just([])
@@ -47,6 +51,7 @@ def test_rows_are_taken_in_any_order(given: Dense, data: st.DataObject) -> None:
     assert np.array_equal(dense(sparse(given).take(rows), given.shape[1]), given[rows])
 
 
+@in_any_time
 @given(st.lists(MATRICES, min_size=1, max_size=4))
 def test_joined_matrices_have_the_rows_of_all_parts_in_order(parts: list[Dense]) -> None:
     columns = max(part.shape[1] for part in parts)

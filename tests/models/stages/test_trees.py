@@ -134,15 +134,15 @@ def test_real_pairs_are_scored_as_by_lightgbm(labeler: Labeler, brands: Entities
 
 TEXT = grown(1, 6, 3, 0.3).model_to_string()
 CHANGES = [
-    ("tree\nversion", "shrub\nversion", "not LightGBM's"),
+    ("tree\nversion", "shrub\nversion", "not in LightGBM's text format"),
     ("num_tree_per_iteration=1", "num_tree_per_iteration=2", "several classes"),
-    ("\nTree=2", "\nBush=2", "incomplete"),
-    ("max_feature_idx=4", "max_feature_idx=5", "other features"),
-    ("is_linear=0", "is_linear=1", "not constant"),
+    ("\nTree=2", "\nBush=2", "missing"),
+    ("max_feature_idx=4", "max_feature_idx=5", "do not have 5 features"),
+    ("is_linear=0", "is_linear=1", "linear leaves"),
     ("num_leaves=6", "num_leaves=17", "17 leaves"),
-    ("num_leaves=6", "num_leaves=5", "lacks nodes"),
-    ("leaf_value=", "leaf_value=nan ", "lacks nodes"),
-    ("split_feature=", "split_feature=7 ", "lacks nodes"),
+    ("num_leaves=6", "num_leaves=5", "nodes or leaves"),
+    ("leaf_value=", "leaf_value=nan ", "nodes or leaves"),
+    ("split_feature=", "split_feature=7 ", "nodes or leaves"),
 ]
 
 
@@ -197,5 +197,5 @@ def test_trees_with_any_character_changed_do_not_read_other_memory(at: int, lett
 
 
 def test_the_forest_of_a_model_has_all_pair_features(labeler: Labeler) -> None:
-    with pytest.raises(ValueError, match="other features"):
+    with pytest.raises(ValueError, match=f"do not have {len(PAIR_FEATURES) + 1} features"):
         read_forest(labeler.reranker.trees, len(PAIR_FEATURES) + 1, len(labeler.labels))
