@@ -1,4 +1,4 @@
-"""Quality that is lost for speed: predictions of the labeler beside those of the exact model.
+"""Quality that is lost for speed: the labeler compared with the exact model.
 
 The exact model has the fitted weights in half precision: none is dropped or rounded to 8 bits.
 SciPy multiplies all of them, and LightGBM's own prediction scores all candidates.

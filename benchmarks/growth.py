@@ -18,7 +18,7 @@ CANDIDATES = (5, 10, 20, 30)
 
 @dataclasses.dataclass(frozen=True)
 class GrowthPoint:
-    """Microseconds an entity of a task at one size: `number` of `unit`."""
+    """Microseconds per entity of a task at one size: `number` of `unit`."""
 
     task: str
     number: float
@@ -31,7 +31,7 @@ def growth(
 ) -> Iterator[GrowthPoint]:
     """Measure labelling at several sizes.
 
-    `time_of` is given a task and its number of entities, and returns microseconds an entity.
+    `time_of` is given a task and its number of entities, and returns microseconds per entity.
     """
     rows = labeler.features.transform(entities)
     count = len(entities)

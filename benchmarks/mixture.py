@@ -57,8 +57,7 @@ class Request:
 def mixture(models: Sequence[Model], records: Sequence[Record], scale: int = 4) -> list[Request]:
     """`scale` requests for each percent of SHARES, in random order; the same for each call.
 
-    Raises ValueError if two models give the same response: then nothing would tell which of them
-    sent it.
+    Raises ValueError if two models give the same response: its sender would be unknown.
     """
     draw = random.Random(0)  # noqa: S311
     requests = [

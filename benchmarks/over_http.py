@@ -1,4 +1,4 @@
-"""Speed over HTTP: the service of this project beside MLflow's scoring server.
+"""Speed over HTTP: the service of this project compared with MLflow's scoring server.
 
 Client and server share the machine. The client keeps its connections open, and reads of a response
 only the status.
@@ -36,7 +36,7 @@ ROUNDS = 4
 STARTS = 3
 CONNECTIONS = 4
 RATE = 300
-"""Requests a second, of one entity each, while latency is measured."""
+"""Requests per second, of one entity each, while latency is measured."""
 STREAM_BATCH = 8_192
 WARM_UP_ROWS = 20_000
 START_TIMEOUT = 180.0
@@ -87,7 +87,7 @@ SERVERS = (OWN, MLFLOW)
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """Entities a second in requests of `batch` entities, over CONNECTIONS busy connections."""
+    """Entities per second in requests of `batch` entities, over CONNECTIONS busy connections."""
 
     server: str
     batch: int
@@ -169,7 +169,7 @@ def _check_agreement(clients: Sequence["_Client"], records: Sequence[Record]) ->
 
 
 def streamed(uri: str, table: pa.Table, folder: Path) -> float:
-    """Rows a second over one connection, as a stream of Arrow batches in both directions."""
+    """Rows per second over one connection, as a stream of Arrow batches in both directions."""
     with serving(OWN, uri, folder / "server.log") as (_, port):
         client = labelwright.Client(f"http://{HOST}:{port}")
         for _ in client.label_batches(table.slice(0, WARM_UP_ROWS).to_batches()):
@@ -181,7 +181,7 @@ def streamed(uri: str, table: pa.Table, folder: Path) -> float:
 
 
 def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
-    """Memory that only one of three workers uses: a service without it needs so much less."""
+    """Memory of one of three workers that it shares with no other process."""
     server = with_options("--workers", "3")
     with serving(server, uri, folder / "server.log") as (pid, port):
         time.sleep(SETTLING_SECONDS)
@@ -245,7 +245,7 @@ class _Client:
             return await send(self._request(records))
 
     async def throughput(self, records: Sequence[Record], batch: int) -> float:
-        """Entities a second over CONNECTIONS connections that are always busy."""
+        """Entities per second over CONNECTIONS connections that are always busy."""
         requests = [self._request(part) for part in _parts(records, batch)]
         for request in requests[:CONNECTIONS]:
             async with self._connection() as send:

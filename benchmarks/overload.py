@@ -72,7 +72,7 @@ class Result:
 
 @dataclasses.dataclass
 class Load:
-    """Results at one multiple of the capacity; rates are rows a second, times milliseconds."""
+    """Results at one multiple of the capacity; rates are rows per second, times milliseconds."""
 
     multiple: int
     capacity: float
@@ -125,7 +125,7 @@ async def measure(
 
 
 async def capacity(pool: Pool, requests: Sequence[bytes], seconds: float) -> float:
-    """Rows a second over CONNECTIONS connections that are always busy."""
+    """Rows per second over CONNECTIONS connections that are always busy."""
 
     async def send(number: int) -> bool:
         return (await pool.send(requests[number % len(requests)])).status == 200

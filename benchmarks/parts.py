@@ -48,7 +48,7 @@ WARM_UP = 500
 BLOCK, BLOCKS = 100, 25
 """Requests of each measurement of throughput and CPU time, and measurements of a round."""
 RATE = 100
-"""Requests a second, of one entity each, while latency is measured."""
+"""Requests per second, of one entity each, while latency is measured."""
 LATENCY_SECONDS = 2.0
 OVERLOAD = 10
 """Offered load while goodput is measured, in multiples of the capacity."""
@@ -59,7 +59,7 @@ DEADLINE = 1.0
 """Deadline of the requests under overload, in seconds."""
 WORKERS = 2
 SETTLING_SECONDS = 1.0
-"""Workers have started when they use no CPU time for so many seconds."""
+"""Workers have started when they use no CPU time for this many seconds."""
 SETUP = (
     f"requests of 1 entity: {CLIENTS} clients; at a constant rate: {RATE} requests a second",
     f"overload: {OVERLOAD} times the capacity offered, {OVERLOAD_ROWS} entities a request, a "
@@ -212,7 +212,7 @@ def measure_start(part: str, uri: str, request: bytes, folder: Path) -> Figures:
         first = time.perf_counter() - began
         workers = settled_workers(pid)
         cpu = [cpu_seconds(worker.pid) for worker in workers]
-        uvloop.run(_send_all(port, request, 64))  # so many connections reach all workers
+        uvloop.run(_send_all(port, request, 64))  # 64 connections reach all workers
         memory = [worker.memory_full_info().uss for worker in workers]
     return {START: first, START_CPU: float(np.mean(cpu)), MEMORY: float(np.mean(memory)) / 1e6}
 
@@ -240,7 +240,7 @@ def settled_workers(pid: int) -> list[psutil.Process]:
 
 
 def compare(uri: str, parts: Sequence[str], rounds: int, folder: Path) -> list[Comparison]:
-    """Measure parts in so many rounds; kernels are compiled before."""
+    """Compare parts with their alternatives in `rounds` rounds; kernels are compiled before."""
     labeler = load_model(uri).bundle.labeler
     labeler.warm_up()
     records = records_of(labeler.schema)

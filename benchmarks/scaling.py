@@ -45,7 +45,7 @@ RUN = (RATE, tables.Column("predicted", 0), tables.Column("seconds to start", 1)
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """Microseconds a row of each step."""
+    """Microseconds per row of each step."""
 
     reading: float
     labelling: float
@@ -54,14 +54,14 @@ class Steps:
     writing: float
 
     def rate(self, workers: int) -> float:
-        """Rows a second: the rate of the slower side, the workers together or the writer."""
+        """Rows per second: the rate of the slower side, the workers together or the writer."""
         shared = (self.reading + self.labelling + self.packing) / workers
         return 1e6 / max(shared, self.receiving + self.writing)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Rows a second of the command with some workers, and the seconds of its start."""
+    """Rows per second of the command with some workers, and the seconds of its start."""
 
     workers: int
     rate: float

@@ -67,7 +67,7 @@ class Soak:
     swap: int = 0
 
     async def capacity(self, seconds: float) -> float:
-        """Requests a second over CONNECTIONS busy connections, without those that disconnect."""
+        """Requests per second over CONNECTIONS busy connections, without those that disconnect."""
         requests = [request for request in self.requests if request.kind != DISCONNECTS]
 
         async def send(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""Speed of labelling: by stage, of one entity, of files and over HTTP, beside other libraries.
+"""Speed of labelling by stage, of one entity, of files and over HTTP, and of other libraries.
 
 All measurements use one model of real places, and made places (`benchmarks.perturbed`). The quality
 that is lost for speed is measured on a model that is fitted for it. PECOS and omikuji are trained
@@ -75,7 +75,7 @@ read = time.perf_counter()
 labeler.label(from_records([{"name": "Joe's Pizza"}], labeler.schema), LabelQuery())
 print(imported - begin, read - imported, time.perf_counter() - read)
 """
-"""What a worker of the service does before it can label, without the web server."""
+"""The steps of a worker of the service before it can label, without the web server."""
 
 
 def label_files(bundle: Path, real: Path, rows: Sequence[int], work: Path) -> list[FileRun]:
@@ -98,7 +98,7 @@ def label_files(bundle: Path, real: Path, rows: Sequence[int], work: Path) -> li
 
 
 def growth_with_rows(runs: Sequence[FileRun]) -> Iterator[GrowthPoint]:
-    """Microseconds an entity of files of different sizes."""
+    """Microseconds per entity of files of different sizes."""
     for run in runs:
         if run.method == OWN:
             yield GrowthPoint("whole files", run.rows, ROWS_UNIT, 1e6 * run.seconds / run.rows)
@@ -122,7 +122,7 @@ def peers(data: Path, work: Path) -> tuple[list[StageTime], list[str]]:
 
 
 def bandwidth() -> float:
-    """Bytes a second that one thread reads from memory, measured by the sum of 512 MB."""
+    """Bytes per second that one thread reads from memory, measured by the sum of 512 MB."""
     array: npt.NDArray[np.int64] = np.ones(1 << 26, np.int64)
     return array.nbytes / (best_time(array.sum, 1) / 1e6)
 

@@ -78,7 +78,7 @@ class Measurements:
 
 
 def rate(runs: Sequence[FileRun], method: str = OWN) -> float:
-    """Rows a second of a method, from the difference between its first and its last file."""
+    """Rows per second of a method, from the difference between its first and its last file."""
     first, *_, last = (run for run in runs if run.method == method)
     return (last.rows - first.rows) / (last.seconds - first.seconds)
 

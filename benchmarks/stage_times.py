@@ -1,4 +1,4 @@
-"""Time of each stage of labelling on one thread, beside other implementations of the stage."""
+"""Time of each stage of labelling on one thread, compared with other implementations."""
 
 import dataclasses
 import time
@@ -28,7 +28,7 @@ REPEATS = 5
 
 @dataclasses.dataclass(frozen=True)
 class StageTime:
-    """Microseconds an entity of one implementation of a task."""
+    """Microseconds per entity of one implementation of a task."""
 
     task: str
     method: str
@@ -36,7 +36,7 @@ class StageTime:
 
 
 def best_time(task: Callable[[], object], entities: int) -> float:
-    """Wall microseconds an entity on one thread: the shortest of some repetitions."""
+    """Wall microseconds per entity on one thread: the shortest of some repetitions."""
     task()
     seconds = []
     for _ in range(REPEATS):
