@@ -11,7 +11,7 @@ from labelwright.entities.schema import load_schema
 from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import read_labelled
 from labelwright.training.fitting.fit import Configuration, fit_labeler
-from labelwright.training.fitting.linear import LABELS_AT_A_TIME
+from labelwright.training.fitting.linear import BLOCK_SIZE
 from tests.conftest import BRANDS
 
 ROWS = 600
@@ -28,7 +28,7 @@ def test_the_exact_model_differs_only_by_rounding(data: Path) -> None:
     labelled = read_labelled([data], load_schema("places"))
     with fitted_weights() as weights:
         labeler = fit_labeler(labelled, Configuration())
-    assert sorted(weights) == list(range(0, len(labeler.labels), LABELS_AT_A_TIME))
+    assert sorted(weights) == list(range(0, len(labeler.labels), BLOCK_SIZE))
     rows = labeler.features.transform(labelled.entities)
     exact, rounded = exact_scores(labeler, rows, weights), labeler.linear.scores(rows)
     assert exact.shape == rounded.shape

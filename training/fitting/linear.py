@@ -1,11 +1,11 @@
 """Fitting the linear stage: dual coordinate descent for all labels at once.
 
-The objective is liblinear's L2-regularised squared hinge (Hsieh et al., ICML 2008) with one dual
-variable for each (entity, label) pair. Instead of one label after another, a pass walks the
-entities and treats a block of labels at each: the weights of a feature lie side by side, and most
-pairs need no update. Blocks are independent, so the result does not depend on how many threads
-share them. Weights are kept in half precision (as bits, which `models.kernels.simd` converts):
-waiting for them is most of the work, and the rounding costs nothing that could be measured.
+The objective is liblinear's L2-regularised squared hinge loss (Hsieh et al., ICML 2008), with one
+dual variable for each (entity, label) pair. A pass visits every entity once and updates a block of
+labels at each: the weights of a feature for these labels are adjacent in memory, and most pairs
+need no update. Blocks are independent, so the result does not depend on the number of threads.
+Weights are stored as float16, because most of the time is spent waiting for them; the rounding had
+no measurable effect on quality. Kernels see the bits as uint16 (`models.kernels.simd`).
 """
 
 from collections.abc import Callable, Sequence
@@ -30,24 +30,26 @@ from labelwright.models.stages.linear import (
 )
 from labelwright.training.fitting.spill import SpillingAllocator
 
-LABELS_AT_A_TIME = 128
-"""Labels that are fitted together: wide enough for vector units, narrow enough for the cache."""
-MIN_LABELS_AT_A_TIME = 32
-"""Where memory is short, fewer are: a pass over rows costs less than dual variables on a disk."""
+BLOCK_SIZE = 128
+"""Labels in a block: enough for vector instructions, and few enough for the cache."""
+MIN_BLOCK_SIZE = 32
+"""Labels in a block if memory is short: more passes over the rows are faster than dual variables in
+files."""
 START = np.float32(-1)
-"""Scores before any weight is learned: on the margin of a label that is absent."""
+"""The score before any weight is learned: on the margin of absent labels."""
 CONSTANT = np.float32(0.2)
-"""Value of the constant feature, whose weight is a label's bias."""
+"""The value of the constant feature. Its weight gives the bias of a label."""
 SMALLEST_STEP = np.float32(0.01)
-"""Smaller changes of a dual variable are not carried out."""
+"""Smaller changes of a dual variable are skipped."""
 AHEAD = 8
-"""So many features before its own turn, the weights of a feature are fetched from memory."""
+"""The weights of a feature are prefetched while this many features before it are treated."""
 
 RowOrder = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.uint16]
 Fitted = Callable[[int, Halves, Floats], object]
-"""Told of a block of labels: the first, the weights (features x labels), those of the constant."""
+"""Called for each block with its first label, its weights (features x labels, float16 bits), and
+the weights of the constant feature."""
 
 
 def fit_linear(
@@ -63,18 +65,20 @@ def fit_linear(
 ) -> LinearStage:
     """Fit one classifier for each label.
 
-    A pass is the order in which it walks the rows; rows that no pass names are left out, and so are
-    pairs that are unknown. `cost` is liblinear's C; `advance` is told the share of the work just
-    done; the dual variables lie in `allocator`; `fitted` is shown weights before they are rounded.
+    Each of `passes` is an order of row numbers; rows that are in no pass are not used, and unknown
+    pairs are skipped. `cost` is liblinear's C. `advance` is called with the share of the work that
+    was just done. `allocator` provides the memory for the dual variables. `fitted` is called with
+    the weights of each block before they are rounded. Raises StorageError if the allocator needs
+    disk space and there is none.
     """
     allocator = allocator or SpillingAllocator()
-    together = _labels_at_a_time(len(labels) * threads, allocator)
-    firsts = range(0, labels.labels, together)
+    block_size = _block_size(len(labels) * threads, allocator)
+    firsts = range(0, labels.labels, block_size)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
     states = labels.states
 
     def fit_block(first: int) -> _FittedBlock:
-        width = min(together, labels.labels - first)
+        width = min(block_size, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
         duals = allocator.zeros((len(labels), width), np.float32)
@@ -89,12 +93,12 @@ def fit_linear(
         return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
 
 
-def _labels_at_a_time(rows: int, allocator: SpillingAllocator) -> int:
-    """How many labels are fitted together so that the duals of so many rows lie in memory."""
-    together = LABELS_AT_A_TIME
-    while together > MIN_LABELS_AT_A_TIME and rows * together * 4 > allocator.available:
-        together //= 2
-    return together
+def _block_size(rows: int, allocator: SpillingAllocator) -> int:
+    """The number of labels in a block, such that the dual variables of the rows fit into memory."""
+    size = BLOCK_SIZE
+    while size > MIN_BLOCK_SIZE and rows * size * 4 > allocator.available:
+        size //= 2
+    return size
 
 
 class _Block(NamedTuple):
@@ -111,7 +115,7 @@ class _Block(NamedTuple):
 
 
 class _FittedBlock(NamedTuple):
-    """Weights of one block of labels: dense rows of frequent features, sparse ones of the rest."""
+    """The weights of one block: dense rows of frequent features, sparse rows of all others."""
 
     bias: Floats
     dense: Floats
@@ -153,7 +157,7 @@ def _keep(weights: Halves, ids: npt.NDArray[np.int32], values: Floats) -> None:
 
 
 def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
-    """Put blocks side by side and round weights to 8 bits, with one scale for each feature."""
+    """Join blocks and round weights to 8 bits, with one scale for each feature."""
     dense = np.concatenate([block.dense for block in blocks], axis=1)
     rare = scipy.sparse.hstack([block.rare for block in blocks], format="csr")
     largest = np.zeros(rare.shape[0], np.float32)
@@ -231,7 +235,7 @@ def _descend(
 
 @compiled
 def _write_signs(states: LabelStates, row: int, first: int, signs: Floats) -> None:
-    """For the labels from `first` on: 1 if the row has it, -1 if not, 0 if that is unknown."""
+    """Write the signs of the labels from `first` on: 1 if present, -1 if absent, 0 if unknown."""
     present, absent, groups, complete = states
     closed = np.float32(-1) if complete[row, 0] else np.float32(0)
     for label in range(signs.size):

@@ -14,9 +14,9 @@ from labelwright.models.features.space import FeatureRows
 from labelwright.models.kernels.csr import SparseRows
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 from labelwright.training.fitting.linear import (
+    BLOCK_SIZE,
     CONSTANT,
-    LABELS_AT_A_TIME,
-    MIN_LABELS_AT_A_TIME,
+    MIN_BLOCK_SIZE,
     START,
     fit_linear,
 )
@@ -79,9 +79,7 @@ def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
-@pytest.mark.parametrize(
-    "together", [LABELS_AT_A_TIME, LABELS_AT_A_TIME // 2, MIN_LABELS_AT_A_TIME]
-)
+@pytest.mark.parametrize("together", [BLOCK_SIZE, BLOCK_SIZE // 2, MIN_BLOCK_SIZE])
 def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_result(
     together: int, rows: FeatureRows, labels: LabelMatrix, home: Path
 ) -> None:
