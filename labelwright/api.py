@@ -91,9 +91,9 @@ class LoadedModel:
         """Label entities and give the reasons for each label.
 
         Returns the table of `label` with two more members in each struct of `labels`: `log_odds`
-        (before calibration) and `reasons`, a list<models.explain.reasons.REASON>. The weights of
-        the reasons sum to the log-odds. `label` is a name or a pattern with `*` and `?`: only
-        matching labels are listed, even improbable ones.
+        (before calibration) and `reasons`, a list<labelwright.models.explain.reasons.REASON>. The
+        weights of the reasons sum to the log-odds. `label` is a name or a pattern with `*` and
+        `?`: only matching labels are listed, even improbable ones.
 
         Raises DataError or RequestError, as `label` does.
         """
