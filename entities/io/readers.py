@@ -65,7 +65,7 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Piece:
+class _Chunk:
     """Consecutive rows of a file before they are checked: a table, lines of JSON, or records.
 
     `content` is None if the rows are skipped. `names` are the names of all columns of the file, of
@@ -79,13 +79,13 @@ class _Piece:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Source:
+class _InputFile:
     """A file to read: its size in bytes, the label columns to read, and the rows to skip.
 
     `columns` maps the columns of the schema to those of the file.
     """
 
-    file: Location
+    location: Location
     size: int
     schema: EntitySchema
     labels: Sequence[str]
@@ -101,7 +101,7 @@ def read_batches(
     skip: int = 0,
     columns: ColumnMap = SAME_NAMES,
 ) -> Iterator[Batch]:
-    """Read the rows of a file or folder in order, at most BATCH_ROWS at a time; raises DataError.
+    """Read the rows of a file or folder in order, in batches; raises DataError.
 
     Rows without an id get their row number, which counts from `first_row`. Labels are read only if
     `labelled` is true. The first `skip` rows are skipped. `columns` maps the columns of the schema
@@ -112,20 +112,20 @@ def read_batches(
     files = files_of(where)
     sizes = [size_of(file) for file in files]
     before, total = 0, sum(sizes)
-    for file, size in zip(files, sizes, strict=True):
-        source = _Source(file, size, schema, labels, skip, columns)
+    for location, size in zip(files, sizes, strict=True):
+        file = _InputFile(location, size, schema, labels, skip, columns)
         try:
-            for piece in _READERS[format_of(file)](source):
-                passed = min(skip, piece.rows)
-                skip -= passed
-                first_row += passed
-                if passed < piece.rows or not piece.rows:
-                    share = (before + piece.read) / total if total else None
-                    yield dataclasses.replace(_batch(piece, passed, source, first_row), share=share)
-                    first_row += piece.rows - passed
+            for chunk in _READERS[format_of(location)](file):
+                skipped = min(skip, chunk.rows)
+                skip -= skipped
+                first_row += skipped
+                if skipped < chunk.rows or not chunk.rows:
+                    share = (before + chunk.read) / total if total else None
+                    yield dataclasses.replace(_batch(chunk, skipped, file, first_row), share=share)
+                    first_row += chunk.rows - skipped
             before += size
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read: {message_of(error)}") from error
+            raise DataError(f"{location} cannot be read: {message_of(error)}") from error
 
 
 def size_of(file: Location) -> int:
@@ -203,28 +203,28 @@ def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.
     return lists
 
 
-def _read_parquet(source: _Source) -> Iterator[_Piece]:
-    with source.file.open() as stream:
+def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
+    with file.location.open() as stream:
         # without these options, the reader keeps all data in memory until the end of the file
         parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=READ_BYTES)
         groups = range(parquet.num_row_groups)
         sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
         starts = [0, *itertools.accumulate(sizes)]
-        first = max(n for n, start in enumerate(starts) if _can_begin(start, source.skip))
+        first = max(n for n, start in enumerate(starts) if _can_begin(start, file.skip))
         read = starts[first]
         if read:
-            yield _Piece(read, 0)
+            yield _Chunk(read, 0)
         names = parquet.schema_arrow.names
-        read_as = source.columns.rename_columns(names)
-        wanted = {*map(source.columns.name_in_data, ("id", *source.schema.fields, *source.labels))}
+        read_as = file.columns.rename_columns(names)
+        wanted = {*map(file.columns.name_in_data, ("id", *file.schema.fields, *file.labels))}
         columns = [name for name in names if name in wanted]
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups[first:], columns=columns):
             read += batch.num_rows
-            table = source.columns.rename_table(pa.table(batch))
-            yield _Piece(batch.num_rows, read / starts[-1] * source.size, table, read_as)
+            table = file.columns.rename_table(pa.table(batch))
+            yield _Chunk(batch.num_rows, read / starts[-1] * file.size, table, read_as)
         if not starts[-1]:
-            empty = source.columns.rename_table(parquet.schema_arrow.empty_table())
-            yield _Piece(0, source.size, empty, read_as)
+            empty = file.columns.rename_table(parquet.schema_arrow.empty_table())
+            yield _Chunk(0, file.size, empty, read_as)
 
 
 def _can_begin(start: int, skip: int) -> bool:
@@ -232,18 +232,18 @@ def _can_begin(start: int, skip: int) -> bool:
     return start <= skip and start % BATCH_ROWS == 0
 
 
-def _read_csv(source: _Source) -> Iterator[_Piece]:
-    with source.file.open() as raw, _decompressed(raw, source.file) as stream:
+def _read_csv(file: _InputFile) -> Iterator[_Chunk]:
+    with file.location.open() as raw, _decompressed(raw, file.location) as stream:
         buffered = io.BufferedReader(stream, HEADER_LIMIT)
         header = csv_header(buffered.peek(HEADER_LIMIT))
-        names = source.columns.rename_columns(header)
+        names = file.columns.rename_columns(header)
         for record_batch in csv_batches(buffered, header):
-            table = source.columns.rename_table(pa.table(record_batch))
-            for name in source.labels:
+            table = file.columns.rename_table(pa.table(record_batch))
+            for name in file.labels:
                 if names.count(name) == 1:
                     split = _split_labels(table[name].combine_chunks())
                     table = table.set_column(names.index(name), name, split)
-            yield _Piece(table.num_rows, _position(raw, source), table, names)
+            yield _Chunk(table.num_rows, _position(raw, file), table, names)
 
 
 def csv_header(begin: bytes) -> list[str]:
@@ -274,33 +274,33 @@ def _split_labels(cells: pa.StringArray) -> pa.ListArray:
     return pc.if_else(empty, pa.scalar([], lists.type), lists)
 
 
-def _read_jsonl(source: _Source) -> Iterator[_Piece]:
-    with source.file.open() as raw, _decompressed(raw, source.file) as stream:
+def _read_jsonl(file: _InputFile) -> Iterator[_Chunk]:
+    with file.location.open() as raw, _decompressed(raw, file.location) as stream:
         buffered = io.BufferedReader(stream, READ_BYTES)
         lines = (line for line in buffered if line.strip())
-        while chunk := list(itertools.islice(lines, BATCH_ROWS)):
-            yield _Piece(len(chunk), _position(raw, source), chunk)
+        while rows := list(itertools.islice(lines, BATCH_ROWS)):
+            yield _Chunk(len(rows), _position(raw, file), rows)
 
 
-def _read_geojson(source: _Source) -> Iterator[_Piece]:
-    with source.file.open() as raw, _decompressed(raw, source.file) as stream:
-        records = (_feature(feature, source) for feature in features(stream))
-        while chunk := list(itertools.islice(records, BATCH_ROWS)):
-            yield _Piece(len(chunk), _position(raw, source), chunk)
+def _read_geojson(file: _InputFile) -> Iterator[_Chunk]:
+    with file.location.open() as raw, _decompressed(raw, file.location) as stream:
+        records = (_feature(feature, file) for feature in features(stream))
+        while rows := list(itertools.islice(records, BATCH_ROWS)):
+            yield _Chunk(len(rows), _position(raw, file), rows)
 
 
-def _feature(feature: Any, source: _Source) -> Any:
+def _feature(feature: Any, file: _InputFile) -> Any:
     """Convert a feature to a record; its labels may be one text with separators, as in CSV."""
-    record = source.columns.rename_record(record_of(feature, source.schema))
-    for name in source.labels:
+    record = file.columns.rename_record(record_of(feature, file.schema))
+    for name in file.labels:
         if isinstance(record, dict) and isinstance(text := record.get(name), str):
             record[name] = text.split(LABEL_SEPARATOR) if text else []
     return record
 
 
-def _position(raw: pa.NativeFile, source: _Source) -> int:
+def _position(raw: pa.NativeFile, file: _InputFile) -> int:
     """The bytes read so far; 0 for a standard stream, whose size is not known."""
-    return raw.tell() if source.size else 0
+    return raw.tell() if file.size else 0
 
 
 def _decompressed(raw: pa.NativeFile, file: Location) -> pa.NativeFile:
@@ -310,33 +310,33 @@ def _decompressed(raw: pa.NativeFile, file: Location) -> pa.NativeFile:
     return pa.CompressedInputStream(pa.BufferedInputStream(raw, READ_BYTES), compression)
 
 
-def _batch(piece: _Piece, passed: int, source: _Source, first_row: int) -> Batch:
-    """Check the rows of a piece, without the first `passed` rows."""
-    if isinstance(piece.content, pa.Table):
-        return _table_batch(piece.content.slice(passed), source, first_row, piece.names)
-    given = (piece.content or [])[passed:]
+def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int) -> Batch:
+    """Check the rows of a chunk, without the first `skipped` rows."""
+    if isinstance(chunk.content, pa.Table):
+        return _table_batch(chunk.content.slice(skipped), file, first_row, chunk.names)
+    given = (chunk.content or [])[skipped:]
     records = [
-        _parsed_line(one, first_row + n, source) if isinstance(one, bytes) else one
+        _parsed_line(one, first_row + n, file) if isinstance(one, bytes) else one
         for n, one in enumerate(given)
     ]
-    entities = from_records(records, source.schema, first_row)
-    return Batch(entities, **{name: _record_labels(records, name) for name in source.labels})
+    entities = from_records(records, file.schema, first_row)
+    return Batch(entities, **{name: _record_labels(records, name) for name in file.labels})
 
 
-def _table_batch(table: pa.Table, source: _Source, first_row: int, names: Sequence[str]) -> Batch:
+def _table_batch(table: pa.Table, file: _InputFile, first_row: int, names: Sequence[str]) -> Batch:
     """Check a table; warnings are about `names`, all columns of the file it was read from."""
-    entities = from_table(table, source.schema, first_row)
-    entities = dataclasses.replace(entities, warnings=source.schema.warnings_for(names))
-    present = [name for name in source.labels if name in table.column_names]
+    entities = from_table(table, file.schema, first_row)
+    entities = dataclasses.replace(entities, warnings=file.schema.warnings_for(names))
+    present = [name for name in file.labels if name in table.column_names]
     return Batch(entities, **{name: label_lists(table[name], name) for name in present})
 
 
-def _parsed_line(line: bytes, row: int, source: _Source) -> Any:
+def _parsed_line(line: bytes, row: int, file: _InputFile) -> Any:
     try:
-        return source.columns.rename_record(orjson.loads(line))
+        return file.columns.rename_record(orjson.loads(line))
     except orjson.JSONDecodeError as error:
         raise DataError(
-            f"{source.file}: row {row} is not valid JSON; JSON Lines have one object a line"
+            f"{file.location}: row {row} is not valid JSON; JSON Lines have one object a line"
         ) from error
 
 

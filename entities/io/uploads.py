@@ -6,13 +6,11 @@ import io
 import pyarrow as pa
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.readers import csv_batches, csv_header, message_of
+from labelwright.entities.io.readers import HEADER_LIMIT, csv_batches, csv_header, message_of
 from labelwright.entities.io.sandbox import COLUMNS_LIMIT, ParquetDecoder
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, from_table
 
-HEADER_LIMIT = 1 << 20
-"""Bytes at the start of a CSV file that must hold its whole header."""
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error)
 _DECODER = ParquetDecoder()
 

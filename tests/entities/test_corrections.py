@@ -157,8 +157,8 @@ def test_old_corrections_are_deleted_by_purge_and_by_the_retention(
         assert long.count() == 2
     with CorrectionStore(f"sqlite:///{database}", retention="1d") as short:
         assert stored(short)["key"].to_pylist() == ["new"]
-    with CorrectionStore(f"sqlite:///{database}", retention="0h") as nothing:
-        assert list(nothing.batches()) == []
+    with CorrectionStore(f"sqlite:///{database}", retention="0h") as empty:
+        assert list(empty.batches()) == []
     assert store.count() == 0
 
 

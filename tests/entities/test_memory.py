@@ -1,4 +1,4 @@
-"""Reading a file takes the same memory whatever its size."""
+"""Reading a large file takes no more memory than reading a small one."""
 
 from pathlib import Path
 

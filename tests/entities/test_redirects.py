@@ -74,7 +74,7 @@ def test_an_invalid_table_is_refused_by_its_row(tmp_path: Path, text: str, reaso
     with pytest.raises(DataError, match=reason):
         Redirects.read(path)
     with pytest.raises(DataError, match="cannot be read"):
-        Redirects.read(tmp_path / "nowhere.csv")
+        Redirects.read(tmp_path / "missing.csv")
 
 
 def test_a_schema_stores_redirects() -> None:

@@ -50,11 +50,11 @@ def test_messages_about_a_table_contain_no_value_of_it(table: pa.Table) -> None:
     try:
         entities = from_table(table, ALL)
     except DataError as error:
-        said = [str(error)]
+        messages = [str(error)]
     else:
-        said = [*entities.rejected.values(), *entities.warnings]
-    assert said
-    assert not any(PRIVATE in text or "5000" in text for text in said)
+        messages = [*entities.rejected.values(), *entities.warnings]
+    assert messages
+    assert not any(PRIVATE in text or "5000" in text for text in messages)
 
 
 @pytest.mark.parametrize("record", bad_records(), ids=repr)

@@ -48,5 +48,5 @@ def test_results_are_ordered_by_whole_title_title_name_and_synonym() -> None:
 def test_most_labels_of_the_brands_data_have_a_title() -> None:
     mapping, english = load_mapping(None), osm_taxonomy()
     given = pq.read_table(BRANDS)["labels"].combine_chunks().flatten().to_pylist()
-    told = [label for label in given if mapping.is_label(label.partition("=")[0])]
-    assert sum(english.title(label) is not None for label in told) > 0.9 * len(told)
+    labels = [label for label in given if mapping.is_label(label.partition("=")[0])]
+    assert sum(english.title(label) is not None for label in labels) > 0.9 * len(labels)

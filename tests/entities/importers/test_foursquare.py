@@ -45,7 +45,7 @@ def imported(
 def test_a_place_becomes_a_row_with_its_paths_as_labels(tmp_path: Path) -> None:
     source = tmp_path / "dt=2025-04-08" / "places-00000.snappy.parquet"
     write(source, [FULL, place(2, None, None)], FOURSQUARE)
-    found, (joe, nowhere) = imported(tmp_path, tmp_path / "out.parquet")
+    found, (joe, without_position) = imported(tmp_path, tmp_path / "out.parquet")
     assert joe.pop("labels") == [
         f"category={FOOD}", f"category={FOOD} > Restaurant",
         f"category={FOOD} > Restaurant > Pizzeria", f"category={FOOD} > Bar",
@@ -55,7 +55,7 @@ def test_a_place_becomes_a_row_with_its_paths_as_labels(tmp_path: Path) -> None:
         "region": "NY", "postcode": "10014", "country": "US", "phone": "(212) 366-1182",
         "website": "http://joespizza.example", "lat": 43.73, "lon": 7.42,
     }  # fmt: skip
-    assert nowhere["labels"] is nowhere["lat"] is None
+    assert without_position["labels"] is without_position["lat"] is None
     assert (found.places, found.labelled) == (2, 1)
     stated = embedded_schema([tmp_path / "out.parquet"])
     assert stated is not None

@@ -48,10 +48,10 @@ def extract(tmp_path: Path) -> Path:
 
 
 def imported(source: Path, target: Path, box: Box | None = None) -> tuple[ImportSummary, list[Any]]:
-    told: list[int] = []
-    found = import_osm(source, target, load_mapping(None), box, told.append)
+    advances: list[int] = []
+    found = import_osm(source, target, load_mapping(None), box, advances.append)
     rows = pq.read_table(target).to_pylist()
-    assert sum(told) == len(rows) == found.places == found.labelled
+    assert sum(advances) == len(rows) == found.places == found.labelled
     return found, rows
 
 
@@ -84,8 +84,8 @@ def test_nodes_ways_and_areas_are_imported_once_with_their_centres(
 def test_only_places_in_the_box_are_imported(extract: Path, tmp_path: Path) -> None:
     _, rows = imported(extract, tmp_path / "out.parquet", Box(6, 49, 8, 51))
     assert [row["id"] for row in rows] == ["node/20"]
-    nothing, _ = imported(extract, tmp_path / "out.parquet", Box(-10, -10, -9, -9))
-    assert nothing.schema.open_world == ()
+    empty, _ = imported(extract, tmp_path / "out.parquet", Box(-10, -10, -9, -9))
+    assert empty.schema.open_world == ()
 
 
 def test_a_file_that_is_not_an_extract_is_refused_and_the_output_is_unchanged(
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_an_extract_is_refused_and_the_output_is_unchanged(
     for source in (broken, other):
         with pytest.raises(DataError, match="cannot be read"):
             imported(source, target)
-    for source in (tmp_path / "nowhere.osm.pbf", tmp_path):
+    for source in (tmp_path / "missing.osm.pbf", tmp_path):
         with pytest.raises(DataError, match="no file"):
             imported(source, target)
     with pytest.raises(DataError, match=r"end its name in \.parquet"):

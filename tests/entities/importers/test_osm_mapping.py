@@ -61,10 +61,10 @@ def test_an_open_group_is_absent_for_places_it_does_not_apply_to() -> None:
         {"keys": ["takeaway", "delivery"], "places": ["amenity=cafe", "cuisine=*"]},
     ]
     labels = ["amenity", "wheelchair", "takeaway", "delivery"]
-    asked = OsmMapping.from_mapping(mapping(labels=labels, open_world=parts))
-    assert asked.open_groups == {"wheelchair", "takeaway", "delivery"}
-    assert asked.absent_of(["amenity=cafe"]) == asked.absent_of(["cuisine=x", "a=b"]) == []
-    assert asked.absent_of(["amenity=bank"]) == ["takeaway", "delivery"]
+    built = OsmMapping.from_mapping(mapping(labels=labels, open_world=parts))
+    assert built.open_groups == {"wheelchair", "takeaway", "delivery"}
+    assert built.absent_of(["amenity=cafe"]) == built.absent_of(["cuisine=x", "a=b"]) == []
+    assert built.absent_of(["amenity=bank"]) == ["takeaway", "delivery"]
     assert {"takeaway", "diet:vegan"} <= {*DEFAULT.absent_of(["shop=hairdresser"])}
     assert "wheelchair" not in DEFAULT.absent_of(["shop=hairdresser"])
     assert "takeaway" not in DEFAULT.absent_of(["amenity=restaurant"])
@@ -114,6 +114,6 @@ def test_a_mapping_is_read_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'labels' is missing"):
         OsmMapping.from_mapping(tomllib.loads('places = ["shop"]'))
     path.write_text("places = [")
-    for bad in (path, tmp_path / "nowhere.toml", tmp_path):
+    for bad in (path, tmp_path / "missing.toml", tmp_path):
         with pytest.raises(DataError, match="cannot be read"):
             load_mapping(bad)

@@ -117,7 +117,7 @@ def test_an_invalid_table_of_categories_is_refused(tmp_path: Path, text: str) ->
     with pytest.raises(DataError, match="line 2 is not"):
         read_categories(path)
     with pytest.raises(DataError, match="cannot be read"):
-        read_categories(tmp_path / "nowhere.csv")
+        read_categories(tmp_path / "missing.csv")
 
 
 def test_row_groups_outside_the_box_are_not_read(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_files_of_another_data_set_are_refused(tmp_path: Path) -> None:
         (other, "no column 'geometry'"),
         (csv, r"read from \.parquet"),
         (plain, "neither a column 'taxonomy' nor 'categories'"),
-        (tmp_path / "nowhere", "no file"),
+        (tmp_path / "missing", "no file"),
     ):
         with pytest.raises(DataError, match=reason):
             imported(source, target)

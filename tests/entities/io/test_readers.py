@@ -224,8 +224,8 @@ def test_compressed_parquet_is_refused() -> None:
 
 
 def test_a_missing_file_is_named_in_the_error(tmp_path: Path, places: EntitySchema) -> None:
-    with pytest.raises(DataError, match=r"no file .*nowhere\.csv"):
-        read(tmp_path / "nowhere.csv", places)
+    with pytest.raises(DataError, match=r"no file .*missing\.csv"):
+        read(tmp_path / "missing.csv", places)
 
 
 def test_a_folder_without_parquet_is_refused(tmp_path: Path, places: EntitySchema) -> None:

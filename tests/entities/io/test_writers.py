@@ -25,7 +25,7 @@ ROWS: Rows = [
             {"label": 'x;y|z"', "probability": 0.1, "asserted": False},
         ],
     },
-    {"id": "nothing", "labels": []},
+    {"id": "no labels", "labels": []},
     {"id": "rejected", "labels": None},
 ]
 for row in ROWS:
@@ -94,7 +94,7 @@ def as_written(rows: Rows) -> Rows:
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"answers{suffix}"
+    path = tmp_path / f"predictions{suffix}"
     table = pa.Table.from_pylist(ROWS, PREDICTIONS)
     with predictions_file(path) as write:
         write(table.slice(0, 1))
@@ -106,7 +106,7 @@ def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_a_file_without_predictions_can_be_read(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"answers{suffix}"
+    path = tmp_path / f"predictions{suffix}"
     with predictions_file(path):
         pass
     assert READERS[suffix](path) == []
@@ -114,7 +114,7 @@ def test_a_file_without_predictions_can_be_read(tmp_path: Path, suffix: str) -> 
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_an_existing_file_is_replaced(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"answers{suffix}"
+    path = tmp_path / f"predictions{suffix}"
     path.write_text("something old")
     with predictions_file(path) as write:
         write(pa.Table.from_pylist(ROWS[1:], PREDICTIONS))
@@ -127,7 +127,7 @@ def test_an_existing_file_is_replaced(tmp_path: Path, suffix: str) -> None:
 def test_an_existing_file_is_unchanged_if_the_block_fails(
     tmp_path: Path, suffix: str, error: type[BaseException]
 ) -> None:
-    path = tmp_path / f"answers{suffix}"
+    path = tmp_path / f"predictions{suffix}"
     path.write_text("something old")
     with pytest.raises(error), predictions_file(path) as write:
         write(fails_after(pa.Table.from_pylist(ROWS, PREDICTIONS), write, error))
@@ -139,7 +139,7 @@ def test_an_existing_file_is_unchanged_if_the_block_fails(
 def test_a_missing_folder_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
     with (
         pytest.raises(StorageError, match="was not written: No such file or directory"),
-        predictions_file(tmp_path / "missing" / f"answers{suffix}"),
+        predictions_file(tmp_path / "missing" / f"predictions{suffix}"),
     ):
         pass
     assert names_in(tmp_path) == []
@@ -147,7 +147,7 @@ def test_a_missing_folder_is_a_storage_error(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_a_folder_in_the_place_of_the_file_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"answers{suffix}"
+    path = tmp_path / f"predictions{suffix}"
     path.mkdir()
     with pytest.raises(StorageError, match="Is a directory"), predictions_file(path) as write:
         write(pa.Table.from_pylist(ROWS, PREDICTIONS))
@@ -160,13 +160,16 @@ def test_a_name_that_is_too_long_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must end in"), predictions_file(tmp_path / "answers.txt"):
+    with (
+        pytest.raises(DataError, match="must end in"),
+        predictions_file(tmp_path / "predictions.txt"),
+    ):
         pass
     assert names_in(tmp_path) == []
 
 
 def test_compressed_parquet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError), predictions_file(tmp_path / "answers.parquet.gz"):
+    with pytest.raises(DataError), predictions_file(tmp_path / "predictions.parquet.gz"):
         pass
 
 
@@ -185,29 +188,26 @@ outcomes = {}
 for limit, rows in (100, 100), (100_000, 20_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     for suffix in sys.argv[2:]:
-        said = "nothing"
+        message = "no error"
         try:
-            with predictions_file(folder / f"answers{suffix}") as write:
+            with predictions_file(folder / f"predictions{suffix}") as write:
                 for start in range(0, rows, 2_500):
                     write(table.slice(start, min(rows, 2_500)))
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-        outcomes[f"{suffix} {limit}"] = said, [path.name for path in folder.iterdir()]
+            message = f"{type(error).__name__}: {error}"
+        outcomes[f"{suffix} {limit}"] = message, [path.name for path in folder.iterdir()]
 print(json.dumps(outcomes))
 """
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
-    """The error and the files left, by format and size limit, if files cannot exceed the limit.
-
-    The error, and what then lies in the folder.
-    """
+    """The error and the names of the files left, by suffix and limit on the size of files."""
     folder = tmp_path_factory.mktemp("full")
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(folder), *READERS]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120)
-    told: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
-    return told
+    found: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, l
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
     outcomes: dict[str, tuple[str, list[str]]], suffix: str, limit: int
 ) -> None:
-    said, left = outcomes[f"{suffix} {limit}"]
-    assert said.startswith("StorageError: ")
+    message, left = outcomes[f"{suffix} {limit}"]
+    assert message.startswith("StorageError: ")
     # bz2 fails at the end of the stream, and Arrow's error does not name the cause
     reasons = ("no space is left", "is the disk full?")
-    assert said.endswith(tuple(f"answers{suffix} was not written: {why}" for why in reasons))
+    assert message.endswith(tuple(f"predictions{suffix} was not written: {why}" for why in reasons))
     assert left == []
