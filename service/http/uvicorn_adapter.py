@@ -40,7 +40,7 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def is_write_paused(self) -> bool:
-        """Whether too much of what was written is not sent yet."""
+        """Whether too much written data waits to be sent."""
         return bool(self.flow.write_paused)
 
     @property
