@@ -77,7 +77,7 @@ class Entities:
         return self.table["id"].combine_chunks()
 
     @property
-    def reasons(self) -> pa.StringArray:
+    def rejection_reasons(self) -> pa.StringArray:
         """For each row the reason why it was rejected, null if it was not."""
         if not self.rejected:
             return pa.nulls(len(self), pa.string())
@@ -134,7 +134,9 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
     """
     names = table.column_names
     if duplicates := [name for name, times in collections.Counter(names).items() if times > 1]:
-        raise DataError(f"column {min(duplicates)[:100]!r} occurs more than once")
+        raise DataError(
+            f"column {min(duplicates)[:100]!r} occurs more than once; remove or rename one of them"
+        )
     if not set(names) & set(schema.fields):
         raise DataError(
             f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
@@ -145,7 +147,7 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
         for field in column.fields:
             if field in names:
                 columns[field] = canonical_array(table[field], column, field, rejected_rows)
-    checked = _entities(columns, schema, rejected_rows, schema.warnings_for(names))
+    checked = _build_entities(columns, schema, rejected_rows, schema.warnings_for(names))
     return dataclasses.replace(checked, anonymous=_ID.name not in names)
 
 
@@ -163,22 +165,24 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
             rejected_rows.add(row, "an entity must be an object")
         elif len(present) < len(names) and not present.issuperset(record):
             rejected_rows.add(row, "the names of fields must be text")
-    given = _checked(objects, _ID.name, _ID, rejected_rows)
+    given = _checked_values(objects, _ID.name, _ID, rejected_rows)
     ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]
     columns = {_ID.name: pa.array(ids, pa.string())}
     for column in schema.columns:
         if present.intersection(column.fields):
             kind = pa.float64() if column.kind in NUMERIC else pa.string()
             for field in column.fields:
-                columns[field] = pa.array(_checked(objects, field, column, rejected_rows), kind)
-    checked = _entities(columns, schema, rejected_rows, schema.warnings_for(present))
+                columns[field] = pa.array(
+                    _checked_values(objects, field, column, rejected_rows), kind
+                )
+    checked = _build_entities(columns, schema, rejected_rows, schema.warnings_for(present))
     return dataclasses.replace(checked, anonymous=all(value is None for value in given))
 
 
 _ID = Column("id", Kind.CATEGORY)
 
 
-def _entities(
+def _build_entities(
     columns: dict[str, pa.Array],
     schema: EntitySchema,
     rejected_rows: RejectedRows,
@@ -187,7 +191,7 @@ def _entities(
     """Build a table of canonical columns, and set the columns of rejected rows to null."""
     for column in schema.columns:
         if column.kind is Kind.POINT:
-            _check_point(columns, column, rejected_rows)
+            _reject_invalid_points(columns, column, rejected_rows)
     reasons = dict(sorted(rejected_rows.reasons.items()))
     if reasons:
         bad = np.zeros(len(columns[_ID.name]), np.bool_)
@@ -200,17 +204,19 @@ def _entities(
 
 
 def _ids(table: pa.Table, first_row: int, rejected_rows: RejectedRows) -> pa.Array:
-    made = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
+    row_numbers = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
     if "id" not in table.column_names:
-        return made
+        return row_numbers
     given = contiguous(table["id"], "id", rejected_rows)
     kind = given.type
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
-    return pc.coalesce(reject_long(given.cast(pa.string()), "id", rejected_rows), made)
+    return pc.coalesce(reject_long(given.cast(pa.string()), "id", rejected_rows), row_numbers)
 
 
-def _check_point(columns: dict[str, Any], column: Column, rejected_rows: RejectedRows) -> None:
+def _reject_invalid_points(
+    columns: dict[str, Any], column: Column, rejected_rows: RejectedRows
+) -> None:
     present = [field for field in column.fields if field in columns]
     if len(present) == 1:
         raise DataError(
@@ -226,7 +232,7 @@ def _check_point(columns: dict[str, Any], column: Column, rejected_rows: Rejecte
     rejected_rows.add_where(half, f"{' and '.join(present)} must be given together")
 
 
-def _checked(
+def _checked_values(
     objects: Sequence[dict[Any, Any]], field: str, column: Column, rejected_rows: RejectedRows
 ) -> list[Any]:
     """The values of one field of parsed JSON; values that its kind does not allow become None.

@@ -9,10 +9,11 @@ labels, all in a temporary state folder. Kernels that are compiled already are n
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from importlib import resources
 from pathlib import Path
+
+from labelwright.entities.io.files import temporary_folder
 
 ROWS = 2_000
 """Rows to train on: with fewer, some kernels have no work and are not compiled."""
@@ -22,8 +23,8 @@ def main() -> None:
     """Compile the kernels; prints one line when it starts and the duration when it is done."""
     print("compiling the kernels (about half a minute, once) ...", end=" ", flush=True)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="labelwright-") as folder:
-        use_all_kernels(Path(folder))
+    with temporary_folder() as folder:
+        use_all_kernels(folder)
     print(f"done in {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -59,5 +59,11 @@ class Work:
             )
             order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))
             labels = pa.concat_arrays([old, new]).take(pa.array(order))
-        columns = [entities.ids, labels, pa.array(prints), entities.reasons, pa.array(known)]
+        columns = [
+            entities.ids,
+            labels,
+            pa.array(prints),
+            entities.rejection_reasons,
+            pa.array(known),
+        ]
         return Done(pa.table(columns, schema=RECORDS), batch.share, entities.warnings)

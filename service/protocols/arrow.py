@@ -153,7 +153,7 @@ def _grouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]
 def _serialise(model: Model, request: ParsedRequest, predictions: Predictions) -> bytes:
     entities = request.entities
     labels = predictions.to_arrow(list(entities.rejected))
-    return _message(entities.ids, labels, entities.reasons)
+    return _message(entities.ids, labels, entities.rejection_reasons)
 
 
 def _message(ids: pa.Array, labels: pa.Array, errors: Sequence[str | None] | pa.Array) -> bytes:
