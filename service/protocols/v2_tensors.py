@@ -91,7 +91,7 @@ class InputTensor(pydantic.BaseModel):
     def _from_bytes(self, content: bytes) -> pa.Array:
         if self.datatype == TEXT:
             texts = pa.array(split_texts(content, self.rows), pa.binary())
-            return texts.view(pa.string())  # `conform` rejects the rows that are not UTF-8
+            return texts.view(pa.string())  # `from_table` rejects the rows that are not UTF-8
         kind = NUMBERS[self.datatype]
         if len(content) != self.rows * kind.itemsize:
             raise DataError(
