@@ -1,7 +1,7 @@
 """Compile all kernels before their first use: `python -m labelwright.compile_kernels`.
 
 Numba compiles a kernel when it is first called, and keeps the machine code on disk. All kernels
-together take half a minute. `make install` and the Dockerfile run this module, so that no later
+together take about a minute. `make install` and the Dockerfile run this module, so that no later
 command has to wait for the compiler. It trains a small model, labels with it, and explains the
 labels, all in a temporary state folder. Kernels that are compiled already are not compiled again.
 """
@@ -17,11 +17,12 @@ from labelwright.entities.io.files import temporary_folder
 
 ROWS = 2_000
 """Rows to train on: with fewer, some kernels have no work and are not compiled."""
+ROWS_TO_EXPLAIN = 20
 
 
 def main() -> None:
     """Compile the kernels; prints one line when it starts and the duration when it is done."""
-    print("compiling the kernels (about half a minute, once) ...", end=" ", flush=True)
+    print("compiling the kernels (about a minute, once) ...", end=" ", flush=True)
     started = time.monotonic()
     with temporary_folder() as folder:
         use_all_kernels(folder)
@@ -33,21 +34,22 @@ def use_all_kernels(folder: Path) -> None:
 
     A command that fails ends this process with the command's error messages.
     """
-    data, output = folder / "rows.parquet", folder / "labelled.parquet"
-    write_rows(data)
+    data, few = folder / "rows.parquet", folder / "few.parquet"
+    write_rows(data, ROWS)
+    write_rows(few, ROWS_TO_EXPLAIN)
     model = ("--model", "models:/small@champion")
     _run(folder, "train", "--data", data, "--name", "small")
-    _run(folder, "label", data, output, *model)
-    _run(folder, "explain", data, *model)
+    _run(folder, "label", data, folder / "labelled.parquet", *model)
+    _run(folder, "explain", few, *model)
 
 
-def write_rows(path: Path) -> None:
+def write_rows(path: Path, count: int) -> None:
     """Write the first rows of the embedded brands, with points: some kernels read only numbers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     brands = resources.files("labelwright.entities") / "data" / "brands.parquet"
-    rows = pq.read_table(str(brands)).slice(0, ROWS)
+    rows = pq.read_table(str(brands)).slice(0, count)
     for name in ("lat", "lon"):
         rows = rows.append_column(name, pa.array([float(n % 90) for n in range(len(rows))]))
     pq.write_table(rows, path)
