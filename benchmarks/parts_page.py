@@ -83,7 +83,7 @@ def document(
     facts: Mapping[str, str], setup: Sequence[str], comparisons: Sequence[Comparison]
 ) -> str:
     """The page in Markdown; `setup` are sentences about the measurements."""
-    rounds = {len(one.current) for one in comparisons}
+    rounds = min((len(one.current) for one in comparisons), default=0)
     rows = [
         "| part | figure | current | alternative | ratio | 95% interval | verdict |\n",
         "|---|---|---:|---:|---:|---:|---|\n",
@@ -94,7 +94,7 @@ def document(
             "# Hand-written parts\n",
             "Written by `make bench-parts`: the service as it is, and with the alternative of a "
             "library for one part. Client and server share the machine, and both services are "
-            f"measured in turn. Figures are medians of {min(rounds)} rounds. The ratio is "
+            f"measured in turn. Figures are medians of {rounds} rounds. The ratio is "
             "`current / alternative`, a geometric mean. Bold: the figure that decides whether the "
             "part stays.\n",
             "".join(f"- {sentence}\n" for sentence in setup),

@@ -64,7 +64,7 @@ def test_each_part_is_compared_with_its_alternative(
     monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("benchmarks.parts.BLOCK", 10)
-    found = compare(world.uri, list(ALTERNATIVES), 2, tmp_path)
+    *_, found = compare(world.uri, list(ALTERNATIVES), 2, tmp_path)
     assert {(one.part, one.figure) for one in found} >= {(p, FIGURES[p][0]) for p in ALTERNATIVES}
     assert all(value > 0 for one in found for value in (*one.current, *one.alternative))
     (memory,) = (one for one in found if one.figure == MEMORY)
