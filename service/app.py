@@ -46,18 +46,18 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     Raises StorageError if the keys cannot be read, LabelwrightError if tracing is enabled and its
     exporter is not installed.
     """
-    serving, tracing = engine.serving, configured_tracing()
+    manager, tracing = engine.manager, configured_tracing()
     key_verifier = KeyVerifier(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
         # Loading is tried again later; until then, /readyz responds with 503.
         with contextlib.suppress(LabelwrightError):
-            await asyncio.to_thread(serving.load)
-        serving.start()
+            await asyncio.to_thread(manager.load)
+        manager.start()
         with drain_on_signal(engine):
             yield {"engine": engine}
-        serving.stop()
+        manager.stop()
         engine.close()
         if tracing:
             tracing.close()
@@ -77,7 +77,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
             }
         },
     )
-    document = OpenApiDocument(app, serving, _DESCRIBED)
+    document = OpenApiDocument(app, manager, _DESCRIBED)
     add_error_handlers(app)
     app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
     app.add_middleware(RequestLogMiddleware, metrics=engine.metrics, tracing=tracing)

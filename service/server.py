@@ -22,9 +22,9 @@ from labelwright.service.http.connection import Connection
 from labelwright.service.http.uvicorn_adapter import Supervisor
 from labelwright.service.middleware.access import keyring
 from labelwright.service.process.skipped_imports import skip_unused_imports
-from labelwright.service.rollout.follower import Follower, Following
-from labelwright.service.rollout.manager import Serving
-from labelwright.service.rollout.state import CHAMPION, recall
+from labelwright.service.rollout.follower import Follower, FollowerSettings
+from labelwright.service.rollout.manager import ModelManager
+from labelwright.service.rollout.state import CHAMPION, last_good
 from labelwright.service.settings import Settings
 from labelwright.service.telemetry.logs import log_configuration
 from labelwright.service.telemetry.metrics import Metrics
@@ -44,7 +44,7 @@ LISTEN_BACKLOG = 2_048
 _log = logging.getLogger("labelwright.server")
 
 
-def serve(following: Following, host: str, port: int, settings: Settings) -> None:
+def serve(following: FollowerSettings, host: str, port: int, settings: Settings) -> None:
     """Serve a model, and the models that its alias moves to, until a signal stops the service.
 
     With one worker, this process serves. With several, it supervises worker processes, which read
@@ -59,10 +59,10 @@ def serve(following: Following, host: str, port: int, settings: Settings) -> Non
         state = follower.begin()
         application: fastapi.FastAPI | str = "labelwright.service.server:app"
         if single := settings.access.workers == 1:
-            serving = Serving(folder)
-            serving.load()
-            application = build_app(serving, settings)
-        elif recall(following.uri) is None:
+            manager = ModelManager(folder)
+            manager.load()
+            application = build_app(manager, settings)
+        elif last_good(following.uri) is None:
             read(state.models[CHAMPION])  # raises an error here and not in every worker
         configuration = _uvicorn_configuration(application, settings)
         if no_keys_yet:
@@ -87,17 +87,19 @@ def app() -> fastapi.FastAPI:
     skip_unused_imports()
     settings = Settings.from_json(os.environ[SETTINGS_VARIABLE])
     folder = Path(os.environ[SHARED_FOLDER_VARIABLE])
-    return build_app(Serving(folder), settings, folder)
+    return build_app(ModelManager(folder), settings, folder)
 
 
-def build_app(serving: Serving, settings: Settings, folder: Path | None = None) -> fastapi.FastAPI:
+def build_app(
+    manager: ModelManager, settings: Settings, folder: Path | None = None
+) -> fastapi.FastAPI:
     """The application for the models in service, with its own compute threads.
 
     Several processes share their counts of the traffic in `folder`.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     corrections = CorrectionStore(corrections_uri(), corrections_kept())
-    engine = Engine(serving, traffic=Traffic(folder))
+    engine = Engine(manager, traffic=Traffic(folder))
     return create_app(engine, settings.access, corrections)
 
 

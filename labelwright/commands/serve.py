@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     # Uvicorn finishes the requests in flight, and then raises the signal again.
     with contextlib.suppress(KeyboardInterrupt), shared_metrics(arguments.workers):
         from labelwright.service.middleware.access import access_for
-        from labelwright.service.rollout.follower import Following
+        from labelwright.service.rollout.follower import FollowerSettings
         from labelwright.service.rollout.state import Routing
         from labelwright.service.server import serve
         from labelwright.service.settings import Settings
@@ -98,19 +98,21 @@ def run(arguments: argparse.Namespace) -> None:
         )
         settings = Settings(allowed, LogFormat(arguments.log_format))
         routing = Routing(arguments.challenger / 100, arguments.shadow)
-        serve(Following(uri, routing, arguments.poll), arguments.host, arguments.port, settings)
+        serve(
+            FollowerSettings(uri, routing, arguments.poll), arguments.host, arguments.port, settings
+        )
 
 
 def _only_model() -> str:
     """The only champion of the registry; if that is down, the only model that was served."""
     from labelwright.entities.errors import RegistryError
     from labelwright.models.registry import only_champion
-    from labelwright.service.rollout.state import recalled_uris
+    from labelwright.service.rollout.state import last_good_uris
 
     try:
         return only_champion()
     except RegistryError:
-        served = recalled_uris()
+        served = last_good_uris()
         if len(served) != 1:
             raise
         return served[0]

@@ -14,8 +14,8 @@ from labelwright.service.engine.batching import compute
 from labelwright.service.engine.queue import JobQueue, LabelWork, QueuedJob
 from labelwright.service.process.thread_priority import lower_priority
 from labelwright.service.request import ParsedRequest
-from labelwright.service.rollout.manager import Serving
-from labelwright.service.rollout.shadow import Comparison
+from labelwright.service.rollout.manager import ModelManager
+from labelwright.service.rollout.shadow import ShadowComparison
 from labelwright.service.telemetry.request_record import current_record
 from labelwright.service.telemetry.traffic import Traffic
 
@@ -41,14 +41,14 @@ class Engine:
     """
 
     def __init__(
-        self, serving: Serving, threads: int = COMPUTE_THREADS, traffic: Traffic | None = None
+        self, manager: ModelManager, threads: int = COMPUTE_THREADS, traffic: Traffic | None = None
     ) -> None:
-        self.serving = serving
+        self.manager = manager
         self.traffic = traffic or Traffic()
         self.stopping = False
         self.queue = JobQueue()
-        self.metrics = serving.metrics
-        self.comparison = Comparison(serving.folder, lambda: self.queue.waiting > 0)
+        self.metrics = manager.metrics
+        self.comparison = ShadowComparison(manager.folder, lambda: self.queue.waiting > 0)
         for number in range(threads):
             name = f"compute-{number}"
             threading.Thread(target=self._run_compute_thread, name=name, daemon=True).start()
@@ -56,12 +56,12 @@ class Engine:
     @property
     def model(self) -> Model:
         """The model in service; raises ModelError if there is none."""
-        return self.serving.model
+        return self.manager.model
 
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here: a model is in service, and it is not stopping."""
-        return self.serving.ready and not self.stopping
+        return self.manager.ready and not self.stopping
 
     async def label(
         self,
@@ -86,10 +86,10 @@ class Engine:
         Raises OverloadedError if the deadline cannot be met: at once if that is known beforehand,
         else at the deadline. A job whose caller is cancelled is removed from the queue.
         """
-        pair = None if model else self.serving.pair(key)
-        model = pair.answering if pair else model or self.model
+        pair = None if model else self.manager.pair(key)
+        model = pair.responding if pair else model or self.model
         if pair:
-            serialise = self.comparison.compared(pair, parse, serialise)
+            serialise = self.comparison.comparing(pair, parse, serialise)
         result: Result = await self._submit(LabelWork(parse, serialise), model, rows, deadline)
         return result
 

@@ -8,7 +8,7 @@ from typing import Any
 import fastapi
 
 from labelwright.models.registry import Model, Resolved
-from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.manager import ModelManager
 
 Describe = Callable[[Model], Mapping[str, Any]]
 """Returns the parts of an OpenAPI operation that depend on the model."""
@@ -21,10 +21,10 @@ class OpenApiDocument:
     """
 
     def __init__(
-        self, app: fastapi.FastAPI, serving: Serving, operations: Mapping[str, Describe]
+        self, app: fastapi.FastAPI, manager: ModelManager, operations: Mapping[str, Describe]
     ) -> None:
         self._app = app
-        self._serving = serving
+        self._serving = manager
         self._operations = operations
         self._described: Resolved | None = None
         self._content: dict[str, Any] = {}

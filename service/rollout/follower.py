@@ -1,7 +1,7 @@
-"""Following the registry: one thread of the service asks what the aliases mean, and tells workers.
+"""Follower of the registry: fetches the models that aliases name, and writes the state file.
 
-Only this thread talks to MLflow. It fetches what an alias has moved to and writes a file that the
-workers watch; whether a model is fit to serve they decide by trying.
+Only this thread of a service talks to MLflow. It fetches the bundle when an alias moves, and writes
+a file that the workers read. Each worker decides by loading a model whether to put it in service.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from labelwright.service.rollout.state import (
     Refusal,
     Routing,
     State,
+    last_good,
     now,
-    recall,
 )
 
-RETRY = 60.0
-"""Seconds until a model that could not be fetched is tried again."""
-KEPT = 2
-"""Bundles that this service fetched and needs no more, but keeps for a way back; older ones go."""
+RETRY_SECONDS = 60.0
+"""Time until a model that could not be fetched is tried again."""
+SPARE_BUNDLES = 2
+"""Unused bundles in the cache folder, kept for a rollback; older ones are removed."""
 
 _log = logging.getLogger("labelwright.following")
 
 
 @dataclasses.dataclass
 class _Role:
-    """What an alias means, and what has been tried."""
+    """The URI of a role, the model that it names, and the last refusal."""
 
     uri: str
     source: Source | None = None
@@ -44,8 +44,8 @@ class _Role:
 
 
 @dataclasses.dataclass(frozen=True)
-class Following:
-    """What the champion goes by, what a challenger is for, and how often the registry is asked."""
+class FollowerSettings:
+    """The URI of the champion, the use of a challenger, and the time between two polls."""
 
     uri: str
     routing: Routing = dataclasses.field(default_factory=Routing)
@@ -53,103 +53,104 @@ class Following:
 
 
 class Follower:
-    """Keeps the state of a service in a folder true to the registry.
+    """Keeps the state file in `folder` up to date with the registry.
 
-    A challenger is followed where the routing asks for one; what is no alias is looked up once.
+    A challenger is followed if the routing uses one. A URI that is not an alias is looked up once.
     """
 
-    def __init__(self, following: Following, folder: Path) -> None:
-        self.following, self.folder = following, folder
-        self._roles = {CHAMPION: _Role(following.uri)}
-        if following.routing.challenged:
-            name = following.uri.partition("@")[0]
+    def __init__(self, settings: FollowerSettings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self._roles = {CHAMPION: _Role(settings.uri)}
+        if settings.routing.has_challenger:
+            name = settings.uri.partition("@")[0]
             self._roles[CHALLENGER] = _Role(f"{name}@{CHALLENGER}")
-        self._fetched: dict[Path, Resolved] = {}  # by folder, which roles may share
-        self._registry: str | None = None
+        self._fetched: dict[Path, Resolved] = {}  # by folder; roles may share one
+        self._registry_error: str | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
     def begin(self) -> State:
-        """Look for the first time.
+        """Fetch the models for the first time, and write the state file.
 
-        With the registry down, or a champion that cannot be fetched, the last good one is taken;
-        raises LabelwrightError where there is none.
+        If the registry is down or the champion cannot be fetched, the last good model is used;
+        raises LabelwrightError if there is none.
         """
         champion = self._roles[CHAMPION]
         try:
             self._fetch(champion, locate(champion.uri))
         except LabelwrightError as error:
             wrong_name = isinstance(error, ModelNotFoundError) and champion.source is None
-            champion.resolved = None if wrong_name else recall(champion.uri)
+            champion.resolved = None if wrong_name else last_good(champion.uri)
             if champion.resolved is None:
                 raise
             _log.warning("%s; starting with the last good bundle on disk", error)
-        # MLflow says all that goes wrong with a traceback, and it may go wrong for hours
+        # MLflow logs a traceback for each failed request, and the registry may be down for hours
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-        return self.look()
+        return self.poll()
 
     def start(self) -> None:
-        """Go on looking in a thread."""
+        """Poll the registry in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; a look under way may take longer than anybody wants to wait."""
+        """End the thread after its current poll, without waiting for it."""
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self.following.seconds):
+        while not self._stopped.wait(self.settings.seconds):
             try:
-                self.look()
-            except Exception:  # noqa: BLE001 - it is tried again; the state tells how old it is
+                self.poll()
+            except Exception:  # noqa: BLE001 - the next poll tries again; the state has the time of the last success
                 _log.exception("the registry could not be followed")
 
-    def look(self) -> State:
-        """Ask the registry for every role, and write what is known now."""
+    def poll(self) -> State:
+        """Ask the registry for the model of each role, and write the state file."""
         followed = [name for name, role in self._roles.items() if is_alias(role.uri)]
-        troubles = [self._update(name) for name in followed]
-        self._note(next(filter(None, troubles), None))
+        errors = [self._update(name) for name in followed]
+        self._set_registry_error(next(filter(None, errors), None))
         state = State(
             {name: role.resolved for name, role in self._roles.items() if role.resolved},
             {name: role.refusal for name, role in self._roles.items() if role.refusal},
-            self.following.routing,
-            self._registry,
+            self.settings.routing,
+            self._registry_error,
             now() if followed else None,
         )
         state.write(self.folder)
         return state
 
     def _update(self, name: str) -> str | None:
-        """Ask the registry for one role; returns why it has no answer."""
+        """Ask the registry for the model of one role; returns the error, None if it succeeded."""
         role = self._roles[name]
         try:
             source = locate(role.uri)
         except ModelNotFoundError as error:
             if name != CHALLENGER:
                 return str(error)
-            role.source = role.resolved = role.refusal = None  # there need not be one
+            role.source = role.resolved = role.refusal = None  # a challenger is optional
             return None
         except LabelwrightError as error:
             return str(error)
         if source != role.source or (role.refusal and time.monotonic() > role.retry_at):
-            with contextlib.suppress(LabelwrightError):  # which is kept as a refusal
+            with contextlib.suppress(LabelwrightError):  # `_fetch` keeps it as a refusal
                 self._fetch(role, source)
         return None
 
-    def _note(self, detail: str | None) -> None:
-        """Keep what is wrong with the registry, and log it when it changes."""
-        if detail != self._registry:
-            _log.warning("%s", f"{detail}; serving on" if detail else "the registry answers again")
-        self._registry = detail
+    def _set_registry_error(self, error: str | None) -> None:
+        """Set the error of the registry, and log it when it changes."""
+        if error != self._registry_error:
+            message = "the registry can be reached again"
+            _log.warning("%s", f"{error}; the model in service stays" if error else message)
+        self._registry_error = error
 
     def _fetch(self, role: _Role, source: Source) -> None:
-        """Bring a bundle here and check its hashes; raises LabelwrightError and keeps it."""
-        role.source, role.retry_at = source, time.monotonic() + RETRY
+        """Fetch a bundle and check its hashes; an error is kept as a refusal and raised."""
+        role.source, role.retry_at = source, time.monotonic() + RETRY_SECONDS
         try:
             resolved = fetch(source)
             try:
                 verify(resolved.folder)
             except LabelwrightError:
-                forget(resolved)  # a copy may be sound the next time
+                forget(resolved)  # the next copy may be intact
                 raise
         except LabelwrightError as error:
             role.refusal = Refusal(source.version, "fetch", str(error), now())
@@ -158,12 +159,16 @@ class Follower:
         role.resolved, role.refusal = resolved, None
         self._fetched.pop(resolved.folder, None)
         self._fetched[resolved.folder] = resolved
-        self._clear()
+        self._remove_unused()
 
-    def _clear(self) -> None:
-        """Forget the oldest bundles, but none that a role means or that served it last."""
-        roles = self._roles.values()
-        needed = [found for role in roles for found in (role.resolved, recall(role.uri)) if found]
-        spare = self._fetched.keys() - {resolved.folder for resolved in needed}
-        for folder in [folder for folder in self._fetched if folder in spare][:-KEPT]:
+    def _remove_unused(self) -> None:
+        """Remove the oldest bundles, but none that a role names or that was last in service."""
+        used = {
+            resolved.folder
+            for role in self._roles.values()
+            for resolved in (role.resolved, last_good(role.uri))
+            if resolved
+        }
+        unused = [folder for folder in self._fetched if folder not in used]
+        for folder in unused[:-SPARE_BUNDLES]:
             forget(self._fetched.pop(folder))

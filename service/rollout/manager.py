@@ -1,7 +1,8 @@
-"""Which models serve: watched for, tried beside the old ones, and swapped in one step.
+"""Model manager of one process: loads and tests new models, and swaps them in one step.
 
-A new model is read, warmed up and asked its canned questions while the old one answers. One that
-fails is refused and the old one goes on. A request keeps the model that it began with.
+A new model is read, warmed up and checked with its golden queries while the old model stays in
+service. If that fails, the new model is refused and the old one stays. A request keeps the model
+that it began with.
 """
 
 import dataclasses
@@ -27,27 +28,27 @@ from labelwright.service.rollout.state import (
     CHAMPION,
     Refusal,
     State,
+    last_good,
     now,
-    recall,
-    remember,
+    save_last_good,
 )
 from labelwright.service.telemetry.metrics import Metrics
 
-BEAT = 0.2
-"""Seconds between two looks at the state."""
+POLL_SECONDS = 0.2
+"""Time between two reads of the state file."""
 NICE = 5
-"""By how much trying a new model gives way to answering with the old one."""
-RETRY = 60.0
-"""Seconds until a model that was refused is tried again: there may be more memory by then."""
-NAMES_TOLD = 100
-"""Labels that a change of the label set names, of either kind."""
+"""Nice value of the thread that loads models, so that requests have precedence."""
+RETRY_SECONDS = 60.0
+"""Time until a refused model is tried again, because there may be more memory by then."""
+LISTED_LABELS = 100
+"""Labels that a change of the label set lists at most: added ones, and removed ones."""
 
 _log = logging.getLogger("labelwright.serving")
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What changed when a model followed another one."""
+    """The differences between a model and the model that it replaced."""
 
     previous: str | None
     at: str
@@ -57,8 +58,8 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True)
-class Served:
-    """A model that has answered its canned questions."""
+class LoadedModel:
+    """A model in service, which has passed its golden queries."""
 
     resolved: Resolved
     model: Model
@@ -66,141 +67,144 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
-    """The two models, and which of them answers a request."""
+class ModelPair:
+    """Champion and challenger, and which of them responds to a request."""
 
     champion: Model
     challenger: Model
-    champion_answers: bool
+    champion_responds: bool
 
     @property
-    def answering(self) -> Model:
-        """The model that answers."""
-        return self.champion if self.champion_answers else self.challenger
+    def responding(self) -> Model:
+        """The model whose predictions the response has."""
+        return self.champion if self.champion_responds else self.challenger
 
     @property
-    def other(self) -> Model:
-        """The model that labels the same only to be compared."""
-        return self.challenger if self.champion_answers else self.champion
+    def compared(self) -> Model:
+        """The other model: it labels the same entities for the shadow comparison only."""
+        return self.challenger if self.champion_responds else self.champion
 
 
 @dataclasses.dataclass(frozen=True)
-class _Refused:
-    """A model that was refused, and until when it is not tried again."""
+class _RefusedModel:
+    """A model that was refused; `retry_at` is the monotonic time from which it is tried again."""
 
     resolved: Resolved
     refusal: Refusal
     error: LabelwrightError
-    until: float
+    retry_at: float
 
 
-class Serving:
-    """The models of one process, kept as the state in a folder says."""
+class ModelManager:
+    """The models in service in one process, as the state file in `folder` names them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.metrics = Metrics()
         self.state = State.read(folder)
-        self._served: dict[str, Served] = {}
-        self._refused: dict[str, _Refused] = {}
+        self._loaded: dict[str, LoadedModel] = {}
+        self._refused: dict[str, _RefusedModel] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="serving", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="model-manager", daemon=True)
 
     @property
-    def champion(self) -> Served:
-        """The model that serves; raises ModelError while none does."""
-        if served := self._served.get(CHAMPION):
-            return served
-        raise ModelError("no model serves yet")
+    def champion(self) -> LoadedModel:
+        """The champion in service; raises ModelError while there is none."""
+        if loaded := self._loaded.get(CHAMPION):
+            return loaded
+        raise ModelError("no model is in service yet: GET /readyz tells when there is one")
 
     @property
-    def challenger(self) -> Served | None:
-        """The model that is compared with the champion, if there is one."""
-        return self._served.get(CHALLENGER)
+    def challenger(self) -> LoadedModel | None:
+        """The challenger in service, None if there is none."""
+        return self._loaded.get(CHALLENGER)
 
     @property
     def ready(self) -> bool:
-        """Whether a model serves."""
-        return CHAMPION in self._served
+        """Whether there is a champion in service."""
+        return CHAMPION in self._loaded
 
     @property
     def model(self) -> Model:
-        """The champion's model; raises ModelError while none serves."""
+        """The champion's model; raises ModelError while there is none."""
         return self.champion.model
 
-    def pair(self, key: bytes = b"") -> Pair | None:
-        """Champion and challenger, if there is one, and which of them answers a request.
+    def pair(self, key: bytes = b"") -> ModelPair | None:
+        """Champion and challenger, and which of them responds to a request; None if no challenger.
 
-        For the same key that is always the same one; the challenger gets its share of all keys, but
-        never a request without a key. Raises ModelError while no model serves.
+        Requests with the same key always get the same model. The challenger gets its share of all
+        keys, but no request without a key. Raises ModelError while there is no champion.
         """
-        champion, challenger = self.model, self._served.get(CHALLENGER)
+        champion, challenger = self.model, self._loaded.get(CHALLENGER)
         if challenger is None:
             return None
-        drawn = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+        number = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
         share = self.state.routing.share if key else 0.0
-        return Pair(champion, challenger.model, champion_answers=drawn >= share * 2**64)
+        champion_responds = number >= share * 2**64
+        return ModelPair(champion, challenger.model, champion_responds)
 
     def refusal(self, role: str) -> Refusal | None:
-        """Why the model that the alias names does not serve."""
+        """The reason why the model that the alias names is not in service, None if it is."""
         refused = self._refused.get(role)
         return refused.refusal if refused else self.state.refusals.get(role)
 
     def load(self) -> None:
-        """Take what is to serve into service; where it is refused, the last good model.
+        """Load the models of the state file; if the champion is refused, the last good model.
 
-        Raises LabelwrightError if no model can serve, now that is: it goes on being tried.
+        Raises LabelwrightError if no model can be loaded; the thread of `start` tries again.
         """
-        self._adopt(State.read(self.folder))
+        self._apply(State.read(self.folder))
         resolved = self.state.models[CHAMPION]
-        if not self.ready and (good := recall(resolved.source.uri)) and good != resolved:
+        if not self.ready and (good := last_good(resolved.source.uri)) and good != resolved:
             refused = self._refused[CHAMPION]
-            self._try(CHAMPION, good)
+            self._swap(CHAMPION, good)
             self._refused[CHAMPION] = refused
         if not self.ready:
             raise self._refused[CHAMPION].error
 
     def start(self) -> None:
-        """Watch the state in a thread from now on."""
+        """Follow the state file in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """End the thread."""
         self._stopped.set()
 
     def _watch(self) -> None:
         lower_priority(NICE)
         parent = multiprocessing.parent_process()
-        while not self._stopped.wait(BEAT):
+        while not self._stopped.wait(POLL_SECONDS):
             try:
-                self._adopt(State.read(self.folder))
-            except Exception:  # noqa: BLE001 - the models in service go on
+                self._apply(State.read(self.folder))
+            except Exception:  # noqa: BLE001 - the models in service stay
                 _log.exception("the state of the service cannot be read")
             if parent and not parent.is_alive():
-                _log.error("the supervisor has ended: ending too")
+                _log.error("the supervisor has ended: this worker ends too")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    def _adopt(self, state: State) -> None:
-        """Do what the state says, as far as it is not done."""
+    def _apply(self, state: State) -> None:
+        """Load the models of a state that are not in service, and drop a challenger without one."""
         self.state = state
         for role in (CHAMPION, CHALLENGER):
-            resolved, served = state.models.get(role), self._served.get(role)
-            if served and served.resolved == resolved:
+            resolved, loaded = state.models.get(role), self._loaded.get(role)
+            if loaded and loaded.resolved == resolved:
                 self._refused.pop(role, None)
-            elif resolved and self._due(role, resolved):
-                self._try(role, resolved)
+            elif resolved and self._should_try(role, resolved):
+                self._swap(role, resolved)
             elif resolved is None and role == CHALLENGER:
-                self._served.pop(role, None)
+                self._loaded.pop(role, None)
                 self._refused.pop(role, None)
 
-    def _due(self, role: str, resolved: Resolved) -> bool:
-        """Whether a model has not been refused, or long ago."""
+    def _should_try(self, role: str, resolved: Resolved) -> bool:
+        """Whether a model was not refused, or not within the last RETRY_SECONDS."""
         refused = self._refused.get(role)
-        return refused is None or refused.resolved != resolved or time.monotonic() > refused.until
+        return (
+            refused is None or refused.resolved != resolved or time.monotonic() > refused.retry_at
+        )
 
-    def _try(self, role: str, resolved: Resolved) -> None:
-        """Swap a model in, or refuse it."""
+    def _swap(self, role: str, resolved: Resolved) -> None:
+        """Put a model in service, or refuse it."""
         version, step = resolved.source.version, "load"
         try:
             model = read(resolved)
@@ -211,35 +215,39 @@ class Serving:
         except LabelwrightError as error:
             self._refuse(role, resolved, step, error)
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the model in service goes on
+        except Exception as error:  # noqa: BLE001 - no error may remove the model in service
             _log.exception("version %s failed at step %s", version, step)
-            unexpected = ModelError(f"an unexpected {type(error).__name__}")
+            unexpected = ModelError(
+                f"unexpected error {type(error).__name__}: see the service's log"
+            )
             self._refuse(role, resolved, step, unexpected)
             return
-        before = self._served.get(role)
-        change = _change(before.model, model) if before else None
-        self._served[role] = Served(resolved, model, change)
+        previous = self._loaded.get(role)
+        change = _change(previous.model, model) if previous else None
+        self._loaded[role] = LoadedModel(resolved, model, change)
         self._refused.pop(role, None)
-        if before:
+        if previous:
             self.metrics.count_swap()
-            _log.info("%s: version %s follows %s", role, version, before.model.version)
+            _log.info("%s: version %s replaces %s", role, version, previous.model.version)
         if role == CHAMPION:
             self.metrics.set_model(model)
             if is_alias(resolved.source.uri):
-                remember(resolved)
+                save_last_good(resolved)
 
     def _refuse(self, role: str, resolved: Resolved, step: str, error: LabelwrightError) -> None:
         version = resolved.source.version
-        before = self._refused.get(role)
+        previous = self._refused.get(role)
         refusal = Refusal(version, step, str(error), now())
-        self._refused[role] = _Refused(resolved, refusal, error, time.monotonic() + RETRY)
-        if before is None or before.resolved != resolved:
+        self._refused[role] = _RefusedModel(
+            resolved, refusal, error, time.monotonic() + RETRY_SECONDS
+        )
+        if previous is None or previous.resolved != resolved:
             self.metrics.count_refusal(step)
             _log.warning("%s: version %s is refused: %s", role, version, error)
 
 
 def _warm_up(labeler: Labeler) -> None:
-    """Make the first answer as quick as any other, with reasons and without, and its counting."""
+    """Make the first request as fast as later ones: labels, reasons, and figures of the traffic."""
     labeler.warm_up()
     Profile.of(labeler, Entities.empty(labeler.schema, 1))
     explain(labeler, Entities.empty(labeler.schema, 1), LabelQuery())
@@ -251,6 +259,6 @@ def _change(old: Model, new: Model) -> Change:
         previous=old.version,
         at=now(),
         schema=old.bundle.manifest.schema != new.bundle.manifest.schema,
-        labels_added=tuple(sorted(after - before)[:NAMES_TOLD]),
-        labels_removed=tuple(sorted(before - after)[:NAMES_TOLD]),
+        labels_added=tuple(sorted(after - before)[:LISTED_LABELS]),
+        labels_removed=tuple(sorted(before - after)[:LISTED_LABELS]),
     )

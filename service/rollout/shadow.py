@@ -1,7 +1,7 @@
-"""Champion and challenger side by side: which labels one asserts and the other does not.
+"""Shadow comparison of champion and challenger: which labels only one of them asserts.
 
-What one model has answered, the other labels as well, on a thread of its own after the answer is
-made. Where requests wait, nothing is compared: it is the first work to be dropped.
+A background thread labels the entities of a request with the other model after the response is
+made. While requests wait for compute threads, no request is compared.
 """
 
 import collections
@@ -21,7 +21,7 @@ from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.process.thread_priority import lower_priority
 from labelwright.service.request import ParsedRequest
-from labelwright.service.rollout.manager import Pair
+from labelwright.service.rollout.manager import ModelPair
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION
 
 Request = TypeVar("Request", bound=ParsedRequest)
@@ -29,23 +29,23 @@ Result = TypeVar("Result")
 Parse = Callable[[Model], ParsedRequest]
 Serialise = Callable[[Model, Request, Predictions], Result]
 
-WAITING = 16
-"""Answers that wait to be compared, each with its request; more are dropped."""
-ENTITIES = 100
-"""Entities of a request that are compared, so that a large one does not hold up the others."""
+QUEUE_LIMIT = 16
+"""Requests that wait for their comparison; further requests are dropped."""
+ENTITY_LIMIT = 100
+"""Entities of a request that are compared, so that a large request does not delay the others."""
 NICE = 10
-"""By how much its thread gives way: twice as much as those that answer."""
-PAUSE = 1.0
-"""Seconds between two writings of the figures."""
+"""Nice value of the thread, twice that of the compute threads."""
+SAVE_SECONDS = 1.0
+"""Time between two writes of the counts while requests are compared."""
 _FILES = "comparison-*.json"
 
 
 @dataclasses.dataclass
 class Counts:
-    """What two models have asserted: for each label how often both did, and only one of them.
+    """How often both models, or only one of them, asserted each label.
 
-    `alike` are the entities of which they asserted the same; `dropped` the requests that were not
-    compared for want of time, `failed` those that the other model could not answer.
+    `alike` counts the entities with the same asserted labels; `dropped` the requests that were not
+    compared because others waited; `failed` the requests that the other model failed to label.
     """
 
     entities: int = 0
@@ -57,27 +57,27 @@ class Counts:
     challenger: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def add(self, champion: list[set[str]], challenger: list[set[str]]) -> None:
-        """Count what was asserted of some entities."""
-        for ours, theirs in zip(champion, challenger, strict=True):
+        """Count the asserted labels of entities, one set of names for each."""
+        for first, second in zip(champion, challenger, strict=True):
             self.entities += 1
-            self.alike += ours == theirs
-            self.both.update(ours & theirs)
-            self.champion.update(ours - theirs)
-            self.challenger.update(theirs - ours)
+            self.alike += first == second
+            self.both.update(first & second)
+            self.champion.update(first - second)
+            self.challenger.update(second - first)
 
-    def merge(self, given: Mapping[str, Any]) -> None:
-        """Add the counts of another process."""
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Add the counts of another process, as its file has them."""
         for field in dataclasses.fields(self):
             here = getattr(self, field.name)
             if isinstance(here, collections.Counter):
-                here.update(given[field.name])
+                here.update(other[field.name])
             else:
-                setattr(self, field.name, here + given[field.name])
+                setattr(self, field.name, here + other[field.name])
 
-    def told(self, limit: int) -> dict[str, Any]:
-        """The same as JSON has it; labels by disagreement, the greatest first."""
-        apart = self.champion + self.challenger
-        names = sorted(self.both | apart, key=lambda name: (-apart[name], name))
+    def to_json(self, limit: int) -> dict[str, Any]:
+        """The counts as JSON has them, with the `limit` labels of the most disagreements first."""
+        differing = self.champion + self.challenger
+        names = sorted(self.both | differing, key=lambda name: (-differing[name], name))
         return {
             "entities": self.entities,
             "alike": self.alike,
@@ -95,76 +95,82 @@ class Counts:
         }
 
 
-class Comparison:
-    """Counts of one process, kept in a folder beside those of the others."""
+class ShadowComparison:
+    """The comparison of one process; all processes of a service save their counts in `folder`.
 
-    def __init__(self, folder: Path, busy: Callable[[], bool]) -> None:
-        self._folder, self._busy = folder, busy
-        self._between: Mapping[str, Any] = {}
+    While `is_busy` returns true, requests are dropped.
+    """
+
+    def __init__(self, folder: Path, is_busy: Callable[[], bool]) -> None:
+        self._folder, self._is_busy = folder, is_busy
+        self._identities: Mapping[str, Any] = {}
         self._counts = Counts()
-        self._written = 0.0
-        self._waiting: queue.Queue[tuple[Pair, Parse, Predictions]] = queue.Queue(WAITING)
-        threading.Thread(target=self._work_off, name="comparison", daemon=True).start()
+        self._saved_at = 0.0
+        self._waiting: queue.Queue[tuple[ModelPair, Parse, Predictions]] = queue.Queue(QUEUE_LIMIT)
+        threading.Thread(target=self._run, name="comparison", daemon=True).start()
 
-    def compared(
-        self, pair: Pair, parse: Parse, serialise: Serialise[Request, Result]
+    def comparing(
+        self, pair: ModelPair, parse: Parse, serialise: Serialise[Request, Result]
     ) -> Serialise[Request, Result]:
         """`serialise`, followed by a comparison of the predictions in the background."""
 
         def serialised(model: Model, request: Request, predictions: Predictions) -> Result:
             result = serialise(model, request, predictions)
-            self._offer(pair, parse, predictions)
+            self._enqueue(pair, parse, predictions)
             return result
 
         return serialised
 
-    def told(self, pair: Pair, limit: int) -> dict[str, Any]:
-        """The counts of all processes for two models."""
-        between, total = _between(pair), Counts()
+    def to_json(self, pair: ModelPair, limit: int) -> dict[str, Any]:
+        """The counts of all processes for a pair of models, as JSON has them."""
+        identities, total = _identities(pair), Counts()
         for path in self._folder.glob(_FILES):
             content = json.loads(path.read_bytes())
-            if content["between"] == between:
+            if content["between"] == identities:
                 total.merge(content["counts"])
-        return {**between, **total.told(limit)}
+        return {**identities, **total.to_json(limit)}
 
-    def _offer(self, pair: Pair, parse: Parse, predictions: Predictions) -> None:
+    def _enqueue(self, pair: ModelPair, parse: Parse, predictions: Predictions) -> None:
         try:
             self._waiting.put_nowait((pair, parse, predictions))
         except queue.Full:
             self._counts.dropped += 1
 
-    def _work_off(self) -> None:
+    def _run(self) -> None:
         lower_priority(NICE)
         while True:
             pair, parse, predictions = self._waiting.get()
-            if self._between != (between := _between(pair)):
-                self._between, self._counts = between, Counts()
-            if self._busy():
+            if self._identities != (identities := _identities(pair)):
+                self._identities, self._counts = identities, Counts()
+            if self._is_busy():
                 self._counts.dropped += 1
             else:
                 self._compare(pair, parse, predictions)
-            self._keep()
+            self._save()
 
-    def _compare(self, pair: Pair, parse: Parse, predictions: Predictions) -> None:
+    def _compare(self, pair: ModelPair, parse: Parse, predictions: Predictions) -> None:
         try:
-            request = parse(pair.other)
-            few = request.entities.slice(0, ENTITIES)
-            other = pair.other.bundle.labeler.label(few, request.query).asserted_names()
-        except Exception:  # noqa: BLE001 - whatever it is, the next may do
+            request = parse(pair.compared)
+            entities = request.entities.slice(0, ENTITY_LIMIT)
+            predicted = pair.compared.bundle.labeler.label(entities, request.query)
+            compared = predicted.asserted_names()
+        except Exception:  # noqa: BLE001 - the next request may succeed
             self._counts.failed += 1
             return
-        answered = predictions.slice(0, len(few)).asserted_names()
-        both = (answered, other) if pair.champion_answers else (other, answered)
-        self._counts.add(*both)
+        responded = predictions.slice(0, len(entities)).asserted_names()
+        if pair.champion_responds:
+            self._counts.add(champion=responded, challenger=compared)
+        else:
+            self._counts.add(champion=compared, challenger=responded)
 
-    def _keep(self) -> None:
-        """Write the counts where the other processes find them."""
-        if self._waiting.empty() or time.monotonic() - self._written > PAUSE:
-            self._written = time.monotonic()
+    def _save(self) -> None:
+        """Write the counts to the folder that all processes read."""
+        if self._waiting.empty() or time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self._saved_at = time.monotonic()
             path = self._folder / _FILES.replace("*", str(os.getpid()))
-            with contextlib.suppress(OSError):  # a disk may be full for a while
-                write_json(path, {"between": self._between, "counts": vars(self._counts)})
+            with contextlib.suppress(OSError):  # the disk may be full for a while
+                write_json(path, {"between": self._identities, "counts": vars(self._counts)})
 
 
-def _between(pair: Pair) -> dict[str, Any]:
+def _identities(pair: ModelPair) -> dict[str, Any]:
     return {CHAMPION: pair.champion.identity, CHALLENGER: pair.challenger.identity}

@@ -1,8 +1,8 @@
-"""What a service knows of its models and writes to disk: for its workers, and for a later start.
+"""Files with the state of a service: the models for its workers, and the last good models.
 
-The follower tells the workers by a file which models are to serve; a worker that serves a model
-notes it as the last good one, from which a service starts while the registry is down. All files are
-JSON and are replaced whole.
+The follower writes the state file, and the workers read it. A worker that has a champion in service
+saves it as the last good model, with which a service starts while the registry is down. All files
+are JSON and are replaced atomically.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from labelwright.models.registry import Resolved, Source
 
 STATE = "state.json"
 CHAMPION, CHALLENGER = "champion", "challenger"
-"""The roles a model can have in a service, whatever the alias is called that names it."""
+"""The roles of models in a service; the alias of a champion may have another name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A model that was not taken into service: the step that it failed, why, and when."""
+    """A model that was not put in service: the step that failed, the reason, and the time."""
 
     version: str | None
     step: str
@@ -36,23 +36,23 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True)
 class Routing:
-    """What a challenger is for: the share of requests that it answers, or all in its shadow."""
+    """The use of a challenger: it responds to a share of the requests, or to none (`shadow`)."""
 
     share: float = 0.0
     shadow: bool = False
 
     @property
-    def challenged(self) -> bool:
-        """Whether there is a challenger at all."""
+    def has_challenger(self) -> bool:
+        """Whether a challenger is used."""
         return self.shadow or self.share > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the follower has found out.
+    """The models that should be in service, and the last contact with the registry.
 
-    `registry` is why the registry did not answer when it was last asked, None if it did; `checked`
-    is when that was, None where there is nothing to follow.
+    `registry` is the error of the last request to the registry, None if it succeeded. `checked` is
+    the time of that request, None if no alias is followed.
     """
 
     models: Mapping[str, Resolved]
@@ -62,7 +62,7 @@ class State:
     checked: str | None = None
 
     def write(self, folder: Path) -> None:
-        """Replace the state in a folder; raises StorageError."""
+        """Replace the state file in a folder; raises StorageError."""
         try:
             write_json(folder / STATE, dataclasses.asdict(self))
         except OSError as error:
@@ -70,11 +70,11 @@ class State:
 
     @classmethod
     def read(cls, folder: Path) -> "State":
-        """The state in a folder; raises OSError where there is none."""
+        """Read the state file in a folder; raises OSError if there is none."""
         content = json.loads((folder / STATE).read_bytes())
         return cls(
-            {role: _resolved(given) for role, given in content["models"].items()},
-            {role: Refusal(**given) for role, given in content["refusals"].items()},
+            {role: _resolved(members) for role, members in content["models"].items()},
+            {role: Refusal(**members) for role, members in content["refusals"].items()},
             Routing(**content["routing"]),
             content["registry"],
             content["checked"],
@@ -82,31 +82,31 @@ class State:
 
 
 def now() -> str:
-    """The time as it is told: UTC, to the second."""
+    """The time in UTC, in ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def remember(resolved: Resolved) -> None:
-    """Note that a model serves; where that cannot be written, the next start has to do without."""
+def save_last_good(resolved: Resolved) -> None:
+    """Save the model that is in service under its URI; errors of the disk are ignored."""
     with contextlib.suppress(OSError):
-        path = _last_good(resolved.source.uri)
-        if recall(resolved.source.uri) != resolved:
+        path = _last_good_file(resolved.source.uri)
+        if last_good(resolved.source.uri) != resolved:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, dataclasses.asdict(resolved))
 
 
-def recall(uri: str) -> Resolved | None:
-    """The model that last served under a URI, if its bundle is still there."""
-    return _recalled(_last_good(uri))
+def last_good(uri: str) -> Resolved | None:
+    """The model that was last in service under a URI, None if its bundle is gone."""
+    return _read_last_good(_last_good_file(uri))
 
 
-def recalled_uris() -> list[str]:
-    """The URIs under which models of this registry have served."""
-    found = (_recalled(path) for path in sorted(_memory().glob("*.json")))
-    return [resolved.source.uri for resolved in found if resolved]
+def last_good_uris() -> list[str]:
+    """The URIs under which models of this registry have been in service."""
+    models = (_read_last_good(path) for path in sorted(_last_good_folder().glob("*.json")))
+    return [resolved.source.uri for resolved in models if resolved]
 
 
-def _recalled(path: Path) -> Resolved | None:
+def _read_last_good(path: Path) -> Resolved | None:
     try:
         resolved = _resolved(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, KeyError):
@@ -114,14 +114,14 @@ def _recalled(path: Path) -> Resolved | None:
     return resolved if resolved.folder.is_dir() else None
 
 
-def _memory() -> Path:
+def _last_good_folder() -> Path:
     registry = hashlib.sha256(tracking_uri().encode()).hexdigest()[:16]
     return home() / "serving" / registry
 
 
-def _last_good(uri: str) -> Path:
-    return _memory() / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}.json"
+def _last_good_file(uri: str) -> Path:
+    return _last_good_folder() / f"{hashlib.sha256(uri.encode()).hexdigest()[:16]}.json"
 
 
-def _resolved(given: Mapping[str, Any]) -> Resolved:
-    return Resolved(Source(**given["source"]), Path(given["folder"]))
+def _resolved(members: Mapping[str, Any]) -> Resolved:
+    return Resolved(Source(**members["source"]), Path(members["folder"]))

@@ -27,7 +27,7 @@ def health_routes(engine: Engine) -> fastapi.APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     def figures() -> Response:
         """What Prometheus scrapes; with several workers, of all together."""
-        if engine.serving.ready:
+        if engine.manager.ready:
             metrics.set_drift(engine.traffic.psi_by_name(engine.model))
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 

@@ -15,14 +15,14 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.paths import mlflow_ui
 from labelwright.models.registry import Model, is_alias
 from labelwright.service.engine.engine import Engine
-from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.manager import ModelManager
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION
 
 
 def model_routes(engine: Engine) -> fastapi.APIRouter:
     """Everything under `/v1/model`, and `GET /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
-    serving = engine.serving
+    manager = engine.manager
 
     @router.get("/model")
     async def describe() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         `following` tells what the registry said last, `refused` a model that did not pass its
         checks, `changed` what the last swap has changed.
         """
-        served = serving.champion
+        served = manager.champion
         model, change = served.model, served.change
         labeler, manifest = model.bundle.labeler, model.bundle.manifest
         return {
@@ -44,10 +44,10 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
             "metrics": manifest.details.get("metrics", {}),
             "schema": manifest.schema,
             "labelwright": manifest.labelwright,
-            "following": _following(serving),
-            "refused": _refused(serving, CHAMPION),
+            "following": _following(manager),
+            "refused": _refused(manager, CHAMPION),
             "changed": change and dataclasses.asdict(change),
-            "challenger": _challenger(serving),
+            "challenger": _challenger(manager),
         }
 
     @router.get("/model/report")
@@ -56,7 +56,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
 
         `labels` has a column for each figure, in the order of `GET /v1/labels`.
         """
-        told: dict[str, Any] = serving.model.bundle.manifest.details.get("report", {})
+        told: dict[str, Any] = manager.model.bundle.manifest.details.get("report", {})
         return told
 
     @router.get("/model/comparison")
@@ -66,10 +66,10 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         `alike` counts the entities with the same labels of both; `dropped` the requests that were
         not compared because others waited.
         """
-        pair = serving.pair()
+        pair = manager.pair()
         if pair is None:
             raise ModelNotFoundError("no challenger is compared with the champion")
-        return engine.comparison.told(pair, limit)
+        return engine.comparison.to_json(pair, limit)
 
     @router.get("/labels")
     def search(
@@ -83,7 +83,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         OpenStreetMap's labels have a `title` in the language `lang`, and are found by synonyms too.
         A threshold of null says that the policy never asserts the label, for want of evidence.
         """
-        labeler, taxonomy = serving.model.bundle.labeler, osm_taxonomy(lang)
+        labeler, taxonomy = manager.model.bundle.labeler, osm_taxonomy(lang)
         found = taxonomy.search(labeler.labels.names, search)
         labels = _described(labeler, taxonomy, found[offset : offset + limit])
         return {"total": len(found), "labels": labels}
@@ -97,34 +97,34 @@ def _run_url(model: Model) -> str | None:
     return f"{page}/#/runs/{quote(model.run_id)}" if page and model.run_id else None
 
 
-def _following(serving: Serving) -> dict[str, Any] | None:
+def _following(manager: ModelManager) -> dict[str, Any] | None:
     """What is known of the registry; None where a fixed model serves."""
-    state = serving.state
-    if not is_alias(serving.model.uri):
+    state = manager.state
+    if not is_alias(manager.model.uri):
         return None
     return {
-        "alias": serving.model.uri.partition("@")[2],
+        "alias": manager.model.uri.partition("@")[2],
         "checked": state.checked,
         "reachable": state.registry is None,
         "detail": state.registry,
     }
 
 
-def _refused(serving: Serving, role: str) -> dict[str, Any] | None:
-    refusal = serving.refusal(role)
+def _refused(manager: ModelManager, role: str) -> dict[str, Any] | None:
+    refusal = manager.refusal(role)
     return dataclasses.asdict(refusal) if refusal else None
 
 
-def _challenger(serving: Serving) -> dict[str, Any] | None:
+def _challenger(manager: ModelManager) -> dict[str, Any] | None:
     """The model that is compared with the champion; None where none is asked for."""
-    routing, challenger = serving.state.routing, serving.challenger
-    if not routing.challenged:
+    routing, challenger = manager.state.routing, manager.challenger
+    if not routing.has_challenger:
         return None
     return {
         "model": challenger and challenger.model.identity,
         "share": routing.share,
         "shadow": routing.shadow,
-        "refused": _refused(serving, CHALLENGER),
+        "refused": _refused(manager, CHALLENGER),
     }
 
 

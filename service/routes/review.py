@@ -113,7 +113,7 @@ def review_routes(engine: Engine) -> fastapi.APIRouter:
         contradict the model. Results have the order of the entities; each has its rank.
         """
         async with request_body(request, engine) as body:
-            served = engine.serving.challenger
+            served = engine.manager.challenger
             challenger = served.model if served else None
             size = max(body.content.count(b"{"), len(body.content) // ROW_BYTES)
             try:

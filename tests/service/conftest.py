@@ -5,24 +5,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from labelwright.models.registry import Model
-from labelwright.service.rollout.manager import Serving
-from tests.service.registered import serving_of
+from labelwright.service.rollout.manager import ModelManager
+from tests.service.registered import manager_of
 
 if TYPE_CHECKING:
     from tests.conftest import World
 
 
 @pytest.fixture(scope="module")
-def serving(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Serving:
+def manager(world: "World", tmp_path_factory: pytest.TempPathFactory) -> ModelManager:
     """The shared world's model, in service in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(world.home))
-        serving = serving_of(world.uri, tmp_path_factory.mktemp("state"))
-        serving.load()
-        return serving
+        manager = manager_of(world.uri, tmp_path_factory.mktemp("state"))
+        manager.load()
+        return manager
 
 
 @pytest.fixture(scope="module")
-def model(serving: Serving) -> Model:
+def model(manager: ModelManager) -> Model:
     """The model of `serving`."""
-    return serving.model
+    return manager.model

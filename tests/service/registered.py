@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from labelwright.models.bundle.format import read_bundle, write_bundle
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import fetch, locate
-from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.manager import ModelManager
 from labelwright.service.rollout.state import CHAMPION, State
 from tests.models.bundles import sign
 
@@ -75,10 +75,10 @@ def _versions(bundle: Path, place: Path) -> list[Path]:
     return folders
 
 
-def serving_of(uri: str, folder: Path) -> Serving:
+def manager_of(uri: str, folder: Path) -> ModelManager:
     """The models of an application in this process, without a follower of the alias."""
     State({CHAMPION: fetch(locate(uri))}).write(folder)
-    return Serving(folder)
+    return ModelManager(folder)
 
 
 def awaited(client: httpx.Client, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

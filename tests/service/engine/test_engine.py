@@ -16,7 +16,7 @@ from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.request import ParsedRequest
-from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.manager import ModelManager
 from labelwright.service.telemetry.request_record import REQUEST_RECORD, STAGE_LIMIT, RequestRecord
 
 pytest_plugins = ["tests.worlds"]
@@ -26,8 +26,8 @@ PATIENCE = 60.0
 class Busy:
     """An engine whose only compute thread is blocked between `hold` and `release`."""
 
-    def __init__(self, serving: Serving) -> None:
-        self.engine = Engine(serving, threads=1)
+    def __init__(self, manager: ModelManager) -> None:
+        self.engine = Engine(manager, threads=1)
         self._gate = threading.Event()
 
     def metric(self, name: str) -> float:
@@ -96,11 +96,13 @@ def alone(model: Model, name: str, query: LabelQuery | None = None) -> list[tupl
     return labels(model, request, model.bundle.labeler.label(request.entities, request.query))
 
 
-def test_small_queued_requests_are_labelled_in_one_batch(serving: Serving, model: Model) -> None:
+def test_small_queued_requests_are_labelled_in_one_batch(
+    manager: ModelManager, model: Model
+) -> None:
     names = [f"Pizza {n}" for n in range(10)]
 
     async def scenario() -> None:
-        busy = Busy(serving)
+        busy = Busy(manager)
         await busy.hold()
         records = [RequestRecord(name) for name in names]
         waiting = [
@@ -118,12 +120,12 @@ def test_small_queued_requests_are_labelled_in_one_batch(serving: Serving, model
 
 
 def test_a_record_counts_each_row_once_and_limits_its_stages(
-    serving: Serving,
+    manager: ModelManager,
 ) -> None:
     wrong = LabelQuery(policy="no such")
 
     async def scenario() -> None:
-        busy, record = Busy(serving), RequestRecord("")
+        busy, record = Busy(manager), RequestRecord("")
         await busy.hold()
         REQUEST_RECORD.set(record)
         together = [
@@ -144,16 +146,18 @@ def test_a_record_counts_each_row_once_and_limits_its_stages(
     run(scenario())
 
 
-def test_an_idle_engine_labels_a_single_request_at_once(serving: Serving, model: Model) -> None:
+def test_an_idle_engine_labels_a_single_request_at_once(
+    manager: ModelManager, model: Model
+) -> None:
     async def scenario() -> None:
-        engine = Engine(serving, threads=1)
+        engine = Engine(manager, threads=1)
         assert await engine.label(reader("Kiosk"), labels, 1, due()) == alone(model, "Kiosk")
 
     run(scenario())
 
 
 def test_a_request_that_fails_does_not_affect_others_of_its_batch(
-    serving: Serving, model: Model
+    manager: ModelManager, model: Model
 ) -> None:
     def fail(*arguments: object) -> Any:
         raise ZeroDivisionError
@@ -162,7 +166,7 @@ def test_a_request_that_fails_does_not_affect_others_of_its_batch(
     patterns = LabelQuery(only=("cuisine=*",))
 
     async def scenario() -> None:
-        busy = Busy(serving)
+        busy = Busy(manager)
         engine = busy.engine
         await busy.hold()
         first, unread, unwritten, refused, other, gone, last = (
@@ -199,13 +203,13 @@ def test_a_request_that_fails_does_not_affect_others_of_its_batch(
 
 
 def test_a_job_that_cannot_meet_its_deadline_is_refused_at_once_or_at_the_deadline(
-    serving: Serving,
+    manager: ModelManager,
 ) -> None:
     def never(model: Model) -> None:
         raise AssertionError
 
     async def scenario() -> None:
-        busy = Busy(serving)
+        busy = Busy(manager)
         await busy.hold()
         engine = busy.engine
         rows = int(2 / engine.queue.pace)

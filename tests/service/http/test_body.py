@@ -21,7 +21,7 @@ from labelwright.service.http.body import BODY_LIMIT, inflate, request_body
 from labelwright.service.http.connection import HEAD_SECONDS
 from tests.processes import Service
 from tests.service.engine.test_shutdown import read_all
-from tests.service.registered import serving_of
+from tests.service.registered import manager_of
 from tests.service.test_app import PLACES, begin_request, body, connected, post_labels, problem_of
 
 pytest_plugins = ["tests.worlds"]
@@ -94,7 +94,7 @@ def test_the_time_for_many_gzip_members_is_linear_in_the_size() -> None:
 @pytest.fixture
 def engine(bundle: Path, tmp_path: Path) -> Iterator[Engine]:
     """An engine without a loaded model, which is enough to read bodies."""
-    engine = Engine(serving_of(str(bundle), tmp_path))
+    engine = Engine(manager_of(str(bundle), tmp_path))
     yield engine
     engine.close()
 

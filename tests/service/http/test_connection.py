@@ -20,7 +20,7 @@ from labelwright.service.http.connection import HEAD_LIMIT, Connection
 from labelwright.service.middleware.access import Access
 from tests.processes import HOST, Service, await_answer
 from tests.service.engine.test_shutdown import read_all
-from tests.service.registered import serving_of
+from tests.service.registered import manager_of
 from tests.service.test_app import body, connected
 from tests.service.waiting import wait_until
 
@@ -128,7 +128,7 @@ def short_timeouts(
 ) -> Iterator[ShortTimeouts]:
     folder = tmp_path_factory.mktemp("short_timeouts")
     corrections = CorrectionStore(f"sqlite:///{folder}/corrections.db")
-    engine = Engine(serving_of(str(bundle), folder))
+    engine = Engine(manager_of(str(bundle), folder))
     app = create_app(engine, Access(), corrections)
     server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="warning"))
     with pytest.MonkeyPatch.context() as patch, socket.create_server((HOST, 0)) as listener:

@@ -24,7 +24,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import BATCH_ROWS
 from labelwright.service.http.streaming import STREAM_LIMIT, LabelStreamResponse, Piece
 from labelwright.service.protocols.ndjson import JsonLines
-from labelwright.service.rollout.manager import Serving
+from labelwright.service.rollout.manager import ModelManager
 from tests.processes import HOST, PATIENCE, Service
 from tests.service.waiting import wait_until
 
@@ -296,10 +296,10 @@ class Failing(JsonLines):
         raise DataError("secret")
 
 
-def test_errors_after_the_first_one_are_not_logged(serving: Serving) -> None:
+def test_errors_after_the_first_one_are_not_logged(manager: ModelManager) -> None:
     logged: list[dict[str, Any]] = []
     others = set(threading.enumerate())
-    engine = Engine(serving, threads=2)
+    engine = Engine(manager, threads=2)
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"x", "more_body": False}

@@ -23,7 +23,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.middleware.access import Access
 from labelwright.service.openapi.document import OpenApiDocument
 from labelwright.service.rollout.state import State
-from tests.service.registered import serving_of
+from tests.service.registered import manager_of
 
 pytest_plugins = ["tests.worlds"]
 
@@ -165,7 +165,7 @@ def test_the_examples_are_not_labelled_on_the_event_loop(
     bundle: Path, tmp_path: Path, path: str
 ) -> None:
     corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
-    engine = Engine(serving_of(str(bundle), tmp_path))
+    engine = Engine(manager_of(str(bundle), tmp_path))
     app = create_app(engine, Access(), corrections)
     generate, threads = app.openapi, []
 
@@ -191,8 +191,8 @@ def test_the_examples_are_not_labelled_on_the_event_loop(
 def test_a_model_is_described_once_and_not_kept_when_another_follows(
     bundle: Path, tmp_path: Path
 ) -> None:
-    serving = serving_of(str(bundle), tmp_path)
-    serving.load()
+    manager = manager_of(str(bundle), tmp_path)
+    manager.load()
     app = fastapi.FastAPI(openapi_url=None)
     app.post("/x")(lambda: None)
     described: list[str] = []
@@ -205,15 +205,15 @@ def test_a_model_is_described_once_and_not_kept_when_another_follows(
     def told(_: object = None) -> str:
         return str(document.current()["paths"]["/x"]["post"]["summary"])
 
-    document = OpenApiDocument(app, serving, {"/x": described_slowly})
+    document = OpenApiDocument(app, manager, {"/x": described_slowly})
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(told, range(4))) == {serving.model.uri}
+        assert set(pool.map(told, range(4))) == {manager.model.uri}
     assert len(described) == 1
 
-    before = weakref.ref(serving.champion)
+    before = weakref.ref(manager.champion)
     other = f"{bundle}/../bundle"
-    State(serving_of(other, tmp_path).state.models).write(tmp_path)
-    serving.load()
+    State(manager_of(other, tmp_path).state.models).write(tmp_path)
+    manager.load()
     gc.collect()
     assert before() is None
     assert told() == other

@@ -10,15 +10,15 @@ import pytest
 
 from labelwright.models.bundle.format import verify
 from labelwright.models.registry import fetch, forget, is_alias, locate
-from labelwright.service.rollout.follower import KEPT, Follower, Following
+from labelwright.service.rollout.follower import SPARE_BUNDLES, Follower, FollowerSettings
 from labelwright.service.rollout.state import (
     CHALLENGER,
     CHAMPION,
     Routing,
     State,
-    recall,
-    recalled_uris,
-    remember,
+    last_good,
+    last_good_uris,
+    save_last_good,
 )
 from tests.processes import FirstVisit, environment, spawn
 from tests.service.registered import NAME, RENAMED, SOUND, URI, Registry, registry
@@ -53,7 +53,7 @@ def remote(models: Registry, bundle: Path) -> Remote:
     client, artifacts = models.client, models.home / "artifacts"
     experiment = client.create_experiment("remote", artifact_location=artifacts.as_uri())
     versions = []
-    for _ in range(KEPT + 3):
+    for _ in range(SPARE_BUNDLES + 3):
         run_id = client.create_run(experiment).info.run_id
         shutil.copytree(bundle, artifacts / run_id / "artifacts" / "model")
         versions.append(client.create_model_version(NAME, f"runs:/{run_id}/model").version)
@@ -73,16 +73,16 @@ def test_only_an_alias_is_followed() -> None:
 
 
 def test_what_aliases_mean_is_told_and_written(models: Registry, tmp_path: Path) -> None:
-    follower = Follower(Following(URI, Routing(shadow=True)), tmp_path)
+    follower = Follower(FollowerSettings(URI, Routing(shadow=True)), tmp_path)
     state = follower.begin()
     assert State.read(tmp_path) == state
     assert {role: found.source.version for role, found in state.models.items()} == {CHAMPION: SOUND}
     models.point(RENAMED, "challenger")
-    state = follower.look()
+    state = follower.poll()
     assert state.models[CHALLENGER].source.version == RENAMED
     models.point(None, "challenger")
     models.point(None)
-    state = follower.look()
+    state = follower.poll()
     assert set(state.models) == {CHAMPION}
     assert state.registry is not None
     assert "champion" in state.registry
@@ -91,18 +91,18 @@ def test_what_aliases_mean_is_told_and_written(models: Registry, tmp_path: Path)
 def test_a_model_that_finds_no_room_is_refused_until_there_is_one(
     models: Registry, tmp_path: Path
 ) -> None:
-    follower = Follower(Following(URI), tmp_path)
+    follower = Follower(FollowerSettings(URI), tmp_path)
     follower.begin()
     (models.home / "cache").write_text("in the way of the folder")
     number = models.client.create_model_version(NAME, "runs:/0123456789/model").version
     models.point(str(number))
-    state = follower.look()
+    state = follower.poll()
     assert state.models[CHAMPION].source.version == SOUND
     refusal = state.refusals[CHAMPION]
     assert (refusal.version, refusal.step) == (str(number), "fetch")
     assert "no temporary folder can be made" in refusal.detail
     models.point(RENAMED)
-    state = follower.look()
+    state = follower.poll()
     assert state.models[CHAMPION].source.version == RENAMED
     assert not state.refusals
 
@@ -112,28 +112,28 @@ def test_the_last_good_model_stays_in_the_cache_whatever_is_refused_after_it(
 ) -> None:
     good, *refused = remote.versions
     remote.registry.point(good)
-    follower = Follower(Following(URI), tmp_path)
+    follower = Follower(FollowerSettings(URI), tmp_path)
     served = follower.begin().models[CHAMPION]
-    remember(served)  # as a worker does that serves it; it refuses all that follow
+    save_last_good(served)  # as a worker does that serves it; it refuses all that follow
     for version in refused:
         remote.registry.point(version)
-        assert follower.look().models[CHAMPION].source.version == version
-    assert recall(URI) == served
+        assert follower.poll().models[CHAMPION].source.version == version
+    assert last_good(URI) == served
     verify(served.folder)
-    assert remote.cached == KEPT + 2
+    assert remote.cached == SPARE_BUNDLES + 2
 
 
 def test_a_role_forgets_no_model_that_the_other_one_needs(remote: Remote, tmp_path: Path) -> None:
     remote.registry.point(remote.versions[0])
-    follower = Follower(Following(URI, Routing(shadow=True)), tmp_path)
+    follower = Follower(FollowerSettings(URI, Routing(shadow=True)), tmp_path)
     follower.begin()
     for version in remote.versions:
         remote.registry.point(version, "challenger")
-        state = follower.look()
+        state = follower.poll()
         for role in (CHAMPION, CHALLENGER):
             verify(state.models[role].folder)
     assert state.models[CHAMPION].source.version == remote.versions[0]
-    assert remote.cached == KEPT + 2
+    assert remote.cached == SPARE_BUNDLES + 2
 
 
 def test_a_full_disk_while_fetching_is_called_so_and_leaves_nothing(
@@ -163,14 +163,14 @@ def test_a_copy_is_kept_until_it_is_forgotten(of_a_run: str, home: Path) -> None
 def test_the_last_good_model_is_recalled_while_its_bundle_is_there(
     models: Registry, tmp_path: Path
 ) -> None:
-    assert recall(URI) is None
+    assert last_good(URI) is None
     resolved = fetch(locate(URI))
-    remember(resolved)
-    assert recall(URI) == resolved
-    assert recalled_uris() == [URI]
+    save_last_good(resolved)
+    assert last_good(URI) == resolved
+    assert last_good_uris() == [URI]
     models.database.write_bytes(b"no database")
-    state = Follower(Following(URI), tmp_path).begin()
+    state = Follower(FollowerSettings(URI), tmp_path).begin()
     assert state.models == {CHAMPION: resolved}
     assert state.registry is not None
     resolved.folder.rename(resolved.folder.with_name("gone"))
-    assert recall(URI) is None
+    assert last_good(URI) is None

@@ -26,7 +26,7 @@ from labelwright.service.telemetry.traffic import SAMPLE_ROWS, Traffic
 from labelwright.service.telemetry.window import Window
 from labelwright.training.data import LabelledEntities, split
 from tests.processes import HOST, await_answer, free_port
-from tests.service.registered import serving_of
+from tests.service.registered import manager_of
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -177,7 +177,7 @@ def test_there_is_one_index_for_each_field_and_score_and_for_all_labels(
 def sampled(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     """A client of a service that samples every request."""
     corrections = CorrectionStore(f"sqlite:///{tmp_path}/corrections.db")
-    engine = Engine(serving_of(str(bundle), tmp_path), traffic=Traffic(interval=0))
+    engine = Engine(manager_of(str(bundle), tmp_path), traffic=Traffic(interval=0))
     app = create_app(engine, Access(), corrections)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
