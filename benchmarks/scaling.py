@@ -26,8 +26,8 @@ from labelwright.entities.io.writers import predictions_file
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
-from labelwright.service.bulk.ray import packed, unpacked
-from labelwright.service.bulk.worker import Work
+from labelwright.service.bulk.ray import from_stream, to_stream
+from labelwright.service.bulk.worker import BatchLabeler
 
 TIMED = 131_072
 """Rows on which each step is timed."""
@@ -70,14 +70,14 @@ class Run:
 
 def steps(bundle: Bundle, input_: Path, work: Path) -> Steps:
     """Time each step of the same rows on one thread."""
-    schema, label = bundle.labeler.schema, Work(bundle, LabelQuery(), None)
+    schema, label = bundle.labeler.schema, BatchLabeler(bundle, LabelQuery(), None)
     part = Part(locate(input_), 0, 0, TIMED)
     reading, batches = _timed(lambda: list(read_part(part, schema)))
     label(batches[0])  # compiles the kernels
     labelling, done = _timed(lambda: [label(batch) for batch in batches])
-    packing, sent = _timed(lambda: [packed(one.records) for one in done])
+    packing, sent = _timed(lambda: [to_stream(one.records) for one in done])
     arrived = pa.array(sent, pa.large_binary())
-    receiving, records = _timed(lambda: [unpacked(one) for one in arrived])
+    receiving, records = _timed(lambda: [from_stream(one) for one in arrived])
 
     def write() -> None:
         with predictions_file(work / "out.parquet") as append:

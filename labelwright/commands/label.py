@@ -76,10 +76,10 @@ def run(arguments: argparse.Namespace) -> None:
     from labelwright.entities.io.readers import files_of
     from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
-    from labelwright.service.bulk.job import Job, journal_folder, label_file, on_threads
+    from labelwright.service.bulk.job import BulkJob, journal_folder, label_file, on_threads
     from labelwright.service.bulk.ray import on_ray
 
-    job = Job(
+    job = BulkJob(
         locate(arguments.input, arguments.format),
         locate(arguments.output, arguments.format),
         LabelQuery(arguments.top_k, arguments.policy, min_precision=arguments.min_precision),
@@ -88,8 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
         locate(arguments.previous) if arguments.previous else None,
         options.column_names(arguments),
     )
-    files_of(job.source)  # a wrong path is reported before the model is loaded
-    runner = on_threads if arguments.engine is None else on_ray(arguments.engine or None)
+    files_of(job.input)  # a wrong path is reported before the model is loaded
+    executor = on_threads if arguments.engine is None else on_ray(arguments.engine or None)
     bundle = load_model(arguments.model).bundle
     with tqdm(unit="row", unit_scale=True, disable=None, leave=False) as bar:
 
@@ -99,13 +99,13 @@ def run(arguments: argparse.Namespace) -> None:
             bar.update(rows)
 
         try:
-            report = label_file(bundle, job, advance, runner)
+            report = label_file(bundle, job, advance, executor)
         except StorageError as error:
-            if journal_folder(job.target).exists():
+            if journal_folder(job.output).exists():
                 raise StorageError(f"{error}; {_KEPT}") from error
             raise
         except KeyboardInterrupt:
-            if journal_folder(job.target).exists():
+            if journal_folder(job.output).exists():
                 bar.close()
                 print(f"labelwright: {_KEPT}", file=sys.stderr)
             raise
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
         f"{count:,} of them {what}"
         for what, count in (
             ("rejected", report.rejected),
-            ("copied from the previous output", report.known),
+            ("copied from the previous output", report.reused),
             ("finished by the earlier run", report.resumed),
         )
         if count

@@ -1,4 +1,4 @@
-"""Labelling whole files: batches are read, labelled by a runner, and written in order."""
+"""Bulk jobs: the rows of a file are read in batches, labelled by an executor, written in order."""
 
 import collections
 import contextlib
@@ -22,26 +22,26 @@ from labelwright.entities.io.writers import output_format, predictions_file
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.paths import home
-from labelwright.service.bulk.journal import Journal, journal
-from labelwright.service.bulk.rejects import REJECTION, rejects_file
-from labelwright.service.bulk.reuse import Previous
-from labelwright.service.bulk.worker import KNOWN, RECORDS, Done, Work
+from labelwright.service.bulk.journal import NAMES, Journal, open_journal
+from labelwright.service.bulk.rejects import REJECTION, rejected_rows_file
+from labelwright.service.bulk.reuse import PreviousOutput
+from labelwright.service.bulk.worker import RECORDS, REUSED, BatchLabeler, LabelledBatch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """A file to label into another; a standard stream can be either.
+class BulkJob:
+    """A file to label and the file of its predictions; either can be a standard stream.
 
-    `resume` goes on where an earlier process with the same job stopped; `previous` holds answers of
-    an earlier run, which are taken over for rows that have not changed. `columns` says what the
-    source calls the columns of the schema.
+    `resume` continues where an earlier process with the same job stopped. `previous` is the output
+    of an earlier run; its predictions are reused for rows that have not changed. `columns` maps the
+    columns of the schema to those of the input.
     """
 
-    source: Location
-    target: Location
+    input: Location
+    output: Location
     query: LabelQuery = dataclasses.field(default_factory=LabelQuery)
     threads: int = 1
     resume: bool = False
@@ -50,51 +50,54 @@ class Job:
 
     @property
     def resumable(self) -> bool:
-        """Whether another process could go on with it: a stream does not come again."""
-        return self.source.filesystem is not None and self.target.filesystem is not None
+        """Whether another process can continue it; a stream cannot be read or written again."""
+        return self.input.filesystem is not None and self.output.filesystem is not None
 
 
 @dataclasses.dataclass
 class BulkReport:
-    """How many rows there are, how many of them were rejected, known before, or resumed with."""
+    """The numbers of rows: all, rejected, reused from an earlier run, and finished before a resume."""
 
     rows: int = 0
     rejected: int = 0
-    known: int = 0
+    reused: int = 0
     resumed: int = 0
     warnings: set[str] = dataclasses.field(default_factory=set)
 
 
 Advance = Callable[[int, float | None], object]
-"""Told of rows as they are written, and of the share of the whole that has been read by then."""
+"""Called with a number of rows when they are written, and the share of the input read so far."""
 
-Runner = Callable[[Work, Job, int], Generator[Done, None, None]]
-"""Carries out work on all batches of a job but the rows before one, and gives them in order."""
+Executor = Callable[[BatchLabeler, BulkJob, int], Generator[LabelledBatch, None, None]]
+"""Labels all rows of a job from a given row on, and yields the batches in order."""
 
 
-def on_threads(work: Work, job: Job, skip: int) -> Generator[Done, None, None]:
-    """The runner of one process."""
+def on_threads(
+    label: BatchLabeler, job: BulkJob, skip: int
+) -> Generator[LabelledBatch, None, None]:
+    """The executor that uses the threads of this process."""
     with ThreadPoolExecutor(job.threads) as pool:
-        schema = work.bundle.labeler.schema
-        batches = read_batches(job.source, schema, labelled=False, skip=skip, columns=job.columns)
-        yield from _in_order(pool, work, batches, ahead=2 * job.threads)
+        schema = label.bundle.labeler.schema
+        batches = read_batches(job.input, schema, labelled=False, skip=skip, columns=job.columns)
+        yield from _in_order(pool, label, batches, ahead=2 * job.threads)
 
 
 def label_file(
     bundle: Bundle,
-    job: Job,
+    job: BulkJob,
     advance: Advance = lambda rows, share: None,
-    runner: Runner = on_threads,
+    executor: Executor = on_threads,
 ) -> BulkReport:
-    """Label every row of the source into the target, in order.
+    """Label every row of the input and write the predictions in the order of the rows.
 
-    A row that the schema rejects has null labels, and its reason goes to `TARGET.rejects.jsonl`, of
-    a standard stream to standard error. Until all is done, what has been done is kept in a journal,
-    see `journal_folder`. Raises DataError, RequestError, StorageError, EngineError.
+    A row that the schema rejects has null labels, and its reason is written to
+    `OUTPUT.rejects.jsonl`, or to standard error if the output is a standard stream. Until the job
+    is done, its finished rows are kept in a journal, see `journal_folder`. Raises DataError,
+    RequestError, StorageError and EngineError.
     """
     bundle.labeler.check(job.query)
     job.columns.check(bundle.labeler.schema)
-    _check_places(job)
+    _check_locations(job)
     provenance = {
         "labelwright": version("labelwright"),
         "model": bundle.manifest.content,
@@ -102,14 +105,14 @@ def label_file(
     }
     report = BulkReport()
     with contextlib.ExitStack() as stack:
-        previous = _previous(job, provenance, report)
+        previous = _reusable_output(job, provenance, report)
         if previous:
             stack.callback(previous.close)
-        work = Work(bundle, job.query, previous)
-        kept = stack.enter_context(_kept(job, provenance))
-        drafts = kept.folder if kept else None
-        reject = stack.enter_context(rejects_file(job.target, drafts))
-        write = stack.enter_context(predictions_file(job.target, provenance, drafts))
+        label = BatchLabeler(bundle, job.query, previous)
+        journal = stack.enter_context(_journal_of(job, provenance))
+        temporary_folder = journal.folder if journal else None
+        reject = stack.enter_context(rejected_rows_file(job.output, temporary_folder))
+        write = stack.enter_context(predictions_file(job.output, provenance, temporary_folder))
 
         def finish(records: pa.Table, share: float | None) -> None:
             write(records)
@@ -117,80 +120,86 @@ def label_file(
             _count(records, report)
             advance(len(records), share)
 
-        for records in kept.before() if kept else ():
+        for records in journal.finished() if journal else ():
             finish(records, None)
         report.resumed = report.rows
-        results = stack.enter_context(contextlib.closing(runner(work, job, report.rows)))
-        for done in results:
-            if kept and job.resumable:
-                kept.add(done.records)
-            finish(done.records, done.share)
-            report.warnings.update(done.warnings)
+        batches = stack.enter_context(contextlib.closing(executor(label, job, report.rows)))
+        for batch in batches:
+            if journal and job.resumable:
+                journal.add(batch.records)
+            finish(batch.records, batch.share)
+            report.warnings.update(batch.warnings)
     return report
 
 
-def journal_folder(target: Location) -> Path:
-    """Where the journal of a target lies: beside a local file, else in the state folder."""
-    if target.local:
-        return target.local.with_name(f".{target.name}.unfinished")
-    return home() / "unfinished" / hashlib.sha256(target.text.encode()).hexdigest()[:16]
+def journal_folder(output: Location) -> Path:
+    """The folder of an output's journal: beside a local file, else in the state folder."""
+    if output.local:
+        return output.local.with_name(f".{output.name}.unfinished")
+    return home() / "unfinished" / hashlib.sha256(output.text.encode()).hexdigest()[:16]
 
 
-def _previous(job: Job, provenance: Mapping[str, Any], report: BulkReport) -> Previous | None:
-    """The previous answers, if the same model gave them to the same question."""
+def _reusable_output(
+    job: BulkJob, provenance: Mapping[str, Any], report: BulkReport
+) -> PreviousOutput | None:
+    """The previous output, if it comes from the same model and query; else None and a warning."""
     if job.previous is None:
         return None
-    previous = Previous(job.previous)
+    previous = PreviousOutput(job.previous)
     if differing := [
         part for part in provenance if previous.provenance.get(part) != provenance[part]
     ]:
         previous.close()
         report.warnings.add(
-            f"every row is labelled anew: {job.previous} is of another {' and '.join(differing)}"
+            f"{job.previous} is not reused, all rows are labelled: it comes from another "
+            f"{' and another '.join(NAMES.get(part, part) for part in differing)}"
         )
         return None
     return previous
 
 
-def _check_places(job: Job) -> None:
-    """Raise where the target cannot be what it is to be, before anything takes long."""
-    output_format(job.target)
+def _check_locations(job: BulkJob) -> None:
+    """Raise RequestError or StorageError for an output that cannot be written, before the work."""
+    output_format(job.output)
     if job.resume and not job.resumable:
-        raise RequestError("a standard stream cannot be resumed")
-    if job.source.contains(job.target):
-        raise RequestError(f"{job.target} is, or lies in, what is to be labelled")
-    info = job.target.info()
+        raise RequestError("a standard stream cannot be resumed: name files as input and output")
+    if job.input.contains(job.output):
+        raise RequestError(
+            f"the output {job.output} is the input, or lies in it: name another output"
+        )
+    info = job.output.info()
     if info is not None and info.type == pyarrow.fs.FileType.Directory:
-        raise StorageError(f"{job.target} was not written: it is a folder")
+        raise StorageError(f"{job.output} was not written: it is a folder; name a file")
 
 
 @contextlib.contextmanager
-def _kept(job: Job, provenance: Mapping[str, Any]) -> Iterator[Journal | None]:
-    """The journal of a job; a target that is a stream has none. Raises RequestError."""
-    if job.target.filesystem is None:
+def _journal_of(job: BulkJob, provenance: Mapping[str, Any]) -> Iterator[Journal | None]:
+    """The journal of a job, None if its output is a standard stream; raises RequestError."""
+    if job.output.filesystem is None:
         yield None
         return
     described = {
-        "input": [_state(file) for file in files_of(job.source)],
+        "input": [_state(file) for file in files_of(job.input)],
         "column names": dict(job.columns.sources),
         "previous answers": _state(job.previous) if job.previous else None,
         **provenance,
     }
-    folder = journal_folder(job.target)
-    if not job.target.local:
+    folder = journal_folder(job.output)
+    if not job.output.local:
         _make(folder.parent)
-    with journal(folder, described, RECORDS, job.resume, job.resumable) as opened:
-        yield opened
+    with open_journal(folder, described, RECORDS, job.resume, job.resumable) as journal:
+        yield journal
 
 
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{folder} was not made: {reason(error)}") from error
+        raise StorageError(f"{folder} was not created: {reason(error)}") from error
 
 
 def _state(file: Location) -> list[object]:
+    """Path, size and time of a file, by which a change is noticed."""
     info = file.info()
     return [file.path, info.size if info else None, info.mtime_ns if info else None]
 
@@ -198,20 +207,20 @@ def _state(file: Location) -> list[object]:
 def _count(records: pa.Table, report: BulkReport) -> None:
     report.rows += len(records)
     report.rejected += len(records) - records[REJECTION].null_count
-    report.known += int(records[KNOWN].to_numpy().sum())
+    report.reused += int(records[REUSED].to_numpy().sum())
 
 
 def _in_order(
     pool: ThreadPoolExecutor,
-    work: Callable[[Item], Result],
+    function: Callable[[Item], Result],
     items: Iterator[Item],
     ahead: int,
 ) -> Iterator[Result]:
-    """Results in the order of the items, with at most `ahead` items under way."""
+    """Results in the order of the items; at most `ahead` items are submitted before their turn."""
     waiting: collections.deque[Future[Result]] = collections.deque()
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
+            waiting.append(pool.submit(function, item))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:

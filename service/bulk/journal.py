@@ -1,9 +1,8 @@
-"""What a long job has done so far, on disk, so that another process can go on with it.
+"""Journal of a bulk job: its finished records on disk, so that another process can continue it.
 
-A journal is a folder with a description of the job and the records that have been made, in parts:
-one Arrow stream for each process that worked on it, called by the number of the row that it begins
-with. A process that is killed leaves at most its last record incomplete, which then does not count.
-It goes when the job is done.
+A journal is a folder with a description of the job and the finished records. Each process that
+works on the job writes one Arrow stream, named by the number of its first row. If a process is
+killed, its last record may be incomplete and is ignored. The end of the job removes the folder.
 """
 
 import contextlib
@@ -19,11 +18,13 @@ from labelwright.entities.errors import RequestError, StorageError, reason
 from labelwright.entities.io.files import PART, locked_if_free, write_json
 
 _JOB, _LOCK = "job.json", "lock"
+NAMES = {"question": "query", "previous answers": "previous output"}
+"""The names, in messages, of parts of a job whose keys in files are older."""
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Journal:
-    """The records of one job: those of `before`, and then a place for more."""
+    """The records of one job. Read those that are `finished` before you `add` more."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder = folder
@@ -33,22 +34,22 @@ class Journal:
         self._writer: pa.RecordBatchStreamWriter | None = None
 
     @property
-    def kept(self) -> bool:
-        """Whether anything has been recorded."""
+    def has_records(self) -> bool:
+        """Whether there are records."""
         return any(self.folder.glob("*.arrow"))
 
-    def before(self) -> Iterator[pa.Table]:
-        """What other processes have recorded, in order."""
+    def finished(self) -> Iterator[pa.Table]:
+        """The records of earlier processes, in order."""
         for part in sorted(self.folder.glob("*.arrow")):
             if part.name != self._next_part().name:
-                return  # what comes before it was lost
+                return  # the part before this one is missing or incomplete
             with pa.OSFile(str(part)) as stream:
-                for record in _whole_records(stream):
+                for record in _complete_records(stream):
                     self._rows += len(record)
                     yield record
 
     def add(self, record: pa.Table) -> None:
-        """Keep a record; when this returns, it outlives the process."""
+        """Write a record. Once this returns, the record survives the end of the process."""
         if self._writer is None:
             sink = self._stack.enter_context(pa.OSFile(str(self._next_part()), "wb"))
             self._writer = pa.ipc.new_stream(sink, self._schema, options=_PACKED)
@@ -57,7 +58,7 @@ class Journal:
         self._rows += len(record)
 
     def close(self) -> None:
-        """Record no more."""
+        """Close the file of this process."""
         self._stack.close()
 
     def _next_part(self) -> Path:
@@ -65,63 +66,68 @@ class Journal:
 
 
 @contextlib.contextmanager
-def journal(
+def open_journal(
     folder: Path, job: Mapping[str, Any], schema: pa.Schema, resume: bool, keep: bool
 ) -> Iterator[Journal]:
-    """The journal of a job, anew or, to `resume`, with what is there of the same job.
+    """Open the journal of a job: empty, or with the records of the same job if `resume` is true.
 
-    It goes where the work is done; where the work stops on the way it stays, if it is to `keep` and
-    holds anything. Raises RequestError where what is there is of another job or is worked on by
+    The folder is removed when the body succeeds. If the body fails, the folder stays if `keep` is
+    true and it has records. Raises RequestError if the journal is of another job or in use by
     another process, and StorageError.
     """
     try:
         folder.mkdir(exist_ok=True)
         with locked_if_free(folder / _LOCK) as free:
             if not free:
-                raise RequestError(f"another process works on {folder}")
+                raise RequestError(
+                    f"another process works on {folder}: wait for its end or name another output"
+                )
             _begin(folder, json.loads(json.dumps(job)), resume)
-            opened = Journal(folder, schema)
+            journal = Journal(folder, schema)
             done = False
             try:
-                yield opened
+                yield journal
                 done = True
             finally:
-                opened.close()
-                if done or not keep or not opened.kept:
+                journal.close()
+                if done or not keep or not journal.has_records:
                     _remove(folder)
     except OSError as error:
         raise StorageError(f"{folder} was not written: {reason(error)}") from error
 
 
 def _begin(folder: Path, job: Mapping[str, Any], resume: bool) -> None:
-    """Make room for a job, or check that what is there is the same."""
-    described = folder / _JOB
+    """Remove the records of an earlier job, or check that the job to resume is the same."""
+    description = folder / _JOB
     try:
-        there = json.loads(described.read_bytes())
+        earlier = json.loads(description.read_bytes())
     except (FileNotFoundError, ValueError):
-        there = None
-    if resume and there is not None:
-        changed = sorted(name for name in {*job, *there} if job.get(name) != there.get(name))
+        earlier = None
+    if resume and earlier is not None:
+        names = {*job, *earlier}
+        changed = sorted(
+            NAMES.get(name, name) for name in names if job.get(name) != earlier.get(name)
+        )
         if changed:
             raise RequestError(
-                f"cannot resume: another {' and '.join(changed)} than before; without --resume "
-                "everything is done anew"
+                f"cannot resume: another {' and '.join(changed)} than before; without --resume, "
+                "all rows are labelled again"
             )
         return
-    described.unlink(missing_ok=True)  # first: parts without it count for nothing
+    description.unlink(missing_ok=True)  # first, because parts without a description are ignored
     for part in (*folder.glob("*.arrow"), *folder.glob(f"*{PART}")):
         part.unlink()
-    write_json(described, job)
+    write_json(description, job)
 
 
 def _remove(folder: Path) -> None:
-    """Remove a journal; whoever is killed meanwhile leaves parts of no job, which do not count."""
+    """Remove a journal. An interruption leaves parts without a description, which are ignored."""
     (folder / _JOB).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _whole_records(stream: pa.NativeFile) -> Iterator[pa.Table]:
-    """The records of a part, up to where it was cut short."""
+def _complete_records(stream: pa.NativeFile) -> Iterator[pa.Table]:
+    """The records of a part, up to the first incomplete one."""
     try:
         with pa.ipc.open_stream(stream) as records:
             for batch in records:
@@ -129,5 +135,5 @@ def _whole_records(stream: pa.NativeFile) -> Iterator[pa.Table]:
     except pa.ArrowInvalid:
         return
     except OSError as error:
-        if error.errno:  # the disk does not give what is there
+        if error.errno:  # the disk cannot be read
             raise

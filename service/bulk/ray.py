@@ -1,9 +1,9 @@
-"""Labelling on the nodes of a Ray cluster: a `Runner` of `service.bulk.job`, made of Ray Data.
+"""Executor of bulk jobs on a Ray cluster, with Ray Data.
 
-Nodes read parts of the input, label them and give records back, which this process writes in order.
-The model travels once to each node, into memory that Ray maps into all workers there. What a node
-that goes away had not given back, Ray has done by another. All nodes need this package, and the
-input under the same path or address.
+Nodes read parts of the input, label them and return records, which this process writes in order.
+The model is sent once to each node, into memory that Ray maps into all workers there. If a node is
+lost, Ray runs its unfinished parts on another node. All nodes need this package, and the input
+under the same path or address.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from labelwright.entities.io.locations import locate
 from labelwright.entities.io.readers import count_rows
 from labelwright.entities.io.splits import Part, parts_of, read_part
 from labelwright.models.decisions import LabelQuery
-from labelwright.service.bulk.job import Job, Runner
-from labelwright.service.bulk.reuse import Previous
-from labelwright.service.bulk.worker import Done, Work
+from labelwright.service.bulk.job import BulkJob, Executor
+from labelwright.service.bulk.reuse import PreviousOutput
+from labelwright.service.bulk.worker import BatchLabeler, LabelledBatch
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 PATIENCE = 10.0
-"""Seconds in which a cluster must let us connect, and in which its threads here must end."""
+"""Seconds to wait for a connection to the cluster, and for the end of Ray's threads here."""
 _SENT = pa.schema(
     [
         pa.field("first", pa.int64()),
@@ -44,50 +44,52 @@ _SENT = pa.schema(
         pa.field("records", pa.large_binary()),
     ]
 )
-"""A batch on its way: the row that it begins with, and its records as an Arrow stream."""
+"""A batch as nodes return it: the number of its first row, and its records as an Arrow stream."""
 
 
-def on_ray(address: str | None) -> Runner:
-    """The runner of a cluster; None is that of RAY_ADDRESS, else one that is started here.
+def on_ray(address: str | None) -> Executor:
+    """The executor that uses a cluster: by default that of RAY_ADDRESS, else a local one.
 
-    It raises EngineError for a cluster that cannot be reached, or gives up.
+    It raises EngineError for a cluster that cannot be reached or fails.
     """
 
-    def runner(work: Work, job: Job, skip: int) -> Generator[Done, None, None]:
-        if job.source.filesystem is None:
+    def execute(
+        label: BatchLabeler, job: BulkJob, skip: int
+    ) -> Generator[LabelledBatch, None, None]:
+        if job.input.filesystem is None:
             raise RequestError("a cluster cannot read a standard stream: name a file")
-        parts = [part for one in parts_of(job.source) if (part := one.after(skip))]
-        total = count_rows(job.source)
+        parts = [part for one in parts_of(job.input) if (part := one.after(skip))]
+        total = count_rows(job.input)
         if not parts:
             return
         with (
             _connected(address, job.threads),
-            contextlib.closing(_received(_labelled(work, parts, job.columns))) as received,
+            contextlib.closing(_received(_dataset(label, parts, job.columns))) as received,
         ):
-            for first, done in received:
+            for first, batch in received:
                 if first != skip:
-                    raise EngineError(f"the cluster gave row {first:,} where {skip:,} comes next")
-                skip += len(done.records)
+                    raise EngineError(f"the cluster returned row {first:,} in place of {skip:,}")
+                skip += len(batch.records)
                 share = skip / total if total else None
-                yield Done(done.records, share, done.warnings)
+                yield LabelledBatch(batch.records, share, batch.warnings)
         if total is not None and skip < total:
-            raise EngineError(f"the cluster gave {skip:,} rows of {total:,}")
+            raise EngineError(f"the cluster returned only {skip:,} of {total:,} rows")
 
-    return runner
+    return execute
 
 
 @contextlib.contextmanager
 def _connected(address: str | None, threads: int) -> Iterator[None]:
-    """A connection to the cluster; what goes wrong there becomes an error of ours."""
+    """A connection to the cluster; errors of Ray become EngineError."""
     if importlib.util.find_spec("ray") is None:
-        raise EngineError("the engine is not installed: pip install 'ray[data]'")
+        raise EngineError("Ray is not installed: pip install 'ray[data]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
     import ray
 
     here = address is None and "RAY_ADDRESS" not in os.environ
     started: dict[str, Any] = {"num_cpus": threads, "include_dashboard": False} if here else {}
-    # what Ray says about its nodes is no answer of ours
+    # Ray's messages about its nodes must not mix with predictions on standard output
     with contextlib.redirect_stdout(sys.stderr):
         try:
             ray.init(
@@ -99,14 +101,14 @@ def _connected(address: str | None, threads: int) -> Iterator[None]:
             with _ending_threads():
                 yield
         except (ConnectionError, ray.exceptions.RayError) as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         finally:
             ray.shutdown()
 
 
 @contextlib.contextmanager
 def _ending_threads() -> Iterator[None]:
-    """Wait for threads that begin here: Ray ends a process with one that outlives its cluster."""
+    """Wait for the end of threads that Ray starts here, which would otherwise end the process."""
     before = set(threading.enumerate())
     try:
         yield
@@ -116,53 +118,53 @@ def _ending_threads() -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise EngineError where nobody listens at an address: Ray would try for many minutes."""
+    """Raise EngineError if no cluster listens at an address: Ray would try for many minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except (OSError, OverflowError) as error:
-        raise EngineError(f"the cluster failed: nobody answers at {address}") from error
+        raise EngineError(f"the cluster failed: no response from {address}") from error
 
 
-def _ours(error: BaseException) -> LabelwrightError:
-    """What a worker raised, if it is an error of ours, else that the cluster failed."""
+def _domain_error(error: BaseException) -> LabelwrightError:
+    """The LabelwrightError that a worker raised, or else an EngineError."""
     cause = error
     while inner := getattr(cause, "cause", None) or cause.__cause__:
         cause = inner
         if isinstance(cause, LabelwrightError):
-            cause.args = (str(cause).partition("\n")[0],)  # Ray adds lines of its own
+            cause.args = (str(cause).partition("\n")[0],)  # Ray adds lines to the message
             return cause
     return EngineError(f"the cluster failed: {type(cause).__name__}: {reason(cause)}")
 
 
-def _labelled(work: Work, parts: Sequence[Part], columns: ColumnMap) -> "Dataset":
-    """A row of `_SENT` for each batch of the parts, in order, once it is asked for."""
+def _dataset(label: BatchLabeler, parts: Sequence[Part], columns: ColumnMap) -> "Dataset":
+    """A lazy dataset with a row of `_SENT` for each batch of the parts, in order."""
     import ray
 
-    # arrays that are mapped from files would be copied by each worker
+    # each worker would copy arrays that are mapped from files
     ray.util.register_serializer(np.memmap, serializer=np.asarray, deserializer=np.asarray)
     settings = ray.data.DataContext.get_current()
     settings.execution_options.preserve_order = True
     settings.enable_progress_bars = settings.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    given = _Given(
-        ray.put(work.bundle),
-        work.query,
-        work.previous.location.absolute.text if work.previous else None,
+    task = _Task(
+        ray.put(label.bundle),
+        label.query,
+        label.previous.location.absolute.text if label.previous else None,
         parts,
         columns,
         version("labelwright"),
     )
     return ray.data.range(len(parts), override_num_blocks=len(parts)).map_batches(
-        functools.partial(_label, given), batch_size=1
+        functools.partial(_label, task), batch_size=1
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Given:
-    """What is sent to the workers; the bundle is a reference to what Ray holds."""
+class _Task:
+    """The task that is sent to the workers; `bundle` is a reference to an object that Ray holds."""
 
     bundle: Any
     query: LabelQuery
@@ -172,29 +174,32 @@ class _Given:
     version: str
 
 
-def _label(given: _Given, numbers: Any) -> Iterator[pa.Table]:
-    """The batches of some parts, which are given by their numbers, as a worker makes them."""
-    if version("labelwright") != given.version:
-        raise EngineError(f"a node of the cluster has not labelwright {given.version}")
-    work = _work(given.bundle, given.query, given.previous)
-    for part in (given.parts[number] for number in numbers["id"]):
+def _label(task: _Task, numbers: Any) -> Iterator[pa.Table]:
+    """Label the parts with the given numbers, on a worker."""
+    if (installed := version("labelwright")) != task.version:
+        raise EngineError(
+            f"a node of the cluster has labelwright {installed}: install {task.version} there"
+        )
+    label = _batch_labeler(task.bundle, task.query, task.previous)
+    for part in (task.parts[number] for number in numbers["id"]):
         first = part.before + part.first
-        for batch in read_part(part, work.bundle.labeler.schema, given.columns):
-            done = work(batch)
-            columns = [[first], [done.warnings], [packed(done.records)]]
+        for batch in read_part(part, label.bundle.labeler.schema, task.columns):
+            labelled = label(batch)
+            columns = [[first], [labelled.warnings], [to_stream(labelled.records)]]
             yield pa.table(columns, schema=_SENT)
-            first += len(done.records)
+            first += len(labelled.records)
 
 
 @functools.lru_cache(1)
-def _work(bundle: Any, query: LabelQuery, previous: str | None) -> Work:
-    """The same for all parts that a worker is given."""
+def _batch_labeler(bundle: Any, query: LabelQuery, previous: str | None) -> BatchLabeler:
+    """The labeler of a worker, made once for all of its parts."""
     import ray
 
-    return Work(ray.get(bundle), query, Previous(locate(previous)) if previous else None)
+    output = PreviousOutput(locate(previous)) if previous else None
+    return BatchLabeler(ray.get(bundle), query, output)
 
 
-def packed(records: pa.Table) -> bytes:
+def to_stream(records: pa.Table) -> bytes:
     """Records as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, records.schema) as stream:
@@ -203,20 +208,20 @@ def packed(records: pa.Table) -> bytes:
     return stream_bytes
 
 
-def unpacked(sent: pa.LargeBinaryScalar) -> pa.Table:
-    """The records of such a stream, without copying."""
-    with pa.ipc.open_stream(sent.as_buffer()) as stream:
-        return stream.read_all()
+def from_stream(stream: pa.LargeBinaryScalar) -> pa.Table:
+    """The records of an Arrow stream, without copying."""
+    with pa.ipc.open_stream(stream.as_buffer()) as reader:
+        return reader.read_all()
 
 
-def _received(sent: "Dataset") -> Generator[tuple[int, Done], None, None]:
-    """The batches as they come, each with the row that it begins with.
+def _received(dataset: "Dataset") -> Generator[tuple[int, LabelledBatch], None, None]:
+    """The batches in order, each with the number of its first row.
 
-    They are fetched by this thread: those of `iter_batches` go on when nobody listens any more.
+    This thread fetches them, because the threads of `iter_batches` do not end with their consumer.
     """
     import ray
 
-    for bundle in sent.iter_internal_ref_bundles():
+    for bundle in dataset.iter_internal_ref_bundles():
         for block in bundle.blocks:
             for first, warnings, records in zip(*ray.get(block.ref).columns, strict=True):
-                yield first.as_py(), Done(unpacked(records), None, warnings.as_py())
+                yield first.as_py(), LabelledBatch(from_stream(records), None, warnings.as_py())

@@ -1,4 +1,4 @@
-"""The rows that a file of answers has no labels for, and why: `TARGET.rejects.jsonl` beside it."""
+"""Rejected rows of a bulk job and their reasons, in `OUTPUT.rejects.jsonl` beside the output."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,33 +12,34 @@ from labelwright.entities.errors import StorageError, reason
 from labelwright.entities.io.locations import Location, open_output, standard_error_stream
 
 REJECTION = "rejection"
-"""The column of a record that says why its row was rejected."""
+"""The column of a record with the reason why its row was rejected."""
 
 
 @contextlib.contextmanager
-def rejects_file(
-    target: Location, drafts: Path | None
+def rejected_rows_file(
+    output: Location, temporary_folder: Path | None
 ) -> Iterator[Callable[[pa.Table, int], None]]:
-    """A function that writes the rejected among records; without any there is no file.
+    """A function that writes the rejected rows of records, given the number of the first row.
 
-    It replaces what an earlier run left; for `drafts` see `open_output`.
+    Without rejected rows there is no file, and the file of an earlier run is removed. For
+    `temporary_folder` see `open_output`.
     """
-    location = target.sibling(f"{target.name}.rejects.jsonl")
+    location = output.sibling(f"{output.name}.rejects.jsonl")
     with contextlib.ExitStack() as stack:
-        streams: list[Any] = [] if target.filesystem else [standard_error_stream()]
+        streams: list[Any] = [] if output.filesystem else [standard_error_stream()]
 
-        def reject(done: pa.Table, first: int) -> None:
-            rows = done[REJECTION].is_valid().to_numpy().nonzero()[0]
+        def reject(records: pa.Table, first: int) -> None:
+            rows = records[REJECTION].is_valid().to_numpy().nonzero()[0]
             if not len(rows):
                 return
             if not streams:
-                streams.append(stack.enter_context(open_output(location, drafts)))
-            for row, line in zip(rows, done.take(rows).to_pylist(), strict=True):
-                said = {"row": first + int(row), "id": line["id"], "reason": line[REJECTION]}
-                streams[0].write(orjson.dumps(said) + b"\n")
+                streams.append(stack.enter_context(open_output(location, temporary_folder)))
+            for row, record in zip(rows, records.take(rows).to_pylist(), strict=True):
+                line = {"row": first + int(row), "id": record["id"], "reason": record[REJECTION]}
+                streams[0].write(orjson.dumps(line) + b"\n")
 
         yield reject
-    if target.filesystem and not streams:
+    if output.filesystem and not streams:
         _remove(location)
 
 

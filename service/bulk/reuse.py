@@ -1,4 +1,4 @@
-"""Answers of an earlier run, for rows that have not changed since."""
+"""Reuse of the predictions of an earlier run for rows that have not changed."""
 
 import functools
 import threading
@@ -16,43 +16,48 @@ from labelwright.entities.io.locations import Location
 from labelwright.entities.io.writers import METADATA_KEY, PREDICTIONS
 from labelwright.models.kernels.hashes import Hashes
 
-READING = 1 / 16
-"""What reading an answer takes of the time that labelling takes, at most."""
-GROUPS_KEPT = 4
+READ_COST = 1 / 16
+"""Upper bound of the time to read a row's predictions, as a share of the time to label the row."""
+CACHED_GROUPS = 4
+"""Groups of rows that are kept in memory after they were read."""
 ROWS_LIMIT = 1 << 31
+"""Rows that an earlier output may have, because their numbers are int32."""
 _UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
-class Previous:
-    """The rows of a file of answers, found by the fingerprint of what was labelled.
+class PreviousOutput:
+    """The predictions of an earlier run, found by the fingerprints of the entities.
 
-    It takes 12 bytes of memory a row, and 20 while it is read; many threads may ask at once. Raises
-    DataError for a file that is not Parquet with fingerprints.
+    It takes 12 bytes of memory a row, and 20 while it is opened. It is safe to use from several
+    threads. Raises DataError for a file that is not Parquet with fingerprints.
     """
 
     def __init__(self, location: Location) -> None:
         try:
             self._stream = location.open()
             self._parquet = pq.ParquetFile(self._stream, pre_buffer=False)
-            told = (self._parquet.metadata.metadata or {}).get(METADATA_KEY)
-            self.provenance: Mapping[str, Any] = orjson.loads(told) if told else {}
+            metadata = (self._parquet.metadata.metadata or {}).get(METADATA_KEY)
+            self.provenance: Mapping[str, Any] = orjson.loads(metadata) if metadata else {}
             groups = range(self._parquet.num_row_groups)
             rows = [self._parquet.metadata.row_group(group).num_rows for group in groups]
             self._ends = np.cumsum(rows, dtype=np.int64)
             fingerprints = self._fingerprints(rows)
         except (*_UNREADABLE, KeyError, TypeError) as error:
             raise DataError(
-                f"{location} cannot be gone on from: it must be Parquet as `label` writes it "
-                f"({reason(error)})"
+                f"the predictions in {location} cannot be reused: it must be Parquet as `label` "
+                f"writes it ({reason(error)})"
             ) from error
         self.location = location
         self._rows = np.argsort(fingerprints, kind="stable").astype(np.int32)
         self._sorted = fingerprints[self._rows]
         self._lock = threading.Lock()
-        self._group = functools.lru_cache(GROUPS_KEPT)(self._read_group)
+        self._group = functools.lru_cache(CACHED_GROUPS)(self._read_group)
 
     def find(self, wanted: Hashes) -> tuple[npt.NDArray[np.bool_], pa.ListArray]:
-        """Which fingerprints are known, where that saves time, and their labels in order."""
+        """Which fingerprints have predictions that are worth reading, and their labels in order.
+
+        A group of rows is read only if that takes less time than to label its rows again.
+        """
         if not len(self._sorted):
             return np.zeros(len(wanted), np.bool_), pa.array([], PREDICTIONS.field("labels").type)
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
@@ -61,15 +66,15 @@ class Previous:
         groups = np.searchsorted(self._ends, rows, side="right")
         sizes = np.diff(self._ends, prepend=0)
         hits = np.bincount(groups[known], minlength=len(sizes))
-        known &= (hits >= READING * sizes)[groups]
+        known &= (hits >= READ_COST * sizes)[groups]
         return known, self._labels(rows[known], groups[known])
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the file."""
         self._stream.close()
 
     def _labels(self, rows: npt.NDArray[np.int32], groups: npt.NDArray[np.int64]) -> pa.ListArray:
-        """The labels of rows, each in its group of rows."""
+        """The labels of rows, given the group of each row."""
         starts = np.concatenate([[0], self._ends])
         order = np.argsort(groups, kind="stable")
         parts = [pa.array([], PREDICTIONS.field("labels").type)]
@@ -87,13 +92,13 @@ class Previous:
             raise DataError(f"{self.location} cannot be read: {reason(error)}") from error
 
     def _fingerprints(self, rows: list[int]) -> Hashes:
-        """What was kept beside each group of rows."""
+        """The fingerprints of all rows, which are stored after each group of rows."""
         size, found = self._stream.size(), [np.zeros(0, np.uint64)]
         if min(rows, default=0) < 0 or 8 * sum(rows) > size or sum(rows) >= ROWS_LIMIT:
-            raise ValueError("it cannot have so many rows")
+            raise ValueError("its size does not fit its number of rows")
         for offset, count in zip(self.provenance["fingerprints"], rows, strict=True):
             if not 0 <= offset <= size - 8 * count:
-                raise ValueError("its fingerprints are not where they should be")
+                raise ValueError("its fingerprints lie outside the file")
             self._stream.seek(offset)
             found.append(np.frombuffer(self._stream.read(8 * count), np.uint64))
         return np.concatenate(found)

@@ -1,4 +1,4 @@
-"""What becomes of a batch of rows: one implementation, whoever it is carried out by."""
+"""Labelling of one batch of a bulk job, the same on threads and on a cluster."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,23 +12,24 @@ from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.fingerprints import fingerprints
 from labelwright.service.bulk.rejects import REJECTION
-from labelwright.service.bulk.reuse import Previous
+from labelwright.service.bulk.reuse import PreviousOutput
 
-KNOWN = "known"
+REUSED = "known"
+"""The column of a record that is true if its predictions come from an earlier run."""
 RECORDS = pa.schema(
     [
         *PREDICTIONS,
         pa.field(FINGERPRINT, pa.uint64()),
         pa.field(REJECTION, pa.string()),
-        pa.field(KNOWN, pa.bool_()),
+        pa.field(REUSED, pa.bool_()),
     ]
 )
-"""What becomes of rows: their answers, why they were rejected, whether an earlier run knew them."""
+"""A labelled row: its predictions, the reason of its rejection, and whether it was reused."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
-    """The `records` of a batch; `share` is how much of all there is has been read after it."""
+class LabelledBatch:
+    """The `records` of a batch; `share` is the part of the input that is read after it."""
 
     records: pa.Table
     share: float | None
@@ -36,34 +37,34 @@ class Done:
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
-    """What is done with a batch."""
+class BatchLabeler:
+    """Labels batches with one model and query, and reuses previous predictions if there are any."""
 
     bundle: Bundle
     query: LabelQuery
-    previous: Previous | None
+    previous: PreviousOutput | None
 
-    def __call__(self, batch: Batch) -> Done:
-        """Label the batch; raises DataError where previous answers cannot be read."""
+    def __call__(self, batch: Batch) -> LabelledBatch:
+        """Label a batch; raises DataError if the previous output cannot be read."""
         entities, labeler = batch.entities, self.bundle.labeler
-        prints = fingerprints(entities)
-        prints[list(entities.rejected)] = 0
-        known = np.zeros(len(entities), np.bool_)
+        hashes = fingerprints(entities)
+        hashes[list(entities.rejected)] = 0
+        reused = np.zeros(len(entities), np.bool_)
         if self.previous is None:
             labels = labeler.label(entities, self.query).to_arrow(list(entities.rejected))
         else:
-            known, old = self.previous.find(prints)
-            unknown = np.flatnonzero(~known)
-            new = labeler.label(entities.take(unknown), self.query).to_arrow(
-                np.flatnonzero(np.isin(unknown, list(entities.rejected))).tolist()
+            reused, old = self.previous.find(hashes)
+            rest = np.flatnonzero(~reused)
+            new = labeler.label(entities.take(rest), self.query).to_arrow(
+                np.flatnonzero(np.isin(rest, list(entities.rejected))).tolist()
             )
-            order = np.argsort(np.concatenate([np.flatnonzero(known), unknown]))
+            order = np.argsort(np.concatenate([np.flatnonzero(reused), rest]))
             labels = pa.concat_arrays([old, new]).take(pa.array(order))
         columns = [
             entities.ids,
             labels,
-            pa.array(prints),
+            pa.array(hashes),
             entities.rejection_reasons,
-            pa.array(known),
+            pa.array(reused),
         ]
-        return Done(pa.table(columns, schema=RECORDS), batch.share, entities.warnings)
+        return LabelledBatch(pa.table(columns, schema=RECORDS), batch.share, entities.warnings)

@@ -11,7 +11,7 @@ import sys
 
 from labelwright.entities.io.locations import locate
 from labelwright.models.registry import load_model
-from labelwright.service.bulk.job import Job, label_file, on_threads
+from labelwright.service.bulk.job import BulkJob, label_file, on_threads
 from labelwright.service.bulk.ray import on_ray
 
 STOPPED = 7
@@ -51,9 +51,9 @@ def label(source: str, target: str, model: str, address: str = "") -> None:
             if sys.stdin.readline() == "stop\n":
                 sys.exit(STOPPED)
 
-    job = Job(locate(source), locate(target), resume=True)
-    runner = on_ray(address) if address else on_threads
-    report = label_file(load_model(model).bundle, job, wait, runner)
+    job = BulkJob(locate(source), locate(target), resume=True)
+    executor = on_ray(address) if address else on_threads
+    report = label_file(load_model(model).bundle, job, wait, executor)
     print(report.rows, report.rejected, report.resumed, flush=True)
 
 

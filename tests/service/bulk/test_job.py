@@ -22,7 +22,7 @@ from labelwright.entities.tables import from_table
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
-from labelwright.service.bulk.job import BulkReport, Job, journal_folder, label_file
+from labelwright.service.bulk.job import BulkJob, BulkReport, journal_folder, label_file
 from tests.conftest import World
 from tests.repeats import repeats
 
@@ -53,9 +53,9 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "BATCH_ROWS", 100)
 
 
-def job_of(source: Path, target: Path, previous: Path | None = None) -> Job:
+def job_of(source: Path, target: Path, previous: Path | None = None) -> BulkJob:
     before = locate(previous) if previous else None
-    return Job(locate(source), locate(target), threads=2, previous=before)
+    return BulkJob(locate(source), locate(target), threads=2, previous=before)
 
 
 def label(bundle: Bundle, source: Path, target: Path, previous: Path | None = None) -> BulkReport:
@@ -99,7 +99,7 @@ def test_work_that_was_interrupted_is_gone_on_with(
 
 
 @pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize("change", ["input", "model", "question"])
+@pytest.mark.parametrize("change", ["input", "model", "query"])
 def test_other_work_is_not_gone_on_with(
     bundle: Bundle, source: Path, tmp_path: Path, change: str
 ) -> None:
@@ -124,15 +124,15 @@ def test_what_comes_as_a_stream_leaves_nothing_where_it_stops(
     lines = b'{"name": "Bar"}\n{"name"'
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
     with pytest.raises(DataError, match="row 1 is not valid JSON"):
-        label_file(bundle, Job(locate("-"), locate(tmp_path / "out.jsonl")))
+        label_file(bundle, BulkJob(locate("-"), locate(tmp_path / "out.jsonl")))
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines[:16])))
-    assert label_file(bundle, Job(locate("-"), locate(tmp_path / "out.jsonl"))).rows == 1
+    assert label_file(bundle, BulkJob(locate("-"), locate(tmp_path / "out.jsonl"))).rows == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
 def test_a_standard_stream_cannot_be_gone_on_with(bundle: Bundle, source: Path) -> None:
-    job = Job(locate(source), locate("-"), resume=True)
+    job = BulkJob(locate(source), locate("-"), resume=True)
     with pytest.raises(RequestError, match="a standard stream cannot be resumed"):
         label_file(bundle, job)
 
@@ -183,7 +183,7 @@ from pathlib import Path
 from labelwright.entities.io import readers
 from labelwright.entities.io.locations import locate
 from labelwright.models.bundle.format import read_bundle
-from labelwright.service.bulk.job import Job, label_file
+from labelwright.service.bulk.job import BulkJob, label_file
 
 bundle, source, target = read_bundle(Path(sys.argv[1])), locate(sys.argv[2]), locate(sys.argv[3])
 kills, chance, written = int(sys.argv[4]), random.Random(sys.argv[5]), Path(sys.argv[3])
@@ -192,7 +192,7 @@ readers.BATCH_ROWS = 50
 def child():
     process = os.fork()  # of a process that has no thread, no kernel and no file open
     if not process:
-        label_file(bundle, Job(source, target, threads=2, resume=True))
+        label_file(bundle, BulkJob(source, target, threads=2, resume=True))
         os._exit(0)
     return process
 
@@ -261,9 +261,9 @@ def test_rows_that_have_not_changed_are_taken_over(
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
     label(bundle, source, first)
     report = label(bundle, source, second, previous=first)
-    assert report == BulkReport(2_000, rejected=1, known=1_999)
+    assert report == BulkReport(2_000, rejected=1, reused=1_999)
     assert second.read_bytes() == first.read_bytes()
-    assert label(bundle, source, first, previous=second).known == 1_999
+    assert label(bundle, source, first, previous=second).reused == 1_999
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -282,7 +282,7 @@ def test_rows_that_changed_moved_or_went_are_labelled_as_ever(
     report = label(bundle, tmp_path / "changed.parquet", tmp_path / "a.parquet", previous=before)
     label(bundle, tmp_path / "changed.parquet", tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    assert report.known == len(rows) - 5  # two changed, one rejected, two alone in the last batch
+    assert report.reused == len(rows) - 5  # two changed, one rejected, two alone in the last batch
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -293,7 +293,7 @@ def test_few_rows_of_a_group_are_not_worth_reading_it(
     label(bundle, source, before)
     pq.write_table(pq.read_table(source).take(np.arange(0, 2_000, 40)), tmp_path / "few.parquet")
     report = label(bundle, tmp_path / "few.parquet", tmp_path / "a.parquet", previous=before)
-    assert report == BulkReport(50, known=0)
+    assert report == BulkReport(50, reused=0)
 
 
 def test_answers_of_another_model_are_not_taken_over(
@@ -303,10 +303,10 @@ def test_answers_of_another_model_are_not_taken_over(
     manifest = dataclasses.replace(bundle.manifest, content="of another")
     other = dataclasses.replace(bundle, manifest=manifest)
     report = label(other, source, tmp_path / "a.parquet", previous=tmp_path / "before.parquet")
-    assert report.known == 0
+    assert report.reused == 0
     (warning,) = report.warnings
-    assert warning.startswith("every row is labelled anew: ")
-    assert warning.endswith("is of another model")
+    assert "all rows are labelled" in warning
+    assert warning.endswith("another model")
 
 
 def test_what_is_no_file_of_answers_is_not_gone_on_from(
@@ -328,7 +328,7 @@ def test_forged_fingerprints_are_refused(
     with pq.ParquetWriter(tmp_path / "forged.parquet", predictions.schema) as writer:
         writer.write_table(predictions)
         writer.add_key_value_metadata({"labelwright": json.dumps({"fingerprints": offsets})})
-    with pytest.raises(DataError, match="cannot be gone on from"):
+    with pytest.raises(DataError, match="cannot be reused"):
         label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "forged.parquet")
 
 
@@ -342,7 +342,7 @@ def test_what_is_labelled_is_never_written_over(bundle: Bundle, source: Path) ->
         (source.parent, source.parent / "out.parquet"),
         (source.parent, source.parent / "in" / ".." / "out.parquet"),
     ):
-        with pytest.raises(RequestError, match="is, or lies in, what is to be labelled"):
+        with pytest.raises(RequestError, match="is the input, or lies in it"):
             label(bundle, given, target)
     assert source.read_bytes() == before
     assert list(source.parent.iterdir()) == [source]

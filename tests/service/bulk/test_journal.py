@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import RequestError, StorageError
-from labelwright.service.bulk.journal import Journal, journal
+from labelwright.service.bulk.journal import Journal, open_journal
 
 SCHEMA = pa.schema([pa.field("n", pa.int64()), pa.field("text", pa.string())])
 Opened = contextlib.AbstractContextManager[Journal]
@@ -18,7 +18,7 @@ JOB: dict[str, object] = {"input": [["a.csv", 3, 4]], "model": "m"}
 
 
 def opened_for(folder: Path, job: dict[str, object], resume: bool, keep: bool = True) -> Opened:
-    return journal(folder, job, SCHEMA, resume, keep)
+    return open_journal(folder, job, SCHEMA, resume, keep)
 
 
 def record(n: int) -> pa.Table:
@@ -28,7 +28,7 @@ def record(n: int) -> pa.Table:
 def stopped(folder: Path, numbers: range, error: type[BaseException] = KeyboardInterrupt) -> None:
     """A process that records some and is then stopped."""
     with opened_for(folder, JOB, resume=True) as opened:
-        list(opened.before())
+        list(opened.finished())
         for n in numbers:
             opened.add(record(n))
         raise error
@@ -37,7 +37,7 @@ def stopped(folder: Path, numbers: range, error: type[BaseException] = KeyboardI
 def numbers_in(folder: Path) -> list[int]:
     """What a process that goes on finds, which then is done."""
     with opened_for(folder, JOB, resume=True) as opened:
-        return [number for table in opened.before() for number in table["n"].to_pylist()[::2]]
+        return [number for table in opened.finished() for number in table["n"].to_pylist()[::2]]
 
 
 def test_several_processes_go_on_with_one_journal(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_without_resuming_all_is_begun_anew(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped(tmp_path / "journal", range(3))
     with opened_for(tmp_path / "journal", {"model": "other"}, resume=False) as opened:
-        assert list(opened.before()) == []
+        assert list(opened.finished()) == []
 
 
 def test_another_job_is_refused_and_told_what_differs(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_refused_process_leaves_the_journal_of_the_other_alone(tmp_path: Path)
             opened_for(tmp_path / "journal", {}, resume=False, keep=False),
         ):
             pass
-        assert opened.kept
+        assert opened.has_records
 
 
 def test_what_comes_after_a_part_that_was_lost_does_not_count(tmp_path: Path) -> None:
