@@ -56,7 +56,7 @@ class BulkJob:
 
 @dataclasses.dataclass
 class BulkReport:
-    """The numbers of rows: all, rejected, reused from an earlier run, and finished before a resume."""
+    """Numbers of rows: all, rejected, reused from an earlier run, finished before a resume."""
 
     rows: int = 0
     rejected: int = 0

@@ -1,8 +1,8 @@
-// The service, as this page asks it.
+// Requests to the API of the service.
 
 const KEY = "labelwright-key";
 
-/** What the service says is wrong. */
+/** An error response of the service. */
 export class Problem extends Error {
   constructor(status, detail) {
     super(detail);
@@ -10,8 +10,8 @@ export class Problem extends Error {
   }
 }
 
-/** The JSON that a path answers; asks for a key where one is needed. Throws Problem. */
-export async function ask(path, { method = "GET", body, signal, headers = {} } = {}) {
+/** The JSON response of a path; asks the user for a key if the service needs one. Throws Problem. */
+export async function request(path, { method = "GET", body, signal, headers = {} } = {}) {
   const key = sessionStorage.getItem(KEY);
   const response = await fetch(path, {
     method,
@@ -25,7 +25,7 @@ export async function ask(path, { method = "GET", body, signal, headers = {} } =
   });
   if (response.status === 401) {
     await login();
-    return ask(path, { method, body, signal, headers });
+    return request(path, { method, body, signal, headers });
   }
   if (!response.ok) throw new Problem(response.status, await detailOf(response));
   return response.status === 204 ? null : response.json();
@@ -36,15 +36,15 @@ async function detailOf(response) {
     const { detail, title } = await response.json();
     return detail ?? title ?? `status ${response.status}`;
   } catch {
-    return `the service answered with status ${response.status}`;
+    return `the service responded with status ${response.status}`;
   }
 }
 
-let asking = null;
+let keyEntered = null;
 
-/** Resolves when a key was entered; all who need one wait for the same dialog. */
+/** Resolves when the user has entered a key; concurrent requests wait for the same dialog. */
 function login() {
-  asking ??= new Promise((resolve) => {
+  keyEntered ??= new Promise((resolve) => {
     const dialog = document.getElementById("login");
     const field = document.getElementById("key");
     dialog.addEventListener(
@@ -52,7 +52,7 @@ function login() {
       () => {
         sessionStorage.setItem(KEY, field.value);
         field.value = "";
-        asking = null;
+        keyEntered = null;
         resolve();
       },
       { once: true },
@@ -60,23 +60,23 @@ function login() {
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     dialog.showModal();
   });
-  return asking;
+  return keyEntered;
 }
 
-let known = null;
+let cached = null;
 
-/** The model and all its labels by name, read once for each version that serves. */
-export async function serving() {
-  const model = await ask("v1/model");
-  if (known?.model.content !== model.content) known = { model, labels: await allLabels() };
-  return { ...known, model };
+/** The model in service and its labels by name; the labels are read once for each version. */
+export async function modelAndLabels() {
+  const model = await request("v1/model");
+  if (cached?.model.content !== model.content) cached = { model, labels: await allLabels() };
+  return { ...cached, model };
 }
 
 async function allLabels() {
   const labels = new Map();
   const lang = encodeURIComponent(navigator.language);
   for (let total = 1; labels.size < total; ) {
-    const page = await ask(`v1/labels?limit=1000&offset=${labels.size}&lang=${lang}`);
+    const page = await request(`v1/labels?limit=1000&offset=${labels.size}&lang=${lang}`);
     for (const label of page.labels) labels.set(label.label, label);
     total = page.labels.length ? page.total : 0;
   }

@@ -1,4 +1,4 @@
-// Pictures, drawn as SVG.
+// Charts, drawn as SVG.
 
 import { percent, svg } from "./dom.js";
 
@@ -6,26 +6,26 @@ const WIDTH = 420;
 const HEIGHT = 300;
 const EDGE = { left: 48, right: 26, top: 12, bottom: 40 };
 
-/** How often labels of a stated probability are true; dots grow with how many there are. */
+/** Share of true labels by predicted probability; larger dots stand for more labels. */
 export function reliability(bins) {
   const most = Math.max(...bins.map((bin) => bin.count));
   const at = square();
-  return figure("Stated probability against how often it is true", "stated", "true", percents(at), [
+  return figure("Share of true labels by predicted probability", "predicted", "true", percents(at), [
     svg("line", { class: "ideal", x1: at.x(0), y1: at.y(0), x2: at.x(1), y2: at.y(1) }),
     svg("polyline", { class: "line", points: bins.map((bin) => `${at.x(bin.stated)},${at.y(bin.true)}`).join(" ") }),
     bins.map((bin) =>
       dot(at.x(bin.stated), at.y(bin.true), 2 + 6 * Math.sqrt(bin.count / most),
-        `${percent(bin.stated, 1)} stated, ${percent(bin.true, 1)} true, of ${bin.count.toLocaleString()}`)),
+        `predicted ${percent(bin.stated, 1)}, true ${percent(bin.true, 1)}, ${bin.count.toLocaleString()} labels`)),
   ]);
 }
 
-/** F-measure of each label by how often it was learned from. */
+/** F1 of each label by the number of its training rows. */
 export function frequencies(labels) {
   const shown = labels.filter((label) => label.training_rows > 0 && label.f1 !== null);
   const most = Math.log10(Math.max(10, ...shown.map((label) => label.training_rows)));
   const at = square();
   const ticks = Array.from({ length: Math.floor(most) + 1 }, (_, i) => ({ x: at.x(i / most), text: (10 ** i).toLocaleString() }));
-  return figure("F-measure of each label by its training rows", "training rows", "F1", { x: ticks, y: percents(at).y }, [
+  return figure("F1 of each label by its training rows", "training rows", "F1", { x: ticks, y: percents(at).y }, [
     shown.map((label) =>
       dot(at.x(Math.log10(label.training_rows) / most), at.y(label.f1), 2.2,
         `${label.label}: F1 ${percent(label.f1)}, ${label.training_rows.toLocaleString()} training rows`)),

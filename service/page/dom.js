@@ -1,13 +1,13 @@
-// Elements without markup: text goes in as text, so nothing that a place is called can become a tag.
+// Elements without HTML strings: values are added as text, so that they cannot become tags.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with properties, attributes (what has a hyphen, and `role`), listeners and children. */
+/** An element with properties, attributes (names with a hyphen, `role`, `for`), listeners, children. */
 export function h(tag, properties = {}, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
-/** An element of a picture. */
+/** An SVG element with attributes and children. */
 export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -31,12 +31,12 @@ function present(child) {
   return child !== undefined && child !== null && child !== false;
 }
 
-/** Run a function when nothing has asked for it for some time. */
+/** A function that calls `run` once it has not been called for some milliseconds. */
 export function debounced(run, milliseconds) {
   let timer;
-  return (...given) => {
+  return (...parameters) => {
     clearTimeout(timer);
-    timer = setTimeout(() => run(...given), milliseconds);
+    timer = setTimeout(() => run(...parameters), milliseconds);
   };
 }
 

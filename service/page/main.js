@@ -1,6 +1,6 @@
-// Which page is shown: the part of the link after #.
+// Navigation: the part of the URL after # selects the page.
 
-import { ask } from "./api.js";
+import { request } from "./api.js";
 import { h } from "./dom.js";
 import * as model from "./model.js";
 import * as review from "./review.js";
@@ -10,25 +10,25 @@ const PAGES = { "/try": trying, "/review": review, "/model": model };
 const main = document.getElementById("content");
 let leave = () => {};
 
-/** Each page draws into a place of its own: one that is late and was left draws where nobody looks. */
+/** Each page draws into a container of its own, so that a page left early cannot draw over the next. */
 function show() {
   const [path, query] = location.hash.slice(1).split("?");
   const page = PAGES[path] ?? trying;
   for (const link of document.querySelectorAll("nav a"))
     link.ariaCurrent = PAGES[link.hash.slice(1)] === page ? "page" : null;
   leave();
-  const place = h("div");
-  main.replaceChildren(place);
+  const container = h("div");
+  main.replaceChildren(container);
   const shown = page
-    .show(place, new URLSearchParams(query ?? ""))
-    .catch((error) => place.replaceChildren(h("p", { className: "problem", role: "alert" }, error.message)));
+    .show(container, new URLSearchParams(query ?? ""))
+    .catch((error) => container.replaceChildren(h("p", { className: "problem", role: "alert" }, error.message)));
   leave = () => shown.then((stop) => stop?.());
 }
 
-async function tellServing() {
+async function showModelName() {
   const status = document.getElementById("serving");
   try {
-    const { name, version } = await ask("v1/model");
+    const { name, version } = await request("v1/model");
     status.textContent = name ? `${name}, version ${version}` : "a bundle without a name";
   } catch (error) {
     status.textContent = error.message;
@@ -37,4 +37,4 @@ async function tellServing() {
 
 addEventListener("hashchange", show);
 show();
-tellServing();
+showModelName();

@@ -1,12 +1,12 @@
-// Model: how good it is, label by label, and what has moved since it was made.
+// Model page: quality by label and slice, precision guarantees, drift, and the shadow comparison.
 
-import { ask, Problem, serving } from "./api.js";
+import { modelAndLabels, Problem, request } from "./api.js";
 import { frequencies, reliability } from "./charts.js";
 import { h, percent } from "./dom.js";
 
 const FIGURES = [
-  ["p_at_1", "most probable label is true", (value) => `${value.toFixed(1)}%`],
-  ["p_at_5", "of the five most probable", (value) => `${value.toFixed(1)}%`],
+  ["p_at_1", "P@1: the most probable label is true", (value) => `${value.toFixed(1)}%`],
+  ["p_at_5", "P@5: of the five most probable labels", (value) => `${value.toFixed(1)}%`],
   ["micro_f1", "micro-F1", (value) => value.toFixed(3)],
   ["macro_f1", "macro-F1", (value) => value.toFixed(3)],
   ["ece", "calibration error", (value) => percent(value, 2)],
@@ -15,9 +15,9 @@ const SHOWN = 200;
 
 /** Fill the page. */
 export async function show(main) {
-  const { model, labels } = await serving();
+  const { model, labels } = await modelAndLabels();
   const [report, drift, comparison] = await Promise.all([
-    ask("v1/model/report"),
+    request("v1/model/report"),
     optional("v1/drift"),
     optional("v1/model/comparison"),
   ]);
@@ -27,12 +27,12 @@ export async function show(main) {
     origin(model),
     h("ul", { className: "figures" }, FIGURES.map((figure) => tile(figure, model.metrics))),
     h("p", { className: "quiet" }, `On ${(model.metrics.rows ?? 0).toLocaleString()} test rows; ${model.labels.toLocaleString()} labels.`),
-    ...moved(drift),
-    ...compared(comparison),
+    ...driftTable(drift),
+    ...comparisonTable(comparison),
     ...charts(report, rows),
     ...labelTable(rows),
     ...sliceTable(report.slices),
-    ...promiseTable(report.promises),
+    ...guaranteeTable(report.promises),
   );
 }
 
@@ -41,10 +41,10 @@ function charts(report, rows) {
   return [h("div", { className: "charts" }, reliability(report.reliability), frequencies(rows))];
 }
 
-/** What a path answers, or null where there is no such thing or no right to it. */
+/** The response of a path, null if it does not exist or the key does not allow it. */
 async function optional(path) {
   try {
-    return await ask(path);
+    return await request(path);
   } catch (error) {
     if (error instanceof Problem) return null;
     throw error;
@@ -52,15 +52,15 @@ async function optional(path) {
 }
 
 function origin(model) {
-  return h("p", { className: "quiet" }, `content ${model.content}, made by labelwright ${model.labelwright}`,
-    model.run_url ? [" · ", h("a", { href: model.run_url, rel: "noreferrer" }, "its run in MLflow")] : model.run_id && ` · run ${model.run_id}`);
+  return h("p", { className: "quiet" }, `content ${model.content}, trained by labelwright ${model.labelwright}`,
+    model.run_url ? [" · ", h("a", { href: model.run_url, rel: "noreferrer" }, "run in MLflow")] : model.run_id && ` · run ${model.run_id}`);
 }
 
-function tile([name, title, told], metrics) {
-  return metrics[name] === undefined ? null : h("li", {}, h("strong", {}, told(metrics[name])), title);
+function tile([name, title, format], metrics) {
+  return metrics[name] === undefined ? null : h("li", {}, h("strong", {}, format(metrics[name])), title);
 }
 
-/** Labels with their thresholds and how they did on test rows. */
+/** Labels with their thresholds and their figures on the test rows. */
 function described(labels, columns = {}) {
   return [...labels.values()].map((label, i) => ({
     ...label,
@@ -97,7 +97,7 @@ function labelTable(rows) {
 function sliceTable(slices) {
   if (!slices?.length) return [];
   return [
-    h("h2", {}, "Where it is strong and weak"),
+    h("h2", {}, "Quality by slice"),
     h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Slices" },
       table(["slice", "rows", "P@1", "micro-F1", "difference"], slices.map((slice) => [
         slice.slice, whole(slice.rows), slice.p_at_1 === null ? "" : `${slice.p_at_1.toFixed(1)}%`,
@@ -106,39 +106,39 @@ function sliceTable(slices) {
   ];
 }
 
-function promiseTable(promises) {
+function guaranteeTable(promises) {
   if (!promises?.length) return [];
   return [
-    h("h2", {}, "Promises of precision"),
-    h("p", { className: "quiet" }, "What min_precision promises, and what came of it on the test rows."),
-    h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Promises" },
-      table(["promised", "labels", "asserted", "precision", "recall"], promises.map((line) => [
+    h("h2", {}, "Precision guarantees"),
+    h("p", { className: "quiet" }, "The precision that min_precision guarantees, and the precision on the test rows."),
+    h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Precision guarantees" },
+      table(["guaranteed", "labels", "asserted", "precision", "recall"], promises.map((line) => [
         percent(line.promise), whole(line.labels), whole(line.asserted), share(line.precision), share(line.recall),
       ]))),
   ];
 }
 
-function moved(drift) {
+function driftTable(drift) {
   if (!drift) return [];
   const shifts = [...drift.fields, ...drift.scores, ...drift.labels].filter((shift) => shift.psi > 0);
   return [
     h("h2", {}, "Drift"),
-    h("p", {}, `${drift.verdict} (${drift.rows.toLocaleString()} rows seen)`),
+    h("p", {}, `${drift.verdict} (${drift.rows.toLocaleString()} recent rows)`),
     shifts.length > 0 &&
       h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Drift" },
-        table(["what", "index (PSI)", "moved"], shifts.map((shift) => [
+        table(["field, score or label", "index (PSI)", "moved"], shifts.map((shift) => [
           shift.name, shift.psi.toFixed(3), shift.moved ? "yes" : "",
         ]))),
   ].filter(Boolean);
 }
 
-function compared(comparison) {
+function comparisonTable(comparison) {
   if (!comparison?.challenger) return [];
   const { champion, challenger, entities, alike, labels } = comparison;
   const differing = labels.filter((label) => label.champion_only || label.challenger_only);
   return [
-    h("h2", {}, "Champion beside challenger"),
-    h("p", {}, `Versions ${champion.version} and ${challenger.version} asserted the same for `,
+    h("h2", {}, "Champion and challenger"),
+    h("p", {}, `Versions ${champion.version} and ${challenger.version} asserted the same labels for `,
       `${alike.toLocaleString()} of ${entities.toLocaleString()} entities.`),
     h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Champion and challenger" },
       table(["label", "both", "only the champion", "only the challenger"], differing.map((label) => [

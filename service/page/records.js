@@ -1,6 +1,6 @@
-// Entities as people have them: JSON, JSON Lines, CSV, or cells copied from a spreadsheet.
+// Entities from text: JSON, JSON Lines, CSV, or cells copied from a spreadsheet.
 
-/** The entities in a text; throws Error with what is wrong. */
+/** The entities in a text; throws an Error that describes what is wrong. */
 export function parse(text) {
   const trimmed = text.trim();
   if (!trimmed) return [];
@@ -28,14 +28,14 @@ function fromLine(line, number) {
   }
 }
 
-/** A column without a name, as of row numbers, is left out. */
+/** Columns without a name, such as row numbers, are left out. */
 function fromCells(text) {
   const [first] = text.match(/.*\S.*/);
   const separator = [..."\t;,"].find((candidate) => first.includes(candidate)) ?? ",";
   const [header, ...rows] = cells(text, separator).filter(({ row }) => filled(row));
-  if (!rows.length) throw new Error("the first line must name the columns");
+  if (!rows.length) throw new Error("no rows: the first line names the columns, each further line is a row");
   return rows.map(({ row, number }) => {
-    if (filled(row.slice(header.row.length))) throw new Error(`row ${number} has more cells than there are columns`);
+    if (filled(row.slice(header.row.length))) throw new Error(`row ${number} has more cells than the first line has columns`);
     return Object.fromEntries(header.row.map((name, i) => [name.trim(), row[i]]).filter(([name, cell]) => name && cell));
   });
 }

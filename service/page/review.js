@@ -1,16 +1,16 @@
-// Review: entities that are most worth a glance, one after another; keys do everything.
+// Review page: shows entities one after another, the most useful to review first. All actions have keys.
 
-import { ask, serving } from "./api.js";
+import { modelAndLabels, request } from "./api.js";
 import { h, percent } from "./dom.js";
 import { parse } from "./records.js";
 
 const POLICY = "balanced";
 const BATCH = 200;
-const MOST = 10_000;
+const ROWS_LIMIT = 10_000;
 const REASONS = {
   undecided: ({ label }) => `undecided: ${label}`,
-  improbable: () => "nothing is probable",
-  unseen: ({ field, share }) => `new: ${percent(share)} of the ${field} was never seen`,
+  improbable: () => "no label is probable",
+  unseen: ({ field, share }) => `${percent(share)} of the ${field} is new to the model`,
   given: (reason) => `given labels disagree: ${differing(reason)}`,
   challenger: (reason) => `the challenger disagrees: ${differing(reason)}`,
 };
@@ -19,15 +19,15 @@ const KEYS = [
   ["a", "accept it"],
   ["r", "reject it"],
   ["+", "add another"],
-  ["Enter", "save, and go on"],
+  ["Enter", "save and continue"],
   ["s", "skip"],
   ["u", "undo"],
 ];
 
-/** Fill the page; returns what to do when it is left. */
+/** Fill the page; returns the function to call when the page is left. */
 export async function show(main) {
-  const known = await serving();
-  const session = { known, queue: [], at: 0, saved: [], reviewer: "" };
+  const { labels } = await modelAndLabels();
+  const session = { labels, queue: [], at: 0, saved: [], reviewer: "" };
   const listener = (event) => onKey(event, session);
   document.addEventListener("keydown", listener);
   main.replaceChildren(start(session));
@@ -56,8 +56,8 @@ function start(session) {
     button.disabled = true;
     try {
       session.reviewer = reviewer.value;
-      [session.queue, session.left] = await ranked(parse(text.value), (done, all) => {
-        progress.textContent = `${done.toLocaleString()} of ${all.toLocaleString()} rows are looked at`;
+      [session.queue, session.rejected] = await ranked(parse(text.value), (done, all) => {
+        progress.textContent = `${done.toLocaleString()} of ${all.toLocaleString()} rows are ranked`;
       });
       session.stage = h("section", { className: "stage", "aria-live": "polite" });
       event.target.replaceWith(session.stage);
@@ -70,9 +70,9 @@ function start(session) {
   return h(
     "form",
     { className: "start", onsubmit: begin },
-    h("h1", {}, "What is worth a glance?"),
-    h("p", {}, "Bring places, with labels if they have some. Those come first of which the model is ",
-      "undecided, that look like nothing it knows, or of which given labels or a challenger say something else."),
+    h("h1", {}, "Which labels need a review?"),
+    h("p", {}, "Load places, with labels if they have some. Places come first if the model is undecided, if they ",
+      "are unlike its training data, or if their labels or a challenger contradict the model."),
     h("label", {}, "Your name", reviewer),
     h("label", {}, "A file", file),
     h("label", {}, "or rows: CSV, JSON, or cells of a spreadsheet", text),
@@ -82,33 +82,33 @@ function start(session) {
   );
 }
 
-/** Entities with their answers, those first that are most worth a glance, and how many have none; `tell` is told how far it is. */
-async function ranked(entities, tell) {
+/** The labelled entities, the most useful to review first, and the number of rejected rows. `onProgress` is called after each batch. */
+async function ranked(entities, onProgress) {
   if (!entities.length) throw new Error("there are no rows");
-  if (entities.length > MOST) throw new Error(`at most ${MOST.toLocaleString()} rows can be reviewed at a time`);
+  if (entities.length > ROWS_LIMIT) throw new Error(`at most ${ROWS_LIMIT.toLocaleString()} rows can be reviewed at a time`);
   const queue = [];
-  let left = 0;
+  let rejected = 0;
   for (let first = 0; first < entities.length; first += BATCH) {
     const part = entities.slice(first, first + BATCH).map(({ labels, ...entity }) => ({ entity, labels: listed(labels) }));
-    const asked = part.map(({ entity, labels }) => ({ ...entity, labels }));
-    const said = await ask("v1/review", { method: "POST", body: { entities: asked, policy: POLICY } });
-    said.results.forEach((result, i) => {
-      if (result.error) left += 1;
-      else queue.push({ entity: part[i].entity, model: said.model, result, verdicts: new Map(), chosen: 0 });
+    const labelled = part.map(({ entity, labels }) => ({ ...entity, labels }));
+    const response = await request("v1/review", { method: "POST", body: { entities: labelled, policy: POLICY } });
+    response.results.forEach((result, i) => {
+      if (result.error) rejected += 1;
+      else queue.push({ entity: part[i].entity, model: response.model, result, verdicts: new Map(), chosen: 0 });
     });
-    tell(first + part.length, entities.length);
+    onProgress(first + part.length, entities.length);
   }
-  if (!queue.length) throw new Error("no row can be labelled");
-  return [queue.sort((a, b) => b.result.worth.rank - a.result.worth.rank), left];
+  if (!queue.length) throw new Error("no row can be labelled: check the names of the columns");
+  return [queue.sort((a, b) => b.result.worth.rank - a.result.worth.rank), rejected];
 }
 
-/** Given labels, which a spreadsheet has in one cell, separated by semicolons or bars. */
+/** Labels of a row; a spreadsheet has them in one cell, separated by semicolons or vertical bars. */
 function listed(labels) {
   if (labels === undefined || labels === null || labels === "") return null;
   return Array.isArray(labels) ? labels : String(labels).split(/[;|]/).map((label) => label.trim()).filter(Boolean);
 }
 
-/** Which labels the model does not assert, and which only it does. */
+/** The labels that the model does not assert (+), and those that only the model asserts (−). */
 function differing({ missing, surplus }) {
   return [...missing.map((label) => `+ ${label}`), ...surplus.map((label) => `− ${label}`)].join(", ");
 }
@@ -122,9 +122,9 @@ function draw(session) {
 function done(session) {
   const count = session.saved.filter(Boolean).length;
   return [
-    h("h1", {}, "That was all."),
-    h("p", {}, `${count} of ${session.queue.length} entities were corrected or confirmed. The next training learns from them.`),
-    h("p", { className: "actions" }, h("button", { onclick: () => undo(session) }, "Undo the last")),
+    h("h1", {}, "The review is complete."),
+    h("p", {}, `${count} of ${session.queue.length} entities were corrected or confirmed. The next training uses them.`),
+    h("p", { className: "actions" }, h("button", { onclick: () => undo(session) }, "Back to the last one")),
   ];
 }
 
@@ -132,8 +132,8 @@ function card(session, item) {
   const { entity } = item;
   return [
     h("p", { className: "quiet" }, `${session.at + 1} of ${session.queue.length}`,
-      session.left > 0 && `; ${session.left} rows cannot be labelled`,
-      item === session.saved[session.at] && " · saved; saving again replaces what you said, label by label"),
+      session.rejected > 0 && `; ${session.rejected} rows are rejected`,
+      item === session.saved[session.at] && " · saved; saving again replaces your verdicts"),
     h("h1", {}, String(entity.name ?? item.result.id)),
     h("dl", {}, Object.entries(entity).filter(([field]) => field !== "name").map(([field, value]) => [
       h("dt", {}, field), h("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)),
@@ -143,21 +143,21 @@ function card(session, item) {
     adding(session, item),
     h("p", { className: "problem", role: "alert" }, item.problem ?? ""),
     h("p", { className: "actions" },
-      h("button", { onclick: () => save(session) }, "Save, and go on"),
+      h("button", { onclick: () => save(session) }, "Save and continue"),
       h("button", { onclick: () => skip(session) }, "Skip"),
       h("button", { onclick: () => undo(session), disabled: !session.at }, "Undo")),
-    h("p", { className: "keys" }, KEYS.map(([key, what]) => [h("kbd", {}, key), ` ${what} `])),
+    h("p", { className: "keys" }, KEYS.map(([key, action]) => [h("kbd", {}, key), ` ${action} `])),
   ];
 }
 
-/** The labels that can be judged: what the model listed, and what was added. */
+/** The labels to judge: those of the result, and those that the reviewer added. */
 function choices({ result, verdicts }) {
   const listed = result.labels.map((label) => label.label);
   return [...listed, ...[...verdicts.keys()].filter((label) => !listed.includes(label))];
 }
 
 function choice(session, item, label, i) {
-  const said = item.result.labels.find((given) => given.label === label);
+  const predicted = item.result.labels.find((each) => each.label === label);
   const verdict = item.verdicts.get(label);
   const set = (value) => () => {
     item.chosen = i;
@@ -170,7 +170,7 @@ function choice(session, item, label, i) {
     "li",
     { "aria-current": String(i === item.chosen), className: verdict ?? "" },
     h("span", { className: "name" }, label),
-    h("span", { className: "share" }, said ? `${percent(said.probability, 1)}${said.asserted ? " asserted" : ""}` : "added"),
+    h("span", { className: "share" }, predicted ? `${percent(predicted.probability, 1)}${predicted.asserted ? " asserted" : ""}` : "added"),
     button("accept", "✓"),
     button("reject", "✕"),
   );
@@ -185,7 +185,7 @@ function adding(session, item) {
   const names = h("datalist", { id: "labels" });
   const field = h("input", { id: "add", autocomplete: "off", maxLength: 200 });
   field.setAttribute("list", "labels");
-  field.addEventListener("input", () => names.replaceChildren(...suggested(field.value, session.known.labels)));
+  field.addEventListener("input", () => names.replaceChildren(...suggested(field.value, session.labels)));
   const add = (event) => {
     event.preventDefault();
     const label = field.value.trim();
@@ -205,9 +205,9 @@ function suggested(text, labels) {
 async function save(session) {
   const item = session.queue[session.at];
   if (!item.verdicts.size) return skip(session);
-  session.stage.inert = true; // what is pressed meanwhile would be lost, or said of an entity not seen
+  session.stage.inert = true; // keys pressed until the response would be lost, or apply to the next entity
   try {
-    await ask("v1/feedback", { method: "POST", body: correction(session, item) });
+    await request("v1/feedback", { method: "POST", body: correction(session, item) });
     item.problem = "";
     next(session, item);
   } catch (error) {
@@ -247,7 +247,7 @@ function skip(session) {
   if (session.at < session.queue.length) next(session, null);
 }
 
-/** Go back to the entity before; what is saved anew is a reviewer's latest word. */
+/** Go back to the previous entity; saving it again replaces the reviewer's earlier verdicts. */
 function undo(session) {
   if (!session.at) return;
   session.at -= 1;

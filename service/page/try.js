@@ -1,18 +1,18 @@
-// Try: a form made from the model's schema, or pasted rows; labels change as one types.
+// Try page: a form made from the model's schema, or pasted rows; labels are updated while typing.
 
-import { answer } from "./answers.js";
-import { ask, serving } from "./api.js";
+import { resultList } from "./results.js";
+import { modelAndLabels, request } from "./api.js";
 import { debounced, h } from "./dom.js";
 import { parse } from "./records.js";
 
 const LINK_LIMIT = 6000;
-const EXPLAINED = 20;
-const MOST = 200;
+const EXPLAINED_LIMIT = 20;
+const ROWS_LIMIT = 200;
 
-/** Fill the page; `state` are the parameters of the link. */
+/** Fill the page; `state` has the parameters of the link. */
 export async function show(main, state) {
-  const known = await serving();
-  const { model } = known;
+  const inService = await modelAndLabels();
+  const { model } = inService;
   const results = h("section", { className: "results", "aria-live": "polite", "aria-label": "Labels" });
   const policy = select("Policy", "policy", model.policies, state.get("policy") ?? "balanced");
   const fields = inputs(model.schema, state);
@@ -31,20 +31,20 @@ export async function show(main, state) {
     h(
       "details",
       { open: Boolean(pasted.value) },
-      h("summary", {}, "Paste several"),
-      h("label", {}, `CSV, JSON, or cells of a spreadsheet (at most ${MOST} rows)`, pasted),
+      h("summary", {}, "Paste several rows"),
+      h("label", {}, `CSV, JSON, or cells of a spreadsheet (at most ${ROWS_LIMIT} rows)`, pasted),
     ),
     h("p", { className: "actions" }, h("button", { type: "button", onclick: example }, "Show an example"),
       h("button", { type: "reset", onclick: () => setTimeout(changed) }, "Clear")),
   );
-  let asked;
+  let controller;
   const update = debounced(async () => {
-    asked?.abort();
-    asked = new AbortController();
-    await labelled(form, results, known, asked.signal);
+    controller?.abort();
+    controller = new AbortController();
+    await label(form, results, inService, controller.signal);
   }, 120);
   function changed() {
-    remember(form);
+    saveInLink(form);
     update();
   }
   function example() {
@@ -91,14 +91,14 @@ function select(title, name, choices, chosen) {
   );
 }
 
-/** Keep what is on the screen in the link. */
-function remember(form) {
+/** Save the state of the form in the link. */
+function saveInLink(form) {
   const filled = [...new FormData(form)].filter(([name, value]) => value && (name !== "policy" || value !== "balanced"));
   const link = `#/try?${new URLSearchParams(filled)}`;
   history.replaceState(null, "", link.length < LINK_LIMIT ? link : "#/try");
 }
 
-/** The entities of the form: the pasted ones, else the one that was typed. */
+/** The entities of the form: the pasted rows if there are any, else the typed entity. */
 function entitiesOf(form) {
   const pasted = parse(form.elements.rows.value);
   if (pasted.length) return pasted;
@@ -120,24 +120,24 @@ function pair(tag) {
   return [key.trim(), value.join("=").trim()];
 }
 
-async function labelled(form, results, known, signal) {
+async function label(form, results, inService, signal) {
   try {
     const all = entitiesOf(form);
-    const entities = all.slice(0, MOST);
+    const entities = all.slice(0, ROWS_LIMIT);
     if (!entities.length) return results.replaceChildren(h("p", { className: "quiet" }, "Type a name."));
     const policy = form.elements.policy.value;
-    const explain = entities.length <= EXPLAINED;
+    const explain = entities.length <= EXPLAINED_LIMIT;
     const body = { entities, policy, explain, top_k: explain ? 8 : 5 };
-    const said = await ask("v1/labels", { method: "POST", body, signal });
+    const response = await request("v1/labels", { method: "POST", body, signal });
     results.replaceChildren(
-      ...(all.length > MOST ? [h("p", { className: "problem" }, `The first ${MOST} of ${all.length.toLocaleString()} rows.`)] : []),
-      ...(said.warnings ?? []).map((warning) => h("p", { className: "problem" }, warning)),
-      ...said.results.map((result, i) =>
+      ...(all.length > ROWS_LIMIT ? [h("p", { className: "problem" }, `Only the first ${ROWS_LIMIT} of ${all.length.toLocaleString()} rows are labelled.`)] : []),
+      ...(response.warnings ?? []).map((warning) => h("p", { className: "problem" }, warning)),
+      ...response.results.map((result, i) =>
         h(
           "article",
           {},
           entities.length > 1 && h("h2", {}, String(entities[i].name ?? result.id)),
-          answer(result, entities[i], { labels: known.labels, policy }),
+          resultList(result, entities[i], { labels: inService.labels, policy }),
         ),
       ),
     );

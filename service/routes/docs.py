@@ -1,4 +1,4 @@
-"""The OpenAPI description, for programs and as a page that needs nothing from elsewhere."""
+"""Routes of the OpenAPI document, as JSON and as a page that loads nothing from other sites."""
 
 import html
 import json
@@ -45,12 +45,12 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> fastapi.APIRouter:
     return router
 
 
-def page(described: Mapping[str, Any]) -> str:
+def page(document: Mapping[str, Any]) -> str:
     """An OpenAPI document as HTML."""
-    info = described["info"]
+    info = document["info"]
     operations = [
         part
-        for path, methods in described["paths"].items()
+        for path, methods in document["paths"].items()
         for method, operation in methods.items()
         for part in _operation(f"{method.upper()} {path}", operation)
     ]
@@ -73,13 +73,13 @@ def _operation(name: str, operation: Mapping[str, Any]) -> Iterator[str]:
         yield f"<p>{_text(paragraph)}</p>"
     for parameter in operation.get("parameters", ()):
         yield from _table({parameter["name"]: parameter["schema"]})
-    asked = operation.get("requestBody", {}).get("content", {})
-    for kind, content in asked.items():
-        yield f"<h3>Request: {_text(kind)}</h3>"
+    requests = operation.get("requestBody", {}).get("content", {})
+    for media_type, content in requests.items():
+        yield f"<h3>Request: {_text(media_type)}</h3>"
         yield from _table(content.get("schema", {}).get("properties", {}))
         yield from _examples(content)
-    for kind, content in operation["responses"].get("200", {}).get("content", {}).items():
-        yield f"<h3>Answer: {_text(kind)}</h3>"
+    for media_type, content in operation["responses"].get("200", {}).get("content", {}).items():
+        yield f"<h3>Response: {_text(media_type)}</h3>"
         yield from _examples(content)
     yield "</section>"
 
@@ -87,22 +87,21 @@ def _operation(name: str, operation: Mapping[str, Any]) -> Iterator[str]:
 def _table(members: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "<table>"
     for name, schema in members.items():
-        words = [f"{word} {schema[limit]:,}" for limit, word in _LIMITS.items() if limit in schema]
+        parts = [f"{word} {schema[limit]:,}" for limit, word in _LIMITS.items() if limit in schema]
         if "default" in schema:
-            words.append(f"default {json.dumps(schema['default'])}")
+            parts.append(f"default {json.dumps(schema['default'])}")
         kind = schema.get("type", "")
-        about = [kind if isinstance(kind, str) else " or ".join(kind), *words]
-        about.append(schema.get("description", ""))
-        yield f"<tr><th><code>{_text(name)}</code><td>{_text(', '.join(filter(None, about)))}"
+        parts = [kind if isinstance(kind, str) else " or ".join(kind), *parts]
+        parts.append(schema.get("description", ""))
+        yield f"<tr><th><code>{_text(name)}</code><td>{_text(', '.join(filter(None, parts)))}"
     yield "</table>"
 
 
 def _examples(content: Mapping[str, Any]) -> Iterator[str]:
     examples = [example["value"] for example in content.get("examples", {}).values()]
-    examples += [content["example"]] if "example" in content else []
     for example in examples:
         yield f"<pre>{_text(json.dumps(example, indent=1, ensure_ascii=False))}</pre>"
 
 
-def _text(words: object) -> str:
-    return html.escape(str(words))
+def _text(value: object) -> str:
+    return html.escape(str(value))

@@ -1,4 +1,4 @@
-"""`GET /v1/drift`: whether callers still ask about the like of what the model was judged on."""
+"""Route `GET /v1/drift`: how much recent traffic differs from the rows of the evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 
 SHOWN = 10
-"""Fields, and labels, that are shown at most."""
+"""Maximum number of fields, and of labels, in a report."""
 
 
 def drift_routes(engine: Engine) -> fastapi.APIRouter:
@@ -19,21 +19,21 @@ def drift_routes(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/drift")
     def drift() -> dict[str, Any]:
-        """Which fields, scores and labels have moved since the model was judged, and how far.
+        """The population stability index (PSI) of fields, scores and labels in recent rows.
 
-        By the population stability index of the rows seen last; those that moved come first. It
-        counts as moved from 0.25 on, where chance does not explain it.
+        The reference is the distribution in the evaluation of the model. A distribution counts as
+        moved if its PSI is at least 0.25 and chance does not explain it. Those that moved come first.
         """
         return report(engine.model, *engine.traffic.shifts(engine.model))
 
     return router
 
 
-def report(model: Model, rows: int, found: Sequence[Shift]) -> dict[str, Any]:
-    """The answer of `GET /v1/drift`."""
-    known = model.bundle.profile.rows
-    verdict = "moved" if any(shift.moved for shift in found) else "stable"
-    if known < LEAST_ROWS:
+def report(model: Model, rows: int, shifts: Sequence[Shift]) -> dict[str, Any]:
+    """The response of `GET /v1/drift`."""
+    profile_rows = model.bundle.profile.rows
+    verdict = "moved" if any(shift.moved for shift in shifts) else "stable"
+    if profile_rows < LEAST_ROWS:
         verdict = "the model has too few rows to compare with"
     elif rows < LEAST_ROWS:
         verdict = "not enough rows yet"
@@ -41,17 +41,17 @@ def report(model: Model, rows: int, found: Sequence[Shift]) -> dict[str, Any]:
         "model": model.identity,
         "verdict": verdict,
         "rows": rows,
-        "profile_rows": known,
+        "profile_rows": profile_rows,
         "least_rows": LEAST_ROWS,
         "alarm": ALARM,
         **{
-            f"{kind}s": [_stated(shift) for shift in found if shift.kind == kind][:SHOWN]
+            f"{kind}s": [_to_json(shift) for shift in shifts if shift.kind == kind][:SHOWN]
             for kind in ("field", "score", "label")
         },
     }
 
 
-def _stated(shift: Shift) -> dict[str, Any]:
+def _to_json(shift: Shift) -> dict[str, Any]:
     figures = {
         name: {"before": round(before, 4), "now": round(now, 4)}
         for name, (before, now) in shift.figures.items()

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it is ready, and its figures."""
+"""Routes for probes and monitoring: liveness, readiness and metrics."""
 
 import fastapi
 from fastapi import Response
@@ -16,17 +16,17 @@ def health_routes(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/livez", response_model=None)
     async def live() -> dict[str, str] | Response:
-        """The process answers, and its computations come to an end."""
+        """The process responds, and no computation hangs."""
         return problem(503, "a computation hangs") if engine.queue.stalled else {"status": "live"}
 
     @router.get("/readyz", response_model=None)
     async def ready() -> dict[str, str] | Response:
-        """A model serves, and the service was not told to stop."""
+        """A model is in service, and the service is not stopping."""
         return {"status": "ready"} if engine.ready else not_ready(engine)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def figures() -> Response:
-        """What Prometheus scrapes; with several workers, of all together."""
+        """Metrics for Prometheus, summed over all workers."""
         if engine.manager.ready:
             metrics.set_drift(engine.traffic.psi_by_name(engine.model))
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""What the model is, how it came to serve, and which labels it knows."""
+"""Routes about the model: its identity, quality and rollout, and its labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/model")
     async def describe() -> dict[str, Any]:
-        """Which model serves, how good it is, what its entities look like, and what is to come.
+        """The model in service: its identity, metrics and schema, and the state of its rollout.
 
-        `following` tells what the registry said last, `refused` a model that did not pass its
-        checks, `changed` what the last swap has changed.
+        `following` is the last contact with the registry, `refused` a newer model that failed its
+        checks, `changed` the differences to the model before.
         """
-        served = manager.champion
-        model, change = served.model, served.change
+        champion = manager.champion
+        model, change = champion.model, champion.change
         labeler, manifest = model.bundle.labeler, model.bundle.manifest
         return {
             **model.identity,
@@ -52,23 +52,28 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/model/report")
     async def report() -> dict[str, Any]:
-        """How the model did on its test rows: by label, by slice, its promises and reliability.
+        """The evaluation of the model on its test rows: labels, slices, precision, reliability.
 
-        `labels` has a column for each figure, in the order of `GET /v1/labels`.
+        `labels` has one list for each figure, in the order of `GET /v1/labels`. `promises` compares
+        each precision guarantee with the precision on the test rows.
         """
-        told: dict[str, Any] = manager.model.bundle.manifest.details.get("report", {})
-        return told
+        evaluation: dict[str, Any] = manager.model.bundle.manifest.details.get("report", {})
+        return evaluation
 
     @router.get("/model/comparison")
     def compare(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
-        """What champion and challenger have asserted of the same entities, by label.
+        """How often champion and challenger assert each label for the same entities.
 
-        `alike` counts the entities with the same labels of both; `dropped` the requests that were
-        not compared because others waited.
+        `alike` counts the entities for which both assert the same labels; `dropped` the requests
+        that were not compared because others waited; `failed` those that the other model failed to
+        label.
         """
         pair = manager.pair()
         if pair is None:
-            raise ModelNotFoundError("no challenger is compared with the champion")
+            raise ModelNotFoundError(
+                "no challenger is compared with the champion: start the service with --shadow or "
+                "--challenger, and give a version the alias challenger"
+            )
         return engine.comparison.to_json(pair, limit)
 
     @router.get("/labels")
@@ -78,27 +83,28 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     ) -> dict[str, Any]:
-        """The labels that the words searched for name, with what decides about them.
+        """The labels whose names match a search, with their thresholds.
 
-        OpenStreetMap's labels have a `title` in the language `lang`, and are found by synonyms too.
-        A threshold of null says that the policy never asserts the label, for want of evidence.
+        Labels of OpenStreetMap have a `title` in the language `lang`, and synonyms match too. A
+        threshold of null means that the policy never asserts the label, because the evidence is
+        not sufficient.
         """
         labeler, taxonomy = manager.model.bundle.labeler, osm_taxonomy(lang)
-        found = taxonomy.search(labeler.labels.names, search)
-        labels = _described(labeler, taxonomy, found[offset : offset + limit])
-        return {"total": len(found), "labels": labels}
+        matches = taxonomy.search(labeler.labels.names, search)
+        labels = _label_details(labeler, taxonomy, matches[offset : offset + limit])
+        return {"total": len(matches), "labels": labels}
 
     return router
 
 
 def _run_url(model: Model) -> str | None:
-    """Where the MLflow UI shows the model's run."""
+    """The URL of the model's run in the MLflow UI, None if there is no UI or no run."""
     page = mlflow_ui()
     return f"{page}/#/runs/{quote(model.run_id)}" if page and model.run_id else None
 
 
 def _following(manager: ModelManager) -> dict[str, Any] | None:
-    """What is known of the registry; None where a fixed model serves."""
+    """The last contact with the registry, None if no alias is followed."""
     state = manager.state
     if not is_alias(manager.model.uri):
         return None
@@ -116,7 +122,7 @@ def _refused(manager: ModelManager, role: str) -> dict[str, Any] | None:
 
 
 def _challenger(manager: ModelManager) -> dict[str, Any] | None:
-    """The model that is compared with the champion; None where none is asked for."""
+    """The challenger and its routing, None if no challenger is used."""
     routing, challenger = manager.state.routing, manager.challenger
     if not routing.has_challenger:
         return None
@@ -128,8 +134,10 @@ def _challenger(manager: ModelManager) -> dict[str, Any] | None:
     }
 
 
-def _described(labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]) -> list[dict[str, Any]]:
-    """What decides about some labels."""
+def _label_details(
+    labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Names, rates, thresholds and implications of labels."""
     decisions = labeler.decisions
     thresholds = {
         policy: decisions.thresholds(LabelQuery(policy=policy)) for policy in decisions.policy_names
@@ -140,8 +148,8 @@ def _described(labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]) -> l
             "title": taxonomy.title(labeler.labels.names[i]),
             "rate": float(labeler.reranker.rate[i]),
             "thresholds": {
-                policy: None if given[i] == NEVER else float(given[i])
-                for policy, given in thresholds.items()
+                policy: None if values[i] == NEVER else float(values[i])
+                for policy, values in thresholds.items()
             },
             "implies": [labeler.labels.names[a] for a in labeler.implications.ancestors_of(i)],
         }

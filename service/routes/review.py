@@ -113,8 +113,8 @@ def review_routes(engine: Engine) -> fastapi.APIRouter:
         contradict the model. Results have the order of the entities; each has its rank.
         """
         async with request_body(request, engine) as body:
-            served = engine.manager.challenger
-            challenger = served.model if served else None
+            loaded = engine.manager.challenger
+            challenger = loaded.model if loaded else None
             size = max(body.content.count(b"{"), len(body.content) // ROW_BYTES)
             try:
                 content = await engine.compute(

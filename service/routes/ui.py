@@ -1,4 +1,4 @@
-"""The page at `/`: plain files that ask the same API as everyone else."""
+"""Routes of the web page at `/`: static files, which use the public API of the service."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ FILES = {
     **{
         f"/{name}": name
         for name in (
-            "answers.js",
+            "results.js",
             "api.js",
             "charts.js",
             "dom.js",
@@ -25,17 +25,17 @@ FILES = {
         )
     },
 }
-"""The files of the page by path. They need no key: they hold nothing, and must ask for one."""
+"""The files of the page by path. They need no key, because the page asks the user for one."""
 
 
 def page_routes() -> fastapi.APIRouter:
-    """`GET` of each file."""
+    """`GET` and `HEAD` of each file."""
     router = fastapi.APIRouter(include_in_schema=False)
     files = StaticFiles(directory=Path(__file__).parents[1] / "page")
 
     async def send(request: Request) -> Response:
         response = await files.get_response(FILES[request.url.path], request.scope)
-        response.headers["cache-control"] = "no-cache"  # kept, but asked for each time
+        response.headers["cache-control"] = "no-cache"  # cached, but checked each time
         return response
 
     for path in FILES:

@@ -71,7 +71,7 @@ def press(pages: Pages, *keys: str) -> None:
 
 def review(pages: Pages, reviewer: str, rows: str, *first: str) -> None:
     """Start a review of rows and wait until the page shows `first`."""
-    pages.open("review", "What is worth a glance?")
+    pages.open("review", "Which labels need a review?")
     typed(pages, "reviewer", reviewer)
     typed(pages, "rows", rows)
     pages.click("Begin")
@@ -125,7 +125,7 @@ def test_the_letters_that_raised_a_label_are_marked(pages: Pages) -> None:
     pages.browser.find_element("css selector", ".labels summary").click()
     marked = pages.browser.find_elements("css selector", ".labels mark.for")
     assert any("Spark" in mark.text for mark in marked)
-    pages.wait_for("how frequent the label is")
+    pages.wait_for("the frequency of the label")
     pages.keep("why")
 
 
@@ -187,7 +187,7 @@ def test_no_row_of_cells_is_lost(pages: Pages, text: str, entities: list[list[st
 
 def test_a_row_with_too_many_cells_is_named(pages: Pages) -> None:
     text = "name,city\nBar,Ulm\n\nJoe, Inc,Ulm\n"
-    assert parsed(pages, text) == "row 4 has more cells than there are columns"
+    assert parsed(pages, text) == "row 4 has more cells than the first line has columns"
 
 
 def test_a_hostile_name_stays_text(pages: Pages) -> None:
@@ -208,7 +208,7 @@ def test_errors_are_shown(pages: Pages) -> None:
 
 
 def test_a_review_by_keyboard_is_stored(pages: Pages, service: Service, tmp_path: Path) -> None:
-    pages.open("review", "What is worth a glance?")
+    pages.open("review", "Which labels need a review?")
     typed(pages, "reviewer", "Ada")
     typed(pages, "rows", "id,name,labels,lat,lon\nx1,Sparkasse Musterstadt,shop=bakery,,\n"
           "x2,Kiosk,,,\nx3,Nowhere,,200,4\n")  # fmt: skip
@@ -222,7 +222,7 @@ def test_a_review_by_keyboard_is_stored(pages: Pages, service: Service, tmp_path
     press(pages, "a", "r", Keys.ENTER)
     pages.wait_for("2 of 2", "Kiosk")
     press(pages, "s")
-    pages.wait_for("That was all.", "1 of 2 entities")
+    pages.wait_for("The review is complete.", "1 of 2 entities")
     press(pages, "u")
     pages.wait_for("2 of 2")
     (kept,) = [row for row in corrections(service, tmp_path) if row["entity_id"] == "x1"]
@@ -281,8 +281,8 @@ def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) ->
     pages.wait_for(f"{unlisted} added")
     add(pages, listed[-1])
     assert pages.elements(".verdicts .name") == [*listed, unlisted]
-    pages.click("Save, and go on")
-    pages.wait_for("That was all.")
+    pages.click("Save and continue")
+    pages.wait_for("The review is complete.")
     (kept,) = [row for row in corrections(service, tmp_path) if row["entity_id"] == "y1"]
     assert (kept["added"], kept["confirmed"]) == ([unlisted], [listed[-1]])
 
@@ -293,7 +293,7 @@ def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) ->
 def test_the_model_tab_shows_quality(pages: Pages) -> None:
     text = pages.open("model", "shops, version 1", "micro-F1", "Labels", "Drift")
     pages.keep("model_page")
-    assert re.search(r"\d+\.\d%\s+most probable label is true", text)
+    assert re.search(r"\d+\.\d%\s+P@1: the most probable label is true", text)
     assert len(pages.browser.find_elements("css selector", "svg.chart")) == 2
     typed_into = pages.browser.find_element("css selector", "input[type=search]")
     typed_into.send_keys("bank")
@@ -305,7 +305,7 @@ def test_the_model_tab_shows_quality(pages: Pages) -> None:
 
 
 def test_a_late_response_does_not_replace_a_newer_one(pages: Pages) -> None:
-    pages.open("review", "What is worth a glance?")
+    pages.open("review", "Which labels need a review?")
     hold(pages, "v1/model/report")
     for link in ("Model", "Try"):
         pages.click(link)

@@ -1,32 +1,32 @@
-// Labels of one entity, with bars against their thresholds, and why.
+// Labels of one entity: a bar for each probability, its threshold, and its reasons.
 
 import { h, percent } from "./dom.js";
 
-const TOLD = {
-  company: (reason) => (reason.label ? `goes with ${reason.label}` : "the other labels"),
-  namesakes: () => "others of the same name",
-  frequency: () => "how frequent the label is",
-  competition: () => "how the other labels did",
+const REASONS = {
+  company: (reason) => (reason.label ? `often together with ${reason.label}` : "the other labels"),
+  namesakes: () => "training entities of the same name",
+  frequency: () => "the frequency of the label",
+  competition: () => "the scores of the other labels",
   rest: () => "everything else",
 };
 
-/** The labels of one result; `policy` says which thresholds are drawn. */
-export function answer(result, entity, { labels, policy }) {
+/** The labels of one result; the thresholds drawn are those of `policy`. */
+export function resultList(result, entity, { labels, policy }) {
   if (result.error) return h("p", { className: "problem" }, result.error.detail);
-  if (!result.labels.length) return h("p", { className: "quiet" }, "No label is that probable.");
+  if (!result.labels.length) return h("p", { className: "quiet" }, "No label reaches the minimum probability.");
   return h(
     "ol",
     { className: "labels" },
-    result.labels.map((label) => h("li", {}, line(label, labels, policy), why(label, entity))),
+    result.labels.map((label) => h("li", {}, line(label, labels, policy), reasonDetails(label, entity))),
   );
 }
 
 function line(label, labels, policy) {
   const threshold = labels.get(label.label)?.thresholds[policy];
-  const promise =
+  const rule =
     threshold === null || threshold === undefined
       ? "never asserted under this policy"
-      : `asserted from ${percent(threshold)} on`;
+      : `asserted from a probability of ${percent(threshold)}`;
   return h(
     "div",
     { className: label.asserted ? "label asserted" : "label" },
@@ -34,36 +34,36 @@ function line(label, labels, policy) {
     h("span", { className: "share" }, percent(label.probability, 1)),
     h(
       "span",
-      { className: "bar", title: promise },
+      { className: "bar", title: rule },
       h("span", { className: "fill", style: { width: percent(label.probability, 2) } }),
       threshold > 0 && h("span", { className: "threshold", style: { left: percent(threshold, 2) } }),
     ),
-    h("span", { className: "unseen" }, `${label.asserted ? "asserted" : "not asserted"}, ${promise}`),
+    h("span", { className: "unseen" }, `${label.asserted ? "asserted" : "not asserted"}, ${rule}`),
   );
 }
 
-/** What a label is called in the language of the browser, where it is known. */
+/** The title of a label in the language of the browser, if there is one. */
 export function titled(label) {
   return label?.title && h("span", { className: "title" }, ` ${label.title}`);
 }
 
-function why(label, entity) {
+function reasonDetails(label, entity) {
   if (!label.reasons) return null;
   const fields = new Map();
   for (const reason of label.reasons)
     if (reason.about === "field" && reason.start !== undefined)
       fields.set(reason.field, [...(fields.get(reason.field) ?? []), reason]);
   const others = label.reasons.filter((reason) => reason.about !== "field" || reason.start === undefined);
-  const spoken = [...fields].map(([field, reasons]) => {
+  const marks = [...fields].map(([field, reasons]) => {
     const letters = [...valueOf(entity, field)];
-    return { field, letters, weights: weighed(letters.length, reasons) };
+    return { field, letters, weights: letterWeights(letters.length, reasons) };
   });
-  const most = Math.max(1e-9, ...spoken.flatMap(({ weights }) => [...weights].map(Math.abs)));
+  const most = Math.max(1e-9, ...marks.flatMap(({ weights }) => [...weights].map(Math.abs)));
   return h(
     "details",
     {},
     h("summary", {}, "why"),
-    spoken.map(({ field, letters, weights }) =>
+    marks.map(({ field, letters, weights }) =>
       h("p", {}, h("span", { className: "field" }, field), " ", marked(letters, weights, most)),
     ),
     h("ul", { className: "reasons" }, others.map(other)),
@@ -75,15 +75,15 @@ function valueOf(entity, field) {
   return Array.isArray(value) ? value.join(";") : String(value ?? "");
 }
 
-/** What each letter of a value says: a reason is shared by all of its letters. */
-function weighed(length, reasons) {
+/** The weight of each letter of a value: the weight of a reason is divided among its letters. */
+function letterWeights(length, reasons) {
   const weights = new Float64Array(length);
   for (const { start, end, weight } of reasons)
     for (let i = start; i < Math.min(end, length); i++) weights[i] += weight / (end - start);
   return weights;
 }
 
-/** Letters that are marked by what they say for the label, and against it. */
+/** Letters marked by whether they raise or lower the log-odds of the label. */
 function marked(letters, weights, most) {
   const parts = [];
   for (let i = 1, from = 0; i <= letters.length; i++) {
@@ -98,12 +98,12 @@ function part(text, weight, most) {
   const strength = Math.ceil((3 * Math.abs(weight)) / most);
   if (!strength) return text;
   const side = weight > 0 ? "for" : "against";
-  return h("mark", { className: `${side} s${strength}`, title: `speaks ${side} it` }, text);
+  return h("mark", { className: `${side} s${strength}`, title: `evidence ${side} the label` }, text);
 }
 
 function other(reason) {
   const text =
-    reason.about === "field" ? `${reason.field} ${reason.text ?? ""}` : TOLD[reason.about](reason);
+    reason.about === "field" ? `${reason.field} ${reason.text ?? ""}` : REASONS[reason.about](reason);
   const sign = reason.weight < 0 ? "against" : "for";
   return h(
     "li",
