@@ -22,7 +22,7 @@ def drift_routes(engine: Engine) -> fastapi.APIRouter:
         """The population stability index (PSI) of fields, scores and labels in recent rows.
 
         The reference is the distribution in the evaluation of the model. A distribution counts as
-        moved if its PSI is at least 0.25 and chance does not explain it. Those that moved come first.
+        moved if its PSI is at least 0.25 and chance does not explain it. Moved ones come first.
         """
         return report(engine.model, *engine.traffic.shifts(engine.model))
 

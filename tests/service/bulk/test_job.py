@@ -1,4 +1,4 @@
-"""Whole files: every row once and in order, whatever stops the work on the way."""
+"""Bulk jobs: every row is labelled once and in order, also after interruptions."""
 
 import dataclasses
 import io
@@ -63,7 +63,7 @@ def label(bundle: Bundle, source: Path, target: Path, previous: Path | None = No
 
 
 class Stop:
-    """Interrupts the work after some rows."""
+    """Interrupts a job after some rows."""
 
     def __init__(self, rows: int) -> None:
         self.left = rows
@@ -74,13 +74,11 @@ class Stop:
             raise KeyboardInterrupt
 
 
-# Going on.
+# Resuming
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_work_that_was_interrupted_is_gone_on_with(
-    bundle: Bundle, source: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_job_is_resumed(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     whole, target = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     assert label(bundle, source, whole) == BulkReport(2_000, rejected=1)
     job = dataclasses.replace(job_of(source, target), resume=True)
@@ -100,7 +98,7 @@ def test_work_that_was_interrupted_is_gone_on_with(
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("change", ["input", "model", "query"])
-def test_other_work_is_not_gone_on_with(
+def test_another_job_is_not_resumed(
     bundle: Bundle, source: Path, tmp_path: Path, change: str
 ) -> None:
     job = job_of(source, tmp_path / "out.parquet")
@@ -118,7 +116,7 @@ def test_other_work_is_not_gone_on_with(
     assert label_file(bundle, job).resumed == 0
 
 
-def test_what_comes_as_a_stream_leaves_nothing_where_it_stops(
+def test_a_failed_job_on_standard_input_leaves_no_files(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = b'{"name": "Bar"}\n{"name"'
@@ -131,7 +129,7 @@ def test_what_comes_as_a_stream_leaves_nothing_where_it_stops(
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-def test_a_standard_stream_cannot_be_gone_on_with(bundle: Bundle, source: Path) -> None:
+def test_a_standard_stream_cannot_be_resumed(bundle: Bundle, source: Path) -> None:
     job = BulkJob(locate(source), locate("-"), resume=True)
     with pytest.raises(RequestError, match="a standard stream cannot be resumed"):
         label_file(bundle, job)
@@ -140,7 +138,7 @@ def test_a_standard_stream_cannot_be_gone_on_with(bundle: Bundle, source: Path) 
 @pytest.mark.parametrize("rows", [0, 1, 299, 300, 301, 1_999, 2_000, 5_000])
 @pytest.mark.parametrize("ending", ["parquet", "folder", "csv", "jsonl.gz"])
 @pytest.mark.usefixtures("small_batches")
-def test_rows_that_are_passed_over_do_not_come_again(
+def test_skipped_rows_are_not_read_again(
     bundle: Bundle, source: Path, tmp_path: Path, ending: str, rows: int
 ) -> None:
     schema, file = bundle.labeler.schema, tmp_path / f"in.{ending}"
@@ -190,13 +188,13 @@ kills, chance, written = int(sys.argv[4]), random.Random(sys.argv[5]), Path(sys.
 readers.BATCH_ROWS = 50
 
 def child():
-    process = os.fork()  # of a process that has no thread, no kernel and no file open
+    process = os.fork()  # this process has no threads, kernels or open files
     if not process:
         label_file(bundle, BulkJob(source, target, threads=2, resume=True))
         os._exit(0)
     return process
 
-def answers():
+def outputs():
     both = written, Path(f"{written}.rejects.jsonl")
     found = [path.read_bytes() for path in both]
     for path in both:
@@ -204,7 +202,7 @@ def answers():
     return found
 
 assert os.waitpid(child(), 0)[1] == 0
-whole, longest, finished = answers(), 0.5, 0
+whole, longest, finished = outputs(), 0.5, 0
 while kills or not finished:
     process = child()
     if kills:
@@ -218,7 +216,7 @@ while kills or not finished:
     assert status == 0, status
     finished += 1
     longest = 0.5
-    assert answers() == whole, "other answers than in one go"
+    assert outputs() == whole, "the output differs from that of an uninterrupted job"
 assert not any(path.name.endswith(".part") for path in written.parent.iterdir())
 print(finished)
 """
@@ -230,7 +228,7 @@ KILLS = repeats(6, 60)
 @pytest.mark.parametrize(
     ("given", "wanted"), [("parquet", "parquet"), ("csv", "csv.gz"), ("jsonl.gz", "jsonl")]
 )
-def test_work_that_is_killed_at_any_moment_is_gone_on_with(
+def test_a_job_killed_at_random_moments_is_resumed(
     world: World, source: Path, tmp_path: Path, given: str, wanted: str
 ) -> None:
     file, folder = tmp_path / f"in.{given}", tmp_path / "out"
@@ -251,11 +249,11 @@ def test_work_that_is_killed_at_any_moment_is_gone_on_with(
     assert int(done.stdout) >= 1
 
 
-# Rows of an earlier run.
+# Reuse of an earlier output
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_rows_that_have_not_changed_are_taken_over(
+def test_predictions_of_unchanged_rows_are_reused(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
@@ -267,7 +265,7 @@ def test_rows_that_have_not_changed_are_taken_over(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_rows_that_changed_moved_or_went_are_labelled_as_ever(
+def test_changed_moved_and_removed_rows_give_the_same_output_as_without_reuse(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     before = tmp_path / "before.parquet"
@@ -286,7 +284,7 @@ def test_rows_that_changed_moved_or_went_are_labelled_as_ever(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_few_rows_of_a_group_are_not_worth_reading_it(
+def test_a_group_with_few_wanted_rows_is_not_read(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     before = tmp_path / "before.parquet"
@@ -296,7 +294,7 @@ def test_few_rows_of_a_group_are_not_worth_reading_it(
     assert report == BulkReport(50, reused=0)
 
 
-def test_answers_of_another_model_are_not_taken_over(
+def test_predictions_of_another_model_are_not_reused(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     label(bundle, source, tmp_path / "before.parquet")
@@ -309,7 +307,7 @@ def test_answers_of_another_model_are_not_taken_over(
     assert warning.endswith("another model")
 
 
-def test_what_is_no_file_of_answers_is_not_gone_on_from(
+def test_only_an_output_of_label_can_be_reused(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.parquet").write_text("text")
@@ -332,10 +330,10 @@ def test_forged_fingerprints_are_refused(
         label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "forged.parquet")
 
 
-# What the target cannot be.
+# Outputs that are refused
 
 
-def test_what_is_labelled_is_never_written_over(bundle: Bundle, source: Path) -> None:
+def test_the_input_is_never_overwritten(bundle: Bundle, source: Path) -> None:
     before = source.read_bytes()
     for given, target in (
         (source, source),
@@ -348,22 +346,20 @@ def test_what_is_labelled_is_never_written_over(bundle: Bundle, source: Path) ->
     assert list(source.parent.iterdir()) == [source]
 
 
-def test_a_folder_is_no_target(bundle: Bundle, source: Path, tmp_path: Path) -> None:
+def test_the_output_cannot_be_a_folder(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     (tmp_path / "out.parquet").mkdir()
     with pytest.raises(StorageError, match="it is a folder"):
         label(bundle, source, tmp_path / "out.parquet")
 
 
-def test_answers_for_nobody_can_be_gone_on_from(
-    bundle: Bundle, source: Path, tmp_path: Path
-) -> None:
+def test_an_empty_output_can_be_reused(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     pq.write_table(pq.read_table(source).slice(0, 0), tmp_path / "nobody.parquet")
     label(bundle, tmp_path / "nobody.parquet", tmp_path / "before.parquet")
     report = label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "before.parquet")
     assert report == BulkReport(2_000, rejected=1)
 
 
-def test_fingerprints_do_not_show_in_the_answers(
+def test_the_output_has_no_column_of_fingerprints(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     label(bundle, source, tmp_path / "a.parquet")

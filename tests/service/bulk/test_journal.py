@@ -1,4 +1,4 @@
-"""Journals: what was recorded whole is there again, of the same job only."""
+"""Journals: complete records are found again, by the same job only."""
 
 import contextlib
 import shutil
@@ -26,7 +26,7 @@ def record(n: int) -> pa.Table:
 
 
 def stopped(folder: Path, numbers: range, error: type[BaseException] = KeyboardInterrupt) -> None:
-    """A process that records some and is then stopped."""
+    """Resume the job, add records, and stop with an error."""
     with opened_for(folder, JOB, resume=True) as opened:
         list(opened.finished())
         for n in numbers:
@@ -35,12 +35,12 @@ def stopped(folder: Path, numbers: range, error: type[BaseException] = KeyboardI
 
 
 def numbers_in(folder: Path) -> list[int]:
-    """What a process that goes on finds, which then is done."""
+    """Resume the job, read the finished records, and end."""
     with opened_for(folder, JOB, resume=True) as opened:
         return [number for table in opened.finished() for number in table["n"].to_pylist()[::2]]
 
 
-def test_several_processes_go_on_with_one_journal(tmp_path: Path) -> None:
+def test_several_processes_continue_one_journal(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     for numbers in (range(3), range(3, 3), range(3, 5)):
         with pytest.raises(KeyboardInterrupt):
@@ -51,7 +51,7 @@ def test_several_processes_go_on_with_one_journal(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_a_part_that_was_cut_short_counts_up_to_its_last_whole_record(
+def test_a_truncated_part_is_read_up_to_its_last_complete_record(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("cut") / "journal"
@@ -64,7 +64,7 @@ def test_a_part_that_was_cut_short_counts_up_to_its_last_whole_record(
     assert found == list(range(len(found)))
 
 
-def test_parts_that_removal_left_count_for_nothing(
+def test_parts_left_by_an_interrupted_removal_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "journal"
@@ -78,21 +78,21 @@ def test_parts_that_removal_left_count_for_nothing(
     assert numbers_in(folder) == []
 
 
-def test_an_unfinished_description_is_none(tmp_path: Path) -> None:
+def test_records_with_a_truncated_description_are_ignored(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped(tmp_path / "journal", range(2))
     (tmp_path / "journal" / "job.json").write_text('{"input"')
     assert numbers_in(tmp_path / "journal") == []
 
 
-def test_without_resuming_all_is_begun_anew(tmp_path: Path) -> None:
+def test_without_resume_earlier_records_are_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped(tmp_path / "journal", range(3))
     with opened_for(tmp_path / "journal", {"model": "other"}, resume=False) as opened:
         assert list(opened.finished()) == []
 
 
-def test_another_job_is_refused_and_told_what_differs(tmp_path: Path) -> None:
+def test_the_error_for_another_job_names_the_difference(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped(tmp_path / "journal", range(3))
     changed = {**JOB, "model": "other"}
@@ -104,7 +104,7 @@ def test_another_job_is_refused_and_told_what_differs(tmp_path: Path) -> None:
     assert numbers_in(tmp_path / "journal") == [0, 1, 2]
 
 
-def test_two_processes_do_not_work_on_one_journal(tmp_path: Path) -> None:
+def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
     with (
         opened_for(tmp_path / "journal", JOB, resume=False),
         pytest.raises(RequestError, match="another process works on"),
@@ -113,7 +113,7 @@ def test_two_processes_do_not_work_on_one_journal(tmp_path: Path) -> None:
         pass
 
 
-def test_a_journal_that_is_not_to_be_kept_or_holds_nothing_leaves_nothing(tmp_path: Path) -> None:
+def test_a_journal_without_records_or_without_keep_is_removed(tmp_path: Path) -> None:
     for keep, records in ((False, 3), (True, 0)):
         with (
             pytest.raises(KeyboardInterrupt),
@@ -129,7 +129,7 @@ def add_and_stop(opened: Journal, records: int) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_refused_process_leaves_the_journal_of_the_other_alone(tmp_path: Path) -> None:
+def test_a_refused_process_does_not_change_the_journal(tmp_path: Path) -> None:
     with opened_for(tmp_path / "journal", JOB, resume=False) as opened:
         opened.add(record(1))
         with (
@@ -140,7 +140,7 @@ def test_a_refused_process_leaves_the_journal_of_the_other_alone(tmp_path: Path)
         assert opened.has_records
 
 
-def test_what_comes_after_a_part_that_was_lost_does_not_count(tmp_path: Path) -> None:
+def test_parts_after_an_incomplete_part_are_ignored(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     for numbers in (range(3), range(3, 5)):
         with pytest.raises(KeyboardInterrupt):
@@ -154,7 +154,7 @@ def test_what_comes_after_a_part_that_was_lost_does_not_count(tmp_path: Path) ->
     assert len(found) < 3
 
 
-def test_a_journal_that_finds_no_room_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_created_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(StorageError, match="Not a directory"),

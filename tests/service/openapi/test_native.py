@@ -1,4 +1,4 @@
-"""The description of the service: a valid OpenAPI document, true to the model that serves."""
+"""The OpenAPI document: it is valid, and describes the model in service."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def openapi(client: httpx.Client) -> Json:
-    """The description of the running service."""
+    """The OpenAPI document of the running service."""
     document: Json = client.get("/openapi.json").json()
     return document
 
@@ -53,7 +53,7 @@ def parts(document: Any) -> Iterator[Json]:
             yield from parts(part)
 
 
-def test_the_description_is_a_valid_openapi_document(openapi: Json) -> None:
+def test_the_document_is_valid_openapi(openapi: Json) -> None:
     OpenAPI.model_validate(openapi)
     assert re.fullmatch(r"3\.1\.\d+", openapi["openapi"])
     assert openapi["info"]["title"] == "labelwright"
@@ -118,7 +118,7 @@ TYPES: Mapping[str, Any] = {
 
 
 def conforms(value: Any, schema: Json) -> bool:
-    """Whether a value is what a JSON schema asks for, by the keywords that ours use."""
+    """Whether a value conforms to a JSON schema, for the keywords that the document uses."""
     kinds = schema.get("type", list(TYPES))
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if not any(isinstance(value, TYPES[kind]) for kind in kinds):
@@ -142,7 +142,7 @@ def conforms(value: Any, schema: Json) -> bool:
     ("path", "name"),
     [("/v1/labels", "labels"), ("/v1/labels", "reasons"), ("/v1/review", "review")],
 )
-def test_the_examples_of_the_description_are_what_the_model_really_answers(
+def test_the_examples_are_responses_of_the_model(
     client: httpx.Client, openapi: Json, path: str, name: str
 ) -> None:
     operation = openapi["paths"][path]["post"]

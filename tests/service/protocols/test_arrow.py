@@ -1,4 +1,4 @@
-"""Arrow streams as they are cut into pieces: whatever comes, in flat memory."""
+"""Arrow streams: they are split into pieces in constant memory, for any input."""
 
 import io
 import itertools

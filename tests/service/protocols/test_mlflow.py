@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol, spoken by its own client and by hand."""
+"""MLflow's scoring protocol, with MLflow's client and with plain requests."""
 
 import io
 import json
@@ -30,7 +30,7 @@ JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.par
 
 @pytest.fixture(scope="module")
 def expected(service: Service) -> Any:
-    """What `POST /v1/labels` says of the frame."""
+    """The results of `POST /v1/labels` for the frame."""
     with service.client() as client:
         return client.post("/v1/labels", json={"entities": RECORDS}).json()["results"]
 
@@ -39,7 +39,7 @@ def invoke(client: httpx.Client, content: bytes | str, kind: str = JSON) -> http
     return client.post("/invocations", content=content, headers={"Content-Type": kind})
 
 
-def test_its_client_is_answered(service: Service, expected: Any) -> None:
+def test_mlflows_client_gets_the_labels(service: Service, expected: Any) -> None:
     client: Any = ScoringServerClient(HOST, service.port)  # type: ignore[no-untyped-call]
     client.wait_server_ready()
     assert client.get_version()
@@ -51,7 +51,7 @@ def test_its_client_is_answered(service: Service, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health"])
-def test_it_says_that_it_is_ready(client: httpx.Client, path: str) -> None:
+def test_the_service_is_ready(client: httpx.Client, path: str) -> None:
     assert (client.get(path).status_code, client.get(path).text) == (200, "\n")
 
 
@@ -82,7 +82,7 @@ SPLIT = json.dumps({"dataframe_split": FRAME.to_dict("split")})  # with NaN, as 
     ],
     ids=["records", "instances", "inputs", "columns", "split", "CSV", "Parquet", "zstd"],
 )
-def test_every_form_of_rows_gets_the_labels_of_the_service(
+def test_every_form_of_rows_gets_the_results_of_v1_labels(
     client: httpx.Client, expected: Any, content: bytes | str, kind: str
 ) -> None:
     assert "NaN" in SPLIT
@@ -116,7 +116,7 @@ def test_every_form_of_rows_gets_the_labels_of_the_service(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_request_that_is_wrong_is_told_in_the_words_of_the_protocol(
+def test_an_invalid_request_gets_an_error_of_mlflow(
     client: httpx.Client, content: bytes | str, kind: str, words: str
 ) -> None:
     response = invoke(client, content, kind)
@@ -126,9 +126,9 @@ def test_a_request_that_is_wrong_is_told_in_the_words_of_the_protocol(
 
 
 @pytest.mark.parametrize("kind", ["image/png", "text/csv; charset=latin-1", ""])
-def test_other_types_of_content_are_refused(client: httpx.Client, kind: str) -> None:
+def test_other_content_types_are_refused(client: httpx.Client, kind: str) -> None:
     assert invoke(client, b"x", kind).status_code == 415
 
 
-def test_no_rows_have_no_predictions(client: httpx.Client) -> None:
+def test_no_rows_give_no_predictions(client: httpx.Client) -> None:
     assert invoke(client, '{"instances": []}').json() == {"predictions": []}

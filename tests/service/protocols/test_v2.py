@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, spoken by its own client and by hand."""
+"""The Open Inference Protocol, with Triton's clients and with plain requests."""
 
 import asyncio
 import json
@@ -76,7 +76,7 @@ def test_who_serves_is_told(ask: triton.InferenceServerClient) -> None:
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
 @pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
-def test_its_client_gets_the_labels_of_the_service(
+def test_tritons_client_gets_the_results_of_v1_labels(
     ask: triton.InferenceServerClient, client: httpx.Client, binary: bool, packed: str | None
 ) -> None:
     found = ask.infer(
@@ -103,13 +103,13 @@ def test_its_client_gets_the_labels_of_the_service(
         np.testing.assert_array_equal(probabilities[row], np.array(first, np.float32))
 
 
-def test_only_the_outputs_that_are_asked_for_come(ask: triton.InferenceServerClient) -> None:
+def test_the_response_has_only_the_requested_outputs(ask: triton.InferenceServerClient) -> None:
     wanted = [triton.InferRequestedOutput("label_ids", binary_data=False)]
     found = ask.infer("small", inputs(), outputs=wanted).get_response()
     assert [output["name"] for output in found["outputs"]] == ["label_ids"]
 
 
-def test_its_asynchronous_client_is_answered_too(service: Service) -> None:
+def test_tritons_asynchronous_client_gets_the_labels(service: Service) -> None:
     async def infer() -> int:
         async with triton_aio.InferenceServerClient(f"{HOST}:{service.port}") as client:
             found = await client.infer("small", inputs())
@@ -149,7 +149,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_a_request_that_is_wrong_is_told_in_the_words_of_the_protocol(
+def test_an_invalid_request_gets_an_error_of_the_protocol(
     client: httpx.Client, request_: Any, words: str
 ) -> None:
     response = client.post(INFER, json=request_)
@@ -159,7 +159,7 @@ def test_a_request_that_is_wrong_is_told_in_the_words_of_the_protocol(
 
 
 @pytest.mark.parametrize("size", ["1000", "-1", "x", "1"])
-def test_a_length_that_is_wrong_is_refused(client: httpx.Client, size: str) -> None:
+def test_an_invalid_json_size_is_refused(client: httpx.Client, size: str) -> None:
     headers = {"Inference-Header-Content-Length": size}
     response = client.post(INFER, json={"inputs": [tensor()]}, headers=headers)
     assert response.status_code == 400
@@ -167,23 +167,23 @@ def test_a_length_that_is_wrong_is_refused(client: httpx.Client, size: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/v2/models/x/infer", "/v2/models/small/versions/2/infer"])
-def test_other_models_and_versions_are_not_there(client: httpx.Client, path: str) -> None:
+def test_other_models_and_versions_are_not_found(client: httpx.Client, path: str) -> None:
     response = client.post(path, json={"inputs": [tensor()]})
     assert response.status_code == 404
     assert "is served" in response.json()["error"]
 
 
-def test_no_rows_have_no_labels(client: httpx.Client) -> None:
+def test_no_rows_give_empty_outputs(client: httpx.Client) -> None:
     found = client.post(INFER, json={"inputs": [tensor(shape=[0], data=[])]}).json()
     assert [output["shape"] for output in found["outputs"]] == [[0], [0, 5], [0, 5]]
 
 
 @given(st.lists(st.binary(max_size=20)))
-def test_texts_survive_their_way_through_bytes(texts: list[bytes]) -> None:
+def test_split_texts_inverts_join_texts(texts: list[bytes]) -> None:
     assert split_texts(join_texts(texts), len(texts)) == texts
 
 
 @pytest.mark.parametrize("content", [b"\x01", struct.pack("<I", 5), struct.pack("<I", 1 << 31)])
-def test_texts_that_do_not_fit_are_refused(content: bytes) -> None:
+def test_texts_that_do_not_fit_their_count_are_refused(content: bytes) -> None:
     with pytest.raises(DataError):
         split_texts(content, 1)

@@ -1,4 +1,4 @@
-"""What the follower tells the workers, and what fetching a model can run into."""
+"""The follower: the state file that it writes, and errors while it fetches models."""
 
 import dataclasses
 import resource
@@ -72,7 +72,9 @@ def test_only_an_alias_is_followed() -> None:
     assert not any(map(is_alias, ("models:/m/3", "runs:/0/model", "folder@champion")))
 
 
-def test_what_aliases_mean_is_told_and_written(models: Registry, tmp_path: Path) -> None:
+def test_the_state_file_has_the_models_that_the_aliases_name(
+    models: Registry, tmp_path: Path
+) -> None:
     follower = Follower(FollowerSettings(URI, Routing(shadow=True)), tmp_path)
     state = follower.begin()
     assert State.read(tmp_path) == state
@@ -88,9 +90,7 @@ def test_what_aliases_mean_is_told_and_written(models: Registry, tmp_path: Path)
     assert "champion" in state.registry
 
 
-def test_a_model_that_finds_no_room_is_refused_until_there_is_one(
-    models: Registry, tmp_path: Path
-) -> None:
+def test_a_model_that_cannot_be_cached_is_refused(models: Registry, tmp_path: Path) -> None:
     follower = Follower(FollowerSettings(URI), tmp_path)
     follower.begin()
     (models.home / "cache").write_text("in the way of the folder")
@@ -107,7 +107,7 @@ def test_a_model_that_finds_no_room_is_refused_until_there_is_one(
     assert not state.refusals
 
 
-def test_the_last_good_model_stays_in_the_cache_whatever_is_refused_after_it(
+def test_the_last_good_model_stays_in_the_cache_after_refusals(
     remote: Remote, tmp_path: Path
 ) -> None:
     good, *refused = remote.versions
@@ -123,7 +123,7 @@ def test_the_last_good_model_stays_in_the_cache_whatever_is_refused_after_it(
     assert remote.cached == SPARE_BUNDLES + 2
 
 
-def test_a_role_forgets_no_model_that_the_other_one_needs(remote: Remote, tmp_path: Path) -> None:
+def test_a_model_that_another_role_uses_is_not_removed(remote: Remote, tmp_path: Path) -> None:
     remote.registry.point(remote.versions[0])
     follower = Follower(FollowerSettings(URI, Routing(shadow=True)), tmp_path)
     follower.begin()
@@ -136,7 +136,7 @@ def test_a_role_forgets_no_model_that_the_other_one_needs(remote: Remote, tmp_pa
     assert remote.cached == SPARE_BUNDLES + 2
 
 
-def test_a_full_disk_while_fetching_is_called_so_and_leaves_nothing(
+def test_a_full_disk_while_fetching_is_reported_and_leaves_no_files(
     of_a_run: str, home: Path, world: "World"
 ) -> None:
     settings = environment(home) | {"MLFLOW_TRACKING_URI": f"sqlite:///{world.home / 'mlflow.db'}"}
@@ -150,7 +150,7 @@ def test_a_full_disk_while_fetching_is_called_so_and_leaves_nothing(
     assert not list((home / "cache").iterdir())
 
 
-def test_a_copy_is_kept_until_it_is_forgotten(of_a_run: str, home: Path) -> None:
+def test_a_fetched_copy_is_used_until_it_is_removed(of_a_run: str, home: Path) -> None:
     resolved = fetch(locate(of_a_run))
     verify(resolved.folder)
     assert resolved.folder.is_relative_to(home / "cache")
@@ -160,7 +160,7 @@ def test_a_copy_is_kept_until_it_is_forgotten(of_a_run: str, home: Path) -> None
     assert fetch(locate(of_a_run)).folder.exists()
 
 
-def test_the_last_good_model_is_recalled_while_its_bundle_is_there(
+def test_the_last_good_model_is_used_while_its_bundle_exists(
     models: Registry, tmp_path: Path
 ) -> None:
     assert last_good(URI) is None

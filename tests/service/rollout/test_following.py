@@ -1,4 +1,4 @@
-"""A service that follows its alias: it swaps models under load, and refuses what is unfit."""
+"""A service that follows an alias: it swaps models under load, and refuses bad ones."""
 
 import contextlib
 import functools
@@ -60,7 +60,7 @@ def client(following: Service, models: Registry) -> Iterator[httpx.Client]:
 
 
 def ask(client: httpx.Client) -> dict[str, Any]:
-    """An answer, which is by one model from its first label to its last."""
+    """A response; all of its labels are checked to come from one model."""
     response = client.post("/v1/labels", json={"entities": ENTITIES, "top_k": 3})
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -73,7 +73,7 @@ def ask(client: httpx.Client) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def load_on(service: Service, threads: int = 3) -> Iterator[Counter[str]]:
-    """Requests without a pause; counts answers by version. What goes wrong is raised at the end."""
+    """Send requests without pause and count responses by version; errors are raised at the end."""
     answered: Counter[str] = Counter()
     over = threading.Event()
 
@@ -96,7 +96,7 @@ def _serves(version: str, said: dict[str, Any]) -> bool:
     return bool(said["version"] == version)
 
 
-def test_models_are_swapped_under_load_without_a_failed_or_mixed_answer(
+def test_models_are_swapped_under_load_without_failed_or_mixed_responses(
     following: Service, client: httpx.Client, models: Registry
 ) -> None:
     with load_on(following) as answered:
@@ -108,7 +108,9 @@ def test_models_are_swapped_under_load_without_a_failed_or_mixed_answer(
     assert answered[RENAMED]
 
 
-def test_a_new_label_set_is_announced_and_described(client: httpx.Client, models: Registry) -> None:
+def test_a_new_label_set_is_in_the_model_and_the_openapi_document(
+    client: httpx.Client, models: Registry
+) -> None:
     models.point(RENAMED)
     said = awaited(client, lambda said: said["version"] == RENAMED)
     assert said["following"]["alias"] == "champion"
@@ -130,7 +132,7 @@ def test_a_new_label_set_is_announced_and_described(client: httpx.Client, models
     ("version", "step", "why"),
     [(DAMAGED, "fetch", "reranker.txt is corrupt"), (CHANGED, "answers", "golden query")],
 )
-def test_an_unfit_model_is_refused_and_the_old_one_goes_on(
+def test_a_bad_model_is_refused_and_the_old_one_stays(
     following: Service, client: httpx.Client, models: Registry, version: str, step: str, why: str
 ) -> None:
     with load_on(following) as answered:
@@ -143,7 +145,7 @@ def test_an_unfit_model_is_refused_and_the_old_one_goes_on(
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_challenger_in_the_shadow_is_compared_label_by_label(
+def test_a_shadow_challenger_is_compared_label_by_label(
     client: httpx.Client, models: Registry
 ) -> None:
     assert client.get("/v1/model/comparison").status_code == 404
@@ -166,7 +168,7 @@ def test_a_challenger_in_the_shadow_is_compared_label_by_label(
     assert said["version"] == SOUND
 
 
-def test_without_the_registry_it_goes_on_and_starts_from_the_last_good_model(
+def test_without_the_registry_the_last_good_model_is_served(
     following: Service, client: httpx.Client, models: Registry, tmp_path: Path
 ) -> None:
     sound = models.database.read_bytes()
@@ -195,19 +197,19 @@ def test_without_the_registry_it_goes_on_and_starts_from_the_last_good_model(
 
 @pytest.fixture
 def full_disk(following: Service) -> Iterator[Callable[[], None]]:
-    """The disk of the service is full, log and all, until the function is called."""
+    """The disk of the service is full, also for its log, until the function is called."""
     pid = following.process.pid
     soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
 
-    def make_room() -> None:
+    def free_disk_space() -> None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-    yield make_room
-    make_room()
+    yield free_disk_space
+    free_disk_space()
 
 
-def test_on_a_full_disk_it_answers_and_takes_new_models_and_corrections_when_there_is_room(
+def test_with_a_full_disk_requests_succeed_and_swaps_wait_for_disk_space(
     client: httpx.Client, models: Registry, full_disk: Callable[[], None]
 ) -> None:
     correction = {"entity": {"id": "full", "name": "Joe's Pizza"}, "added": ["kind=new"]}

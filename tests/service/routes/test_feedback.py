@@ -1,4 +1,4 @@
-"""`/v1/feedback` as its users meet it: one real process, asked over HTTP."""
+"""`/v1/feedback` over HTTP, with a real service process."""
 
 import contextlib
 import datetime
@@ -40,7 +40,7 @@ def taken(response: httpx.Response) -> Json:
 
 
 def refused(response: httpx.Response, status: int, word: str) -> None:
-    """A problem document that says why, and repeats nothing of what was sent."""
+    """Check for a problem document that has the word, and nothing of the request."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert word in response.json()["detail"]
@@ -56,7 +56,7 @@ def exported(client: httpx.Client, entity_id: str) -> list[Json]:
     return [row for row in table.to_pylist() if row["entity_id"] == entity_id]
 
 
-def test_a_correction_is_kept_with_who_when_and_what_the_model_had_said(
+def test_a_correction_is_stored_with_reviewer_time_and_shown_labels(
     client: httpx.Client,
 ) -> None:
     entity = place(tags={"diet:vegan": "yes"}, unknown_to_the_schema="x")
@@ -86,7 +86,7 @@ def test_a_correction_is_kept_with_who_when_and_what_the_model_had_said(
     assert row["received"] == datetime.datetime.fromisoformat(answer["received"])
 
 
-def test_a_retry_gets_the_same_answer_and_another_correction_a_conflict(
+def test_a_retry_gets_the_same_response_and_another_correction_a_conflict(
     client: httpx.Client,
 ) -> None:
     key, entity = uuid.uuid4().hex, place()
@@ -103,7 +103,7 @@ def test_a_retry_gets_the_same_answer_and_another_correction_a_conflict(
     assert len(exported(client, entity["id"])) == 1
 
 
-def test_what_was_shown_by_another_version_is_kept_as_it_was(client: httpx.Client) -> None:
+def test_labels_shown_by_another_version_are_stored_unchanged(client: httpx.Client) -> None:
     entity = place()
     model = {"name": "small", "version": "0", "content": "0" * 12}
     label = {"label": "of an older model", "probability": 0.25, "asserted": True}
@@ -114,7 +114,7 @@ def test_what_was_shown_by_another_version_is_kept_as_it_was(client: httpx.Clien
     assert row["said"] == [label]
 
 
-def test_an_entity_without_an_id_gets_one_of_its_content_and_can_be_deleted(
+def test_an_entity_without_an_id_gets_one_made_of_its_content(
     client: httpx.Client,
 ) -> None:
     name = f"Kiosk {uuid.uuid4()}"
@@ -158,27 +158,25 @@ def test_an_entity_without_an_id_gets_one_of_its_content_and_can_be_deleted(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_kept_is_refused(client: httpx.Client, content: Json, word: str) -> None:
+def test_an_invalid_correction_is_refused(client: httpx.Client, content: Json, word: str) -> None:
     refused(give(client, **content), 422, word)
 
 
-def test_bodies_and_parameters_that_are_none_are_refused(client: httpx.Client) -> None:
+def test_invalid_bodies_and_parameters_are_refused(client: httpx.Client) -> None:
     refused(client.post("/v1/feedback", content=b"no json"), 400, "JSON")
     refused(client.post("/v1/feedback", content=b" " * ((16 << 20) + 1)), 413, "bytes")
     refused(client.delete("/v1/feedback"), 422, "entity_id")
     refused(give(client, "x" * 201, entity=place(), added=["a"]), 422, "idempotency")
 
 
-def test_what_is_nested_deeply_and_not_known_is_passed_over(client: httpx.Client) -> None:
+def test_deeply_nested_unknown_fields_are_ignored(client: httpx.Client) -> None:
     depth = 1_000
     body = '{"added": ["a"], "entity": {"name": "Deep", "unknown": %s}}'
     content = body % ("[" * depth + "]" * depth)
     assert taken(client.post("/v1/feedback", content=content))["entity_id"]
 
 
-def test_a_database_that_keeps_callers_waiting_costs_nobody_else_time(
-    client: httpx.Client, world: World
-) -> None:
+def test_a_locked_database_delays_no_other_requests(client: httpx.Client, world: World) -> None:
     taken(give(client, entity=place(), added=["a"]))
     body = {"entity": place(), "added": ["a"]}
     headers = {"X-Request-Timeout": "1", "Idempotency-Key": "kept in the end"}
@@ -196,7 +194,7 @@ def test_a_database_that_keeps_callers_waiting_costs_nobody_else_time(
     assert taken(give(client, headers["Idempotency-Key"], **body))["entity_id"]
 
 
-def test_it_is_described_by_openapi(client: httpx.Client) -> None:
+def test_the_openapi_document_describes_feedback(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()
     body = described["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]
     assert {"entity", "confirmed", "denied", "added", "reviewer", "key", "shown"} == set(
@@ -207,7 +205,7 @@ def test_it_is_described_by_openapi(client: httpx.Client) -> None:
     taken(client.post("/v1/feedback", json=body["examples"]["denied"]["value"]))
 
 
-def test_nothing_of_a_correction_is_in_the_log(client: httpx.Client, service: Service) -> None:
+def test_the_log_has_nothing_of_a_correction(client: httpx.Client, service: Service) -> None:
     taken(give(client, entity=place(name=CANARY), added=[CANARY], reviewer=CANARY))
     give(client, entity=place(name=CANARY), denied=[CANARY])
     assert CANARY not in service.log.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""`POST /v1/review` as its users meet it, and the same with a challenger."""
+"""`POST /v1/review` over HTTP, and its response with a challenger."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.worlds"]
 
 Json = dict[str, Any]
-TOLD = "labels must be a list of up to 200 texts of up to 200 characters"
+BAD_LABELS = "labels must be a list of up to 200 texts of up to 200 characters"
 BANK = {"id": "a", "name": "Sparkasse Musterstadt", "country": "DE"}
 
 
@@ -35,11 +35,11 @@ def other(client: httpx.Client) -> str:
 
 
 def reasons(said: Json, row: int = 0) -> dict[str, Json]:
-    """Why an entity is worth a glance, by what it is about."""
+    """The reasons to review an entity, by `about`."""
     return {reason["about"]: reason for reason in said["results"][row]["worth"]["reasons"]}
 
 
-def test_labels_are_those_of_every_other_path(client: httpx.Client) -> None:
+def test_labels_are_those_of_v1_labels(client: httpx.Client) -> None:
     said = review(client, BANK, {"name": "Kiosk"}, top_k=3)
     plain = client.post("/v1/labels", json={"entities": [BANK, {"name": "Kiosk"}], "top_k": 3})
     assert [(r["id"], r["labels"]) for r in said["results"]] == [
@@ -49,9 +49,7 @@ def test_labels_are_those_of_every_other_path(client: httpx.Client) -> None:
     assert said["challenger"] is None
 
 
-def test_given_labels_are_compared_with_what_the_model_says(
-    client: httpx.Client, other: str
-) -> None:
+def test_given_labels_are_compared_with_the_asserted_ones(client: httpx.Client, other: str) -> None:
     right = [
         label["label"]
         for label in review(client, BANK)["results"][0]["labels"]
@@ -83,9 +81,9 @@ def test_the_rank_is_the_sum_of_the_reasons(client: httpx.Client, other: str) ->
     ["shop=florist", [1], {"a": 1}, ["x"] * 201, ["x" * 201]],
     ids=lambda given: str(given)[:9],
 )
-def test_labels_that_are_none_cost_their_own_entity_only(client: httpx.Client, labels: Any) -> None:
+def test_bad_labels_reject_only_their_entity(client: httpx.Client, labels: Any) -> None:
     said = review(client, {**BANK, "labels": labels}, BANK)
-    assert said["results"][0] == {"id": "a", "error": {"detail": TOLD}}
+    assert said["results"][0] == {"id": "a", "error": {"detail": BAD_LABELS}}
     assert "worth" in said["results"][1]
 
 
@@ -101,7 +99,7 @@ def test_labels_that_are_none_cost_their_own_entity_only(client: httpx.Client, l
         (json.dumps({"entities": [{}] * 1_001}).encode(), 422),
     ],
 )
-def test_what_cannot_be_answered_is_a_problem(
+def test_an_invalid_request_gets_a_problem_document(
     client: httpx.Client, body: bytes, status: int
 ) -> None:
     response = client.post("/v1/review", content=body)
@@ -109,7 +107,7 @@ def test_what_cannot_be_answered_is_a_problem(
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_challenger_that_says_something_else_is_told(
+def test_a_challenger_that_disagrees_is_a_reason(
     trained_world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model("models:/small@champion")
@@ -118,7 +116,7 @@ def test_a_challenger_that_says_something_else_is_told(
         labeler.decisions,
         policies={name: thresholds + 1 for name, thresholds in labeler.decisions.policies.items()},
     )
-    timid = dataclasses.replace(
+    cautious = dataclasses.replace(
         model,
         version="2",
         bundle=dataclasses.replace(
@@ -126,14 +124,14 @@ def test_a_challenger_that_says_something_else_is_told(
         ),
     )
     body = json.dumps({"entities": [BANK]}).encode()
-    said = json.loads(respond(body, model, timid))
+    said = json.loads(respond(body, model, cautious))
     assert said["challenger"]["version"] == "2"
     assert reasons(said)["challenger"]["surplus"]
     assert reasons(said)["challenger"]["missing"] == []
     assert "challenger" not in reasons(json.loads(respond(body, model, model)))
 
 
-def test_a_challenger_that_fails_costs_nothing(
+def test_the_error_of_a_challenger_is_ignored(
     trained_world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model("models:/small@champion")
