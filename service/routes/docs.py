@@ -90,7 +90,7 @@ def _table(members: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         parts = [f"{word} {schema[limit]:,}" for limit, word in _LIMITS.items() if limit in schema]
         if "default" in schema:
             parts.append(f"default {json.dumps(schema['default'])}")
-        kind = schema.get("type", "")
+        kind = schema.get("type") or [part.get("type", "") for part in schema.get("anyOf", ())]
         parts = [kind if isinstance(kind, str) else " or ".join(kind), *parts]
         parts.append(schema.get("description", ""))
         yield f"<tr><th><code>{_text(name)}</code><td>{_text(', '.join(filter(None, parts)))}"
