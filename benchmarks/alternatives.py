@@ -6,7 +6,6 @@
 again, and read the part from the environment.
 """
 
-import asyncio
 import importlib
 import os
 import sys
@@ -28,20 +27,6 @@ def _import_everything() -> None:
     _replace("labelwright.service.process.skipped_imports", "skip_unused_imports", lambda: None)
 
 
-def _write_at_once() -> None:
-    """Use the transport of the event loop, which sends every write at once."""
-    from uvicorn.protocols.http.flow_control import FlowControl
-
-    from labelwright.service.http.connection import Connection
-
-    class DirectConnection(Connection):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self.transport, self.flow = transport, FlowControl(transport)
-
-    _replace("labelwright.service.server", "Connection", DirectConnection)
-
-
 def _use_protocol_of_uvicorn() -> None:
     """Use uvicorn's own protocol: a request is refused after its body has been read."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -58,7 +43,6 @@ def _use_route_of_fastapi() -> None:
 
 ALTERNATIVES: Mapping[str, Callable[[], None]] = {
     "skipped_imports": _import_everything,
-    "write_coalescing": _write_at_once,
     "connection": _use_protocol_of_uvicorn,
     "direct_route": _use_route_of_fastapi,
 }

@@ -28,7 +28,6 @@ from benchmarks.parts_page import (
     CPU,
     FIGURES,
     GOODPUT,
-    LATENCY,
     MEMORY,
     START,
     START_CPU,
@@ -47,9 +46,6 @@ CLIENTS = 8
 WARM_UP = 500
 BLOCK, BLOCKS = 100, 15
 """Requests of each measurement of throughput and CPU time, and measurements of a round."""
-RATE = 100
-"""Requests per second, of one entity each, while latency is measured."""
-LATENCY_SECONDS = 2.0
 OVERLOAD = 10
 """Offered load while goodput is measured, in multiples of the capacity."""
 OVERLOAD_ROWS = 100
@@ -61,7 +57,7 @@ WORKERS = 2
 SETTLING_SECONDS = 1.0
 """Workers have started when they use no CPU time for this many seconds."""
 SETUP = (
-    f"requests of 1 entity: {CLIENTS} clients; at a constant rate: {RATE} requests a second",
+    f"requests of 1 entity: {CLIENTS} clients",
     f"overload: {OVERLOAD} times the capacity offered, {OVERLOAD_ROWS} entities a request, a "
     f"deadline of {DEADLINE:g} s",
 )
@@ -113,17 +109,6 @@ class Client:
         await asyncio.gather(*(send_in_turn() for _ in range(CLIENTS)))
         rate = count / (time.perf_counter() - began)
         return {CPU: 1e6 * (cpu_seconds(self.pid) - before) / count, THROUGHPUT: rate}
-
-    async def latency(self, requests: Sequence[bytes]) -> Figures:
-        """Measure the time from the due time of a request to its response, at RATE."""
-        seconds: list[float] = []
-
-        async def send(number: int, due: float) -> None:
-            await self.pool.send(requests[number % len(requests)])
-            seconds.append(time.perf_counter() - due)
-
-        await open_loop(send, RATE, LATENCY_SECONDS)
-        return {LATENCY: 1e3 * float(np.percentile(seconds, 99))}
 
     async def goodput(self, requests: Sequence[bytes], rate: float) -> Figures:
         """Offer a rate far above the capacity, and count the entities within the deadline."""
@@ -178,8 +163,6 @@ async def measure_round(
         if CPU in FIGURES[part]:
             block = functools.partial(Client.throughput, requests=single, count=BLOCK)
             measures.append((block, BLOCKS))
-        if LATENCY in FIGURES[part]:
-            measures.append((functools.partial(Client.latency, requests=single), 1))
         if GOODPUT in FIGURES[part]:
             measures.append((await _overload(clients[NONE], records), 1))
         sides: list[Figures] = [{}, {}]

@@ -27,14 +27,12 @@ class Figure:
 
 CPU = Figure("server CPU, us a request of 1 entity", 0, -1)
 THROUGHPUT = Figure("requests of 1 entity a second", 0, 1)
-LATENCY = Figure("p99 ms at a constant rate", 2, -1)
 GOODPUT = Figure("entities in time per CPU second of the server, under overload", 0, 1)
 MEMORY = Figure("memory of a worker, not shared, MB", 0, -1)
 START_CPU = Figure("CPU seconds of a worker until it is ready", 2, -1)
 START = Figure("seconds until the first response", 2, -1)
 FIGURES: Mapping[str, Sequence[Figure]] = {
     "skipped_imports": (MEMORY, START_CPU, START),
-    "write_coalescing": (CPU, THROUGHPUT, LATENCY),
     "connection": (GOODPUT,),
     "direct_route": (CPU, THROUGHPUT),
 }

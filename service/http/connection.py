@@ -17,7 +17,6 @@ from labelwright.service.http.errors import encode_response, error_response
 from labelwright.service.http.headers import HEADERS
 from labelwright.service.http.streaming import IDLE_SECONDS
 from labelwright.service.http.uvicorn_adapter import HttpConnection
-from labelwright.service.http.write_coalescing import CoalescingTransport
 
 HEAD_SECONDS = TIMEOUT
 """Seconds for the head of a request, and for the rest of a request that was refused."""
@@ -37,14 +36,12 @@ class Connection(HttpConnection):
 
     _head_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle
-    _coalescing: CoalescingTransport
     _bytes_without_body = 0
     _unread_bytes = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timers for the first request."""
-        self._coalescing = CoalescingTransport(transport, self.loop)
-        super().connection_made(self._coalescing)
+        super().connection_made(transport)
         self._start_head_timer()
         self._reader_timer = self.loop.call_later(IDLE_SECONDS, self._check_reader)
 
@@ -105,8 +102,7 @@ class Connection(HttpConnection):
             self._start_head_timer()
 
     def on_response_complete(self) -> None:
-        """Send the response, and start the timer for the rest of the request or the next one."""
-        self._coalescing.flush()  # before the request is logged
+        """Start the timer for the rest of the request or the next one."""
         super().on_response_complete()
         if not self.is_responding:
             self._start_head_timer()

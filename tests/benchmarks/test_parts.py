@@ -10,7 +10,7 @@ from benchmarks.parts import compare
 from benchmarks.parts_page import CPU, FIGURES, MEMORY, THROUGHPUT, Comparison, document
 from tests.conftest import World
 
-PART = "write_coalescing"
+PART = "direct_route"
 ALTERNATIVE = [100.0, 110.0, 90.0, 105.0]
 
 
