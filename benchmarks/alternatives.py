@@ -34,17 +34,9 @@ def _use_protocol_of_uvicorn() -> None:
     _replace("labelwright.service.server", "Connection", HttpToolsProtocol)
 
 
-def _use_route_of_fastapi() -> None:
-    """Use the route class of FastAPI for `POST /v1/labels`."""
-    from fastapi.routing import APIRoute
-
-    _replace("labelwright.service.routes.labels", "DirectRoute", APIRoute)
-
-
 ALTERNATIVES: Mapping[str, Callable[[], None]] = {
     "skipped_imports": _import_everything,
     "connection": _use_protocol_of_uvicorn,
-    "direct_route": _use_route_of_fastapi,
 }
 """For each hand-written part, the function that replaces it."""
 

@@ -33,8 +33,7 @@ START_CPU = Figure("CPU seconds of a worker until it is ready", 2, -1)
 START = Figure("seconds until the first response", 2, -1)
 FIGURES: Mapping[str, Sequence[Figure]] = {
     "skipped_imports": (MEMORY, START_CPU, START),
-    "connection": (GOODPUT,),
-    "direct_route": (CPU, THROUGHPUT),
+    "connection": (GOODPUT, CPU, THROUGHPUT),
 }
 """The figures of each part. The first decides whether the part stays."""
 

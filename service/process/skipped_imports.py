@@ -11,7 +11,8 @@ def skip_unused_imports() -> None:
 
     PyArrow imports pandas to check whether a value is a Series, and Numba imports SciPy to offer
     linear algebra to kernels. Workers use neither. MLflow needs both packages, so this function is
-    only for processes that never import MLflow.
+    only for processes that never import MLflow. A worker needs a fifth less memory (120 instead of
+    152 MB with the model of the brands, measured by `make bench-parts`).
     """
     sys.meta_path.insert(0, _SkippedImports())
 

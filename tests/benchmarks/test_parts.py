@@ -7,15 +7,15 @@ import pytest
 
 from benchmarks.alternatives import ALTERNATIVES
 from benchmarks.parts import compare
-from benchmarks.parts_page import CPU, FIGURES, MEMORY, THROUGHPUT, Comparison, document
+from benchmarks.parts_page import CPU, FIGURES, GOODPUT, MEMORY, Comparison, document
 from tests.conftest import World
 
-PART = "direct_route"
+PART = "connection"
 ALTERNATIVE = [100.0, 110.0, 90.0, 105.0]
 
 
 def compared(ratios: list[float], more_is_better: bool = False) -> Comparison:
-    figure = THROUGHPUT if more_is_better else CPU
+    figure = GOODPUT if more_is_better else CPU
     current = [ratio * other for ratio, other in zip(ratios, ALTERNATIVE, strict=True)]
     return Comparison(PART, figure, current, ALTERNATIVE)
 
@@ -53,8 +53,8 @@ def test_the_page_marks_the_figure_that_decides() -> None:
     page = document(
         {"date": "today"}, [], [compared(ratios), compared(ratios, more_is_better=True)]
     )
-    assert f"| {PART} | **{CPU.title}** | 82 | 102 | 0.800 |" in page
-    assert f"| {PART} | {THROUGHPUT.title} | 82 | 102 | 0.800 |" in page
+    assert f"| {PART} | {CPU.title} | 82 | 102 | 0.800 |" in page
+    assert f"| {PART} | **{GOODPUT.title}** | 82 | 102 | 0.800 |" in page
 
 
 @pytest.mark.integration
