@@ -1,1 +1,1 @@
-"""The model: features, two stages, decisions, explanations, the bundle and the registry client."""
+"""The model: features, stages, decisions, explanations, the bundle and the registry client."""

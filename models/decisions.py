@@ -1,4 +1,4 @@
-"""Decisions: which labels of an entity are listed, and which of them are asserted."""
+"""Decisions: the labels of an entity that are listed, and those of them that are asserted."""
 
 import dataclasses
 import itertools
@@ -21,24 +21,26 @@ Probabilities = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
 TOP_K_LIMIT = 1_000
 BALANCED, BROAD, PRECISE = "balanced", "broad", "precise"
-"""Policies: thresholds for the best F1; for the best F2, in which recall counts twice as much as
-precision; for a precision of PRECISE_AT."""
+"""Policies. `balanced`: thresholds for the best F1. `broad`: thresholds for the best F2, in which
+recall counts twice as much as precision. `precise`: thresholds that guarantee a precision of
+PRECISE_AT."""
 PRECISE_AT = 0.95
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9, PRECISE_AT, 0.98, 0.99)
-"""The precision guarantees of a model: training finds thresholds for each of these."""
+"""The precisions that a model can guarantee: training finds thresholds for each of them."""
 NEVER = np.float32(np.inf)
-"""The threshold of a label without enough training rows. It is asserted only where another label
-implies it."""
+"""The threshold of a label for which no threshold guarantees the precision. Such a label is only
+asserted if another asserted label implies it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelQuery:
-    """Which labels to list and to assert for each entity.
+    """The choice of the labels that are listed and asserted for each entity.
 
-    The `top_k` most probable labels are listed, and also every label that the policy asserts. Both
-    are limited to labels that reach `min_probability` and match a pattern of `only`, if there are
-    any. A `min_precision` above 0 replaces the policy: at least this share of each label's
-    assertions is correct. Raises RequestError for values outside their ranges.
+    The `top_k` most probable labels are listed, and also every label that the policy asserts. If
+    `only` has patterns, labels that match none of them are left out. Labels that are less probable
+    than `min_probability` are left out, too. A `min_precision` above 0 replaces the policy: it is
+    the share of each label's assertions that must be correct. Raises RequestError for values
+    outside their ranges.
     """
 
     top_k: int = 5
@@ -60,9 +62,10 @@ class LabelQuery:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Labels of n entities: entity r has positions indptr[r] to indptr[r + 1] of the other arrays.
+    """The predicted labels of n entities.
 
-    The labels of an entity are sorted by probability, the highest first.
+    `ids` (of labels), `probabilities` and `asserted` have one item for each label prediction. The
+    items of entity r are `indptr[r]:indptr[r + 1]`, sorted by probability, the highest first.
     """
 
     labels: LabelSet
@@ -73,7 +76,7 @@ class Predictions:
 
     @classmethod
     def joined(cls, parts: Sequence["Predictions"], labels: LabelSet) -> Self:
-        """The entities of one part after another; `labels` are those of all parts."""
+        """Concatenate predictions. All parts have the label set `labels`."""
         return cls(
             labels,
             joined_offsets([part.indptr for part in parts]),
@@ -86,15 +89,15 @@ class Predictions:
         return len(self.indptr) - 1
 
     def rows(self) -> npt.NDArray[np.int64]:
-        """The entity (its position) of each position of the other arrays."""
+        """For each label prediction, the number of its entity."""
         return row_numbers(self.indptr)
 
     def keys(self) -> npt.NDArray[np.int64]:
-        """For each position, a number of the pair: entity * number of labels + label."""
+        """For each label prediction, the key of its pair: entity * number of labels + label id."""
         return self.rows() * len(self.labels) + self.ids
 
     def where(self, kept: npt.NDArray[np.bool_]) -> "Predictions":
-        """Only the positions where `kept` (bool, one for each position) is true."""
+        """The label predictions for which `kept` (bool, one for each of them) is true."""
         return dataclasses.replace(
             self,
             indptr=np.concatenate([[0], np.cumsum(kept)])[self.indptr],
@@ -104,7 +107,7 @@ class Predictions:
         )
 
     def slice(self, start: int, end: int) -> "Predictions":
-        """The predictions for the entities from `start` to `end`; arrays are shared, not copied."""
+        """The predictions for entities `start` to `end` - 1; all arrays but `indptr` are shared."""
         first, last = self.indptr[start], self.indptr[end]
         return Predictions(
             self.labels,
@@ -115,12 +118,12 @@ class Predictions:
         )
 
     def split(self, counts: Iterable[int]) -> list["Predictions"]:
-        """Consecutive parts with these numbers of entities."""
+        """Consecutive parts; `counts` are their numbers of entities."""
         ends = itertools.accumulate(counts, initial=0)
         return [self.slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def first(self, count: int) -> "Predictions":
-        """The `count` most probable labels of each entity, and all asserted ones."""
+        """The `count` most probable labels of each entity, and all asserted labels."""
         return self.where((positions_in_rows(self.indptr) < count) | self.asserted)
 
     def asserted_names(self) -> list[set[str]]:
@@ -132,9 +135,9 @@ class Predictions:
         ]
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
-        """As list<struct<label: string, probability: float, asserted: bool>>.
+        """An array of list<struct<label: string, probability: float, asserted: bool>>.
 
-        Entities at the positions in `rejected` get null.
+        It has one list for each entity, or null for the entities whose numbers are in `rejected`.
         """
         structs = pa.StructArray.from_arrays(
             [
@@ -144,21 +147,22 @@ class Predictions:
             ],
             names=["label", "probability", "asserted"],
         )
-        buffers = pa.ListArray.from_arrays(pa.array(self.indptr.astype(np.int32)), structs)
+        lists = pa.ListArray.from_arrays(pa.array(self.indptr.astype(np.int32)), structs)
         if not rejected:
-            return buffers
-        keep = np.ones(len(buffers), np.bool_)
+            return lists
+        keep = np.ones(len(lists), np.bool_)
         keep[list(rejected)] = False
-        return pc.if_else(pa.array(keep), buffers, pa.scalar(None, buffers.type))
+        return pc.if_else(pa.array(keep), lists, pa.scalar(None, lists.type))
 
 
 class KernelQuery(NamedTuple):
-    """A `LabelQuery` for one model, in arrays and numbers for kernels.
+    """A `LabelQuery` for one model, as arrays and numbers for kernels.
 
-    A candidate is asserted from its label's threshold on (`thresholds`, float32[labels]). Only
-    labels that are `allowed` (bool[labels]) and at least as probable as `floor` are given. `listed`
-    is the number of listed labels. The log-odds of a label that is no candidate are `slope` times
-    its score plus `intercept`.
+    A candidate is asserted if its probability is at least its label's threshold (`thresholds`,
+    float32[labels]), or if an asserted candidate implies it. Labels that are not `allowed`
+    (bool[labels]) or less probable than `floor` are left out. `listed` is the number of most
+    probable labels to list; asserted labels are added. The log-odds of a label that is not a
+    candidate are `slope` times its score plus `intercept`.
     """
 
     thresholds: Probabilities
@@ -170,7 +174,7 @@ class KernelQuery(NamedTuple):
 
 
 class PredictionBuffers(NamedTuple):
-    """Arrays that kernels write predictions to, laid out like `Predictions`."""
+    """Arrays to which kernels write predictions. The fields are those of `Predictions`."""
 
     indptr: Offsets
     ids: LabelIds
@@ -178,7 +182,7 @@ class PredictionBuffers(NamedTuple):
     asserted: npt.NDArray[np.bool_]
 
     def predictions(self, labels: LabelSet) -> Predictions:
-        """The predictions that were written."""
+        """The predictions that kernels have written; the arrays are shared."""
         end = self.indptr[-1]
         return Predictions(
             labels, self.indptr, self.ids[:end], self.probabilities[:end], self.asserted[:end]
@@ -186,7 +190,7 @@ class PredictionBuffers(NamedTuple):
 
 
 def new_buffers(entities: int, candidates: int, kernel_query: KernelQuery) -> PredictionBuffers:
-    """Buffers for the longest possible predictions: all candidates, and the listed labels."""
+    """Buffers that are long enough for all candidates and the listed labels of each entity."""
     size = entities * (candidates + kernel_query.listed)
     return PredictionBuffers(
         np.zeros(entities + 1, np.int64),
@@ -202,10 +206,10 @@ class Decisions:
 
     `candidates` is the number of labels of each entity that are reranked. `slope` and `intercept`
     turn the score of any other label into log-odds; such a label is never more probable than the
-    entity's least probable candidate. Only candidates are asserted: those whose probability reaches
-    the threshold of their label, and the labels that these imply. The thresholds depend on the
-    policy (`policies`: name -> float32[labels]) or the precision guarantee (`guarantees`: precision
-    -> float32[labels]).
+    entity's least probable candidate. Only candidates are asserted. A candidate is asserted if its
+    probability is at least the threshold of its label, or if another asserted candidate implies it.
+    The thresholds depend on the policy (`policies`: name -> float32[labels]) or on the guaranteed
+    precision (`guarantees`: precision -> float32[labels]).
     """
 
     candidates: int
@@ -220,7 +224,10 @@ class Decisions:
         return [*self.policies, PRECISE]
 
     def kernel_query(self, query: LabelQuery, labels: LabelSet) -> "KernelQuery":
-        """A query for kernels; raises RequestError for one that this model does not support."""
+        """Convert a query for kernels.
+
+        Raises RequestError for a query that this model does not support.
+        """
         every = np.ones(len(labels), np.bool_)
         return KernelQuery(
             self.thresholds(query),
@@ -232,7 +239,10 @@ class Decisions:
         )
 
     def thresholds(self, query: LabelQuery) -> Probabilities:
-        """The thresholds of all labels for a query; raises RequestError as `kernel_query` does."""
+        """The thresholds of all labels for a query, float32[labels].
+
+        Raises RequestError for a policy or a precision that this model does not support.
+        """
         if query.policy not in self.policy_names:
             raise RequestError(f"unknown policy; this model has {', '.join(self.policy_names)}")
         if query.min_precision or query.policy == PRECISE:
@@ -257,20 +267,24 @@ def predict_row(
     buffers: PredictionBuffers,
     row: int,
 ) -> None:
-    """Write the predictions of one entity. Rows must come in order, because each is appended."""
+    """Append the predictions of entity `row` to the buffers. Call this for rows 0, 1, 2 and so on.
+
+    `chosen` (int32[candidates]) are the labels of the candidates, the highest score first, and
+    `probabilities` (float32[candidates]) their probabilities.
+    """
     order = np.empty(chosen.size, np.int64)
-    holds = np.empty(chosen.size, np.bool_)
-    _decide(query, implications, chosen, probabilities, order, holds)
+    asserted = np.empty(chosen.size, np.bool_)
+    _decide(query, implications, chosen, probabilities, order, asserted)
     n = buffers.indptr[row]
     taken = 0
     for i in order:
         label, probability = chosen[i], probabilities[i]
         if not query.allowed[label]:
             continue
-        if probability >= query.floor and (taken < query.listed or holds[i]):
+        if probability >= query.floor and (taken < query.listed or asserted[i]):
             buffers.ids[n] = label
             buffers.probabilities[n] = probability
-            buffers.asserted[n] = holds[i]
+            buffers.asserted[n] = asserted[i]
             n += 1
         taken += 1
     if taken < query.listed:
@@ -294,16 +308,20 @@ def _decide(
     chosen: LabelIds,
     probabilities: Probabilities,
     order: Offsets,
-    holds: npt.NDArray[np.bool_],
+    asserted: npt.NDArray[np.bool_],
 ) -> None:
-    """Write the order of the candidates by probability, and which of them hold (are asserted)."""
+    """Write the decisions about the candidates.
+
+    `order` becomes the positions of the candidates in `chosen`, the most probable first. `asserted`
+    becomes true for each asserted candidate.
+    """
     for i in range(chosen.size):
-        holds[i] = probabilities[i] >= query.thresholds[chosen[i]]
+        asserted[i] = probabilities[i] >= query.thresholds[chosen[i]]
     for i in range(chosen.size):
-        if holds[i]:
+        if asserted[i]:
             for j in range(implications.indptr[chosen[i]], implications.indptr[chosen[i] + 1]):
-                for other in range(i):  # an implied label has a higher score
-                    holds[other] |= chosen[other] == implications.ancestors[j]
+                for other in range(i):  # implied labels come first: their scores are higher
+                    asserted[other] |= chosen[other] == implications.ancestors[j]
     for i in range(chosen.size):
         place = i
         while place > 0 and probabilities[order[place - 1]] < probabilities[i]:
@@ -322,9 +340,10 @@ def _list_others(
     buffers: PredictionBuffers,
     first: int,
 ) -> int:
-    """Write at most `most` of the best labels that are no candidates, from position `first` on.
+    """Write the best labels that are not candidates to the buffers, from item `first` on.
 
-    None is more probable than `ceiling`. Returns the position after the last label.
+    At most `most` labels are written. Their probabilities are limited to `ceiling`. Returns the
+    number of the item after the last one that was written.
     """
     candidate = np.zeros(query.allowed.size, np.bool_)
     for label in chosen:

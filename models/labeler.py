@@ -1,4 +1,4 @@
-"""The labeler: all stages of a model. Training, HTTP, files and MLflow use this class to label."""
+"""The labeler: all stages of a model. Training, the service, bulk jobs and MLflow all use it."""
 
 import dataclasses
 import functools
@@ -46,13 +46,18 @@ from labelwright.models.stages.reranker import (
 from labelwright.models.stages.trees import Forest, new_workspace, walk, whole_lanes
 
 CHUNK = 16_384
-"""Entities labelled at a time: their features are in memory, so this bounds the memory needed."""
+"""The number of entities labelled at a time. Their features are in memory, so this number limits
+the memory that labelling needs."""
 
 
 def propose_candidates(
     linear: LinearStage, implications: Implications, rows: FeatureRows, count: int
 ) -> tuple[Scores, LabelIds]:
-    """The first stage: scores of all labels, and the `count` best labels as candidates."""
+    """Run the linear stage, with implications.
+
+    Returns the scores of all labels (n x labels) and the candidates: the ids of the `count` best
+    labels of each row (n x count, or n x labels if there are fewer labels).
+    """
     scores = linear.scores(rows)
     implications.raise_scores(scores)
     return scores, candidates(scores, count)
@@ -76,7 +81,7 @@ class Labeler:
         return self.features.schema
 
     def label(self, entities: Entities, query: LabelQuery) -> Predictions:
-        """The labels of each entity; a rejected row gets the labels of an empty entity.
+        """The predictions for some entities; rejected rows get the predictions of an empty entity.
 
         Raises RequestError for a query that this model does not support.
         """
@@ -88,7 +93,7 @@ class Labeler:
         return parts[0] if len(parts) == 1 else Predictions.joined(parts, self.labels)
 
     def label_together(self, parts: Sequence[Entities], query: LabelQuery) -> Predictions:
-        """The labels of the entities of several tables; faster than one call for each table."""
+        """The predictions for several tables, one after another. Faster than one call for each."""
         return self.label(parts[0] if len(parts) == 1 else concatenate(parts), query)
 
     def check(self, query: LabelQuery) -> None:
@@ -96,7 +101,7 @@ class Labeler:
         self.kernel_query(query)
 
     def kernel_query(self, query: LabelQuery) -> KernelQuery:
-        """A query for kernels; its patterns may use former names of labels.
+        """Convert a query for kernels. Its patterns may use former names of labels.
 
         Raises RequestError for a query that this model does not support.
         """
@@ -109,7 +114,10 @@ class Labeler:
         return self.decisions.kernel_query(dataclasses.replace(query, only=only), self.labels)
 
     def pairs(self, rows: FeatureRows, scores: Scores, chosen: LabelIds) -> Pairs:
-        """The input of the reranker: (n * candidates) x features."""
+        """The input of the reranker: the features of the pairs, (n * candidates) x features.
+
+        `scores` (n x labels) and `chosen` (n x candidates) come from `propose_candidates`.
+        """
         recalled = self.namesakes.recall(rows.names, chosen)
         return pair_features(rows, scores, chosen, recalled, self.reranker.relations)
 
@@ -134,14 +142,14 @@ class Labeler:
         return cast(_Stages, _read_only(stages))
 
     def warm_up(self) -> None:
-        """Label an empty entity, so that all kernels are compiled and all tables are built."""
+        """Label an empty entity: this compiles all kernels and builds all look-up tables."""
         self.label(
             Entities.empty(self.schema, 1), LabelQuery(top_k=min(len(self.labels), TOP_K_LIMIT))
         )
 
 
 class _Stages(NamedTuple):
-    """All parts of the model that the kernel reads."""
+    """The parts of the model that the kernel `_label` reads."""
 
     linear: LinearStage
     implications: Implications
@@ -152,9 +160,10 @@ class _Stages(NamedTuple):
 
 
 def _read_only(part: Any) -> Any:
-    """The same part with read-only arrays, as in a bundle on disk.
+    """A part of a model with read-only views of its arrays.
 
-    Kernels are compiled once for each kind of array; so there is only one kind.
+    The arrays of a bundle on disk are read-only. Numba would compile the kernels a second time for
+    writable arrays.
     """
     if isinstance(part, tuple):
         return type(part)(*(_read_only(field) for field in part))
@@ -173,7 +182,7 @@ def _label(
     count: int,
     buffers: PredictionBuffers,
 ) -> None:
-    """Run all stages for one entity after another, so its data stay in the processor's cache."""
+    """Run all stages for one entity before the next, so that its data stay in the cache."""
     linear, implications, arrays, relations, forest, knots = stages
     lookahead, row_scores, work = (
         new_lookahead(rows),

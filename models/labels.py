@@ -1,4 +1,4 @@
-"""Label sets, and matrices of the labels that entities have."""
+"""Label sets, and matrices of the labels of entities."""
 
 import collections
 import dataclasses
@@ -18,12 +18,12 @@ from labelwright.entities.errors import RequestError
 from labelwright.models.kernels.csr import SparseRows
 
 ROWS_AT_A_TIME = 1 << 20
-"""Rows whose labels are looked up at a time, which bounds the memory needed."""
+"""The number of rows whose labels are looked up at a time. It limits the memory needed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelSet:
-    """All labels of a model, sorted by code points; the id of a label is its position."""
+    """All labels of a model, sorted by code points. A label's id is its position in `names`."""
 
     names: tuple[str, ...]
 
@@ -32,12 +32,12 @@ class LabelSet:
 
     @functools.cached_property
     def ids(self) -> Mapping[str, int]:
-        """The id of each name."""
+        """The id of each label, by name."""
         return {name: i for i, name in enumerate(self.names)}
 
     @functools.cached_property
     def array(self) -> pa.StringArray:
-        """The names as an Arrow array, which turns ids into names with one `take`."""
+        """The names as an Arrow array; its method `take` turns ids into names."""
         return pa.array(self.names, pa.string())
 
     @functools.cached_property
@@ -46,8 +46,9 @@ class LabelSet:
         return np.array([orjson.dumps(name) for name in self.names], object)
 
     def matching(self, patterns: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """Labels (bool[labels]) that match a pattern: `*` and `?` as in file names, case-sensitive.
+        """Whether each label (bool[labels]) matches at least one pattern.
 
+        Patterns are case-sensitive; `*` and `?` are wildcards, as in file names.
         Raises RequestError for a pattern that matches no label.
         """
         mask = np.zeros(len(self), np.bool_)
@@ -64,7 +65,7 @@ class LabelSet:
 
 
 class LabelStates(NamedTuple):
-    """The arrays of a `LabelMatrix` that say which labels are present, absent or unknown."""
+    """The arrays of a `LabelMatrix` that kernels read; its docstring describes them."""
 
     present: SparseRows
     absent: SparseRows
@@ -76,12 +77,12 @@ class LabelStates(NamedTuple):
 class LabelMatrix:
     """The labels of n entities: each is present, absent or unknown.
 
-    `present` and `absent` (n x labels) list labels by row. `groups` (int32[labels]) numbers the
-    group of each label: 0 for all labels of the closed world, a number of its own for each group of
-    the open world. Where `complete[r, g]` (bool[n, groups]), every label of group g that row r does
-    not have is absent, whether listed or not. Where not, only the listed labels are known.
-    `foreign` (int64[n]) counts the labels of each row that are not in the label set; null and empty
-    names are not counted.
+    `present` and `absent` (n x labels) list labels by row. `groups` (int32[labels]) is the group
+    number of each label. All labels of the closed world have group 0; each group of the open world
+    has its own number. If `complete[r, g]` (bool[n, groups]) is true, every label of group g that
+    is not in row r of `present` is absent. If it is false, the labels of group g that neither
+    `present` nor `absent` lists are unknown. `foreign` (int64[n]) is the number of names of each
+    row that are not in the label set, without null and empty names.
     """
 
     present: SparseRows
@@ -92,14 +93,14 @@ class LabelMatrix:
 
     @classmethod
     def closed(cls, present: SparseRows, labels: int, foreign: npt.NDArray[np.int64]) -> Self:
-        """Rows in which every label that is not present is absent."""
+        """A matrix in which every label that is not present is absent."""
         rows = len(foreign)
         groups, complete = np.zeros(labels, np.int32), np.ones((rows, 1), np.bool_)
         return cls(present, SparseRows.empty(rows), groups, complete, foreign)
 
     @classmethod
     def joined(cls, parts: Sequence["LabelMatrix"]) -> Self:
-        """The rows of one part after another; all parts have the same labels."""
+        """Concatenate matrices with the same labels."""
         return cls(
             SparseRows.joined([part.present for part in parts]),
             SparseRows.joined([part.absent for part in parts]),
@@ -123,12 +124,12 @@ class LabelMatrix:
 
     @property
     def partial(self) -> npt.NDArray[np.bool_]:
-        """Rows (bool[n]) of which only the listed labels are known."""
+        """Whether only the listed labels of each row are known, bool[n]."""
         return ~self.complete[:, 0]
 
     @property
     def states(self) -> LabelStates:
-        """The same as arrays, for kernels."""
+        """The arrays that kernels read."""
         return LabelStates(self.present, self.absent, self.groups, self.complete)
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LabelMatrix":
@@ -142,34 +143,34 @@ class LabelMatrix:
         )
 
     def counts(self) -> npt.NDArray[np.int64]:
-        """How many entities have each label."""
+        """The number of entities with each label, int64[labels]."""
         return np.bincount(self.present.ids, minlength=self.labels)
 
     def contains(self, candidates: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """For label ids by row (n x k): whether the row has them."""
+        """Whether each row has each of its candidates (label ids, n x k); returns bool[n, k]."""
         return np.isin(self._keys(np.arange(len(self))[:, None], candidates), self.keys())
 
     def keys(self) -> npt.NDArray[np.int64]:
-        """For each present label, a number of the pair: row * number of labels + label."""
+        """For each present label, the key of its pair: row * number of labels + label id."""
         return self._keys(self.present.rows(), self.present.ids)
 
     def known(
         self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.bool_]:
-        """For pairs of a row and a label: whether it is known if the row has the label."""
+        """For pairs of a row and a label id: whether the label is present or absent."""
         known = self.complete[rows, self.groups[ids]]
         if not self.complete.all():
             known |= np.isin(self._keys(rows, ids), self._keys(*self.listed_where_incomplete()))
         return known
 
     def all_known(self) -> npt.NDArray[np.bool_]:
-        """For each row and each label (n x labels): whether it is known if the row has it."""
+        """For each row and label (n x labels): whether the label is present or absent."""
         known = self.complete[:, self.groups]
         known[self.listed_where_incomplete()] = True
         return known
 
     def listed_where_incomplete(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-        """Rows and ids of the listed labels of groups that are not complete in their row."""
+        """Rows and label ids of the listed labels whose group is not complete in the row."""
         rows = np.concatenate([self.present.rows(), self.absent.rows()])
         ids = np.concatenate([self.present.ids, self.absent.ids])
         incomplete = ~self.complete[rows, self.groups[ids]]
@@ -182,7 +183,7 @@ class LabelMatrix:
 
 
 def label_set(lists: pa.ListArray, min_count: int = 1) -> LabelSet:
-    """The labels that at least `min_count` entities have; a null list counts as an empty one."""
+    """The set of the labels of at least `min_count` entities. A null list counts as empty."""
     counts: collections.Counter[str | None] = collections.Counter()
     for first in range(0, len(lists), ROWS_AT_A_TIME):
         some = _without_nulls(lists.slice(first, ROWS_AT_A_TIME))
@@ -199,12 +200,12 @@ def label_matrix(
     absent: pa.ListArray | None = None,
     partial: npt.NDArray[np.bool_] | None = None,
 ) -> LabelMatrix:
-    """Look up lists of label names in a label set; a null list counts as an empty one.
+    """Look up lists of label names in a label set. A null list counts as empty.
 
-    `open_groups` names the groups (`group_of`) of the open world. Such a group is complete in a row
-    that has a label of it, or for which `absent` lists the name of the group. `absent` may also
-    list single labels. Of rows that are `partial` (bool[n]), only the listed labels are known, and
-    the labels of open groups that are complete.
+    `open_groups` are the names of the groups (see `group_of`) of the open world. Such a group is
+    complete in a row if the row has a label of the group, or if `absent` lists the group's name for
+    the row. `absent` may also list single labels. If `partial` (bool[n]) is true for a row, only
+    its listed labels and the labels of its complete open groups are known.
     """
     if len(lists) > ROWS_AT_A_TIME:
         parts = (
@@ -242,7 +243,7 @@ def label_matrix(
 def _number_groups(
     labels: LabelSet, open_groups: Sequence[str]
 ) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
-    """The names of the open groups that have labels, and the number of each label's group."""
+    """The names of the open groups with labels, and the group number of each label."""
     of_labels = pa.array([group_of(name) for name in labels.names], pa.string())
     is_open = pc.is_in(of_labels, pa.array(open_groups, pa.string()))
     names = pc.unique(of_labels.filter(is_open))
@@ -253,9 +254,10 @@ def _number_groups(
 def _complete_groups(
     lists: pa.ListArray, absent: pa.ListArray, names: pa.StringArray
 ) -> npt.NDArray[np.bool_]:
-    """Which groups are complete in each row (n x (1 + open groups)); 0 is the closed world.
+    """Whether each group is complete in each row, n x (1 + open groups).
 
-    A foreign label of an open group makes it complete, too.
+    Group 0, the closed world, is complete everywhere. A label that is not in the label set also
+    makes its open group complete.
     """
     complete = np.zeros((len(lists), 1 + len(names)), np.bool_)
     complete[:, 0] = True
@@ -270,9 +272,9 @@ def _complete_groups(
 
 
 def _with_partial_rows(matrix: LabelMatrix, partial: npt.NDArray[np.bool_]) -> LabelMatrix:
-    """The same where no group is complete in partial rows.
+    """Make all groups of partial rows incomplete.
 
-    The absent labels of groups that were complete are listed instead.
+    The absent labels of open groups that were complete are listed in `absent` instead.
     """
     open_ids = np.flatnonzero(matrix.groups)
     excluded, columns = np.nonzero(matrix.complete[:, matrix.groups[open_ids]] & partial[:, None])
@@ -288,20 +290,20 @@ def _with_partial_rows(matrix: LabelMatrix, partial: npt.NDArray[np.bool_]) -> L
 
 
 def group_of(label: str) -> str:
-    """The group of a label: the text before the first equals sign, or the whole name."""
+    """The group of a label: the text before the first equals sign, or the name if it has none."""
     return label.partition("=")[0]
 
 
 def _look_up(
     lists: pa.ListArray, labels: LabelSet
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The row and the id of each listed name; -1 for a name that is not in the label set."""
+    """The row and the label id of each listed name; the id of a foreign name is -1."""
     found = pc.fill_null(pc.index_in(lists.flatten(), labels.array), -1)
     return pc.list_parent_indices(lists).to_numpy(), found.to_numpy().astype(np.int64)
 
 
 def _without_nulls(lists: pa.ListArray) -> pa.ListArray:
-    """Null lists as empty ones: Arrow may store values where a list is null."""
+    """Replace null lists by empty lists. Arrow may store values even where a list is null."""
     if not lists.null_count:
         return lists
     return pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))

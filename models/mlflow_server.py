@@ -1,6 +1,6 @@
-"""Connection to MLflow: a tracking server over HTTP, or a database with its tables.
+"""Connection to MLflow: to a tracking server over HTTP, or to a database with MLflow's tables.
 
-This module and `models.registry` are the only ones of `models` that import MLflow.
+In `models`, only this module and `models.registry` import MLflow.
 """
 
 import contextlib
@@ -24,23 +24,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-"""URI schemes of databases. MLflow opens these itself, without a server."""
+"""URI schemes of databases, which MLflow opens without a tracking server."""
 _TIMEOUTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "PGCONNECT_TIMEOUT": "20",
 }
-"""Environment variables, in seconds where they are times. By default, MLflow retries for minutes
-when a server is down."""
+"""Environment variables that limit waiting: a number of retries, and timeouts in seconds. Without
+them, MLflow retries for minutes when a server is down."""
 _LONGEST_MESSAGE = 300
 
 
 @contextlib.contextmanager
 def connect() -> Iterator["MlflowClient"]:
-    """A client of the registry and tracking server that `tracking_uri` names.
+    """A context with a client of the registry and tracking server that `tracking_uri` names.
 
-    Errors of MLflow inside the block become RegistryError, or ModelNotFoundError where the registry
-    does not have what was looked for. Raises StorageError if a new database cannot be created.
+    Errors of MLflow inside the context become ModelNotFoundError if the registry does not have the
+    model, version, alias or run, and RegistryError otherwise. Raises StorageError if a new database
+    cannot be created.
     """
     uri = tracking_uri()
     _prepare(uri)
@@ -52,7 +53,7 @@ def connect() -> Iterator["MlflowClient"]:
 
 
 def _prepare(uri: str) -> None:
-    """Set timeouts, check that MLflow can open the URI, and make it MLflow's default."""
+    """Set timeouts, check that MLflow can open the URI, and make the URI MLflow's default."""
     for variable, value in _TIMEOUTS.items():
         os.environ.setdefault(variable, value)
     if uri.startswith(DATABASES) and importlib.util.find_spec("alembic") is None:
@@ -65,10 +66,10 @@ def _prepare(uri: str) -> None:
 
 
 def _set_default(uri: str) -> None:
-    """Let MLflow's own functions use this server, but leave the environment as it was.
+    """Make a URI the default of MLflow's own functions, but leave the environment unchanged.
 
-    MLflow copies the URI to environment variables. There it would outlive a change of the state
-    folder.
+    MLflow copies the URI to environment variables. They would still have the old URI after a change
+    of the state folder.
     """
     import mlflow
 
@@ -85,8 +86,8 @@ def _set_default(uri: str) -> None:
 def _create_tables(uri: str) -> None:
     """Create the tables of a database if they do not exist.
 
-    The locks keep two processes of this machine from creating the same tables. Raises StorageError
-    if the folder of a lock cannot be written to.
+    A lock file prevents two processes of this machine from creating the same tables at once. Raises
+    StorageError if the lock file cannot be written.
     """
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///"))
@@ -99,10 +100,10 @@ def _create_tables(uri: str) -> None:
 
 @functools.cache
 def _create_tables_on_server(uri: str) -> None:
-    """Do this once per process.
+    """Create the tables of a database server, once per process.
 
-    A first connection without MLflow fails at once if the server is down: MLflow would retry for
-    minutes.
+    The first connection is made without MLflow. It fails at once if the server is down; MLflow
+    would retry for minutes.
     """
     import sqlalchemy
 
@@ -110,14 +111,14 @@ def _create_tables_on_server(uri: str) -> None:
         engine = sqlalchemy.create_engine(uri)
         engine.connect().close()
         engine.dispose()
-    except ImportError as error:  # of the driver
+    except ImportError as error:  # the driver is not installed
         raise _registry_error(uri, error) from error
     with locked(home() / "registry.lock"):
         _open_store(uri)
 
 
 def _open_store(uri: str) -> None:
-    """Let MLflow open a database; it then creates missing tables."""
+    """Make MLflow open a database. MLflow then creates missing tables."""
     import mlflow
 
     mlflow.MlflowClient(uri, uri).search_experiments(max_results=1)
@@ -150,7 +151,7 @@ def _registry_error(uri: str, error: Exception) -> RegistryError:
 
 
 def _without_password(uri: str) -> str:
-    """A URI without the user and the password that it may contain."""
+    """The scheme, host and port of a URI, without the user and the password."""
     parsed = urlparse(uri)
     if parsed.hostname is None:
         return uri
@@ -158,5 +159,5 @@ def _without_password(uri: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of a message, without users and passwords of the URIs in it."""
+    """The first line of an error's message, without the users and passwords of URIs in it."""
     return without_credentials(str(error).split("\n", 1)[0])[:_LONGEST_MESSAGE]

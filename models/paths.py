@@ -1,4 +1,4 @@
-"""The state folder, and addresses of databases and servers, from environment variables.
+"""Locations that environment variables may set: the state folder, databases and servers.
 
 The state folder contains databases, artifacts and the cache of bundles.
 """
@@ -17,19 +17,19 @@ def home() -> Path:
 
 
 def tracking_uri() -> str:
-    """The tracking server: `MLFLOW_TRACKING_URI`, or else a SQLite database in the state folder."""
+    """The tracking URI: `MLFLOW_TRACKING_URI`, or else a SQLite database in the state folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
 
 
 def artifact_root() -> str | None:
-    """The URI of the folder for artifacts; None if a tracking server has its own."""
+    """The URI of the artifact folder; None if the tracking server or folder has its own."""
     if tracking_uri().partition(":")[0] in ("http", "https", "file", "databricks"):
         return None
     return (home() / "artifacts").as_uri()
 
 
 def corrections_uri() -> str:
-    """The database of corrections: `LABELWRIGHT_CORRECTIONS`, or else one in the state folder."""
+    """The corrections database: `LABELWRIGHT_CORRECTIONS`, or else a file in the state folder."""
     return os.environ.get("LABELWRIGHT_CORRECTIONS") or f"sqlite:///{home() / 'corrections.db'}"
 
 
@@ -39,9 +39,9 @@ def corrections_kept() -> str | None:
 
 
 def mlflow_ui() -> str | None:
-    """The address of MLflow's pages: `LABELWRIGHT_MLFLOW_UI`, or else a tracking server over HTTP.
+    """The address of the MLflow UI: `LABELWRIGHT_MLFLOW_UI`, or else the tracking server's address.
 
-    None if there is neither. User names and passwords are left out.
+    None if neither is an HTTP address. User names and passwords are removed from the address.
     """
     for given in (os.environ.get("LABELWRIGHT_MLFLOW_UI", ""), tracking_uri()):
         try:

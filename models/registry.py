@@ -1,6 +1,6 @@
 """Finding, fetching and loading models by URI.
 
-A model URI is a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
+A model URI is the path of a bundle folder, `runs:/RUN_ID/model`, `models:/NAME@ALIAS` or
 `models:/NAME/VERSION`.
 """
 
@@ -26,19 +26,22 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 BUNDLE_FOLDER = "data/bundle"
-"""The folder of an MLflow model in which the bundle lies."""
+"""The path of the bundle in the folder of an MLflow model."""
 _TEMPORARY = "draft"
 """Prefix of temporary folders in the cache."""
 _STALE_AFTER = 24 * 3600.0
-"""Seconds after which a temporary folder is taken to be left by a process that was killed."""
+"""The age in seconds from which a temporary folder is removed: its process was probably killed."""
 _FREE_SPACE = 1 << 20
-"""If a file of so many bytes cannot be written, a download is taken to have failed for lack of
-space."""
+"""The size in bytes of a test file. If a download fails and this file cannot be written either, the
+cause is reported as lack of disk space."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A bundle and the names it was loaded by; name and version are None outside a registry."""
+    """A bundle, the URI it was loaded by, and its registered version.
+
+    `name` and `version` are None outside a registry. `run_id` is None if the run is unknown.
+    """
 
     bundle: Bundle
     uri: str
@@ -48,14 +51,14 @@ class Model:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Name, version and the start of the content hash, as in responses."""
+        """The name, the version and the first 12 digits of the content hash, as in responses."""
         content = self.bundle.manifest.content[:12]
         return {"name": self.name, "version": self.version, "content": content}
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a model URI refers to at the moment; `place` is the address of the artifact.
+    """The model to which a URI refers at the moment; `place` is the URI of its artifact.
 
     The service writes these fields to files, so their names are part of a file format.
     """
@@ -84,7 +87,10 @@ def load_model(uri: str) -> Model:
 
 
 def locate(uri: str) -> Source:
-    """Look up a URI in the registry; raises ModelNotFoundError or RegistryError."""
+    """Find the model to which a URI refers; raises ModelNotFoundError or RegistryError.
+
+    Only URIs that begin with `models:/` need the registry.
+    """
     if uri.startswith("models:/"):
         name, version = _find_version(uri)
         return Source(uri, _artifact(name, version), name, str(version.version), version.run_id)
@@ -99,10 +105,10 @@ def locate(uri: str) -> Source:
 
 
 def fetch(source: Source) -> Resolved:
-    """Copy a bundle to this machine, unless it is there already.
+    """Copy a bundle to the cache of this machine, unless it is on this machine already.
 
-    A copy is kept only if its files have the hashes of the manifest. Raises ModelNotFoundError,
-    BundleError, RegistryError, or StorageError.
+    The copy is kept only if its files have the hashes that the manifest states. Raises
+    ModelNotFoundError, BundleError, RegistryError, or StorageError.
     """
     return Resolved(source, _bundle_folder(_fetch(source.place)))
 
@@ -115,12 +121,12 @@ def read(resolved: Resolved) -> Model:
 
 
 def is_alias(uri: str) -> bool:
-    """Whether a URI may refer to another model later; one of a version, run or folder may not."""
+    """Whether a URI names an alias, which may refer to another model later."""
     return uri.startswith("models:/") and "@" in uri
 
 
 def forget(resolved: Resolved) -> None:
-    """Remove the copy of a bundle from the cache; processes that have opened it can still read."""
+    """Remove the copy of a bundle from the cache. Processes that have it open can still read it."""
     cached = _cache_folder(resolved.source.place)
     if resolved.folder.is_relative_to(cached):
         shutil.rmtree(cached, ignore_errors=True)
@@ -134,7 +140,11 @@ def champions() -> list[str]:
 
 
 def only_champion() -> str:
-    """The URI of the champion, if one model has one; else raises ModelError with the choices."""
+    """The URI of the only champion.
+
+    Raises ModelNotFoundError if no model has a champion, and ModelError with the choices if several
+    models have one.
+    """
     names = champions()
     if len(names) == 1:
         return f"models:/{names[0]}@{CHAMPION}"
@@ -145,7 +155,7 @@ def only_champion() -> str:
 
 
 def _find_version(uri: str) -> tuple[str, "ModelVersion"]:
-    """The name and the registered version that `models:/...` refers to."""
+    """The name and the registered version to which a URI `models:/...` refers."""
     rest = uri.removeprefix("models:/")
     name, at, alias = rest.partition("@")
     if not at:
@@ -172,9 +182,9 @@ def _artifact(name: str, version: "ModelVersion") -> str:
 
 @functools.lru_cache(64)
 def _artifact_of(registry: str, name: str, version: str, created: int) -> str:
-    """The address of a version's artifact.
+    """The URI of a version's artifact.
 
-    It is cached, because the follower of an alias needs it every few seconds. `registry` and
+    The URI is cached, because the follower of an alias needs it every few seconds. `registry` and
     `created` distinguish versions with the same name and number.
     """
     with connect() as client:
@@ -182,7 +192,7 @@ def _artifact_of(registry: str, name: str, version: str, created: int) -> str:
 
 
 def _fetch(artifact: str) -> Path:
-    """The folder of an artifact: where it is on this machine, or else a copy in the cache."""
+    """The folder of an artifact on this machine; a remote artifact is copied to the cache."""
     parsed = urlparse(artifact)
     if parsed.scheme == "file":
         return Path(url2pathname(parsed.path))
@@ -195,25 +205,28 @@ def _fetch(artifact: str) -> Path:
     with temporary_folder(cached.parent, _TEMPORARY) as temporary:
         downloaded = _download(artifact, temporary)
         verify(_bundle_folder(downloaded))
-        with contextlib.suppress(OSError):  # another process was first
+        with contextlib.suppress(OSError):  # another process has just made the same copy
             downloaded.rename(cached)
     return cached
 
 
 def _cache_folder(artifact: str) -> Path:
-    """The folder for the copy of an artifact."""
+    """The folder in the cache for the copy of an artifact."""
     return home() / "cache" / hashlib.sha256(f"{tracking_uri()} {artifact}".encode()).hexdigest()
 
 
 def _download(artifact: str, folder: Path) -> Path:
-    """Copy an artifact; raises StorageError if the disk is full, else the errors of `connect`."""
+    """Copy an artifact into a folder.
+
+    Raises StorageError if the disk is full, and RegistryError or ModelNotFoundError otherwise.
+    """
     try:
         with connect():
             import mlflow
 
             return Path(mlflow.artifacts.download_artifacts(artifact, dst_path=str(folder)))
     except (RegistryError, ModelNotFoundError) as error:
-        if write_failure(folder, _FREE_SPACE) is None:  # MLflow's errors do not say it
+        if write_failure(folder, _FREE_SPACE) is None:  # MLflow's errors do not name a full disk
             raise
         raise StorageError(
             f"the model cannot be copied to {home()}: no space is left; free some and try again"
@@ -223,13 +236,13 @@ def _download(artifact: str, folder: Path) -> Path:
 def _remove_stale_folders(cache: Path) -> None:
     """Remove temporary folders of processes that were killed during a download."""
     for folder in cache.glob(f"{_TEMPORARY}-*"):
-        with contextlib.suppress(OSError):  # its process has just removed it
+        with contextlib.suppress(OSError):  # another process has just removed the folder
             if time.time() - folder.stat().st_mtime > _STALE_AFTER:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bundle_folder(folder: Path) -> Path:
-    """The folder of the bundle: the given one, or the one inside it if that is an MLflow model."""
+    """The folder of the bundle: the given folder, or its bundle folder if it is an MLflow model."""
     if not (folder / MANIFEST).exists() and (folder / BUNDLE_FOLDER / MANIFEST).exists():
         return folder / BUNDLE_FOLDER
     return folder

@@ -1,4 +1,4 @@
-"""The arrays of a bundle: types, loading, and the checks without which kernels would be unsafe."""
+"""The arrays of a bundle: their types, how they are loaded, and checks that make kernels safe."""
 
 import re
 from collections.abc import Mapping
@@ -47,14 +47,17 @@ _HEADER = re.compile(
     rb"\{'descr': '[<>|]\w+', 'fortran_order': (True|False), "
     rb"'shape': \(((0|[1-9]\d*),( (0|[1-9]\d*))?)?\), \} *\n"
 )
-"""The headers that `np.save` writes. NumPy would take any other header for one of an old version,
-and parse it with Python's tokenizer."""
+"""The headers that `np.save` writes. NumPy would parse any other header with Python's tokenizer, as
+if an old version had written it."""
 _LARGEST = 1e6
 _SMALLEST = 1e-3
 
 
 def load_arrays(folder: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """All arrays of a bundle by part and field, memory-mapped; raises ValueError or OSError."""
+    """Memory-map all arrays of a bundle; returns them by part and field.
+
+    Raises ValueError for a file with another header, type or layout, and OSError.
+    """
     parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
     for name in ARRAYS:
         part, field = name.split(".")
@@ -63,7 +66,7 @@ def load_arrays(folder: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
 
 
 def check_arrays(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
-    """Raise ValueError for arrays that do not fit each other, or that kernels cannot use safely."""
+    """Raise ValueError if arrays do not fit each other, or if kernels cannot use them safely."""
     _check_shapes(parts, labels)
     _check_numbers(parts)
 
@@ -89,7 +92,10 @@ def _load(folder: Path, name: str) -> npt.NDArray[Any]:
 
 
 def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
-    """Kernels do not check indices: one that is out of range would read other memory."""
+    """Check shapes, offsets and ids. Kernels do not check indices.
+
+    A kernel with an index out of range would read other memory.
+    """
     linear, namesakes, reranker = parts["linear"], parts["namesakes"], parts["reranker"]
     features = len(parts["features"]["keys"])
     indptr, sparse = linear["sparse_indptr"], linear["sparse"]

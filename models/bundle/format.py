@@ -1,9 +1,9 @@
-"""Format of a bundle: a model as a folder of data files. Loading it cannot run code.
+"""Format of a bundle: a model as a folder of data files. Loading a bundle cannot run code.
 
-`manifest.json` has the format, the schema, parameters, metrics, and the SHA-256 of every other
-file. `labels.json` is the label set, `reranker.txt` the trees in LightGBM's own text, `canned.json`
-the golden queries, `profile.counts.npy` the profile. The other arrays are NumPy files without
-objects, and they are memory-mapped.
+`manifest.json` has the format number, the schema, parameters, metrics, and the SHA-256 of every
+other file. `labels.json` is the label set, `reranker.txt` the trees in LightGBM's own text format,
+`canned.json` the golden queries, and `profile.counts.npy` the profile. All other files are NumPy
+arrays without objects. Arrays are memory-mapped.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ from labelwright.models.stages.namesakes import Namesakes
 from labelwright.models.stages.reranker import Reranker
 
 FORMAT = 5
-"""No released version has written an earlier format."""
+"""The number of the format. No released version has written a lower one."""
 MANIFEST = "manifest.json"
 _LABELS, _GOLDEN, _TREES = "labels.json", "canned.json", "reranker.txt"
 _PROFILE = "profile.counts.npy"
@@ -61,16 +61,17 @@ _UNREADABLE = (
     tokenize.TokenError,
     SchemaError,
 )
-"""The errors of readers of JSON and NumPy files for invalid content."""
+"""The errors that the readers of JSON and NumPy files raise for invalid content."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """The content of `manifest.json`.
 
-    `content` is the `content_hash`: equal for models that give the same predictions, whatever the
-    versions, times and numbers of threads. `files` are the SHA-256 hashes of the other files.
-    `details` come from training: metrics, data, seed.
+    `format` is FORMAT and `labelwright` the version that wrote the bundle. `content` is the
+    `content_hash` of the model; it depends neither on versions and times nor on the number of
+    threads. `files` are the SHA-256 hashes of the other files, by file name. `details` come from
+    training: metrics, data, seed.
     """
 
     format: int
@@ -89,7 +90,7 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A model that was read from disk, with golden queries and the profile of its test rows."""
+    """A model that was read from disk, with its golden queries and the profile of its test rows."""
 
     labeler: Labeler
     manifest: Manifest
@@ -106,8 +107,8 @@ def write_bundle(
 ) -> Manifest:
     """Write a model to a new folder, completely or not at all; raises StorageError.
 
-    Golden queries are computed and written, too. `profile` is that of the test rows; without it,
-    the service cannot detect drift.
+    The golden queries are computed and written, too. `version` is the version of labelwright, and
+    `profile` the profile of the test rows. Without a profile, the service cannot detect drift.
     """
     golden, profile = GoldenQueries.of(labeler), profile or Profile.empty(labeler)
     with temporary_folder(folder.parent, f".{folder.name}") as temporary:
@@ -124,7 +125,7 @@ def write_bundle(
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and check a bundle; raises BundleError, or ModelNotFoundError if there is none."""
+    """Read and check a bundle; raises BundleError, or ModelNotFoundError if there is no bundle."""
     manifest = verify(folder)
     try:
         labeler = _read_labeler(folder, manifest)
@@ -139,9 +140,12 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def verify(folder: Path) -> Manifest:
-    """Check the hashes of all files; raises BundleError, or ModelNotFoundError if there is none."""
+    """Check the hashes of all files and return the manifest.
+
+    Raises BundleError, or ModelNotFoundError if there is no bundle.
+    """
     manifest = read_manifest(folder)
-    with ThreadPoolExecutor() as pool:  # hashing takes most of the time of loading
+    with ThreadPoolExecutor() as pool:  # hashing is the slowest part of loading
         digests = list(pool.map(_digest, (folder / name for name in manifest.files)))
     for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
         if digest != expected:
@@ -186,9 +190,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def content_hash(labeler: Labeler) -> str:
-    """SHA-256 of labels, schema, decisions, arrays and trees: everything predictions depend on.
+    """SHA-256 of the labels, schema, decisions, arrays and trees, on which all predictions depend.
 
-    LightGBM's text also contains its parameters, such as the number of threads. They are left out.
+    LightGBM's text also contains training parameters, such as the number of threads. These are left
+    out.
     """
     stated = (
         labeler.labels.names,
@@ -216,7 +221,7 @@ def _write_files(labeler: Labeler, golden: GoldenQueries, profile: Profile, fold
 def _write_manifest(
     labeler: Labeler, folder: Path, version: str, details: Mapping[str, Any]
 ) -> Manifest:
-    """State what lies in the folder."""
+    """Write the manifest for the files in a folder, and return it."""
     manifest = Manifest(
         format=FORMAT,
         labelwright=version,
@@ -233,7 +238,7 @@ def _write_manifest(
 
 
 def _decisions_to_json(decisions: Decisions) -> dict[str, Any]:
-    """The decisions for the manifest, without the thresholds, which are an array."""
+    """The decisions for the manifest. The thresholds are left out, because they are an array."""
     return {
         "candidates": decisions.candidates,
         "slope": decisions.slope,
@@ -244,12 +249,12 @@ def _decisions_to_json(decisions: Decisions) -> dict[str, Any]:
 
 
 def seal(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the content of a manifest, stored in it. It detects damage, but not forgery."""
+    """SHA-256 of a manifest's content, stored in the manifest. It detects damage, not forgery."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def arrays_of(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of a model by their names in a bundle."""
+    """All arrays of a model, by their names in a bundle."""
     decisions = labeler.decisions
     thresholds = [*decisions.policies.values(), *decisions.guarantees.values()]
     renamed = {
@@ -268,7 +273,7 @@ def _read_labeler(folder: Path, manifest: Manifest) -> Labeler:
         raise ValueError(f"{_LABELS} is not a list of labels")
     if not names or len(set(names)) < len(names) or not all(names):
         raise ValueError(f"{_LABELS} has no labels, an empty label, or the same label twice")
-    "".join(names).encode("utf-8")  # a lone surrogate is not text
+    "".join(names).encode("utf-8")  # raises ValueError for a lone surrogate
     parts = load_arrays(folder)
     check_arrays(parts, len(names))
     schema = EntitySchema.from_mapping(manifest.schema)

@@ -1,8 +1,8 @@
 """Golden queries: entities with the results that the model gave when it was trained.
 
-They show whether a bundle still gives the same results on this machine. Their entities are made of
-the examples of the schema and of words of the model's own labels. Both are in the bundle anyway, so
-golden queries contain no training row.
+Golden queries show whether a model gives the same results on this machine. Their entities consist
+of the examples in the schema and of words of the model's labels. The bundle contains these anyway,
+and golden queries contain no training row.
 """
 
 import dataclasses
@@ -18,9 +18,10 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 
 QUERY = LabelQuery(top_k=20)
-"""By default, fewer labels than 20 are reranked, so the results also depend on the linear stage."""
+"""By default, fewer than 20 labels are reranked. Therefore the results also contain labels that
+only the linear stage scores."""
 TOLERANCE = 1e-5
-"""Allowed difference of probabilities: other processors add numbers in another order."""
+"""Allowed difference of probabilities, because other processors add numbers in another order."""
 _LABELS_USED = 6
 _LONGEST_TEXT = 200
 
@@ -29,7 +30,7 @@ Record = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class GoldenQueries:
-    """Entities as records, and the labels of each as the service returns them."""
+    """Entities as records, and for each entity the labels in the form that the service returns."""
 
     entities: Sequence[Record]
     results: Sequence[Sequence[Record]]
@@ -42,7 +43,7 @@ class GoldenQueries:
 
     @classmethod
     def from_json(cls, text: bytes) -> "GoldenQueries":
-        """The inverse of `to_json`; raises ValueError, TypeError or KeyError for other text."""
+        """Read the output of `to_json`; raises ValueError, TypeError or KeyError for other text."""
         content = json.loads(text)
         if not isinstance(content, list) or not content:
             raise ValueError("the golden queries are not a list, or an empty one")
@@ -60,13 +61,13 @@ class GoldenQueries:
         return cls([dict(query["entity"]) for query in content], results)
 
     def to_json(self) -> str:
-        """A list of objects with `entity` and `labels`."""
+        """A JSON list of objects with the keys `entity` and `labels`."""
         pairs = zip(self.entities, self.results, strict=True)
         content = [{"entity": entity, "labels": labels} for entity, labels in pairs]
         return json.dumps(content, ensure_ascii=False)
 
     def check(self, labeler: Labeler) -> None:
-        """Raise BundleError with the first difference if a model gives other results now."""
+        """Raise BundleError with the first difference if a model gives other results."""
         results = _results(labeler, self.entities)
         for number, (expected, found) in enumerate(zip(self.results, results, strict=True), 1):
             if difference := _difference(expected, found):
@@ -78,7 +79,7 @@ class GoldenQueries:
 
 
 def _entities(labeler: Labeler) -> list[Record]:
-    """The examples of the schema, an empty entity, and words of some labels.
+    """One entity with the examples of the schema, one empty, and some with words of labels.
 
     Every second entity with words of a label also has the examples of the other columns.
     """
@@ -93,7 +94,7 @@ def _entities(labeler: Labeler) -> list[Record]:
 
 
 def _words_of(label: str, schema: EntitySchema, turn: int) -> Record:
-    """The words of a label in the identifying column, and 10^turn in every number column."""
+    """An entity with the words of a label in the identity column and 10^turn in number columns."""
     words = " ".join(re.findall(r"\w+", label.partition("=")[2] or label))[:_LONGEST_TEXT]
     numbers = {c.name: 10.0**turn for c in schema.columns if c.kind is Kind.NUMBER}
     return numbers if schema.identity is None else {**numbers, schema.identity: words}
@@ -106,7 +107,7 @@ def _results(labeler: Labeler, records: Sequence[Record]) -> list[list[Record]]:
 
 
 def _difference(expected: Sequence[Record], found: Sequence[Record]) -> str | None:
-    """The first difference, or None; the order of labels of equal probability does not matter."""
+    """The first difference between two lists of labels, or None. Their order does not matter."""
     before, now = ({given["label"]: given for given in labels} for labels in (expected, found))
     if other := sorted(set(before) ^ set(now)):
         return f"label {other[0]!r} is {'not ' if other[0] in before else ''}among the labels"

@@ -1,1 +1,1 @@
-"""Explanations: reasons why a label has a high or a low probability."""
+"""Explanations: the reasons for the probability of a label."""

@@ -1,9 +1,9 @@
-"""Reasons: what raised or lowered the log-odds of a label of an entity.
+"""Reasons: the contributions that raise or lower the log-odds of a label of an entity.
 
-The reasons of a label add up to its log-odds before calibration. For a candidate they are the exact
-contributions of the reranker's features (TreeSHAP: Lundberg et al. 2020). The part that depends on
-scores of the linear stage is split further among the parts of the input. For any other label, the
-reasons are the terms of the linear stage.
+The reasons of a label add up to its log-odds before calibration. For a candidate, they are the
+exact contributions of the reranker's features (TreeSHAP: Lundberg et al. 2020). The contributions
+of the scores of the linear stage are divided further among the spans of the input. For any other
+label, the reasons are the terms of the linear stage.
 """
 
 import dataclasses
@@ -26,9 +26,10 @@ from labelwright.models.stages.linear import LabelIds, Scores
 from labelwright.models.stages.reranker import LABEL_FEATURE, PAIR_FEATURES, Pairs
 
 LARGEST = 10
-"""The number of reasons of a label that are listed; the others are added up to one."""
+"""At most so many reasons of a label are listed. The sum of all others is one more reason."""
 NEGLIGIBLE = 1e-3
-"""Reasons with smaller log-odds belong to the rest. The reasons add up to within this."""
+"""Reasons with smaller log-odds are part of the rest. The listed reasons add up to the log-odds,
+with an error below this."""
 TEXT_LIMIT = 100
 """Maximum length of the text of a reason, in code points."""
 
@@ -37,10 +38,10 @@ ABOUT = {
     "company": "the other labels that the entity may have; label is the one that matters most",
     "namesakes": "the training entities with the same name, and whether they have the label",
     "frequency": "how frequent the label is, whatever the entity",
-    "competition": "how the label's score compares with those of the others, and what implies it",
+    "competition": "how the label's score compares with other scores, and which labels imply it",
     "rest": "the sum of all smaller reasons",
 }
-"""The subjects of reasons."""
+"""The kinds of reasons, with their descriptions."""
 _ABOUT = list(ABOUT)
 REASON = pa.struct(
     [
@@ -55,8 +56,8 @@ REASON = pa.struct(
 )
 """A reason: `weight` is in log-odds; the other fields are null where they do not apply.
 
-`start` and `end` are positions (code points) in the value as text; lists are joined by semicolons.
-They are null for tags and numbers, which are no text.
+`start` and `end` are positions (in code points) in the value as text, where the items of a list are
+joined by semicolons. They are null for tags and numbers, because their values are not text.
 """
 
 _COMPANY = [
@@ -81,11 +82,12 @@ Weights = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Predictions with the log-odds and the reasons of each listed label.
+    """Predictions, with the log-odds and the reasons of each label prediction.
 
-    `log_odds` (float64) are the values before calibration, and before labels that are no candidates
-    are limited to the probability of the candidates. `reasons` is list<REASON>, the largest first
-    and the rest last. Both have one item for each item of `predictions.ids`.
+    `log_odds` (float64) are the values before calibration. For labels that are not candidates, they
+    are the values before the limit to the probability of the candidates. `reasons` is list<REASON>,
+    the largest reason first and the rest last. `log_odds` and `reasons` have one item for each item
+    of `predictions.ids`.
     """
 
     predictions: Predictions
@@ -93,7 +95,7 @@ class Explanation:
     reasons: pa.ListArray
 
     def to_arrow(self, rejected: Sequence[int] = ()) -> pa.ListArray:
-        """As `Predictions.to_arrow`, with the additional fields log_odds and reasons."""
+        """The array of `Predictions.to_arrow`, with the additional fields log_odds and reasons."""
         lists = self.predictions.to_arrow()
         labels = lists.values
         structs = pa.StructArray.from_arrays(
@@ -105,7 +107,7 @@ class Explanation:
         return pa.ListArray.from_arrays(lists.offsets, structs, mask=pa.array(missing))
 
     def to_records(self) -> list[list[dict[str, Any]]]:
-        """The reasons of each label as JSON objects, without null fields."""
+        """For each label prediction, the reasons as JSON objects without null fields."""
         return [
             [
                 {name: value for name, value in reason.items() if value is not None}
@@ -118,9 +120,10 @@ class Explanation:
 class Reasons(NamedTuple):
     """All reasons of m labels of one entity, in log-odds.
 
-    `words` (m x spans) are the contributions of the spans of the input. The others (m) are those
-    that ABOUT describes.
-    `co_occurring` (int32[m]) are the other labels that contribute most, -1 if there is none.
+    `words` (m x spans) are the contributions of the spans of the input. `co_occurrence` (called
+    "company" in ABOUT), `namesakes`, `frequency` and `competition` (m each) are described in ABOUT.
+    `co_occurring` (int32[m]) is for each label the other label that contributes most to
+    `co_occurrence`, or -1 if there is none.
     """
 
     spans: list[Span]
@@ -139,14 +142,14 @@ class Reasons(NamedTuple):
 
     @property
     def others(self) -> tuple[Weights, Weights, Weights, Weights]:
-        """The reasons that do not depend on spans, in the order of ABOUT."""
+        """The reasons that are not spans, in the order of ABOUT."""
         return self.co_occurrence, self.namesakes, self.frequency, self.competition
 
 
 def explain(labeler: Labeler, entities: Entities, query: LabelQuery) -> Explanation:
-    """The predictions of `labeler.label`, with reasons.
+    """The predictions of `labeler.label`, with log-odds and reasons.
 
-    A rejected row gets the labels of an empty entity. Raises RequestError for a query that this
+    Rejected rows get the predictions of an empty entity. Raises RequestError for a query that this
     model does not support.
     """
     return explain_predictions(labeler, entities, labeler.label(entities, query))
@@ -155,7 +158,7 @@ def explain(labeler: Labeler, entities: Entities, query: LabelQuery) -> Explanat
 def explain_predictions(
     labeler: Labeler, entities: Entities, predictions: Predictions
 ) -> Explanation:
-    """Add the log-odds and the reasons to predictions."""
+    """Explain predictions of the labeler for the entities."""
     log_odds, largest = [np.zeros(0)], [pa.array([], pa.list_(REASON))]
     for reasons in all_reasons(labeler, entities, predictions):
         log_odds.append(np.round(reasons.log_odds, _DECIMALS))
@@ -166,7 +169,7 @@ def explain_predictions(
 def all_reasons(
     labeler: Labeler, entities: Entities, predictions: Predictions
 ) -> Iterator[Reasons]:
-    """For each entity, all reasons of its labels in `predictions`."""
+    """For each entity, all reasons of the labels that `predictions` has for it."""
     for start in range(0, len(entities), CHUNK):
         part = entities.slice(start, CHUNK)
         rows = labeler.features.transform(part)
@@ -185,7 +188,7 @@ def all_reasons(
 def _words(
     labeler: Labeler, entity: Entities, row: FeatureRows, labels: LabelIds
 ) -> tuple[list[Span], Weights]:
-    """The contribution of each span of one entity to the log-odds of labels, labels x spans."""
+    """The spans of one entity, and their contributions to log-odds, labels x spans."""
     origins = trace(labeler.features, entity, row.indices)
     weights = labeler.linear.weights(row.indices, labels)
     terms = labeler.decisions.slope * row.values[:, None] * weights.astype(np.float64)
@@ -203,10 +206,11 @@ def _reasons(
     pairs: Pairs,
     labels: LabelIds,
 ) -> Reasons:
-    """All reasons of some labels of one entity, whose candidates are `chosen`.
+    """All reasons of some labels of one entity. `chosen` are the entity's candidates.
 
-    For a candidate, the frequency is the expected raw score of its pairs; for any other label it is
-    the bias. The competition is what the score adds beyond the frequency and the words.
+    For a candidate, the frequency is the expected raw score plus the contribution of the pair
+    feature `label`. For any other label, it is the log-odds of the bias. The competition is the
+    remaining contribution of scores, without the contributions of the words.
     """
     slope, intercept = labeler.decisions.slope, labeler.decisions.intercept
     co_occurrence, namesakes = np.zeros(len(labels)), np.zeros(len(labels))
@@ -226,14 +230,17 @@ def _reasons(
 
 
 def _co_occurring(lifts: Scores, co_occurrence: Weights, chosen: LabelIds) -> LabelIds:
-    """The candidate whose lift contributes most to the reason, -1 if none has the same sign."""
+    """For each label, the candidate whose lift contributes most to the co-occurrence reason.
+
+    It is -1 if no lift has the sign of the reason.
+    """
     agreeing = lifts * np.sign(co_occurrence)[:, None]
     most = agreeing.argmax(axis=1)
     return np.where(agreeing.max(axis=1) > 0, chosen[most], -1)
 
 
 def _largest_reasons(reasons: Reasons, labels: LabelSet) -> pa.ListArray:
-    """The largest reasons of each label and the rest, as list<REASON>."""
+    """The largest reasons of each label, followed by the rest, as list<REASON>."""
     weights = np.column_stack([reasons.words, *reasons.others])
     largest = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :LARGEST]
     listed = _rounded(np.take_along_axis(weights, largest, axis=1))
@@ -247,7 +254,7 @@ def _largest_reasons(reasons: Reasons, labels: LabelSet) -> pa.ListArray:
 
 
 def _rounded(weights: Weights) -> Weights:
-    """Rounded weights; 0 for negligible ones."""
+    """Rounded weights. Negligible weights become 0."""
     rounded = np.round(weights, _DECIMALS)
     return np.where(np.abs(rounded) < NEGLIGIBLE, 0, rounded)
 
@@ -261,8 +268,8 @@ def _structs(
 ) -> pa.StructArray:
     """Reasons as structs.
 
-    `rows` are the positions of their labels; `places` are positions of spans, or for the other
-    reasons the number of spans and more.
+    For each reason, `rows` is the number of its label among the m labels. `places` is the number of
+    its span; the other kinds of reasons follow the spans, in the order of ABOUT.
     """
     spans = reasons.spans
     about = np.maximum(places - len(spans) + 1, 0)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 _FLOAT32, _ROW_BY_ROW, _CONTRIBUTIONS, _ALL_TREES = 0, 1, 3, -1
 _PARAMETERS = b"num_threads=1 verbosity=-1"
 _MODELS = 2
-"""The number of models whose trees stay loaded: champion and challenger."""
+"""The number of models whose trees are kept in memory: the champion and the challenger."""
 _LOCK = threading.Lock()
 """LightGBM writes to the trees during a computation, so only one thread computes at a time."""
 
@@ -27,8 +27,8 @@ def contributions(
 ) -> npt.NDArray[np.float64]:
     """SHAP values of each feature for the raw score of each row, n x (features + 1).
 
-    `trees` is LightGBM's text. The last column is the expected raw score. The values of a row add
-    up to its raw score, the log-odds before calibration.
+    `trees` is LightGBM's text, `rows` is n x features. The last column is the expected raw score.
+    The values of a row add up to the row's raw score, which is the log-odds before calibration.
     """
     if not len(rows):
         return np.zeros((0, features + 1))
@@ -37,7 +37,7 @@ def contributions(
 
 
 class Contributions:
-    """Trees from LightGBM's text; only one thread may use them at a time.
+    """Trees that LightGBM has read from its text. Only one thread may use them at a time.
 
     Raises ValueError for a text that LightGBM rejects.
     """
@@ -53,8 +53,10 @@ class Contributions:
         weakref.finalize(self, library.LGBM_BoosterFree, handle)
 
     def of(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """SHAP values, as `contributions` returns them (exact TreeSHAP: Lundberg et al. 2020,
-        "From local explanations to global understanding with explainable AI for trees").
+        """SHAP values in the layout of `contributions`.
+
+        They are exact (TreeSHAP: Lundberg et al. 2020, "From local explanations to global
+        understanding with explainable AI for trees").
         """
         values = np.ascontiguousarray(rows, np.float32)
         found = np.zeros((values.shape[0], values.shape[1] + 1))

@@ -1,9 +1,9 @@
 """Spans: the parts of the input that the features of an entity come from.
 
-Each word, each pair of neighbouring words and each whole value becomes an entity of its own, and
-its features are computed in the normal way. So `models.features.tokens` stays the only tokenizer,
-and spans need not match its tokens exactly: a feature that no smaller span has belongs to the
-whole value.
+Each word, each pair of neighbouring words and each whole value becomes a separate entity, whose
+features are computed in the normal way. Therefore `models.features.tokens` is the only tokenizer,
+and spans need not match its tokens exactly: a feature that no smaller span has belongs to the whole
+value.
 """
 
 import functools
@@ -31,7 +31,8 @@ from labelwright.models.features.tokens import (
 from labelwright.models.kernels.csr import find_keys, row_numbers
 
 WORDS_LIMIT = 250
-"""Words of a value that get their own span; the text after them belongs to the whole value."""
+"""At most so many words of a value get their own spans. Features of later words belong to the whole
+value."""
 
 _CONTINUES = -1  # belongs to the character before it, such as a combining accent
 _WORD, _PAIR, _APART, _VALUE = range(4)
@@ -40,7 +41,7 @@ Classifier = Callable[[str], int]
 
 
 class Span(NamedTuple):
-    """A part of the value of a column: its text, from code point `start` to `end`."""
+    """A part of the value of a column: the text from code point `start` to `end` - 1."""
 
     column: Column
     text: str
@@ -49,10 +50,10 @@ class Span(NamedTuple):
 
 
 class Origins(NamedTuple):
-    """The spans that the k features of an entity come from.
+    """The spans from which the k features of an entity come.
 
-    `shares[i]` of feature `features[i]` (a position below k) comes from `spans[places[i]]`. The
-    shares of a feature add up to 1.
+    The share `shares[i]` of feature `features[i]` (a number below k) comes from span
+    `spans[places[i]]`. The shares of a feature add up to 1.
     """
 
     spans: list[Span]
@@ -64,9 +65,9 @@ class Origins(NamedTuple):
 def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]) -> Origins:
     """Find the spans of the `features` (int32[k], distinct) of one entity.
 
-    A feature belongs to the words and symbols that have it; or else to pairs of neighbours, to
-    pairs of words that only symbols separate, or to the whole value, in this order. Several spans
-    of the same kind share it equally.
+    A feature belongs to the words and symbols that have it. If there are none, it belongs to pairs
+    of neighbours, or else to pairs of words that only symbols separate, or else to the whole value.
+    If several spans of the same kind have a feature, each gets an equal share.
     """
     cuts = list(_cuts(entity)) if len(features) else []
     if not cuts:
@@ -85,10 +86,10 @@ def trace(space: FeatureSpace, entity: Entities, features: npt.NDArray[np.int32]
 
 
 def word_bounds(text: str, kind: Kind) -> list[tuple[int, int]]:
-    """The (start, end) of the words of a value, at most WORDS_LIMIT.
+    """The (start, end) of each word of a value, at most WORDS_LIMIT words.
 
-    Categories and tags are split at semicolons. Web addresses, phone numbers and other numbers are
-    not split.
+    Categories and tags are split only at semicolons. Web addresses, phone numbers and other numbers
+    are not split: they have no words.
     """
     if kind not in _CLASSIFIERS:
         return []
@@ -132,7 +133,7 @@ def _cuts(entity: Entities) -> Iterator[tuple[Span, int]]:
 
 
 def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:
-    """One entity for each span; all its other fields are empty."""
+    """One entity for each span. Its only field is the span's column, with the span's text."""
     table = Entities.empty(entity.schema, len(cuts)).table
     for column in dict.fromkeys(span.column for span, _ in cuts):
         values = [span.text if span.column is column else None for span, _ in cuts]
@@ -144,7 +145,7 @@ def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:
 
 @functools.lru_cache(1 << 16)
 def _letter_class(character: str) -> int:
-    """The class of a character after normalisation, as the tokenizer sees it."""
+    """The class that the tokenizer gives to a character after normalisation."""
     form = normalise_one(character)
     if unicodedata.combining(form[0]):
         return _CONTINUES
@@ -160,7 +161,7 @@ def _space_class(character: str) -> int:
 
 @functools.lru_cache(1 << 16)
 def _semicolon_class(character: str) -> int:
-    """The class for values that semicolons separate: spaces belong to the value around them."""
+    """The class of a character in values that semicolons separate; inner spaces join a value."""
     if normalise_one(character) == ";":
         return SEPARATOR
     return JOINER if _space_class(character) == SEPARATOR else LETTER

@@ -1,4 +1,4 @@
-"""Fingerprints: hashes of entities, equal for rows with the same id and the same values."""
+"""Fingerprints: hashes of entities, which are equal for rows with equal ids and equal values."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ CONTENT_ID_PREFIX = "content-"
 
 
 def fingerprints(entities: Entities) -> Hashes:
-    """A 64-bit hash of the id and the fields of each entity; empty fields do not change it."""
+    """A 64-bit hash of the id and the fields of each entity. Empty fields do not affect it."""
     return _fingerprints(entities, ("id", *entities.schema.fields))
 
 
@@ -28,7 +28,7 @@ def content_fingerprints(entities: Entities) -> Hashes:
 
 
 def content_ids(entities: Entities) -> pa.StringArray:
-    """Ids for entities that have none, made of their fields."""
+    """Ids for entities without an id, made of the hashes of their fields."""
     found = content_fingerprints(entities).tolist()
     return pa.array([f"{CONTENT_ID_PREFIX}{each:016x}" for each in found], pa.string())
 

@@ -1,9 +1,10 @@
 """Feature space: turns entities into sparse feature rows.
 
-A feature is a token (`models.features.tokens`) that is frequent enough in the training rows. Its
-value in a row is its inverse document frequency (the tf-idf of Salton & Buckley 1988 with binary
-term frequency). Each row is scaled to unit length, and each group of tokens has a fixed share of
-it. Otherwise the many letter sequences of a name would outweigh its few words.
+A feature is a token (`models.features.tokens`) that is frequent enough in the training rows. The
+value of a feature in a row is its inverse document frequency (the tf-idf of Salton & Buckley 1988
+with binary term frequency). The values of each group of tokens are scaled to a fixed length, and
+then the row is scaled to unit length. Otherwise the many character n-grams of a name would outweigh
+its few words.
 """
 
 import dataclasses
@@ -39,8 +40,8 @@ _TOKEN_KINDS = {
 class FeatureRows(NamedTuple):
     """A sparse matrix by rows: row r has `values[indptr[r]:indptr[r + 1]]` at `indices[...]`.
 
-    `names` (uint64[rows]) are hashes of the names of the entities, 0 where there is none. Names
-    that differ only in spacing have the same hash.
+    `names` (uint64[rows]) are hashes of the names of the entities; 0 for an entity without a name.
+    Names that differ only in spacing have the same hash.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -57,7 +58,7 @@ class FeatureRows(NamedTuple):
 
 
 def fill_rows(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
-    """Write the rows of one part after another into the arrays of `rows`; returns `rows`."""
+    """Concatenate `parts` into the arrays of `rows`, which must be large enough; returns `rows`."""
     row, at = 0, 0
     for part in parts:
         count, size = len(part.names), len(part.indices)
@@ -73,9 +74,10 @@ def fill_rows(rows: FeatureRows, parts: Iterable[FeatureRows]) -> FeatureRows:
 class FeatureSpace:
     """The features of a model, the most frequent first.
 
-    `keys` (uint64) are their tokens, and `weights` (float32) their inverse document frequencies.
-    `shares` (float32) is the length of each group of tokens in a row before the row is scaled.
-    `edges` (float64, one row for each number column) are the bounds of the bins of numbers.
+    `keys` (uint64) are the tokens of the features, and `weights` (float32) their inverse document
+    frequencies. `shares` (float32[groups of tokens]) are the lengths to which the groups are scaled
+    before the row is scaled. `edges` (float64, one row for each number column) are the bounds of
+    the bins of numbers.
     """
 
     schema: EntitySchema
@@ -86,11 +88,11 @@ class FeatureSpace:
 
     @functools.cached_property
     def table(self) -> LookupTable:
-        """Finds the feature of a token."""
+        """The hash table that finds the feature of a token."""
         return lookup_table(self.keys)
 
     def transform(self, entities: Entities) -> FeatureRows:
-        """The feature rows of some entities; tokens that are no features are left out."""
+        """The feature rows of some entities; tokens that are not features are left out."""
         source = token_source(entities, self.edges)
         at_most = _tokens_at_most(source)
         indices = np.empty(at_most, np.int32)
@@ -104,7 +106,7 @@ class FeatureSpace:
 
 
 def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSource:
-    """The columns of entities as arrays for kernels. `edges` as in `FeatureSpace`."""
+    """The columns of entities as arrays for kernels. `FeatureSpace` explains `edges`."""
     kinds: list[int] = []
     seeds, starts, data = [], [], []
     base, identity = 0, -1
@@ -136,7 +138,7 @@ def token_source(entities: Entities, edges: npt.NDArray[np.float64]) -> TokenSou
 
 
 def number_columns(schema: EntitySchema) -> list[Column]:
-    """The columns with bin edges, in the order of the edges."""
+    """The number columns, in the order of the rows of `FeatureSpace.edges`."""
     return [column for column in schema.columns if column.kind is Kind.NUMBER]
 
 
@@ -148,18 +150,21 @@ def _token_kind(column: Column) -> int:
 
 @functools.cache
 def seed_of(name: str) -> np.uint64:
-    """The seed of a column: equal values in different columns get different hashes."""
+    """The seed of a column: with it, equal values in different columns have different hashes."""
     return np.uint64(int.from_bytes(text_hash(name), "big"))
 
 
 def _letters(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], tokens.Bytes]:
-    """Offsets and bytes of a string column, normalised except for ASCII letters; null is empty."""
+    """Offsets and bytes of a string column; null becomes empty.
+
+    The text is normalised, but ASCII text may still have upper-case letters.
+    """
     offsets, letters = buffers(array)
     return (offsets, letters) if letters.tobytes().isascii() else buffers(normalise(array))
 
 
 def _number_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> Hashes:
-    """Tokens of numbers (rows x number columns with values): hashes of the bins of the numbers."""
+    """Tokens of numbers: hashes of the numbers' bins, rows x number columns with values."""
     number_tokens: list[Hashes] = []
     for column, bounds in zip(number_columns(entities.schema), edges, strict=True):
         array = entities.column(column.name)
@@ -177,7 +182,7 @@ def _number_tokens(entities: Entities, edges: npt.NDArray[np.float64]) -> Hashes
 
 
 def _tokens_at_most(source: TokenSource) -> int:
-    """An upper bound of the number of tokens of all rows; see `tokens.tokens_at_most`."""
+    """An upper bound of the number of tokens of all rows together; see `tokens.tokens_at_most`."""
     values = source.kinds.size * len(source.number_tokens)
     return 5 * source.data.size + tokens.tokens_at_most(0) * values + source.number_tokens.size
 
@@ -191,7 +196,7 @@ def _transform(
     shares: npt.NDArray[np.float32],
     rows: FeatureRows,
 ) -> int:
-    """Write the rows; returns the number of their elements."""
+    """Write all rows to `rows`; returns the number of their elements."""
     indptr, indices, values, names = rows
     squares, factors = np.empty((2, shares.size), np.float32)
     at = 0

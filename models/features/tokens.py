@@ -1,8 +1,8 @@
-"""Tokens of an entity: hashes of words, letters and values, computed by kernels.
+"""Tokens of an entity: hashes of words, character n-grams and values, computed by kernels.
 
-A token is a 64-bit hash of (column, kind of token, characters). The functions named after tokens
-write them to `out`, from position `at` on, and return the position after the last one. `points` is
-one value as code points.
+A token is a 64-bit hash of (column, kind of token, characters). The functions `..._tokens` of one
+value write its tokens to `out`, from position `at` on, and return the position after the last
+token. `points[:n]` is the value as code points.
 """
 
 import functools
@@ -17,11 +17,11 @@ from labelwright.models.kernels.hashes import Hashes, mix
 from labelwright.models.kernels.jit import compiled
 
 TEXT, NAME, WORDS, VALUES, TAGS, WEB, PHONE = range(7)
-"""Ways to split a column into tokens; `models.features.space` maps kinds of columns to these."""
+"""Ways to split a value into tokens; `models.features.space` maps kinds of columns to these."""
 
 GROUPS = 3
 LETTER_GROUP, WORD_GROUP, CONTEXT_GROUP = range(GROUPS)
-"""Groups of tokens: letters of names; words of names and of word columns; all other columns."""
+"""Groups of tokens: character n-grams of names; words of names and of word columns; all others."""
 
 SEPARATOR, JOINER, LETTER, IDEOGRAPH, SYMBOL = range(5)
 """Classes of characters; see `character_classes`."""
@@ -42,11 +42,11 @@ Bytes = npt.NDArray[np.uint8]
 class TokenSource(NamedTuple):
     """The columns of entities as arrays for kernels.
 
-    The value of column c in row r is `data[starts[c, r]:starts[c, r + 1]]`: UTF-8 of at most
+    The value of column c in row r is `data[starts[c, r]:starts[c, r + 1]]`. It is UTF-8 of at most
     `longest` bytes, normalised except for the case of ASCII letters. `kinds[c]` is the way to split
-    it, `seeds[c]` the seed of its hashes. `number_tokens` (rows x m) are tokens of numbers, 0 where
-    a number is missing. `classes` are the `character_classes`. `identity` is the column with the
-    names of entities, or -1.
+    the values of column c, and `seeds[c]` the seed of their hashes. `number_tokens` (rows x number
+    columns with values) are tokens of numbers, 0 for a missing number. `classes` are the
+    `character_classes`. `identity` is the number of the column with the names of entities, or -1.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -62,7 +62,7 @@ class TokenSource(NamedTuple):
 class Scratch(NamedTuple):
     """Working memory for one row, and the output of `row_tokens`.
 
-    The output is in `tokens`, and in `name` (one element), a hash of the name of the entity.
+    The output is in `tokens` and in `name` (one element), which is a hash of the entity's name.
     """
 
     points: CodePoints
@@ -85,7 +85,7 @@ def scratch(source: TokenSource) -> Scratch:
 
 
 def tokens_at_most(length: int) -> int:
-    """An upper bound of the number of tokens of a value of `length` bytes, for any kind."""
+    """An upper bound of the number of tokens of a value with `length` bytes, of any kind."""
     grams = _LONGEST_GRAM - _SHORTEST_GRAM + 1
     return (grams + 2) * (length + 2) + len(_PHONE_PREFIXES)
 
@@ -95,10 +95,10 @@ def character_classes() -> Bytes:
     """The class of each code point.
 
     Letters include digits and the combining marks of scripts such as Devanagari. Ideographs are the
-    letters of scripts that are written without spaces; each counts as a word. Symbols are all other
-    visible characters, from the hash in C# to emoji. Joiners, such as the apostrophe, are ignored,
-    so that the letters around them form one word. Everything else is a separator, and so is the
-    semicolon, which separates values.
+    letters of scripts that are written without spaces; each of them is a word. Symbols are all
+    other visible characters, such as the hash in C# and emoji. Joiners, such as the apostrophe, are
+    ignored, so that the letters around them form one word. All other characters are separators. The
+    semicolon is a separator, too, because it separates values.
     """
     categories = map(unicodedata.category, map(chr, range(_CLASSIFIED)))
     majors = np.frombuffer("".join([category[0] for category in categories]).encode(), np.uint8)
@@ -124,7 +124,7 @@ def character_classes() -> Bytes:
 
 @compiled
 def group_of(token: np.uint64) -> int:
-    """The group of a token from `row_tokens`, stored in its highest two bits."""
+    """The group of a token of `row_tokens`, which is stored in the token's highest two bits."""
     return int(token >> np.uint64(62))
 
 
@@ -132,7 +132,7 @@ def group_of(token: np.uint64) -> int:
 def decode(data: Bytes, start: int, end: int, points: CodePoints) -> int:
     """Decode valid UTF-8 bytes [start, end) into `points`; returns the number of code points.
 
-    ASCII letters become lower case. All other characters must be normalised already.
+    ASCII letters are converted to lower case. All other characters must be normalised already.
     """
     n = 0
     i = start
@@ -173,10 +173,11 @@ def text_tokens(
     out: Hashes,
     at: int,
 ) -> tuple[int, int]:
-    """Words, pairs of neighbouring words, symbols, and pairs of a symbol and an adjacent word.
+    """Write words, pairs of neighbours, symbols, and pairs of a symbol and a word next to it.
 
-    The words are also written to `padded` (at least 2 * n + 2 long), with an edge mark around each,
-    as input of `letter_tokens`. The second returned number is the length of this text.
+    The words are also written to `padded` (of length 2 * n + 2 or more), the input of
+    `letter_tokens`, with an edge mark before and after each word. The second returned number is the
+    length of the text in `padded`.
     """
     word_seed = mix(seed, _WORD)
     pair_seed = mix(seed, _PAIR)
@@ -238,7 +239,7 @@ def text_tokens(
 
 @compiled
 def letter_tokens(padded: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
-    """Sequences of 3 to 5 letters within a word; the edges of the word count as letters."""
+    """Write character n-grams: 3 to 5 letters of one word. The edge marks count as letters."""
     gram_seed = mix(seed, _GRAM)
     for i in range(n - _SHORTEST_GRAM + 1):
         gram = gram_seed
@@ -254,7 +255,7 @@ def letter_tokens(padded: CodePoints, n: int, seed: np.uint64, out: Hashes, at: 
 
 @compiled
 def word_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
-    """Words that are separated by white space, without any other splitting."""
+    """Write the words between white space; they are not split further."""
     word_seed = mix(seed, _WORD)
     word = word_seed
     length = 0
@@ -275,7 +276,7 @@ def word_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: in
 def value_tokens(
     points: CodePoints, n: int, seed: np.uint64, keys: bool, out: Hashes, at: int
 ) -> int:
-    """Whole values between semicolons; with `keys`, also the text before each equals sign."""
+    """Write whole values between semicolons; with `keys`, also the text before each equals sign."""
     value_seed = mix(seed, _VALUE)
     value = value_seed
     length = 0
@@ -304,7 +305,7 @@ def value_tokens(
 
 @compiled
 def phone_tokens(points: CodePoints, n: int, seed: np.uint64, out: Hashes, at: int) -> int:
-    """For each phone number: prefixes of its digits (country, area, exchange) and all digits."""
+    """Write for each phone number: all digits, and prefixes of them (country, area, exchange)."""
     prefix_seed = mix(seed, _PREFIX)
     value_seed = mix(seed, _VALUE)
     digits = 0
@@ -336,7 +337,10 @@ def web_tokens(
     out: Hashes,
     at: int,
 ) -> int:
-    """For each web address: the domain, its last part, and words and letters of the text before."""
+    """Write for each web address: the domain, the domain's last part, and the tokens of its rest.
+
+    These are the words and character n-grams of the text before the last part.
+    """
     value_seed = mix(seed, _VALUE)
     prefix_seed = mix(seed, _PREFIX)
     start = 0
@@ -391,7 +395,10 @@ def _set_group(out: Hashes, first: int, end: int, group: int) -> None:
 
 @compiled
 def _remove_duplicates(out: Hashes, n: int, slots: Hashes) -> int:
-    """Remove duplicates among n tokens, in place and in order; returns the number that is left."""
+    """Remove duplicates among n tokens, in place; returns the number of distinct tokens.
+
+    The first of equal tokens is kept, and the order is kept.
+    """
     size = table_size(n)
     slots[:size] = 0
     kept = 0

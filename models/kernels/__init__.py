@@ -1,1 +1,1 @@
-"""Building blocks of compiled kernels: the JIT decorator, SIMD instructions, the hash table."""
+"""Building blocks of compiled kernels: JIT decorator, SIMD instructions, hash functions, tables."""

@@ -1,6 +1,6 @@
-"""Sparse matrices by rows (CSR): offsets, rows that are picked or joined, and look-ups of pairs.
+"""Sparse matrices in CSR layout: offsets, selection and concatenation of rows, look-up of keys.
 
-Row r of such a matrix has the elements `indptr[r]` to `indptr[r + 1]` of its other arrays.
+Row r of such a matrix has the elements `indptr[r]:indptr[r + 1]` of the other arrays.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Positions = npt.NDArray[np.int64]
 
 
 class SparseRows(NamedTuple):
-    """A sparse matrix of zeros and ones: row r has ones in the columns `ids` (ascending)."""
+    """A sparse matrix of zeros and ones; `ids` are the columns of the ones, ascending by row."""
 
     indptr: Offsets
     ids: npt.NDArray[np.int32]
@@ -28,7 +28,7 @@ class SparseRows(NamedTuple):
     def from_pairs(
         cls, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], shape: tuple[int, int]
     ) -> Self:
-        """A matrix with ones at these pairs of a row and a column, in any order."""
+        """A matrix with ones at the pairs (`rows[i]`, `ids[i]`); pairs may repeat, in any order."""
         columns = max(shape[1], 1)
         keys = np.sort(rows * columns + ids)
         keys = keys[np.diff(keys, prepend=-1) > 0]
@@ -37,14 +37,14 @@ class SparseRows(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence["SparseRows"]) -> Self:
-        """The rows of one part after another."""
+        """Concatenate the rows of several matrices."""
         return cls(
             joined_offsets([part.indptr for part in parts]),
             np.concatenate([part.ids for part in parts]),
         )
 
     def rows(self) -> Positions:
-        """The row of each element."""
+        """The row number of each one."""
         return row_numbers(self.indptr)
 
     def take(self, rows: Positions) -> "SparseRows":
@@ -54,14 +54,14 @@ class SparseRows(NamedTuple):
 
 
 def offsets(lengths: npt.NDArray[Any]) -> Offsets:
-    """The `indptr` of rows of these lengths."""
+    """The `indptr` of rows with these lengths."""
     indptr = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
     return indptr
 
 
 def row_numbers(indptr: npt.NDArray[Any]) -> Positions:
-    """The row of each element."""
+    """The row number of each element."""
     return np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
 
 
@@ -78,12 +78,15 @@ def take_rows(indptr: Offsets, rows: Positions) -> tuple[Offsets, Positions]:
 
 
 def joined_offsets(parts: Sequence[Offsets]) -> Offsets:
-    """The `indptr` of the rows of one part after another."""
+    """The `indptr` of the concatenated rows of several matrices."""
     return offsets(np.concatenate([np.zeros(0, np.int64), *map(np.diff, parts)]))
 
 
 def find_keys(keys: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Positions:
-    """The position of each of the `wanted` in `keys` (distinct, in any order), -1 if missing."""
+    """The position in `keys` of each item of `wanted`, or -1 if `keys` does not contain it.
+
+    `keys` must be distinct; they may have any order.
+    """
     if not len(keys):
         return np.full(len(wanted), -1)
     order = np.argsort(keys)

@@ -12,9 +12,9 @@ from labelwright.models.kernels.simd import prefetch_element
 class LookupTable(NamedTuple):
     """An array of hashes, and slots that refer to it.
 
-    A slot contains 1 + the position of a hash, or 0 if it is free. The number of slots is a power
-    of two, at least twice the number of hashes. The hashes are not copied, so that processes can
-    share the memory.
+    A slot contains 1 + the position of a hash in `keys`, or 0 if the slot is free. The number of
+    slots is a power of two, at least twice the number of hashes. `keys` is not copied, so that
+    processes can share a memory-mapped array.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -22,7 +22,7 @@ class LookupTable(NamedTuple):
 
 
 def lookup_table(keys: npt.NDArray[np.uint64]) -> LookupTable:
-    """A table of distinct hashes, none of which is 0."""
+    """A table of hashes, which must be distinct and not 0."""
     table = LookupTable(np.asarray(keys), np.zeros(table_size(len(keys)), np.int32))
     _fill(table)
     return table
@@ -30,7 +30,7 @@ def lookup_table(keys: npt.NDArray[np.uint64]) -> LookupTable:
 
 @compiled
 def table_size(hashes: int) -> int:
-    """The number of slots for some hashes: a power of two, of which at least half is free."""
+    """The number of slots for some hashes: a power of two, at least twice the number of hashes."""
     size = 64
     while size < 2 * hashes:
         size *= 2
@@ -39,7 +39,10 @@ def table_size(hashes: int) -> int:
 
 @compiled
 def slot_of(slots: npt.NDArray[np.uint64], size: int, key: np.uint64) -> int:
-    """The slot of a hash among the first `size` slots, or else the free slot where it belongs."""
+    """The slot of a hash among the first `size` slots, or the free slot where it can be stored.
+
+    These slots contain the hashes themselves, or 0 if they are free.
+    """
     mask = np.uint64(size - 1)
     slot = key & mask
     while slots[slot] != 0 and slots[slot] != key:
@@ -49,7 +52,7 @@ def slot_of(slots: npt.NDArray[np.uint64], size: int, key: np.uint64) -> int:
 
 @compiled
 def _place(table: LookupTable, key: np.uint64) -> int:
-    """The slot of a hash, or else the free slot where it belongs."""
+    """The slot of a hash, or the free slot where it can be stored."""
     mask = np.uint64(table.slots.size - 1)
     slot = key & mask
     while table.slots[slot] != 0 and table.keys[table.slots[slot] - 1] != key:
@@ -65,13 +68,13 @@ def _fill(table: LookupTable) -> None:
 
 @compiled
 def find(table: LookupTable, key: np.uint64) -> int:
-    """The position of a hash, -1 if it is not in the table or 0."""
+    """The position of a hash in `keys`; -1 for a hash that is not in the table."""
     return int(table.slots[_place(table, key)]) - 1
 
 
 @compiled
 def prefetch_hashes(table: LookupTable, hashes: npt.NDArray[np.uint64]) -> None:
-    """Prefetch the memory that `find` reads for some hashes, so that they wait for it together."""
+    """Prefetch the memory that `find` reads for some hashes. The memory accesses then overlap."""
     mask = np.uint64(table.slots.size - 1)
     for key in hashes:
         prefetch_element(table.slots, np.intp(key & mask))

@@ -1,12 +1,12 @@
 """64-bit hash functions.
 
-Their values are stored: none of these functions may change.
+Their values are stored. Therefore no function of this module may change.
 
 | Function | Used for | Stored in |
 |---|---|---|
 | `mix` | tokens of text, hashes of names, bins of categories | bundles |
 | `hash_numbers` | tokens of numbers | bundles |
-| `mix_strongly` | fingerprints of entities, made-up ids | output files, corrections |
+| `mix_strongly` | fingerprints of entities, ids made of the content | output files, corrections |
 | `text_hash` | seeds of columns, the split into training and test rows | bundles, runs |
 """
 
@@ -26,20 +26,23 @@ _SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 
 
 def text_hash(text: str) -> bytes:
-    """The 8 bytes of BLAKE2b."""
+    """The BLAKE2b hash of a text, 8 bytes."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 @compiled
 def mix(state: np.uint64, value: np.uint64) -> np.uint64:
-    """One step of a multiply-xorshift hash: fast, because it is run for every character."""
+    """One step of a multiply-xorshift hash, which is fast, because it runs for every character."""
     state = (state ^ value) * _GOLDEN
     return state ^ (state >> np.uint64(29))
 
 
 @compiled
 def mix_strongly(state: np.uint64, value: np.uint64) -> np.uint64:
-    """One step of a hash in which every bit of both affects all bits: the finish of SplitMix64."""
+    """One step of a hash in which every input bit affects all output bits.
+
+    It uses the output function of SplitMix64.
+    """
     state = (state ^ value) + _GOLDEN
     state = (state ^ (state >> np.uint64(30))) * _FIRST_FACTOR
     state = (state ^ (state >> np.uint64(27))) * _SECOND_FACTOR
@@ -53,9 +56,9 @@ def hash_numbers(
     missing: npt.NDArray[np.bool_],
     tokens: npt.NDArray[np.uint64],
 ) -> None:
-    """Write a hash of each bin number, 0 where the number is missing.
+    """Write a hash of each bin number to `tokens`, or 0 if the value is missing.
 
-    A second multiplication spreads bin numbers, which are small, over all bits.
+    Bin numbers are small, so a second multiplication spreads them over all bits.
     """
     for row in range(bins.size):
         state = mix(seed, np.uint64(bins[row])) * _FIRST_FACTOR

@@ -1,7 +1,7 @@
 """Compilation of kernels with Numba: one decorator with one set of options.
 
-Only this module uses private names of Numba, which may change with any minor version: the upper
-bound of Numba in pyproject.toml is the minor version after the tested one.
+Only this module uses private names of Numba. They may change with any minor version, so
+pyproject.toml excludes all minor versions of Numba after the tested one.
 """
 
 import contextlib
@@ -20,23 +20,24 @@ _kernels: list[Any] = []
 """All kernels that this process has imported."""
 
 PRIVATE_NAMES = ("_cache", "_cache_file")
-"""From a compiled function to the object that finds its machine code on disk."""
+"""The attributes that lead from a compiled function to the cache file of its machine code."""
 PRIVATE_NAMES_OF_CACHE_FILE = ("_source_stamp", "_load_index")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` with Numba on its first call; it then runs without the interpreter lock.
+    """Compile `function` with Numba at its first call. It runs without the interpreter lock.
 
-    Machine code is cached on disk beside the source, or in `NUMBA_CACHE_DIR`. Where neither these
-    folders nor the user's cache folder can be written to, every process compiles again. A change in
-    the kernel's module or in any module of `models` makes the cached code invalid, because kernels
-    are inlined into one another; Numba itself checks only the module of the kernel. The times of
-    files do not matter: another installation of the same code uses the same machine code. Of the
-    relaxations of floating-point rules, only the fusion of a multiplication and an addition is
-    allowed, so the result of a row depends neither on its neighbours nor on the number of threads.
+    Machine code is cached on disk in `NUMBA_CACHE_DIR`, or else beside the source, or else in the
+    user's cache folder. If none of these folders is writable, every process compiles again. Kernels
+    are inlined into one another. Therefore a change in the kernel's module or in any module of
+    `models` makes the cached code invalid; Numba itself checks only the module of the kernel. The
+    time stamps of files do not matter: another installation of the same code can use the same
+    machine code. The compiler may fuse a multiplication and an addition, but no other rule of
+    floating-point arithmetic is relaxed. Therefore the result of a row depends neither on other
+    rows nor on the number of threads.
     """
     jit: Any = numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")(function)
-    with contextlib.suppress(RuntimeError):  # no folder can be written to
+    with contextlib.suppress(RuntimeError):  # no cache folder is writable
         jit.enable_caching()
         file = functools.reduce(getattr, PRIVATE_NAMES, jit)
         file._source_stamp = _source_stamp(Path(inspect.getfile(function)))
@@ -46,13 +47,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def cache_folders() -> list[Path]:
-    """The folders of the machine code of all imported kernels; empty if none is writable."""
+    """The cache folders of all imported kernels; empty if no cache folder is writable."""
     paths = {kernel.stats.cache_path for kernel in _kernels}
     return sorted(Path(path) for path in paths if path)
 
 
 def processor_has(context: Any, feature: str) -> bool:
-    """Whether the processor that is compiled for has some instructions, by LLVM's name for them.
+    """Whether the target processor has a feature, such as "avx2"; `feature` is LLVM's name.
 
     `context` is Numba's target context.
     """
@@ -61,7 +62,7 @@ def processor_has(context: Any, feature: str) -> bool:
 
 
 def _load_or_empty(load: Callable[[], dict[Any, str]]) -> dict[Any, str]:
-    """The index of cached machine code; an empty one if it refers to types that do not exist."""
+    """The index of cached machine code; empty if the index refers to types that no longer exist."""
     try:
         return load()
     except (AttributeError, ImportError):

@@ -1,10 +1,10 @@
-"""Processor instructions for kernels that Numba does not offer: vectors, prefetching, float16.
+"""Processor instructions that Numba does not offer to kernels: vectors, prefetching, float16.
 
-They are generated with LLVM's own vector types, so they run on any processor. (float16, which only
-training uses, needs a processor that converts it.) Where one kind of processor has a faster
-instruction, there is another way for all others with the same results. Plain loops could do the
-same, but in Numba they are much slower: they do not keep sums in registers over an inner loop, do
-not prefetch memory, and do not treat a fixed number of values at once.
+The instructions are generated with LLVM's vector types, so they run on any processor. Only float16
+needs a processor that converts it; only training uses float16. If some processors have a faster
+instruction, the code for all other processors gives the same results. Plain loops in Numba would
+give the same results, too, but they are much slower. They do not keep sums in registers over an
+inner loop, do not prefetch memory, and do not process a fixed number of values at once.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from numba.core import cgutils
 from labelwright.models.kernels.jit import compiled, processor_has
 
 BLOCK = 64
-"""Labels whose weights `add_rows` adds at once: one cache line of bytes."""
+"""The number of labels whose weights `add_rows` adds at once: one cache line of bytes."""
 LANES = 16
-"""(Entity, label) pairs that the trees treat at once."""
+"""The number of (entity, label) pairs for which trees are evaluated at once."""
 LEAVES = 16
-"""Leaves of a tree at most: one bit each in a uint16."""
+"""The largest number of leaves of a tree: a uint16 has one bit for each leaf."""
 CACHE_LINE = 64
 
 _cgutils: Any = cgutils
@@ -69,10 +69,9 @@ def _store(builder: Any, vector: Any, address: Any, alignment: int) -> None:
 
 
 def _prefetch_line(builder: Any, address: Any, soon: bool = True) -> None:
-    """Prefetch the cache line of an address: into the first cache if it is read `soon`.
+    """Prefetch the cache line of an address: into the L1 cache if it is read `soon`, else into L2.
 
-    Otherwise it goes into the second cache. In the first one it would displace data that are read
-    earlier.
+    In the L1 cache, it would displace data that are read earlier.
     """
     pointer = _BYTE.as_pointer()
     prefetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, _INT, _INT, _INT])
@@ -168,10 +167,11 @@ def _generate_add_rows(
 
 
 class _Products:
-    """Sums (int32) of products of BLOCK bytes and a number (int16); two lines are added at once.
+    """Sums (int32) of lines of BLOCK bytes, each line times a number (int16).
 
-    Some processors multiply neighbouring numbers and add both products in one instruction. For
-    these, the bytes of two lines are interleaved, in the order that takes the fewest instructions.
+    Two lines are added at once. Some processors have an instruction that multiplies two
+    neighbouring numbers and adds the products. For these processors, the bytes of two lines are
+    interleaved, in the order that needs the fewest instructions.
     """
 
     def __init__(self, context: Any, builder: Any) -> None:
@@ -184,7 +184,7 @@ class _Products:
             builder.store(ir.Constant(kind, [0] * self._size), total)
 
     def add(self, lines: list[Any], numbers: list[Any]) -> None:
-        """Add two lines of bytes, each times its number."""
+        """Add two lines of bytes, each line times its number."""
         add = self._side_by_side if self._name else self._one_by_one
         for total, products in zip(self._sums, add(lines, numbers), strict=True):
             self._builder.store(self._builder.add(self._builder.load(total), products), total)
@@ -235,19 +235,19 @@ _MULTIPLY = {
     "avx512bw": ("llvm.x86.avx512.pmaddw.d.512", 16),
     "avx2": ("llvm.x86.avx2.pmadd.wd", 8),
 }
-"""Instructions that multiply neighbours and add the products, and the number of sums they give, by
-the name of the processor feature; the widest first."""
+"""For each processor feature, the instruction that multiplies neighbours and adds the products, and
+the number of sums that the instruction gives; the widest instruction first."""
 _UNPACKED = [
     16 * lane + 8 * half + place
     for half in range(2)
     for lane in range(BLOCK // 16)
     for place in range(8)
 ]
-"""The order of the bytes after the halves of each 16 bytes were interleaved."""
+"""The order of the bytes after the halves of each group of 16 bytes are interleaved."""
 
 
 def _keeping_leaves(comparison: Callable[..., Any]) -> Callable[..., Any]:
-    """The code generator of `keep_leaves`; `comparison` decides which values go left."""
+    """The code generator of `keep_leaves`. The `comparison` is true for values that go left."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         reached, trees, thresholds, right, pairs = (
@@ -304,7 +304,7 @@ def _generate_transpose(typing: Any, table: Any, rows: Any, first: Any, out: Any
 
 
 def _transposed(builder: Any, lines: list[Any]) -> list[Any]:
-    """LANES vectors as a square matrix, transposed by swapping ever smaller squares inside it."""
+    """Transpose a square matrix (LANES vectors) by swapping smaller and smaller squares in it."""
     size = LANES // 2
     while size:
         from_first = [k if not k & size else LANES + k - size for k in range(LANES)]
@@ -350,7 +350,7 @@ def _generate_sum_leaves(typing: Any, reached: Any, values: Any, out: Any) -> An
 
 
 def _picked(context: Any, builder: Any, table: Any, places: Any) -> Any:
-    """The numbers (float64) at some positions of a table with LEAVES entries."""
+    """The numbers (float64) at the given places (int64) of a table with LEAVES entries."""
     if processor_has(context, "avx512f"):
         low, high = (
             _load(builder, builder.gep(table, [_number(first)]), _LOOKED_UP, 8)
@@ -358,7 +358,7 @@ def _picked(context: Any, builder: Any, table: Any, places: Any) -> Any:
         )
         name = "llvm.x86.avx512.vpermi2var.pd.512"
         pick = _function(builder, name, _DOUBLES, [_LOOKED_UP, _LONGS, _LOOKED_UP])
-        return builder.call(pick, [low, places, high])  # reads only the last four bits
+        return builder.call(pick, [low, places, high])  # reads only the lowest four bits of a place
     places = builder.and_(places, ir.Constant(_LONGS, [LEAVES - 1] * _HALF))
     picked = ir.Constant(_DOUBLES, ir.Undefined)
     for lane in range(_HALF):
@@ -390,15 +390,15 @@ _prefetch_column = _instruction(_generate_prefetch)
 def prefetch_row(table: npt.NDArray[np.generic], row: int) -> None:
     """Prefetch a row of a C-ordered table.
 
-    Where rows are read in random order from a table larger than the caches, most of the time is
-    spent waiting for memory.
+    If rows are read in random order from a table larger than the caches, most of the time is spent
+    on waiting for memory.
     """
     for column in range(0, table.shape[1], max(CACHE_LINE // table.itemsize, 1)):
         _prefetch_column(table, np.intp(row), np.intp(column))
 
 
 prefetch_element = _instruction(_generate_fetch)
-"""In kernels: prefetch an element of a contiguous array and its neighbours."""
+"""In kernels: prefetch the cache line of an element of a contiguous array."""
 half_to_float = _instruction(_generate_widen)
 """In kernels: float16 to float32. Numba has no float16, so kernels see its bits as uint16."""
 float_to_half = _instruction(_generate_narrow)
@@ -406,27 +406,31 @@ float_to_half = _instruction(_generate_narrow)
 trailing_zeros = _instruction(_generate_trailing_zeros)
 """In kernels: the number of trailing zero bits of a uint64; 64 for 0."""
 at_least = _instruction(_generate_at_least)
-"""In kernels: a bit (of a uint64) for each value (float32) of a block that is at least a bound."""
+"""In kernels: compare the BLOCK values (float32) of a block with a bound.
+
+Returns a uint64; bit i is 1 if value i is at least the bound.
+"""
 add_rows = _instruction(_generate_add_rows)
-"""In kernels: add rows of a table, each times a factor, to sums, for one block of BLOCK columns.
+"""In kernels: add rows of a table, each times its factor, to sums, for one block of BLOCK columns.
 
 Arguments: the table (int8, C-ordered, whole blocks); the row numbers (int32); their factors as
-multiples of a step (int16); the count of rows; the row numbers of the next call and their count,
-which are prefetched; the number of the block; the size of a step (float32); and the sums (float32,
-one for each column). If the count is odd, the arrays must contain one more row, with a factor of 0.
+multiples of a step (int16); the number of rows; the row numbers to prefetch for a later call, and
+their number; the number of the block; the size of a step (float32); and the sums (float32, one for
+each column). If the count is odd, the arrays must contain one more row, with a factor of 0.
 The absolute factors of all rows must add up to fewer than 2^24 steps. Returns the largest sum of
 the block.
 """
 keep_leaves = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_ordered))
 """In kernels: evaluate some nodes of trees for LANES pairs and keep only the reachable leaves.
 
-Arguments: the reachable leaves (uint16[trees, LANES], one bit each), updated in place; of all nodes
-the tree (int32), the threshold (float32) and the leaves that remain reachable if the value is
-larger or NaN (uint16); the first node and the end; the feature values of the pairs (float32), and
-the position of the first of the LANES values that these nodes compare.
+Arguments: the reachable leaves (uint16[trees, LANES], one bit each), updated in place; arrays with
+the tree (int32) and the threshold (float32) of each node, and the leaves that remain reachable if
+the value is larger or NaN (uint16); the number of the first node to evaluate and the number after
+the last one; the feature values of the pairs (float32), and the position of the first of the LANES
+values that these nodes compare.
 """
 keep_leaves_nan_left = _instruction(_keeping_leaves(ir.IRBuilder.fcmp_unordered))
-"""In kernels: the same for nodes where NaN goes left, as if it were not larger."""
+"""In kernels: like `keep_leaves`, for nodes where NaN goes left."""
 transpose = _instruction(_generate_transpose)
 """In kernels: transpose LANES columns of LANES rows of a table.
 
@@ -434,8 +438,9 @@ Arguments: the table (uint16), the row numbers (int32[LANES]), the first column,
 (uint16[columns, LANES]), whose rows are the columns of the table.
 """
 sum_leaves = _instruction(_generate_sum_leaves)
-"""In kernels: for each of LANES pairs, add the value of the first reachable leaf of every tree.
+"""In kernels: for each of LANES pairs, the sum of the values of each tree's first reachable leaf.
 
 Arguments: the reachable leaves (uint16[trees or more, LANES], at least one bit each), the values of
-the leaves (float64[trees, LEAVES]), and the sums (float64[LANES]). Trees are added in order.
+the leaves (float64[trees, LEAVES]), and the output (float64[LANES]). The values are added in the
+order of the trees.
 """

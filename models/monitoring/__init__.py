@@ -1,1 +1,1 @@
-"""Comparison of the entities a model is asked about with those it was trained on."""
+"""Monitoring: comparison of the entities that a model labels with its training and test data."""

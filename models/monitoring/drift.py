@@ -18,25 +18,27 @@ from labelwright.models.monitoring.profile import (
 )
 
 ALARM = 0.25
-"""The index from which a shift is usually called large (Siddiqi, Credit Risk Scorecards, 2006)."""
+"""Shifts of at least this index are usually called large (Siddiqi, Credit Risk Scorecards 2006)."""
 LEAST_ROWS = 200
-"""Rows that a profile needs before it is compared."""
+"""The number of rows that a profile needs before it is compared."""
 _SIGMAS = 4.75
-"""Standard deviations that a normal distribution exceeds once in a million: a model may have
-thousands of labels, and each is compared."""
+"""A normal variable exceeds its mean by so many standard deviations once in a million. The limit is
+so high because a model may have thousands of labels, and each of them is compared."""
 _VALUES = ((np.arange(BINS) + 0.5) / BINS, np.arange(BINS))
-"""The values of the bins of SCORES."""
+"""For each of SCORES, the values of its bins."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Shift:
-    """The shift of a column, a score or a label (its `kind`).
+    """The shift of one distribution between two profiles.
 
-    `psi` is the population stability index. `moved` is true if it is at least ALARM and too large
-    to be chance. `figures` are pairs of numbers, before and now: the share of rows where a column
-    is `filled` or `unseen`, or a label `asserted`, or the `mean` of a score.
+    `kind` is "field" for a column, "score" or "label". `psi` is the population stability index.
+    `moved` is true if the index is at least ALARM and too large to be chance. `figures` are pairs
+    of numbers, before and now. For a column they are the shares of rows where the column is
+    `filled`, and where its value is `unseen`; for a label, the share of rows where it is
+    `asserted`; for a score, its `mean`.
     """
 
     kind: str
@@ -49,8 +51,8 @@ class Shift:
 def psi(before: Counts, now: Counts) -> Floats:
     """Population stability index of histograms (... x bins): the sum of (q - p) ln(q / p).
 
-    p and q are the shares of a bin (Siddiqi 2006; the divergence of Jeffreys 1946). Half a row is
-    added to every bin that has rows in either histogram, so that no share is 0.
+    p and q are the shares of a bin before and now (Siddiqi 2006; the divergence of Jeffreys 1946).
+    Half a row is added to every bin that has rows in either histogram, so that no share is 0.
     """
     used = before + now > 0
     p, q = (_shares(counts + 0.5 * used) for counts in (before, now))
@@ -61,11 +63,11 @@ def psi(before: Counts, now: Counts) -> Floats:
 
 
 def chance_limit(before: Counts, now: Counts) -> Floats:
-    """The index that rows of the same distribution exceed only once in a million.
+    """The index that two samples of the same distribution exceed only once in a million.
 
-    Their index is distributed like (1 / n + 1 / m) times chi-squared (Yurdakul, Statistical
-    Properties of Population Stability Index, 2018). The quantile of chi-squared is approximated
-    after Wilson & Hilferty 1931.
+    The index of samples of n and m rows is distributed like (1 / n + 1 / m) times chi-squared
+    (Yurdakul, Statistical Properties of Population Stability Index, 2018). The quantile of
+    chi-squared is approximated as in Wilson & Hilferty 1931.
     """
     freedom = np.maximum((before + now > 0).sum(axis=-1) - 1, 1)
     spread = 2 / (9 * freedom)
@@ -75,7 +77,10 @@ def chance_limit(before: Counts, now: Counts) -> Floats:
 
 
 def shifts(labeler: Labeler, before: Profile, now: Profile) -> list[Shift]:
-    """The shifts of all columns, scores and labels, the largest first; both must have rows."""
+    """The shifts of all columns, scores and labels: first those that moved, then by index.
+
+    Both profiles must have rows.
+    """
     found = [*_fields(labeler, before, now), *_scores(before, now), *_labels(labeler, before, now)]
     return sorted(found, key=lambda shift: (-shift.moved, -shift.psi))
 
@@ -93,7 +98,7 @@ def _fields(labeler: Labeler, before: Profile, now: Profile) -> Iterator[Shift]:
 
 
 def _unseen(column: Column) -> Mapping[str, slice]:
-    """The bins of unseen rows, for the kinds of columns that have such bins."""
+    """The bins of rows with an unseen value; empty for kinds of columns without such bins."""
     if column.kind in NUMERIC:
         return {}
     if column.kind is Kind.CATEGORY:

@@ -1,4 +1,4 @@
-"""Novelty of entities: how many of their tokens are unknown to a model."""
+"""Novelty of entities: the share of their tokens that a model does not know."""
 
 from typing import NamedTuple
 
@@ -18,19 +18,26 @@ Counts = npt.NDArray[np.int64]
 
 
 class TokenCounts(NamedTuple):
-    """For each row of a column: the numbers of all and of known tokens, and the sum of all."""
+    """Counts for each row of a column.
+
+    `tokens` is the number of distinct tokens, `known` the number of those that are features, and
+    `digest` the sum of all tokens.
+    """
 
     tokens: Counts
     known: Counts
     digest: Hashes
 
     def unseen_share(self, of: int) -> Counts:
-        """The share of tokens that are no features, as a whole number from 0 to `of`; 0 if none."""
+        """The share of tokens that are not features, as a whole number from 0 to `of`.
+
+        The share is rounded down. It is 0 for a row without tokens.
+        """
         return (self.tokens - self.known) * of // np.maximum(self.tokens, 1)
 
 
 def count_known_tokens(space: FeatureSpace, entities: Entities, column: Column) -> TokenCounts:
-    """Count the tokens of a column that is not numeric."""
+    """Count the tokens of each row in a column, which must not be numeric."""
     alone = Entities(entities.schema, entities.table.select(["id", column.name]))
     source = token_source(alone, space.edges)
     found = TokenCounts(

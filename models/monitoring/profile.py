@@ -1,7 +1,7 @@
-"""Profiles: histograms of the columns, scores and labels of some rows, as a model sees them.
+"""Profiles: histograms of the columns of some rows, and of a model's scores and labels for them.
 
-Training makes the profile of the test rows, the service that of a sample of queries, and
-`models.monitoring.drift` compares both. A profile contains only counts and no value of any row.
+Training makes the profile of the test rows. The service makes the profile of a sample of queries.
+`models.monitoring.drift` compares the two. A profile contains only counts and no value of any row.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.monitoring.novelty import count_known_tokens
 
 BINS = 16
-"""Bins of each column and score. Bin 0 of a column counts the rows where it is empty."""
+"""The number of bins of each column and score. Bin 0 of a column counts rows without a value."""
 UNSEEN = 1
-"""The bin of rows whose categories do not occur in the training rows."""
+"""The bin of rows none of whose categories is a feature of the model."""
 MOSTLY_UNSEEN = 8
-"""The first bin of rows where at least half of the tokens of a column are unknown."""
+"""The first of the bins of rows in which at least half of the column's tokens are unknown."""
 _ROWS_LIMIT = 1 << 40
 SCORES = ("best probability", "labels asserted")
 
@@ -31,12 +31,13 @@ Counts = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """Counts of rows, in one array (int64). Profiles of different rows may be added.
+    """Numbers of rows, in the array `counts` (int64). The counts of different rows may be added.
 
-    It contains the bins of the `columns` columns of the schema, the bins of each of SCORES, and for
-    each label the number of rows where it is asserted. The bin of a value depends on the kind of
-    the column: a hash of the values of a category, the model's own bins of a number, the longitude
-    of a point, and for all other kinds the share of unknown tokens.
+    The array contains the bins of each column of the schema (there are `columns` columns), then the
+    bins of each of SCORES, then for each label the number of rows where it is asserted. The bin of
+    a row in a column depends on the kind of the column: a category has a hash of its values, a
+    number the model's own bins, a point its longitude, and all other kinds the share of unknown
+    tokens.
     """
 
     counts: Counts
@@ -50,7 +51,7 @@ class Profile:
 
     @classmethod
     def from_counts(cls, labeler: Labeler, counts: npt.NDArray[Any]) -> Self:
-        """A profile of given counts; raises ValueError for counts that do not fit the model."""
+        """A profile from its counts; raises ValueError if the counts do not fit the model."""
         empty = cls.empty(labeler)
         if counts.dtype != empty.counts.dtype or counts.shape != empty.counts.shape:
             raise ValueError("the profile does not fit the schema and the labels")
@@ -64,7 +65,7 @@ class Profile:
 
     @classmethod
     def of(cls, labeler: Labeler, entities: Entities) -> Self:
-        """The profile of all rows that are not rejected."""
+        """The profile of all entities whose rows are not rejected."""
         profile = cls.empty(labeler)
         rejected = np.fromiter(entities.rejected, np.int64, len(entities.rejected))
         kept = np.delete(np.arange(len(entities)), rejected)
@@ -74,18 +75,18 @@ class Profile:
 
     @property
     def fields(self) -> Counts:
-        """Rows by column and bin."""
+        """The number of rows by column and bin, int64[columns, BINS]."""
         return self.counts[: self.columns * BINS].reshape(self.columns, BINS)
 
     @property
     def scores(self) -> Counts:
-        """Rows by score and bin."""
+        """The number of rows by score and bin, int64[scores, BINS]."""
         first = self.columns * BINS
         return self.counts[first : first + len(SCORES) * BINS].reshape(len(SCORES), BINS)
 
     @property
     def labels(self) -> Counts:
-        """Rows by label."""
+        """For each label, the number of rows where it is asserted, int64[labels]."""
         return self.counts[(self.columns + len(SCORES)) * BINS :]
 
     @property
@@ -95,7 +96,7 @@ class Profile:
 
 
 def profile_size(columns: int, labels: int) -> int:
-    """The number of counts of a profile."""
+    """The number of counts in a profile."""
     return (columns + len(SCORES)) * BINS + labels
 
 

@@ -1,7 +1,7 @@
 """Review priority: reasons why a reviewer should look at an entity first.
 
-Each reason has a rank from 0 to 1. The rank of an entity is the sum of these. Labels that
-contradict a confident model are often mistakes (Northcutt et al., Confident Learning, JAIR 2021).
+Each reason has a rank from 0 to 1. The rank of an entity is the sum of the ranks of its reasons.
+Labels that contradict a confident model are often mistakes (Northcutt et al., JAIR 2021).
 Examples near a decision boundary teach a model most (Lewis & Gale, SIGIR 1994).
 """
 
@@ -25,23 +25,23 @@ ABOUT = {
     "given": "the given labels are not those that the model asserts",
     "challenger": "the challenger does not assert the same labels",
 }
-"""The subjects of reasons."""
+"""The kinds of reasons, with their descriptions."""
 JUDGED = 20
-"""The number of labels of each entity that are examined; asserted ones are examined in any case."""
+"""The number of most probable labels of an entity that are examined; asserted labels are added."""
 MARGIN = 0.15
-"""A label is undecided if its probability differs less from its threshold."""
+"""A label is undecided if its probability differs from its threshold by less than this."""
 IMPROBABLE = 0.35
-"""An entity has no probable label if all probabilities are lower."""
+"""An entity has no probable label if all probabilities are below this."""
 UNSEEN = 0.5
-"""The share of unknown tokens of a field that is a reason."""
+"""A field is a reason if at least this share of its tokens is unknown."""
 NAMED = 5
-"""The number of missing labels, and of surplus labels, that a reason names at most."""
+"""A reason names at most so many missing labels, and at most so many surplus labels."""
 _PARTS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """A reason to review an entity; `about` is a key of ABOUT, `details` depend on it."""
+    """A reason to review an entity. `about` is a key of ABOUT, on which the `details` depend."""
 
     about: str
     rank: float
@@ -60,11 +60,12 @@ def review_reasons(
     given: LabelMatrix,
     challenger: Sequence[set[str] | None] = (),
 ) -> list[list[Reason]]:
-    """The reasons to review each entity, the highest rank first; none for rejected ones.
+    """The reasons to review each entity, the highest rank first; rejected rows have no reasons.
 
-    `predictions` are those of the labeler for JUDGED labels under the policy. A row of `given`
-    without labels must be partial and have no listed labels. `challenger` contains the labels that
-    another model asserts for each entity, None where it has no prediction.
+    `predictions` are the labeler's predictions with `top_k` JUDGED and the policy. `given` are the
+    labels that the entities already have. The row of an entity without such labels must be partial
+    and have no listed labels. `challenger` contains the labels that another model asserts for each
+    entity, or None for an entity without a prediction.
     """
     found: list[list[Reason]] = [[] for _ in range(len(entities))]
     for reasons in (
@@ -104,12 +105,12 @@ def _improbable(predictions: Predictions) -> Found:
 
 
 def _bounds(predictions: Predictions) -> list[tuple[int, int]]:
-    """The positions of the labels of each entity, as (first, end); every entity has labels."""
+    """The items of `predictions` of each entity, as (first, end); every entity must have some."""
     return list(zip(predictions.indptr[:-1].tolist(), predictions.indptr[1:].tolist(), strict=True))
 
 
 def _unseen(labeler: Labeler, entities: Entities) -> Found:
-    """Rows where most tokens of a name or of a word column are unknown."""
+    """Rows where at least the share UNSEEN of a column's tokens is unknown."""
     for column in filter(_has_names_or_words, entities.schema.columns):
         if entities.column(column.name) is None:
             continue
@@ -122,7 +123,7 @@ def _unseen(labeler: Labeler, entities: Entities) -> Found:
 
 
 def _has_names_or_words(column: Column) -> bool:
-    """Whether a column has names or words. Long texts are left out: much of any text is unknown."""
+    """Whether a column has names or words. In a long text, many tokens are always unknown."""
     return column.kind is Kind.WORDS or (column.kind is Kind.TEXT and column.grams)
 
 

@@ -1,9 +1,10 @@
 """Implications between labels: an entity with a label also has the ancestors of the label.
 
-No prediction violates an implication. An ancestor has a higher score than its descendants, so it is
-a candidate if one of them is, and comes before it. It is at least as probable, and it is asserted
-if a descendant is. Raising an ancestor to the maximum of its descendants is the method of
-Giunchiglia & Lukasiewicz (C-HMCNN, NeurIPS 2020).
+No prediction violates an implication. The score of an ancestor is raised above the scores of its
+descendants. Therefore an ancestor of a candidate is a candidate, too, and precedes it. The ancestor
+is at least as probable as its descendants, and it is asserted if a descendant is. The method, to
+raise an ancestor to the maximum of its descendants, is from Giunchiglia & Lukasiewicz (C-HMCNN,
+NeurIPS 2020).
 """
 
 from typing import NamedTuple, Self
@@ -26,14 +27,16 @@ LabelIds = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 _RAISED_AT_MOST = np.float32(1e-3)
-"""Relative bound, much larger than needed: each ancestor adds the smallest step of a float32."""
+"""Relative upper bound of the total raise. It is much larger than needed, because each ancestor is
+raised by only the smallest step of a float32."""
 
 
 class Implications(NamedTuple):
     """All ancestors of each label: label l has `ancestors[indptr[l]:indptr[l + 1]]`.
 
-    They are transitive and have no cycles, so an ancestor has fewer ancestors than its descendants.
-    The ancestors of a label are sorted by the number of their own ancestors, the largest first.
+    Implications are transitive and have no cycles. Therefore an ancestor has fewer ancestors than
+    its descendants. The ancestors of a label are sorted by the number of their own ancestors, the
+    largest first.
     """
 
     indptr: Offsets
@@ -41,15 +44,18 @@ class Implications(NamedTuple):
 
     @classmethod
     def none(cls, labels: int) -> Self:
-        """No label implies another."""
+        """Implications of labels none of which implies another."""
         return cls(np.zeros(labels + 1, np.int64), np.zeros(0, np.int32))
 
     def raise_scores(self, scores: Floats) -> None:
-        """Raise the scores of ancestors above those of their descendants; n x labels, in place."""
+        """Raise the scores of ancestors above their descendants' scores; n x labels, in place."""
         _raise_scores(self, scores)
 
     def raise_probabilities(self, chosen: LabelIds, probabilities: Floats) -> None:
-        """Make ancestors at least as probable as their descendants; n x candidates, in place."""
+        """Make ancestors at least as probable as their descendants; n x candidates, in place.
+
+        `chosen` are the ids of the candidates. Ancestors must precede their descendants.
+        """
         _raise_probabilities(self, chosen, probabilities)
 
     def ancestors_of(self, label: int) -> list[int]:
@@ -59,9 +65,10 @@ class Implications(NamedTuple):
 
 @compiled
 def raise_ancestors(implications: Implications, row_scores: RowScores, label: int) -> None:
-    """Raise the scores of a label's ancestors above its own, each above the one before it.
+    """Raise the score of each ancestor of a label by one float32 step above the preceding ancestor.
 
-    Then the order in which labels are treated does not matter.
+    The first ancestor is raised above the label itself. Because of these steps, the order in which
+    the labels of a row are handled does not matter.
     """
     above = row_scores.scores[label]
     for i in range(implications.indptr[label], implications.indptr[label + 1]):
@@ -86,12 +93,12 @@ def choose_with_ancestors(
 ) -> None:
     """Raise ancestors, then choose the best labels of one row as `choose` does.
 
-    Only labels that score about as high as the last candidate, or higher, can raise a label among
-    the candidates. So only the ancestors of these labels are raised.
+    A label whose score is clearly below the last candidate's score cannot raise an ancestor to a
+    candidate. Therefore only the ancestors of the other labels are raised.
     """
     least = peak_of_rank(row_scores.peaks, chosen.size)
     if implications.ancestors.size > 0:
-        if least == -np.inf:  # fewer blocks than candidates, so the last candidate is unknown
+        if least == -np.inf:  # fewer blocks than candidates: the peaks give no bound
             choose(row_scores, least, chosen)
             least = row_scores.scores[chosen[-1]]
         _raise_ancestors_of_best(implications, row_scores, least)
@@ -102,7 +109,7 @@ def choose_with_ancestors(
 def _raise_ancestors_of_best(
     implications: Implications, row_scores: RowScores, least: np.float32
 ) -> None:
-    """Raise the ancestors of all labels that score about `least` or more."""
+    """Raise the ancestors of all labels whose scores are at least about `least`."""
     about = least - _RAISED_AT_MOST * max(np.float32(1), abs(least))
     for block in range(row_scores.peaks.size):
         if row_scores.peaks[block] < about:
@@ -119,7 +126,7 @@ def raise_row(implications: Implications, chosen: LabelIds, probabilities: Float
     for place in range(chosen.size):
         label = chosen[place]
         for i in range(implications.indptr[label], implications.indptr[label + 1]):
-            for other in range(place):  # ancestors come first
+            for other in range(place):  # ancestors precede their descendants
                 if chosen[other] == implications.ancestors[i]:
                     probabilities[other] = max(probabilities[other], probabilities[place])
 

@@ -1,8 +1,8 @@
 """The linear stage: a score for every label, and the labels with the highest scores as candidates.
 
 Weights are 8-bit integers with one scale for each feature. The most frequent features have dense
-rows of weights, which take nearly all of the time. All other features have sparse rows, because few
-of their weights differ from 0.
+rows of weights; nearly all of the computing time is spent on these. All other features have sparse
+rows, because most of their weights are 0.
 """
 
 from typing import NamedTuple
@@ -22,13 +22,13 @@ from labelwright.models.kernels.simd import (
 )
 
 DENSE_BYTES = 96 << 20
-"""Maximum size of the dense rows."""
+"""Maximum size of all dense rows together."""
 PRUNED_BELOW = 0.05
-"""Smaller weights of sparse rows are dropped; this had no measurable effect on quality."""
+"""Weights of sparse rows below this are dropped. This had no measurable effect on quality."""
 ZERO = 128
-"""The code of weight 0 in sparse rows, whose numbers are unsigned."""
+"""The number that encodes weight 0 in sparse rows, where weights are stored as unsigned bytes."""
 _LABEL, _WEIGHT = np.uint32(8), np.uint32(255)
-"""The first bit of the label in a word of a sparse row, and the bits of the weight."""
+"""In a word of a sparse row: the position of the label's lowest bit, and the mask of the weight."""
 _WORDS_PER_LINE = CACHE_LINE // 4
 _LARGEST_STEP, _STEPS_AT_MOST = np.float32(2**15 - 1), np.float32(2**23)
 
@@ -42,8 +42,8 @@ class LinearStage(NamedTuple):
     """One linear classifier for each label.
 
     `bias` float32[labels]; `scales` float32[features]; `dense` int8[dense features,
-    padded(labels)], where the columns after the labels are 0; `sparse_indptr` int64[other features
-    + 1] and `sparse` uint32[weights] are the sparse rows, packed by `pack_weights`.
+    padded(labels)], with zeros in the columns after the last label; `sparse_indptr` int64[other
+    features + 1] and `sparse` uint32[weights] are the sparse rows, packed by `pack_weights`.
     """
 
     bias: Floats
@@ -53,13 +53,13 @@ class LinearStage(NamedTuple):
     sparse: Words
 
     def scores(self, rows: FeatureRows) -> Scores:
-        """Scores of all labels, n x labels: signed distances, with the margins at 1 and -1."""
+        """The scores of all labels, n x labels: decision values, with the margins at 1 and -1."""
         out = np.empty((len(rows.indptr) - 1, len(self.bias)), np.float32)
         _score(self, rows, out)
         return out
 
     def weights(self, features: npt.NDArray[np.int32], labels: LabelIds) -> npt.NDArray[np.float32]:
-        """The weights of some features for some labels (distinct), features x labels."""
+        """The weights of some features for some distinct labels, features x labels."""
         out = np.zeros((len(features), len(labels)), np.float32)
         places = np.full(len(self.bias), -1, np.int64)
         places[labels] = np.arange(len(labels))
@@ -70,8 +70,8 @@ class LinearStage(NamedTuple):
 class RowScores(NamedTuple):
     """The scores of one entity.
 
-    `scores` is float32[padded(labels)], minus infinity after the last label. `peaks` (float32) are
-    the largest scores of the blocks of BLOCK labels.
+    `scores` is float32[padded(labels)], with minus infinity after the last label. `peaks` (float32)
+    has the largest score of each block of BLOCK labels.
     """
 
     scores: Scores
@@ -79,11 +79,12 @@ class RowScores(NamedTuple):
 
 
 class Lookahead(NamedTuple):
-    """Working memory: the features of an entity and of the next one, whose weights are prefetched.
+    """Working memory for the features of two entities: the current one and the next one.
 
-    `features` (int32) and `factors` (float32) are 2 x (the longest row + 1). For each entity they
-    contain `dense` (int64[2]) features with dense rows, an unused entry, and the features with
-    sparse rows up to `ends` (int64[2]). The factors of the former are also given as multiples
+    The weights of the next entity are prefetched. `features` (int32) and `factors` (float32) are
+    2 x (the longest row + 1). The row of an entity contains first its features with dense rows
+    (`dense`, int64[2], is their number), then one unused entry, then its features with sparse rows
+    up to `ends` (int64[2]). The factors of features with dense rows are also stored as multiples
     (`steps`, int16) of a step (`sizes`, float32[2]).
     """
 
@@ -101,18 +102,21 @@ def padded(labels: int) -> int:
 
 
 def pack_weights(labels: LabelIds, weights: npt.NDArray[np.int8]) -> Words:
-    """Words of sparse rows: label * 256 + weight + ZERO. One word needs only one memory access."""
+    """Words of sparse rows: label * 256 + weight + ZERO. Reading a word is one memory access."""
     return labels.astype(np.uint32) << _LABEL | (weights + np.int16(ZERO)).astype(np.uint32)
 
 
 def unpack_weights(sparse: Words) -> tuple[LabelIds, npt.NDArray[np.int8]]:
-    """The inverse of `pack_weights`: labels and weights."""
+    """The labels and weights of words that `pack_weights` has packed."""
     weights = (sparse & _WEIGHT).astype(np.int16) - np.int16(ZERO)
     return (sparse >> _LABEL).astype(np.int32), weights.astype(np.int8)
 
 
 def candidates(scores: Scores, count: int) -> LabelIds:
-    """The ids of the `count` best labels of each row, best first, n x count; ties by id."""
+    """The ids of the `count` best labels of each row, n x count.
+
+    The best label comes first; labels with equal scores are sorted by id.
+    """
     out = np.empty((scores.shape[0], min(count, scores.shape[1])), np.int32)
     _candidates(scores, out)
     return out
@@ -128,7 +132,7 @@ def new_row_scores(labels: int) -> RowScores:
 
 @compiled
 def new_lookahead(rows: FeatureRows) -> Lookahead:
-    """Working memory for the features of any two of these rows; scoring must begin with row 0."""
+    """Working memory for `score_row`, large enough for any two of these rows."""
     longest = 0
     for row in range(rows.indptr.size - 1):
         longest = max(longest, rows.indptr[row + 1] - rows.indptr[row])
@@ -150,7 +154,7 @@ def _unpack_weight(word: np.uint32) -> tuple[int, np.float32]:
 
 @compiled
 def _load_features(stage: LinearStage, rows: FeatureRows, row: int, lookahead: Lookahead) -> None:
-    """Copy the features of a row; none if `row` is after the last one."""
+    """Copy the features of a row to the working memory; none if `row` is after the last one."""
     place, frequent = row & 1, stage.dense.shape[0]
     dense = end = 0
     if row < rows.indptr.size - 1:
@@ -174,10 +178,10 @@ def _load_features(stage: LinearStage, rows: FeatureRows, row: int, lookahead: L
 
 @compiled
 def _quantise(lookahead: Lookahead, place: int) -> None:
-    """Round the factors of dense features to multiples of a step.
+    """Round the factors of features with dense rows to multiples of a step.
 
-    The step is as small as possible, but so large that each multiple fits into 16 bits, and that
-    their sum times any weight fits into 32 bits.
+    The step is the smallest for which each multiple fits into 16 bits, and the sum of the multiples
+    times any weight fits into 32 bits.
     """
     factors, steps, dense = lookahead.factors[place], lookahead.steps[place], lookahead.dense[place]
     largest = total = np.float32(0)
@@ -188,14 +192,14 @@ def _quantise(lookahead: Lookahead, place: int) -> None:
     lookahead.sizes[place] = size
     for i in range(dense):
         steps[i] = np.rint(factors[i] / size) if size > 0 else 0
-    if dense > 0:  # the unused entry is read by `add_rows`, so it needs a valid row
+    if dense > 0:  # `add_rows` may read the unused entry, so it needs a valid row
         lookahead.features[place, dense] = lookahead.features[place, dense - 1]
         steps[dense] = 0
 
 
 @compiled
 def _prefetch_sparse(stage: LinearStage, lookahead: Lookahead, place: int) -> None:
-    """Prefetch the sparse weights of a row whose offsets were prefetched before."""
+    """Prefetch the sparse rows of an entity; `_load_features` has prefetched their offsets."""
     for i in range(lookahead.dense[place] + 1, lookahead.ends[place]):
         rare = lookahead.features[place, i] - stage.dense.shape[0]
         for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1], _WORDS_PER_LINE):
@@ -206,7 +210,9 @@ def _prefetch_sparse(stage: LinearStage, lookahead: Lookahead, place: int) -> No
 def score_row(
     stage: LinearStage, rows: FeatureRows, row: int, lookahead: Lookahead, row_scores: RowScores
 ) -> None:
-    """Compute the scores of one row. Rows must come in order: each prefetches the next one."""
+    """Compute the scores of one entity. Call this for rows 0, 1, 2 and so on: each call loads the
+    features of the next row.
+    """
     if row == 0:
         _load_features(stage, rows, 0, lookahead)
     _load_features(stage, rows, row + 1, lookahead)
@@ -232,10 +238,11 @@ def score_row(
 
 @compiled
 def choose(row_scores: RowScores, least: np.float32, chosen: LabelIds) -> None:
-    """Write the ids of the best labels of one row to `chosen`, best first, ties by id.
+    """Write the ids of the best labels of one row to `chosen`.
 
-    At least `chosen.size` labels must have a score of `least` or more. Only these labels are
-    considered; they are inserted into a short sorted list.
+    The best label comes first; labels with equal scores are sorted by id. Only labels with a score
+    of at least `least` are considered; there must be at least `chosen.size` of them. They are
+    inserted into a short sorted list.
     """
     count, held = chosen.size, 0
     for place in range(count):
@@ -263,9 +270,9 @@ def choose(row_scores: RowScores, least: np.float32, chosen: LabelIds) -> None:
 
 @compiled
 def peak_of_rank(peaks: Floats, rank: int) -> np.float32:
-    """The `rank`-th largest peak, minus infinity if there are fewer peaks.
+    """The `rank`-th largest peak; minus infinity if there are fewer peaks.
 
-    At least `rank` labels have this score or a higher one.
+    At least `rank` labels score as high or higher, because each peak is the score of a label.
     """
     found = np.float32(-np.inf)
     for peak in peaks:
@@ -295,7 +302,7 @@ def _candidates(scores: Scores, out: LabelIds) -> None:
 
 @compiled
 def fill_row_scores(scores: Scores, row_scores: RowScores) -> None:
-    """Copy the scores of one entity and find the peaks."""
+    """Copy the scores of one entity to `row_scores`, and compute the peaks."""
     row_scores.scores[: scores.size] = scores
     for block in range(row_scores.peaks.size):
         row_scores.peaks[block] = row_scores.scores[block * BLOCK : (block + 1) * BLOCK].max()
@@ -309,7 +316,10 @@ def _weigh(
     places: npt.NDArray[np.int64],
     out: Floats,
 ) -> None:
-    """Write the weights to `out`; `places` has the position of each label in `labels`, or -1."""
+    """Write the weights to `out`, features x labels.
+
+    `places` (int64[labels of the model]) is the position of each label in `labels`, or -1.
+    """
     frequent = stage.dense.shape[0]
     for i in range(features.size):
         scale = stage.scales[features[i]]

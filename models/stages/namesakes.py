@@ -1,7 +1,7 @@
 """Namesakes: the training entities with the same normalised name, and their labels.
 
-The branches of a chain have the same labels at every address. The linear stage knows a name only by
-its words and letters; the reranker also gets the labels of the namesakes.
+The branches of a chain have the same name and the same labels. The features of the linear stage are
+only the words and character n-grams of a name; the reranker also gets the labels of the namesakes.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from labelwright.models.kernels.jit import compiled
 from labelwright.models.stages.linear import LabelIds
 
 COUNTED_AT_MOST = 255
-"""Higher counts are stored as this number, because counts are uint8."""
+"""The largest number that is stored as a count, because counts are uint8."""
 
 Recalled = npt.NDArray[np.float32]
 
@@ -26,10 +26,11 @@ Recalled = npt.NDArray[np.float32]
 class Namesakes:
     """The labels of the training entities of each name.
 
-    `keys` (uint64) are hashes of names, as in `FeatureRows.names`. `counts` (uint8) are the numbers
-    of entities with the name whose labels are all known. The entities of name k have the labels
-    `ids[indptr[k]:indptr[k + 1]]`; `shares` (uint8) / 255 is the share of them with the label,
-    among those where it is known. Where the count is 0, only the listed labels are known.
+    `keys` (uint64) are hashes of names, as in `FeatureRows.names`. `counts[k]` (uint8) is the
+    number of entities with name k whose labels are all known. The listed labels of name k are
+    `ids[indptr[k]:indptr[k + 1]]`. For each of them, `shares` (uint8) / 255 is the share of the
+    name's entities that have the label, among those entities for which the label is known. If the
+    count of a name is 0, the shares of all other labels are unknown.
     """
 
     keys: Hashes
@@ -40,14 +41,15 @@ class Namesakes:
 
     @functools.cached_property
     def arrays(self) -> "NamesakeArrays":
-        """The same for kernels, with a table to look up names."""
+        """The arrays for kernels, with a look-up table of the names."""
         table = lookup_table(self.keys)
         return NamesakeArrays(table, self.counts, self.indptr, self.ids, self.shares)
 
     def recall(self, names: Hashes, chosen: LabelIds) -> Recalled:
-        """The number of namesakes, and the share of them that has each candidate.
+        """For each candidate, the number of namesakes and the share of them that have the label.
 
-        Returns n x candidates x 2: the number, and the share; NaN if it is unknown.
+        `names` (uint64[n]) are hashes, `chosen` (n x candidates) label ids. Returns n x candidates
+        x 2: the number, then the share. An unknown share is NaN.
         """
         recalled = np.empty((*chosen.shape, 2), np.float32)
         _recall(self.arrays, names, chosen, recalled)
@@ -68,7 +70,7 @@ class NamesakeArrays(NamedTuple):
 def recall_row(
     arrays: NamesakeArrays, name: np.uint64, chosen: LabelIds, recalled: Recalled
 ) -> None:
-    """Write the number and the share for the candidates of one entity, candidates x 2."""
+    """Write the numbers and shares of `Namesakes.recall` for one entity, candidates x 2."""
     place = find(arrays.table, name)
     count = arrays.counts[place] if place >= 0 else 0
     recalled[:, 0] = count

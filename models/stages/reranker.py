@@ -1,4 +1,4 @@
-"""The reranker: LightGBM over (entity, candidate label) pairs, and the features of the pairs."""
+"""The reranker: LightGBM over pairs of an entity and a candidate, and the features of the pairs."""
 
 import dataclasses
 import functools
@@ -13,8 +13,9 @@ from labelwright.models.stages.linear import LabelIds, Scores
 from labelwright.models.stages.namesakes import Recalled
 from labelwright.models.stages.trees import Forest, read_forest, whole_lanes
 
-# Names of features call the other candidates of the entity "company". A candidate's share is its
-# score, mapped from [-1, 1] to [0, 1]. For the features of namesakes see `models.stages.namesakes`.
+# In names of features, "company" means the other candidates of the entity. The share of a candidate
+# is its score, mapped from [-1, 1] to [0, 1]. `models.stages.namesakes` explains the features of
+# namesakes.
 PAIR_FEATURES = (
     "score",
     "rank",
@@ -38,7 +39,7 @@ PAIR_FEATURES = (
 _SMOOTH = np.float32(1e-3)
 _IMPLIES = np.float32(0.95)
 _NO_SCORE = np.float32(-3)
-"""The score of a candidate that does not exist."""
+"""The score that replaces the score of a candidate that does not exist."""
 _NONE, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 (
@@ -55,10 +56,10 @@ Knots = npt.NDArray[np.float64]
 class Relations(NamedTuple):
     """Frequencies and co-occurrence of labels in the training entities.
 
-    `log_rates` (float32[labels]) are the logarithms of the shares of entities with each label.
-    `co_occurrence` (uint8[labels, labels]) is 255 times the share of entities with the row's label
-    that also have the column's. `shares` (float32[256]) are the shares that these numbers encode,
-    and `logs` (float32[256]) their logarithms. All logarithms are smoothed.
+    `log_rates` (float32[labels]) is the logarithm of the share of entities with each label.
+    `co_occurrence[a, b]` (uint8[labels, labels]) is 255 times the share of the entities with label
+    a that also have label b. `shares` (float32[256]) maps these numbers to shares, and `logs`
+    (float32[256]) maps them to the logarithms of the shares. All logarithms are smoothed.
     """
 
     log_rates: Floats
@@ -75,11 +76,11 @@ class Relations(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Reranker:
-    """Gives probabilities to candidates.
+    """The second stage: computes the probabilities of candidates.
 
-    `rate` (float32[labels]) is the share of training entities with each label, `co_occurrence` as
-    in `Relations`. `trees` is LightGBM's text. `knots` (float64, 2 x m) is a piecewise linear map
-    from raw scores (first row) to calibrated log-odds.
+    `rate` (float32[labels]) is the share of training entities with each label. `co_occurrence` is
+    described in `Relations`. `trees` is LightGBM's text. `knots` (float64, 2 x m) is a piecewise
+    linear function from raw scores (first row) to calibrated log-odds (second row).
     """
 
     rate: Floats
@@ -89,19 +90,19 @@ class Reranker:
 
     @functools.cached_property
     def relations(self) -> Relations:
-        """The relations of labels, for features of pairs."""
+        """The relations of labels, from which features of pairs are computed."""
         return Relations.of(self.rate, self.co_occurrence)
 
     @functools.cached_property
     def forest(self) -> Forest:
-        """The trees for `walk`; raises ValueError for a text with other kinds of trees."""
+        """The trees for `walk`; raises ValueError if `walk` does not support them."""
         return read_forest(self.trees, len(PAIR_FEATURES), len(self.rate))
 
     def lifts(self, scores: Scores, chosen: LabelIds, labels: LabelIds) -> npt.NDArray[np.float32]:
-        """What each candidate of one entity adds to the pair feature `lift` of some labels.
+        """The term of each candidate in the pair feature `lift` of some labels of one entity.
 
-        `scores` float32[labels of the model], `chosen` int32[candidates], `labels` int32[m] among
-        these. Returns m x candidates, 0 for a label and itself.
+        `scores` is float32[labels of the model], `chosen` int32[candidates]. `labels` (int32[m])
+        are some of the candidates. Returns m x candidates, 0 for a label and itself.
         """
         share = np.clip((scores[chosen] + 1) / 2, 0, 1)
         brings = self.relations.logs[self.co_occurrence[np.ix_(chosen, labels)].T]
@@ -110,7 +111,7 @@ class Reranker:
 
 
 def calibrated(raw: npt.NDArray[np.float64], knots: Knots) -> Floats:
-    """The probabilities of raw scores: their log-odds are interpolated between the knots."""
+    """The calibrated probabilities of raw scores, by linear interpolation between the knots."""
     probabilities = np.empty(len(raw), np.float32)
     calibrate(raw, np.asarray(knots), probabilities)
     return probabilities
@@ -131,7 +132,7 @@ def calibrate(raw: npt.NDArray[np.float64], knots: Knots, probabilities: Floats)
     last = knots.shape[1] - 1
     for i in range(raw.size):
         above = 0
-        for knot in range(knots.shape[1]):  # without branches, faster than by halves
+        for knot in range(knots.shape[1]):  # without branches, faster than a binary search
             above += knots[0, knot] <= raw[i]
         left, right = max(above - 1, 0), min(above, last)
         log_odds = knots[1, left]
@@ -150,7 +151,7 @@ def describe_pairs(
     relations: Relations,
     out: Floats,
 ) -> None:
-    """Write the features of the pairs of one entity, PAIR_FEATURES x `whole_lanes` of candidates.
+    """Write the features of the pairs of one entity, PAIR_FEATURES x `whole_lanes(candidates)`.
 
     `known` is the number of features of the entity. Values in unused lanes have no meaning.
     """
@@ -176,9 +177,9 @@ def _describe_co_occurrence(
 ) -> None:
     """Write the features that depend on the other candidates.
 
-    The inner loops run over whole lanes, in float32 and without branches, so that they become
-    vector instructions. For signed ids, Numba would also check for negative
-    indices.
+    The inner loops run over whole lanes, in float32 and without branches. Therefore the compiler
+    can turn them into vector instructions. The ids are unsigned: for signed ids, Numba would also
+    check for negative indices.
     """
     log_rates, co_occurrence, meant, logs = relations
     count, lanes = chosen.size, out.shape[1]

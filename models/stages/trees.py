@@ -1,10 +1,10 @@
 """Evaluation of LightGBM's trees for many pairs at once.
 
-A pair does not go from node to node. Instead, every node at which the pair goes right removes the
-leaves on its left; the first remaining leaf is the one that the pair reaches (QuickScorer: Lucchese
-et al., SIGIR 2015). So there are no branches, and a few instructions evaluate one node for LANES
-pairs. Nodes that depend only on the label are evaluated once for each label, when the trees are
-read. The raw scores are equal to those of LightGBM's own prediction, bit for bit.
+A tree is not walked from node to node. Instead, all its nodes are evaluated. If a pair goes right
+at a node, the leaves below the left child are removed. The pair reaches the first leaf that remains
+(QuickScorer: Lucchese et al., SIGIR 2015). This needs no branches, and a few instructions evaluate
+one node for LANES pairs. Nodes that depend only on the label are evaluated once for each label,
+when the trees are read. The raw scores are bitwise equal to LightGBM's own predictions.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from labelwright.models.kernels.simd import (
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING = 1, 2, 12  # bits of LightGBM's decision_type
 _MISSING_NONE, _MISSING_NAN = 0, 8
 _EVERY_LEAF = 0xFFFF
-_ZERO = np.float32(1e-35)  # LightGBM takes smaller values for 0
+_ZERO = np.float32(1e-35)  # LightGBM treats smaller values as 0
 
 Floats = npt.NDArray[np.float32]
 Leaves = npt.NDArray[np.uint16]
@@ -35,13 +35,14 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 class Forest(NamedTuple):
-    """Trees over `features` features of (entity, label) pairs, of which the last is the label.
+    """Trees over `features` features of (entity, label) pairs; the last feature is the label.
 
-    Node n belongs to tree `trees[n]`. If the feature exceeds `thresholds[n]`, only the leaves
-    `right[n]` remain (one bit each). The nodes of feature f are at positions `bounds[0, f]` to
-    `bounds[0, f + 1]` if NaN goes right there, and at `bounds[1, f]` to `bounds[1, f + 1]` if NaN
-    goes left. `by_label` (uint16[labels, whole lanes of trees]) are the leaves that pairs with the
-    label can reach. `values` (float64[trees, LEAVES]) are the values of the leaves.
+    Node n belongs to tree `trees[n]`. If the value of its feature exceeds `thresholds[n]`, only the
+    leaves in `right[n]` (one bit each) remain. The nodes of feature f are at positions
+    `bounds[0, f]` to `bounds[0, f + 1]` - 1 if NaN goes right there, and at `bounds[1, f]` to
+    `bounds[1, f + 1]` - 1 if NaN goes left. `by_label` (uint16[labels, whole lanes of trees])
+    has the leaves (one bit each) that pairs with the label can reach. `values` (float64[trees,
+    LEAVES]) are the values of the leaves.
     """
 
     features: int
@@ -54,7 +55,7 @@ class Forest(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Working memory for LANES pairs: their labels, reachable leaves, and sums of values."""
+    """Working memory for LANES pairs: their labels, reachable leaves, and sums of leaf values."""
 
     labels: npt.NDArray[np.int32]
     reached: Leaves
@@ -62,7 +63,7 @@ class Workspace(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node of `Forest`; nodes are sorted by these fields."""
+    """A node of a `Forest`. Nodes are sorted by these fields, in this order."""
 
     nan_left: bool
     feature: int
@@ -73,7 +74,7 @@ class _Node(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Tree:
-    """A tree as in LightGBM's text; a child below 0 is the leaf with number -child - 1."""
+    """A tree in LightGBM's arrays. A child below 0 is the leaf with the number -child - 1."""
 
     features: npt.NDArray[np.int64]
     thresholds: npt.NDArray[np.float64]
@@ -193,12 +194,15 @@ def _check(tree: _Tree, leaves: int, features: int) -> None:
 
 
 def _leaves(tree: _Tree) -> tuple[list[int], list[int]]:
-    """The leaves from left to right, and for each node all but those below its left child."""
+    """The leaves from left to right, and for each node all leaves but those below its left child.
+
+    The leaves of a node are bits; bit i is the leaf at position i from the left.
+    """
     order: list[int] = []
     right = [_EVERY_LEAF] * len(tree.left)
 
     def visit(child: int) -> int:
-        """Number the leaves below a child; returns them as bits."""
+        """Number the leaves below a child, and return them as bits."""
         if child < 0:
             order.append(-child - 1)
             return 1 << (len(order) - 1)
@@ -219,17 +223,18 @@ def _in_category(tree: _Tree, node: int, labels: int) -> npt.NDArray[np.bool_]:
 
 
 def _nan_goes_left(tree: _Tree, node: int) -> bool:
-    """Whether NaN goes left. A tree that was trained without NaN treats it as 0."""
+    """Whether NaN goes left at a node. A node that was trained without NaN treats NaN as 0."""
     if tree.decisions[node] & _MISSING == _MISSING_NAN:
         return bool(tree.decisions[node] & _DEFAULT_LEFT)
     return bool(tree.thresholds[node] >= 0)
 
 
 def _as_float32(threshold: np.float64) -> np.float32:
-    """The largest finite float32 that is at most the threshold.
+    """The float32 threshold that divides float32 values as the float64 threshold does.
 
-    Float32 values are on the same side of both. A threshold of infinity separates NaN from all
-    numbers. LightGBM treats values next to 0 as 0, so they are on the same side of any threshold.
+    This is the largest finite float32 that is at most the threshold. An infinite threshold divides
+    NaN from all numbers. LightGBM treats values near 0 as 0, so a threshold near 0 is moved to the
+    border of these values.
     """
     if abs(threshold) <= _ZERO:
         return _ZERO if threshold >= 0 else np.nextafter(-_ZERO, np.float32(-np.inf))
@@ -249,15 +254,16 @@ def new_workspace(forest: Forest) -> Workspace:
 
 @compiled
 def whole_lanes(number: int) -> int:
-    """The number of lanes for some pairs or trees: rounded up, so the last ones may be unused."""
+    """A number of pairs or trees, rounded up to a multiple of LANES."""
     return -(-number // LANES) * LANES
 
 
 @compiled
 def walk(forest: Forest, pairs: Floats, work: Workspace, raw: npt.NDArray[np.float64]) -> None:
-    """Write the raw scores of `raw.size` pairs: the sums of the values of their leaves.
+    """Write the raw scores of `raw.size` pairs: the sums of the values of the leaves they reach.
 
-    `pairs` is float32[features, whole_lanes]. Unused lanes must contain the id of a label, too.
+    `pairs` is float32[features, whole_lanes(raw.size)]. Unused lanes, too, must contain the id of a
+    label.
     """
     for first in range(0, raw.size, LANES):
         for lane in range(LANES):
