@@ -1,9 +1,10 @@
 """Build the embedded demo data set of brands and operators from an npm package.
 
 The package `name-suggestion-index` holds the names of chains, their countries, and the
-OpenStreetMap tags of their places. An entity is one Wikidata item. Its labels are the `key=value`
-tags of all entries of the package for it. No other column takes values from those tags. Wikidata's
-descriptions ("German supermarket chain") are left out, because they would reveal the labels.
+OpenStreetMap tags of their places. An entity is one Wikidata item. All entries of the package with
+the id of this item are merged, and the labels of the entity are their tags, written `key=value`.
+Tags that identify an entity, such as `brand`, are never labels. Wikidata's descriptions ("German
+supermarket chain") are left out, because they would reveal the labels.
 
     python -m labelwright.entities.importers.brands PACKAGE.tgz OUT.parquet
 """
@@ -27,13 +28,13 @@ import pyarrow.parquet as pq
 from labelwright.entities.errors import DataError
 
 MINIMUM_EXAMPLES = 20
-"""A label with fewer entities is dropped."""
+"""A label is kept if at least this many entities have it."""
 
-MIRROR_SHARE = 0.9
-"""Two labels of different keys are mirrors if this share of the entities of each have both."""
+DUPLICATE_SHARE = 0.9
+"""Two labels are duplicates if at least this share of the entities of each label have both."""
 
 SCHOOL_CAP = 3000
-"""Entities kept for each of `SCHOOL_LABELS`; most of these entities are school districts."""
+"""The largest number of entities with one of the `SCHOOL_LABELS`; most are school districts."""
 
 SCHOOL_LABELS = (
     "amenity=school",
@@ -42,19 +43,43 @@ SCHOOL_LABELS = (
     "amenity=university",
 )
 
-IDENTITY_KEYS = (
-    "brand operator owner network brewery money_transfer flag subject colour not discount"
+IDENTITY_PARTS = frozenset(
+    {
+        "brand",
+        "operator",
+        "owner",
+        "network",
+        "brewery",
+        "money_transfer",
+        "flag",
+        "subject",
+        "colour",
+        "not",
+        "discount",
+        "website",
+        "contact",
+        "url",
+        "email",
+        "phone",
+        "ssid",
+        "ref",
+        "bic",
+        "nsi",
+        "wikidata",
+        "wikipedia",
+    }
 )
-CONTACT_KEYS = "website contact url email phone ssid ref bic nsi wikidata wikipedia"
-IDENTITY_PARTS = frozenset(IDENTITY_KEYS.split() + CONTACT_KEYS.split())
-"""A tag identifies an entity rather than describes it if a part of its key between colons is one of
-these or ends in `name`: `operator:type`, `coffee:brand`, `short_name`."""
+"""Parts of keys, such as `brand` in `coffee:brand`, by which a tag identifies an entity.
+
+A key is split at its colons. If one part is in this set or ends in `name` (`short_name`), then the
+tag identifies an entity and does not describe it.
+"""
 
 MAIN_KEYS = {"brands": "brand", "operators": "operator"}
-"""The trees of the package that are read, and the key that names an entity there."""
+"""The trees of the package that are read; for each tree, the key of the tag with the name."""
 
 COUNTRY_ALIASES = {"FX": "FR", "IC": "ES", "EL": "GR", "UK": "GB", "KV": "XK"}
-"""Codes of the package that ISO 3166-1 does not have, and the codes that replace them."""
+"""A map from codes of the package that are not in ISO 3166-1 to the codes that replace them."""
 
 COUNTRY_LETTERS = (
     "ADEFGILMOQRSTUWXZ BABDEFGHIJLMNOQRSTVWYZ CACDFGHIKLMNORUVWXYZ DEJKMOZ ECEGHRST FIJKMOR "
@@ -65,7 +90,10 @@ COUNTRY_LETTERS = (
 COUNTRIES = frozenset(
     group[0] + second for group in COUNTRY_LETTERS.split() for second in group[1:]
 )
-"""ISO 3166-1 alpha-2 codes, grouped above by their first letter, and XK, used for Kosovo."""
+"""The country codes of ISO 3166-1 alpha-2, and XK for Kosovo.
+
+Each group of `COUNTRY_LETTERS` is a first letter and all second letters that follow it in a code.
+"""
 
 WORLDWIDE = "001"
 
@@ -90,7 +118,7 @@ _DISAMBIGUATION = re.compile(r"\s*\([^()]*\)$")
 
 
 class Item(TypedDict):
-    """One entry of the package: the tags of the places of a brand or operator in some area."""
+    """One entry of the package: a brand or operator in an area, with the tags of its places."""
 
     displayName: str
     locationSet: dict[str, list[object]]
@@ -101,11 +129,14 @@ class Item(TypedDict):
 
 @dataclass(slots=True)
 class Entity:
-    """The merged entries of one Wikidata id."""
+    """The merged entries of one Wikidata id.
 
-    votes: Counter[str] = field(default_factory=Counter)
-    mentions: Counter[str] = field(default_factory=Counter)
-    names: dict[str, None] = field(default_factory=dict)
+    For each name, `main_name_counts` counts the tags with this name as a main name, and
+    `entry_counts` counts the entries that contain this name, for example as a translation.
+    """
+
+    main_name_counts: Counter[str] = field(default_factory=Counter)
+    entry_counts: Counter[str] = field(default_factory=Counter)
     countries: set[str] = field(default_factory=set)
     worldwide: bool = False
     labels: set[str] = field(default_factory=set)
@@ -113,50 +144,53 @@ class Entity:
     def add(self, tree: str, item: Item) -> None:
         """Merge one entry of a tree of the package into this entity."""
         tags = item["tags"]
-        self.votes.update(_main_names(tree, tags))
-        names = dict.fromkeys(_names(tree, item))
-        self.mentions.update(names.keys())
-        self.names.update(names)
+        self.main_name_counts.update(_main_names(tree, tags))
+        self.entry_counts.update(dict.fromkeys(_names(tree, item)).keys())
         included = [str(place).upper() for place in item["locationSet"].get("include", [])]
         self.worldwide |= WORLDWIDE in included
-        # a part of a country is written like gb-eng or us-tx.geojson
+        # Parts of a country have codes that begin with the country: gb-eng, us-tx.geojson.
         codes = {place.split("-")[0] for place in included}
         self.countries |= {COUNTRY_ALIASES.get(code, code) for code in codes} & COUNTRIES
         self.labels |= labels_of(tags)
 
     @property
     def name(self) -> str:
-        """The main name that most entries mention; a display name if no entry has a main name.
+        """The main name that occurs in the most entries.
 
-        Entries mention the main names of other countries as translations. So Starbucks is not named
-        after the three entries with another spelling.
+        If no entry has a main name, all other names are considered. Translations count too: an
+        entry with the main name `星巴克` also contains the name `Starbucks`. The entity is therefore
+        named Starbucks, even if this is the main name of fewer entries.
         """
         return max(
-            self.votes or self.mentions, key=lambda name: (self.mentions[name], self.votes[name])
+            self.main_name_counts or self.entry_counts,
+            key=lambda name: (self.entry_counts[name], self.main_name_counts[name]),
         )
 
     @property
     def alternative_names(self) -> str | None:
-        """All other spellings, joined by `;`, each once; spellings that differ in case are one."""
+        """All other names, joined by `;`; None if there are none.
+
+        Of names that differ only in case, the first is kept.
+        """
         spellings: dict[str, str] = {}
-        for name in self.names:
+        for name in self.entry_counts:
             spellings.setdefault(name.casefold(), name)
         spellings.pop(self.name.casefold(), None)
         return ";".join(spellings.values()) or None
 
     @property
     def country(self) -> str | None:
-        """The countries joined by `;`; None for an entity that exists worldwide."""
+        """The countries joined by `;`; None for a worldwide entity or if no country is known."""
         return None if self.worldwide else ";".join(sorted(self.countries)) or None
 
 
 def is_identity(key: str) -> bool:
-    """Whether a tag's key identifies an entity; such a tag is never a label."""
+    """Whether tags with this key identify an entity; such tags are never labels."""
     return any(part in IDENTITY_PARTS or part.endswith("name") for part in key.split(":"))
 
 
 def labels_of(tags: Mapping[str, str]) -> set[str]:
-    """The labels `key=value` of an entry's tags, one for each value of a list like `women;men`."""
+    """The labels `key=value` of an entry's tags; a tag with the value `women;men` gives two."""
     return {
         f"{key}={value.strip()}"
         for key, values in tags.items()
@@ -184,24 +218,25 @@ def _main_names(tree: str, tags: Mapping[str, str]) -> list[str]:
 def _names(tree: str, item: Item) -> list[str]:
     tags = item["tags"]
     wikidata = tags[f"{MAIN_KEYS[tree]}:wikidata"]
-    # The brand of a place and the company that runs it are two entities unless they share an id.
+    # A brand and the company that operates its places are two entities unless they share an id.
     own = "|".join(key for key in MAIN_KEYS.values() if tags.get(f"{key}:wikidata") == wikidata)
     own_key = re.compile(rf"({own})(:(short|official|abbr))?{_LANGUAGE}")
     names = [tags[key] for key in tags if _NAME_KEY.fullmatch(key) or own_key.fullmatch(key)]
-    # The package adds "(Tanzania)" to "Vodacom" to distinguish its entries; it is not in the name.
+    # The package adds "(Tanzania)" to "Vodacom" to distinguish two entries; this suffix is removed.
     display_name = item["displayName"].strip()
     names += [*item.get("matchNames", []), _DISAMBIGUATION.sub("", display_name) or display_name]
     return [part.strip() for name in names for part in name.split(";") if part.strip()]
 
 
 def merge(trees: Mapping[str, Mapping[str, Any]]) -> dict[str, Entity]:
-    """One entity for each Wikidata id in the brands and operators of `nsi.json`.
+    """Merge the brands and operators of `nsi.json` into one entity for each Wikidata id.
 
-    Entries that the package made from a template are left out, because they repeat another entry:
-    an ATM for every bank, a totem for every petrol station, a pole for every power line.
+    `trees` maps paths such as `brands/amenity/cafe` to their entries. Entries that the package made
+    from a template are left out, because they repeat another entry: an ATM for every bank, a totem
+    for every petrol station, a pole for every power line.
     """
     entities: defaultdict[str, Entity] = defaultdict(Entity)
-    # Brands come first, so that a brand's own name wins if two names are equally frequent.
+    # Brands come first: of two equally frequent names, the first one becomes the entity's name.
     for path in sorted(trees):
         tree = path.split("/")[0]
         if tree not in MAIN_KEYS:
@@ -214,41 +249,44 @@ def merge(trees: Mapping[str, Mapping[str, Any]]) -> dict[str, Entity]:
     return dict(entities)
 
 
-def mirrors(label_sets: Iterable[set[str]], minimum: int = MINIMUM_EXAMPLES) -> set[str]:
-    """The labels that repeat a label of another key: `healthcare=dentist` and `amenity=dentist`.
+def duplicate_labels(label_sets: Iterable[set[str]], minimum: int = MINIMUM_EXAMPLES) -> set[str]:
+    """The labels to drop because another key states the same fact.
 
-    OpenStreetMap has two keys for some facts, so that the same entities have both labels, with the
-    same or different values (`amenity=doctors`, `healthcare=doctor`). To keep both would count one
-    correct label twice. Two labels of different keys are mirrors if at least `MIRROR_SHARE` of the
-    entities of each have both. The less frequent label is dropped or, if they are equally frequent,
-    the one with the less frequent key. A label that only implies another, as `cuisine=donut`
-    implies `takeaway=yes`, is kept. So are labels with fewer than `minimum` entities.
+    OpenStreetMap has two keys for some facts. The values can be equal (`amenity=dentist` and
+    `healthcare=dentist`) or differ (`amenity=doctors` and `healthcare=doctor`). With both labels,
+    one correct prediction would count twice. Two labels of different keys are duplicates if at
+    least `DUPLICATE_SHARE` of the entities of each label have both. The less frequent label is
+    dropped. If the labels are equally frequent, the label with the less frequent key is dropped.
+
+    Labels with fewer than `minimum` entities are not compared. A label that implies another one is
+    not a duplicate: nearly all entities with `cuisine=donut` have `takeaway=yes`, but not the other
+    way round.
     """
     sets = list(label_sets)
-    usual = Counter(itertools.chain.from_iterable(sets))
+    frequency = Counter(itertools.chain.from_iterable(sets))
     keys = Counter(label.partition("=")[0] for label in itertools.chain.from_iterable(sets))
     together = Counter(
         pair
         for labels in sets
-        for pair in itertools.combinations(sorted(x for x in labels if usual[x] >= minimum), 2)
+        for pair in itertools.combinations(sorted(x for x in labels if frequency[x] >= minimum), 2)
     )
 
     def rank(label: str) -> tuple[int, int, str]:
-        return usual[label], keys[label.partition("=")[0]], label
+        return frequency[label], keys[label.partition("=")[0]], label
 
     return {
         min(pair, key=rank)
         for pair, count in together.items()
         if pair[0].partition("=")[0] != pair[1].partition("=")[0]
-        and count >= MIRROR_SHARE * max(usual[label] for label in pair)
+        and count >= DUPLICATE_SHARE * max(frequency[label] for label in pair)
     }
 
 
 def cap_schools(labels: Mapping[str, set[str]], cap: int = SCHOOL_CAP) -> dict[str, set[str]]:
-    """Keep at most `cap` entities of each school label; the result maps ids to labels.
+    """Keep at most `cap` entities with each school label; returns a map from ids to labels.
 
-    Entities that have other labels too are kept first. The others are chosen by a hash of their id,
-    which is as good as a random choice and the same at every run.
+    Entities that also have other labels are kept first. The rest is sampled by a hash of the id, so
+    every run keeps the same entities.
     """
     kept = dict(labels)
     for school in SCHOOL_LABELS:
@@ -267,16 +305,23 @@ def cap_schools(labels: Mapping[str, set[str]], cap: int = SCHOOL_CAP) -> dict[s
 def choose_labels(
     labels: Mapping[str, set[str]], minimum: int = MINIMUM_EXAMPLES, cap: int = SCHOOL_CAP
 ) -> dict[str, set[str]]:
-    """The labels of the entities to keep, by id: no mirrors, no rare labels, schools capped."""
-    repeated = mirrors(labels.values(), minimum)
-    capped = cap_schools({wikidata: own - repeated for wikidata, own in labels.items()}, cap)
-    usual = Counter(itertools.chain.from_iterable(capped.values()))
-    frequent = {label for label, count in usual.items() if count >= minimum}
+    """Choose the entities and labels of the data set; returns a map from ids to labels.
+
+    Duplicate labels are dropped first, then entities with a school label beyond `cap`, then labels
+    with fewer than `minimum` entities. Entities that have no label left are dropped.
+    """
+    duplicates = duplicate_labels(labels.values(), minimum)
+    capped = cap_schools({wikidata: own - duplicates for wikidata, own in labels.items()}, cap)
+    frequency = Counter(itertools.chain.from_iterable(capped.values()))
+    frequent = {label for label, count in frequency.items() if count >= minimum}
     return {wikidata: own & frequent for wikidata, own in capped.items() if own & frequent}
 
 
 def website(facts: Mapping[str, Any]) -> str | None:
-    """The domain of a Wikidata item's preferred official website, or else of its first website."""
+    """The domain of a Wikidata item's website; None if no website has a valid URL.
+
+    The preferred official website comes first, then other official websites, then all others.
+    """
     preferred = facts.get("identities", {}).get("website")
     urls = [preferred, *facts.get("officialWebsites", []), *facts.get("locationInfoWebsites", [])]
     return next(filter(None, (domain(url) for url in urls if url)), None)
@@ -287,7 +332,7 @@ def table_of(
     labels: Mapping[str, set[str]],
     wikidata: Mapping[str, Mapping[str, Any]],
 ) -> pa.Table:
-    """The Arrow table with `SCHEMA` of the entities that have labels, sorted by id."""
+    """Build a table with `SCHEMA` of the entities that `labels` contains, sorted by id."""
     ids = sorted(labels)
     return pa.table(
         {
@@ -344,21 +389,22 @@ def main(arguments: list[str] | None = None) -> None:
         "out",
         type=Path,
         metavar="OUT.parquet",
-        help="the file to write, the same bytes at every run; an existing one is replaced",
+        help="the file to write; an existing file is replaced, and the same package always gives "
+        "the same bytes",
     )
     parser.add_argument(
         "--minimum-examples",
         type=int,
         default=MINIMUM_EXAMPLES,
         metavar="N",
-        help="drop labels with fewer entities (default: %(default)s)",
+        help="drop labels with fewer than N entities (default: %(default)s)",
     )
     parser.add_argument(
         "--school-cap",
         type=int,
         default=SCHOOL_CAP,
         metavar="N",
-        help="keep at most this many entities of each school label (default: %(default)s)",
+        help="keep at most N entities with each school label (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     try:

@@ -25,7 +25,7 @@ Build = Callable[..., Rows]
 
 
 def item(wikidata: str, name: str, path: str, **more: Any) -> dict[str, Any]:
-    """An entry of the package; the `tags` of `more` are added to the default ones."""
+    """An entry of the package; the `tags` in `more` are added to the tags of the path and name."""
     tree, key, value = path.split("/")
     main = tree.removesuffix("s")
     tags = {key: value, main: name, f"{main}:wikidata": wikidata}
@@ -267,18 +267,18 @@ def test_descriptions_of_wikidata_are_not_in_the_table(build: Build) -> None:
     assert "coffee" not in str(rows)
 
 
-def test_mirrors_are_dropped_and_the_more_frequent_key_is_kept(build: Build) -> None:
+def test_of_duplicate_labels_the_one_with_the_more_frequent_key_is_kept(build: Build) -> None:
     doctor, pharmacy, cafe = (
         "brands/amenity/doctors",
         "brands/amenity/pharmacy",
         "brands/amenity/cafe",
     )
-    mirrored = {"healthcare": "doctor"}
+    duplicate = {"healthcare": "doctor"}
     rows = build(
         {
-            doctor: [item(f"Q{n}", f"Dr. {n}", doctor, tags=mirrored) for n in range(5)],
+            doctor: [item(f"Q{n}", f"Dr. {n}", doctor, tags=duplicate) for n in range(5)],
             pharmacy: [item(f"Q1{n}", f"Apo {n}", pharmacy) for n in range(3)],
-            # All cafés have takeaway, but so have others: takeaway is implied and not a mirror.
+            # All cafés have takeaway, but bakeries have it too: takeaway is implied, no duplicate.
             cafe: [item(f"Q2{n}", f"Café {n}", cafe, tags={"takeaway": "yes"}) for n in range(3)],
             "brands/shop/bakery": [
                 item(f"Q3{n}", f"Bread {n}", "brands/shop/bakery", tags={"takeaway": "yes"})
@@ -290,18 +290,20 @@ def test_mirrors_are_dropped_and_the_more_frequent_key_is_kept(build: Build) -> 
     assert rows["Q20"]["labels"] == ["amenity=cafe", "takeaway=yes"]
 
 
-def test_mirrors_need_enough_examples_and_different_keys() -> None:
+def test_duplicate_labels_have_enough_examples_and_different_keys() -> None:
     bank = {"amenity=bank"}
     twice = [{"amenity=dentist", "healthcare=dentist"}] * 19
-    assert brands.mirrors([bank, *twice], minimum=20) == set()
-    assert brands.mirrors([bank, *twice, twice[0]], minimum=20) == {"healthcare=dentist"}
-    assert brands.mirrors([{"power=line", "power=pole"}] * 20, minimum=20) == set()
+    assert brands.duplicate_labels([bank, *twice], minimum=20) == set()
+    assert brands.duplicate_labels([bank, *twice, twice[0]], minimum=20) == {"healthcare=dentist"}
+    assert brands.duplicate_labels([{"power=line", "power=pole"}] * 20, minimum=20) == set()
 
 
-def test_labels_are_mirrors_from_the_mirror_share_on() -> None:
+def test_labels_are_duplicates_if_enough_of_their_entities_have_both() -> None:
     both = [{"amenity=clinic", "healthcare=clinic"}] * 18
-    assert brands.mirrors([*both, *[{"amenity=clinic"}] * 2], minimum=1) == {"healthcare=clinic"}
-    assert brands.mirrors([*both, *[{"amenity=clinic"}] * 3], minimum=1) == set()
+    assert brands.duplicate_labels([*both, *[{"amenity=clinic"}] * 2], minimum=1) == {
+        "healthcare=clinic"
+    }
+    assert brands.duplicate_labels([*both, *[{"amenity=clinic"}] * 3], minimum=1) == set()
 
 
 def test_schools_are_capped_by_a_hash_of_the_id(build: Build) -> None:
@@ -414,17 +416,17 @@ def test_committed_ids_are_sorted_and_unique(committed: pa.Table) -> None:
 
 
 def test_committed_labels_have_enough_examples(label_sets: list[list[str]]) -> None:
-    usual = Counter(label for labels in label_sets for label in labels)
-    assert 170 < len(usual) < 200
-    assert min(usual.values()) >= brands.MINIMUM_EXAMPLES
+    frequency = Counter(label for labels in label_sets for label in labels)
+    assert 170 < len(frequency) < 200
+    assert min(frequency.values()) >= brands.MINIMUM_EXAMPLES
     assert all(labels and labels == sorted(set(labels)) for labels in label_sets)
-    assert max(usual[label] for label in brands.SCHOOL_LABELS) == brands.SCHOOL_CAP
+    assert max(frequency[label] for label in brands.SCHOOL_LABELS) == brands.SCHOOL_CAP
 
 
 def test_committed_labels_do_not_identify_an_entity(
     committed: pa.Table, label_sets: list[list[str]]
 ) -> None:
-    # Category values are lower-case English words; the name of a company is not.
+    # Values of categories are lower-case English words; names of companies are not.
     category = re.compile(r"[a-z_]+(:[a-z_]+)*=[a-z]+([_-][a-z]+)*")
     identity = re.compile(r"brand|operator|owner|network|name|wiki|website|ref\b|flag|phone:|email")
     names_of: dict[str, set[str]] = {}
@@ -434,7 +436,7 @@ def test_committed_labels_do_not_identify_an_entity(
     for label, names in names_of.items():
         assert category.fullmatch(label)
         assert not identity.search(label.partition("=")[0])
-        assert len(names) >= 15, f"{label} is on places of few names"
+        assert len(names) >= 15, f"only few names have {label}"
 
 
 def test_committed_columns_contain_no_labels(
@@ -448,18 +450,18 @@ def test_committed_columns_contain_no_labels(
         assert not [value for value in committed[name].to_pylist() if value and tag.search(value)]
 
 
-def test_committed_labels_have_no_mirrors(label_sets: list[list[str]]) -> None:
-    usual = Counter(label for labels in label_sets for label in labels)
+def test_committed_labels_have_no_duplicates(label_sets: list[list[str]]) -> None:
+    frequency = Counter(label for labels in label_sets for label in labels)
     for value in ("pharmacy", "dentist", "clinic", "hospital"):
-        assert f"amenity={value}" in usual
-        assert f"healthcare={value}" not in usual
+        assert f"amenity={value}" in frequency
+        assert f"healthcare={value}" not in frequency
     together = Counter(pair for labels in label_sets for pair in combinations(labels, 2))
-    mirrored = [
+    duplicates = [
         (one, other)
         for (one, other), count in together.items()
-        if count >= brands.MIRROR_SHARE * max(usual[one], usual[other])
+        if count >= brands.DUPLICATE_SHARE * max(frequency[one], frequency[other])
     ]
-    assert mirrored == []
+    assert duplicates == []
 
 
 def test_committed_names_countries_and_websites_are_clean(committed: pa.Table) -> None:
