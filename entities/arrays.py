@@ -1,7 +1,7 @@
-"""Conversion of one Arrow column of any type into its canonical type, text or float64.
+"""Conversion of Arrow columns of any type to canonical columns of text or float64.
 
-Tables may come from untrusted callers. In dictionaries and string views, a few bytes can stand for
-many copies of a long value. Such a value is only copied if it is not longer than a field may be.
+Tables may come from untrusted callers. In a dictionary or string-view column, a few bytes can
+represent many copies of a long value. The size is therefore checked before the values are copied.
 """
 
 from typing import Any
@@ -20,25 +20,25 @@ FIELD_LIMIT = 10_000
 
 TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
 INFINITE = "{}: must be finite"
-"""Reasons of rejection; the braces stand for the name of the field."""
+"""Reasons of rejection; the name of the field replaces the braces."""
 
 
 class FieldValueError(Exception):
-    """A value of the right type that a field cannot hold; the message is the reason."""
+    """A value has the right type but is not valid for its field; the message is the reason."""
 
 
 class RejectedRows:
-    """The rows that are rejected, each with the first reason that was found."""
+    """The rejected rows: `reasons` maps each row number to the first reason that was found."""
 
     def __init__(self) -> None:
         self.reasons: dict[int, str] = {}
 
     def add(self, row: int, reason: str) -> None:
-        """Reject one row."""
+        """Reject one row; if it is rejected already, keep the first reason."""
         self.reasons.setdefault(row, reason)
 
     def add_where(self, mask: npt.NDArray[np.bool_], reason: str) -> None:
-        """Reject the rows where the mask, which has one value for each row, is true."""
+        """Reject the rows where `mask`, with one value for each row, is true."""
         if mask.any():
             for row in np.flatnonzero(mask):
                 self.add(int(row), reason)
@@ -47,7 +47,7 @@ class RejectedRows:
 def canonical_array(
     source: pa.ChunkedArray, column: Column, field: str, rejected_rows: RejectedRows
 ) -> pa.Array:
-    """Convert a column to text or float64, whichever its kind has.
+    """Convert a column to the type of its kind: float64 for numbers and points, else text.
 
     Rows with values that cannot be converted are added to `rejected_rows`. Raises DataError for a
     type that the kind does not allow.
@@ -63,15 +63,15 @@ def canonical_array(
 
 
 def contiguous(source: pa.ChunkedArray, field: str, rejected_rows: RejectedRows) -> pa.Array:
-    """Join the chunks of a column and decode dictionaries and string views.
+    """Join the chunks of a column into one array, and decode dictionaries and string views.
 
-    Arrow does not check the text of files, so rows whose text is not valid UTF-8 are rejected here.
+    Arrow does not check that text in files is valid UTF-8. Rows with other text are rejected here.
     """
     array = source.combine_chunks()
     if pa.types.is_dictionary(array.type):
-        array = _written_out(array, field, rejected_rows)
+        array = _decoded_dictionary(array, field, rejected_rows)
     if pa.types.is_string_view(array.type):
-        array = _copied(array, field)
+        array = _copied_views(array, field)
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
@@ -86,8 +86,10 @@ def contiguous(source: pa.ChunkedArray, field: str, rejected_rows: RejectedRows)
     return array
 
 
-def _written_out(array: pa.DictionaryArray, field: str, rejected_rows: RejectedRows) -> pa.Array:
-    """Decode a dictionary column; rows whose value is too long are rejected before it is copied."""
+def _decoded_dictionary(
+    array: pa.DictionaryArray, field: str, rejected_rows: RejectedRows
+) -> pa.Array:
+    """Decode a dictionary column; values that are too long are not copied, their rows rejected."""
     kind = array.type.value_type
     if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
         raise DataError(f"column {field!r} holds a dictionary of {kind}; it must hold plain values")
@@ -101,8 +103,11 @@ def _written_out(array: pa.DictionaryArray, field: str, rejected_rows: RejectedR
     return values.take(array.indices)
 
 
-def _copied(array: pa.Array, field: str) -> pa.StringArray:
-    """Copy string views; raises DataError if the copies would exceed the limit of a field."""
+def _copied_views(array: pa.Array, field: str) -> pa.StringArray:
+    """Copy string views to strings.
+
+    Raises DataError if the strings together would be longer than FIELD_LIMIT bytes a row.
+    """
     views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
     lengths = views[array.offset : array.offset + len(array), 0]
     if lengths.sum(dtype=np.int64) > FIELD_LIMIT * len(array):
@@ -136,7 +141,7 @@ def _text(array: pa.Array, column: Column, field: str, rejected_rows: RejectedRo
 
 
 def reject_long(array: pa.StringArray, field: str, rejected_rows: RejectedRows) -> pa.StringArray:
-    """Reject the rows whose text is too long, and drop the bytes that lie behind nulls."""
+    """Reject the rows whose text is too long, and remove bytes that null strings may have."""
     lengths = pc.binary_length(array)
     too_long = pc.greater(lengths, FIELD_LIMIT)
     if pc.any(too_long).as_py():
@@ -148,16 +153,16 @@ def reject_long(array: pa.StringArray, field: str, rejected_rows: RejectedRows) 
 
 
 def with_nulls(array: pa.Array, rows: npt.NDArray[np.bool_]) -> pa.Array:
-    """Set some rows to null; the copy has no bytes of text behind its nulls."""
+    """Copy an array and set the rows of a mask to null; null strings have no bytes in the copy."""
     return array.take(pa.array(np.arange(len(array)), mask=rows))
 
 
 def buffers(array: pa.StringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The offsets and the bytes of a string column; the first offset is 0."""
+    """The offsets (rows + 1) and the bytes of a string column; the first offset is 0."""
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-    letters = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-    return ends.astype(np.int64) - ends[0], letters[ends[0] : ends[-1]]
+    content = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+    return ends.astype(np.int64) - ends[0], content[ends[0] : ends[-1]]
 
 
 def _numbers(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
@@ -207,7 +212,11 @@ def _tag_text(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Ar
 
 
 def _maps_scalars(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is a map or struct of values that no two rows can share."""
+    """Whether an Arrow type is a map or struct whose values are plain scalars.
+
+    Dictionaries and string views are excluded: many rows could share one long value, and each row
+    would get a copy.
+    """
     if pa.types.is_map(kind):
         kinds = [kind.key_type, kind.item_type]
     elif pa.types.is_struct(kind):
@@ -221,9 +230,9 @@ def _maps_scalars(kind: pa.DataType) -> bool:
 
 
 def joined_tags(tags: Any) -> str | None:
-    """Convert a map of tags, or the JSON of one, to text; None if it is empty.
+    """Convert tags, given as a dictionary or as JSON text, to text; None if there are no tags.
 
-    Raises TypeError or ValueError if it is not a map of scalars.
+    Raises TypeError or ValueError if `tags` does not map keys to scalars.
     """
     value = orjson.loads(tags) if isinstance(tags, str) and tags else tags
     if value is None or value == "" or value == {}:

@@ -1,4 +1,4 @@
-"""Store of corrections, by which reviewers confirm, deny or add labels of entities.
+"""Store of corrections: the labels that reviewers confirmed, denied or added for entities.
 
 The database is SQLite by default, or PostgreSQL at a URL. A correction is committed and flushed to
 the disk before `add` returns, so it survives a crash of the process or the machine.
@@ -48,11 +48,14 @@ CORRECTIONS = pa.schema(
         pa.field("said", LABELS),
     ]
 )
-"""The columns of a file of corrections; `entity` is JSON, `said` the labels that were reviewed."""
+"""The columns of a file of corrections.
+
+`entity` is a JSON object. `said` has the predicted labels that were reviewed.
+"""
 BATCH_ROWS = 10_000
 TABLE = "labelwright_corrections"
 TIMEOUT = 30
-"""Seconds to wait for a connection to the database, and for the locks of other writers."""
+"""Seconds to wait for a connection to PostgreSQL, or for another writer of the SQLite file."""
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 _JSON = ("confirmed", "denied", "added", "model", "said")
 """The columns that the database stores as JSON text."""
@@ -72,9 +75,9 @@ class Correction:
     """A correction of the labels of one entity by one reviewer.
 
     `entity` is the entity as a JSON object. `model` has the name, version and content hash of the
-    model whose labels were reviewed. `said` holds these labels in the form of a file of
-    predictions. `key` is the idempotency key, and `request` a hash of the request sent with it. The
-    store sets `received`.
+    model that predicted the labels. `said` has these predicted labels; each is a mapping with
+    `label`, `probability` and `asserted`. `key` is the idempotency key of the request, and
+    `request` is a hash of the request. `received` is the time of storage, which the store sets.
     """
 
     key: str
@@ -91,12 +94,12 @@ class Correction:
 
 
 class CorrectionStore:
-    """The corrections in a database; many threads and processes may use it at a time.
+    """Corrections in a database, which several threads and processes may use at the same time.
 
-    The database is opened at the first use. `retention` is a duration such as 365d: older
-    corrections are deleted at each read and write. Raises DataError for a URL or duration that is
-    not valid. All methods raise StorageError if the disk is full or read-only, and UnreachableError
-    if the database does not respond.
+    The database is opened at the first use. `retention` is a duration such as 365d. Corrections
+    older than this are deleted whenever corrections are added, counted or read. Raises DataError if
+    the URL or the duration is not valid. All methods raise StorageError if the disk is full or
+    read-only, and UnreachableError if the database does not respond.
     """
 
     def __init__(self, url: str, retention: str | None = None) -> None:
@@ -119,10 +122,10 @@ class CorrectionStore:
             return self._opened
 
     def add(self, correction: Correction) -> Correction:
-        """Store a correction and return it as it is stored.
+        """Store a correction, and return it with its time of storage.
 
-        If the same correction was stored under its key before, that one is returned. Raises
-        ConflictError if the key was used for another correction.
+        If a correction with the same key and request is stored already, that correction is
+        returned. Raises ConflictError if the stored request is another one.
         """
         from sqlalchemy.exc import IntegrityError
 
@@ -179,7 +182,7 @@ class CorrectionStore:
             return deleted.rowcount
 
     def purge(self, older_than: datetime.timedelta) -> int:
-        """Delete all corrections older than this, and return their number."""
+        """Delete all corrections that are older than a duration, and return their number."""
         with self._convert_errors():
             with self._engine.begin() as connection:
                 deleted = _delete_older(connection, older_than)
@@ -187,7 +190,7 @@ class CorrectionStore:
             return deleted
 
     def close(self) -> None:
-        """Close all connections; the next use of the store opens it again."""
+        """Close all connections; the next call of a method opens the database again."""
         with self._opening:
             if self._opened is not None:
                 self._opened.dispose()
@@ -200,7 +203,7 @@ class CorrectionStore:
         self.close()
 
     def _stored(self, correction: Correction) -> Correction:
-        """The stored correction with the same key and request; raises ConflictError."""
+        """The stored correction with the same key; raises ConflictError if its request differs."""
         with self._engine.begin() as connection:
             table = _table()
             wanted = table.select().where(table.c.key == correction.key)
@@ -225,7 +228,7 @@ class CorrectionStore:
     def _convert_errors(self) -> Iterator[None]:
         """Convert errors of the database to StorageError or UnreachableError.
 
-        Their messages hold neither data of callers nor passwords.
+        The messages contain neither passwords nor data of callers.
         """
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import SQLAlchemyError
@@ -233,11 +236,11 @@ class CorrectionStore:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            words = without_credentials(reason(getattr(error, "orig", None) or error))
-            kind = StorageError if _STORAGE_FAILURES.search(words) else UnreachableError
+            cause = without_credentials(reason(getattr(error, "orig", None) or error))
+            kind = StorageError if _STORAGE_FAILURES.search(cause) else UnreachableError
             url = make_url(self._url)
             place = f"{url.host}:{url.port or 5432}/{url.database}" if url.host else url.database
-            raise kind(f"the corrections in {place} cannot be reached: {words}") from error
+            raise kind(f"the corrections in {place} cannot be reached: {cause}") from error
 
 
 def _delete_older(connection: "Connection", age: datetime.timedelta) -> int:
@@ -293,7 +296,7 @@ def _open(url: str) -> "Engine":
         sqlalchemy.event.listen(engine, "connect", _prepare_sqlite)
     try:
         _table().metadata.create_all(engine)
-    except DatabaseError:  # another process may have created it meanwhile; other errors recur
+    except DatabaseError:  # another process may have created the table; other errors recur
         _table().metadata.create_all(engine)
     return engine
 

@@ -9,7 +9,7 @@ LabelwrightError
 │   ├── KeyUnknownError          the request has no key, or one that is not in use
 │   ├── RoleError                the role of the key does not allow this
 │   └── RateError                the key has used up its rate for the moment
-├── RequestError             the model cannot answer the query: an unknown policy, for example
+├── RequestError             the request contradicts itself, or the model cannot answer it
 │   ├── ConflictError            the idempotency key was used before, for another request
 │   ├── MalformedError           the content does not have the declared format (JSON, gzip)
 │   ├── TooLargeError            the request exceeds a limit on its size
@@ -18,12 +18,12 @@ LabelwrightError
 │   └── EncodingError            the encoding of the content is not supported
 ├── ModelError               a model cannot be used
 │   ├── ModelNotFoundError       no model exists at this URI
-│   └── BundleError              a bundle is corrupt, truncated, foreign, or of a newer format
+│   └── BundleError              a bundle is corrupt, truncated, or of a newer or unknown format
 │       └── OutdatedBundleError      a bundle has a format that is no longer read
 ├── RegistryError            the tracking server or the model registry failed
 ├── EngineError              a cluster cannot be reached, or failed to do its work
-├── StorageError             a disk or a store is full, missing or not permitted
-│   └── UnreachableError         a database does not respond, or not in time
+├── StorageError             a disk or a store is full or missing, or refuses access
+│   └── UnreachableError         a database does not respond in time
 ├── OverloadedError          the service has more work than it can do in time
 └── ServiceError             a service that was called over HTTP refused, or did not respond
 
@@ -103,7 +103,7 @@ class TooSlowError(RequestError):
 
 
 class EncodingError(RequestError):
-    """Content in an encoding that is not supported; `understood` lists those that are."""
+    """Content in an encoding that is not supported; `understood` lists the supported encodings."""
 
     def __init__(self, message: str, understood: str) -> None:
         super().__init__(message)
@@ -119,7 +119,7 @@ class ModelNotFoundError(ModelError):
 
 
 class BundleError(ModelError):
-    """A bundle that is corrupt, truncated, foreign or of a newer format."""
+    """A bundle that is corrupt or truncated, or that has a newer or unknown format."""
 
 
 class OutdatedBundleError(BundleError):
@@ -135,11 +135,11 @@ class EngineError(LabelwrightError):
 
 
 class StorageError(LabelwrightError):
-    """A disk or a store that is full, missing or not permitted."""
+    """A disk or a store that is full or missing, or that refuses access."""
 
 
 class UnreachableError(StorageError):
-    """A database that does not respond, or not in time."""
+    """A database that does not respond in time."""
 
 
 class OverloadedError(LabelwrightError):
@@ -157,24 +157,24 @@ class ServiceError(LabelwrightError):
 
 
 def reason(error: BaseException) -> str:
-    """Why a file system or a store refused, in words a user can act on."""
+    """The reason why a file system or a store failed, as a message for the user."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "no space is left"
     if number:
         return os.strerror(number)
     if isinstance(error, OSError) and re.search(r"requested and \d+ written", str(error)):
-        return "no space is left"  # NumPy reports a write that was cut short without a number
+        return "no space is left"  # NumPy's error for an incomplete write has no errno
     if isinstance(error.__context__, OSError) and error.__context__.errno:
-        return reason(error.__context__)  # an error without a number came of the cleaning up
+        return reason(error.__context__)  # cleaning up after the first error raised another one
     return first_line(error)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, at most 200 characters of it."""
+    """The first line of an error's message, cut to 200 characters."""
     return str(error).split("\n", 1)[0][:200]
 
 
 def without_credentials(text: str) -> str:
-    """A text whose URLs are shown without the user name and password they may hold."""
+    """Remove user names and passwords from the URLs in a text."""
     return re.sub(r"//[^/\s@]*@", "//", text)

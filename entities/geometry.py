@@ -1,7 +1,7 @@
 """Bounding boxes, and the centres of points, lines and polygons.
 
-Geometries are those of GeoJSON. A point is (longitude, latitude) in degrees and is treated as a
-point of a plane, which is accurate enough for shapes up to the size of a town.
+A point is (longitude, latitude) in degrees. All calculations treat degrees as coordinates in a
+plane, which is accurate enough for shapes up to the size of a town.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 
 class WeightedPoint(NamedTuple):
-    """The centre of a part of a shape, weighted by the length or area of the part."""
+    """The centre of a part of a shape; the weight is the length or area of the part."""
 
     weight: float
     lon: float
@@ -52,14 +52,17 @@ class Box:
         return self.west > self.east
 
     def contains(self, lon: float, lat: float) -> bool:
-        """Whether a point lies in the box; its edges belong to it."""
+        """Whether a point is inside the box or on its edge."""
         sides = lon >= self.west, lon <= self.east
         between = any(sides) if self.crosses_date_line else all(sides)
         return self.south <= lat <= self.north and between
 
 
 def centre(parts: Iterable[WeightedPoint]) -> Point | None:
-    """The weighted mean of some centres, ignoring those that are not finite; None for none."""
+    """The weighted mean of the finite points; None if there is none.
+
+    If the weights do not have a positive sum, all points get the same weight.
+    """
     given = [part for part in parts if math.isfinite(part.lon) and math.isfinite(part.lat)]
     if not given:
         return None
@@ -72,7 +75,10 @@ def centre(parts: Iterable[WeightedPoint]) -> Point | None:
 
 
 def line_parts(points: Sequence[Point]) -> Iterator[WeightedPoint]:
-    """The middle of each segment of a line, weighted by the segment's length."""
+    """The middle of each segment of a line, weighted by the segment's length.
+
+    A line of one point gives this point with weight 0.
+    """
     if len(points) == 1:
         yield WeightedPoint(0.0, *points[0])
     for (x, y), (u, v) in itertools.pairwise(points):
@@ -82,7 +88,8 @@ def line_parts(points: Sequence[Point]) -> Iterator[WeightedPoint]:
 def ring_part(points: Sequence[Point], hole: bool = False) -> WeightedPoint:
     """The centroid of the area that a closed ring encloses, weighted by the area.
 
-    The weight of a hole is negative. A ring without area has the centre of its line.
+    The weight of a hole is negative. A ring without area gives the centre of its outline with
+    weight 0.
     """
     (x0, y0), twice, lon, lat = points[0], 0.0, 0.0, 0.0
     for (x, y), (u, v) in itertools.pairwise((x - x0, y - y0) for x, y in (*points, points[0])):
@@ -123,5 +130,5 @@ def _parts(geometry: Mapping[str, Any]) -> Iterator[WeightedPoint]:
 
 
 def _point(position: Sequence[Any]) -> Point:
-    """Longitude and latitude of a GeoJSON position, without the altitude it may have."""
+    """Longitude and latitude of a GeoJSON position, without its optional altitude."""
     return float(position[0]), float(position[1])

@@ -15,7 +15,7 @@ HEADER = ("old", "new")
 
 @dataclasses.dataclass(frozen=True)
 class Redirects:
-    """A map from old labels to the labels in use.
+    """A map from old labels to current labels.
 
     Chains (a to b, b to c) are resolved: `targets` maps both a and b to c. An old label with an
     empty target is retired. Raises DataError if the redirects form a cycle.
@@ -24,8 +24,8 @@ class Redirects:
     targets: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ends = {old: _end(old, self.targets) for old in self.targets}
-        object.__setattr__(self, "targets", ends)
+        resolved = {old: _final_target(old, self.targets) for old in self.targets}
+        object.__setattr__(self, "targets", resolved)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -52,18 +52,24 @@ class Redirects:
         return bool(self.targets)
 
     def current(self, label: str) -> str | None:
-        """The label in use instead of a label, or the label itself; None if it is retired."""
+        """The current label that replaces `label`; None if `label` is retired.
+
+        A label without a redirect is returned unchanged.
+        """
         return self.targets.get(label, label) or None
 
     def rewrite(self, lists: pa.ListArray) -> pa.ListArray:
-        """Replace old labels in lists; nulls stay null, and a list names no label twice."""
+        """Replace old labels by current labels in lists; null lists stay null.
+
+        A changed list has each label once.
+        """
         import numpy as np
         import pyarrow.compute as pc
 
         if not self.targets:
             return lists
         filled = lists
-        if lists.null_count:  # Arrow may keep values behind a null
+        if lists.null_count:  # a null list may still have values
             filled = pc.if_else(lists.is_valid(), lists, pa.scalar([], lists.type))
         old = pc.index_in(filled.flatten(), pa.array(list(self.targets), pa.string())).is_valid()
         rows = pc.unique(pc.list_parent_indices(filled).filter(old)).to_numpy()
@@ -80,7 +86,8 @@ class Redirects:
         return list(dict.fromkeys(label for label in current if label is not None))
 
 
-def _end(old: str, targets: Mapping[str, str]) -> str:
+def _final_target(old: str, targets: Mapping[str, str]) -> str:
+    """Follow the redirects from an old label to the end; raises DataError for a cycle."""
     seen = {old}
     label = targets[old]
     while label in targets:

@@ -23,7 +23,7 @@ NAME_SHOWN = 100
 
 
 class Kind(enum.StrEnum):
-    """The kind of a column, which decides how its values are read."""
+    """The kind of a column, which determines how its values are read."""
 
     TEXT = "text"
     WORDS = "words"
@@ -42,10 +42,10 @@ NUMERIC = frozenset({Kind.NUMBER, Kind.POINT})
 class Column:
     """One column of an entity.
 
-    `grams` adds sequences of letters to whole words as features. It applies to text only: it helps
-    with names, and costs too much with long texts. `fields` are the table columns that hold the
-    values: two for a point, latitude and longitude in degrees, and the column itself for all other
-    kinds.
+    If `grams` is true, the features of a text column are words and character n-grams, otherwise
+    words only. The n-grams help with names, but they cost too much for long texts. Other kinds
+    ignore `grams`. `fields` are the names of the table columns that hold the values. A point has
+    two, the latitude and the longitude in degrees. All other kinds have one, the column's own name.
     """
 
     name: str
@@ -64,9 +64,11 @@ class Column:
 class EntitySchema:
     """The columns of one type of entity, in a fixed order, and facts about its labels.
 
-    The group of a label is the part before the equals sign. If a group in `open_world` is not
-    mentioned for an entity, its labels are unknown rather than absent. `implies` maps a label to
-    the labels that every entity with it also has. `redirects` maps old labels to those in use.
+    The group of a label is the part before the equals sign. If an entity has no label of a group in
+    `open_world`, the labels of this group are unknown for it, unless the data lists the group as
+    absent. In all other groups, labels that are not listed are absent. `implies` maps a label to
+    the labels that every entity with this label also has. `redirects` maps old labels to current
+    labels.
     """
 
     name: str
@@ -119,17 +121,20 @@ class EntitySchema:
 
     @functools.cached_property
     def fields(self) -> tuple[str, ...]:
-        """The names of the table columns in order; a point has two."""
+        """The names of the table columns in the order of the schema; a point has two."""
         return tuple(field for column in self.columns for field in column.fields)
 
     @functools.cached_property
     def identity(self) -> str | None:
-        """The column that names an entity: the first of kind text or words."""
+        """The column with the name of an entity: the first column of kind text or words.
+
+        None if the schema has no such column.
+        """
         named = (c.name for c in self.columns if c.kind in (Kind.TEXT, Kind.WORDS))
         return next(named, None)
 
     def warnings_for(self, names: Iterable[str]) -> list[str]:
-        """One warning for each unknown column name, at most WARNINGS_LIMIT and one for the rest."""
+        """One warning for each of the first WARNINGS_LIMIT unknown names, and one for the rest."""
         known = (*self.fields, *RESERVED)
         unknown = sorted(set(names) - set(known))
         warnings = []
@@ -208,6 +213,7 @@ def _check_field(name: str, field: Any) -> None:
 
 
 def _options(column: Column) -> dict[str, Any]:
+    """The kind of a column, and its other options that differ from the defaults."""
     options: dict[str, Any] = {"kind": column.kind.value}
     for option in dataclasses.fields(Column)[2:]:
         value = getattr(column, option.name)

@@ -1,10 +1,10 @@
 """Canonical tables of entities: Arrow tables whose rows were checked against a schema.
 
-A canonical table has the column `id` (string) and, in the order of the schema, those of its columns
-that the data has. Numbers and points are float64, all other kinds are strings. Lists and maps of
-tags are joined to one string with semicolons. A null string has no bytes behind it. In a row that
-breaks a rule, all columns but `id` are set to null and the reason is kept, so a bad row does not
-affect the other rows.
+A canonical table has the column `id` (string), and then the columns of the schema that the data
+has, in the order of the schema. Numbers and points are float64, all other kinds are strings. Lists
+and maps of tags are joined to one string with semicolons. A null string has no bytes in the data
+buffer. If a row is not valid, all its columns except `id` are set to null and the reason is kept.
+The other rows are not affected.
 """
 
 import collections
@@ -48,7 +48,7 @@ LABELS = pa.list_(
         ]
     )
 )
-"""The Arrow type of the labels of one entity, the most probable label first."""
+"""The Arrow type of the predicted labels of one entity, the most probable label first."""
 POINT_LIMITS = (90.0, 180.0)
 """The largest absolute latitude and longitude, in degrees."""
 
@@ -78,7 +78,7 @@ class Entities:
 
     @property
     def rejection_reasons(self) -> pa.StringArray:
-        """For each row the reason why it was rejected, null if it was not."""
+        """The reason for the rejection of each row; null for rows that are not rejected."""
         if not self.rejected:
             return pa.nulls(len(self), pa.string())
         return pa.array([self.rejected.get(row) for row in range(len(self))], pa.string())
@@ -93,7 +93,7 @@ class Entities:
 
     @classmethod
     def empty(cls, schema: EntitySchema, rows: int) -> Self:
-        """Anonymous entities without any columns but `id`."""
+        """Anonymous entities that have no column except `id`."""
         ids = pa.array(np.arange(rows)).cast(pa.string())
         return cls(schema, pa.table({"id": ids}), anonymous=True)
 
@@ -130,7 +130,8 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
     """Check an Arrow table against a schema and convert it to a canonical table.
 
     Rows without an id get their row number, which counts from `first_row`. Raises DataError if a
-    column has a type that its kind does not allow, or if no column is known to the schema.
+    column has a type that its kind does not allow, if two columns have the same name, or if no
+    column is in the schema.
     """
     names = table.column_names
     if duplicates := [name for name, times in collections.Counter(names).items() if times > 1]:
@@ -154,7 +155,7 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
     """Check records of parsed JSON against a schema, as `from_table` does.
 
-    A record that is not an object, or that holds a value of a wrong type, is a rejected row.
+    Records that are not objects or that have a value of a wrong type are rejected.
     """
     rejected_rows = RejectedRows()
     objects = [record if isinstance(record, dict) else {} for record in records]
@@ -235,9 +236,9 @@ def _reject_invalid_points(
 def _checked_values(
     objects: Sequence[dict[Any, Any]], field: str, column: Column, rejected_rows: RejectedRows
 ) -> list[Any]:
-    """The values of one field of parsed JSON; values that its kind does not allow become None.
+    """The values of one field of parsed JSON; values that the kind does not allow become None.
 
-    The rows of those values are added to `rejected_rows`.
+    The rows of these values are added to `rejected_rows`.
     """
     values = [given.get(field) for given in objects]
     plain, numeric = column.kind in _PLAIN, column.kind in NUMERIC

@@ -19,15 +19,15 @@ SCHEMA = pa.schema(
         pa.field("terms", pa.list_(pa.string()), nullable=False),
     ]
 )
-"""Titles and synonyms by language; a Parquet file has one row group for each language."""
+"""Titles and synonyms of labels by language; a file has one row group for each language."""
 DEFAULT = "en"
 LANGUAGE_LIMIT = 35
-"""Characters of the longest language tag that BCP 47 expects."""
+"""The largest number of characters of a language tag, as BCP 47 recommends."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Taxonomy:
-    """Labels in one language: their titles, and their synonyms as case-folded text to search."""
+    """Labels in one language: their titles, and `words`, their synonyms as case-folded text."""
 
     language: str = DEFAULT
     titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -45,12 +45,12 @@ class Taxonomy:
         """
         wanted = text.casefold().split()
         found: list[tuple[int, int]] = []
-        for place, label in enumerate(labels):
+        for position, label in enumerate(labels):
             title, name = self.titles.get(label, "").casefold(), label.casefold()
-            every = f"{name}\n{title}\n{self.words.get(label, '')}"
-            if all(word in every for word in wanted):
-                found.append((_rank(wanted, title, name), place))
-        return [place for _, place in sorted(found)]
+            searched = f"{name}\n{title}\n{self.words.get(label, '')}"
+            if all(word in searched for word in wanted):
+                found.append((_rank(wanted, title, name), position))
+        return [position for _, position in sorted(found)]
 
 
 def _rank(wanted: list[str], title: str, name: str) -> int:
@@ -66,8 +66,8 @@ def _rank(wanted: list[str], title: str, name: str) -> int:
 def osm_taxonomy(language: str = DEFAULT) -> Taxonomy:
     """OpenStreetMap's labels in a language given by its BCP 47 tag, such as `de` or `pt-BR`.
 
-    A title that a regional variant lacks is taken from its language, and else from English. The
-    English words find labels in every language.
+    If a regional variant has no title for a label, the title in the main language is used. If that
+    is missing too, the English title is used. A search in any language also finds English words.
     """
     file = resources.files("labelwright.entities") / "data" / "osm_labels.parquet"
     with resources.as_file(file) as path, pq.ParquetFile(path) as parquet:

@@ -1,7 +1,7 @@
-"""Importer of Foursquare's Open Source Places: Parquet as published, or a regional extract of it.
+"""Importer of Foursquare's Open Source Places: the published Parquet files, or a regional extract.
 
 A category is a path like `Dining and Drinking > Restaurant > Pizzeria`. The path and all its
-ancestors become labels `category=...`, and the label of a path implies those of its ancestors.
+ancestors become labels `category=...`. The label of a path implies the labels of its ancestors.
 
 The schema: https://docs.foursquare.com/data-products/docs/places-os-data-schema
 """
@@ -43,7 +43,7 @@ LABELS = "fsq_category_labels"
 def import_foursquare(
     source: LocationLike, target: LocationLike, box: Box | None, advance: Advance
 ) -> ImportSummary:
-    """Import all places, or those in a box; raises DataError and StorageError."""
+    """Import all places, or only the places in a box; raises DataError and StorageError."""
     published = PublishedFiles(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
     imported = ImportSummary()
     with places_file(target, imported) as write:
@@ -61,7 +61,7 @@ def import_foursquare(
 
 
 def ancestor_paths(category: str) -> list[str]:
-    """A path and its ancestors, the most general first."""
+    """A category path and all its ancestors, the most general first."""
     parts = category.split(SEPARATOR)
     return [SEPARATOR.join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 

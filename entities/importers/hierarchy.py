@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 class Hierarchy:
-    """The ancestors of each category, learned from paths from the general to the specific.
+    """The ancestors of each category, learned from paths that begin with the most general category.
 
-    A category is an ancestor of another if it precedes it in every path that contains the other. So
-    two categories are never ancestors of each other, as long as no path names a category twice.
+    Category A is an ancestor of category B if A comes before B in every path that contains B.
+    Therefore two categories are never ancestors of each other. If a path contains a category twice,
+    only the first occurrence counts.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Hierarchy:
 
     @property
     def implies(self) -> Mapping[str, tuple[str, ...]]:
-        """The ancestors of each category that has any, in order of category."""
+        """The ancestors of each category that has ancestors, in alphabetical order of category."""
         return {category: above for category, above in sorted(self._ancestors.items()) if above}
 
     def with_ancestors(self, categories: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Importer of OpenStreetMap extracts: named nodes, ways and areas, with their centres.
+"""Importer of OpenStreetMap extracts: nodes, ways and areas that are places, with their centres.
 
 OpenStreetMap's data is (c) OpenStreetMap contributors, under the Open Database License.
 """
@@ -29,7 +29,7 @@ def import_osm(
     box: Box | None,
     advance: Advance,
 ) -> ImportSummary:
-    """Import the places of an `.osm.pbf`, `.osm` or `.osm.bz2` file, all or those in a box.
+    """Import all places of an `.osm.pbf`, `.osm` or `.osm.bz2` file, or only the places in a box.
 
     Raises DataError and StorageError.
     """
@@ -60,8 +60,8 @@ def import_osm(
 def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[str, Any]]:
     """Read the places of a file as rows, in the order of the file; raises DataError.
 
-    The positions of nodes are kept in a temporary file, with 16 bytes for each node, and not in
-    memory.
+    To save memory, the positions of nodes are kept in a temporary file, which needs 16 bytes a
+    node.
     """
     import osmium
 
@@ -100,10 +100,10 @@ def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str,
 
 
 def _located(entity: "OSMEntity") -> tuple[str, Point | None] | None:
-    """The id and the centre of an object.
+    """The id and the centre of an object; None for objects to skip.
 
-    osmium gives relations and closed ways a second time as areas. The area of a relation is used,
-    because it has a geometry. The area of a closed way is skipped.
+    osmium also yields relations and closed ways as areas. A relation is read from its area, which
+    has a geometry. A closed way is read as a way, and its area is skipped.
     """
     from osmium.osm import Area, Node, Way
 
@@ -131,5 +131,5 @@ def _area_parts(area: "Area") -> Iterator[WeightedPoint]:
 
 
 def _points(nodes: "NodeRefList") -> list[Point]:
-    """The positions of those nodes that the file contains: extracts lack some at their edges."""
+    """The positions of the given nodes, without nodes beyond the border of an extract."""
     return [(node.lon, node.lat) for node in nodes if node.location.valid()]

@@ -1,10 +1,11 @@
 """Build the titles and synonyms of OpenStreetMap's labels from an npm package.
 
 The package is `@openstreetmap/id-tagging-schema`: the names that the editor iD gives to features,
-in many languages. A label `key=value` takes its title and its synonyms from the preset that has
-only this tag. If there is none, it takes them from the field of the key that lists the value
-("Wheelchair Access: Limited"). The names of presets that add the tag to another one (a pizza
-restaurant) are synonyms. Only the keys that the default mapping uses for labels are kept.
+in many languages. The title and the synonyms of a label `key=value` are those of the preset that
+has only this tag. If there is no such preset, the title comes from the field of the key
+("Wheelchair Access: Limited"). Some presets add a second tag to another one: a pizza restaurant has
+`cuisine=pizza` in addition to `amenity=restaurant`. Their names become synonyms of the label of the
+second tag. Only the keys that the default mapping uses for labels are kept.
 
     python -m labelwright.entities.importers.osm_labels PACKAGE.tgz OUT.parquet
 """
@@ -25,7 +26,7 @@ from labelwright.entities.importers.osm_mapping import load_mapping
 from labelwright.entities.taxonomy import SCHEMA
 
 LEAST_TITLES = 500
-"""A language with fewer preset names is left out."""
+"""A language with names for fewer presets than this is left out."""
 REFERENCE = "en"
 """The language in which every preset has a name."""
 
@@ -58,7 +59,11 @@ def read_package(path: Path) -> pa.Table:
 
 
 def titles(presets: Json, fields: Json, texts: Json, reference: Json) -> dict[str, Json]:
-    """The title and the synonyms of each label that one language has a title for."""
+    """The title and the synonyms in one language of each label that has a title in it.
+
+    `texts` has the names of presets and fields in this language, and `reference` the names of
+    presets in English.
+    """
     found: dict[str, Json] = {}
     for field_id, field in fields.items():
         for label, title in _options(field, texts["fields"].get(field_id, {})):

@@ -1,7 +1,7 @@
 """Mapping of OpenStreetMap's tags to labels and columns, read from a TOML file.
 
-A tag cannot be both, so that no label leaks into the columns that a model reads. The default
-mapping, with comments that explain it, is `entities/data/osm_mapping.toml`.
+A key is never used for both a label and a column, because a model would then read the labels that
+it must predict. The default mapping, with comments, is `entities/data/osm_mapping.toml`.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ Sources = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class OpenWorld:
-    """Keys without wildcards that mappers add to some places only.
+    """Keys, without wildcards, that mappers often leave out.
 
-    `places` are patterns of labels. For a place with such a label, a missing key means that its
-    labels are unknown. For all other places, the labels of the key are absent.
+    `places` are patterns of labels. If a place has a label that matches, but lacks one of the keys,
+    the labels of this key are unknown. For all other places, the labels of the keys are absent.
     """
 
     keys: tuple[str, ...]
@@ -36,12 +36,13 @@ class OpenWorld:
 
 @dataclasses.dataclass(frozen=True)
 class OsmMapping:
-    """The use of each tag of an object.
+    """A mapping from the tags of OpenStreetMap objects to labels and columns.
 
     `places` are the keys, without wildcards, that make an object a place. `labels` are patterns of
-    keys with `*` and `?`. A column in `first_of` takes the first of some keys without wildcards
-    that the object has; the values of several keys in one text are joined. A column in `all_of`
-    takes the values of all keys that match its patterns.
+    keys, with `*` and `?`, whose tags become labels. `first_of` maps a column to keys without
+    wildcards: the column gets the value of the first key that the object has. A text with several
+    keys joins their values. `all_of` maps a column to patterns of keys: the column gets the values
+    of all matching keys.
     """
 
     places: tuple[str, ...]
@@ -85,7 +86,7 @@ class OsmMapping:
         return named and any(tags.get(key, NO) != NO for key in self.places)
 
     def labels_of(self, tags: Tags) -> list[str]:
-        """The labels `key=value`, one for each value of a list like `pizza;kebab`."""
+        """The labels `key=value` of an object; a tag with the value `pizza;kebab` gives two."""
         found: dict[str, None] = {}
         for key in _matching(self.labels, tags):
             for value in tags[key].split(";"):
@@ -100,7 +101,7 @@ class OsmMapping:
 
     @property
     def open_groups(self) -> frozenset[str]:
-        """The groups of labels that are unknown for a place if it has none of them."""
+        """The groups whose labels can be unknown: the keys of all `open_world` entries."""
         return frozenset(key for part in self.open_world for key in part.keys)
 
     def absent_of(self, labels: Sequence[str]) -> list[str]:
@@ -160,7 +161,7 @@ _TAGS = "tags"
 
 
 def load_mapping(path: Path | None) -> OsmMapping:
-    """Load the mapping of a file, or the default mapping for None; raises DataError."""
+    """Load a mapping from a file, or the default mapping if `path` is None; raises DataError."""
     try:
         text = default_mapping() if path is None else path.read_text("utf-8")
         return OsmMapping.from_mapping(tomllib.loads(text))
@@ -190,6 +191,6 @@ def _matching(patterns: Iterable[str], tags: Tags) -> Iterator[str]:
 
 
 def _joined(keys: str, tags: Tags) -> str | None:
-    """The joined values of some keys; None if the first key has no value."""
+    """The values of space-separated keys, joined by spaces; None if the first has no value."""
     values = [tags.get(key, "").strip() for key in keys.split()]
     return " ".join(filter(None, values)) if values[0] else None

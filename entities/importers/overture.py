@@ -1,8 +1,8 @@
-"""Importer of Overture Maps' places: GeoParquet as published, or a regional extract of it.
+"""Importer of Overture Maps' places: the published GeoParquet files, or a regional extract.
 
-Categories become labels `category=...`. If the files have the column `taxonomy`, it holds the
-whole category path of each place. Else a place has its own categories only, and their paths are
-taken from Overture's table `overture_categories.csv`, if it is given.
+Categories become labels `category=...`. If the files have the column `taxonomy`, this column has
+the whole category path of each place. Otherwise the files have no paths. The ancestors of a
+category then come from Overture's table `overture_categories.csv`, if this table is given.
 
 The schema: https://docs.overturemaps.org/schema/reference/places/place
 """
@@ -44,7 +44,7 @@ COLUMNS = (
 )
 CORNERS = BoundingFields(("bbox", "xmin"), ("bbox", "ymin"), ("bbox", "xmax"), ("bbox", "ymax"))
 _POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
-"""A point as well-known binary, in little-endian order as Overture publishes it."""
+"""A point in well-known binary with little-endian byte order, as in Overture's files."""
 
 
 def import_overture(
@@ -54,7 +54,7 @@ def import_overture(
     categories: Path | None,
     advance: Advance,
 ) -> ImportSummary:
-    """Import all places, or those in a box; raises DataError and StorageError.
+    """Import all places, or only the places in a box; raises DataError and StorageError.
 
     `categories` is Overture's table of category paths.
     """
@@ -103,7 +103,7 @@ def read_categories(path: Path) -> Hierarchy:
 def _learn_hierarchy(
     published: PublishedFiles, within: pc.Expression | None, hierarchy: Hierarchy
 ) -> None:
-    """Learn the category paths of all places, for places that name a category without its path."""
+    """Add the category paths of all places; some places have categories without a path."""
     for table in published.batches(("taxonomy",), within, lambda rows, share: None):
         for path in _values(table, "taxonomy", "hierarchy"):
             hierarchy.add([code for code in path or () if code])
@@ -149,7 +149,7 @@ def _labels(table: pa.Table, hierarchy: Hierarchy) -> Iterator[list[str] | None]
 
 
 def _values(table: pa.Table, *path: str) -> list[Any]:
-    """The values of a nested field, row by row; None in all rows if the table lacks it."""
+    """The value of a nested field in each row; None in all rows if the table has no such field."""
     found = nested_field(table, *path)
     return [None] * len(table) if found is None else found.to_pylist()
 
@@ -159,7 +159,7 @@ def _label(category: str) -> str:
 
 
 def _other_names(table: pa.Table) -> Iterator[str | None]:
-    """The names of each place in other languages and other forms, each once."""
+    """The names of each place in other languages and forms, joined by semicolons, each once."""
     columns = (_values(table, "names", part) for part in ("primary", "common", "rules"))
     for main, translations, forms in zip(*columns, strict=True):
         names = [name for _, name in translations or ()] + [form["value"] for form in forms or ()]

@@ -1,4 +1,4 @@
-"""Writer of the Parquet files of labelled places that importers make."""
+"""Writer of Parquet files of labelled places, the output of importers."""
 
 import contextlib
 import dataclasses
@@ -43,9 +43,9 @@ Implied = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass
 class ImportSummary:
-    """The numbers of imported places and of those with labels, and the set of labels.
+    """The result of an import: the numbers of all places and of labelled places, and the labels.
 
-    `open_world` and `implies` have the meaning that they have in a schema.
+    `open_world` and `implies` are as in `EntitySchema`.
     """
 
     places: int = 0
@@ -56,14 +56,14 @@ class ImportSummary:
 
     @property
     def schema(self) -> EntitySchema:
-        """The schema `places` with the open world and the implications of the labels."""
+        """The schema `places` with this `open_world` and `implies`."""
         return dataclasses.replace(
             load_schema("places"), open_world=self.open_world, implies=self.implies
         )
 
 
 def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
-    """Build a table with the schema SCHEMA from some of its columns; the others are null."""
+    """Build a table with the schema SCHEMA; columns that are not given are null."""
     given = {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA}
     return pa.table(given, schema=SCHEMA)
 
@@ -72,11 +72,11 @@ def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
 def places_file(
     where: LocationLike, imported: ImportSummary
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Give a function that appends tables with the schema SCHEMA to a file.
+    """Yield a function that appends tables with the schema SCHEMA to a file.
 
-    It also counts them in `imported`. The file appears when it is complete, with the schema of
-    `imported` in its metadata. Raises DataError for another suffix than `.parquet`, and
-    StorageError.
+    The function also adds the places and labels of the tables to `imported`. The file appears under
+    its name when it is complete, with the schema of `imported` in its metadata. Raises DataError if
+    the suffix is not `.parquet`, and StorageError if the file cannot be written.
     """
     location = locate(where)
     if format_of(location) != "parquet":

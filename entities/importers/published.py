@@ -13,12 +13,12 @@ from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import BATCH_ROWS, files_of, format_of
 
 Advance = Callable[[int, float], object]
-"""Called with the number of rows just read, and the share of the files read so far (0 to 1)."""
+"""Called with the number of rows in the batch just read, and the share of files read (0 to 1)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BoundingFields:
-    """The fields that hold the bounds of a row, each a path of a column and its nested fields."""
+    """The fields with the bounding box of a row; each is a column name, then nested field names."""
 
     west: tuple[str, ...]
     south: tuple[str, ...]
@@ -26,7 +26,7 @@ class BoundingFields:
     north: tuple[str, ...]
 
     def within(self, box: Box) -> pc.Expression:
-        """A filter for the rows that intersect a box; statistics of row groups can decide it."""
+        """A filter for the rows that intersect a box; it can exclude row groups by statistics."""
         from_west = pc.field(*self.east) >= box.west
         to_east = pc.field(*self.west) <= box.east
         across = (from_west | to_east) if box.crosses_date_line else (from_west & to_east)
@@ -34,7 +34,7 @@ class BoundingFields:
 
 
 class PublishedFiles:
-    """Parquet files of one schema; raises DataError if a required column is missing."""
+    """Parquet files with a common schema; raises DataError if a required column is missing."""
 
     def __init__(self, where: LocationLike, required: Sequence[str]) -> None:
         self.where = locate(where)
@@ -57,9 +57,10 @@ class PublishedFiles:
     def batches(
         self, columns: Sequence[str], within: pc.Expression | None, advance: Advance
     ) -> Iterator[pa.Table]:
-        """Read the rows that pass the filter, with those of the columns that exist.
+        """Read the rows that pass the filter `within`.
 
-        Row groups whose statistics exclude all rows are not read.
+        Columns that the files do not have are left out. Row groups are not read if their statistics
+        exclude all rows.
         """
         wanted = [name for name in columns if name in self.names]
         try:
@@ -84,7 +85,7 @@ class PublishedFiles:
 
 
 def nested_field(table: pa.Table, *path: str) -> pa.Array | None:
-    """A nested field of a column; None if it does not exist, null in rows whose struct is null."""
+    """The values of a nested field, null where the struct is null; None if no field is found."""
     if path[0] not in table.column_names:
         return None
     array = table[path[0]].combine_chunks()
@@ -96,7 +97,7 @@ def nested_field(table: pa.Table, *path: str) -> pa.Array | None:
 
 
 def first_elements(lists: pa.Array | None) -> pa.Array | None:
-    """The first element of each list; null for lists that are empty or null."""
+    """The first element of each list, null for empty and null lists; None for no array."""
     if lists is None:
         return None
     filled = pc.greater(pc.list_value_length(lists), 0)

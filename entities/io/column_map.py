@@ -14,7 +14,8 @@ from labelwright.entities.schema import RESERVED, EntitySchema
 class ColumnMap:
     """A map from columns of a schema, `id`, `labels` or `absent` to column names of the data.
 
-    A column of the data that is mapped here is not read under its own name as well.
+    A mapped column of the data is read as the column of the schema only, not also under the name
+    that it has in the data.
     """
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -45,7 +46,7 @@ class ColumnMap:
         return self.sources.get(column, column)
 
     def rename_columns(self, names: Sequence[str]) -> list[str]:
-        """The names of a table's columns after mapping; raises DataError if one is missing."""
+        """The column names of a table after mapping; raises DataError if a source is missing."""
         if missing := [source for source in self.sources.values() if source not in names]:
             raise DataError(f"--map: the data has no column {missing[0][:100]!r}")
         return [*self.sources, *(name for name in names if self._is_kept(name))]
@@ -63,7 +64,7 @@ class ColumnMap:
         )
 
     def rename_record(self, record: Any) -> Any:
-        """Rename the members of a record, which may lack any of them."""
+        """Rename the members of a JSON object; other values are returned unchanged."""
         if not self.sources or not isinstance(record, dict):
             return record
         kept = {name: value for name, value in record.items() if self._is_kept(name)}

@@ -1,7 +1,8 @@
-"""Files and folders on this machine that several processes share: replacement, locks, temporaries.
+"""Local files that several processes share: atomic replacement, locks and temporary folders.
 
 A file is replaced by a rename, so readers find either the old content or the new content. A lock
-belongs to an open file: the operating system releases it when its process ends, however it ends.
+belongs to an open file. When a process ends, even by a crash, the operating system releases its
+locks.
 """
 
 import contextlib
@@ -19,16 +20,16 @@ from labelwright.entities.errors import StorageError, reason
 PART = ".part"
 """The suffix of a file that is not complete yet."""
 _NAME_LIMIT = 50
-"""Characters of a file's name that are kept in the name of its temporary file or folder."""
+"""The largest number of characters of a file's name in the name of its temporary file."""
 
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Give the path of a temporary file, which replaces `path` when the block succeeds.
+    """Yield the path of a temporary file, which replaces `path` when the block succeeds.
 
-    When the block fails, the temporary file is removed and `path` stays as it was. By default the
-    temporary file lies in the same folder; another one must lie on the same file system. Raises
-    OSError.
+    When the block fails, the temporary file is removed and `path` does not change. By default the
+    temporary file is in the folder of `path`. A given `temporary` must be on the same file system.
+    Raises OSError.
     """
     temporary = temporary or path.with_name(f"{_hidden(path)}{secrets.token_hex(4)}{PART}")
     try:
@@ -41,9 +42,9 @@ def atomic_replacement(path: Path, temporary: Path | None = None) -> Iterator[Pa
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = False) -> None:
-    """Replace a file that only its owner may read; raises OSError.
+    """Replace a file by new content that only its owner may read; raises OSError.
 
-    A `durable` write is on the disk when this returns, so it survives a power failure.
+    If `durable` is true, the content is flushed to the disk first, so it survives a power failure.
     """
     with atomic_replacement(path) as temporary:
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -55,19 +56,19 @@ def write_atomically(path: Path, content: bytes, durable: bool = False) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a JSON file that only its owner may read; raises OSError.
+    """Replace a file by JSON that only its owner may read; raises OSError.
 
-    Values that JSON does not have, such as paths, are written as text.
+    Values of types that JSON does not have, such as paths, are written as text.
     """
     write_atomically(path, json.dumps(content, default=str).encode())
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None, name: str = "labelwright") -> Iterator[Path]:
-    """Give a new folder that is removed with its content after the block, unless it was moved.
+    """Yield a new folder, which is removed with its content after the block unless it was moved.
 
-    `parent` is where it lies, by default the system's folder for temporary files (`TMPDIR`); it is
-    made if it does not exist. Raises StorageError if no folder can be made there.
+    The folder is created in `parent`, by default the system's folder for temporary files
+    (`TMPDIR`). A `parent` that does not exist is created. Raises StorageError if this fails.
     """
     try:
         if parent is not None:
@@ -89,7 +90,7 @@ def temporary_folder(parent: Path | None = None, name: str = "labelwright") -> I
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file during the block; wait while another process holds it.
 
-    The file and its folder are made if they do not exist. Raises StorageError if they cannot be.
+    The file and its folder are created if they do not exist. Raises StorageError if this fails.
     """
     with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -98,16 +99,17 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file during the block, if no other process holds it; never wait.
+    """Hold the lock of a file during the block if it is free; never wait.
 
-    Gives whether the lock is held. Raises StorageError as `locked` does.
+    Yields true if this process holds the lock, false if another one does. Raises StorageError as
+    `locked` does.
     """
     with _lock_file(path) as file:
         yield try_lock(file)
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Lock an open file until it is closed; false if another process holds the lock."""
+    """Lock an open file until it is closed; returns false if another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -122,7 +124,7 @@ def is_locked(path: Path) -> bool:
 
 
 def write_failure(folder: Path, size: int = 0) -> str | None:
-    """Why a file of `size` bytes cannot be written in a folder; None if it can be."""
+    """The reason why a file of `size` bytes cannot be written in a folder; None if it can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(size))

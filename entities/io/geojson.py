@@ -1,7 +1,7 @@
 """Streaming reader of GeoJSON: a FeatureCollection, a Feature, or a sequence of Features.
 
-Only one feature at a time is held in memory, whatever the size of the file. The formats are those
-of RFC 7946, and of RFC 8142 for sequences of features.
+The reader keeps only one feature in memory at a time. RFC 7946 defines GeoJSON, and RFC 8142
+defines sequences of features.
 """
 
 import codecs
@@ -15,15 +15,18 @@ from labelwright.entities.schema import EntitySchema, Kind
 
 _CHUNK = 1 << 20
 FEATURE_LIMIT = 64 << 20
-"""The largest feature, in characters."""
+"""The largest number of characters of a feature."""
 _SEPARATORS = " \t\r\n\x1e"
 _VALUE_ENDS = f"{_SEPARATORS},]}}"
 _NUMBER_TAIL = len(".0e+")
-"""So many characters after a number show that it is complete: `1` may be the start of `1.0e+2`."""
+"""The number of following characters that show whether a number is complete.
+
+A shorter rest of the text does not suffice, because `1` may be the start of `1.0e+2`.
+"""
 
 
 class ByteStream(Protocol):
-    """An object that bytes can be read from."""
+    """A readable stream of bytes."""
 
     def read(self, size: int) -> bytes: ...
 
@@ -51,8 +54,8 @@ def features(stream: ByteStream) -> Iterator[dict[str, Any]]:
 def record_of(feature: Any, schema: EntitySchema) -> Any:
     """Convert a feature to a record of its properties, its id and the centre of its geometry.
 
-    The centre fills the first point column of the schema. A value that is not an object is
-    returned as it is.
+    The centre becomes the value of the first point column of the schema. A value that is not an
+    object is returned unchanged.
     """
     if not isinstance(feature, dict):
         return feature
@@ -120,7 +123,7 @@ class _Parser:
                 return value
 
     def _more(self, size: int) -> bool:
-        """Read another chunk of the stream; false at its end."""
+        """Read another chunk of the stream; returns false at the end of the stream."""
         if self._ended:
             return False
         data = self._stream.read(size)

@@ -23,8 +23,8 @@ _FILE_ERRORS = (OSError, pa.ArrowException)
 class Location:
     """A file or a folder.
 
-    `text` is the location as the user gave it, and `path` is its path within `filesystem`. A
-    standard stream has no file system. Its `name` has the suffix of its format.
+    `text` is the location as the user gave it, and `path` is its path within `filesystem`. For a
+    standard stream, `filesystem` is None, and `path` is `-` with the suffix of the format.
     """
 
     text: str
@@ -56,7 +56,7 @@ class Location:
         return locate(self.address) if self.local else self
 
     def contains(self, other: "Location") -> bool:
-        """Whether another location is the same, or lies in this folder."""
+        """Whether another location is equal to this one or inside this folder."""
         if self.filesystem is None or other.filesystem is None:
             return False
         return PurePosixPath(other.address).is_relative_to(PurePosixPath(self.address))
@@ -71,7 +71,7 @@ class Location:
             raise DataError(f"{self} cannot be read: {reason(error)}") from error
 
     def sibling(self, name: str) -> "Location":
-        """The location with another name in the same folder."""
+        """The location of a file called `name` in the same folder."""
         address, mark, settings = self.text.partition("?")
         text = f"{_beside(address, name)}{mark}{settings}"
         return Location(text, _beside(self.path, name), self.filesystem)
@@ -108,7 +108,10 @@ LocationLike: TypeAlias = str | Path | Location
 
 
 def locate(where: LocationLike, stream_format: str = STREAM_FORMATS[0]) -> Location:
-    """The location of a path or URI; raises DataError if no file system accepts it."""
+    """The location of a path, a URI or `-`; raises DataError if it cannot be used.
+
+    `stream_format` is the format of the data if the location is a standard stream.
+    """
     if isinstance(where, Location):
         return where
     text = str(where)
@@ -137,10 +140,10 @@ def locate(where: LocationLike, stream_format: str = STREAM_FORMATS[0]) -> Locat
 def open_output(location: Location, work_folder: Path | None = None) -> Iterator[Any]:
     """Open a stream to an output file, which appears under its name when it is complete.
 
-    Until then, a temporary file lies in `work_folder`, by default in the same folder, or in the
-    system's folder for temporary files if the output goes to a store. If the block fails, the
-    temporary file is removed. Output to a standard stream is written at once. Raises StorageError
-    if the disk is full or the store refuses the file.
+    Until then, the content is in a temporary file in `work_folder`. The default is the folder of
+    the output or, for an object store, the system's folder for temporary files. If the block fails,
+    the temporary file is removed. Output to a standard stream is written immediately. Raises
+    StorageError if the disk is full or the store refuses the file.
     """
     try:
         if location.filesystem is None:
@@ -163,7 +166,7 @@ def open_output(location: Location, work_folder: Path | None = None) -> Iterator
 
 @contextlib.contextmanager
 def _uploaded(location: Location, temporary: Path | None) -> Iterator[Path]:
-    """Give the path of a temporary file, which is copied to a store when the block succeeds."""
+    """Yield the path of a temporary file, which is copied to a store when the block succeeds."""
     with contextlib.ExitStack() as stack:
         if temporary is None:
             temporary = stack.enter_context(temporary_folder()) / location.name
@@ -178,7 +181,7 @@ def _uploaded(location: Location, temporary: Path | None) -> Iterator[Path]:
 
 
 class _StandardStream:
-    """A standard stream as a file for writing, whose `close` flushes it and leaves it open."""
+    """A standard stream as a writable file; `close` flushes the stream but does not close it."""
 
     closed = False
 
@@ -187,7 +190,7 @@ class _StandardStream:
 
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
-        while rest:  # a stream without a buffer may write only a part
+        while rest:  # an unbuffered stream may write only a part
             rest = rest[self._buffer.write(rest) :]
         return len(data)
 
@@ -209,5 +212,5 @@ class _StandardStream:
 
 
 def standard_error_stream() -> Any:
-    """Standard error as a file for bytes."""
+    """Standard error as a writable binary file."""
     return _StandardStream("stderr")

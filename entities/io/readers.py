@@ -1,7 +1,7 @@
 """Readers of entity files: Parquet (a file or a folder), CSV, JSON Lines and GeoJSON.
 
-The suffix of the name decides the format. All formats but Parquet may be compressed; then a second
-suffix follows (`.gz`, `.zst`, `.bz2`, `.lz4`).
+The suffix of the name determines the format. Files of all formats except Parquet may be compressed.
+The name of a compressed file has a second suffix (`.gz`, `.zst`, `.bz2`, `.lz4`).
 """
 
 import csv
@@ -53,9 +53,9 @@ HEADER_LIMIT = READ_BYTES
 class Batch:
     """Consecutive rows of a file: the entities and their labels.
 
-    `labels`, and the labels that are known to be `absent`, are list<string> arrays; None if the
-    file has no such column. `share` is the part of all files that has been read so far, from 0 to
-    1; None if their size is not known.
+    `labels` has the labels of each row, and `absent` the labels that a row is known not to have.
+    Each is a list<string> array, or None if the file has no such column. `share` is the share of
+    the bytes of all files that has been read, from 0 to 1, or None if their size is not known.
     """
 
     entities: Entities
@@ -68,8 +68,8 @@ class Batch:
 class _Chunk:
     """Consecutive rows of a file before they are checked: a table, lines of JSON, or records.
 
-    `content` is None if the rows are skipped. `names` are the names of all columns of the file, of
-    which a table may have only some. `read` is the number of bytes of the file read so far.
+    `content` is None if the rows are skipped. `names` are the names of all columns of the file; a
+    table may have fewer columns. `read` is the number of bytes of the file that have been read.
     """
 
     rows: int
@@ -135,9 +135,9 @@ def size_of(file: Location) -> int:
 
 
 def count_rows(where: LocationLike) -> int | None:
-    """The number of rows of a Parquet file or folder; None for other formats, which must be read.
+    """The number of rows of a Parquet file or folder, from the metadata; raises DataError.
 
-    Raises DataError.
+    None for other formats, because the rows can only be counted by reading them.
     """
     files = files_of(where)
     if any(format_of(file) != "parquet" for file in files):
@@ -153,7 +153,7 @@ def count_rows(where: LocationLike) -> int | None:
 
 
 def files_of(where: LocationLike) -> list[Location]:
-    """The file itself, or the Parquet files of a folder in order of path; raises DataError."""
+    """A file as a list, or the Parquet files of a folder in order of path; raises DataError."""
     location = locate(where)
     info = location.info()
     if info is None:
@@ -187,7 +187,7 @@ def compression_of(location: Location) -> str | None:
 
 
 def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.ListArray:
-    """Convert a column of labels to list<string>; raises DataError for a type that is no list."""
+    """Convert a column to list<string>; raises DataError if it does not have lists of text."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
     if pa.types.is_null(kind):
@@ -228,7 +228,7 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
 
 
 def _can_begin(start: int, skip: int) -> bool:
-    """Whether reading can begin at this row, so that batches are those of the whole file."""
+    """Whether reading can begin at row `start` and give the same batches as from the first row."""
     return start <= skip and start % BATCH_ROWS == 0
 
 
@@ -247,7 +247,7 @@ def _read_csv(file: _InputFile) -> Iterator[_Chunk]:
 
 
 def csv_header(begin: bytes) -> list[str]:
-    """The column names at the start of a CSV file; empty if it has no row."""
+    """The column names at the start of a CSV file; an empty list if the file has no row."""
     lines = io.StringIO(begin.decode("utf-8-sig", "replace"), newline="")
     return next((row for row in csv.reader(lines) if row), [])
 
@@ -290,7 +290,7 @@ def _read_geojson(file: _InputFile) -> Iterator[_Chunk]:
 
 
 def _feature(feature: Any, file: _InputFile) -> Any:
-    """Convert a feature to a record; its labels may be one text with separators, as in CSV."""
+    """Convert a feature to a record; a text of labels is split at separators, as in CSV."""
     record = file.columns.rename_record(record_of(feature, file.schema))
     for name in file.labels:
         if isinstance(record, dict) and isinstance(text := record.get(name), str):
@@ -324,7 +324,7 @@ def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int) -> Bat
 
 
 def _table_batch(table: pa.Table, file: _InputFile, first_row: int, names: Sequence[str]) -> Batch:
-    """Check a table; warnings are about `names`, all columns of the file it was read from."""
+    """Check a table; warnings are about `names`, the names of all columns of the file."""
     entities = from_table(table, file.schema, first_row)
     entities = dataclasses.replace(entities, warnings=file.schema.warnings_for(names))
     present = [name for name in file.labels if name in table.column_names]
@@ -351,7 +351,7 @@ def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
 
 
 def message_of(error: Exception) -> str:
-    """The first line of an error's message, without the row of data that Arrow may quote in it."""
+    """The first line of an error's message, without the data that Arrow may quote in it."""
     return re.sub(r"(Expected \d+ columns, got \d+).*", r"\1", first_line(error))
 
 

@@ -1,8 +1,8 @@
 """Decoding of untrusted Parquet in a separate process.
 
 A forged footer can make pyarrow's Parquet reader abort, and forged pages can make it allocate any
-amount of memory. The separate process is limited to MEMORY_LIMIT bytes and SECONDS. If it aborts,
-the caller gets an error and the next call starts a new process.
+amount of memory. The separate process may use at most MEMORY_LIMIT bytes of memory, and SECONDS for
+each file. If the process aborts, the caller gets an error, and the next call starts a new process.
 
 This module is also the program of that process. It reads from standard input a line of JSON
 (`size`, `columns`, `rows`) followed by `size` bytes of Parquet. It writes a line of JSON (`size`,
@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from labelwright.entities.errors import DataError
 
 MEMORY_LIMIT = 2 << 30
-"""Bytes of address space, including the interpreter and its libraries."""
+"""The largest address space of the process in bytes, including Python and the libraries."""
 SECONDS = 5.0
-"""Seconds that decoding may take."""
+"""The time limit of decoding one file, in seconds."""
 BYTES_LIMIT = 64 << 20
-"""Bytes of a decoded table."""
+"""The largest size of a decoded table, in bytes."""
 COLUMNS_LIMIT = 1_000
 _PIECE = 1_024
 _KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
@@ -40,16 +40,16 @@ _UNREADABLE = "not valid Parquet"
 
 
 class ParquetDecoder:
-    """A client of the process, which is started at the first call; one thread uses it at a time."""
+    """Client of the decoding process, which the first call starts; concurrent calls are queued."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def table(self, content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
-        """Decode those of the given columns that the file has.
+        """Decode the given columns of Parquet; columns that the content does not have are left out.
 
-        Raises DataError if the content is not valid, or has more than `rows` rows.
+        Raises DataError if the content is not valid, exceeds a limit or has more than `rows` rows.
         """
         query = {"size": len(content), "columns": list(columns), "rows": rows}
         with self._lock:
@@ -105,9 +105,9 @@ def _read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def _decode(content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
-    """Decode a table within the limits, else raise DataError.
+    """Decode a table; raises DataError if it exceeds a limit.
 
-    Content that is not Parquet can make pyarrow raise any exception.
+    If the content is not valid Parquet, pyarrow can raise any exception.
     """
     source = pa.BufferReader(content)
     names = pq.read_schema(source).names
@@ -128,7 +128,7 @@ def _decode(content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
 
 
 def _replies(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """For each query of a stream, the reply and whether it is the message of an error."""
+    """For each query of a stream, the reply, and whether the reply is an error message."""
     for line in stream:
         query: dict[str, Any] = json.loads(line)
         content = _read_exactly(stream, query["size"])

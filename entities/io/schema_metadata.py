@@ -1,7 +1,7 @@
 """Entity schemas in the metadata of Parquet files.
 
-An importer stores what it knows about its labels (open-world groups, implications) with the file,
-so that `labelwright train` finds it there.
+An importer stores a schema with facts about the labels (open-world groups, implications) in the
+file that it writes. `labelwright train` reads the schema from there.
 """
 
 import dataclasses
@@ -26,9 +26,10 @@ def schema_metadata(schema: EntitySchema) -> dict[bytes, bytes]:
 
 
 def schema_for(paths: Iterable[LocationLike], name: str | None = None) -> EntitySchema:
-    """The schema with that name or TOML file; else the one stated in the data; else `places`.
+    """The schema to read the files at `paths` with; raises SchemaError or DataError.
 
-    Raises SchemaError or DataError.
+    `name` is the name of a built-in schema or a TOML file. If it is None, the schema in the
+    metadata of the files is used or, if there is none, the schema `places`.
     """
     if name is not None:
         return load_schema(name)

@@ -18,8 +18,8 @@ from labelwright.entities.schema import EntitySchema
 class Part:
     """The rows of a file from `first` up to, but not including, `stop`.
 
-    A `stop` of None is the end of the file. `before` counts the rows of all earlier files. Reading
-    a whole file in batches would begin a batch at `first` as well.
+    If `stop` is None, the part ends at the end of the file. `before` is the number of rows in all
+    earlier files. `first` is also the start of a batch when the whole file is read.
     """
 
     file: Location
@@ -28,7 +28,7 @@ class Part:
     stop: int | None
 
     def after(self, rows: int) -> "Part | None":
-        """The rest of the part after the first `rows` rows of all files; None if it is empty."""
+        """The rest of the part without the first `rows` rows of all files; None if it is empty."""
         first = max(self.first, rows - self.before)
         if self.stop is not None and 0 < self.stop <= first:
             return None
@@ -55,7 +55,7 @@ def parts_of(where: LocationLike) -> list[Part]:
 
 
 def read_part(part: Part, schema: EntitySchema, columns: ColumnMap = SAME_NAMES) -> Iterator[Batch]:
-    """Read the batches of a part: the same as those of the whole file; raises DataError.
+    """Read a part in the same batches as when the whole file is read; raises DataError.
 
     `columns` maps the columns of the schema to those of the data.
     """

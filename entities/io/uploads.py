@@ -1,4 +1,4 @@
-"""Decoding of uploaded tables, CSV and Parquet in memory, within limits on rows and columns."""
+"""Decoding of uploaded CSV and Parquet in memory, with limits on rows and columns."""
 
 import csv
 import io

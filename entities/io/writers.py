@@ -1,4 +1,4 @@
-"""Writers of predictions, `id` and `labels`, as Parquet, CSV or JSON Lines."""
+"""Writers of predictions (columns `id` and `labels`) as Parquet, CSV or JSON Lines."""
 
 import contextlib
 import json
@@ -20,9 +20,12 @@ PREDICTIONS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)
 """The columns of a file of predictions; in CSV, `labels` is JSON."""
 
 FINGERPRINT = "fingerprint"
-"""An optional column of uint64: in Parquet it is stored as bytes between the row groups."""
+"""An optional uint64 column, which Parquet files store as raw bytes after each row group.
+
+Other formats leave it out.
+"""
 METADATA_KEY = b"labelwright"
-"""The key of the Parquet metadata that holds the provenance and the offsets of fingerprints."""
+"""The key of the Parquet metadata with the provenance and the offsets of the fingerprints."""
 
 _DICTIONARY_COLUMNS = ["labels.list.element.label"]
 """The only column whose values repeat."""
@@ -38,12 +41,12 @@ def predictions_file(
     provenance: Mapping[str, Any] | None = None,
     work_folder: Path | None = None,
 ) -> Iterator[WriteTable]:
-    """Give a function that appends tables with the schema PREDICTIONS to a file.
+    """Yield a function that appends tables with the schema PREDICTIONS to a file.
 
-    The suffix of the name decides the format. The file appears when it is complete; `work_folder`
-    is that of `open_output`. `provenance` says what made the predictions and is stored in the
-    metadata of Parquet. Raises StorageError if the disk is full, and DataError if the suffix is
-    unknown.
+    The suffix of the name determines the format. The file appears under its name when it is
+    complete. `work_folder` is the argument of `open_output`. `provenance` describes the origin of
+    the predictions; it is stored in the metadata of Parquet files only. Raises StorageError if the
+    disk is full, and DataError if the suffix is unknown.
     """
     location = locate(where)
     kind = output_format(location)
