@@ -157,9 +157,9 @@ class Entity:
     def name(self) -> str:
         """The main name that occurs in the most entries.
 
-        If no entry has a main name, all other names are considered. Translations count too: an
-        entry with the main name `星巴克` also contains the name `Starbucks`. The entity is therefore
-        named Starbucks, even if this is the main name of fewer entries.
+        If no entry has a main name, all other names are considered. Translations count too. An
+        entry with the main name `星巴克` also contains `Starbucks`. The entity is therefore named
+        Starbucks, even if this is the main name of fewer entries.
         """
         return max(
             self.main_name_counts or self.entry_counts,
