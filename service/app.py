@@ -37,21 +37,22 @@ _DESCRIBED = {
     INFER_VERSION: describe_inference,
     INVOCATIONS: describe_scoring,
 }
-"""Functions that describe the requests and responses of these paths for the model in service."""
+"""For each path, the function that describes its requests and responses in the OpenAPI document,
+with the labels of the model in service."""
 
 
 def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> fastapi.FastAPI:
     """The application that serves the models of an engine; its startup loads the model.
 
-    Raises StorageError if the keys cannot be read, LabelwrightError if tracing is enabled and its
-    exporter is not installed.
+    Raises StorageError if the API keys cannot be read, and LabelwrightError if tracing is enabled
+    but the exporter is not installed.
     """
     manager, tracing = engine.manager, configured_tracing()
     key_verifier = KeyVerifier(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
-        # Loading is tried again later; until then, /readyz responds with 503.
+        # If loading fails, the manager tries again later. Until then, /readyz responds with 503.
         with contextlib.suppress(LabelwrightError):
             await asyncio.to_thread(manager.load)
         manager.start()

@@ -1,4 +1,4 @@
-"""A labelling request after parsing: the form in which every protocol hands it to the engine."""
+"""Parsed labelling request: the common form of the requests of all protocols."""
 
 import dataclasses
 
@@ -8,9 +8,10 @@ from labelwright.models.decisions import LabelQuery
 
 @dataclasses.dataclass(frozen=True)
 class ParsedRequest:
-    """Entities and the query about them.
+    """The entities to label and the query.
 
-    A protocol whose response depends on more than the query adds members in a subclass.
+    If the response of a protocol depends on more than the query, the protocol uses a subclass with
+    further fields.
     """
 
     entities: Entities

@@ -34,22 +34,22 @@ from labelwright.service.telemetry.traffic import Traffic
 SETTINGS_VARIABLE = "LABELWRIGHT_SETTINGS"
 SHARED_FOLDER_VARIABLE = "LABELWRIGHT_SHARED"
 WORKER_SECONDS = 60
-"""A worker that does not reply for this time is replaced. On a busy machine, the imports of a new
-worker take most of it."""
+"""A worker that does not reply to the supervisor within this number of seconds is replaced. On a
+busy machine, a new worker needs most of this time for its imports."""
 SWITCH_SECONDS = 0.0005
-"""Longest time that the event loop waits for a compute thread to release the interpreter lock.
-Python's default is 5 ms, which is longer than many requests take."""
+"""Seconds after which a compute thread must release the interpreter lock if the event loop waits
+for the lock. Python's default is 5 ms, and many requests take less time than that."""
 LISTEN_BACKLOG = 2_048
-"""Connections that the system accepts before the service does."""
+"""Maximum number of connections that the operating system queues until the service accepts them."""
 _log = logging.getLogger("labelwright.server")
 
 
 def serve(following: FollowerSettings, host: str, port: int, settings: Settings) -> None:
     """Serve a model, and the models that its alias moves to, until a signal stops the service.
 
-    With one worker, this process serves. With several, it supervises worker processes, which read
-    the models to serve from files in a shared folder. Raises LabelwrightError if the port is in use
-    or the model cannot be served.
+    With one worker, this process serves. With several workers, this process supervises them. A file
+    in a shared folder tells the workers which models to serve. Raises LabelwrightError if the port
+    is in use or the model cannot be served.
     """
     tracing_enabled()  # raises an error now if the exporter is missing
     no_keys_yet = settings.access.keys and not keyring().read()
@@ -95,7 +95,7 @@ def build_app(
 ) -> fastapi.FastAPI:
     """The application for the models in service, with its own compute threads.
 
-    Several processes share their counts of the traffic in `folder`.
+    With a `folder`, the processes of a service share their counts of the traffic there.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     corrections = CorrectionStore(corrections_uri(), corrections_kept())

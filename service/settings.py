@@ -1,4 +1,4 @@
-"""Settings of a service, which are the same for all of its worker processes."""
+"""Settings of a service. All of its worker processes have the same settings."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class Settings:
     logs: LogFormat = LogFormat.JSON
 
     def to_json(self) -> str:
-        """The settings as JSON, for the environment of a worker."""
+        """The settings as JSON, which a worker process gets in an environment variable."""
         return _JSON.dump_json(self).decode()
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Computes a batch of jobs: jobs with the same model and query are labelled together.
+"""Computation of a batch of jobs: jobs with the same model and query are labelled together.
 
-A job that fails does not affect the other jobs of its batch.
+A job that fails does not affect the other jobs of the batch.
 """
 
 import collections
@@ -16,9 +16,9 @@ from labelwright.service.engine.queue import LabelWork, QueuedJob
 from labelwright.service.request import ParsedRequest
 
 Deliver = Callable[[QueuedJob, Any], object]
-"""Called with a job and its result, or the exception that it raised."""
+"""Called with a job and either its result or the exception that it raised."""
 CountPredictions = Callable[[Predictions, int], object]
-"""Called with the predictions of several jobs and the number of rejected entities."""
+"""Called with the predictions for the entities of several jobs, and the number of rejected ones."""
 SampleTraffic = Callable[[Model, Entities], object]
 """Called with the model and the entities of each job, after all results are delivered."""
 _ParsedJob = tuple[QueuedJob, LabelWork, ParsedRequest]
@@ -30,7 +30,7 @@ def compute(
     count_predictions: CountPredictions,
     sample_traffic: SampleTraffic,
 ) -> None:
-    """Compute the jobs that are still awaited; each of them is delivered once."""
+    """Compute the jobs that are still awaited, and call `deliver` once for each of them."""
     groups: dict[tuple[int, LabelQuery], list[_ParsedJob]] = collections.defaultdict(list)
     for job in batch:
         if not job.is_awaited:
@@ -62,7 +62,8 @@ def _label(
 ) -> None:
     """Label the entities of jobs that share a model and a query.
 
-    If that fails, each job is labelled alone, so that only the job at fault gets the error.
+    If labelling them together fails, each job is labelled alone. Only the jobs that fail alone get
+    an error.
     """
     start = time.monotonic()
     labeler = jobs[0][0].model.bundle.labeler

@@ -1,4 +1,4 @@
-"""Compute threads that label for every protocol, with the model in service."""
+"""Compute threads that label the requests of all protocols with the model in service."""
 
 import asyncio
 import contextlib
@@ -23,21 +23,23 @@ Request = TypeVar("Request", bound=ParsedRequest)
 Result = TypeVar("Result")
 COMPUTE_THREADS = 2
 NICENESS = 5
-"""Added to the niceness of compute threads, so that the event loop runs first."""
+"""Difference between the niceness of compute threads and that of the process. It lets the event
+loop run first."""
 
 
 class Engine:
     """Labels with the model in service on compute threads, so that the event loop never waits.
 
-    A request keeps the model that was in service when it arrived, also if another model takes over.
+    The model for a request is chosen when its job is submitted. A later change of the model in
+    service does not affect the job.
 
     Attributes:
-        serving: the models in service.
-        queue: the jobs that wait, and the load.
+        manager: the manager of the models in service.
+        queue: the queue of jobs, with an estimate of the load.
         metrics: the metrics of this process.
-        traffic: counts of the entities that were labelled.
-        comparison: the differences between champion and challenger.
-        stopping: whether the service was told to stop.
+        traffic: counts of a sample of the labelled entities.
+        comparison: the shadow comparison of the challenger with the champion.
+        stopping: whether the service has received a signal to stop.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        """Whether requests should be sent here: a model is in service, and it is not stopping."""
+        """Whether a model is in service and the service is not stopping."""
         return self.manager.ready and not self.stopping
 
     async def label(
@@ -75,16 +77,17 @@ class Engine:
         """Label the entities of the request that `parse` returns, and return the response.
 
         Args:
-            parse: parses the request. It runs on a compute thread; its exceptions are raised here.
-            serialise: returns the response. It runs on a compute thread too.
-            rows: estimated number of rows; small jobs are computed together.
-            deadline: monotonic time by which the result is needed.
-            key: decides whether the champion or the challenger labels this request.
-            model: labels with this model, as the later parts of a stream do. By default, the
-                model in service is used.
+            parse: parses the request, on a compute thread. `label` raises its exceptions.
+            serialise: makes the response from the predictions, also on a compute thread.
+            rows: estimated number of rows of the request; small jobs are computed together.
+            deadline: monotonic time by which the response is needed.
+            key: the bytes that decide whether the champion or the challenger responds.
+            model: the model to use, for example the same one for all pieces of a stream; `key` then
+                has no effect. By default, `key` selects one of the models in service.
 
-        Raises OverloadedError if the deadline cannot be met: at once if that is known beforehand,
-        else at the deadline. A job whose caller is cancelled is removed from the queue.
+        Raises OverloadedError at once if the queue is too long to meet the deadline, and otherwise
+        at the deadline if there is no response yet. If the caller is cancelled, its job is removed
+        from the queue unless a compute thread has already started it.
         """
         pair = None if model else self.manager.pair(key)
         model = pair.responding if pair else model or self.model
@@ -94,7 +97,9 @@ class Engine:
         return result
 
     async def compute(self, work: Callable[[Model], Result], rows: int, deadline: float) -> Result:
-        """Run other work on a compute thread; `rows` is its cost as a number of labelled rows.
+        """Run `work` on a compute thread and return its result.
+
+        `rows` is the cost of the work: the number of rows that could be labelled in the same time.
 
         Raises OverloadedError as `label` does.
         """
@@ -151,7 +156,7 @@ class Engine:
 
 
 def _set_outcome(job: QueuedJob, outcome: Any) -> None:
-    """Complete a job's future with a result or an exception, unless it is complete."""
+    """Set the result or the exception of a job's future, unless the future is done."""
     if job.future.done():
         return
     if isinstance(outcome, Exception):

@@ -16,24 +16,29 @@ from labelwright.service.request import ParsedRequest
 from labelwright.service.telemetry.request_record import RequestRecord
 
 BATCH_ROWS = 128
-"""Maximum number of rows in a batch of several jobs. At this size its fixed cost is small."""
+"""Maximum number of rows in a batch of several jobs. At this size, the fixed cost of a batch is
+small in comparison."""
 BUSY_BATCH_ROWS = 512
-"""The same for a long queue, where throughput is more important than latency."""
+"""Maximum number of rows in a batch of several jobs if the queue is long. Throughput is then more
+important than latency."""
 QUEUE_SHARE = 4
-"""A thread takes at most 1 / QUEUE_SHARE of a long queue, so that other threads have work too."""
+"""A batch has at most 1 / QUEUE_SHARE of the rows of a long queue, so that other threads get work
+too."""
 REQUEST_ROWS = 8
 """Fixed cost of a request, in rows."""
 SAFETY_FACTOR = 1.5
-"""The expected time is the estimate times this factor: a job that misses its deadline is wasted."""
+"""The expected time is the estimated time multiplied by this factor. It is greater than 1, because
+the work on a job that misses its deadline is wasted."""
 PACE_SECONDS = 2.0
-"""Time constant of the exponential average that measures the pace."""
+"""Time constant of the exponential moving average of the pace, in seconds."""
 STALLED_SECONDS = 60.0
 """A batch that takes longer than this counts as stalled."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelWork:
-    """How a protocol parses a request and serialises its response; both run on a compute thread."""
+    """A protocol's functions to parse a request and to serialise its response, which compute
+    threads call."""
 
     parse: Callable[[Model], ParsedRequest]
     serialise: Callable[[Model, Any, Predictions], Any]
@@ -63,24 +68,26 @@ class QueuedJob:
 
 
 class Reservation:
-    """Capacity that is reserved for a request while its body arrives."""
+    """Capacity of a queue that is reserved for a request while the request's body arrives."""
 
     def __init__(self, queue: "JobQueue", rows: int) -> None:
         self._queue, self._cost = queue, rows + REQUEST_ROWS
         queue.reserved += self._cost
 
     def release(self) -> None:
-        """Give the capacity back. It is safe to call this more than once."""
+        """Release the capacity; a second call has no effect."""
         self._queue.reserved -= self._cost
         self._cost = 0
 
 
 class JobQueue:
-    """Jobs in order of arrival, and an estimate of the time that they take.
+    """Jobs in order of arrival, and an estimate of the time to compute them.
 
-    `cost` is the cost in rows of all jobs that wait or are computed, `reserved` the cost of the
-    requests whose bodies still arrive. `body_bytes` is the size of all request bodies in memory,
-    `streams` the number of open streams.
+    Attributes:
+        cost: cost in rows of all jobs that wait or are being computed.
+        reserved: cost in rows of all reservations that are not released.
+        body_bytes: size of all request bodies in memory, in bytes.
+        streams: number of open streams.
     """
 
     def __init__(self) -> None:
@@ -103,7 +110,7 @@ class JobQueue:
 
     @property
     def pace(self) -> float:
-        """Seconds per row, for all compute threads together."""
+        """Recent average of the seconds per row, for all compute threads together."""
         seconds, rows = self._measured
         return seconds / rows
 
@@ -115,17 +122,17 @@ class JobQueue:
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds until the present work is expected to be finished; at least 1."""
+        """Expected time until all present work is finished, in whole seconds; at least 1."""
         return max(1, math.ceil(self.expected_seconds()))
 
     def expected_seconds(self, rows: int = 0) -> float:
-        """Seconds until `rows` further rows would be finished, if they arrived now."""
+        """Expected seconds until `rows` further rows are finished, if they arrive now."""
         return (self.cost + self.reserved + rows) * self.pace * SAFETY_FACTOR
 
     def cannot_finish(self, rows: int, seconds: float) -> bool:
-        """Whether `rows` further rows would take longer than `seconds`.
+        """Whether `rows` further rows are expected to be finished later than in `seconds`.
 
-        It is false for an empty queue: an idle service always tries.
+        Returns False if there is no other work: an idle service tries every request.
         """
         return self.cost + self.reserved > 0 and self.expected_seconds(rows) > seconds
 
@@ -148,17 +155,17 @@ class JobQueue:
             self._changed.notify()
 
     def remove(self, job: QueuedJob) -> None:
-        """Remove a job that no thread has started; other jobs are left alone."""
+        """Remove a job if no thread has started it; otherwise do nothing."""
         with self._changed:
             if job in self._waiting:
                 del self._waiting[job]
                 self.cost -= job.cost
 
     def take_batch(self) -> Sequence[QueuedJob]:
-        """Wait for jobs and take the oldest ones; returns no job after `close`.
+        """Wait for jobs and take the oldest ones; after `close`, return an empty batch.
 
-        A batch has at least one job. A batch of several jobs has at most BATCH_ROWS rows, or
-        BUSY_BATCH_ROWS if the queue is long.
+        A batch of several jobs has at most BATCH_ROWS rows, or up to BUSY_BATCH_ROWS rows if the
+        queue is long. A larger job is a batch of its own.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._open)
@@ -178,7 +185,8 @@ class JobQueue:
     def finish_job(self, job: QueuedJob) -> None:
         """Subtract the cost of a job that has its result.
 
-        This happens before its batch is finished: the client may already send its next request.
+        The cost is not kept until the whole batch is finished, because the client may send its next
+        request before that.
         """
         with self._changed:
             if job in self._computing:
@@ -186,7 +194,7 @@ class JobQueue:
                 self.cost -= job.cost
 
     def finish_batch(self, batch: Sequence[QueuedJob]) -> None:
-        """Finish the jobs of this thread's batch, and update the pace with the time it took."""
+        """Finish the remaining jobs of this thread's batch, and update the pace."""
         for job in batch:
             self.finish_job(job)
         with self._changed:

@@ -11,8 +11,8 @@ from typing import Any
 from labelwright.service.engine.engine import Engine
 
 DRAIN_SECONDS = 1.0
-"""Time between SIGTERM and the shutdown. Requests are still accepted in it, so that load balancers
-can see that the service is not ready."""
+"""Seconds between SIGTERM and the shutdown. During this time, the service still accepts requests,
+but reports that it is not ready, so that load balancers send further requests elsewhere."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _Handler = Callable[[int, Any], object]
 
@@ -21,7 +21,8 @@ _Handler = Callable[[int, Any], object]
 def drain_on_signal(engine: Engine) -> Iterator[None]:
     """In the context, SIGTERM makes the engine not ready, and stops the server DRAIN_SECONDS later.
 
-    SIGINT does the same without the delay. A running event loop is needed.
+    SIGINT makes the engine not ready and stops the server at once. Enter the context in a running
+    event loop.
     """
     loop = asyncio.get_running_loop()
 
@@ -41,11 +42,12 @@ def on_first_and_second_signal(
 ) -> Iterator[None]:
     """In the context, the first SIGTERM or SIGINT calls `first`, the second one calls `second`.
 
-    `first` gets the number of the signal and its previous handler. After `second`, the signal ends
-    the process. Worker processes ignore the second signal: a signal to the whole process group
-    reaches a worker twice, directly and through its parent, which ends its workers itself.
+    `first` gets the number of the signal and the previous handler. After the call of `second`, the
+    signal ends the process. A worker process ignores the second signal, because a signal to the
+    whole process group reaches a worker twice: directly and through the supervisor. The supervisor
+    ends the workers itself.
 
-    Outside the main thread, where Python handles no signals, this does nothing.
+    Outside the main thread, the context has no effect, because Python handles no signals there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,1 +1,1 @@
-"""Parts of HTTP: request bodies, queries, streams, errors, headers, compression and connections."""
+"""HTTP for all protocols: bodies, queries, streams, errors, headers, compression, connections."""

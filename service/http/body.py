@@ -1,4 +1,4 @@
-"""Request bodies: read within limits of size and time, decompressed, for connected clients only."""
+"""Request bodies: reading within limits of size and time, decompression, and disconnections."""
 
 import asyncio
 import contextlib
@@ -27,16 +27,17 @@ TIMEOUT = 5.0
 TIMEOUT_LIMIT = 60.0
 """Seconds from the head of a request to its deadline: the default and the maximum."""
 INFLATE_BYTES = 1 << 12
-"""Compressed bytes that are decompressed at a time. At the end of a gzip member, zlib copies the
-rest of them, so this bounds the cost of a body of many small members."""
+"""Number of compressed bytes that zlib gets at a time. At the end of a gzip member, zlib copies the
+rest of these bytes. The small number limits the cost of a body with many small members."""
 DISCONNECTED = "labelwright.disconnected"
-"""Entry in the scope of a request whose client has disconnected."""
+"""Key in the ASGI scope of a request, which is set when the client has disconnected."""
 RESERVATION = "labelwright.reservation"
-"""Entry in the scope of a request: the capacity of the queue that is reserved for it."""
+"""Key in the ASGI scope of a request. The value is the request's Reservation in the queue."""
 IDENTITY = ("", "identity")
 """Values of Content-Encoding for a body that is not encoded."""
 DISCONNECT_CHECK_SECONDS = 0.05
-"""Requests that take longer than this are cancelled when the client disconnects."""
+"""Seconds after which the service begins to watch for a disconnection, to cancel the request. Most
+requests have their response before that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Body:
     Attributes:
         content: the decompressed body.
         deadline: monotonic time by which the response is needed.
-        key: decides whether the champion or the challenger labels the request: the header
-            `X-Request-Key`, or the content if there is no such header.
+        key: bytes that decide whether the champion or the challenger responds. They are the value
+            of the header `X-Request-Key`, or the content if there is no such header.
     """
 
     content: bytes
@@ -57,10 +58,11 @@ class Body:
 
 @contextlib.asynccontextmanager
 async def request_body(request: Request, engine: Engine) -> AsyncIterator[Body]:
-    """Read and decompress the body of a request, and count its bytes until the context ends.
+    """Read and decompress the body of a request; the context gets the Body.
 
-    The code in the context is cancelled if the client disconnects. Raises MalformedError,
-    TooLargeError, TooSlowError, EncodingError, OverloadedError and ClientDisconnect.
+    Until the context ends, the body counts towards TOTAL_BODY_LIMIT, and a disconnection of the
+    client cancels the code in the context. Raises MalformedError, TooLargeError, TooSlowError,
+    EncodingError, OverloadedError and ClientDisconnect.
     """
     seconds = timeout(request.headers.get("x-request-timeout"))
     deadline = time.monotonic() + seconds
@@ -90,13 +92,19 @@ async def request_body(request: Request, engine: Engine) -> AsyncIterator[Body]:
 
 
 def release_reservation(request: Request) -> None:
-    """Release the capacity that was reserved for a request, because its real cost is known now."""
+    """Release the capacity that is reserved for a request, if any.
+
+    Call this when the real cost of the request is known.
+    """
     if reservation := request.scope.pop(RESERVATION, None):
         reservation.release()
 
 
 def timeout(header: str | bytes | None) -> float:
-    """The seconds of an `X-Request-Timeout` header, or the default; raises MalformedError."""
+    """The seconds in an `X-Request-Timeout` header, or TIMEOUT without a header.
+
+    Raises MalformedError for a header that is not a number above 0 and up to TIMEOUT_LIMIT.
+    """
     try:
         seconds = TIMEOUT if header is None else float(header)
     except ValueError:
@@ -110,9 +118,10 @@ def timeout(header: str | bytes | None) -> float:
 
 
 def inflate(content: bytes | bytearray, coding: str) -> bytes:
-    """Decompress a body with a coding of `_content_coding`.
+    """Decompress a body; `coding` is a result of `_content_coding` and not None.
 
-    Raises MalformedError for data that is not valid, TooLargeError if the result is too large.
+    Raises MalformedError if the data is invalid or incomplete, and TooLargeError if the result has
+    more than BODY_LIMIT bytes.
     """
     whole, rest = bytearray(), memoryview(content)
     try:
@@ -127,7 +136,7 @@ def inflate(content: bytes | bytearray, coding: str) -> bytes:
 
 
 def _inflate_member(rest: memoryview, coding: str, whole: bytearray) -> memoryview:
-    """Append the first compressed member of `rest` to `whole`; returns the data behind it."""
+    """Decompress the first member of `rest` and append it to `whole`; returns the data after it."""
     decompress = zlib.decompressobj(_window_bits(rest, coding))
     while rest and not decompress.eof:
         piece = rest[:INFLATE_BYTES]
@@ -141,14 +150,20 @@ def _inflate_member(rest: memoryview, coding: str, whole: bytearray) -> memoryvi
 
 
 def _window_bits(content: memoryview, coding: str) -> int:
-    """The `wbits` argument of zlib; some clients leave the zlib header of `deflate` out."""
+    """The `wbits` argument of zlib for a coding.
+
+    Some clients send `deflate` data without the zlib header, for which the argument is negative.
+    """
     if coding == "deflate" and content[:1] and content[0] & 0x0F != zlib.DEFLATED:
         return -zlib.MAX_WBITS
     return zlib.MAX_WBITS + (0 if coding == "deflate" else 16)
 
 
 def _content_coding(header: str) -> str | None:
-    """The coding in a Content-Encoding header, None for a plain body; raises EncodingError."""
+    """The coding in a Content-Encoding header, or None if the body is not encoded.
+
+    Raises EncodingError for a coding that is not supported.
+    """
     coding = header.strip().lower()
     if coding in IDENTITY:
         return None
@@ -162,7 +177,7 @@ def _content_coding(header: str) -> str | None:
 
 
 def _check_size(size: int, engine: Engine) -> None:
-    """Raise an error if a body is too large, or all bodies in memory together are."""
+    """Raise TooLargeError if a body is too large, or OverloadedError if all bodies together are."""
     if size > BODY_LIMIT:
         raise _too_large()
     if engine.queue.body_bytes > TOTAL_BODY_LIMIT:
@@ -184,7 +199,7 @@ async def _while_connected(request: Request) -> AsyncIterator[None]:
     watchers: list[asyncio.Task[None]] = []
 
     async def watch() -> None:
-        await request.receive()  # after the body, the only message is the disconnection
+        await request.receive()  # after the body, the next message is the disconnection
         if task:
             task.cancel()
 

@@ -1,20 +1,20 @@
-"""Compression of response bodies, as the Accept-Encoding header of the request allows."""
+"""Compression of response bodies for requests whose Accept-Encoding header allows it."""
 
 import gzip
 import zlib
 
 MIN_BYTES = 1_024
-"""Smaller bodies are sent uncompressed."""
+"""Bodies with fewer bytes are sent uncompressed."""
 LEVEL = 1
 """The fastest level of zlib."""
 _ZERO_WEIGHTS = {"q=0", "q=0.0", "q=0.00", "q=0.000"}
 
 
 def compressed(content: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
-    """The body in a coding that `accepted`, an Accept-Encoding header, allows, and its headers.
+    """The body, compressed if the Accept-Encoding header `accepted` allows it, and further headers.
 
-    gzip is preferred to deflate. The body is returned unchanged if it is small or neither is
-    accepted.
+    gzip is preferred to deflate. The body is returned unchanged and without headers if it is small
+    or if the client accepts neither coding.
     """
     if len(content) < MIN_BYTES:
         return content, {}

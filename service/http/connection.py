@@ -1,9 +1,10 @@
 """HTTP connection of one client: limits for slow clients, and fast refusals under overload.
 
-At many times the capacity, refusing a request must cost far less than a response. A request that
-cannot meet its deadline is therefore refused as soon as its head is parsed, and its body is dropped
-as it arrives. At ten times the capacity, the service labels 3 to 7 times as many entities in time
-per CPU second as with uvicorn's own protocol (95% interval, measured by `make bench-parts`).
+When far more requests arrive than the service can label, a refusal must cost far less than a
+labelled response. A request that cannot meet its deadline is therefore refused as soon as its head
+is parsed, and the bytes of its body are dropped when they arrive. At ten times the capacity, the
+service labels 3 to 7 times as many entities in time per CPU second as with uvicorn's own protocol
+(95% interval, measured by `make bench-parts`).
 """
 
 import asyncio
@@ -20,20 +21,23 @@ from labelwright.service.http.streaming import IDLE_SECONDS
 from labelwright.service.http.uvicorn_adapter import HttpConnection
 
 HEAD_SECONDS = TIMEOUT
-"""Seconds for the head of a request, and for the rest of a request that was refused."""
+"""Seconds within which the head of the next request must arrive, or the rest of a request that
+already has its response."""
 HEAD_LIMIT = 1 << 16
-"""Maximum number of consecutive bytes outside a body: of a head, trailers, or chunk extensions."""
+"""Maximum number of bytes that may arrive without a byte of a body between them. They may belong to
+a head, to trailers or to chunk extensions."""
 ROW_BYTES = 100
-"""Estimated size of a row. It is small, because a request with more rows than the estimate is only
-refused after its body was read."""
+"""Estimated size of a row in a body. It is small, so that the estimated number of rows is seldom
+too low. If the number is too low, a request may be refused only after its body was read."""
 ROWS_LIMIT = 1_000
 """Maximum number of rows that is estimated from the length of a body."""
 RESERVATION_SECONDS = 0.1
-"""Longest reservation for a body that has not arrived, so that slow clients block no capacity."""
+"""Seconds after which the reservation of a request is released even if the body has not arrived, so
+that slow clients do not block capacity."""
 
 
 class Connection(HttpConnection):
-    """Connection to an application whose lifespan yields the `engine`."""
+    """Connection to an application whose lifespan state has the entry `engine`."""
 
     _head_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle
@@ -54,19 +58,19 @@ class Connection(HttpConnection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse data, and refuse a head that is too long."""
+        """Parse data, and refuse a head, trailers or chunk extensions that are too long."""
         self._bytes_without_body += len(data)
         super().data_received(data)
         if self._bytes_without_body > HEAD_LIMIT and not self.transport.is_closing():
             self._refuse_head()
 
     def pause_writing(self) -> None:
-        """Start to check whether the client reads."""
+        """Forget the result of the last `_check_reader`, because the write buffer is full anew."""
         self._unread_bytes = math.inf
         super().pause_writing()
 
     def on_message_begin(self) -> None:
-        """Start the timer for the head of a request."""
+        """Start the timer for the head of the request that begins."""
         self._start_head_timer()
         super().on_message_begin()
 
@@ -74,7 +78,8 @@ class Connection(HttpConnection):
         """Pass the request to the application, or refuse it if it cannot meet its deadline."""
         self._bytes_without_body = 0
         engine: Engine = self.lifespan_state["engine"]
-        # Responses have the order of the requests, so nothing is refused during another response.
+        # A refusal is written at once. Responses must have the order of the requests, so no request
+        # is refused before the response to the previous one is complete.
         may_refuse = not self.is_responding and self.request_method == b"POST"
         if may_refuse and not self._reserve(engine):
             self._refuse(engine)
@@ -91,7 +96,7 @@ class Connection(HttpConnection):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request; a request that was refused ends its connection or makes it idle."""
+        """End the request. After a refusal, close the connection or wait for the next request."""
         if self.is_skipping:
             if self.keeps_alive:
                 self.on_response_complete()
@@ -103,7 +108,7 @@ class Connection(HttpConnection):
             self._start_head_timer()
 
     def on_response_complete(self) -> None:
-        """Start the timer for the rest of the request or the next one."""
+        """Start the timer for the rest of the request or for the head of the next one."""
         super().on_response_complete()
         if not self.is_responding:
             self._start_head_timer()
@@ -115,7 +120,7 @@ class Connection(HttpConnection):
             seconds = timeout(headers.get(b"x-request-timeout"))
             rows = min(int(headers.get(b"content-length", 0)) // ROW_BYTES, ROWS_LIMIT)
         except (LabelwrightError, ValueError):
-            return True  # the application responds with the error
+            return True  # the application parses the header again and responds with the error
         if engine.queue.cannot_finish(rows, seconds):
             return False
         reservation = engine.queue.reserve(rows)
@@ -124,11 +129,11 @@ class Connection(HttpConnection):
         return True
 
     def _refuse(self, engine: Engine) -> None:
-        """Write the refusal of a request, and drop its body."""
+        """Write the refusal of a request, and drop the body of the request."""
         engine.metrics.count_shed()
         if self.is_write_paused:
             self.transport.abort()  # the client sends requests and does not read the refusals
-        close = self.waits_for_continue  # the client may send the body or not
+        close = self.waits_for_continue  # it is unknown whether the client will send the body
         keep_alive = self.keeps_alive and not close
         error_format = error_format_of(self.request_path)
         self.transport.write(_refusal(engine.queue.retry_after, keep_alive, error_format))
@@ -137,7 +142,10 @@ class Connection(HttpConnection):
             self.transport.close()
 
     def _refuse_head(self) -> None:
-        """Refuse a head that is too long; close the connection in the middle of a response."""
+        """Refuse a head that is too long and close the connection.
+
+        While the application responds to a request, close the connection without a refusal.
+        """
         if self.is_responding:
             self.transport.abort()
             return
@@ -170,7 +178,7 @@ class Connection(HttpConnection):
 
 @functools.lru_cache(128)
 def _refusal(retry_after: int, keep_alive: bool, error_format: ErrorFormat | None) -> bytes:
-    """The bytes of the response to an OverloadedError."""
+    """The bytes of the response to an OverloadedError, in the format of the path."""
     problem = error_response(OverloadedError(retry_after))
     response = problem.in_format(error_format) if error_format else problem
     if not keep_alive:

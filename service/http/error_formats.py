@@ -1,10 +1,10 @@
-"""Error bodies of each protocol. Paths of no protocol have problem documents (RFC 9457)."""
+"""Error formats of the protocols. Errors on all other paths are problem documents (RFC 9457)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 ErrorFormat = Callable[[int, str], tuple[int, Mapping[str, Any]]]
-"""Takes a status and a detail; returns the status and the JSON body in the form of a protocol."""
+"""Takes a status and an error message; returns the status and the JSON body of a protocol."""
 
 _MLFLOW_CODES = {
     400: "INVALID_PARAMETER_VALUE",
@@ -38,7 +38,7 @@ def _mlflow_error(status: int, detail: str) -> tuple[int, Mapping[str, Any]]:
 
 
 def _protocol_status(status: int) -> int:
-    """400 in place of 422, which neither protocol knows."""
+    """The status of an error in a protocol: 400 replaces 422, which the protocols do not use."""
     return 400 if status == 422 else status
 
 

@@ -1,4 +1,4 @@
-"""Error responses: the table of errors and statuses, and problem documents (RFC 9457)."""
+"""Error responses: the status of each error class, and problem documents (RFC 9457)."""
 
 import http
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,8 @@ STATUS: Mapping[type[Exception], int] = {
     errors.OverloadedError: 503,
     errors.UnreachableError: 503,
 }
-"""Status of each error. A class that is not listed has the status of its closest base class."""
+"""HTTP status of each error class. A subclass that is not listed has the status of its closest base
+class."""
 
 PROBLEM: Mapping[str, Any] = {
     "type": "object",
@@ -57,7 +58,7 @@ _SHOWN_ERRORS = 10
 
 
 class ProblemResponse(JSONResponse):
-    """A problem document, or on the paths of a protocol, an error in the format of the protocol."""
+    """A problem document. On the paths of a protocol, it is sent in the protocol's format."""
 
     media_type = "application/problem+json"
 
@@ -74,7 +75,7 @@ class ProblemResponse(JSONResponse):
             await super().__call__(scope, receive, send)
 
     def in_format(self, error_format: ErrorFormat) -> Response:
-        """The same error in the format of a protocol."""
+        """A response with this error in the format of a protocol."""
         status, content = error_format(self.status_code, self._detail)
         return JSONResponse(content, status, self._own_headers)
 
@@ -82,7 +83,7 @@ class ProblemResponse(JSONResponse):
 def problem(
     status: int, detail: str | None = None, headers: Mapping[str, str] | None = None
 ) -> ProblemResponse:
-    """A problem document with the standard title of a status."""
+    """A problem document for a status. The title is the standard phrase of the status."""
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
@@ -94,12 +95,15 @@ def problem(
 
 
 def internal_error() -> ProblemResponse:
-    """The response to an unexpected exception, without its message."""
+    """The response to an unexpected exception, without the message of the exception."""
     return problem(500, "internal error; the log of the service has it under this X-Request-Id")
 
 
 def error_response(error: Exception) -> ProblemResponse:
-    """The response to an error of the table, with its message; status 500 for all others."""
+    """The response to an error: its status in STATUS and its message.
+
+    For an error of any other class, the response has the status 500 and not the error's message.
+    """
     for kind in type(error).__mro__:
         if kind in STATUS:
             return problem(STATUS[kind], str(error), _error_headers(error))
@@ -107,7 +111,11 @@ def error_response(error: Exception) -> ProblemResponse:
 
 
 def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:
-    """The places and rules of a failed validation, without the values of the client."""
+    """The response to a failed validation, without the values that the client sent.
+
+    The status is 400 if the body is not valid JSON. Otherwise it is 422, and the response lists the
+    invalid fields and the violated rules.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         place = found[0]["msg"].removeprefix("Invalid JSON: ")
@@ -116,14 +124,14 @@ def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:
 
 
 def not_ready(engine: Engine) -> Response:
-    """503, with the reason why the service is not ready."""
+    """A response with the status 503 and the reason why the service is not ready."""
     if engine.stopping:
         return problem(503, "the service is stopping; send requests to another instance")
     return problem(503, "no model is in service yet; retry later, or look into the service's log")
 
 
 def encode_response(response: Response, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The bytes of an HTTP/1.1 response with further headers."""
+    """The bytes of an HTTP/1.1 response; `headers` are added to the headers of the response."""
     phrase = http.HTTPStatus(response.status_code).phrase
     lines = [f"HTTP/1.1 {response.status_code} {phrase}".encode()]
     lines += [name + b": " + value for name, value in (*response.raw_headers, *headers)]
@@ -131,7 +139,7 @@ def encode_response(response: Response, headers: Iterable[tuple[bytes, bytes]]) 
 
 
 def add_error_handlers(app: fastapi.FastAPI) -> None:
-    """Let an application respond to every error with a problem document."""
+    """Register the functions that make an application's error responses."""
     app.add_exception_handler(LabelwrightError, _on_labelwright_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameters)
@@ -139,7 +147,7 @@ def add_error_handlers(app: fastapi.FastAPI) -> None:
 
 
 def _error_headers(error: Exception) -> Mapping[str, str]:
-    """The headers by which HTTP tells a client how to react to an error."""
+    """The response headers that tell a client how to react to an error, such as Retry-After."""
     if isinstance(error, errors.KeyUnknownError):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, errors.RateError | errors.OverloadedError):
@@ -152,7 +160,10 @@ def _error_headers(error: Exception) -> Mapping[str, str]:
 
 
 def _validation_problem(found: Sequence[Mapping[str, Any]]) -> ProblemResponse:
-    """422 with places and rules, without the names of unknown fields: they are client data."""
+    """A response with the status 422, the invalid fields and the violated rules.
+
+    The names of unknown fields are left out, because they are data of the client.
+    """
     broken = [(e["loc"], e["msg"]) for e in found if e["type"] != "extra_forbidden"]
     if len(broken) < len(found):
         broken.append(((), "a field is not known; the page /docs lists the fields"))
@@ -177,5 +188,5 @@ async def _on_invalid_parameters(request: Request, error: Exception) -> ProblemR
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """The client has disconnected, so the response is not read and there is nothing to log."""
+    """A response with the status 499, for the request log only: the client has disconnected."""
     return Response(status_code=499)

@@ -1,4 +1,4 @@
-"""Response headers: security headers of all responses, and headers with the model's identity."""
+"""Response headers: headers of all responses, and headers with the identity of the model."""
 
 from urllib.parse import quote
 
@@ -16,9 +16,12 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-"""Headers of every response; a route may set its own value for a name."""
+"""Headers of every response, unless its route sets another value for the same name."""
 
 
 def model_headers(model: Model) -> dict[str, str]:
-    """`X-Model-Name`, `X-Model-Version` and `X-Model-Content`, for bodies without these fields."""
+    """The headers `X-Model-Name`, `X-Model-Version` and `X-Model-Content`.
+
+    They are for responses whose body does not name the model.
+    """
     return {f"X-Model-{part}": quote(value or "") for part, value in model.identity.items()}

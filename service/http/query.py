@@ -12,11 +12,11 @@ from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, Labe
 
 PATTERNS_LIMIT = 100
 ROWS_LIMIT = 16_384
-"""Maximum number of rows of a request, in protocols that send tables."""
+"""Maximum number of rows of a request in the protocols whose requests hold tables."""
 LISTED_LIMIT = 1_000_000
-"""Maximum number of labels in one response: rows times `top_k`."""
+"""Maximum of rows times `top_k` for one request, which limits the labels in the response."""
 ROW_BYTES = 128
-"""Estimated size of a row in a request body."""
+"""Estimated size of a row in a request body, in bytes."""
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -40,7 +40,7 @@ class LabelQueryForm(pydantic.BaseModel):
 
     @classmethod
     def openapi_parameters(cls) -> dict[str, Any]:
-        """The fields as query parameters: a part of an OpenAPI operation."""
+        """The fields as the query parameters of an OpenAPI operation (its member `parameters`)."""
         fields: Mapping[str, Any] = cls.model_json_schema()["properties"]
         return {
             "parameters": [
@@ -58,7 +58,7 @@ class LabelQueryForm(pydantic.BaseModel):
 
 
 def check_size(rows: int, query: LabelQuery) -> None:
-    """Raise RequestError for more rows or labels than one request may have."""
+    """Raise RequestError if a request has more rows than ROWS_LIMIT or lists too many labels."""
     if rows > ROWS_LIMIT:
         raise RequestError(
             f"the request has more than {ROWS_LIMIT:,} rows; split it into several requests"
@@ -71,5 +71,5 @@ def check_size(rows: int, query: LabelQuery) -> None:
 
 
 def estimated_rows(body: bytes) -> int:
-    """Estimated number of rows in a body that holds a table."""
+    """Estimated number of rows in a body that holds a table; at least 1, at most ROWS_LIMIT."""
     return min(len(body) // ROW_BYTES + 1, ROWS_LIMIT)

@@ -1,9 +1,9 @@
-"""Streams of rows and labels over one connection, both directions at once, in constant memory.
+"""Streams: a client sends rows and receives labels at the same time, in constant memory.
 
 The received rows are split into pieces. Pieces are labelled in parallel, and their results are
-sent in order. Slow readers are throttled: while PIECES_IN_PROGRESS pieces are in progress, nothing
-more is read from the client. Each stream uses memory and compute threads, so at most STREAM_LIMIT
-streams are open.
+sent in order. Slow readers are throttled: while PIECES_IN_PROGRESS pieces are in progress and the
+receive buffer is full, nothing more is read from the client. Each stream uses memory and compute
+threads, so at most STREAM_LIMIT streams are open.
 """
 
 import asyncio
@@ -31,24 +31,25 @@ STREAM_LIMIT = 8
 RETRY_SECONDS = 10
 """Minimum value of Retry-After for a stream that is refused because of STREAM_LIMIT."""
 PIECE_ROWS = 2_048
+"""Maximum number of rows of a piece."""
 PIECE_LABELS = 1 << 18
-"""Maximum number of rows of a piece, and of labels in its result. With a large top_k, pieces have
-fewer rows."""
+"""Maximum of rows times `top_k` for a piece. With a large `top_k`, pieces have fewer rows."""
 PIECES_IN_PROGRESS = 3
-"""Pieces that are labelled or wait to be sent: one for each compute thread, and the next one."""
+"""Number of pieces that are labelled or wait to be sent: one more than COMPUTE_THREADS."""
 BUFFER_LIMIT = 1 << 20
 """Maximum size of the received data that waits to be split, in bytes."""
 SPLIT_ROWS = 64
-"""Cost of splitting, in labelled rows."""
+"""Cost of one splitting job, as a number of labelled rows."""
 IDLE_SECONDS = 60.0
-"""A connection without progress is closed after this time."""
+"""Seconds without progress after which a stream or connection is closed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Consecutive rows of a stream; compute threads call `parse` and `serialise`.
+    """Consecutive rows of a stream, which are labelled as one job.
 
-    `parse` parses the rows, `serialise` serialises their results.
+    Compute threads call `parse`, which parses the rows, and `serialise`, which serialises the
+    results. `rows` is the number of rows.
     """
 
     rows: int
@@ -57,37 +58,42 @@ class Piece:
 
 
 class StreamFormat(Protocol):
-    """Serialisation of a stream. `opening` and `ending` enclose the results of all pieces."""
+    """Format of a stream.
+
+    The response has the media type `media_type`. Its body begins with `opening` and ends with
+    `ending`; the results of all pieces are between them.
+    """
 
     media_type: str
     opening: bytes
     ending: bytes
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
-        """The pieces that are complete with the received bytes, in order.
+        """The pieces that the received bytes complete, in order.
 
-        Compute threads call this. The iterator makes each piece when it is needed, because a few
-        bytes may stand for millions of rows. Raises DataError if the stream is not valid.
+        `last` is whether the stream ends with these bytes. Compute threads call this method. The
+        iterator makes each piece only when it is needed, because a few bytes may encode millions of
+        rows. Raises DataError if the stream is not valid.
         """
         ...
 
     def failure(self, detail: str) -> bytes:
-        """A last result that tells why the stream ends early."""
+        """The serialised last result of a stream that ends early, with the reason `detail`."""
         ...
 
 
 def rows_per_piece(query: LabelQuery) -> int:
-    """Maximum number of rows of a piece."""
+    """Maximum number of rows of a piece that is labelled with a query."""
     return max(1, min(PIECE_ROWS, PIECE_LABELS // query.top_k))
 
 
 class LabelStreamResponse(Response):
     """Results for the rows of a request, sent while the request is still arriving.
 
-    All results are of the model that was in service at the start; the headers name it. Errors
-    before the first result are raised, so that they become error responses. A later error is sent
-    as the format's `failure`, and the response stays incomplete, so that no client can mistake it
-    for a complete one.
+    One model labels all rows: the model that was in service at the start. The headers name this
+    model. `begin` raises an error that occurs before the first result, so that it becomes an error
+    response. A later error is sent as the format's `failure`. The response then has no proper end,
+    so that no client takes the results for complete.
     """
 
     def __init__(self, request: Request, engine: Engine, form: StreamFormat) -> None:
@@ -101,11 +107,14 @@ class LabelStreamResponse(Response):
         self._first = b""
 
     async def begin(self) -> None:
-        """Wait for the first result; raises LabelwrightError and ClientDisconnect."""
+        """Wait for the first result.
+
+        Raises LabelwrightError if the stream is invalid or refused, and ClientDisconnect.
+        """
         self._first = await anext(self._results, b"")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all results."""
+        """Send the response with all results."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with contextlib.aclosing(self._results):
             with contextlib.suppress(ClientDisconnect):
@@ -124,7 +133,10 @@ async def _send(send: Send, body: bytes, more: bool = True) -> None:
 
 
 class _Pipeline:
-    """Tasks of one stream: one receives, one splits, and each piece has a task that labels it."""
+    """Tasks of one stream.
+
+    One task receives the body and one splits it into pieces. A further task labels each piece.
+    """
 
     def __init__(self, engine: Engine, model: Model, form: StreamFormat) -> None:
         self._engine, self._model, self._form = engine, model, form
@@ -137,7 +149,8 @@ class _Pipeline:
         """The serialised results of all pieces, in order.
 
         Closing the generator cancels all tasks. Raises OverloadedError if too many streams are
-        open, and LabelwrightError after the results of the pieces before the error.
+        open. If a piece or the body is invalid, the results of the earlier pieces are yielded
+        before the error is raised.
         """
         with _open_stream(self._engine):
             self._start(self._buffer.fill(request))
@@ -152,10 +165,10 @@ class _Pipeline:
                     task.cancel()
 
     async def _split_to_end(self) -> None:
-        """Split all received data; an error is kept for `results`."""
+        """Split the whole body; an error is stored in `_errors`, and `results` raises it."""
         try:
             await self._split()
-        except Exception as error:  # noqa: BLE001 - raised again after the last piece
+        except Exception as error:  # noqa: BLE001 - `results` raises it after the last piece
             self._errors.append(error)
         await self._pieces.put(None)
 
@@ -190,7 +203,10 @@ class _Pipeline:
 
 @contextlib.contextmanager
 def _open_stream(engine: Engine) -> Iterator[None]:
-    """Count a stream as open; raises OverloadedError if STREAM_LIMIT streams are open."""
+    """Count a stream as open during the context.
+
+    Raises OverloadedError if STREAM_LIMIT streams are open already.
+    """
     if engine.queue.streams >= STREAM_LIMIT:
         engine.metrics.count_shed()
         raise OverloadedError(max(RETRY_SECONDS, engine.queue.retry_after))
@@ -210,12 +226,12 @@ def _check_uncompressed(request: Request) -> None:
 
 
 def _next_pieces(pieces: Iterator[Piece]) -> Callable[[Model], Sequence[Piece]]:
-    """Work that makes the next PIECES_IN_PROGRESS pieces; fewer if there are no more."""
+    """A job that returns the next PIECES_IN_PROGRESS pieces, or fewer if there are no more."""
     return lambda _: list(itertools.islice(pieces, PIECES_IN_PROGRESS))
 
 
 class _ReceiveBuffer:
-    """Bytes that were received and wait to be split."""
+    """Received bytes that are not split yet."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -225,7 +241,10 @@ class _ReceiveBuffer:
         self._changed = asyncio.Condition()
 
     async def fill(self, request: Request) -> None:
-        """Receive the body of a request until it ends or the connection fails."""
+        """Receive the body of a request until it ends, the connection fails or the client is idle.
+
+        Wait while the buffer has BUFFER_LIMIT bytes or more.
+        """
         try:
             chunks = request.stream()
             while chunk := await _next_chunk(chunks):
@@ -242,7 +261,7 @@ class _ReceiveBuffer:
                 self._changed.notify_all()
 
     async def take(self) -> tuple[list[bytes], bool]:
-        """Wait for bytes and take all of them; also tells whether the body has ended.
+        """Wait for bytes or the end of the body; returns all bytes, and whether the body has ended.
 
         Raises ClientDisconnect, or DataError if the client sent nothing for IDLE_SECONDS.
         """
@@ -256,7 +275,10 @@ class _ReceiveBuffer:
 
 
 async def _next_chunk(chunks: AsyncGenerator[bytes, None]) -> bytes:
-    """The next bytes of a body, empty at its end; raises DataError after IDLE_SECONDS."""
+    """The next bytes of a body, or no bytes at its end.
+
+    Raises DataError if nothing arrives within IDLE_SECONDS.
+    """
     try:
         async with asyncio.timeout(IDLE_SECONDS):
             async for chunk in chunks:

@@ -1,6 +1,7 @@
-"""Uses names of uvicorn that its documentation does not list; no other module uses them.
+"""Adapter of uvicorn, and the only module that uses undocumented names of uvicorn.
 
-pyproject.toml therefore limits the version of uvicorn, and a test names those that are missing.
+pyproject.toml therefore limits the version of uvicorn. If the installed version lacks one of these
+names, a test fails and shows which.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ _SKIPPED = cast(
     RequestResponseCycle,
     types.SimpleNamespace(response_complete=True, message_event=asyncio.Event(), keep_alive=True),
 )
-"""Stands for a request that already has its response, so that uvicorn drops its body."""
+"""Replaces the `cycle` of a request that already has its response. uvicorn then drops the body."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """uvicorn's connection of one client, with public names for its state.
+    """Connection of one client as uvicorn implements it, with public names for uvicorn's state.
 
     asyncio calls `connection_made`, `connection_lost`, `data_received` and `pause_writing`. The
     parser calls `on_message_begin`, `on_headers_complete`, `on_body` and `on_message_complete` for
@@ -40,7 +41,7 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def is_write_paused(self) -> bool:
-        """Whether too much written data waits to be sent."""
+        """Whether the write buffer is full, because the client reads too slowly."""
         return bool(self.flow.write_paused)
 
     @property
@@ -65,7 +66,10 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def waits_for_continue(self) -> bool:
-        """Whether the client may wait for `100 Continue` before it sends the body."""
+        """Whether the request has the header `Expect: 100-continue`.
+
+        Its client may wait for `100 Continue` before it sends the body.
+        """
         return self.expect_100_continue
 
     def set_request_scope(self, name: str, value: object) -> None:
@@ -78,11 +82,11 @@ class HttpConnection(HttpToolsProtocol):
             cast(dict[str, object], self.cycle.scope)[name] = value
 
     def separate_trailers(self) -> None:
-        """Collect the fields that follow the body apart from the headers of the request."""
+        """Store trailers, the fields after the body, separately from the headers of the request."""
         self.headers = []
 
     def skip_request(self) -> None:
-        """Drop the request whose head was parsed last; the caller has written its response."""
+        """Drop the rest of the request whose head was parsed last. The caller sends a response."""
         self.cycle = _SKIPPED
 
     @property
@@ -91,19 +95,19 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is _SKIPPED
 
     def close_after_response(self) -> None:
-        """Close the connection after the response, so that the client opens another one."""
+        """Close the connection after the response; the client must open another one."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
     def close_when_idle(self) -> None:
-        """Close the connection, after the response if the application is responding."""
+        """Close the connection: at once, or after the response if the application is responding."""
         self.shutdown()
 
 
 class Supervisor(Multiprocess):
     """Starts the worker processes, and replaces those that die or hang.
 
-    `on_replaced` is called with the id of each replaced process.
+    `on_replaced` is called with the process id of each worker that was replaced.
     """
 
     def __init__(
@@ -118,8 +122,8 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Check all workers, and replace those that are dead or do not reply in time."""
         for worker in self.processes:
-            # If this process kept the worker's end of the pipe open, it would notice the death of a
-            # worker during the check only after the timeout.
+            # The worker's end of the pipe must not stay open in this process. Otherwise, if a
+            # worker died during the check, this process would notice it only after the timeout.
             worker.child_conn.close()
         before = self.processes[:]
         super().keep_subprocess_alive()

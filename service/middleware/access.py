@@ -1,4 +1,4 @@
-"""Access control: allowed hosts, origins, API keys, roles and rates, checked before the body."""
+"""Access control: hosts, origins, API keys, roles and rates, checked before the body is read."""
 
 import dataclasses
 import ipaddress
@@ -24,14 +24,14 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 OPEN_PATHS = frozenset(
     ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 )
-"""Paths without any check, because monitoring has no key."""
+"""Paths whose requests are not checked, because monitoring has no key."""
 UNLIMITED_PATHS = frozenset(("/metrics",))
-"""Paths that need a key but do not count towards its rate."""
+"""Paths whose requests need a key but do not count towards the rate limit of the key."""
 FEEDBACK_OPERATION = ("POST", "/v1/feedback")
 """The method and path that the role `feedback` may use and the role `label` may not."""
 ADMIN_PATHS = ("/v1/feedback",)
-"""Everything else at and below these paths needs the role `admin`: it reads or deletes
-corrections."""
+"""All other operations on these paths and on the paths below them need the role `admin`, because
+they read or delete corrections."""
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _HEADERS = frozenset((b"host", b"authorization", b"x-api-key", b"origin", b"sec-fetch-site"))
 
@@ -42,8 +42,8 @@ class Access:
 
     Attributes:
         keys: whether requests need an API key.
-        hosts: allowed values of the Host header; any host is allowed if it is empty.
-        workers: number of processes, which share the rates of the keys.
+        hosts: allowed values of the Host header; if there are none, any host is allowed.
+        workers: number of worker processes, among which the rate of each key is divided.
     """
 
     keys: bool = False
@@ -54,9 +54,10 @@ class Access:
 def access_for(address: str, keys: bool | None, hosts: tuple[str, ...], workers: int) -> Access:
     """The access rules of a service that listens on an address.
 
-    If `keys` is None, keys are needed unless the address is a loopback address. A service on a
-    loopback address without keys only allows local hosts by default. Otherwise a web page in a
-    browser on this machine could point its own host name to that address (DNS rebinding).
+    If `keys` is None, keys are needed unless the address is a loopback address. By default, a
+    service without keys on a loopback address allows only local hosts. With any host allowed, a web
+    page in a browser on this machine could use the service, because the owner of the page can point
+    the page's host name to the loopback address (DNS rebinding).
     """
     loopback = _is_loopback(address)
     need_keys = not loopback if keys is None else keys
@@ -71,7 +72,7 @@ def keyring() -> Keyring:
 
 
 class AccessMiddleware:
-    """ASGI middleware that refuses requests against the access rules.
+    """ASGI middleware that refuses requests that the access rules do not allow.
 
     Without a key verifier, no keys are needed.
     """
@@ -128,7 +129,7 @@ class AccessMiddleware:
 
 
 def required_role(method: str, path: str) -> Role:
-    """The lowest role that may request a path that needs a key."""
+    """The lowest role that may send a request with this method and path."""
     if (method, path) == FEEDBACK_OPERATION:
         return Role.FEEDBACK
     if any(path == admin or path.startswith(f"{admin}/") for admin in ADMIN_PATHS):
@@ -145,7 +146,10 @@ def _sent_key(headers: Mapping[bytes, str]) -> str:
 
 
 def _is_allowed(host: str, allowed: frozenset[str]) -> bool:
-    """Whether a Host header, with any port, is allowed; `*.` matches any subdomain."""
+    """Whether the name in a Host header is allowed, with any port.
+
+    An allowed name that starts with `*.` matches all subdomains.
+    """
     name, colon, port = host.rpartition(":")
     if not colon or not port.isdigit():
         name = host
@@ -153,7 +157,10 @@ def _is_allowed(host: str, allowed: frozenset[str]) -> bool:
 
 
 def _is_cross_origin(headers: Mapping[bytes, str], host: str) -> bool:
-    """Whether a browser sent this for a page of another site (as Go's CrossOriginProtection)."""
+    """Whether a browser sent the request for a page of another origin.
+
+    The rules are those of CrossOriginProtection in Go's standard library.
+    """
     if site := headers.get(b"sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get(b"origin")

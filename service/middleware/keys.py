@@ -1,8 +1,8 @@
 """API keys, stored as hashes in a file of the state folder.
 
 A key has the form `lw_ID_SECRET`. The secret has 256 random bits, so one round of SHA-256 is a
-sufficient hash. Slow hashes are for passwords that people choose. Here they would only let anyone
-keep the service busy with invalid keys.
+sufficient hash. A slow hash is only needed for passwords that people choose. With a slow hash,
+anyone could overload the service with invalid keys.
 """
 
 import contextlib
@@ -24,9 +24,11 @@ from labelwright.entities.errors import RequestError, StorageError, reason
 from labelwright.entities.io.files import locked, write_atomically
 
 RELOAD_SECONDS = 0.5
-"""Interval at which a running service checks the file for new and revoked keys."""
+"""Minimum time in seconds between two checks of a running service for changes of the file."""
 NAME_LIMIT = 100
+"""Maximum length of a key's name, in characters."""
 RATE_LIMIT = 1_000_000
+"""Maximum rate, in requests a second, and maximum burst, in requests."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,8 +49,8 @@ class Role(enum.StrEnum):
 class Key:
     """A stored key: the hash of its text, its role and its limits.
 
-    `rate` is the number of requests a second that it may send, 0 for no limit. `burst` is the
-    number of requests that it may send at once.
+    `digest` is the SHA-256 hash of the text. `rate` is the number of requests a second that the key
+    allows; 0 means no limit. `burst` is the number of requests that it allows at once.
     """
 
     id: str
@@ -61,7 +63,7 @@ class Key:
 
 
 class Keyring:
-    """The keys in a file. Changes are atomic, and a lock orders those of several processes."""
+    """The keys in a file. Changes are atomic, and only one process at a time makes a change."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,8 +71,9 @@ class Keyring:
     def create(self, name: str, role: Role, rate: float = 0.0, burst: int = 0) -> str:
         """Create a key and return its text, which is not stored.
 
-        Raises RequestError for a name or a limit that is not valid and for a name that is in use,
-        StorageError if the file cannot be read or written.
+        If `burst` is 0, the key allows about as many requests at once as in a second. Raises
+        RequestError if the name or a limit is not valid or the name is in use, and StorageError if
+        the file cannot be read or written.
         """
         if not 0 < len(name) <= NAME_LIMIT or not name.isprintable():
             raise RequestError(
@@ -98,7 +101,7 @@ class Keyring:
     def revoke(self, name_or_id: str) -> Key:
         """Delete a key and return it.
 
-        Raises RequestError if there is no such key, StorageError if the file cannot be read or
+        Raises RequestError if there is no such key, and StorageError if the file cannot be read or
         written.
         """
         with self._edit() as keys:
@@ -144,7 +147,7 @@ _FILE = pydantic.TypeAdapter(list[Key])
 
 
 class KeyVerifier:
-    """Verifies the keys of requests, and reloads the file of keys when it has changed."""
+    """Verifies the API keys of requests, and reads the file of keys again when it has changed."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -153,9 +156,10 @@ class KeyVerifier:
         self._next_check = 0.0
 
     def verify(self, text: str) -> Key | None:
-        """The key with this text, or None.
+        """The stored key with this text, or None.
 
-        The time that this takes does not depend on the secret.
+        The comparison takes the same time for all secrets, so that a client cannot guess one step
+        by step.
         """
         self._reload()
         _, _, rest = text.partition("_")
@@ -164,7 +168,7 @@ class KeyVerifier:
         return key if matches else None
 
     def _reload(self) -> None:
-        """Read the file again if it has changed; with a damaged file, no key is valid."""
+        """Read the file again if it has changed; while the file is damaged, no key is valid."""
         now = time.monotonic()
         if now < self._next_check:
             return

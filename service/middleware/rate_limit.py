@@ -1,4 +1,4 @@
-"""Rate limit of each API key: a token bucket."""
+"""Rate limits of API keys, with one token bucket for each key."""
 
 import math
 import time
@@ -11,10 +11,11 @@ _ROUNDING = 1e-9
 
 
 class RateLimiter:
-    """Token buckets of one worker process; each of `workers` processes grants its part of a rate.
+    """Token buckets of one worker process.
 
-    The bucket of a key holds up to `burst` tokens and gains `rate` tokens a second. A request takes
-    one token.
+    The rate and the burst of a key are divided equally among `workers` processes. In each process,
+    the bucket of a key therefore gains `rate / workers` tokens a second. It holds up to
+    `burst / workers` tokens, but at least one. A request takes one token.
     """
 
     def __init__(self, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,7 +17,7 @@ from labelwright.service.telemetry.request_record import REQUEST_RECORD, Request
 from labelwright.service.telemetry.tracing import Tracing
 
 _UNLOGGED_PATHS = OPEN_PATHS | UNLIMITED_PATHS
-"""Successful requests for these paths, which monitoring sends often, are not logged."""
+"""Successful requests for these paths are not logged, because monitoring sends many of them."""
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _CLIENT_CLOSED_REQUEST = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -26,7 +26,10 @@ _log = logging.getLogger(REQUESTS)
 
 
 class RequestLogMiddleware:
-    """ASGI middleware that reports each request, and responds to exceptions with status 500."""
+    """ASGI middleware that reports each request to the metrics, the traces and the log.
+
+    It responds to unexpected exceptions with status 500.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None) -> None:
         self._app = app
@@ -89,7 +92,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _with_common_headers(headers: Sequence[Header], record: RequestRecord) -> list[Header]:
-    """The headers of a response, the HEADERS that it does not set itself, and the request id."""
+    """The headers of a response with the request id, and with those of HEADERS that are missing."""
     names = {name.lower() for name, _ in headers}
     common = (header for header in HEADERS if header[0] not in names)
     return [*headers, *common, (b"x-request-id", record.id.encode())]

@@ -1,1 +1,1 @@
-"""Settings of worker processes: thread priority and skipped imports."""
+"""Properties of worker processes: priority of compute threads, and skipped imports."""

@@ -8,8 +8,8 @@ import threading
 def lower_priority(by: int) -> None:
     """Raise the niceness of this thread to `by` above the niceness of the process.
 
-    Otherwise the event loop would wait for a processor under overload, and refusals and responses
-    would be late. Nothing happens on systems without a priority for each thread.
+    Without this, the event loop would wait for a processor under overload, and responses would be
+    late. On systems where single threads have no priority, this function does nothing.
     """
     with contextlib.suppress(OSError):
         niceness = os.getpriority(os.PRIO_PROCESS, os.getpid())

@@ -1,6 +1,6 @@
 """Log lines on standard error: one for each request and event, as JSON or text.
 
-A log line has the kind of an exception and the lines of code that it passed, but never its message,
+The log line of an exception has the exception's class and stack frames, but never its message,
 because a message may repeat the client's data. For the same reason, a request is logged with its
 route and not with its path.
 """
@@ -25,7 +25,7 @@ class LogFormat(enum.StrEnum):
 
 
 def log_configuration(format: LogFormat) -> dict[str, Any]:  # noqa: A002 - name of the option
-    """Configuration for `logging.config.dictConfig`: one format for labelwright and uvicorn."""
+    """Argument of `logging.config.dictConfig`: labelwright and uvicorn log in the same format."""
     formatter = f"{__name__}.{'JsonLines' if format is LogFormat.JSON else 'TextLines'}"
     logger = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
     return {
@@ -48,7 +48,7 @@ class JsonLines(logging.Formatter):
     """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a record, with the fields of its request if it has one."""
+        """Format a record, with the fields of its request and the location of its error, if any."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -66,7 +66,7 @@ class TextLines(logging.Formatter):
     """Formats each record as one line of text for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the local time, the level, the message, and the fields of the request."""
+        """Format the local time, the level, the message, and the request and error, if any."""
         fields = vars(record).get("request", {})
         parts = [
             datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S"),
@@ -80,6 +80,6 @@ class TextLines(logging.Formatter):
 
 
 def _error_location(error: BaseException) -> list[str]:
-    """The kind of an exception and its stack frames, the innermost frame first."""
+    """The class name of an exception and its stack frames, the innermost frame first."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     return [type(error).__name__, *(f"{f.filename}:{f.lineno} {f.name}" for f in frames)]

@@ -1,7 +1,8 @@
 """Prometheus metrics of the service: requests, stages, rows, queue, labels, models and drift.
 
-With several workers, all of them write into a shared folder (`service.telemetry.shared_folder`).
-Any worker that is asked for the metrics adds them up.
+With several workers, all of them write their metrics into a shared folder
+(`service.telemetry.shared_folder`). The worker that responds to a request for the metrics combines
+the metrics of all workers.
 """
 
 import dataclasses
@@ -29,10 +30,11 @@ from labelwright.service.telemetry.shared_folder import METRICS_FOLDER_VARIABLE
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COUNTED_LABELS = 50
-"""Labels with a counter of their own: the most frequent in training. A model may have thousands,
-and each time series costs the monitoring system memory. The sum over all labels is also counted."""
+"""Number of labels of a model that have a counter of their own: the most frequent ones in training.
+A model may have thousands of labels, and each time series costs memory of the monitoring system.
+Another counter has the sum over all labels."""
 COUNTED_LABELS_LIMIT = 200
-"""Maximum number of labels with a counter in one process, over all models that it serves."""
+"""Maximum number of labels with a counter in one process, over all models that it has served."""
 STEPS = ("fetch", "load", "warm_up", "answers")
 """Values of the label `step`: the steps in which a new model can be refused."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -44,7 +46,7 @@ _GaugeMode = Literal["livesum", "livemostrecent"]
 
 @dataclasses.dataclass(frozen=True)
 class _LabelCounters:
-    """The counters of single labels of a model, by label id."""
+    """The label set of a model, and the counters of its most frequent labels by label id."""
 
     labels: LabelSet
     by_id: Mapping[int, Counter]
@@ -128,7 +130,7 @@ class Metrics:
         return Counter(name, text, labels, registry=self._registry)
 
     def _gauge(self, name: str, text: str, *labels: str, mode: _GaugeMode = "livesum") -> Gauge:
-        """A gauge; `mode` combines the values of all living workers."""
+        """A gauge; `mode` is the way in which the values of all living workers are combined."""
         return Gauge(name, text, labels, registry=self._registry, multiprocess_mode=mode)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
@@ -141,7 +143,7 @@ class Metrics:
     def request_finished(
         self, method: str, route: str, status: int, seconds: float, record: RequestRecord
     ) -> None:
-        """Count a request that has its response or whose client disconnected."""
+        """Count a request that has its response, or whose client has disconnected."""
         self._requests_under_way.dec()
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
@@ -149,7 +151,10 @@ class Metrics:
             self._stage_seconds.labels(stage.name).observe(stage.end - stage.start)
 
     def count_predictions(self, predictions: Predictions, rejected: int) -> None:
-        """Count the labels of entities; `rejected` of these entities have an error instead."""
+        """Count labelled entities, rejected entities and asserted labels.
+
+        `rejected` is the number of entities in `predictions` that have an error instead of labels.
+        """
         first_pairs = predictions.indptr[:-1][np.diff(predictions.indptr) > 0]
         self._labelled.inc(len(predictions.indptr) - 1 - rejected)
         self._rejected.inc(rejected)
@@ -172,7 +177,7 @@ class Metrics:
         self._shed.inc()
 
     def set_model(self, model: Model) -> None:
-        """Set the model in service."""
+        """Set the model in service, and choose the labels that have a counter of their own."""
         if self._model_gauge:
             self._model_gauge.set(0)
         content = model.bundle.manifest.content[:12]
@@ -199,13 +204,13 @@ class Metrics:
         self._swap_refusals.labels(step).inc()
 
     def count_worker_restart(self, pid: int) -> None:
-        """Count the replacement of the worker `pid`; the supervisor calls this."""
+        """Count the replacement of the worker process `pid`; only the supervisor calls this."""
         self._worker_restarts.inc()
         if os.environ.get(METRICS_FOLDER_VARIABLE):
             mark_process_dead(pid)
 
     def set_drift(self, psi: Mapping[tuple[str, str], float]) -> None:
-        """Set the population stability indices, by kind and name."""
+        """Set the population stability index for each pair of a kind and a name."""
         for (kind, name), value in psi.items():
             self._drift.labels(kind, name).set(value)
 

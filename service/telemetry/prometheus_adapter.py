@@ -1,7 +1,7 @@
-"""Uses private names of prometheus_client, which cannot observe an array of values otherwise.
+"""Adapter of prometheus_client, and the only module that uses private names of prometheus_client.
 
-pyproject.toml therefore limits the version of prometheus_client, and a test names those that are
-missing. No other module uses private names of it.
+There is no public function that observes an array of values. pyproject.toml limits the version of
+prometheus_client. If the installed version lacks one of the names, a test fails and shows which.
 """
 
 import numpy as np
@@ -11,7 +11,10 @@ from labelwright.models.decisions import Probabilities
 
 
 def observe_all(histogram: Histogram, values: Probabilities) -> None:
-    """Add all values to a histogram without labels, as one `observe` call for each would."""
+    """Add all values to a histogram without labels.
+
+    The result is the same as with one call of `observe` for each value.
+    """
     bounds = histogram._upper_bounds
     counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds))
     for bucket, count in zip(histogram._buckets, counts.tolist(), strict=True):

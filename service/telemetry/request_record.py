@@ -1,4 +1,4 @@
-"""Record of one request, from which its metrics, its log line and its trace are made."""
+"""Record of one request, the source of the request's metrics, log line and trace."""
 
 import contextlib
 import dataclasses
@@ -22,9 +22,10 @@ class Stage(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class RequestRecord:
-    """One request: its id, start time, the id of its API key, its rows and stages.
+    """One request: its id, start time, API key, rows and stages.
 
-    All methods are thread-safe: several threads may work on the pieces of one stream.
+    `start` is in seconds of `time.monotonic`. `key` is the id of the API key. All methods are
+    thread-safe, because several threads may work on the pieces of one stream.
     """
 
     id: str
@@ -40,13 +41,13 @@ class RequestRecord:
             self.rows += rows
 
     def add_stage(self, name: str, start: float, end: float) -> None:
-        """Add a stage; after the first STAGE_LIMIT, stages are dropped."""
+        """Add a stage, unless there are STAGE_LIMIT stages already."""
         if len(self.stages) < STAGE_LIMIT:
             self.stages.append(Stage(name, start, end))
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the body of a `with` statement as a stage, also if it raises."""
+        """Measure the time of a `with` block and add it as a stage, also after an exception."""
         start = time.monotonic()
         try:
             yield
@@ -55,9 +56,10 @@ class RequestRecord:
 
 
 REQUEST_RECORD: ContextVar[RequestRecord] = ContextVar("request_record")
-"""Record of the current request. Other threads do not see it and must be given the record."""
+"""Record of the current request. Compute threads do not see this variable. They get the record with
+the job."""
 
 
 def current_record() -> RequestRecord:
-    """The record of the current request, or an unused one outside of requests."""
+    """The record of the current request. Outside of a request, a new record that nothing reads."""
     return REQUEST_RECORD.get(None) or RequestRecord("")

@@ -1,4 +1,4 @@
-"""Temporary folders that the worker processes of one service share."""
+"""Temporary folder in which the worker processes of one service share their metrics."""
 
 import contextlib
 import os
@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from labelwright.entities.io.files import temporary_folder
 
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Set it before importing `service.telemetry.metrics`: prometheus_client reads it at import."""
+"""Environment variable that names the folder. It must be set before `service.telemetry.metrics` is
+imported, because prometheus_client reads the variable at import."""
 
 
 @contextlib.contextmanager
 def shared_metrics(workers: int) -> Iterator[None]:
-    """In the context, child processes share their metrics, if there are several workers.
+    """Create the folder and set its variable, if there are several workers, until the context ends.
 
-    Raises StorageError if no temporary folder can be created.
+    Child processes that start in the context then share their metrics. Raises StorageError if the
+    folder cannot be created.
     """
     os.environ.pop(METRICS_FOLDER_VARIABLE, None)
     if workers == 1:

@@ -1,8 +1,8 @@
 """OpenTelemetry traces: a span for each request and each of its stages, sent to a collector.
 
-Tracing is on if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set. The
-OpenTelemetry library reads these and all other variables of its specification (headers, sampler,
-service name).
+Tracing is enabled if OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set. The
+OpenTelemetry library reads these variables and all others of the OpenTelemetry specification
+(headers, sampler, service name).
 """
 
 import importlib
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Environment variables of which either one enables tracing."""
 
 
 class Tracing:
-    """Exports finished requests as spans; they join the traces of their clients."""
+    """Exports finished requests as spans.
+
+    If a client sends a `traceparent` header, the span of its request belongs to the client's trace.
+    """
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -71,14 +75,14 @@ class Tracing:
         return format_trace_id(span.get_span_context().trace_id)
 
     def close(self) -> None:
-        """Send the remaining spans and stop."""
+        """Send the remaining spans and stop the exporter."""
         self._provider.shutdown()
 
 
 def tracing_enabled() -> bool:
     """Whether the environment enables tracing.
 
-    Raises LabelwrightError if it does and the exporter is not installed.
+    Raises LabelwrightError if tracing is enabled but the exporter is not installed.
     """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return False
@@ -93,9 +97,10 @@ def tracing_enabled() -> bool:
 
 
 def configured_tracing() -> Tracing | None:
-    """Tracing as the environment configures it, or None; spans are sent from a separate thread.
+    """Tracing with the configuration of the environment, or None if tracing is not enabled.
 
-    Raises LabelwrightError as `tracing_enabled` does.
+    A separate thread sends the spans. Raises LabelwrightError if tracing is enabled but the
+    exporter is not installed.
     """
     if not tracing_enabled():
         return None

@@ -1,8 +1,9 @@
-"""Sample of the recent traffic, as counts that are compared with the model's profile for drift.
+"""Counts of a sample of the recent traffic. Drift is measured by comparing them with the profile.
 
-A few times a second, some entities of a labelled request are kept until there are enough to count.
-They are counted together after their responses are sent, so that requests are not slowed down.
-After that only the counts remain.
+A few times a second, entities of one labelled request are sampled. Samples are kept until there are
+SAMPLE_ROWS entities, and are then counted together. Compute threads do this after they have
+delivered the responses, so that it does not delay the sampled requests. After that, only the counts
+are kept.
 """
 
 import itertools
@@ -23,16 +24,19 @@ from labelwright.service.telemetry.window import Window
 SAMPLE_SECONDS = 0.2
 """Minimum time in seconds between two sampled requests of a process."""
 SAMPLE_ROWS = 64
-"""Maximum number of entities sampled from one request, and minimum number counted together."""
+"""Maximum number of entities that are sampled from one request. If the samples have at least this
+many entities together, they are counted."""
 _WINDOWS = 2
-"""Windows in memory: of the model in service, and of the model that earlier requests still use."""
+"""Number of windows in memory: one for the model in service, and one for the model before it, which
+earlier requests still use."""
 
 
 class Traffic:
     """Counts of sampled entities, for each model. All methods are thread-safe.
 
-    Processes share their counts in `folder`. Without a folder, each has only its own counts. Each
-    other process may have fewer than SAMPLE_ROWS sampled rows that are not counted yet.
+    Processes share their counts in `folder`. Without a folder, a process has only its own counts.
+    Each of the other processes may have up to SAMPLE_ROWS - 1 sampled entities that are not counted
+    yet.
     """
 
     def __init__(self, folder: Path | None = None, interval: float = SAMPLE_SECONDS) -> None:
@@ -42,7 +46,10 @@ class Traffic:
         self._windows: dict[str, Window] = {}
 
     def sample(self, model: Model, entities: Entities) -> None:
-        """Sample the accepted entities of a labelled request, if the interval has passed."""
+        """Sample the accepted entities of a labelled request, if the interval has passed.
+
+        At most SAMPLE_ROWS entities are sampled, evenly distributed over the request.
+        """
         with self._lock:
             if (now := time.monotonic()) < self._next_sample:
                 return
@@ -58,7 +65,8 @@ class Traffic:
     def shifts(self, model: Model) -> tuple[int, Sequence[Shift]]:
         """The number of rows counted for a model, and the shift of each field, score and label.
 
-        There are no shifts if fewer than LEAST_ROWS rows were counted, or if the profile has fewer.
+        There are no shifts if fewer than LEAST_ROWS rows were counted, or if the profile has fewer
+        than LEAST_ROWS rows.
         """
         bundle = model.bundle
         self._count_samples()
@@ -72,7 +80,8 @@ class Traffic:
     def psi_by_name(self, model: Model) -> Mapping[tuple[str, str], float]:
         """The population stability indices, by kind and name.
 
-        Each field and each score has its own; labels have one, named `largest`.
+        There is one for each field and one for each score. There is a single one for the labels,
+        with the name `largest`: the maximum over all labels.
         """
         indices: dict[tuple[str, str], float] = {}
         for shift in self.shifts(model)[1]:
@@ -92,7 +101,10 @@ class Traffic:
                 self._window(bundle).add(profile)
 
     def _window(self, bundle: Bundle) -> Window:
-        """The counts for a model and its profile; those of the oldest model are closed."""
+        """The window of a model and its profile.
+
+        If a new window is needed, the oldest window is closed when there are _WINDOWS of them.
+        """
         key = bundle.manifest.content[:16] + bundle.manifest.profile[:16]
         if key not in self._windows:
             while len(self._windows) >= _WINDOWS:

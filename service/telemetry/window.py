@@ -1,4 +1,4 @@
-"""Counts over a window of recent rows, summed over all processes of a service."""
+"""Counts of recent rows, which can be summed over all processes of a service."""
 
 import contextlib
 from pathlib import Path
@@ -10,17 +10,18 @@ from labelwright.entities.io.files import try_lock
 from labelwright.models.monitoring.profile import Counts, Profile
 
 ROWS = 10_000
-"""Rows of one generation of counts. A window has the last ROWS to 2 * ROWS rows of a process."""
+"""Number of rows in one full generation of counts. After the first ROWS rows, a window has the last
+ROWS to 2 * ROWS rows of a process."""
 _GENERATIONS = 2
 
 
 class Window:
     """Counts of the last rows of one model, in a current and a previous generation.
 
-    When the current generation is full, it replaces the previous one.
+    When the current generation is full, it replaces the previous one, and a new one begins.
 
-    With a `folder`, each process maps its counts to a file there, and each can read the files of
-    all processes. A file whose process has died is taken over by the next process. If no file can
+    With a `folder`, each process maps its counts to a file in the folder, and can read the files of
+    all processes. When a process has died, the next new process takes over its file. If no file can
     be created, a process has only its own counts.
     """
 
@@ -43,7 +44,10 @@ class Window:
         self._counts[0] += profile.counts
 
     def total(self) -> Counts:
-        """The counts of all processes. A row that is being added may be counted in part."""
+        """The sum of the counts of all processes.
+
+        If a process is adding a row at the same time, some of the row's counts may be missing.
+        """
         parts = [self._counts] if self._folder is None else self._read_all(self._folder)
         total = np.zeros(self._shape[1], np.int64)
         for counts in parts:
@@ -51,7 +55,7 @@ class Window:
         return total
 
     def close(self) -> None:
-        """Close the file, so that another process can take it over."""
+        """Close the file, so that another process can take it over. The counts stay readable."""
         self._counts = np.array(self._counts)  # a memory map would keep the file open
         if self._file is not None:
             self._file.close()
@@ -62,7 +66,10 @@ class Window:
         return [part.reshape(self._shape) for part in found if part.size == self._counts.size]
 
     def _claim_file(self, folder: Path) -> BinaryIO:
-        """Lock the first file that no living process holds; a new file is filled with zeros."""
+        """Open and lock the first file that no living process has locked.
+
+        A new file is filled with zeros.
+        """
         number = 0
         while True:
             file = (folder / f"{self._name}-{number}").open("a+b")
@@ -70,7 +77,7 @@ class Window:
                 file.close()
                 number += 1
                 continue
-            if file.tell() != self._counts.nbytes:  # allocates the disk space now, not at first use
+            if file.tell() != self._counts.nbytes:  # reserves disk space now, not at the first use
                 file.truncate(0)
                 file.write(bytes(self._counts.nbytes))
                 file.flush()
