@@ -1,7 +1,8 @@
-"""Damaged bundles: `python -m tests.fuzz.bundles BUNDLE INPUTS SEED`.
+"""Fuzzing of the loader of bundles: `python -m tests.fuzz.bundles BUNDLE INPUTS SEED`.
 
-Each bundle has one damaged file; every second one also has matching hashes, as a forgery would.
-Each must be refused or read, without running code and without crashing. Prints counts as JSON.
+Each input is a bundle with one damaged file. In every second input, the hashes in the manifest
+match the damaged file, as in a forged bundle. The loader must refuse or read each bundle, without
+running code and without crashing. The results are printed as JSON.
 """
 
 import json
@@ -20,11 +21,11 @@ from tests.fuzz.mutations import mutated
 from tests.models.bundles import sign
 
 RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class", "exec")
-"""Audit events that would show that a bundle runs code."""
+"""Audit events of Python that show that a bundle runs code."""
 
 
 def main() -> int:
-    """Damage bundles and read them."""
+    """Read damaged bundles and print the results; the exit code is 1 if a bundle ran code."""
     source, inputs, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     chance, slowest = random.Random(seed), 0.0
     ran: list[str] = []
@@ -64,7 +65,7 @@ def main() -> int:
 
 
 def _imports(code: Any, bundle: Path) -> bool:
-    """Whether code belongs to an installed module, imported to format an error."""
+    """Whether code is that of an installed module, which Python may import to format an error."""
     path = Path(getattr(code, "co_filename", ""))
     return path.is_file() and not path.is_relative_to(bundle)
 

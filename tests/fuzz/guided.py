@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing: `python -m tests.fuzz.guided DECODER BUNDLE [options of libFuzzer]`.
 
-Ends with a traceback at the first input that is neither decoded nor refused.
+The process ends with a traceback at the first input that is neither decoded nor refused.
 """
 
 import sys
@@ -12,11 +12,11 @@ with atheris.instrument_imports(include=["service", "entities"], enable_loader_o
     from labelwright.models.bundle.format import read_bundle
     from labelwright.models.registry import Model
     from tests.fuzz.seeds import SEEDS
-    from tests.fuzz.targets import try_out
+    from tests.fuzz.targets import decode_or_refuse
 
 
 def main() -> None:
-    """Run libFuzzer, which exits the process."""
+    """Run libFuzzer, which ends the process."""
     name, folder, corpus, *options = sys.argv[1:]
     model = Model(read_bundle(Path(folder)), folder)
     model.bundle.labeler.warm_up()
@@ -24,7 +24,7 @@ def main() -> None:
         Path(corpus, f"seed-{number}").write_bytes(seed)
 
     def once(body: bytes) -> None:
-        try_out(name, model, body)
+        decode_or_refuse(name, model, body)
 
     atheris.Setup([sys.argv[0], corpus, *options], once)
     atheris.Fuzz()

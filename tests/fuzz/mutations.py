@@ -1,4 +1,4 @@
-"""Small mutations of bytes, as faulty networks, disks or attackers cause them."""
+"""Random mutations of bytes, like those of faulty networks or disks, or of attackers."""
 
 import random
 import struct
@@ -7,7 +7,10 @@ LENGTHS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFF
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """The content with some bytes changed, moved, repeated or removed, often in length fields."""
+    """The content with some bytes changed, inserted, repeated or removed.
+
+    Some changes write a number that is extreme as a length.
+    """
     damaged = bytearray(content)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         at = chance.randrange(len(damaged) + 1)

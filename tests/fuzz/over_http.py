@@ -1,4 +1,4 @@
-"""Sends damaged requests to a running service, together with valid ones."""
+"""Damaged requests to a running service, while another client sends valid requests."""
 
 import dataclasses
 import random
@@ -12,7 +12,7 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import HEADER, SEEDS
 from tests.processes import Service
 
-WAYS = {
+INTERFACES = {
     "json": ("/v1/labels", "application/json"),
     "review": ("/v1/review", "application/json"),
     "ndjson": ("/v1/labels", "application/x-ndjson"),
@@ -22,68 +22,76 @@ WAYS = {
     "csv": ("/invocations", "text/csv"),
     "parquet": ("/invocations", "application/vnd.apache.parquet"),
 }
-IN_ORDER = {"entities": [{"id": "a", "name": "Joe's Pizza"}]}
-BEAT = 0.05
+VALID = {"entities": [{"id": "a", "name": "Joe's Pizza"}]}
+INTERVAL = 0.05
+"""Seconds between two valid requests."""
 
 
 @dataclasses.dataclass
-class Survived:
-    """Behaviour of the service: responses of 500 and above, slowest response, memory growth.
+class Outcome:
+    """The behaviour of the service under damaged requests.
 
-    `disturbed` counts valid requests with a changed or missing response.
+    `failed` counts damaged requests with a status of 500 or above, or with an aborted response.
+    `valid` counts the valid requests of another client, and `disturbed` those among them with a
+    wrong response. `slowest` and `slowest_valid` are response times in seconds. `grown_bytes` is
+    the growth of the service's memory.
     """
 
     failed: int = 0
     seconds: float = 0.0
     slowest: float = 0.0
-    neighbours: int = 0
+    valid: int = 0
     disturbed: int = 0
-    slowest_neighbour: float = 0.0
+    slowest_valid: float = 0.0
     grown_bytes: int = 0
 
 
-def bombard(service: Service, name: str, inputs: int, seed: int) -> Survived:
-    """Send damaged requests of all kinds in sequence, and valid ones at the same time."""
-    survived, done = Survived(), threading.Event()
+def send_damaged(service: Service, name: str, inputs: int, seed: int) -> Outcome:
+    """Send damaged requests to all interfaces in sequence, and valid requests at the same time."""
+    outcome, done = Outcome(), threading.Event()
     process, chance = psutil.Process(service.process.pid), random.Random(seed)
-    neighbour = threading.Thread(target=_neighbour, args=(service, survived, done))
-    neighbour.start()
+    other_client = threading.Thread(target=_send_valid, args=(service, outcome, done))
+    other_client.start()
     began, before = time.perf_counter(), 0
     with service.client() as client:
         for number in range(inputs):
             if number == min(inputs // 5, 5_000):
                 before = process.memory_info().rss
-            way = chance.choice(list(WAYS))
+            interface = chance.choice(list(INTERFACES))
             since = time.perf_counter()
-            survived.failed += not _sent(client, way, name, chance)
-            survived.slowest = max(survived.slowest, time.perf_counter() - since)
-    survived.grown_bytes = process.memory_info().rss - before
-    survived.seconds = time.perf_counter() - began
+            outcome.failed += not _is_handled(client, interface, name, chance)
+            outcome.slowest = max(outcome.slowest, time.perf_counter() - since)
+    outcome.grown_bytes = process.memory_info().rss - before
+    outcome.seconds = time.perf_counter() - began
     done.set()
-    neighbour.join()
-    return survived
+    other_client.join()
+    return outcome
 
 
-def _sent(client: httpx.Client, way: str, name: str, chance: random.Random) -> bool:
-    """Send one request; returns whether its status was below 500 or its stream was aborted."""
-    path, kind = WAYS[way]
+def _is_handled(client: httpx.Client, interface: str, name: str, chance: random.Random) -> bool:
+    """Send one damaged request; returns whether the service handles it as it should.
+
+    The status must be below 500. A stream may also be aborted.
+    """
+    path, kind = INTERFACES[interface]
     headers = {"Content-Type": kind}
-    if way == "v2":
+    if interface == "v2":
         headers["Inference-Header-Content-Length"] = str(chance.randrange(4 * len(str(HEADER))))
-    body = mutated(chance.choice(SEEDS[way]), chance)
+    body = mutated(chance.choice(SEEDS[interface]), chance)
     try:
         response = client.post(path.format(name=name), content=body, headers=headers)
     except httpx.RemoteProtocolError:
-        return way in ("arrow", "ndjson")
+        return interface in ("arrow", "ndjson")
     return response.status_code < 500
 
 
-def _neighbour(service: Service, survived: Survived, done: threading.Event) -> None:
+def _send_valid(service: Service, outcome: Outcome, done: threading.Event) -> None:
+    """Send valid requests until `done` is set, and compare each response with the first one."""
     with service.client() as client:
-        expected = client.post("/v1/labels", json=IN_ORDER).content
-        while not done.wait(BEAT):
+        expected = client.post("/v1/labels", json=VALID).content
+        while not done.wait(INTERVAL):
             since = time.perf_counter()
-            survived.disturbed += client.post("/v1/labels", json=IN_ORDER).content != expected
-            survived.neighbours += 1
-            taken = time.perf_counter() - since
-            survived.slowest_neighbour = max(survived.slowest_neighbour, taken)
+            outcome.disturbed += client.post("/v1/labels", json=VALID).content != expected
+            outcome.valid += 1
+            seconds = time.perf_counter() - since
+            outcome.slowest_valid = max(outcome.slowest_valid, seconds)

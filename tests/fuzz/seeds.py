@@ -1,4 +1,4 @@
-"""Valid requests from which mutations start."""
+"""Valid requests, which the fuzzers mutate."""
 
 import io
 import json
@@ -46,7 +46,7 @@ BINARY = join_texts([b"Bar", b"\xff"]) + bytes(8)
 
 
 def arrow(table: pa.Table = TABLE) -> bytes:
-    """A table as an IPC stream."""
+    """A table as an Arrow IPC stream."""
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=2)
@@ -79,4 +79,4 @@ SEEDS: dict[str, list[bytes]] = {
     "csv": [b'name,lat,lon,tags\n"Caf\xc3\xa9, ""x""",1.5,2,\n,,,"{""fee"": ""no""}"\n'],
     "parquet": [parquet(), parquet(TABLE.select(["name", "country"]))],
 }
-"""Seeds by decoder name."""
+"""Valid request bodies by the name of the decoder."""

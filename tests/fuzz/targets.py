@@ -1,4 +1,4 @@
-"""Fuzz targets: every decoder of request bodies, without the network."""
+"""Fuzz targets: the decoders of all request bodies, called without the network."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ def _predicted(request: ParsedRequest, model: Model) -> Predictions:
 
 
 def _v2(model: Model, body: bytes) -> object:
-    """The JSON part ends at its closing brace, or at the length in the first bytes."""
+    """Decode a body whose JSON part ends at the last brace or, without braces, at any offset."""
     end = body.rfind(b"}") + 1
     if not end and len(body) >= 2:
         (end,) = struct.unpack_from("<H", body)
@@ -47,7 +47,7 @@ def _piece(piece: Piece, model: Model) -> bytes:
 
 
 def _streamed(form: StreamFormat, model: Model, body: bytes) -> object:
-    """The body arrives in two parts, split at a position derived from its length."""
+    """Decode a body that arrives in two parts."""
     middle = len(body) * 5 // 8
     pieces = [*form.split([body[:middle]], False), *form.split([body[middle:]], True)]
     return [_piece(piece, model) for piece in pieces]
@@ -67,8 +67,8 @@ TARGETS: Mapping[str, Target] = {
 }
 
 
-def try_out(name: str, model: Model, body: bytes) -> Any:
-    """The response to a body, or the expected error; any other error is a finding."""
+def decode_or_refuse(name: str, model: Model, body: bytes) -> Any:
+    """The response to a body, or the error that refuses it; any other error is raised."""
     try:
         return TARGETS[name](model, body)
     except REFUSALS as error:
