@@ -1,4 +1,4 @@
-"""The model under test: trained on all embedded brands."""
+"""The model of these tests, trained on all embedded brands."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,24 +13,26 @@ from labelwright.training.data import read_labelled
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from tests.conftest import BRANDS
 
-Answer = dict[str, float]
-"""Probability by label."""
-Ask = Callable[..., list[Answer]]
+Probabilities = dict[str, float]
+"""A map from labels to their probabilities."""
+Predict = Callable[..., list[Probabilities]]
 
 
 @pytest.fixture(scope="session")
-def whole(places: EntitySchema) -> Labeler:
-    """A model of all scripts and labels of the embedded data."""
+def full_labeler(places: EntitySchema) -> Labeler:
+    """A model of all embedded brands, with names in many scripts."""
     return fit_labeler(read_labelled([BRANDS], places), Configuration())
 
 
 @pytest.fixture(scope="session")
-def ask(whole: Labeler) -> Ask:
-    """Gives the probabilities of all labels for some records, or of the asserted labels only."""
+def predict(full_labeler: Labeler) -> Predict:
+    """A function that predicts the probabilities of all labels, or of the asserted labels only."""
 
-    def answer(*records: dict[str, Any], asserted: bool = False) -> list[Answer]:
-        query = LabelQuery(top_k=len(whole.labels))
-        predictions = whole.label(from_records(records, whole.schema), query).to_arrow()
+    def run(*records: dict[str, Any], asserted: bool = False) -> list[Probabilities]:
+        query = LabelQuery(top_k=len(full_labeler.labels))
+        predictions = full_labeler.label(
+            from_records(records, full_labeler.schema), query
+        ).to_arrow()
         return [
             {
                 pair["label"]: pair["probability"]
@@ -40,4 +42,4 @@ def ask(whole: Labeler) -> Ask:
             for pairs in predictions.to_pylist()
         ]
 
-    return answer
+    return run

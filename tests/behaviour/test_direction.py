@@ -1,8 +1,8 @@
-"""Directional expectations: a word for the kind of a place raises the right label."""
+"""Directional expectations: a word for a category raises the probability of its label."""
 
 import pytest
 
-from tests.behaviour.conftest import Ask
+from tests.behaviour.conftest import Predict
 
 NAMES = [
     ("Joe's", "Joe's Pizzeria", "cuisine=pizza"),
@@ -17,16 +17,16 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "longer", "label"), NAMES)
-def test_a_word_for_the_kind_of_place_raises_its_label(
-    ask: Ask, name: str, longer: str, label: str
+def test_a_word_for_a_category_raises_the_probability_of_its_label(
+    predict: Predict, name: str, longer: str, label: str
 ) -> None:
-    before, after = ask({"name": name}, {"name": longer})
+    before, after = predict({"name": name}, {"name": longer})
     assert after[label] > 2 * before[label]
-    assert label in ask({"name": longer}, asserted=True)[0]
+    assert label in predict({"name": longer}, asserted=True)[0]
 
 
-def test_a_word_for_another_kind_lowers_labels(ask: Ask) -> None:
-    before, after = ask({"name": "Garden"}, {"name": "Garden Pharmacy"})
+def test_a_word_for_one_category_lowers_the_probabilities_of_others(predict: Predict) -> None:
+    before, after = predict({"name": "Garden"}, {"name": "Garden Pharmacy"})
     assert after["tourism=hotel"] <= before["tourism=hotel"]
     assert after["cuisine=chinese"] < before["cuisine=chinese"]
 
@@ -48,6 +48,6 @@ def test_a_word_for_another_kind_lowers_labels(ask: Ask) -> None:
         ("Բանկ", "amenity=bank"),  # Armenian
     ],
 )
-def test_words_of_every_script_are_used(ask: Ask, word: str, label: str) -> None:
-    (answer,) = ask({"name": word})
-    assert max(answer, key=lambda name: answer[name]) == label
+def test_words_in_many_scripts_predict_their_label(predict: Predict, word: str, label: str) -> None:
+    (probabilities,) = predict({"name": word})
+    assert max(probabilities, key=lambda name: probabilities[name]) == label

@@ -1,11 +1,11 @@
-"""Unusual names get valid predictions: finite, sorted, and no assertions without evidence."""
+"""Unusual names get valid predictions: finite, sorted, and not asserted without evidence."""
 
 import pytest
 
 from labelwright.entities.arrays import FIELD_LIMIT
-from tests.behaviour.conftest import Ask
+from tests.behaviour.conftest import Predict
 
-HOSTILE = {
+UNUSUAL_NAMES = {
     "empty": "",
     "blank": " \t\n\u2003\u200b",
     "emoji": "😀🍕👩‍🍳",
@@ -25,20 +25,20 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_unusual_names_get_sorted_probabilities(ask: Ask, name: str) -> None:
-    (answer,) = ask({"name": name})
-    probabilities = list(answer.values())
+@pytest.mark.parametrize("name", UNUSUAL_NAMES.values(), ids=UNUSUAL_NAMES)
+def test_unusual_names_get_sorted_probabilities(predict: Predict, name: str) -> None:
+    (by_label,) = predict({"name": name})
+    probabilities = list(by_label.values())
     assert all(0 <= p <= 1 for p in probabilities)
     assert probabilities == sorted(probabilities, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["", " ", "😀", "\u200b", ";;"])
-def test_names_without_letters_assert_nothing(ask: Ask, name: str) -> None:
-    assert ask({"name": name}, asserted=True) == [{}]
-    assert ask({"name": name}) == ask({})
+def test_no_label_is_asserted_for_a_name_without_letters(predict: Predict, name: str) -> None:
+    assert predict({"name": name}, asserted=True) == [{}]
+    assert predict({"name": name}) == predict({})
 
 
-def test_symbols_around_a_name_hardly_change_its_probabilities(ask: Ask) -> None:
-    plain, noisy = ask({"name": "Pizzeria"}, {"name": "*** ~Pizzeria~ !!! 😀"})
+def test_symbols_around_a_name_hardly_change_its_probabilities(predict: Predict) -> None:
+    plain, noisy = predict({"name": "Pizzeria"}, {"name": "*** ~Pizzeria~ !!! 😀"})
     assert plain["cuisine=pizza"] == pytest.approx(noisy["cuisine=pizza"], abs=0.05)

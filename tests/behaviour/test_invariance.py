@@ -1,4 +1,4 @@
-"""Invariances: changes that keep the meaning of an entity keep its labels."""
+"""Invariance: a change that keeps the meaning of an entity does not change its predictions."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
-from tests.behaviour.conftest import Ask
+from tests.behaviour.conftest import Predict
 
 PLACE: dict[str, Any] = {
     "name": "Zum Goldenen Hirschen",
@@ -39,43 +39,43 @@ PLACE: dict[str, Any] = {
 @pytest.mark.parametrize(
     "name", ["Joe's Pizza", "Zum Goldenen Hirschen", "Caffè Nero", "Аптека Три"]
 )
-def test_case_spacing_and_width_do_not_matter(ask: Ask, name: str, change: Any) -> None:
-    one, other = ask({"name": name, "country": "DE"}, {"name": change(name), "country": "DE"})
+def test_case_spacing_and_width_do_not_matter(predict: Predict, name: str, change: Any) -> None:
+    one, other = predict({"name": name, "country": "DE"}, {"name": change(name), "country": "DE"})
     assert one == other
 
 
-def test_unicode_composition_does_not_matter(ask: Ask) -> None:
-    one, other = ask({"name": "Caf\u00e9 Gr\u00fcn"}, {"name": "Cafe\u0301 Gru\u0308n"})
+def test_unicode_composition_does_not_matter(predict: Predict) -> None:
+    one, other = predict({"name": "Caf\u00e9 Gr\u00fcn"}, {"name": "Cafe\u0301 Gru\u0308n"})
     assert one == other
 
 
-def test_the_order_of_fields_does_not_matter(ask: Ask) -> None:
+def test_the_order_of_fields_does_not_matter(predict: Predict) -> None:
     fields = list(PLACE.items())
     random.Random(0).shuffle(fields)
-    one, other = ask(PLACE, dict(fields))
+    one, other = predict(PLACE, dict(fields))
     assert one == other
 
 
-def test_empty_fields_do_not_matter(ask: Ask) -> None:
-    (one,) = ask(PLACE)
-    (other,) = ask({**PLACE, "brand": None, "description": "", "tags": {}, "id": "x"})
+def test_empty_fields_do_not_matter(predict: Predict) -> None:
+    (one,) = predict(PLACE)
+    (other,) = predict({**PLACE, "brand": None, "description": "", "tags": {}, "id": "x"})
     assert one == other
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_batch_size_and_other_rows_do_not_matter(
-    whole: Labeler, brands: Entities, places: EntitySchema, batch: int
+    full_labeler: Labeler, brands: Entities, places: EntitySchema, batch: int
 ) -> None:
     some = brands.slice(0, 192)
     query = LabelQuery(top_k=20)
-    together = whole.label(some, query).to_arrow().to_pylist()
+    together = full_labeler.label(some, query).to_arrow().to_pylist()
     apart: list[Any] = []
     for start in range(0, len(some), batch):
-        apart += whole.label(some.slice(start, batch), query).to_arrow().to_pylist()
+        apart += full_labeler.label(some.slice(start, batch), query).to_arrow().to_pylist()
     assert apart == together
 
 
-def test_the_order_of_rows_does_not_matter(ask: Ask) -> None:
+def test_the_order_of_rows_does_not_matter(predict: Predict) -> None:
     records = [{"name": name} for name in ("Hotel Post", "Sparkasse", "Pizza Hut", "", "書店")]
-    forward, backward = ask(*records), ask(*reversed(records))
+    forward, backward = predict(*records), predict(*reversed(records))
     assert forward == backward[::-1]

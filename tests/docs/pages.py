@@ -1,4 +1,4 @@
-"""The pages for users, and the commands in their code blocks."""
+"""Pages of the documentation, and the commands in their code blocks."""
 
 import re
 import shlex
@@ -13,24 +13,24 @@ _ENDS = set("|&;\n")
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The fenced code blocks of a page in one language."""
+    """The fenced code blocks of a page that have a given language."""
     return [text for named, text in _BLOCK.findall(page) if named == language]
 
 
 def inline(page: str) -> list[str]:
-    """Inline code of a page, outside of code blocks."""
+    """The inline code of a page, without code blocks."""
     return _CODE.findall(_BLOCK.sub("", page))
 
 
 def commands(page: str) -> Iterator[list[str]]:
-    """Every command of a page, split as the shell does, without redirections.
+    """Every command of a page, split into words as by the shell, without redirections.
 
     Commands are the lines of `sh` blocks, and the lines of `console` blocks that begin with `$`.
     """
-    typed = blocks(page, "sh")
+    scripts = blocks(page, "sh")
     for session in blocks(page, "console"):
-        typed += [line[2:] for line in session.splitlines() if line.startswith("$ ")]
-    for block in typed:
+        scripts += [line[2:] for line in session.splitlines() if line.startswith("$ ")]
+    for block in scripts:
         yield from _split(block)
 
 

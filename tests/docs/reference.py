@@ -1,7 +1,7 @@
 """Generator of docs/reference.md: `make reference` writes it from the code.
 
-Commands come from the argument parser, settings from their table, and the HTTP API from the OpenAPI
-document of a running service.
+Commands are read from the argument parser, settings from `labelwright.settings`, and the HTTP API
+from the OpenAPI document of a running service.
 """
 
 import argparse
@@ -37,16 +37,19 @@ test fails if the page is out of date.
 """
 
 
-def reference(described: Mapping[str, Any]) -> str:
-    """The text of the page; `described` is the OpenAPI document."""
-    parts = (*_command_line(), *_settings(), *_api(described))
+def reference(openapi: Mapping[str, Any]) -> str:
+    """The text of the page, from the OpenAPI document and the code."""
+    parts = (*_command_line(), *_settings(), *_api(openapi))
     return "\n".join([_OPENING, *parts]).rstrip("\n") + "\n"
 
 
-def commands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of all commands by name; of a command with actions, those of its actions."""
+def commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all commands by name.
+
+    A command with actions, such as `keys add`, is replaced by its actions.
+    """
     found: dict[str, argparse.ArgumentParser] = {}
-    for action in of._actions:
+    for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 name = command.prog.removeprefix("labelwright ")
@@ -66,7 +69,7 @@ def _command_line() -> Iterator[str]:
 
 
 def _exit_codes(top: argparse.ArgumentParser) -> str:
-    """The exit codes, as the help of the command line lists them."""
+    """The exit codes, from the help of the command line."""
     text = (top.epilog or "").partition("exit codes: ")[2].partition("\n\n")[0]
     return "\n".join(line.strip() for line in text.splitlines())
 
@@ -76,16 +79,16 @@ def _arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _argument(action: argparse.Action) -> tuple[str, str]:
-    """An argument as it is typed, and its help."""
+    """The syntax of an argument, and its help text."""
     value = action.metavar or (action.dest if not action.option_strings else "")
     if action.choices:
         value = "|".join(map(str, action.choices))
     elif not value and action.nargs != 0:
         value = action.dest.upper()
     value = {"+": f"{value} ...", "?": f"[{value}]"}.get(str(action.nargs), value)
-    typed = " ".join(filter(None, (", ".join(action.option_strings), str(value))))
+    syntax = " ".join(filter(None, (", ".join(action.option_strings), str(value))))
     needed = " (required)" if action.required and action.option_strings else ""
-    return f"`{typed}`", f"{action.help or ''}{needed}"
+    return f"`{syntax}`", f"{action.help or ''}{needed}"
 
 
 def _settings() -> Iterator[str]:
@@ -94,13 +97,13 @@ def _settings() -> Iterator[str]:
     yield from _table("Variable", ((f"`{name}`", words) for name, words in SETTINGS.items()))
 
 
-def _api(described: Mapping[str, Any]) -> Iterator[str]:
+def _api(openapi: Mapping[str, Any]) -> Iterator[str]:
     yield "## HTTP API\n"
     yield (
         "The OpenAPI document (`/openapi.json`) of a service with a model of the schema `places`. "
         "`/docs` shows\nthe document of your model, with its columns and examples.\n"
     )
-    for path, methods in described["paths"].items():
+    for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             yield f"### `{method.upper()} {path}`\n"
             yield f"{operation.get('description', operation.get('summary', '')).strip()}\n"
@@ -117,7 +120,7 @@ def _parameter(parameter: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _member(name: str, schema: Mapping[str, Any]) -> tuple[str, str]:
-    """A member of a request: its name, type, limits and description."""
+    """The name of a member of a request, and its type, limits and description."""
     either = [one["type"] for one in schema.get("anyOf", ()) if "type" in one]
     kind = schema.get("type", either)
     limits = [f"{words} {schema[limit]:,}" for limit, words in _LIMITS.items() if limit in schema]
@@ -129,18 +132,18 @@ def _member(name: str, schema: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _table(what: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     lines = [f"| {_cell(name)} | {_cell(words)} |" for name, words in rows]
     if lines:
-        yield "\n".join([f"| {what} | |", "|---|---|", *lines, ""])
+        yield "\n".join([f"| {title} | |", "|---|---|", *lines, ""])
 
 
 def _cell(words: str) -> str:
     return " ".join(words.split()).replace("|", "\\|")
 
 
-def _described() -> dict[str, Any]:
-    """Train a small model, serve it, and return the OpenAPI document."""
+def _openapi() -> dict[str, Any]:
+    """Train and serve a small model, and return the OpenAPI document of the service."""
     with tempfile.TemporaryDirectory() as folder:
         home = environment(Path(folder) / "home")
         data = Path(folder) / "brands.parquet"
@@ -149,11 +152,11 @@ def _described() -> dict[str, Any]:
         if trained.code:
             sys.exit(trained.err)
         with serving(environment=home, folder=Path(folder)) as service:
-            described: dict[str, Any] = httpx.get(
+            openapi: dict[str, Any] = httpx.get(
                 f"{service.url}/openapi.json", timeout=PATIENCE
             ).json()
-            return described
+            return openapi
 
 
 if __name__ == "__main__":
-    REFERENCE.write_text(reference(_described()), "utf-8")
+    REFERENCE.write_text(reference(_openapi()), "utf-8")

@@ -1,4 +1,4 @@
-"""Every command on a page exists: in the command line, the Makefile or the service."""
+"""Every command, make target, URL and setting in the documentation exists."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from tests.docs.pages import PAGES, ROOT, commands, inline
 from tests.docs.reference import REFERENCE
 from tests.docs.reference import commands as parsers
 
-OTHERS = {
+OTHER_PROGRAMS = {
     "docker",
     "git",
     "kubectl",
@@ -27,8 +27,9 @@ OTHERS = {
     "tar",
     "mkdir",
 }
-"""Programs of others that pages may use."""
-OPTIONS_OF_OTHERS = {"--allowed-hosts", "--target", "--model"}
+"""Programs of other projects that the documentation may use."""
+OTHER_OPTIONS = {"--allowed-hosts", "--target", "--model"}
+"""Options of these programs that the documentation may name in a sentence."""
 TARGETS = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
 OPERATIONS = set(re.findall(r"(?m)^### `([A-Z]+ /\S*)`$", REFERENCE.read_text()))
 OPTIONS = {
@@ -66,11 +67,11 @@ def test_every_command_in_a_sentence_exists(page: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_commands_are_found(command: list[str]) -> None:
+def test_a_wrong_command_is_detected(command: list[str]) -> None:
     assert fault_of(command)
 
 
-def test_commands_are_split_as_the_shell_does() -> None:
+def test_commands_are_split_into_words_as_by_the_shell() -> None:
     page = """Words.
 
 ```sh
@@ -80,7 +81,7 @@ make demo && make test
 ```
 
 ```console
-what it says
+a line of output
 $ labelwright doctor | grep runs
 ```
 
@@ -99,7 +100,7 @@ not a command
 
 
 def fault_of(command: list[str]) -> str:
-    """The fault of a command; empty if there is none."""
+    """The reason why a command is wrong; empty if the command is right."""
     program, *arguments = Path(command[0]).name, *command[1:]
     if program == "docker" and "labelwright" in arguments:
         program, arguments = "labelwright", arguments[arguments.index("labelwright") + 1 :]
@@ -112,16 +113,16 @@ def fault_of(command: list[str]) -> str:
     if program == "export":
         names = {name for name, _, _ in _assignments(arguments)}
         return "" if names <= SETTINGS.keys() else "no setting"
-    return "" if program in OTHERS else "an unknown program"
+    return "" if program in OTHER_PROGRAMS else "an unknown program"
 
 
 def is_misnamed(words: list[str]) -> bool:
-    """Whether inline code names a make target, a command or an option that does not exist."""
+    """Whether inline code contains a make target, a command or an option that does not exist."""
     if words[:1] == ["make"]:
         return not set(_targets(words[1:])) <= TARGETS
     named = {word.partition("=")[0].rstrip(",") for word in words if word.startswith("--")}
     if words[0].startswith("--"):
-        return not named <= set.union(*OPTIONS.values()) | OPTIONS_OF_OTHERS
+        return not named <= set.union(*OPTIONS.values()) | OTHER_OPTIONS
     if words[0] != "labelwright" or len(words) == 1 or words[1] in ("COMMAND", "--help", "->"):
         return False
     candidates = [" ".join(words[1:3]), words[1]]

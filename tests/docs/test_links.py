@@ -1,4 +1,4 @@
-"""Links between pages, and the README's links to all pages."""
+"""Links between pages: every target exists, and the README links to all pages."""
 
 import re
 from pathlib import Path

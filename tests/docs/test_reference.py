@@ -1,4 +1,4 @@
-"""docs/reference.md is up to date, and the table of settings is complete."""
+"""The page docs/reference.md is up to date, and the table of settings is complete."""
 
 import re
 
@@ -10,16 +10,18 @@ from tests.docs.reference import REFERENCE, reference
 
 pytest_plugins = ["tests.worlds"]
 
-ROOMS = ("entities", "labelwright", "models", "service", "training")
+PACKAGES = ("entities", "labelwright", "models", "service", "training")
 
 
 def test_the_reference_is_up_to_date(client: httpx.Client) -> None:
-    described = client.get("/openapi.json").json()
-    assert REFERENCE.read_text("utf-8") == reference(described), "run `make reference`"
+    openapi = client.get("/openapi.json").json()
+    assert REFERENCE.read_text("utf-8") == reference(openapi), "run `make reference`"
 
 
 def test_every_environment_variable_of_the_code_is_in_the_table() -> None:
-    code = "".join(file.read_text() for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    code = "".join(
+        file.read_text() for package in PACKAGES for file in (ROOT / package).rglob("*.py")
+    )
     read = set(re.findall(r'environ(?:\.get\(|\[)\s*"(\w+)"', code))
     assert {name for name in read if name.startswith("LABELWRIGHT_")}
     assert read - {"OTEL_SERVICE_NAME"} <= set(SETTINGS)
