@@ -30,20 +30,20 @@ BEHAVIOUR = "tests/behaviour/"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the variables that the command line sets before importing LightGBM and MLflow."""
-    # a background job of a shell ignores SIGINT, and so would every process started here
+    # A shell starts background jobs with SIGINT ignored, and all their child processes inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    if not hasattr(config, "workerinput"):  # once, not in every process of a run
+    if not hasattr(config, "workerinput"):  # not in the worker processes of xdist
         build_wheel()
 
 
 def build_wheel() -> None:
-    """Build the wheel of this checkout unless it is there: without it, training prints a warning.
+    """Build the wheel of this checkout if it does not exist: training warns if it is missing.
 
-    `make install` builds it too; tests also run after changes of the code.
+    `make install` builds a wheel too, but the code may have changed since then.
     """
     from labelwright.training.tracking import environment
 
@@ -54,7 +54,7 @@ def build_wheel() -> None:
 
 
 class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Scheduler that runs tests which share an expensive model in the same process."""
+    """Scheduler that runs all tests of an expensive model in one process, which trains it once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -63,7 +63,7 @@ class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModel:
-    """Distribute tests by module, and all of `behaviour` to one process."""
+    """Distribute tests by module; all tests in `tests/behaviour` run in one process."""
     return ByModel(config, log)
 
 
@@ -99,10 +99,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """The temporary folder of this run of pytest, the same for all of its processes.
+    """The temporary folder that all processes of this run of pytest share.
 
-    `LABELWRIGHT_TEST_WORLD` names a folder to use instead, for those who start many runs: a model
-    that lies there is used even if the sources have changed since it was trained.
+    The variable `LABELWRIGHT_TEST_WORLD` can name another folder, so that several runs share one
+    model. A model in this folder is used even if the code has changed since the training.
     """
     if kept := os.environ.get("LABELWRIGHT_TEST_WORLD"):
         return Path(kept)
@@ -112,7 +112,10 @@ def shared_folder(factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def once(folder: Path) -> Iterator[bool]:
-    """Whether `folder` is yet to be filled; other processes wait until the body has done so."""
+    """Yield true if this process must fill `folder`; other processes wait for the end of the block.
+
+    Yields false if another process has filled the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "done"
     with (folder / "lock").open("w") as lock:
@@ -151,7 +154,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def labeler(world: World) -> "Labeler":
-    """The small model in memory."""
+    """The labeler of the shared world's model."""
     from labelwright.models.registry import load_model
 
     with pytest.MonkeyPatch.context() as patch:
@@ -162,7 +165,7 @@ def labeler(world: World) -> "Labeler":
 
 @pytest.fixture(scope="session")
 def places() -> EntitySchema:
-    """The default schema."""
+    """The schema `places`, which is the default."""
     return load_schema("places")
 
 

@@ -1,6 +1,7 @@
-"""Reference implementation: runs the stages one after another over all entities.
+"""Reference implementation of the labeler, which runs each stage over all entities.
 
-The labeler runs all stages in one pass over each entity and must give the same results.
+The labeler itself runs all stages for one entity before the next entity. Both must give the same
+results.
 """
 
 import itertools
@@ -33,7 +34,7 @@ Probabilities = npt.NDArray[np.float32]
 
 
 def candidates_of(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds]:
-    """Scores of all labels and the candidates of each row."""
+    """The scores of all labels and the candidates of each row."""
     return propose_candidates(
         labeler.linear, labeler.implications, rows, labeler.decisions.candidates
     )
@@ -81,7 +82,7 @@ def predict(
 
 
 def rounding(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
-    """Largest error of each row's scores that comes from quantising the factors."""
+    """The largest error of the scores of each row that quantising the factors can cause."""
     errors = []
     for begin, end in itertools.pairwise(rows.indptr):
         features = rows.indices[begin:end]

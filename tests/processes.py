@@ -17,10 +17,11 @@ import httpx
 LABELWRIGHT = str(Path(sys.executable).with_name("labelwright"))
 HOST = "127.0.0.1"
 PATIENCE = 240.0
+"""Seconds to wait for a process or a service before a test fails; enough for busy machines."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class CommandResult:
     """Exit code and output of a command."""
 
     code: int
@@ -29,14 +30,14 @@ class Said:
 
 
 class Command(Protocol):
-    """Runs a command in the test process, where libraries and kernels are loaded already."""
+    """A function that runs a command in the test process, which has loaded all libraries."""
 
-    def __call__(self, *arguments: object) -> Said: ...
+    def __call__(self, *arguments: object) -> CommandResult: ...
 
 
 def spawn(
     *arguments: object, environment: Mapping[str, str], timeout: float = PATIENCE, **more: Any
-) -> Said:
+) -> CommandResult:
     """Run a command in a separate process."""
     done = subprocess.run(
         [LABELWRIGHT, *map(str, arguments)],
@@ -46,19 +47,19 @@ def spawn(
         timeout=timeout,
         **more,
     )
-    return Said(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
 class FirstVisit:
     """The result of `serve` in an unused state folder, and that folder afterwards."""
 
-    said: Said
+    result: CommandResult
     home: Path
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Environment variables that set the state folder and no other labelwright setting."""
+    """The environment of this process with another state folder and no other setting of ours."""
     ours = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "LABELWRIGHT_")
     given = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**given, "LABELWRIGHT_HOME": str(home)}
@@ -90,19 +91,19 @@ class Service:
 
 @contextlib.contextmanager
 def serving(*arguments: object, environment: Mapping[str, str], folder: Path) -> Iterator[Service]:
-    """Run `labelwright serve` on a free port until the body ends; starts it in `folder`."""
+    """Run `labelwright serve` in `folder` on a free port until the end of the block."""
     port, log = free_port(), folder / "service.log"
-    with log.open("wb") as words:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [LABELWRIGHT, "serve", "--port", str(port), *map(str, arguments)],
             env=environment,
             cwd=folder,
-            stdout=words,
-            stderr=words,
+            stdout=output,
+            stderr=output,
         )
     service = Service(process, port, log)
     try:
-        await_answer(f"{service.url}/readyz", lambda: process.poll() is None)
+        await_ready(f"{service.url}/readyz", lambda: process.poll() is None)
         yield service
     finally:
         if process.poll() is None:
@@ -114,8 +115,8 @@ def serving(*arguments: object, environment: Mapping[str, str], folder: Path) ->
                 process.wait()
 
 
-def await_answer(url: str, alive: Callable[[], bool]) -> None:
-    """Wait until a URL returns status 200."""
+def await_ready(url: str, alive: Callable[[], bool]) -> None:
+    """Wait until a URL returns status 200; fail if the process is not alive or needs too long."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not alive():
@@ -128,7 +129,7 @@ def await_answer(url: str, alive: Callable[[], bool]) -> None:
 
 
 def await_port(port: int, alive: Callable[[], bool]) -> None:
-    """Wait until a process listens on a local port."""
+    """Wait until a process listens on a local port; fail if the process is not alive."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not alive():
@@ -146,7 +147,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-_STRUCK = """
+_SIGNALLING_PROGRAM = """
 import importlib, os, sys
 
 place, moment, number, *arguments = sys.argv[1:]
@@ -155,46 +156,56 @@ owner = importlib.import_module(module)
 *owners, function = name.split(".")
 for each in owners:
     owner = getattr(owner, each)
-whole = getattr(owner, function)
+original = getattr(owner, function)
 
 
-def struck(*given, **named):
+def signalling(*given, **named):
     if moment == "after":
-        whole(*given, **named)
+        original(*given, **named)
     os.kill(os.getpid(), int(number))
-    return whole(*given, **named)
+    return original(*given, **named)
 
 
-setattr(owner, function, struck)
+setattr(owner, function, signalling)
 from labelwright.__main__ import main
 
 sys.exit(main(arguments))
 """
 
 
-def striking(place: str, moment: str, by: signal.Signals, *arguments: object) -> list[str]:
-    """Arguments of a process that sends itself a signal at its first call of a function.
+def signalling_command(
+    place: str, moment: str, by: signal.Signals, *arguments: object
+) -> list[str]:
+    """Arguments of a process that sends itself a signal when it first calls a function.
 
-    `place` is `module:function` or `module:Class.method`. The signal is sent before the call, or
-    after it if `moment` is "after". This stops a command exactly between two steps.
+    `place` is `module:function` or `module:Class.method`. The signal is sent before the call or, if
+    `moment` is "after", after the call. This interrupts a command exactly between two steps.
     """
-    return [sys.executable, "-c", _STRUCK, place, moment, str(by.value), *map(str, arguments)]
+    return [
+        sys.executable,
+        "-c",
+        _SIGNALLING_PROGRAM,
+        place,
+        moment,
+        str(by.value),
+        *map(str, arguments),
+    ]
 
 
-def struck(
+def run_signalled(
     place: str,
     moment: str,
     by: signal.Signals,
     *arguments: object,
     environment: Mapping[str, str],
     timeout: float = PATIENCE,
-) -> Said:
-    """Run the process of `striking` and return its result."""
+) -> CommandResult:
+    """Run a command that sends itself a signal, as in `signalling_command`."""
     done = subprocess.run(
-        striking(place, moment, by, *arguments),
+        signalling_command(place, moment, by, *arguments),
         env=environment,
         capture_output=True,
         text=True,
         timeout=timeout,
     )
-    return Said(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)

@@ -1,8 +1,8 @@
-"""Repeats of tests with random kills: a few by default, hundreds in the nightly run."""
+"""The number of repetitions of tests with random kills; the nightly run has the most."""
 
 import os
 
 
 def repeats(few: int, nightly: int) -> int:
-    """`nightly` where `LABELWRIGHT_NIGHTLY` is 1, as in `make test-nightly`, else `few`."""
+    """`nightly` if `LABELWRIGHT_NIGHTLY` is 1, which `make test-nightly` sets; otherwise `few`."""
     return nightly if os.environ.get("LABELWRIGHT_NIGHTLY") == "1" else few

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.worlds"]
 
 ROWS = 300
-QUESTION = LabelQuery()
+QUERY = LabelQuery()
 Predictions = list[list[dict[str, Any]]]
 """The labels of each entity, as dictionaries of label, probability and asserted."""
 
@@ -45,9 +45,9 @@ def test_predictions_do_not_depend_on_the_batch_size(
     some = brands.slice(0, 100)
     whole = labeler.label(some, query).to_arrow().to_pylist()
     parts = [
-        answer
+        labels
         for start in range(0, 100, batch)
-        for answer in labeler.label(some.slice(start, batch), query).to_arrow().to_pylist()
+        for labels in labeler.label(some.slice(start, batch), query).to_arrow().to_pylist()
     ]
     assert parts == whole
 
@@ -100,7 +100,7 @@ def in_memory(labeler: Labeler, table: pa.Table, schema: EntitySchema) -> Predic
 
 
 def agree(found: Sequence[Sequence[dict[str, Any]]], expected: Predictions) -> None:
-    """Assert equal labels, order and assertions, and probabilities within 1e-6."""
+    """Assert that labels, their order and `asserted` are equal, and probabilities within 1e-6."""
     assert len(found) == len(expected)
     names = [[label["label"] for label in labels] for labels in found]
     assert names == [[label["label"] for label in labels] for labels in expected]
@@ -165,8 +165,8 @@ def test_the_open_inference_protocol_agrees_with_the_model_in_memory(
         }
         for name, values in columns.items()
     ]
-    answer = client.post("/v2/models/small/infer", json={"inputs": tensors}).json()
-    rows = [json.loads(row) for row in answer["outputs"][0]["data"]]
+    response = client.post("/v2/models/small/infer", json={"inputs": tensors}).json()
+    rows = [json.loads(row) for row in response["outputs"][0]["data"]]
     assert [row["id"] for row in rows] == table["id"].to_pylist()
     agree([row["labels"] for row in rows], expected)
 
@@ -200,8 +200,8 @@ def test_bulk_labelling_agrees_with_the_model_in_memory(
 ) -> None:
     source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
     pq.write_table(table, source)
-    said = command("label", source, output, "--model", trained_world.uri, "--threads", threads)
-    assert said.code == 0
+    result = command("label", source, output, "--model", trained_world.uri, "--threads", threads)
+    assert result.code == 0
     predictions = pq.read_table(output)
     assert predictions["id"].to_pylist() == table["id"].to_pylist()
     agree(predictions["labels"].to_pylist(), expected)
@@ -254,20 +254,20 @@ def test_reasons_agree_over_http_on_the_command_line_and_in_python(
     some = table.slice(len(table) - 50)
     source = tmp_path / "in.parquet"
     pq.write_table(some, source)
-    here = explained_results(
-        from_table(some, places), explain(fitted, from_table(some, places), QUESTION)
+    in_python = explained_results(
+        from_table(some, places), explain(fitted, from_table(some, places), QUERY)
     )
-    there = client.post("/v1/labels", json={"entities": records(some), "explain": True}).json()
-    said = command("explain", source, "--rows", 50, "--model", trained_world.uri, "--json")
-    assert said.code == 0
+    response = client.post("/v1/labels", json={"entities": records(some), "explain": True}).json()
+    printed = command("explain", source, "--rows", 50, "--model", trained_world.uri, "--json")
+    assert printed.code == 0
     loaded = labelwright.load(trained_world.uri).explain(some)["labels"].to_pylist()
-    for found in (there["results"], json.loads(said.out.splitlines()[-1])["results"]):
+    for found in (response["results"], json.loads(printed.out.splitlines()[-1])["results"]):
         assert [result["id"] for result in found] == some["id"].to_pylist()
         agree([result["labels"] for result in found], expected[-50:])
-        assert reasons_of(found) == reasons_of(here)
+        assert reasons_of(found) == reasons_of(in_python)
     agree(loaded, expected[-50:])
     assert [[label["log_odds"] for label in labels] for labels in loaded] == [
-        [label["log_odds"] for label in result["labels"]] for result in here
+        [label["log_odds"] for label in result["labels"]] for result in in_python
     ]
 
 

@@ -1,6 +1,6 @@
 """Fixtures of end-to-end tests: state folders, an in-process command line, a running service.
 
-Test modules load it with `pytest_plugins = ["tests.worlds"]`.
+Test modules load these fixtures with `pytest_plugins = ["tests.worlds"]`.
 """
 
 import shutil
@@ -14,8 +14,8 @@ import pytest
 from labelwright.__main__ import main
 from tests.processes import (
     Command,
+    CommandResult,
     FirstVisit,
-    Said,
     Service,
     environment,
     free_port,
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """The command line, run inside the test process with the test's environment."""
 
-    def run(*arguments: object) -> Said:
+    def run(*arguments: object) -> CommandResult:
         capsys.readouterr()
         try:
             code = main([str(argument) for argument in arguments])
         except SystemExit as stop:
             code = int(stop.code or 0)
-        return Said(code, *capsys.readouterr())
+        return CommandResult(code, *capsys.readouterr())
 
     return run
 
 
 @pytest.fixture(scope="session")
 def first_visit(tmp_path_factory: pytest.TempPathFactory) -> FirstVisit:
-    """A state folder without any model."""
+    """The result of `serve` in a state folder without a model."""
     home = tmp_path_factory.mktemp("nothing") / "not" / "yet"
-    said = spawn("serve", "--port", free_port(), environment=environment(home))
-    return FirstVisit(said, home)
+    result = spawn("serve", "--port", free_port(), environment=environment(home))
+    return FirstVisit(result, home)
 
 
 @pytest.fixture
 def empty_world(home: Path, first_visit: FirstVisit, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`home` with an empty MLflow database, copied because creating its tables takes seconds."""
+    """`home` with an empty MLflow database, copied because creating the tables needs seconds."""
     home.mkdir()
     shutil.copy(first_visit.home / "mlflow.db", home)
     monkeypatch.delenv("LABELWRIGHT_MODEL", raising=False)
@@ -61,7 +61,7 @@ def empty_world(home: Path, first_visit: FirstVisit, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def trained_world(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
-    """The shared world as the environment of the test process; read-only."""
+    """The shared world, set in the environment of the test process; read-only."""
     monkeypatch.setenv("LABELWRIGHT_HOME", str(world.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return world
@@ -69,7 +69,7 @@ def trained_world(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
 
 @pytest.fixture(scope="session")
 def service(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service of the shared world for the whole session, started without `--model`."""
+    """A service of the shared world without `--model`, shared by all tests of the session."""
     settings = environment(world.home)
     with serving(environment=settings, folder=tmp_path_factory.mktemp("service")) as running:
         yield running

@@ -24,22 +24,23 @@ for line in sys.stdin:
     store = CorrectionStore(url)
     for number in range(1_000_000):
         key = f"{line.strip()}-{number}"
-        said = [{"label": "a", "probability": 0.5, "asserted": True}] * 20
-        store.add(Correction(key, "0" * 64, "anna", "e", "{}", ["a"], [], [], {}, said))
+        labels = [{"label": "a", "probability": 0.5, "asserted": True}] * 20
+        store.add(Correction(key, "0" * 64, "anna", "e", "{}", ["a"], [], [], {}, labels))
         print(key, flush=True)
 """
 
 
 def kills(count: int, seed: int) -> list[float]:
-    """`count` random delays in seconds between the first acknowledgement and the kill."""
+    """`count` random delays between the first acknowledged correction and the kill, in seconds."""
     return [random.Random(seed + n).uniform(0, 0.1) for n in range(count)]
 
 
 def acknowledged(url: str, moments: Iterable[float]) -> set[str]:
     """Keys of all corrections that were acknowledged before their writer was killed.
 
-    One writer runs at a time; after each kill the next one starts. Writers are forked from a
-    process that has imported everything, so that starting one takes milliseconds.
+    `moments` are the delays of the kills in seconds. One writer runs at a time, and the next one
+    starts after each kill. Writers are forked from a process that has imported all modules, so a
+    start needs only milliseconds.
     """
     found: set[str] = set()
     with subprocess.Popen(

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tests.processes import LABELWRIGHT, Said
+from tests.processes import LABELWRIGHT, CommandResult
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -77,12 +77,12 @@ class Stand:
 
     def run(
         self, environment: Mapping[str, str], *command: object, timeout: float = PATIENCE
-    ) -> Said:
+    ) -> CommandResult:
         """Run a command and return its result."""
         done = subprocess.run(
             self.inside(*command), env=environment, capture_output=True, text=True, timeout=timeout
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(
         self, environment: Mapping[str, str], log: Path, *command: object
@@ -93,7 +93,7 @@ class Stand:
                 self.inside(*command), env=environment, stdout=words, stderr=words
             )
 
-    def labelwright(self, *arguments: object, **environment: str) -> Said:
+    def labelwright(self, *arguments: object, **environment: str) -> CommandResult:
         """Run a labelwright command as the service `train`, whose volume is the state folder."""
         train = services()["train"]
         home = {"LABELWRIGHT_HOME": str(self.volume("train"))}

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from tests.integration.machines import need, postgresql
-from tests.processes import HOST, PATIENCE, await_answer, await_port, free_port
+from tests.processes import HOST, PATIENCE, await_port, await_ready, free_port
 
 POSTGRES = "postgres"
 KEYS = {
@@ -64,7 +64,7 @@ def object_store(folder: Path, bucket: str) -> Iterator[tuple[Server, dict[str, 
     url = f"http://{HOST}:{port}"
     try:
         server.start()
-        await_answer(url, server.runs)
+        await_ready(url, server.runs)
         httpx.put(f"{url}/{bucket}").raise_for_status()
         yield server, KEYS | {"AWS_ENDPOINT_URL": url}
     finally:

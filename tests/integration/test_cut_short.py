@@ -16,7 +16,7 @@ from labelwright.models.paths import tracking_uri
 from labelwright.models.registry import load_model
 from labelwright.training.tracking import runs, versions
 from tests.conftest import BRANDS
-from tests.processes import Command, Said, environment, spawn, struck
+from tests.processes import Command, CommandResult, environment, run_signalled, spawn
 
 pytest_plugins = ["tests.worlds"]
 pytestmark = pytest.mark.integration
@@ -70,7 +70,7 @@ def test_a_killed_training_leaves_a_sound_registry(
 ) -> None:
     settings = environment(empty_world)
     assert command(*arguments(data)).code == 0
-    said = struck(place, moment, signal.SIGKILL, *arguments(data), environment=settings)
+    said = run_signalled(place, moment, signal.SIGKILL, *arguments(data), environment=settings)
     assert said.code == -signal.SIGKILL
     champion = load_model("models:/m@champion").version
     assert champion in registered()
@@ -103,7 +103,7 @@ def test_training_works_when_the_registered_model_has_no_versions(
 ) -> None:
     made = f"{STORE}create_registered_model"
     settings = environment(empty_world)
-    said = struck(made, "after", signal.SIGKILL, *arguments(data), environment=settings)
+    said = run_signalled(made, "after", signal.SIGKILL, *arguments(data), environment=settings)
     assert said.code == -signal.SIGKILL
     assert registered() == []
     assert command("serve", "--model", "models:/m@champion").code == 4
@@ -129,7 +129,7 @@ def store(empty_world: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def nothing_is_registered(said: Said, reason: str, store: Path) -> None:
+def nothing_is_registered(said: CommandResult, reason: str, store: Path) -> None:
     assert said.code == 6
     (line,) = said.err.splitlines()
     assert line.startswith(f"labelwright: nothing was registered, because {store}")

@@ -22,7 +22,7 @@ import pytest
 from benchmarks.environments import ROOT, interpreter
 from labelwright.models.mlflow_server import connect
 from tests.conftest import BRANDS
-from tests.processes import HOST, PATIENCE, await_answer, environment, free_port, serving, spawn
+from tests.processes import HOST, PATIENCE, await_ready, environment, free_port, serving, spawn
 
 pytest_plugins = ["tests.worlds"]
 pytestmark = [
@@ -108,7 +108,7 @@ def scoring_server(
             start_new_session=True,
         )
     try:
-        await_answer(f"http://{HOST}:{port}/ping", lambda: process.poll() is None)
+        await_ready(f"http://{HOST}:{port}/ping", lambda: process.poll() is None)
         yield f"http://{HOST}:{port}/invocations"
     finally:
         with contextlib.suppress(ProcessLookupError):

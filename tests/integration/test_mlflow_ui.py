@@ -15,7 +15,7 @@ from labelwright.training.fitting.fit import Configuration
 from labelwright.training.tracking import versions
 from tests.conftest import BRANDS
 from tests.integration.pages import PATIENCE, Pages
-from tests.processes import HOST, await_answer, environment, free_port
+from tests.processes import HOST, await_ready, environment, free_port
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -63,7 +63,7 @@ def server(trained: list["Outcome"], home: Path) -> Iterator[str]:
             [sys.executable, "-m", *command, *store], env=settings, stdout=words, stderr=words
         )
     try:
-        await_answer(f"http://{HOST}:{port}/health", lambda: process.poll() is None)
+        await_ready(f"http://{HOST}:{port}/health", lambda: process.poll() is None)
         yield f"http://{HOST}:{port}"
     finally:
         process.terminate()

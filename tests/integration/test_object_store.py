@@ -16,7 +16,7 @@ import pytest
 
 from tests.entities.importers.published import OVERTURE, overture_place
 from tests.integration.stores import object_store
-from tests.processes import LABELWRIGHT, PATIENCE, Said, environment, spawn
+from tests.processes import LABELWRIGHT, PATIENCE, CommandResult, environment, spawn
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -44,7 +44,7 @@ class Store:
         found = self.filesystem.get_file_info(selector)
         return sorted(one.path.removeprefix(f"{BUCKET}/") for one in found if one.is_file)
 
-    def run(self, *arguments: object) -> Said:
+    def run(self, *arguments: object) -> CommandResult:
         """Run a command in the environment of the store."""
         return spawn(*arguments, environment=self.environment)
 

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import World
 from tests.integration.machines import need_package
 from tests.integration.on_ray import STOPPED
-from tests.processes import Said, environment, spawn
+from tests.processes import CommandResult, environment, spawn
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def here(world: World, folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return target
 
 
-def label(world: World, source: object, target: Path, *more: object) -> Said:
+def label(world: World, source: object, target: Path, *more: object) -> CommandResult:
     query = ("label", source, target, "--model", world.uri, *more)
     return spawn(*query, environment=environment(world.home), timeout=PATIENCE)
 

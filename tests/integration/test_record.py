@@ -25,14 +25,14 @@ from tests.integration.stores import Server, database, object_store, relay
 from tests.processes import (
     HOST,
     PATIENCE,
-    Said,
+    CommandResult,
     Service,
-    await_answer,
+    await_ready,
     environment,
     free_port,
     serving,
+    signalling_command,
     spawn,
-    striking,
 )
 
 pytestmark = pytest.mark.integration
@@ -69,7 +69,7 @@ class Record:
         """Environment variables of a process with a separate state folder."""
         return {**environment(self.folder / home), **self.settings}
 
-    def run(self, *arguments: object, home: str = "training") -> Said:
+    def run(self, *arguments: object, home: str = "training") -> CommandResult:
         """Run a labelwright command."""
         return spawn(*arguments, environment=self.environment(home), timeout=400)
 
@@ -118,7 +118,7 @@ def _tracking(folder: Path, address: str, keys: Mapping[str, str], store: int) -
     server = Server(command, port, folder / "tracking.log")
     try:
         server.start()
-        await_answer(f"http://{HOST}:{port}/health", server.runs)
+        await_ready(f"http://{HOST}:{port}/health", server.runs)
         yield server
     finally:
         server.stop()
@@ -224,7 +224,7 @@ def test_a_lost_server_stops_the_training_but_not_the_services(
     server = record.database if away == "database" else record.store
     arguments = ("train", "--data", record.data, "--name", NAME, "--seed", 2, "--threads", 1)
     training = subprocess.Popen(
-        striking(place, "before", signal.SIGSTOP, *arguments),
+        signalling_command(place, "before", signal.SIGSTOP, *arguments),
         env=record.environment("training"),
         stderr=subprocess.PIPE,
         text=True,

@@ -20,7 +20,7 @@ from tests.conftest import BRANDS
 from tests.integration import composed
 from tests.integration.composed import Stand, services
 from tests.integration.machines import need, postgresql
-from tests.processes import LABELWRIGHT, Said
+from tests.processes import LABELWRIGHT, CommandResult
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -68,7 +68,7 @@ def data(stand: Stand) -> Path:
     return path
 
 
-def trained(said: Said) -> dict[str, Any]:
+def trained(said: CommandResult) -> dict[str, Any]:
     """The JSON output of a training."""
     assert said.code == 0, said.err
     outcome: dict[str, Any] = json.loads(said.out.splitlines()[-1])

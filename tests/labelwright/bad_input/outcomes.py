@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from tests.labelwright.bad_input.files import lines
-from tests.processes import Command, Said
+from tests.processes import Command, CommandResult
 
 CANARY = "Kanarienvogel"
 
@@ -23,21 +23,21 @@ def labelled(
     return lines(output), lines(rejects) if rejects.exists() else []
 
 
-def measured(command: Command, bundle: Path, *sources: Path) -> Said:
+def measured(command: Command, bundle: Path, *sources: Path) -> CommandResult:
     """Evaluate labelled files: `evaluate` reads them as `train` does, and is faster."""
     completed = command("evaluate", "--data", *sources, "--model", bundle)
     assert completed.code == 0, completed.err
     return completed
 
 
-def refused(completed: Said, code: int, pattern: str) -> None:
+def refused(completed: CommandResult, code: int, pattern: str) -> None:
     """Assert an exit code and an error message of one line."""
     assert completed.code == code, completed.err
     assert re.fullmatch(f"labelwright: .*{pattern}.*\n", completed.err), completed.err
     assert completed.out == ""
 
 
-def warnings(completed: Said) -> list[str]:
+def warnings(completed: CommandResult) -> list[str]:
     """The warnings of a command."""
     return re.findall("^labelwright: warning: (.*)$", completed.err, re.MULTILINE)
 

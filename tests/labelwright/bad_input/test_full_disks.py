@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from labelwright.models.paths import tracking_uri
 from tests.labelwright.bad_input.files import parquet, text
 from tests.labelwright.bad_input.outcomes import refused
-from tests.processes import Command, FirstVisit, Said, environment, spawn
+from tests.processes import Command, CommandResult, FirstVisit, environment, spawn
 
 pytest_plugins = ["tests.worlds"]
 
@@ -33,7 +33,7 @@ def small_files(limit: int) -> dict[str, Any]:
 class FullDisk:
     """What a training says whose report finds no room, where drafts would lie, and the state."""
 
-    completed: Said
+    completed: CommandResult
     drafts: Path
     home: Path
 

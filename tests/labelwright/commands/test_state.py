@@ -13,8 +13,8 @@ pytest_plugins = ["tests.worlds"]
 
 
 def test_a_new_state_folder_has_no_model(first_visit: FirstVisit) -> None:
-    assert first_visit.said.code == 4
-    assert first_visit.said.err == (
+    assert first_visit.result.code == 4
+    assert first_visit.result.err == (
         "labelwright: no model has a champion yet: train one, or name a model URI\n"
     )
     assert {path.stem for path in first_visit.home.iterdir()} == {"mlflow"}

@@ -18,7 +18,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import JobQueue
 from labelwright.service.http.connection import HEAD_LIMIT, Connection
 from labelwright.service.middleware.access import Access
-from tests.processes import HOST, Service, await_answer
+from tests.processes import HOST, Service, await_ready
 from tests.service.engine.test_shutdown import read_all
 from tests.service.registered import manager_of
 from tests.service.test_app import body, connected
@@ -138,7 +138,7 @@ def short_timeouts(
         port = int(listener.getsockname()[1])
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        await_answer(f"http://{HOST}:{port}/readyz", thread.is_alive)
+        await_ready(f"http://{HOST}:{port}/readyz", thread.is_alive)
         yield ShortTimeouts(server, port, engine.queue)
         server.should_exit = True
         thread.join()

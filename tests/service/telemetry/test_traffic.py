@@ -25,7 +25,7 @@ from labelwright.service.telemetry import window
 from labelwright.service.telemetry.traffic import SAMPLE_ROWS, Traffic
 from labelwright.service.telemetry.window import Window
 from labelwright.training.data import LabelledEntities, split
-from tests.processes import HOST, await_answer, free_port
+from tests.processes import HOST, await_ready, free_port
 from tests.service.registered import manager_of
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def sampled(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run)
     thread.start()
     url = f"http://{HOST}:{port}"
-    await_answer(f"{url}/readyz", thread.is_alive)
+    await_ready(f"{url}/readyz", thread.is_alive)
     with httpx.Client(base_url=url, timeout=PATIENCE) as client:
         yield client
     server.should_exit = True

@@ -13,7 +13,7 @@ from labelwright.models.paths import tracking_uri
 from labelwright.models.registry import load_model
 from labelwright.training.tracking import runs, versions
 from tests.conftest import World
-from tests.processes import Command, environment, struck
+from tests.processes import Command, environment, run_signalled
 
 pytest_plugins = ["tests.worlds"]
 
@@ -47,7 +47,7 @@ def test_an_interrupted_run_ends_as_killed(
     empty_world: Path, data: Path, by: signal.Signals, code: int
 ) -> None:
     arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
-    said = struck(STORING, "after", by, *arguments, environment=environment(empty_world))
+    said = run_signalled(STORING, "after", by, *arguments, environment=environment(empty_world))
     assert (said.code, said.err) == (code, "labelwright: interrupted\n")
     assert states() == [runs.KILLED]
     assert versions.current_champion("m") is None
@@ -63,7 +63,7 @@ def test_an_unfinished_run_of_a_killed_process_is_found_and_pruned(
 ) -> None:
     arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
     settings = environment(empty_world)
-    said = struck(REGISTERING, "before", signal.SIGKILL, *arguments, environment=settings)
+    said = run_signalled(REGISTERING, "before", signal.SIGKILL, *arguments, environment=settings)
     assert said.code == -signal.SIGKILL
     assert states() == [runs.RUNNING]
     (lost,) = runs.unfinished_runs()
