@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def manager(world: "World", tmp_path_factory: pytest.TempPathFactory) -> ModelManager:
-    """The shared world's model, in service in this process."""
+    """A model manager in this process, which serves the shared world's model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(world.home))
         manager = manager_of(world.uri, tmp_path_factory.mktemp("state"))
@@ -24,5 +24,5 @@ def manager(world: "World", tmp_path_factory: pytest.TempPathFactory) -> ModelMa
 
 @pytest.fixture(scope="module")
 def model(manager: ModelManager) -> Model:
-    """The model of `serving`."""
+    """The model of `manager`."""
     return manager.model

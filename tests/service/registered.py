@@ -20,7 +20,8 @@ from tests.models.bundles import sign
 NAME = "m"
 URI = f"models:/{NAME}@champion"
 SOUND, RENAMED, DAMAGED, CHANGED = "1", "2", "3", "4"
-"""Versions: the model; with renamed labels; with damaged trees; with changed golden results."""
+"""Versions of the model: unchanged, with renamed labels, with damaged trees, and with changed
+expected results of the golden queries."""
 PREFIX = "new:"
 """Prefix of all labels of RENAMED."""
 PATIENCE = 60.0
@@ -47,7 +48,7 @@ class Registry:
 
 
 def registry(bundle: Path, home: Path, database: Path) -> Registry:
-    """Register all versions, made from a bundle; the champion is SOUND."""
+    """Make all versions from a bundle and register them. The champion is SOUND."""
     home.mkdir()
     shutil.copy(database, home)
     uri = f"sqlite:///{home / 'mlflow.db'}"
@@ -69,20 +70,20 @@ def _versions(bundle: Path, place: Path) -> list[Path]:
     write_bundle(dataclasses.replace(labeler, labels=LabelSet(names)), folders[1], "0", {})
     with (folders[2] / "reranker.txt").open("a") as trees:
         trees.write("damage")
-    canned = folders[3] / "canned.json"
-    canned.write_text(canned.read_text().replace('"asserted": true', '"asserted": false'))
+    golden = folders[3] / "canned.json"
+    golden.write_text(golden.read_text().replace('"asserted": true', '"asserted": false'))
     sign(folders[3])
     return folders
 
 
 def manager_of(uri: str, folder: Path) -> ModelManager:
-    """The models of an application in this process, without a follower of the alias."""
+    """A model manager for the model at `uri`, without a follower of the alias."""
     State({CHAMPION: fetch(locate(uri))}).write(folder)
     return ModelManager(folder)
 
 
 def awaited(client: httpx.Client, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The response of `/v1/model` as soon as it meets a condition."""
+    """Request `/v1/model` until the response meets a condition, and return this response."""
     deadline = time.monotonic() + PATIENCE
     while True:
         model: dict[str, Any] = client.get("/v1/model").json()

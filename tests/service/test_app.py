@@ -47,7 +47,7 @@ def labels_of(response: Json) -> list[list[Json]]:
 # labels of entities
 
 
-def test_every_entity_gets_one_result_in_order_and_the_model_is_named(
+def test_every_entity_gets_one_result_in_order_and_the_response_names_the_model(
     client: httpx.Client,
 ) -> None:
     response = post_labels(client, PLACES, top_k=5, min_probability=0.0)
@@ -64,7 +64,9 @@ def test_every_entity_gets_one_result_in_order_and_the_model_is_named(
             assert isinstance(label["asserted"], bool)
 
 
-def test_a_bad_entity_gets_its_error_in_its_own_place(client: httpx.Client) -> None:
+def test_an_invalid_entity_gets_an_error_at_its_position_in_the_results(
+    client: httpx.Client,
+) -> None:
     bad = {"id": "bad", "name": "Bar", "lat": 200, "lon": 4}
     response = post_labels(client, [PLACES[0], bad, PLACES[1], None])
     first, second, third, fourth = response["results"]
@@ -78,12 +80,12 @@ def test_top_k_labels_and_all_asserted_labels_are_listed(
 ) -> None:
     table = brands.table.select(["id", "name", "country", "website"]).slice(0, 200)
     places = table.to_pylist()
-    read_all = labels_of(post_labels(client, places, top_k=1000))
+    unfiltered = labels_of(post_labels(client, places, top_k=1000))
     count = client.get("/v1/model").json()["labels"]
     several = 0
     for k in (1, 3):
         for found, all_labels in zip(
-            labels_of(post_labels(client, places, top_k=k)), read_all, strict=False
+            labels_of(post_labels(client, places, top_k=k)), unfiltered, strict=False
         ):
             probabilities = [label["probability"] for label in all_labels]
             assert len({label["label"] for label in all_labels}) == count
@@ -93,36 +95,37 @@ def test_top_k_labels_and_all_asserted_labels_are_listed(
             ]
             several += len(found) > k
     assert several
-    assert not all(label["asserted"] for (label, *_) in read_all)
+    assert not all(label["asserted"] for (label, *_) in unfiltered)
 
 
 def test_a_query_has_the_documented_defaults(client: httpx.Client) -> None:
-    stated = post_labels(client, PLACES, top_k=5, min_probability=0.0, only=[], policy="balanced")
-    assert post_labels(client, PLACES) == stated
+    explicit = post_labels(client, PLACES, top_k=5, min_probability=0.0, only=[], policy="balanced")
+    assert post_labels(client, PLACES) == explicit
 
 
 def test_min_probability_filters_labels(client: httpx.Client) -> None:
-    read_all = labels_of(post_labels(client, PLACES, top_k=1000))
-    floor = read_all[0][2]["probability"]
+    unfiltered = labels_of(post_labels(client, PLACES, top_k=1000))
+    floor = unfiltered[0][2]["probability"]
     probable = labels_of(post_labels(client, PLACES, top_k=1000, min_probability=floor))
     assert probable == [
-        [label for label in labels if label["probability"] >= floor] for labels in read_all
+        [label for label in labels if label["probability"] >= floor] for labels in unfiltered
     ]
     assert labels_of(post_labels(client, PLACES, min_probability=1)) == [[], [], []]
 
 
 def test_only_filters_labels_by_pattern(client: httpx.Client) -> None:
-    read_all = labels_of(post_labels(client, PLACES, top_k=1000))
+    unfiltered = labels_of(post_labels(client, PLACES, top_k=1000))
     cuisines = labels_of(post_labels(client, PLACES, top_k=1000, only=["cuisine=*"]))
     assert cuisines == [
-        [label for label in labels if label["label"].startswith("cuisine=")] for labels in read_all
+        [label for label in labels if label["label"].startswith("cuisine=")]
+        for labels in unfiltered
     ]
     two = labels_of(post_labels(client, PLACES, top_k=2, only=["cuisine=*", "shop=*"]))
     assert all(len(labels) >= 2 for labels in two)
     assert all(re.match("cuisine=|shop=", label["label"]) for labels in two for label in labels)
 
 
-def test_a_request_may_have_1000_entities_and_not_more(client: httpx.Client) -> None:
+def test_a_request_may_have_at_most_1000_entities(client: httpx.Client) -> None:
     many = [{"id": str(number), "name": f"Place {number}"} for number in range(1000)]
     results = post_labels(client, many, top_k=1)["results"]
     assert [result["id"] for result in results] == [place["id"] for place in many]
@@ -161,7 +164,7 @@ def test_explain_adds_reasons_that_sum_to_the_log_odds(client: httpx.Client) -> 
     assert all(name[span["start"] : span["end"]] == span["text"] for span in spans)
 
 
-def test_explain_false_is_the_default_to_the_byte(client: httpx.Client) -> None:
+def test_the_default_response_is_identical_to_that_with_explain_false(client: httpx.Client) -> None:
     bodies = [body(), body(explain=False)]
     first, second = (client.post("/v1/labels", content=content).content for content in bodies)
     assert first == second
@@ -175,14 +178,16 @@ def test_an_improbable_label_can_be_explained(client: httpx.Client) -> None:
     assert label["log_odds"] < 0
 
 
-def test_a_bad_entity_has_its_error_and_no_reasons(client: httpx.Client) -> None:
+def test_an_invalid_entity_has_an_error_and_no_reasons(client: httpx.Client) -> None:
     bad = {"id": "bad", "name": "Bar", "lat": 200, "lon": 4}
     first, second = post_labels(client, [PLACES[0], bad], explain=True)["results"]
     assert second == {"id": "bad", "error": {"detail": "lat: must lie between -90 and 90"}}
     assert first["labels"][0]["reasons"]
 
 
-def test_explain_takes_100_entities_and_a_top_k_of_20_and_not_more(client: httpx.Client) -> None:
+def test_a_request_with_explain_may_have_at_most_100_entities_and_a_top_k_of_20(
+    client: httpx.Client,
+) -> None:
     many = [{"name": f"Place {number}"} for number in range(101)]
     assert len(post_labels(client, many[:100], explain=True, top_k=1)["results"]) == 100
     for content in (body(explain=True, entities=many), body(explain=True, top_k=21)):
@@ -194,7 +199,7 @@ def test_explain_takes_100_entities_and_a_top_k_of_20_and_not_more(client: httpx
 # the model and its labels
 
 
-def test_the_model_describes_itself(client: httpx.Client) -> None:
+def test_the_model_endpoint_describes_the_model_in_service(client: httpx.Client) -> None:
     model = client.get("/v1/model").json()
     assert (model["name"], model["version"]) == ("small", "1")
     assert model["policies"] == ["balanced", "broad", "precise"]
@@ -206,14 +211,14 @@ def test_the_model_describes_itself(client: httpx.Client) -> None:
 
 
 def test_labels_can_be_searched_and_listed_in_pages(client: httpx.Client) -> None:
-    read_all = client.get("/v1/labels", params={"limit": 1000}).json()
-    names = [label["label"] for label in read_all["labels"]]
-    assert read_all["total"] == len(names) == client.get("/v1/model").json()["labels"]
+    unfiltered = client.get("/v1/labels", params={"limit": 1000}).json()
+    names = [label["label"] for label in unfiltered["labels"]]
+    assert unfiltered["total"] == len(names) == client.get("/v1/model").json()["labels"]
     assert names == sorted(names)
-    assert all(0 < label["rate"] < 1 for label in read_all["labels"])
-    assert all(0 < label["thresholds"]["balanced"] < 1 for label in read_all["labels"])
-    assert any(label["thresholds"]["precise"] is None for label in read_all["labels"])
-    assert all({*label["implies"]} < {*names} for label in read_all["labels"])
+    assert all(0 < label["rate"] < 1 for label in unfiltered["labels"])
+    assert all(0 < label["thresholds"]["balanced"] < 1 for label in unfiltered["labels"])
+    assert any(label["thresholds"]["precise"] is None for label in unfiltered["labels"])
+    assert all({*label["implies"]} < {*names} for label in unfiltered["labels"])
 
     found = client.get("/v1/labels", params={"search": "CUISINE pizza"}).json()
     assert found["labels"][0]["label"] == "cuisine=pizza"  # other cuisines have it as a synonym
@@ -246,7 +251,10 @@ def test_health_paths_report_live_and_ready(client: httpx.Client, path: str, sta
 
 
 def problem_of(response: httpx.Response) -> Json:
-    """The problem document of a refused request, checked not to repeat the data of the client."""
+    """The problem document of a refused request.
+
+    Asserts that the document is well-formed and does not repeat the data of the client.
+    """
     assert response.headers["content-type"] == "application/problem+json"
     problem: Json = response.json()
     assert {"type", "title", "status"} <= set(problem) <= {"type", "title", "status", "detail"}
@@ -257,7 +265,7 @@ def problem_of(response: httpx.Response) -> Json:
 
 
 def body(**content: Any) -> bytes:
-    """The body of a valid request, with some fields replaced."""
+    """The body of a valid request, in which `content` adds or replaces fields."""
     return json.dumps({"entities": [{"name": CANARY}]} | content).encode()
 
 
@@ -405,7 +413,7 @@ def assert_all_workers_count(service: Service, rows: int) -> None:
 
 
 def test_several_workers_serve_and_stop_together(bundle: Path, tmp_path: Path) -> None:
-    for name in ("models", "service"):  # a worker must not import them
+    for name in ("models", "service"):  # a worker must not import these packages
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('foreign')\n")
     settings = environment(tmp_path / "home")

@@ -89,7 +89,7 @@ def test_an_early_refusal_has_the_error_format_of_its_path(
 
 
 async def refused_early(session: httpx.AsyncClient, path: str) -> httpx.Response:
-    """The first response that was written before the request reached the middleware."""
+    """Send requests until one is refused before it reaches the middleware; returns this refusal."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         response = await session.post(path, content=b"{}", headers={"X-Request-Timeout": "0.01"})
@@ -102,7 +102,7 @@ def test_readiness_is_reported_under_overload(client: httpx.Client) -> None:
     many = body(entities=[{"name": f"Place {n}"} for n in range(20)], explain=True)
     # A new connection for each request: the service closes idle ones while the client reuses them.
     unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    patient = {"X-Request-Timeout": "60"}  # accepted also on a slow machine
+    patient = {"X-Request-Timeout": "60"}  # long enough for a slow machine
 
     async def scenario() -> None:
         async with httpx.AsyncClient(

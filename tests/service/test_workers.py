@@ -43,24 +43,24 @@ def workers(models: Registry, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def pids(service: Service) -> set[int]:
-    """The workers of a service: its child processes that map the arrays of a bundle."""
+    """Process ids of a service's workers: the child processes that map a bundle's arrays."""
     found = set()
     for child in psutil.Process(service.process.pid).children():
-        with contextlib.suppress(psutil.Error):  # it has just died
+        with contextlib.suppress(psutil.Error):  # the child has just ended
             if any(Path(file.path).suffix == ".npy" for file in child.memory_maps()):
                 found.add(child.pid)
     return found
 
 
 def is_ready(service: Service) -> bool:
-    """Whether a new connection is served; fails if it is not."""
+    """Assert that the service responds as ready on a new connection; returns True."""
     with service.client() as client:
         assert client.get("/readyz").status_code == 200
     return True
 
 
 def _versions(service: Service, times: int = 20) -> set[str]:
-    """The versions of the model that new connections see."""
+    """The versions of the model that label the requests of new connections."""
     found = set()
     for _ in range(times):
         with service.client() as client:
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_during_its_health_check_is_replaced_at_once(workers:
     before = pids(workers)
     victim = min(before)
     os.kill(victim, signal.SIGSTOP)
-    time.sleep(2)  # the supervisor checks every half second, so it now waits for the reply
+    time.sleep(2)  # the supervisor checks every half second: it now waits for the worker's reply
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: len(pids(workers) - {victim}) == 2, WORKER_SECONDS / 2)
 

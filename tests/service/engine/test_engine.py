@@ -51,12 +51,13 @@ class Busy:
 
 
 async def recorded(record: RequestRecord, work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of work that belongs to the request of a record."""
+    """Do work as a part of the request that `record` describes, and return the result."""
     REQUEST_RECORD.set(record)
     return await work
 
 
 def due(seconds: float = PATIENCE) -> float:
+    """The monotonic time in `seconds`, as a deadline."""
     return time.monotonic() + seconds
 
 
@@ -156,7 +157,7 @@ def test_an_idle_engine_labels_a_single_request_at_once(
     run(scenario())
 
 
-def test_a_request_that_fails_does_not_affect_others_of_its_batch(
+def test_a_request_that_fails_does_not_affect_other_requests_of_its_batch(
     manager: ModelManager, model: Model
 ) -> None:
     def fail(*arguments: object) -> Any:
@@ -242,7 +243,7 @@ def test_a_job_that_cannot_meet_its_deadline_is_refused_at_once_or_at_the_deadli
         max_size=5,
     )
 )
-def test_tables_get_the_same_predictions_together_as_alone(
+def test_tables_labelled_together_get_the_same_predictions_as_alone(
     model: Model, parts: list[list[dict[str, Any]]]
 ) -> None:
     labeler = model.bundle.labeler

@@ -22,12 +22,13 @@ PATIENCE = 60.0
 
 
 def due(seconds: float = PATIENCE) -> float:
+    """The monotonic time in `seconds`, as a deadline."""
     return time.monotonic() + seconds
 
 
 def test_reservations_count_as_load_until_they_are_released() -> None:
     queue = JobQueue()
-    assert not queue.cannot_finish(1_000, 0.5)  # an idle queue always tries
+    assert not queue.cannot_finish(1_000, 0.5)  # an idle queue accepts every job
     reservations = [queue.reserve(1_000) for _ in range(8)]
     assert queue.cannot_finish(1_000, 0.5)
     with pytest.raises(OverloadedError):
@@ -47,7 +48,10 @@ def jobs_of(rows: list[int], loop: asyncio.AbstractEventLoop) -> list[QueuedJob]
 
 
 def batches_of(rows: list[int]) -> list[list[int]]:
-    """The rows of the jobs in each batch, when one thread takes all batches of a queue."""
+    """Put jobs with these numbers of rows into a queue, and take all batches with one thread.
+
+    Returns the numbers of rows of the jobs in each batch.
+    """
     loop, queue = asyncio.new_event_loop(), JobQueue()
     jobs = jobs_of(rows, loop)
     for job in jobs:
@@ -67,7 +71,7 @@ def batches_of(rows: list[int]) -> list[list[int]]:
 
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.integers(1, 300), min_size=1, max_size=60))
-def test_batches_keep_the_order_and_are_limited_in_rows(rows: list[int]) -> None:
+def test_batches_keep_the_order_of_jobs_and_have_a_limited_number_of_rows(rows: list[int]) -> None:
     batches = batches_of(rows)
     for batch, following in itertools.pairwise([*batches, [10**9]]):
         assert len(batch) == 1 or sum(batch) <= BUSY_BATCH_ROWS

@@ -1,4 +1,4 @@
-"""Tests of the shutdown by one signal and by two."""
+"""Tests of the shutdown after one signal and after two signals."""
 
 import dataclasses
 import json
@@ -25,7 +25,8 @@ READY = ("/readyz", "/v2/health/ready", "/ping", "/health")
 class Stopped:
     """Responses, exit code and log of a service that was stopped while it read a request.
 
-    `seconds` is the time from the last response to the end of the process.
+    `ready` has the responses of the READY paths after the signal, and `response` the response to
+    the running request. `seconds` is the time from that response to the end of the process.
     """
 
     ready: list[httpx.Response]
@@ -42,7 +43,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def stopped(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
-    """Stops a service while it reads a request."""
+    """Stop a service while it reads a request, and collect its last responses."""
     folder = tmp_path_factory.mktemp("stopped")
     with (
         serving("--model", bundle, environment=environment(folder), folder=folder) as service,
@@ -64,7 +65,7 @@ def test_a_stopping_service_is_not_ready(stopped: Stopped) -> None:
     for ready in stopped.ready:
         assert ready.status_code == 503
         assert "stopping" in ready.text
-        assert ready.headers["connection"] == "close"  # the next request goes elsewhere
+        assert ready.headers["connection"] == "close"  # so that the client connects elsewhere
 
 
 def test_a_running_request_is_finished_before_the_service_stops(
@@ -96,7 +97,7 @@ def test_a_second_signal_ends_the_service_at_once(
         children = psutil.Process(service.process.pid).children(recursive=True)
         service.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "Shutting down" in service.log.read_text())
-        assert service.process.poll() is None  # it waits for the body of the request
+        assert service.process.poll() is None  # the service waits for the body of the request
         assert service.stop() == -signal.SIGTERM
         assert read_all(connection) == b""
     assert not psutil.wait_procs(children, timeout=10)[1]

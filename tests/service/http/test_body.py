@@ -93,14 +93,14 @@ def test_the_time_for_many_gzip_members_is_linear_in_the_size() -> None:
 
 @pytest.fixture
 def engine(bundle: Path, tmp_path: Path) -> Iterator[Engine]:
-    """An engine without a loaded model, which is enough to read bodies."""
+    """An engine without a loaded model: reading bodies needs no model."""
     engine = Engine(manager_of(str(bundle), tmp_path))
     yield engine
     engine.close()
 
 
 def body_memory(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
-    """Counted bytes and allocated bytes while a request is processed."""
+    """The bytes that the queue counts and the bytes that are allocated, while a body is in use."""
     scope = {"type": "http", "headers": [(b"content-encoding", coding.encode())]}
 
     async def receive() -> Message:
@@ -119,7 +119,9 @@ def body_memory(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-def test_a_body_is_in_memory_once_and_counted_decompressed(engine: Engine, coding: str) -> None:
+def test_a_body_is_in_memory_only_once_and_its_decompressed_size_is_counted(
+    engine: Engine, coding: str
+) -> None:
     whole = b" " * (BODY_LIMIT // 2)
     counted, allocated = body_memory(
         engine, gzip.compress(whole) if coding == "gzip" else whole, coding
@@ -128,7 +130,7 @@ def test_a_body_is_in_memory_once_and_counted_decompressed(engine: Engine, codin
     assert allocated < 1.5 * len(whole)
 
 
-def test_the_total_limit_counts_decompressed_bytes(
+def test_the_limit_of_all_bodies_counts_decompressed_bytes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labelwright.service.http.body.TOTAL_BODY_LIMIT", BODY_LIMIT // 4)

@@ -1,4 +1,4 @@
-"""Tests of one connection: limits of its head, slow clients, and refusals under overload."""
+"""Tests of HTTP connections: limits of the head, slow clients, and refusals under overload."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: 60\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 SECONDS = 1.0
-"""Timeouts of the service in this process, for heads and for reading responses."""
+"""Timeouts of the service in this process: for the head of a request, and for slow readers."""
 
 
 def chunks(content: bytes, size: int) -> bytes:
@@ -107,7 +107,7 @@ PLAIN = b"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\
 
 @dataclasses.dataclass(frozen=True)
 class ShortTimeouts:
-    """A service in this process with small buffers."""
+    """A service in this process with short timeouts and small buffers."""
 
     server: uvicorn.Server
     port: int
@@ -132,8 +132,8 @@ def short_timeouts(
     app = create_app(engine, Access(), corrections)
     server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="warning"))
     with pytest.MonkeyPatch.context() as patch, socket.create_server((HOST, 0)) as listener:
-        for waits in ("HEAD_SECONDS", "IDLE_SECONDS"):
-            patch.setattr(f"labelwright.service.http.connection.{waits}", SECONDS)
+        for name in ("HEAD_SECONDS", "IDLE_SECONDS"):
+            patch.setattr(f"labelwright.service.http.connection.{name}", SECONDS)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
         port = int(listener.getsockname()[1])
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -152,7 +152,7 @@ def short_timeouts(
     ],
     ids=["the rest of a body", "a blank line"],
 )
-def test_an_incomplete_request_after_a_response_is_closed(
+def test_a_connection_is_closed_if_a_request_stays_incomplete_after_a_response(
     short_timeouts: ShortTimeouts, request_: bytes, status: bytes, more: bytes
 ) -> None:
     with short_timeouts.connected() as connection:
@@ -162,7 +162,7 @@ def test_an_incomplete_request_after_a_response_is_closed(
         read_all(connection)  # the service closes the connection
 
 
-def test_the_timeout_of_a_head_does_not_end_the_next_request(
+def test_the_timeout_of_a_head_does_not_interrupt_the_body_of_the_next_request(
     short_timeouts: ShortTimeouts,
 ) -> None:
     with short_timeouts.connected() as connection:
@@ -223,7 +223,7 @@ def overloaded(short_timeouts: ShortTimeouts) -> Iterator[ShortTimeouts]:
 
 
 @pytest.mark.parametrize("size", [1, 50, 1_000, 1 << 20])
-def test_refused_requests_do_not_affect_others_on_the_connection(
+def test_refused_requests_do_not_affect_other_requests_on_the_connection(
     overloaded: ShortTimeouts, size: int
 ) -> None:
     refused = [
@@ -260,7 +260,9 @@ def test_an_invalid_head_gets_400_under_overload(overloaded: ShortTimeouts, fiel
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_refused_request_without_its_body_is_closed(overloaded: ShortTimeouts) -> None:
+def test_a_connection_is_closed_if_the_body_of_a_refused_request_does_not_arrive(
+    overloaded: ShortTimeouts,
+) -> None:
     with overloaded.connected() as connection:
         connection.sendall(PLAIN + b"Content-Length: 1000\r\n\r\n{")
         assert read_all(connection).startswith(

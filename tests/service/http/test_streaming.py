@@ -1,4 +1,4 @@
-"""Tests of streams of rows and labels, sent by the Python client and by hand."""
+"""Tests of streams of rows and labels, with the Python client and with plain HTTP requests."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def labels(service: Service) -> Client:
 
 @pytest.fixture(scope="module")
 def expected(service: Service) -> Any:
-    """The results of a single request for the same places."""
+    """The results of a single JSON request for PLACES."""
     with service.client() as client:
         response = client.post("/v1/labels", json={"entities": PLACES, **QUERY})
         return response.json()["results"]
@@ -65,7 +65,7 @@ def arrow(table: pa.Table, **options: Any) -> bytes:
     return sink.getvalue()
 
 
-def test_a_stream_of_lines_has_the_results_of_a_single_request(
+def test_a_stream_of_json_lines_has_the_results_of_a_single_request(
     labels: Client, expected: Any
 ) -> None:
     assert list(labels.label_rows(PLACES, **QUERY)) == expected
@@ -79,7 +79,7 @@ def test_the_headers_of_a_stream_name_the_model(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("encoded", [False, True], ids=["plain", "dictionaries"])
-def test_a_stream_of_batches_has_the_results_of_a_single_request(
+def test_a_stream_of_arrow_batches_has_the_results_of_a_single_request(
     labels: Client, expected: Any, encoded: bool
 ) -> None:
     table = pa.Table.from_pylist(
@@ -99,7 +99,7 @@ def test_a_stream_of_batches_has_the_results_of_a_single_request(
 
 
 def test_results_arrive_before_the_last_rows_are_sent(labels: Client) -> None:
-    """Each row is sent after the result of the previous one."""
+    """The client sends each row only after it has received the result of the previous row."""
     received = threading.Semaphore(1)
 
     def one_by_one() -> Iterator[pa.RecordBatch]:
@@ -128,7 +128,7 @@ def test_memory_is_constant_and_slow_readers_are_throttled(
             yield batch
 
     for _ in labels.label_batches(many(), top_k=50):
-        pass  # caches are filled now
+        pass  # fills all caches
     before, sent = process.memory_info().rss, 0
     labelled = labels.label_batches(many(), top_k=50)
     rows = next(labelled).num_rows
@@ -139,7 +139,7 @@ def test_memory_is_constant_and_slow_readers_are_throttled(
     assert process.memory_info().rss - before < 40 << 20
 
 
-def test_a_few_bytes_that_stand_for_many_rows_do_not_fill_the_memory(
+def test_a_few_bytes_that_encode_many_rows_do_not_fill_the_memory(
     client: httpx.Client, service: Service
 ) -> None:
     process = psutil.Process(service.process.pid)
@@ -159,7 +159,7 @@ def test_a_few_bytes_that_stand_for_many_rows_do_not_fill_the_memory(
     wait_until(lambda: not _metric(client, "labelwright_queue_rows"))
 
 
-def test_an_invalid_line_gets_an_error_of_its_own(client: httpx.Client) -> None:
+def test_only_invalid_lines_get_errors(client: httpx.Client) -> None:
     content = b'{"name": "Bar"}\n\n{"name": \n[]\n{"name": "\xff"}\r\n{"name": "Kiosk"}'
     results = [json.loads(line) for line in stream(client, NDJSON, content).text.splitlines()]
     errors = [result.get("error", {}).get("detail") for result in results]
@@ -173,7 +173,7 @@ def test_an_invalid_line_gets_an_error_of_its_own(client: httpx.Client) -> None:
     assert [result["id"] for result in results] == ["0", "1", "2", "3", "4"]
 
 
-def test_text_that_is_not_utf8_gets_an_error_of_its_own(client: httpx.Client) -> None:
+def test_only_the_row_whose_text_is_not_utf8_gets_an_error(client: httpx.Client) -> None:
     names = pa.array([b"Bar", b"\xff", b"Kiosk"]).view(pa.string())
     response = stream(client, ARROW, arrow(pa.table({"name": names})))
     errors = pa.ipc.open_stream(response.content).read_all()["error"].to_pylist()
@@ -181,7 +181,7 @@ def test_text_that_is_not_utf8_gets_an_error_of_its_own(client: httpx.Client) ->
 
 
 NULLS = pa.table({"name": pa.nulls(2_000_000)})
-DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
+COMPRESSED = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ DELTAS = {"options": pa.ipc.IpcWriteOptions(compression="zstd")}
         (ARROW, arrow(pa.table({"name": ["a"]}))[:-50], {}, "cut short"),
         (ARROW, arrow(pa.table({"other": ["a"]})), {}, "no column is known"),
         (ARROW, arrow(pa.table({"name": [1]})), {}, "its kind is text"),
-        (ARROW, arrow(pa.table({"name": ["a"]}), **DELTAS), {}, "must not be compressed"),
+        (ARROW, arrow(pa.table({"name": ["a"]}), **COMPRESSED), {}, "must not be compressed"),
         (ARROW, arrow(NULLS), {}, "a batch may have 1,048,576 rows"),
         (ARROW, b"\xff\xff\xff\xff\xff\xff\xff\x7f", {}, "not an Arrow IPC stream"),
         ("application/json", b"{}", {"top_k": 3}, "put it into the body"),
@@ -228,7 +228,7 @@ def test_a_stream_may_have_the_identity_encoding(client: httpx.Client) -> None:
 
 
 def test_the_log_counts_all_rows_of_a_stream(service: Service) -> None:
-    """Each row is sent after the result of the previous one, so each is a piece of its own."""
+    """Each row is sent after the result of the previous row, so that each row is one piece."""
     received = threading.Semaphore(1)
 
     def one_by_one() -> Iterator[dict[str, Any]]:
@@ -251,7 +251,7 @@ def test_the_number_of_open_streams_is_limited(client: httpx.Client, service: Se
         f"POST /v1/labels HTTP/1.1\r\nHost: localhost\r\nContent-Type: {NDJSON}\r\n"
         'Transfer-Encoding: chunked\r\n\r\n12\r\n{"name": "Kiosk"}\n\r\n'
     ).encode()
-    # Requests of other tests end; the one for the metrics itself counts too.
+    # Wait for requests of earlier tests. The request for the metrics is counted too.
     wait_until(lambda: _metric(client, "labelwright_requests_under_way") == 1)
     with contextlib.ExitStack() as stack:
         for _ in range(STREAM_LIMIT):
@@ -275,14 +275,14 @@ def _metric(client: httpx.Client, name: str) -> float:
 
 
 class Failing(JsonLines):
-    """A format whose three pieces fail, the first one last."""
+    """A format with three pieces that fail. The first piece fails after the other two."""
 
     def __init__(self) -> None:
         super().__init__(LabelQuery())
         self._started = threading.Semaphore(0)
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
-        """Three pieces."""
+        """Split any body into three pieces."""
         for read in (self._late, self._early, self._early):
             yield Piece(2 * BATCH_ROWS, read, lambda *_: b"")
 
@@ -296,9 +296,11 @@ class Failing(JsonLines):
         raise DataError("secret")
 
 
-def test_errors_after_the_first_one_are_not_logged(manager: ModelManager) -> None:
+def test_only_the_error_of_the_first_piece_is_raised_and_no_error_is_logged(
+    manager: ModelManager,
+) -> None:
     logged: list[dict[str, Any]] = []
-    others = set(threading.enumerate())
+    earlier_threads = set(threading.enumerate())
     engine = Engine(manager, threads=2)
 
     async def receive() -> dict[str, Any]:
@@ -313,14 +315,14 @@ def test_errors_after_the_first_one_are_not_logged(manager: ModelManager) -> Non
 
     asyncio.run(scenario())
     engine.close()
-    for thread in set(threading.enumerate()) - others:
+    for thread in set(threading.enumerate()) - earlier_threads:
         if thread.name.startswith("compute-"):
-            thread.join(PATIENCE)  # it refers to the last exception, which refers to the tasks
+            thread.join(PATIENCE)  # the thread has a reference to an exception, and that to tasks
     gc.collect()
     assert not logged
 
 
-def test_a_stream_that_fails_has_an_error_and_no_end(client: httpx.Client) -> None:
+def test_a_stream_that_fails_has_an_error_and_stays_incomplete(client: httpx.Client) -> None:
     good = arrow(pa.table({"name": ["Bar"]}))[:-8]
 
     def broken() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Names of uvicorn that the adapter uses; each must exist in the installed version."""
+"""Tests that the installed version of uvicorn has all names that the adapter uses."""
 
 import asyncio
 from importlib.metadata import version
@@ -36,13 +36,13 @@ REMEDY = f"uvicorn {version('uvicorn')} has no {{}}: adapt service/http/uvicorn_
 
 
 def require(owner: object, *names: str) -> None:
-    """Fail with the names that an object of uvicorn does not have."""
+    """Fail if an object of uvicorn lacks some of these names, and list the missing names."""
     missing = [f"{type(owner).__name__}.{name}" for name in names if not hasattr(owner, name)]
     assert not missing, REMEDY.format(", ".join(missing))
 
 
 async def application(scope: object, receive: object, send: object) -> None:
-    """Never started: the event loop ends before."""
+    """An application that never runs, because the event loop ends first."""
 
 
 def test_a_connection_has_the_names_that_the_adapter_uses() -> None:

@@ -27,13 +27,16 @@ async def _respond(request: Request) -> Response:
 
 
 def request(
-    allowed: Access, path: str = "/v1/labels", method: str = "POST", **headers: str
+    access: Access, path: str = "/v1/labels", method: str = "POST", **headers: str
 ) -> httpx.Response:
-    """The response behind access control; `_` in names of headers stands for `-`."""
+    """The response of an application behind access control.
+
+    In the names of `headers`, `_` is replaced by `-`.
+    """
     inner = Starlette(
         routes=[Route(p, _respond, methods=["GET", "POST", "OPTIONS"]) for p in PATHS]
     )
-    app = AccessMiddleware(inner, allowed, KeyVerifier(keyring()) if allowed.keys else None)
+    app = AccessMiddleware(inner, access, KeyVerifier(keyring()) if access.keys else None)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def send() -> httpx.Response:
@@ -59,7 +62,7 @@ def request(
         ("0.0.0.0", False, False),  # noqa: S104
     ],
 )
-def test_keys_are_needed_except_on_loopback_addresses_by_default(
+def test_by_default_keys_are_needed_except_on_loopback_addresses(
     address: str, keys: bool | None, needed: bool
 ) -> None:
     assert access_for(address, keys, (), 1).keys is needed

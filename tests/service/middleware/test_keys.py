@@ -1,4 +1,4 @@
-"""Tests of the file of API keys and of their rates."""
+"""Tests of the file of API keys, and of the rate limits of keys."""
 
 import json
 import stat
@@ -40,7 +40,7 @@ def test_a_key_is_valid_until_it_is_revoked(
     assert key_verifier.verify(texts[Role.ADMIN]) is None
 
 
-def test_the_file_has_no_secrets_and_only_its_owner_can_read_it(keyring: Keyring) -> None:
+def test_the_file_contains_no_secrets_and_only_its_owner_can_read_it(keyring: Keyring) -> None:
     text = keyring.create("a", Role.LABEL, rate=2.5)
     assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
     content = keyring.path.read_text()

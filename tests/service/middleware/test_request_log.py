@@ -33,7 +33,7 @@ def get(app: RequestLogMiddleware) -> httpx.Response:
     return asyncio.run(send())
 
 
-def test_an_internal_error_is_logged_with_its_place_and_without_its_message(
+def test_an_internal_error_is_logged_with_its_location_and_without_its_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     metrics = Metrics()

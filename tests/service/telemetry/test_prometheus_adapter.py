@@ -1,4 +1,4 @@
-"""Names of prometheus_client that the adapter uses, and the result of observing an array."""
+"""Tests of the adapter of prometheus_client: required private names, and observed arrays."""
 
 from importlib.metadata import version
 
@@ -17,7 +17,7 @@ def histogram() -> tuple[CollectorRegistry, Histogram]:
 
 
 def samples(registry: CollectorRegistry) -> list[str]:
-    """The values in the exposition format, without the time of creation."""
+    """The lines of the exposition format, without creation times."""
     lines = generate_latest(registry).decode().splitlines()
     return [line for line in lines if "_created" not in line]
 

@@ -90,7 +90,7 @@ def key(guarded: Service) -> str:
 
 
 def post_labels(service: Service, key: str, **headers: str) -> httpx.Response:
-    """The response to a request for one place on a new connection."""
+    """Label one place on a new connection. In the names of `headers`, `_` is replaced by `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.post(
         f"{service.url}/v1/labels",
@@ -101,7 +101,7 @@ def post_labels(service: Service, key: str, **headers: str) -> httpx.Response:
 
 
 def metrics(service: Service, key: str) -> dict[str, float]:
-    """All samples, by name and labels."""
+    """The values of all metrics, by name and labels."""
     response = httpx.get(f"{service.url}/metrics", headers={"X-API-Key": key}, timeout=60)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -113,7 +113,7 @@ def metrics(service: Service, key: str) -> dict[str, float]:
 
 
 def lines(service: Service) -> list[dict[str, Any]]:
-    """The parsed lines of the log."""
+    """The log lines of a service, parsed from JSON."""
     return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 

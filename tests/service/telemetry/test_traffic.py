@@ -47,22 +47,23 @@ def model(world: "World") -> Model:
 
 @pytest.fixture(scope="module")
 def held_out(brands: Entities, brand_labels: pa.ListArray) -> Entities:
-    """Rows that the model was not trained on, from the same distribution as its profile."""
+    """Rows that the model was not trained on, with the distribution of the model's profile."""
     return split(LabelledEntities(brands, brand_labels))[1].entities
 
 
 @pytest.fixture(scope="module")
-def some(model: Model, held_out: Entities) -> Profile:
+def profile(model: Model, held_out: Entities) -> Profile:
+    """The counts of 40 rows."""
     return Profile.of(model.bundle.labeler, held_out.slice(0, 40))
 
 
 @pytest.fixture
-def open_window(some: Profile) -> Iterator[OpenWindow]:
-    """A function that opens a window as another process would."""
+def open_window(profile: Profile) -> Iterator[OpenWindow]:
+    """A function that opens a window, as each worker process does."""
     with contextlib.ExitStack() as stack:
 
         def one(folder: Path | None) -> Window:
-            found = Window(len(some.counts), folder, "key")
+            found = Window(len(profile.counts), folder, "key")
             stack.callback(found.close)
             return found
 
@@ -70,56 +71,56 @@ def open_window(some: Profile) -> Iterator[OpenWindow]:
 
 
 def test_the_counts_of_all_processes_are_summed(
-    some: Profile, tmp_path: Path, open_window: OpenWindow
+    profile: Profile, tmp_path: Path, open_window: OpenWindow
 ) -> None:
     one, other = open_window(tmp_path), open_window(tmp_path)
-    one.add(some)
-    other.add(some)
-    other.add(some)
+    one.add(profile)
+    other.add(profile)
+    other.add(profile)
     for each in (one, other):
-        assert each.total().tolist() == (3 * some.counts).tolist()
+        assert each.total().tolist() == (3 * profile.counts).tolist()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_new_process_takes_over_the_counts_of_a_dead_one(
-    some: Profile, tmp_path: Path, open_window: OpenWindow
+    profile: Profile, tmp_path: Path, open_window: OpenWindow
 ) -> None:
     living, dying = open_window(tmp_path), open_window(tmp_path)
-    dying.add(some)
+    dying.add(profile)
     dying.close()
     after = open_window(tmp_path)
-    after.add(some)
-    assert living.total().tolist() == (2 * some.counts).tolist()
+    after.add(profile)
+    assert living.total().tolist() == (2 * profile.counts).tolist()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_old_rows_leave_the_window(
-    some: Profile,
+    profile: Profile,
     tmp_path: Path,
     open_window: OpenWindow,
     shared: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(window, "ROWS", 2 * some.rows)
-    seen = open_window(tmp_path if shared else None)
+    monkeypatch.setattr(window, "ROWS", 2 * profile.rows)
+    opened = open_window(tmp_path if shared else None)
     generations = []
     for _ in range(9):
-        seen.add(some)
-        generations.append(Profile(seen.total(), some.columns).rows // some.rows)
+        opened.add(profile)
+        generations.append(Profile(opened.total(), profile.columns).rows // profile.rows)
     assert generations == [1, 2, 3, 4, 3, 4, 3, 4, 3]
 
 
 @pytest.mark.parametrize("damage", ["no folder", "foreign file"])
-def test_without_a_usable_folder_a_process_has_its_own_counts(
-    some: Profile, tmp_path: Path, open_window: OpenWindow, damage: str
+def test_without_a_usable_folder_a_process_has_only_its_own_counts(
+    profile: Profile, tmp_path: Path, open_window: OpenWindow, damage: str
 ) -> None:
     folder = tmp_path / "missing" if damage == "no folder" else tmp_path
     if damage == "foreign file":
         (tmp_path / "drift-key-7").write_bytes(b"12345")
-    seen = open_window(folder)
-    seen.add(some)
-    assert seen.total().tolist() == some.counts.tolist()
+    opened = open_window(folder)
+    opened.add(profile)
+    assert opened.total().tolist() == profile.counts.tolist()
 
 
 def test_a_request_within_the_interval_is_not_sampled(model: Model, held_out: Entities) -> None:
@@ -129,7 +130,7 @@ def test_a_request_within_the_interval_is_not_sampled(model: Model, held_out: En
     assert traffic.shifts(model)[0] == 5
 
 
-def test_samples_are_counted_for_their_own_model(
+def test_samples_of_a_model_that_is_loaded_twice_are_counted_together(
     trained_world: "World", model: Model, held_out: Entities, tmp_path: Path
 ) -> None:
     another = load_model(trained_world.uri)
@@ -160,7 +161,7 @@ def test_rejected_entities_are_not_counted(model: Model) -> None:
     assert traffic.shifts(model)[0] == 1
 
 
-def test_there_is_one_index_for_each_field_and_score_and_for_all_labels(
+def test_there_is_one_index_for_each_field_and_score_and_one_for_all_labels(
     model: Model, held_out: Entities
 ) -> None:
     traffic = Traffic(interval=0)
@@ -192,7 +193,10 @@ def sampled(bundle: Path, tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def drift_after(client: httpx.Client, entities: list[dict[str, Any]], rows: int) -> dict[str, Any]:
-    """The response of `/v1/drift` after `rows` rows were labelled and counted."""
+    """Label at least `rows` rows, wait until they are counted, and return the drift.
+
+    Repeats the entities as often as necessary. The return value is the response of `/v1/drift`.
+    """
     for start in range(0, rows, SAMPLE_ROWS):
         part = [entities[at % len(entities)] for at in range(start, start + SAMPLE_ROWS)]
         assert client.post("/v1/labels", json={"entities": part}).status_code == 200
