@@ -1,4 +1,4 @@
-"""The content of the test bundle, and functions that forge its manifest."""
+"""The details and arrays of the test bundle, and functions that forge a bundle's manifest."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def sign(folder: Path, **changes: Any) -> None:
-    """Change the manifest and give it the hashes of the present files."""
+    """Change fields of the manifest, and write it with the hashes of the files in the folder."""
     manifest = manifest_of(folder)
     for path in folder.iterdir():
         if path.name != MANIFEST:

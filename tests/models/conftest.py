@@ -18,7 +18,7 @@ from tests.models.bundles import DETAILS, ROWS
 
 
 def with_sparse_rows(linear: LinearStage) -> LinearStage:
-    """The same stage with the rarer half of its features in sparse rows."""
+    """A copy of the stage in which the rarer half of the features has sparse rows."""
     frequent = len(linear.dense) // 2
     rare = linear.dense[frequent:]
     owners, ids = np.nonzero(rare)
@@ -32,7 +32,7 @@ def with_sparse_rows(linear: LinearStage) -> LinearStage:
 
 @pytest.fixture(scope="session")
 def tiny(brands: Entities, brand_labels: pa.ListArray) -> Labeler:
-    """A model of a few entities, with dense and sparse rows."""
+    """A model that is fitted on ROWS entities, with dense and sparse rows of weights."""
     data = LabelledEntities(brands.slice(0, ROWS), brand_labels.slice(0, ROWS))
     fitted = fit_labeler(data, Configuration(min_count=2, trees=5, passes=1, folds=2))
     return dataclasses.replace(fitted, linear=with_sparse_rows(fitted.linear))
@@ -48,7 +48,7 @@ def written(tiny: Labeler, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(written: Path, tmp_path: Path) -> Path:
-    """A bundle that a test may damage."""
+    """A copy of the bundle of `tiny` that a test may damage."""
     folder = tmp_path / "copy"
     shutil.copytree(written, folder)
     return folder

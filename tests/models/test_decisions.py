@@ -1,4 +1,4 @@
-"""Decisions: which labels are listed, in which order, and which are asserted."""
+"""Decisions: the listed labels, their order, and the asserted labels among them."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ from tests import plain
 some = settings(max_examples=100, deadline=None)
 
 Row = list[tuple[str, float, bool]]
-"""The labels of an entity: label, probability, asserted."""
+"""The label predictions of an entity: label, probability, asserted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ def rows_of(predictions: Predictions) -> list[Row]:
 
 
 def by_hand(case: Case, query: LabelQuery) -> list[Row]:
-    """Predictions as LabelQuery and Decisions document them, in plain Python."""
+    """The predictions that the docstrings of LabelQuery and Decisions define, in plain Python."""
     named = case.labels.matching(query.only or ["*"])
     allowed = [i for i in range(len(case.labels)) if named[i]]
     thresholds = case.decisions.policies[query.policy]
@@ -118,7 +118,7 @@ def assert_same(found: list[Row], expected: list[Row]) -> None:
     assert numbers[0] == pytest.approx(numbers[1], abs=1e-6)
 
 
-QUESTIONS = st.builds(
+QUERIES = st.builds(
     LabelQuery,
     top_k=st.integers(1, 12),
     policy=st.sampled_from(["balanced", "bold"]),
@@ -136,13 +136,13 @@ CASES = st.builds(
 
 @some
 @example(case_of(0, count=1, entities=1), LabelQuery(top_k=12))
-@given(CASES, QUESTIONS)
+@given(CASES, QUERIES)
 def test_predictions_are_as_documented(case: Case, query: LabelQuery) -> None:
     assert_same(rows_of(case.predict(query)), by_hand(case, query))
 
 
 @some
-@given(CASES, QUESTIONS)
+@given(CASES, QUERIES)
 def test_labels_are_sorted_by_probability(case: Case, query: LabelQuery) -> None:
     for row in rows_of(case.predict(query)):
         probabilities = [probability for _, probability, _ in row]
@@ -151,7 +151,7 @@ def test_labels_are_sorted_by_probability(case: Case, query: LabelQuery) -> None
 
 
 @some
-@given(CASES, QUESTIONS)
+@given(CASES, QUERIES)
 def test_all_labels_reach_the_minimum_probability_and_match_a_pattern(
     case: Case, query: LabelQuery
 ) -> None:
@@ -163,7 +163,7 @@ def test_all_labels_reach_the_minimum_probability_and_match_a_pattern(
 
 
 @some
-@given(CASES, QUESTIONS)
+@given(CASES, QUERIES)
 def test_every_label_that_the_policy_asserts_is_listed(case: Case, query: LabelQuery) -> None:
     query = dataclasses.replace(query, min_probability=0.0)
     thresholds = case.decisions.policies[query.policy]
@@ -178,8 +178,8 @@ def test_every_label_that_the_policy_asserts_is_listed(case: Case, query: LabelQ
 
 
 @some
-@given(CASES, QUESTIONS)
-def test_a_list_has_top_k_labels_and_the_asserted_ones(case: Case, query: LabelQuery) -> None:
+@given(CASES, QUERIES)
+def test_a_list_has_top_k_labels_and_all_asserted_labels(case: Case, query: LabelQuery) -> None:
     query = dataclasses.replace(query, min_probability=0.0)
     allowed = int(case.labels.matching(query.only or ["*"]).sum())
     for row in rows_of(case.predict(query)):
@@ -188,8 +188,8 @@ def test_a_list_has_top_k_labels_and_the_asserted_ones(case: Case, query: LabelQ
 
 
 @some
-@given(CASES, QUESTIONS)
-def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
+@given(CASES, QUERIES)
+def test_other_labels_than_candidates_are_never_asserted_and_never_above_a_candidate(
     case: Case, query: LabelQuery
 ) -> None:
     for r, row in enumerate(rows_of(case.predict(query))):
@@ -200,7 +200,7 @@ def test_labels_that_are_no_candidates_are_never_asserted_nor_above_a_candidate(
 
 
 @some
-@given(CASES, QUESTIONS, st.data())
+@given(CASES, QUERIES, st.data())
 def test_predictions_do_not_depend_on_the_batch(
     case: Case, query: LabelQuery, data: st.DataObject
 ) -> None:
@@ -212,7 +212,7 @@ def test_predictions_do_not_depend_on_the_batch(
 
 
 @some
-@given(CASES, QUESTIONS)
+@given(CASES, QUERIES)
 def test_a_shorter_list_is_the_beginning_of_a_longer_one(case: Case, query: LabelQuery) -> None:
     shorter = rows_of(case.predict(query))
     longer = rows_of(case.predict(dataclasses.replace(query, top_k=query.top_k + 1)))
@@ -221,10 +221,10 @@ def test_a_shorter_list_is_the_beginning_of_a_longer_one(case: Case, query: Labe
         assert {*short} <= {*long}
 
 
-def answer_one(
+def predict_one(
     probabilities: list[float], query: LabelQuery, thresholds: list[float], scores: list[float]
 ) -> Row:
-    """One entity whose candidates are the first labels `a`, `b`, ..."""
+    """The predictions for one entity. Its candidates are the first labels: `a`, `b` and so on."""
     count = len(probabilities)
     case = Case(
         LabelSet(tuple("abcdefgh"[: len(scores)])),
@@ -241,43 +241,43 @@ SCORES = [4.0, 3.0, 2.0, -3.0, -2.0]
 
 
 def test_asserted_labels_are_listed_beyond_top_k() -> None:
-    row = answer_one([0.9, 0.8, 0.7], LabelQuery(top_k=1), [0.9, 0.9, 0.7, 0, 0], SCORES)
+    row = predict_one([0.9, 0.8, 0.7], LabelQuery(top_k=1), [0.9, 0.9, 0.7, 0, 0], SCORES)
     assert row == [("a", 0.9, True), ("c", 0.7, True)]
 
 
 def test_a_probability_that_reaches_its_threshold_is_asserted() -> None:
-    row = answer_one([0.5, 0.5, 0.5], LabelQuery(), [0.5, 0.501, 0.499, 0, 0], SCORES)
+    row = predict_one([0.5, 0.5, 0.5], LabelQuery(), [0.5, 0.501, 0.499, 0, 0], SCORES)
     assert [asserted for _, _, asserted in row] == [True, False, True, False, False]
 
 
 def test_a_label_below_the_minimum_probability_is_not_listed_even_if_asserted() -> None:
-    row = answer_one([0.9, 0.2], LabelQuery(min_probability=0.3), [0.1, 0.1, 0, 0, 0], SCORES)
+    row = predict_one([0.9, 0.2], LabelQuery(min_probability=0.3), [0.1, 0.1, 0, 0, 0], SCORES)
     assert row == [("a", 0.9, True)]
 
 
-def test_the_candidates_are_ordered_by_probability_and_ties_by_score() -> None:
-    row = answer_one([0.2, 0.7, 0.2], LabelQuery(top_k=3), [1, 1, 1, 1, 1], SCORES)
+def test_candidates_are_sorted_by_probability_and_then_by_score() -> None:
+    row = predict_one([0.2, 0.7, 0.2], LabelQuery(top_k=3), [1, 1, 1, 1, 1], SCORES)
     assert [name for name, _, _ in row] == ["b", "a", "c"]
 
 
 def test_a_long_list_continues_with_the_other_labels_by_score() -> None:
-    row = answer_one([0.9, 0.6, 0.5], LabelQuery(top_k=5), [1, 1, 1, 0, 0], SCORES)
+    row = predict_one([0.9, 0.6, 0.5], LabelQuery(top_k=5), [1, 1, 1, 0, 0], SCORES)
     logistic = [round(1 / (1 + math.exp(-score)), 3) for score in (-2, -3)]
     assert row[3:] == [("e", logistic[0], False), ("d", logistic[1], False)]
 
 
 def test_no_other_label_is_more_probable_than_the_last_candidate() -> None:
-    row = answer_one([0.9, 0.01], LabelQuery(top_k=4), [1, 1, 1, 1], [4, 3, 2, -9])
+    row = predict_one([0.9, 0.01], LabelQuery(top_k=4), [1, 1, 1, 1], [4, 3, 2, -9])
     assert row[2] == ("c", 0.01, False)
     assert row[3][1] < 0.001
 
 
-def test_with_patterns_labels_that_are_no_candidates_are_listed() -> None:
-    row = answer_one([0.9, 0.6, 0.5], LabelQuery(top_k=2, only=("b", "d", "e")), [1] * 5, SCORES)
+def test_patterns_can_select_labels_that_are_not_candidates() -> None:
+    row = predict_one([0.9, 0.6, 0.5], LabelQuery(top_k=2, only=("b", "d", "e")), [1] * 5, SCORES)
     assert [name for name, _, _ in row] == ["b", "e"]
 
 
-def test_the_threshold_is_that_of_the_policy() -> None:
+def test_each_policy_has_its_own_thresholds() -> None:
     case = case_of(0)
     for policy, thresholds in case.decisions.policies.items():
         assert case.decisions.thresholds(LabelQuery(policy=policy)) is thresholds
@@ -293,7 +293,7 @@ def test_an_unknown_policy_is_a_request_error_that_lists_the_known_ones() -> Non
         case_of(0).predict(LabelQuery(policy="xyzzy"))
 
 
-def test_patterns_without_a_label_are_a_request_error() -> None:
+def test_a_pattern_that_matches_no_label_is_a_request_error() -> None:
     with pytest.raises(RequestError, match="matches no label"):
         case_of(0).predict(LabelQuery(only=("a0", "nothing")))
 
@@ -322,27 +322,29 @@ def test_the_limits_of_a_query_are_allowed(options: dict[str, Any]) -> None:
 
 
 @some
-@given(CASES, QUESTIONS, st.data())
-def test_predictions_become_arrow_lists(case: Case, query: LabelQuery, data: st.DataObject) -> None:
+@given(CASES, QUERIES, st.data())
+def test_predictions_are_converted_to_arrow_lists(
+    case: Case, query: LabelQuery, data: st.DataObject
+) -> None:
     predictions = case.predict(query)
     rejected = data.draw(st.sets(st.sampled_from(range(len(case.scores) + 1))))
     rejected -= {len(case.scores)}
-    buffers = predictions.to_arrow(sorted(rejected))
+    lists = predictions.to_arrow(sorted(rejected))
     expected = [
         None
         if r in rejected
         else [{"label": name, "probability": p, "asserted": a} for name, p, a in row]
         for r, row in enumerate(rows_of(predictions))
     ]
-    buffers.validate(full=True)
-    assert buffers.to_pylist() == expected
-    assert str(buffers.type) == (
+    lists.validate(full=True)
+    assert lists.to_pylist() == expected
+    assert str(lists.type) == (
         "list<item: struct<label: string, probability: float, asserted: bool>>"
     )
 
 
 @some
-@given(CASES, QUESTIONS, st.integers(0, 4))
+@given(CASES, QUERIES, st.integers(0, 4))
 def test_joined_predictions_have_the_entities_of_all_parts_in_order(
     case: Case, query: LabelQuery, cut: int
 ) -> None:
@@ -353,7 +355,7 @@ def test_joined_predictions_have_the_entities_of_all_parts_in_order(
     assert whole.indptr.dtype == np.int64
 
 
-def test_no_predictions_can_be_joined() -> None:
+def test_joining_no_parts_gives_empty_predictions() -> None:
     empty = Predictions.joined([], LabelSet(("a",)))
     assert rows_of(empty) == []
     assert empty.to_arrow().to_pylist() == []

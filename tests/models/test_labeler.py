@@ -1,4 +1,4 @@
-"""The labeler: the same results in any batch, thread and order."""
+"""The labeler: the results do not depend on the batch, the thread or the order of rows."""
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from tests import plain
 
 
 def assert_same(left: Predictions, right: Predictions) -> None:
-    """Check that predictions are equal, bit for bit."""
+    """Check that predictions are bitwise equal."""
     assert np.array_equal(left.indptr, right.indptr)
     assert np.array_equal(left.ids, right.ids)
     assert np.array_equal(left.probabilities, right.probabilities)
@@ -73,7 +73,7 @@ def test_a_labeler_finds_the_labels_of_training_entities(
     assert np.mean(hits) > 0.7
 
 
-def test_no_entities_get_no_results(labeler: Labeler, brands: Entities) -> None:
+def test_without_entities_there_are_no_predictions(labeler: Labeler, brands: Entities) -> None:
     predictions = labeler.label(brands.slice(0, 0), LabelQuery())
     assert predictions.to_arrow().to_pylist() == []
 
@@ -81,8 +81,8 @@ def test_no_entities_get_no_results(labeler: Labeler, brands: Entities) -> None:
 def test_a_rejected_row_gets_the_labels_of_an_empty_entity(labeler: Labeler) -> None:
     records = [{"name": "Shell"}, {"name": "Shell", "lat": 200, "lon": 0}, {}]
     entities = from_records(records, labeler.schema)
-    buffers = labeler.label(entities, LabelQuery()).to_arrow()
-    assert buffers[1] == buffers[2] != buffers[0]
+    lists = labeler.label(entities, LabelQuery()).to_arrow()
+    assert lists[1] == lists[2] != lists[0]
     assert (
         labeler.label(entities, LabelQuery()).to_arrow(list(entities.rejected))[1].as_py() is None
     )
@@ -110,7 +110,7 @@ def test_an_unknown_policy_is_an_error_even_without_entities(
         labeler.label(brands.slice(0, rows), LabelQuery(policy="bold"))
 
 
-def test_patterns_without_a_label_are_an_error_even_without_entities(
+def test_a_pattern_that_matches_no_label_is_an_error_even_without_entities(
     labeler: Labeler, brands: Entities
 ) -> None:
     with pytest.raises(RequestError, match="matches no label"):
@@ -128,7 +128,7 @@ def test_the_stages_give_scores_candidates_and_probabilities(
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
-def test_the_stages_accept_no_rows(labeler: Labeler) -> None:
+def test_the_stages_accept_an_empty_batch(labeler: Labeler) -> None:
     rows = labeler.features.transform(Entities.empty(labeler.schema, 0))
     scores, chosen, probabilities = plain.stages(labeler, rows)
     assert len(scores) == len(chosen) == len(probabilities) == 0
@@ -152,7 +152,7 @@ def test_warming_up_does_not_change_results(labeler: Labeler, brands: Entities) 
     ],
     ids=["usual", "one", "many", "only", "precise", "broad"],
 )
-def test_the_kernel_gives_the_same_as_one_stage_after_another(
+def test_the_kernel_gives_the_same_results_as_separate_stages(
     labeler: Labeler, brands: Entities, query: LabelQuery
 ) -> None:
     entities = brands.slice(0, 700)
@@ -163,7 +163,7 @@ def test_the_kernel_gives_the_same_as_one_stage_after_another(
 
 
 def grown(labeler: Labeler, labels: int) -> Labeler:
-    """The same labeler with additional labels, which no entity has."""
+    """A copy of the labeler with `labels` labels; no entity has the additional labels."""
     more = labels - len(labeler.labels)
     names = (*labeler.labels.names, *(f"zz{n}" for n in range(more)))
     linear, reranker = labeler.linear, labeler.reranker

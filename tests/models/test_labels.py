@@ -1,4 +1,4 @@
-"""Label sets and matrices give the same as plain Python."""
+"""Label sets and matrices give the same results as plain Python."""
 
 from collections import Counter
 
@@ -51,7 +51,9 @@ def test_a_label_set_contains_the_labels_of_enough_entities(lists: Lists, min_co
 
 @some
 @given(LISTS, st.integers(0, 6), st.integers(0, 6))
-def test_a_slice_has_the_label_set_of_its_own_rows(lists: Lists, start: int, rows: int) -> None:
+def test_the_label_set_of_a_slice_depends_only_on_the_rows_of_the_slice(
+    lists: Lists, start: int, rows: int
+) -> None:
     part = array_of(lists).slice(min(start, len(lists)), rows)
     assert label_set(part).names == set_by_hand(lists[start : start + rows], 1)
 
@@ -61,7 +63,7 @@ def test_labels_are_sorted_by_code_points() -> None:
     assert label_set(lists).names == ("10", "9", "B", "a", "b", "zz", "é")
 
 
-def test_no_entities_have_an_empty_label_set() -> None:
+def test_without_entities_the_label_set_is_empty() -> None:
     assert len(label_set(array_of([]))) == 0
     assert len(label_set(array_of([["a"]]), min_count=2)) == 0
 
@@ -119,7 +121,7 @@ def test_a_label_with_brackets_matches_its_own_name(name: str) -> None:
     assert LabelSet((name,)).matching([name]).tolist() == [True]
 
 
-def test_a_message_about_patterns_does_not_repeat_them() -> None:
+def test_the_error_for_a_pattern_does_not_repeat_the_pattern() -> None:
     with pytest.raises(RequestError) as caught:
         LabelSet(("a",)).matching(["xyzzy"])
     assert "xyzzy" not in str(caught.value)
@@ -149,7 +151,9 @@ def test_a_matrix_contains_the_ids_of_listed_labels(lists: Lists, names: list[st
 
 @some
 @given(LISTS, st.integers(0, 6), st.integers(0, 6))
-def test_a_slice_has_the_matrix_of_its_own_rows(lists: Lists, start: int, rows: int) -> None:
+def test_the_matrix_of_a_slice_depends_only_on_the_rows_of_the_slice(
+    lists: Lists, start: int, rows: int
+) -> None:
     labels = LabelSet(set_by_hand(lists, 1))
     part = label_matrix(array_of(lists).slice(min(start, len(lists)), rows), labels)
     whole = label_matrix(array_of(lists), labels)
@@ -160,14 +164,14 @@ def test_a_slice_has_the_matrix_of_its_own_rows(lists: Lists, start: int, rows: 
 HIDING = pa.ListArray.from_arrays(
     [0, 1, 2, 3], pa.array(["a", "hidden", "b"]), mask=pa.array([False, True, False])
 )
-"""Three rows; the second is null, but Arrow stores a value for it."""
+"""Three rows. The second row is null, but Arrow stores a value for it."""
 
 
-def test_values_below_a_null_list_are_not_in_the_label_set() -> None:
+def test_values_of_a_null_list_are_not_in_the_label_set() -> None:
     assert label_set(HIDING).names == ("a", "b")
 
 
-def test_values_below_a_null_list_are_not_in_the_matrix() -> None:
+def test_values_of_a_null_list_are_not_in_the_matrix() -> None:
     matrix = label_matrix(HIDING, LabelSet(("a", "hidden")))
     assert rows_of(matrix) == [[0], [], []]
     assert matrix.foreign.tolist() == [0, 0, 1]
@@ -214,7 +218,7 @@ def test_rows_are_taken_in_any_order(lists: Lists, data: st.DataObject) -> None:
 
 @some
 @given(LISTS, st.integers(0, 999))
-def test_a_matrix_tells_if_a_row_has_a_label(lists: Lists, seed: int) -> None:
+def test_contains_is_true_for_the_labels_of_a_row(lists: Lists, seed: int) -> None:
     labels = LabelSet(("B", "amenity=cafe", "b", "é"))
     matrix = label_matrix(array_of(lists), labels)
     candidates = np.random.default_rng(seed).integers(0, 4, (len(lists), 3)).astype(np.int32)
@@ -225,7 +229,7 @@ def test_a_matrix_tells_if_a_row_has_a_label(lists: Lists, seed: int) -> None:
     assert matrix.contains(candidates).tolist() == expected
 
 
-def test_a_group_that_is_absent_makes_all_its_labels_known_and_no_others() -> None:
+def test_an_absent_group_makes_all_labels_of_the_group_known_and_no_others() -> None:
     labels = LabelSet(("diet=a", "diet=b", "other", "step=no", "step=yes"))
     lists = array_of([["other"], ["diet=a"], [], [], []])
     absent = array_of([["step"], ["step", "x"], ["diet=b", "step=yes"], None, ["diet", "step"]])

@@ -1,4 +1,4 @@
-"""A connection to the registry changes MLflow's default, and nothing else in the process."""
+"""A connection to the registry changes MLflow's default URI, but not the environment."""
 
 import os
 from pathlib import Path

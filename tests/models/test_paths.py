@@ -1,4 +1,4 @@
-"""Addresses of servers for browsers."""
+"""The address of the MLflow UI for browsers."""
 
 import pytest
 

@@ -20,7 +20,7 @@ from tests.models.bundles import ARRAYS, manifest_of, sign, write_manifest
 
 
 def reshape(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
-    """Change an array of a bundle and sign it."""
+    """Change an array of a bundle, and write a manifest with its new hash."""
     path = folder / f"{name}.npy"
     with np.errstate(over="ignore"):
         np.save(path, change(np.array(np.load(path))))
@@ -220,7 +220,7 @@ def test_a_header_with_any_byte_changed_is_read_or_is_an_error(copy: Path) -> No
                 outcomes.add("read")
             except BundleError:
                 outcomes.add("refused")
-            except Exception as error:  # noqa: BLE001 - which others there are is what is asked
+            except Exception as error:  # noqa: BLE001 - the test fails and names the other error
                 outcomes.add(type(error).__name__)
     assert outcomes == {"read", "refused"}
 

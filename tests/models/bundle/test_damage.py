@@ -1,4 +1,4 @@
-"""Damaged bundles: every change of a file is an error."""
+"""Damaged bundles: every change of a file of the bundle is an error."""
 
 import itertools
 import random
@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
 
 
 def check_errors(folder: Path, damage: Callable[[Path], object]) -> None:
-    """Damage one file at a time, check that the error names it, and restore it."""
+    """For each file but the manifest: damage it, check that the error names it, and restore it."""
     for name in names(folder):
         path = folder / name
         content = path.read_bytes()
@@ -121,7 +121,7 @@ def test_a_changed_value_in_the_manifest_is_an_error(copy: Path, old: str, new: 
 
 
 @pytest.mark.parametrize("read", [read_bundle, read_manifest])
-def test_a_folder_without_a_manifest_is_no_bundle(
+def test_a_folder_without_a_manifest_is_not_a_bundle(
     copy: Path, tmp_path: Path, read: Callable[[Path], object]
 ) -> None:
     (copy / MANIFEST).unlink()

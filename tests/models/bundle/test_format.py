@@ -1,4 +1,4 @@
-"""Bundles: writing and reading a model does not change it, bit for bit."""
+"""Bundles: a model that was written and read again is bitwise equal."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Golden queries: a bundle with the results of training passes; others raise an error."""
+"""Golden queries: a model with the results of training passes the check; other models fail it."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def bundle(written: Path) -> Bundle:
 
 
 def changed(bundle: Bundle, label: dict[str, Any]) -> Bundle:
-    """The same bundle with another most probable label in the first golden result."""
+    """A copy of the bundle in which fields of the first label of the first golden result differ."""
     first = bundle.golden.results[0]
     results = [[{**first[0], **label}, *first[1:]], *bundle.golden.results[1:]]
     return dataclasses.replace(bundle, golden=dataclasses.replace(bundle.golden, results=results))
@@ -59,7 +59,7 @@ def test_golden_queries_contain_no_training_row(bundle: Bundle, brands: Entities
     assert not names & set(brands.table["name"].to_pylist())
 
 
-def test_a_probability_may_differ_by_the_tolerance_and_no_more(bundle: Bundle) -> None:
+def test_a_probability_may_differ_by_at_most_the_tolerance(bundle: Bundle) -> None:
     probability = bundle.golden.results[0][0]["probability"]
     check(changed(bundle, {"probability": probability - TOLERANCE / 2}))
     message = refusal(changed(bundle, {"probability": probability - 2 * TOLERANCE}))

@@ -1,4 +1,4 @@
-"""The content hash depends on all of the model, and on nothing else."""
+"""The content hash depends on all parts of the model, and on nothing else."""
 
 import dataclasses
 from pathlib import Path

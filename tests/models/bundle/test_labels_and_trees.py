@@ -48,7 +48,7 @@ def test_invalid_labels_are_an_error(copy: Path, tiny: Labeler, bad: str | None)
         read_bundle(copy)
 
 
-def test_trees_that_are_no_text_are_an_error(copy: Path) -> None:
+def test_trees_that_are_not_text_are_an_error(copy: Path) -> None:
     (copy / "reranker.txt").write_bytes(b"tree\n\xff")
     sign(copy)
     with pytest.raises(BundleError, match="the files do not have the content"):

@@ -14,14 +14,14 @@ from tests.models.bundles import manifest_of, sign, write_manifest
 
 
 @pytest.mark.parametrize("content", [[], "bundle", 5, None, {}, {"format": "1"}, {"format": 1.0}])
-def test_other_json_is_no_manifest(copy: Path, content: Any) -> None:
+def test_other_json_is_not_a_manifest(copy: Path, content: Any) -> None:
     (copy / MANIFEST).write_text(json.dumps(content))
     with pytest.raises(BundleError, match="is not a labelwright bundle"):
         read_bundle(copy)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"NOPE", b"{'format': 1}", b"1" * 5_000, b"{}{}"])
-def test_text_that_is_not_json_is_no_manifest(copy: Path, content: bytes) -> None:
+def test_text_that_is_not_json_is_not_a_manifest(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
         read_bundle(copy)
@@ -82,7 +82,7 @@ def test_a_list_of_other_files_is_an_error(copy: Path, name: str, instead: bool)
 
 
 @pytest.mark.parametrize("files", [[], None, "labels.json", {}, 5])
-def test_files_that_are_no_object_are_an_error(copy: Path, files: Any) -> None:
+def test_a_list_of_files_that_is_not_an_object_is_an_error(copy: Path, files: Any) -> None:
     sign(copy, files=files)
     with pytest.raises(BundleError, match="does not list the files of a bundle"):
         read_bundle(copy)

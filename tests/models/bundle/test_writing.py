@@ -1,4 +1,4 @@
-"""Writing a bundle: it is complete or does not exist, even on a full disk."""
+"""Writing a bundle: the bundle is complete or does not exist, even if the disk is full."""
 
 import json
 import subprocess
@@ -41,30 +41,30 @@ from pathlib import Path
 from labelwright.models.bundle.format import read_bundle, seal, write_bundle
 
 labeler = read_bundle(Path(sys.argv[1])).labeler
-target = Path(sys.argv[2])
+folder = Path(sys.argv[2])
 outcomes = {}
 for limit in map(int, sys.argv[3:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    said = "nothing"
+    failure = "nothing"
     try:
-        write_bundle(labeler, target / "bundle", "1", {"note": "x" * 600_000})
+        write_bundle(labeler, folder / "bundle", "1", {"note": "x" * 600_000})
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-    outcomes[limit] = said, [path.name for path in target.iterdir()]
+        failure = f"{type(error).__name__}: {error}"
+    outcomes[limit] = failure, [path.name for path in folder.iterdir()]
 print(json.dumps(outcomes))
 """
 LIMITS = ["1", "500", "5000", "500000"]
-"""Maximum sizes of files, in bytes; the last is enough for all but the manifest."""
+"""Maximum sizes of files, in bytes. The last size is enough for all files but the manifest."""
 
 
 @pytest.fixture(scope="module")
 def outcomes(
     written: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[str, list[str]]]:
-    """For each limit: the error on a full disk, and the files that are left in the folder."""
+    """For each limit: the error of a full disk, and the files that are left in the folder."""
     assert max(path.stat().st_size for path in written.iterdir()) < int(LIMITS[-1])
-    target = tmp_path_factory.mktemp("full")
-    command = [sys.executable, "-c", ON_A_FULL_DISK, str(written), str(target), *LIMITS]
+    folder = tmp_path_factory.mktemp("full")
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(written), str(folder), *LIMITS]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120)
     outcomes_by_limit: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
     return outcomes_by_limit

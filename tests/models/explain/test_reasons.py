@@ -1,4 +1,4 @@
-"""Reasons: they add up to the log-odds, and predictions stay the same."""
+"""Reasons: they add up to the log-odds, and they do not change predictions."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +53,7 @@ RECORDS = st.fixed_dictionaries(
 def raw_log_odds(
     labeler: Labeler, entities: Entities, predictions: Predictions
 ) -> npt.NDArray[np.float64]:
-    """For each listed label: the raw score of the trees, or the converted linear score."""
+    """For each label prediction, the raw score of the trees or the log-odds of the linear score."""
     rows = labeler.features.transform(entities)
     scores, chosen, _ = plain.stages(labeler, rows)
     trees = lightgbm.Booster(model_str=labeler.reranker.trees)
@@ -70,7 +70,10 @@ def raw_log_odds(
 
 
 def assert_sums(labeler: Labeler, entities: Entities, query: LabelQuery) -> None:
-    """Check that all reasons add up to the raw log-odds, and listed ones to within 0.001."""
+    """Check that all reasons add up to the raw log-odds.
+
+    Listed reasons, together with the rest, may differ from the log-odds by at most NEGLIGIBLE.
+    """
     predictions = labeler.label(entities, query)
     expected = raw_log_odds(labeler, entities, predictions)
     everything = np.concatenate(
@@ -123,7 +126,7 @@ def test_an_entity_without_features_has_no_reasons_from_fields(
     assert not any(spans_of(reasons) for reasons in explanation.to_records())
 
 
-def test_no_entities_have_no_reasons(labeler: Labeler) -> None:
+def test_without_entities_there_are_no_reasons(labeler: Labeler) -> None:
     explanation = explain(labeler, Entities.empty(labeler.schema, 0), LabelQuery())
     assert len(explanation.to_arrow()) == len(explanation.log_odds) == 0
 
@@ -137,12 +140,12 @@ def test_predictions_are_the_same_as_without_reasons(
 ) -> None:
     entities = brands.slice(0, 50)
     plain = labeler.label(entities, query).to_arrow().to_pylist()
-    explain_predictions = explain(labeler, entities, query).to_arrow().to_pylist()
-    for labels in explain_predictions:
+    explained = explain(labeler, entities, query).to_arrow().to_pylist()
+    for labels in explained:
         for label in labels:
             assert label.pop("reasons") is not None
             assert isinstance(label.pop("log_odds"), float)
-    assert explain_predictions == plain
+    assert explained == plain
 
 
 def test_reasons_do_not_depend_on_the_batch_or_on_other_threads(
@@ -180,7 +183,7 @@ def test_an_unsupported_query_is_an_error(labeler: Labeler, brands: Entities) ->
 # content of reasons
 
 
-def test_a_pizza_is_explained_by_its_name(labeler: Labeler) -> None:
+def test_the_label_pizza_is_explained_by_the_same_word_in_the_name(labeler: Labeler) -> None:
     record = {"name": "Joe's Pizza", "country": "US", "website": "https://pizza.example"}
     reasons = reasons_for(labeler, record, "cuisine=pizza")
     first = next(reason for reason in reasons if reason["about"] == "field")
@@ -197,7 +200,7 @@ def test_a_pizza_is_explained_by_its_name(labeler: Labeler) -> None:
 
 
 def test_positions_are_code_points_of_the_original_text(labeler: Labeler) -> None:
-    name = "\U0001f355\u0130 \uff30\uff29\uff3a\uff3a\uff21"  # folding makes it longer
+    name = "\U0001f355\u0130 \uff30\uff29\uff3a\uff3a\uff21"  # case folding makes the text longer
     found = next(
         reason
         for reason in reasons_for(labeler, {"name": name}, "cuisine=pizza")
@@ -260,8 +263,8 @@ def test_the_reason_company_names_the_label_that_contributes_most(labeler: Label
     ):
         if companion >= 0:
             assert companion != label
-            says = lift[chosen[0] == companion][0]
-            assert says == (lift.max() if co_occurrence > 0 else lift.min())
-            assert says * co_occurrence > 0
+            largest_lift = lift[chosen[0] == companion][0]
+            assert largest_lift == (lift.max() if co_occurrence > 0 else lift.min())
+            assert largest_lift * co_occurrence > 0
             named += 1
     assert named

@@ -20,7 +20,7 @@ def test_contributions_add_up_to_raw_scores(labeler: "Labeler", brands: Entities
     assert found.sum(axis=1) == pytest.approx(plain.raw_scores(labeler, pairs))
 
 
-def test_no_pairs_have_no_contributions(labeler: "Labeler", brands: Entities) -> None:
+def test_without_pairs_there_are_no_contributions(labeler: "Labeler", brands: Entities) -> None:
     pairs = plain.pairs_of(labeler, labeler.features.transform(brands.slice(0, 1)))
     found = contributions(labeler.reranker.trees, len(PAIR_FEATURES), pairs[:0])
     assert found.shape == (0, len(PAIR_FEATURES) + 1)

@@ -1,4 +1,4 @@
-"""Spans: every feature is attributed once, to the expected words."""
+"""Spans: every feature is attributed exactly once, and to the expected words."""
 
 import unicodedata
 from typing import Any
@@ -59,9 +59,9 @@ def entity_of(record: dict[str, Any]) -> Entities:
 
 
 def traced(record: dict[str, Any], share: float = 1) -> tuple[Origins, int]:
-    """Origins of the features of an entity, and their number.
+    """The origins of the features of an entity, and the number of its features.
 
-    The space has the given share of the tokens of the entity.
+    The feature space has the given share of the tokens of the entity.
     """
     entity = entity_of(record)
     source = token_source(entity, EDGES)
@@ -76,7 +76,7 @@ def traced(record: dict[str, Any], share: float = 1) -> tuple[Origins, int]:
 
 
 def weighed(record: dict[str, Any]) -> dict[tuple[str, str], float]:
-    """The number of features of each field and text, weighted by their shares."""
+    """For each field and text, the sum of the shares of its features."""
     origins, _ = traced(record)
     found: dict[tuple[str, str], float] = {}
     for place, share in zip(origins.places.tolist(), origins.shares.tolist(), strict=True):
@@ -130,8 +130,8 @@ def test_words_do_not_overlap(text: str, kind: Kind) -> None:
 def test_words_and_pairs_explain_all_features_of_ordinary_text(text: str) -> None:
     whole = Span(SCHEMA.columns[0], text, 0, len(text))
     origins, _ = traced({"name": text})
-    explain_predictions = {origins.spans[place] for place in origins.places.tolist()}
-    assert whole not in explain_predictions or len([w for w in words(text) if w[0].isalnum()]) <= 2
+    used = {origins.spans[place] for place in origins.places.tolist()}
+    assert whole not in used or len([w for w in words(text) if w[0].isalnum()]) <= 2
 
 
 # examples
@@ -178,8 +178,8 @@ def test_values_are_split_according_to_the_kind_of_column(
     assert words(text, kind) == expected
 
 
-def test_letters_belong_to_a_word_and_pairs_to_two_words() -> None:
-    # letter runs of " ab ": " ab", " ab ", "ab "; of " cd ": the same number
+def test_character_n_grams_belong_to_a_word_and_pairs_to_two_words() -> None:
+    # " ab " has one word and three character n-grams: " ab", " ab ", "ab "; so has " cd "
     assert weighed({"name": "ab cd"}) == {
         ("name", "ab"): 4,
         ("name", "cd"): 4,
@@ -234,7 +234,7 @@ def test_a_decomposed_character_has_its_original_position(character: str) -> Non
     }
 
 
-def test_features_of_no_word_belong_to_the_whole_value() -> None:
+def test_features_that_no_word_has_belong_to_the_whole_value() -> None:
     text = " ".join(f"w{number}" for number in range(WORDS_LIMIT + 2))
     found = weighed({"about": text})
     assert found["about", text] == 4  # two words and the pairs that end in them

@@ -1,4 +1,4 @@
-"""Fingerprints: equal for equal values, different for any other value."""
+"""Fingerprints: equal for entities with equal values, and different for all others."""
 
 import pyarrow as pa
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ RECORD = st.fixed_dictionaries(
 
 
 def known(entities: Entities) -> list[tuple[object, ...]]:
-    """The values of each entity by column, without empty ones."""
+    """The values of each entity by column, without empty values."""
     columns = sorted(entities.table.column_names)
     return [
         tuple((name, row[name]) for name in columns if row[name] not in (None, ""))
@@ -64,7 +64,7 @@ def test_batches_and_missing_columns_do_not_change_fingerprints(places: EntitySc
     assert parts == whole
 
 
-def test_no_entities_have_no_fingerprints(places: EntitySchema) -> None:
+def test_without_entities_there_are_no_fingerprints(places: EntitySchema) -> None:
     assert len(fingerprints(Entities.empty(places, 0))) == 0
 
 

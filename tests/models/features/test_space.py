@@ -1,4 +1,4 @@
-"""Feature rows: their content, and changes of the input that must not change it."""
+"""Feature rows: their content, and changes of the input that must not change their content."""
 
 import functools
 import unicodedata
@@ -45,7 +45,7 @@ SCHEMA = EntitySchema.from_mapping(
 )
 EDGES = np.array([np.arange(15) * 10.0, np.arange(15) * 1.0])
 SHARES = np.array([1, 0.5, 2], np.float32)
-"""Lengths of letters, of words and of the other columns."""
+"""Lengths of the groups of tokens: character n-grams, words, and tokens of the other columns."""
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 WORDS = st.text(st.sampled_from("ab c\u00e9\u4e2d"), max_size=8)
@@ -79,7 +79,7 @@ def tokens_by_row(entities: Entities) -> list[list[int]]:
 
 
 def space_of(entities: Entities, seed: int = 0) -> FeatureSpace:
-    """A feature space with a random two thirds of the tokens of some entities."""
+    """A feature space with two thirds of the tokens of some entities, chosen at random."""
     random = np.random.default_rng(seed)
     keys = np.array(sorted({t for row in tokens_by_row(entities) for t in row}), np.uint64)
     keys = random.permutation(keys)[: -(-2 * len(keys) // 3)]
@@ -88,7 +88,7 @@ def space_of(entities: Entities, seed: int = 0) -> FeatureSpace:
 
 
 def by_hand(space: FeatureSpace, entities: Entities) -> list[dict[int, float]]:
-    """Feature rows as `models.features.space` documents them, in plain Python."""
+    """The feature rows that `models.features.space` documents, computed in plain Python."""
     places = {int(key): place for place, key in enumerate(space.keys)}
     rows = []
     for row in tokens_by_row(entities):
@@ -118,7 +118,7 @@ def as_dicts(rows: FeatureRows) -> list[dict[int, float]]:
 
 
 def assert_same(left: FeatureRows, right: FeatureRows) -> None:
-    """Check that rows are equal, bit for bit."""
+    """Check that rows are bitwise equal."""
     assert np.array_equal(left.indptr, right.indptr)
     assert np.array_equal(left.indices, right.indices)
     assert np.array_equal(left.values, right.values)
@@ -179,7 +179,7 @@ def test_the_most_frequent_features_come_first(labeler: Labeler, brands: Entitie
     assert (np.diff(weights) >= 0).all()
 
 
-def test_tokens_that_are_no_features_are_left_out() -> None:
+def test_tokens_that_are_not_features_are_left_out() -> None:
     known, unknown = entities_of({"name": "joes pizza"}), entities_of({"name": "quux"})
     keys = np.array(tokens_by_row(known)[0], np.uint64)
     space = FeatureSpace(SCHEMA, keys, np.ones(len(keys), np.float32), SHARES, EDGES)
@@ -208,7 +208,7 @@ def test_a_rejected_row_is_an_empty_row(labeler: Labeler) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 63, 64, 65])
-def test_tokens_are_found_in_spite_of_collisions(size: int) -> None:
+def test_tokens_are_found_despite_hash_collisions(size: int) -> None:
     entities = entities_of({"name": " ".join(f"w{n}" for n in range(20))})
     (row,) = tokens_by_row(entities)
     random = np.random.default_rng(size)
@@ -238,7 +238,7 @@ def test_the_order_of_rows_does_not_change_features(
 
 
 def stacked(parts: list[FeatureRows]) -> FeatureRows:
-    """The rows of one part after another."""
+    """Concatenate the rows of several parts."""
     rows, size = sum(len(part.names) for part in parts), sum(len(part.indices) for part in parts)
     buffers = (
         np.zeros(rows + 1, np.int64),
@@ -271,7 +271,7 @@ def test_the_chunks_of_a_table_do_not_change_features(
 
 
 def respelled(entities: Entities, change: Any) -> Entities:
-    """The same entities with every text changed."""
+    """A copy of the entities in which `change` has been applied to every text."""
     table = entities.table
     arrays = {
         name: pa.array(
@@ -327,7 +327,7 @@ def test_a_missing_column_equals_a_column_of_nulls(labeler: Labeler, some_brands
 # Numbers.
 
 
-def test_numbers_of_one_bin_are_one_feature() -> None:
+def test_numbers_in_one_bin_give_the_same_feature() -> None:
     areas = [-1e300, -1.0, 0.5, 9.9, 10.1, 139.0, 141.0, 1e300]
     rows = tokens_by_row(entities_of(*({"area": area} for area in areas)))
     assert all(len(row) == 1 for row in rows)
@@ -346,12 +346,12 @@ def test_two_number_columns_have_separate_bins() -> None:
     assert {*both} == {*area, *floors}
 
 
-def test_a_missing_number_is_no_feature() -> None:
+def test_a_missing_number_gives_no_feature() -> None:
     entities = entities_of({"area": None}, {"area": float("nan")}, {}, {"area": 0})
     assert [len(row) for row in tokens_by_row(entities)] == [0, 0, 0, 1]
 
 
-def test_a_point_is_no_feature() -> None:
+def test_a_point_gives_no_feature() -> None:
     assert tokens_by_row(entities_of({"lat": 1, "lon": 2})) == [[]]
 
 

@@ -1,4 +1,4 @@
-"""Tokens of values: which are equal, which differ, and how many there can be."""
+"""Tokens of values: equal and different tokens, and the largest number of tokens."""
 
 import unicodedata
 from typing import Any
@@ -46,7 +46,7 @@ KINDS = {
     "web": tokens.WEB,
     "phone": tokens.PHONE,
 }
-"""The way to split each column of the schema."""
+"""The way in which the values of each column are split."""
 NO_NUMBERS = np.zeros((0, 15))
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -55,14 +55,14 @@ NASTY = st.text(st.sampled_from(";=:/. wa1-'\u4e2d\u0e01\u0301\U00020000"), max_
 
 
 def source_of(*records: dict[str, Any]) -> TokenSource:
-    """Records as arrays for kernels; they must not be rejected."""
+    """Records, none of which may be rejected, as arrays for kernels."""
     entities = from_records(records, SCHEMA)
     assert not entities.rejected
     return token_source(entities, NO_NUMBERS)
 
 
 def laid_out(name: str, text: str) -> TokenSource:
-    """One unchanged value as arrays for kernels; unlike in a record, tags are not parsed."""
+    """One value as arrays for kernels. The value is not parsed, even in the column `tags`."""
     data = np.frombuffer(bytearray(text.encode()), np.uint8)
     return TokenSource(
         np.array([KINDS[name]], np.int8),
@@ -97,20 +97,20 @@ def groups_of(given: frozenset[int]) -> set[int]:
 
 
 def small(text: str) -> str:
-    """Text with ASCII in lower case."""
+    """A text with its ASCII letters in lower case."""
     return text.translate({point: point + 32 for point in range(ord("A"), ord("Z") + 1)})
 
 
 @some
 @given(st.text(st.characters(codec="utf-8")), st.binary(max_size=4))
-def test_code_points_are_decoded_as_by_python(text: str, before: bytes) -> None:
+def test_text_is_decoded_as_in_python(text: str, before: bytes) -> None:
     data = np.frombuffer(bytearray(before + text.encode() + b"\xff"), np.uint8)
     points = np.zeros(len(text) + 1, np.int32)
     assert decode(data, len(before), data.size - 1, points) == len(text)
     assert points.tolist() == [*map(ord, small(text)), 0]
 
 
-def test_every_code_point_is_decoded_as_by_python() -> None:
+def test_every_code_point_is_decoded_as_in_python() -> None:
     text = "".join(chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000)
     data = np.frombuffer(bytearray(text.encode()), np.uint8)
     points = np.zeros(len(text), np.int32)
@@ -176,7 +176,7 @@ def test_letters_and_symbols_have_the_categories_of_unicode() -> None:
     assert classes[ord(";")] == tokens.SEPARATOR
 
 
-# Words and letters.
+# Words and character n-grams.
 
 
 def test_a_text_has_words_and_pairs_of_neighbours() -> None:
@@ -232,21 +232,21 @@ def test_case_spacing_and_spelling_do_not_change_tokens(variant: str) -> None:
     assert tokens_of(name=variant) == tokens_of(name="Joe's Café")
 
 
-def test_a_name_has_sequences_of_three_to_five_letters_and_edges() -> None:
+def test_a_name_has_character_n_grams_of_three_to_five_letters_and_edges() -> None:
     word, name = tokens_of(text="abcd"), tokens_of(name="abcd")
     assert len(word) == 1
     assert len(name) == 1 + 4 + 3 + 2
     assert len(tokens_of(name="a")) == 1 + 1
 
 
-def test_letter_sequences_stay_within_a_word() -> None:
+def test_a_character_n_gram_is_part_of_one_word() -> None:
     first, second = tokens_of(name="alpha"), tokens_of(name="beta")
     both = tokens_of(name="alpha beta")
     assert first | second < both
     assert len(both - first - second) == 1
 
 
-def test_similar_names_share_letter_sequences_but_no_word() -> None:
+def test_similar_names_share_character_n_grams_but_no_word() -> None:
     shared = tokens_of(name="pharmacy") & tokens_of(name="pharmacie")
     assert groups_of(shared) == {tokens.LETTER_GROUP}
     assert len(shared) > 5
@@ -277,7 +277,7 @@ def test_spaces_within_a_category_change_tokens() -> None:
     assert tokens_of(category="newyork") != tokens_of(category="new york")
 
 
-def test_a_tag_has_a_token_for_its_key_and_one_for_all_of_it() -> None:
+def test_a_tag_has_a_token_for_the_key_and_a_token_for_the_whole_tag() -> None:
     pizza, pasta = tokens_of(tags={"cuisine": "pizza"}), tokens_of(tags={"cuisine": "pasta"})
     assert len(pizza) == len(pasta) == 2
     assert len(pizza & pasta) == 1
@@ -303,7 +303,7 @@ def test_phone_numbers_with_the_same_beginning_share_prefixes(digits: str) -> No
     assert len(shared) == len(tokens_of(phone=digits)) - 1
 
 
-def test_a_phone_number_has_six_prefixes_and_a_token_of_its_own() -> None:
+def test_a_phone_number_has_six_prefixes_and_a_token_for_all_digits() -> None:
     assert len(tokens_of(phone=PHONE)) == 7
     assert len(tokens_of(phone="1")) == 1
 
@@ -368,7 +368,7 @@ def test_domains_of_one_country_share_their_last_part() -> None:
     assert not tokens_of(web="a.example") & tokens_of(web="b.test")
 
 
-def test_similar_domains_share_letters() -> None:
+def test_similar_domains_share_character_n_grams() -> None:
     shared = tokens_of(web="joespizza.example") & tokens_of(web="joespizzas.test")
     assert len(shared) > 5
 
@@ -436,14 +436,14 @@ def test_a_token_contains_its_group(name: str, groups: set[int]) -> None:
     assert groups_of(found(laid_out(name, "abc.de=12 3"))) == groups
 
 
-# Bounds: kernels do not check indices, so buffers must be large enough.
+# Bounds: kernels do not check indices, so the working memory must be large enough.
 
 GUARD = 512
 MARK = 77
 
 
 def guarded(space: Scratch) -> Scratch:
-    """The same memory with additional elements at the end, which kernels must not change."""
+    """Working memory with additional elements at the end, which kernels must not change."""
     return Scratch(*(np.full(part.size + GUARD, MARK, part.dtype) for part in space))
 
 

@@ -1,4 +1,4 @@
-"""Sparse rows give the same as dense matrices."""
+"""Sparse rows give the same results as dense matrices."""
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,9 @@ def dense(matrix: SparseRows, columns: int) -> Dense:
 
 @in_any_time
 @given(MATRICES, st.integers(0, 99))
-def test_pairs_in_any_order_and_repeated_make_the_same_matrix(given: Dense, seed: int) -> None:
+def test_the_order_and_repetition_of_pairs_do_not_change_the_matrix(
+    given: Dense, seed: int
+) -> None:
     rows, ids = np.nonzero(given)
     order = np.random.default_rng(seed).permutation(np.tile(np.arange(len(rows)), 2))
     matrix = SparseRows.from_pairs(rows[order], ids[order], given.shape)
@@ -65,14 +67,14 @@ def test_an_empty_matrix_has_rows_but_no_elements() -> None:
     assert dense(empty, 2).tolist() == [[False, False]] * 3
 
 
-def test_elements_know_their_row_and_their_position_in_it() -> None:
+def test_each_element_has_a_row_number_and_a_position_in_its_row() -> None:
     indptr = np.array([0, 2, 2, 5], np.int64)
     assert row_numbers(indptr).tolist() == [0, 0, 2, 2, 2]
     assert positions_in_rows(indptr).tolist() == [0, 1, 0, 1, 2]
 
 
 @pytest.mark.parametrize("keys", [[], [7], [9, 2, 5, 0]])
-def test_keys_are_found_and_missing_ones_are_minus_one(keys: list[int]) -> None:
+def test_keys_are_found_and_missing_keys_are_minus_one(keys: list[int]) -> None:
     wanted = [5, 0, 1, 9, 7, -1, 5]
     expected = [keys.index(key) if key in keys else -1 for key in wanted]
     assert find_keys(np.array(keys, np.int64), np.array(wanted)).tolist() == expected

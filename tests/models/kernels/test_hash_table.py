@@ -1,4 +1,4 @@
-"""Hash tables give the same as a dictionary."""
+"""Hash tables give the same results as a dictionary."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ HASHES = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(HASHES, unique=True, max_size=60), st.lists(HASHES, max_size=20))
-def test_every_hash_is_found_and_no_other(keys: list[int], others: list[int]) -> None:
+def test_exactly_the_stored_hashes_are_found(keys: list[int], others: list[int]) -> None:
     table = lookup_table(np.array(keys, np.uint64))
     positions = {key: position for position, key in enumerate(keys)}
     for key in [0, *keys, *others]:

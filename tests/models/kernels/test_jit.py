@@ -1,4 +1,4 @@
-"""Machine code on disk is used only if it was compiled from the present sources."""
+"""Cached machine code is used only if it was compiled from the current sources."""
 
 import os
 import shutil
@@ -39,14 +39,14 @@ print(total(numbers.{}(3, 4)), len(total.stats.cache_hits))
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """The folder of a room that contains only the module jit."""
+    """The folder of a package `models` that contains only the module `kernels.jit`."""
     folder = tmp_path / "models"
     (folder / "kernels").mkdir(parents=True)
     shutil.copy(jit.__file__, folder / "kernels")
     return folder
 
 
-def test_a_change_in_another_module_of_the_room_invalidates_machine_code(package: Path) -> None:
+def test_a_change_in_another_module_of_models_invalidates_machine_code(package: Path) -> None:
     write(package, NUMBERS, CALLER.format("Pair"))
     assert printed(package) == (7, 0)
     assert printed(package) == (7, 1)
@@ -61,7 +61,7 @@ def test_machine_code_for_a_type_that_was_removed_is_ignored(package: Path) -> N
     assert printed(package) == (7, 0)
 
 
-def test_machine_code_does_not_depend_on_the_times_of_the_sources(package: Path) -> None:
+def test_machine_code_does_not_depend_on_the_time_stamps_of_the_sources(package: Path) -> None:
     write(package, NUMBERS, CALLER.format("Pair"))
     assert printed(package) == (7, 0)
     for source in package.rglob("*.py"):
@@ -69,7 +69,7 @@ def test_machine_code_does_not_depend_on_the_times_of_the_sources(package: Path)
     assert printed(package) == (7, 1)
 
 
-def test_a_change_in_a_module_of_another_room_invalidates_its_machine_code(package: Path) -> None:
+def test_a_change_in_a_module_outside_models_invalidates_its_machine_code(package: Path) -> None:
     outside = """
 from models.kernels.jit import compiled
 
@@ -103,7 +103,7 @@ def missing(name: str, owner: object) -> str:
     )
 
 
-def test_a_constraint_on_numba_excludes_the_next_minor_version() -> None:
+def test_pyproject_excludes_the_next_minor_version_of_numba() -> None:
     major, minor = map(int, numba.__version__.split(".")[:2])
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))
     [needed] = [name for name in project["project"]["dependencies"] if name.startswith("numba")]
@@ -111,13 +111,16 @@ def test_a_constraint_on_numba_excludes_the_next_minor_version() -> None:
 
 
 def write(package: Path, numbers: str, caller: str) -> None:
-    """Write two modules, one of which calls the other's kernel."""
+    """Write the modules `numbers` and `caller`; `caller` calls the kernel of `numbers`."""
     (package / "numbers.py").write_text(numbers, "utf-8")
     (package / "caller.py").write_text(caller, "utf-8")
 
 
 def printed(package: Path, module: str = "models.caller") -> tuple[int, int]:
-    """The result of a module in a new process, and the number of kernels it found on disk."""
+    """Run a module in a new process.
+
+    Returns the result that it prints, and the number of kernels it found in the cache on disk.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
         [sys.executable, "-m", module],

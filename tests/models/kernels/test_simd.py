@@ -1,4 +1,4 @@
-"""Processor instructions give the same as plain NumPy."""
+"""Processor instructions give the same results as plain NumPy."""
 
 import os
 import platform
@@ -105,7 +105,7 @@ def test_rows_are_added_to_one_block(seed: int, count: int, block: int) -> None:
     rows = random.integers(0, 7, count + 1).astype(np.int32)
     steps = random.integers(-(2**15), 2**15, count + 1).astype(np.int16)
     steps[count] = 0
-    size = 2.0 ** random.integers(-10, 3)  # so that nothing is rounded but sums
+    size = 2.0 ** random.integers(-10, 3)  # a power of two: only sums are rounded
     sums = random.normal(size=3 * BLOCK).astype(np.float32)
     part = slice(block * BLOCK, (block + 1) * BLOCK)
     expected = sums.copy()
@@ -129,7 +129,7 @@ def test_the_largest_factors_do_not_overflow(sign: int) -> None:
 
 @some
 @given(st.integers(0, 9_999), st.integers(0, 1))
-def test_values_that_reach_a_bound_have_a_bit(seed: int, block: int) -> None:
+def test_each_value_that_is_at_least_the_bound_has_a_bit(seed: int, block: int) -> None:
     values = np.random.default_rng(seed).integers(-3, 4, 2 * BLOCK).astype(np.float32)
     values[::7] = np.nan
     bits = reached(values, block, 1.0)
@@ -191,7 +191,7 @@ def test_trailing_zeros_are_counted(zeros: int, above: int) -> None:
 
 @some
 @given(st.floats(-60_000, 60_000, width=32))
-def test_float16_conversion_equals_that_of_numpy(value: float) -> None:
+def test_float16_conversion_gives_the_same_as_numpy(value: float) -> None:
     assert halved(np.float32(value)) == np.float16(value)
 
 
@@ -209,8 +209,8 @@ def test_prefetching_does_not_change_data(kind: type[np.generic]) -> None:
 
 
 PROCESSORS = {
-    # which converts no half precision, so nothing can be trained
-    "generic": ("", "not half_precision and not real and not of_the_model"),
+    # without float16 conversion, so no model can be trained
+    "generic": ("", "not float16 and not real and not of_a_model"),
     "haswell": ("+avx,+avx2,+fma,+bmi,+sse4.2,+f16c", ""),
 }
 
@@ -218,16 +218,16 @@ PROCESSORS = {
 @pytest.mark.integration
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_other_processors_give_the_same_results(name: str, tmp_path: Path) -> None:
-    """Run the tests of scores and trees in machine code for processors with fewer instructions."""
+    """Run the tests of instructions, scores and trees in machine code for older processors."""
     if platform.machine() != "x86_64" or not get_host_cpu_features().get("avx2"):
-        pytest.skip("this processor cannot run the machine code of these")
+        pytest.skip("this processor cannot run the machine code of the other processors")
     features, chosen = PROCESSORS[name]
-    tests = [
-        str(Path(__file__).with_name(f"test_{it}.py")) for it in ("instructions", "linear", "trees")
-    ]
+    folder = Path(__file__).parents[1]
+    files = ("kernels/test_simd.py", "stages/test_linear.py", "stages/test_trees.py")
+    tests = [str(folder / file) for file in files]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *tests, "-k", chosen],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=os.environ
         | {
             "NUMBA_CPU_NAME": name,

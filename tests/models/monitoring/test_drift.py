@@ -1,4 +1,4 @@
-"""Drift: known values of the index, no false alarms, and the right shift first."""
+"""Drift: known values of the index, no false alarms, and the changed field as the first shift."""
 
 import math
 
@@ -63,12 +63,12 @@ def test_random_samples_of_one_distribution_stay_below_the_limit() -> None:
     before, now = random.multinomial(400, shares, 2_000), random.multinomial(250, shares, 2_000)
     index, limit = psi(before, now), chance_limit(before, now)
     assert (index < limit).all()
-    assert index.max() > limit.min() / 2, "the limit is not far above what happens"
+    assert index.max() > limit.min() / 2, "the limit is too far above the largest index"
 
 
 @pytest.fixture(scope="module")
 def held_out(brands: Entities, brand_labels: pa.ListArray) -> Entities:
-    """Rows that the small model was not fitted on."""
+    """Rows on which the small model was not fitted."""
     return split(LabelledEntities(brands, brand_labels))[1].entities
 
 
@@ -92,7 +92,7 @@ def changed(entities: Entities, name: str, values: pa.Array) -> pa.Table:
     return entities.table.set_column(entities.table.column_names.index(name), name, values)
 
 
-def test_rows_like_those_of_training_have_not_moved(
+def test_rows_like_the_training_rows_have_not_moved(
     labeler: Labeler, before: Profile, others: Entities
 ) -> None:
     assert moved(labeler, before, others.table) == []

@@ -30,7 +30,7 @@ def profile(tiny: Labeler, brands: Entities) -> Profile:
 
 
 def bins(labeler: Labeler, column: str, **fields: object) -> list[int]:
-    """The histogram of a column for one entity."""
+    """The bins of a column that count one entity with these fields."""
     entities = from_records([fields], labeler.schema)
     names = [column.name for column in labeler.schema.columns]
     return np.flatnonzero(Profile.of(labeler, entities).fields[names.index(column)]).tolist()
@@ -116,7 +116,7 @@ def test_a_bundle_contains_the_profile(tiny: Labeler, profile: Profile, tmp_path
     assert found.columns == profile.columns
 
 
-def test_a_bundle_without_a_profile_has_an_empty_one(written: Path) -> None:
+def test_a_bundle_that_is_written_without_a_profile_has_an_empty_profile(written: Path) -> None:
     assert read_bundle(written).profile.rows == 0
 
 

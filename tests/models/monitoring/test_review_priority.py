@@ -1,4 +1,4 @@
-"""Review priority: each reason is given where it holds, and nowhere else."""
+"""Review priority: an entity has a reason exactly if the condition of the reason is true."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from labelwright.models.monitoring.review_priority import (
     review_reasons,
 )
 
-QUESTION = LabelQuery(top_k=JUDGED)
+QUERY = LabelQuery(top_k=JUDGED)
 
 
 def given(labeler: Labeler, lists: Sequence[Sequence[str] | None]) -> LabelMatrix:
@@ -37,24 +37,27 @@ def found(
     challenger: Sequence[set[str] | None] = (),
 ) -> list[list[Reason]]:
     labels = given(labeler, lists or [None] * len(entities))
-    predictions = labeler.label(entities, QUESTION)
-    return review_reasons(labeler, entities, QUESTION.policy, predictions, labels, challenger)
+    predictions = labeler.label(entities, QUERY)
+    return review_reasons(labeler, entities, QUERY.policy, predictions, labels, challenger)
 
 
 def asserted(labeler: Labeler, entities: Entities) -> list[list[str]]:
     """The asserted labels of each entity."""
-    rows = labeler.label(entities, QUESTION).to_arrow().to_pylist()
+    rows = labeler.label(entities, QUERY).to_arrow().to_pylist()
     return [[label["label"] for label in row if label["asserted"]] for row in rows]
 
 
-def about(reasons: Sequence[Reason], what: str) -> Reason | None:
-    return next((reason for reason in reasons if reason.about == what), None)
+def about(reasons: Sequence[Reason], kind: str) -> Reason | None:
+    """The first reason of a kind, or None."""
+    return next((reason for reason in reasons if reason.about == kind), None)
 
 
-def test_each_reason_is_given_exactly_where_it_holds(labeler: Labeler, brands: Entities) -> None:
+def test_an_entity_has_a_reason_exactly_if_the_condition_of_the_reason_is_true(
+    labeler: Labeler, brands: Entities
+) -> None:
     entities = brands.slice(0, 200)
-    predictions = labeler.label(entities, QUESTION)
-    thresholds = labeler.decisions.thresholds(QUESTION)
+    predictions = labeler.label(entities, QUERY)
+    thresholds = labeler.decisions.thresholds(QUERY)
     kinds = set()
     for row, reasons in enumerate(found(labeler, entities)):
         part = predictions.slice(row, row + 1)
@@ -78,7 +81,7 @@ def test_a_mostly_unseen_field_is_a_reason_with_its_share(labeler: Labeler) -> N
     assert reason.rank == reason.details["share"] == 1.0 > UNSEEN
 
 
-def test_given_labels_that_the_model_asserts_are_no_reason(
+def test_given_labels_that_the_model_asserts_are_not_a_reason(
     labeler: Labeler, brands: Entities
 ) -> None:
     entities = brands.slice(0, 100)
@@ -91,7 +94,7 @@ def test_the_rank_of_a_contradiction_grows_with_the_probability(
 ) -> None:
     entities = brands.slice(0, 100)
     other = labeler.labels.names[0]
-    best = labeler.label(entities, QUESTION).to_arrow().to_pylist()
+    best = labeler.label(entities, QUERY).to_arrow().to_pylist()
     for row, reasons in enumerate(found(labeler, entities, [[other]] * len(entities))):
         ours = [label["label"] for label in best[row] if label["asserted"]]
         reason = about(reasons, "given")
@@ -109,7 +112,7 @@ def test_the_rank_of_a_contradiction_grows_with_the_probability(
         assert reason.rank >= max(surprise, default=0)
 
 
-def test_an_entity_without_given_labels_contradicts_nothing(
+def test_an_entity_without_given_labels_has_no_contradiction(
     labeler: Labeler, brands: Entities
 ) -> None:
     for reasons in found(labeler, brands.slice(0, 50)):
@@ -118,7 +121,7 @@ def test_an_entity_without_given_labels_contradicts_nothing(
 
 def test_a_challenger_with_other_assertions_is_a_reason(labeler: Labeler, brands: Entities) -> None:
     entities = brands.slice(0, 50)
-    same = labeler.label(entities, QUESTION).asserted_names()
+    same = labeler.label(entities, QUERY).asserted_names()
     for reasons in found(labeler, entities, challenger=same):
         assert about(reasons, "challenger") is None
     silent: list[set[str] | None] = [set(), None] * 25
@@ -140,11 +143,11 @@ def test_only_known_labels_of_an_open_world_can_contradict(
     others = [name for name in labeler.labels.names if name.startswith(f"{group}=")]
     absent = next(name for name in others if name not in ours[row])
     one = entities.slice(row, 1)
-    predictions = labeler.label(one, QUESTION)
+    predictions = labeler.label(one, QUERY)
     for lists, contradicted in (([], False), ([absent], True)):
         array = pa.array([lists], pa.list_(pa.string()))
         matrix = label_matrix(array, labeler.labels, (group,))
-        (reasons,) = review_reasons(labeler, one, QUESTION.policy, predictions, matrix)
+        (reasons,) = review_reasons(labeler, one, QUERY.policy, predictions, matrix)
         surplus = reason.details["surplus"] if (reason := about(reasons, "given")) else []
         assert (ours[row][0] in surplus) == contradicted
 

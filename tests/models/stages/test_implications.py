@@ -27,7 +27,10 @@ def implications_of(ancestors: list[set[int]]) -> Implications:
 
 @st.composite
 def relations(draw: st.DrawFn) -> Implications:
-    """Random implications without cycles: in a random order, labels imply earlier ones."""
+    """Random implications without cycles.
+
+    The labels have a random order, and each label implies only labels before it.
+    """
     order = draw(st.permutations(range(L)))
     ancestors: list[set[int]] = [set() for _ in range(L)]
     for place, label in enumerate(order):

@@ -1,4 +1,4 @@
-"""The linear stage: scores by plain arithmetic, candidates by plain sorting."""
+"""The linear stage: scores equal plain arithmetic, and candidates equal plain sorting."""
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,9 @@ SIZES = st.sampled_from([1, 2, 5, 63, 64, 65, 130])
 
 def stage_of(random: np.random.Generator, labels: int, frequent: int, rare: int) -> LinearStage:
     """A stage with random weights; sparse rows have weights for about a third of the labels."""
-    held = random.random((rare, labels)) < 1 / 3
-    indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
-    ids = np.nonzero(held)[1].astype(np.int32)
+    present = random.random((rare, labels)) < 1 / 3
+    indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int64)
+    ids = np.nonzero(present)[1].astype(np.int32)
     return LinearStage(
         bias=random.normal(size=labels).astype(np.float32),
         scales=random.uniform(0.001, 0.05, frequent + rare).astype(np.float32),
@@ -43,9 +43,9 @@ def whole_blocks(dense: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 
 
 def rows_of(random: np.random.Generator, rows: int, features: int) -> FeatureRows:
-    held = random.random((rows, features)) < 0.4
-    indptr = np.concatenate([[0], np.cumsum(held.sum(axis=1))]).astype(np.int64)
-    indices = np.nonzero(held)[1].astype(np.int32)
+    present = random.random((rows, features)) < 0.4
+    indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int64)
+    indices = np.nonzero(present)[1].astype(np.int32)
     values = random.random(len(indices)).astype(np.float32)
     return FeatureRows(indptr, indices, values, np.zeros(rows, np.uint64))
 
@@ -63,7 +63,7 @@ def weights_of(stage: LinearStage) -> npt.NDArray[np.float64]:
 
 
 def by_hand(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
-    """The scores as a product of matrices."""
+    """The scores, computed as a product of dense matrices."""
     matrix = np.zeros((len(rows.indptr) - 1, len(stage.scales)))
     owners = np.repeat(np.arange(len(matrix)), np.diff(rows.indptr))
     matrix[owners, rows.indices] = rows.values
@@ -72,7 +72,7 @@ def by_hand(stage: LinearStage, rows: FeatureRows) -> npt.NDArray[np.float64]:
 
 
 def assert_as_by_hand(scores: Scores, stage: LinearStage, rows: FeatureRows) -> None:
-    """Check that scores are equal except for the rounding of factors and of sums."""
+    """Check that scores differ from the product of matrices only by rounding."""
     expected = by_hand(stage, rows)
     within = 1e-4 + 1e-4 * np.abs(expected) + plain.rounding(stage, rows)[:, None]
     assert (np.abs(scores - expected) <= within).all()
@@ -193,7 +193,7 @@ def test_candidates_are_the_first_of_a_stable_sort(
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5, np.inf, -np.inf])
-def test_of_labels_with_equal_scores_the_first_are_candidates(value: float) -> None:
+def test_among_labels_with_equal_scores_the_first_are_candidates(value: float) -> None:
     scores = np.full((2, 200), value, np.float32)
     assert np.array_equal(candidates(scores, 7), [range(7), range(7)])
 
@@ -210,7 +210,7 @@ def test_there_are_not_more_candidates_than_labels() -> None:
     assert np.array_equal(candidates(scores, 10), [[1, 2, 0]])
 
 
-def test_no_entities_have_no_candidates() -> None:
+def test_without_entities_there_are_no_candidates() -> None:
     assert candidates(np.zeros((0, 5), np.float32), 3).shape == (0, 3)
 
 

@@ -1,4 +1,4 @@
-"""Namesakes: the labels that are learned for a name, and looked up for it."""
+"""Namesakes: the labels that are learned and looked up for each name."""
 
 import collections
 import dataclasses
@@ -30,7 +30,10 @@ ROWS = st.lists(
 def recalled(
     rows: list[tuple[int, list[str]]], names: list[int]
 ) -> list[list[tuple[float, float]]]:
-    """The numbers and shares for some names and all labels in order."""
+    """For each name and each label, the number of namesakes and the share with the label.
+
+    `rows` are the name (a number) and the labels of each training entity.
+    """
     matrix = label_matrix(pa.array([labels for _, labels in rows], pa.list_(pa.string())), LABELS)
     namesakes = learn_namesakes(np.array([name for name, _ in rows], np.uint64), matrix)
     chosen = np.tile(np.arange(len(LABELS), dtype=np.int32), (len(names), 1))
@@ -59,7 +62,7 @@ def test_the_entities_of_each_name_are_counted(rows: list[tuple[int, list[str]]]
 def test_large_chains_are_counted_up_to_a_limit() -> None:
     rows = [(7, ["a"])] * 300 + [(7, ["b"])] * 100
     (found,) = recalled(rows, [7])
-    shares = (191 / 255, 64 / 255, 0, 0)  # of 300 and 100 among 400
+    shares = (191 / 255, 64 / 255, 0, 0)  # 300 / 400 and 100 / 400, rounded to n / 255
     assert found == [(COUNTED_AT_MOST, float(np.float32(share))) for share in shares]
 
 

@@ -1,4 +1,4 @@
-"""The reranker: features of pairs as in plain Python, calibration, and probabilities."""
+"""The reranker: features of pairs, calibration, and probabilities."""
 
 import math
 
@@ -28,7 +28,7 @@ some = settings(max_examples=60, deadline=None)
 
 
 def rows_of(lengths: list[int]) -> FeatureRows:
-    """Feature rows with given lengths; their content does not matter."""
+    """Feature rows with these lengths. Their content does not matter."""
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     features = np.zeros(indptr[-1], np.int32), np.ones(indptr[-1], np.float32)
     return FeatureRows(indptr, *features, np.zeros(len(lengths), np.uint64))
@@ -42,7 +42,7 @@ def by_hand(
     rate: list[float],
     co_occurrence: list[list[int]],
 ) -> list[dict[str, float]]:
-    """The features of the candidates of one entity, as the comment on PAIR_FEATURES says."""
+    """The pair features of the candidates of one entity, computed in plain Python."""
     share = {label: min(max((scores[label] + 1) / 2, 0), 1) for label in chosen}
     pairs = []
     for rank, label in enumerate(chosen):
@@ -110,7 +110,9 @@ def assert_as_by_hand(
 
 @some
 @given(st.integers(0, 9_999), st.integers(1, 9), st.integers(1, 12), st.integers(0, 3))
-def test_pairs_are_as_in_plain_python(seed: int, labels: int, count: int, entities: int) -> None:
+def test_pair_features_are_equal_to_plain_python(
+    seed: int, labels: int, count: int, entities: int
+) -> None:
     random = np.random.default_rng(seed)
     scores = random.normal(scale=1.5, size=(entities, labels)).astype(np.float32)
     co_occurrence = random.choice(np.array([0, 1, 128, 240, 243, 255], np.uint8), (labels, labels))
@@ -121,7 +123,7 @@ def test_pairs_are_as_in_plain_python(seed: int, labels: int, count: int, entiti
     assert_as_by_hand(rows, scores, chosen, recalled, rate, co_occurrence)
 
 
-def test_real_pairs_are_as_in_plain_python(labeler: Labeler, brands: Entities) -> None:
+def test_real_pair_features_are_equal_to_plain_python(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(100, 5))
     scores, chosen, _ = plain.stages(labeler, rows)
     reranker = labeler.reranker
@@ -191,7 +193,7 @@ def test_probabilities_are_calibrated(
     assert hits[probabilities < 0.1].mean() < 0.2
 
 
-def test_lifts_add_up_to_the_feature_of_that_name(labeler: Labeler, brands: Entities) -> None:
+def test_lifts_add_up_to_the_pair_feature_lift(labeler: Labeler, brands: Entities) -> None:
     rows = labeler.features.transform(brands.slice(7, 1))
     scores, chosen, _ = plain.stages(labeler, rows)
     pairs = labeler.pairs(rows, scores, chosen)

@@ -1,4 +1,4 @@
-"""Evaluation of trees gives the same as LightGBM's own prediction."""
+"""Evaluation of trees gives the same raw scores as LightGBM."""
 
 import lightgbm
 import numpy as np
@@ -21,7 +21,7 @@ Pairs = npt.NDArray[np.float32]
 
 
 def pairs_of(random: np.random.Generator, rows: int, unknown: float) -> Pairs:
-    """Pairs with ties, and some NaN in one feature; the last feature is the label."""
+    """Random pairs with ties. Feature 2 has some NaN, and the last feature is the label."""
     pairs = np.round(random.normal(size=(rows, FEATURES)), 1).astype(np.float32)
     pairs[random.random(rows) < unknown, 2] = np.nan
     pairs[:, -1] = random.integers(0, LABELS, rows)
@@ -63,7 +63,7 @@ def raw_scores(forest: Forest, pairs: Pairs) -> npt.NDArray[np.float64]:
     st.sampled_from([0.0, 0.01, 0.5]),
     st.sampled_from([0, 1, 15, 16, 17, 40]),
 )
-def test_pairs_are_scored_as_by_lightgbm(
+def test_raw_scores_are_equal_to_the_predictions_of_lightgbm(
     seed: int, leaves: int, trees: int, unknown: float, rows: int
 ) -> None:
     booster = grown(seed, leaves, trees, unknown)
@@ -90,15 +90,15 @@ def test_values_on_a_threshold_go_left() -> None:
     forest = read_forest(booster.model_to_string(), FEATURES, LABELS)
     pairs = np.zeros((len(forest.thresholds), FEATURES), np.float32)
     numbers = np.tile(np.arange(FEATURES), 2)
-    looked_at = np.repeat(numbers, np.diff(forest.bounds).ravel())
-    pairs[np.arange(len(pairs)), looked_at] = forest.thresholds
+    compared = np.repeat(numbers, np.diff(forest.bounds).ravel())
+    pairs[np.arange(len(pairs)), compared] = forest.thresholds
     expected = booster.predict(pairs, raw_score=True)
     np.testing.assert_array_equal(raw_scores(forest, pairs), expected)
 
 
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
-def test_values_next_to_zero_count_as_zero(unknown: float) -> None:
-    """LightGBM does the same: its thresholds around 0 are about 1e-35."""
+def test_values_near_zero_are_treated_as_zero(unknown: float) -> None:
+    """LightGBM, too, treats values below about 1e-35 as 0."""
     random = np.random.default_rng(0)
     pairs = pairs_of(random, 600, unknown)
     near = [0, -0.0, 1e-40, -1e-40, 1e-36, -1e-36, 1e-35, -1e-35, 2e-35, -2e-35, 1, -1]
@@ -122,7 +122,9 @@ def test_a_tree_with_one_leaf_adds_its_value() -> None:
     np.testing.assert_array_equal(raw_scores(forest, pairs), booster.predict(pairs, raw_score=True))
 
 
-def test_real_pairs_are_scored_as_by_lightgbm(labeler: Labeler, brands: Entities) -> None:
+def test_real_raw_scores_are_equal_to_the_predictions_of_lightgbm(
+    labeler: Labeler, brands: Entities
+) -> None:
     rows = labeler.features.transform(brands.slice(0, 300))
     pairs = plain.pairs_of(labeler, rows)
     expected = plain.raw_scores(labeler, pairs)
@@ -154,7 +156,7 @@ def test_unsupported_trees_are_an_error(before: str, after: str, message: str) -
 
 
 def replaced(name: str, place: int, value: str) -> str:
-    """The text with another number in the first tree."""
+    """TEXT with another number in the first tree."""
     head, tree, rest = TEXT.partition("Tree=0")
     lines = rest.split("\n")
     at = next(n for n, line in enumerate(lines) if line.startswith(f"{name}="))
