@@ -38,8 +38,8 @@ class LabelQuery:
 
     The `top_k` most probable labels are listed, and also every label that the policy asserts. If
     `only` has patterns, labels that match none of them are left out. Labels that are less probable
-    than `min_probability` are left out, too. A `min_precision` above 0 replaces the policy: it is
-    the share of each label's assertions that must be correct. Raises RequestError for values
+    than `min_probability` are left out, too. A `min_precision` above 0 replaces the policy: at
+    least this share of each label's assertions must be correct. Raises RequestError for values
     outside their ranges.
     """
 

@@ -1,8 +1,8 @@
 """Golden queries: entities with the results that the model gave when it was trained.
 
-Golden queries show whether a model gives the same results on this machine. Their entities consist
-of the examples in the schema and of words of the model's labels. The bundle contains these anyway,
-and golden queries contain no training row.
+Golden queries show whether a model gives the same results on this machine. The entities are made of
+the examples in the schema and of words of the model's labels. The bundle contains both of these
+anyway. Golden queries contain no training row.
 """
 
 import dataclasses

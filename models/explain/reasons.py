@@ -37,7 +37,7 @@ ABOUT = {
     "field": "the part of the input that field, text, start and end name",
     "company": "the other labels that the entity may have; label is the one that matters most",
     "namesakes": "the training entities with the same name, and whether they have the label",
-    "frequency": "how frequent the label is, whatever the entity",
+    "frequency": "how frequent the label is, independent of the entity",
     "competition": "how the label's score compares with other scores, and which labels imply it",
     "rest": "the sum of all smaller reasons",
 }

@@ -86,15 +86,15 @@ def shifts(labeler: Labeler, before: Profile, now: Profile) -> list[Shift]:
 
 
 def _fields(labeler: Labeler, before: Profile, now: Profile) -> Iterator[Shift]:
-    both = before.fields, now.fields
-    shares = [_shares(counts) for counts in both]
+    histograms = before.fields, now.fields
+    shares = [_shares(counts) for counts in histograms]
     for at, column in enumerate(labeler.schema.columns):
         bins = {"filled": slice(1, None), **_unseen(column)}
         figures = {
             name: (float(shares[0][at, part].sum()), float(shares[1][at, part].sum()))
             for name, part in bins.items()
         }
-        yield _shift("field", column.name, both[0][at], both[1][at], figures)
+        yield _shift("field", column.name, histograms[0][at], histograms[1][at], figures)
 
 
 def _unseen(column: Column) -> Mapping[str, slice]:
@@ -107,19 +107,22 @@ def _unseen(column: Column) -> Mapping[str, slice]:
 
 
 def _scores(before: Profile, now: Profile) -> Iterator[Shift]:
-    both = before.scores, now.scores
+    histograms = before.scores, now.scores
     for at, (name, values) in enumerate(zip(SCORES, _VALUES, strict=True)):
-        mean = float(_shares(both[0][at]) @ values), float(_shares(both[1][at]) @ values)
-        yield _shift("score", name, both[0][at], both[1][at], {"mean": mean})
+        mean = (
+            float(_shares(histograms[0][at]) @ values),
+            float(_shares(histograms[1][at]) @ values),
+        )
+        yield _shift("score", name, histograms[0][at], histograms[1][at], {"mean": mean})
 
 
 def _labels(labeler: Labeler, before: Profile, now: Profile) -> Iterator[Shift]:
-    both = [
+    histograms = [
         np.stack([profile.labels, profile.rows - profile.labels], axis=-1)
         for profile in (before, now)
     ]
-    index, limit = psi(*both), np.maximum(ALARM, chance_limit(*both))
-    shares = [_shares(counts)[:, 0].tolist() for counts in both]
+    index, limit = psi(*histograms), np.maximum(ALARM, chance_limit(*histograms))
+    shares = [_shares(counts)[:, 0].tolist() for counts in histograms]
     moved = (index >= limit).tolist()
     for at, name in enumerate(labeler.labels.names):
         asserted = {"asserted": (shares[0][at], shares[1][at])}

@@ -57,7 +57,7 @@ class Profile:
             raise ValueError("the profile does not fit the schema and the labels")
         profile = cls(counts, empty.columns)
         if not (0 <= counts.min() <= counts.max() <= _ROWS_LIMIT):
-            raise ValueError("the profile contains numbers that are no counts of rows")
+            raise ValueError("the profile contains numbers that are not counts of rows")
         histograms = np.concatenate([profile.fields, profile.scores]).sum(axis=1)
         if (histograms != profile.rows).any() or profile.labels.max() > profile.rows:
             raise ValueError("the histograms of the profile do not count the same rows")

@@ -137,23 +137,25 @@ def _contradicted(predictions: Predictions, given: LabelMatrix) -> Found:
     listed = dict(zip(pairs.tolist(), predictions.probabilities.tolist(), strict=True))
     surplus: dict[int, list[int]] = {}
     missing: dict[int, list[int]] = {}
-    for found, those in ((surplus, pairs[extra]), (missing, given_pairs[lacking])):
-        for pair in those.tolist():
+    for found, selected in ((surplus, pairs[extra]), (missing, given_pairs[lacking])):
+        for pair in selected.tolist():
             found.setdefault(pair // given.labels, []).append(pair)
     for row in sorted({*surplus, *missing}):
-        ours, theirs = surplus.get(row, []), missing.get(row, [])
-        surprises = [listed[pair] for pair in ours] + [1 - listed.get(pair, 0.0) for pair in theirs]
+        extra_pairs, lacking_pairs = surplus.get(row, []), missing.get(row, [])
+        surprises = [listed[pair] for pair in extra_pairs] + [
+            1 - listed.get(pair, 0.0) for pair in lacking_pairs
+        ]
         details = {
-            "missing": [names[pair % given.labels] for pair in theirs[:NAMED]],
-            "surplus": [names[pair % given.labels] for pair in ours[:NAMED]],
+            "missing": [names[pair % given.labels] for pair in lacking_pairs[:NAMED]],
+            "surplus": [names[pair % given.labels] for pair in extra_pairs[:NAMED]],
         }
         yield row, Reason("given", max(surprises), details)
 
 
 def _challenged(predictions: Predictions, challenger: Sequence[set[str] | None]) -> Found:
     both = zip(predictions.asserted_names(), challenger, strict=True) if challenger else ()
-    for row, (ours, theirs) in enumerate(both):
-        if theirs is not None and ours != theirs:
-            share = len(ours ^ theirs) / len(ours | theirs)
-            missing, surplus = sorted(theirs - ours)[:NAMED], sorted(ours - theirs)[:NAMED]
+    for row, (asserted, others) in enumerate(both):
+        if others is not None and asserted != others:
+            share = len(asserted ^ others) / len(asserted | others)
+            missing, surplus = sorted(others - asserted)[:NAMED], sorted(asserted - others)[:NAMED]
             yield row, Reason("challenger", share, {"missing": missing, "surplus": surplus})

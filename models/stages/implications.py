@@ -2,9 +2,9 @@
 
 No prediction violates an implication. The score of an ancestor is raised above the scores of its
 descendants. Therefore an ancestor of a candidate is a candidate, too, and precedes it. The ancestor
-is at least as probable as its descendants, and it is asserted if a descendant is. The method, to
-raise an ancestor to the maximum of its descendants, is from Giunchiglia & Lukasiewicz (C-HMCNN,
-NeurIPS 2020).
+is at least as probable as its descendants, and it is asserted if a descendant is asserted.
+Giunchiglia & Lukasiewicz (C-HMCNN, NeurIPS 2020) introduced this method: an ancestor is raised to
+the maximum of its descendants.
 """
 
 from typing import NamedTuple, Self

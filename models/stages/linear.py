@@ -81,11 +81,11 @@ class RowScores(NamedTuple):
 class Lookahead(NamedTuple):
     """Working memory for the features of two entities: the current one and the next one.
 
-    The weights of the next entity are prefetched. `features` (int32) and `factors` (float32) are
-    2 x (the longest row + 1). The row of an entity contains first its features with dense rows
-    (`dense`, int64[2], is their number), then one unused entry, then its features with sparse rows
-    up to `ends` (int64[2]). The factors of features with dense rows are also stored as multiples
-    (`steps`, int16) of a step (`sizes`, float32[2]).
+    The weights of the next entity are prefetched. Entity r uses slot r modulo 2 of each array.
+    `features` (int32) and `factors` (float32) are 2 x (the longest row + 1). A slot contains first
+    the features with dense rows (`dense`, int64[2], is their number), then one unused entry, then
+    the features with sparse rows up to `ends` (int64[2]). The factors of features with dense rows
+    are also stored as multiples (`steps`, int16) of a step (`sizes`, float32[2]).
     """
 
     features: npt.NDArray[np.int32]
@@ -155,7 +155,7 @@ def _unpack_weight(word: np.uint32) -> tuple[int, np.float32]:
 @compiled
 def _load_features(stage: LinearStage, rows: FeatureRows, row: int, lookahead: Lookahead) -> None:
     """Copy the features of a row to the working memory; none if `row` is after the last one."""
-    place, frequent = row & 1, stage.dense.shape[0]
+    slot, frequent = row & 1, stage.dense.shape[0]
     dense = end = 0
     if row < rows.indptr.size - 1:
         end = rows.indptr[row + 1] - rows.indptr[row] + 1
@@ -169,39 +169,39 @@ def _load_features(stage: LinearStage, rows: FeatureRows, row: int, lookahead: L
                 last -= 1
                 at = last
                 prefetch_element(stage.sparse_indptr, feature - frequent)
-            lookahead.features[place, at] = feature
-            lookahead.factors[place, at] = rows.values[i] * stage.scales[feature]
-    lookahead.dense[place] = dense
-    lookahead.ends[place] = end
-    _quantise(lookahead, place)
+            lookahead.features[slot, at] = feature
+            lookahead.factors[slot, at] = rows.values[i] * stage.scales[feature]
+    lookahead.dense[slot] = dense
+    lookahead.ends[slot] = end
+    _quantise(lookahead, slot)
 
 
 @compiled
-def _quantise(lookahead: Lookahead, place: int) -> None:
+def _quantise(lookahead: Lookahead, slot: int) -> None:
     """Round the factors of features with dense rows to multiples of a step.
 
     The step is the smallest for which each multiple fits into 16 bits, and the sum of the multiples
     times any weight fits into 32 bits.
     """
-    factors, steps, dense = lookahead.factors[place], lookahead.steps[place], lookahead.dense[place]
+    factors, steps, dense = lookahead.factors[slot], lookahead.steps[slot], lookahead.dense[slot]
     largest = total = np.float32(0)
     for i in range(dense):
         largest = max(largest, abs(factors[i]))
         total += abs(factors[i])
     size = max(largest / _LARGEST_STEP, total / _STEPS_AT_MOST)
-    lookahead.sizes[place] = size
+    lookahead.sizes[slot] = size
     for i in range(dense):
         steps[i] = np.rint(factors[i] / size) if size > 0 else 0
     if dense > 0:  # `add_rows` may read the unused entry, so it needs a valid row
-        lookahead.features[place, dense] = lookahead.features[place, dense - 1]
+        lookahead.features[slot, dense] = lookahead.features[slot, dense - 1]
         steps[dense] = 0
 
 
 @compiled
-def _prefetch_sparse(stage: LinearStage, lookahead: Lookahead, place: int) -> None:
+def _prefetch_sparse(stage: LinearStage, lookahead: Lookahead, slot: int) -> None:
     """Prefetch the sparse rows of an entity; `_load_features` has prefetched their offsets."""
-    for i in range(lookahead.dense[place] + 1, lookahead.ends[place]):
-        rare = lookahead.features[place, i] - stage.dense.shape[0]
+    for i in range(lookahead.dense[slot] + 1, lookahead.ends[slot]):
+        rare = lookahead.features[slot, i] - stage.dense.shape[0]
         for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1], _WORDS_PER_LINE):
             prefetch_element(stage.sparse, j)
 
@@ -216,24 +216,40 @@ def score_row(
     if row == 0:
         _load_features(stage, rows, 0, lookahead)
     _load_features(stage, rows, row + 1, lookahead)
-    here, there = row & 1, 1 - (row & 1)
+    current, following = row & 1, 1 - (row & 1)
     for label in range(stage.bias.size):
         row_scores.scores[label] = stage.bias[label]
-    for i in range(lookahead.dense[here] + 1, lookahead.ends[here]):
+    for i in range(lookahead.dense[current] + 1, lookahead.ends[current]):
         factor, rare = (
-            lookahead.factors[here, i],
-            lookahead.features[here, i] - stage.dense.shape[0],
+            lookahead.factors[current, i],
+            lookahead.features[current, i] - stage.dense.shape[0],
         )
         for j in range(stage.sparse_indptr[rare], stage.sparse_indptr[rare + 1]):
             label, weight = _unpack_weight(stage.sparse[j])
             row_scores.scores[label] += factor * weight
-    features, steps, count = lookahead.features[here], lookahead.steps[here], lookahead.dense[here]
-    later, more, size = lookahead.features[there], lookahead.dense[there], lookahead.sizes[here]
+    features, steps, count = (
+        lookahead.features[current],
+        lookahead.steps[current],
+        lookahead.dense[current],
+    )
+    next_features, next_count, size = (
+        lookahead.features[following],
+        lookahead.dense[following],
+        lookahead.sizes[current],
+    )
     for block in range(row_scores.peaks.size):
         row_scores.peaks[block] = add_rows(
-            stage.dense, features, steps, count, later, more, block, size, row_scores.scores
+            stage.dense,
+            features,
+            steps,
+            count,
+            next_features,
+            next_count,
+            block,
+            size,
+            row_scores.scores,
         )
-    _prefetch_sparse(stage, lookahead, there)
+    _prefetch_sparse(stage, lookahead, following)
 
 
 @compiled
@@ -244,7 +260,7 @@ def choose(row_scores: RowScores, least: np.float32, chosen: LabelIds) -> None:
     of at least `least` are considered; there must be at least `chosen.size` of them. They are
     inserted into a short sorted list.
     """
-    count, held = chosen.size, 0
+    count, size = chosen.size, 0
     for place in range(count):
         chosen[place] = place  # valid ids, even if all scores are NaN
     best = np.empty(count, np.float32)
@@ -256,10 +272,10 @@ def choose(row_scores: RowScores, least: np.float32, chosen: LabelIds) -> None:
             label = block * BLOCK + trailing_zeros(found)
             found &= found - np.uint64(1)
             score = row_scores.scores[label]
-            if held == count and score <= best[count - 1]:
+            if size == count and score <= best[count - 1]:
                 continue
-            place = held if held < count else count - 1
-            held = min(held + 1, count)
+            place = size if size < count else count - 1
+            size = min(size + 1, count)
             while place > 0 and best[place - 1] < score:
                 best[place] = best[place - 1]
                 chosen[place] = chosen[place - 1]

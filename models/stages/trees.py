@@ -123,7 +123,7 @@ def _read_trees(text: str, features: int) -> Iterator[_Tree]:
     if not head.startswith("tree\n") or stated.get("num_tree_per_iteration") != "1":
         raise ValueError("the trees are not in LightGBM's text format, or have several classes")
     if len(stated.get("tree_sizes", "").split()) != len(parts) or not parts:
-        raise ValueError("some trees are missing: their number is not the stated one")
+        raise ValueError("some trees are missing: the header states another number of trees")
     if stated.get("max_feature_idx") != str(features - 1) or "average_output" in head:
         raise ValueError(f"the trees do not have {features} features, or average their values")
     for part in parts:
