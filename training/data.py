@@ -21,18 +21,20 @@ from labelwright.models.kernels.hashes import text_hash
 from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
-"""Share of the names whose entities are held out as test rows."""
+"""Share of the names that are held out: the entities with these names are the test rows."""
 HASH_BATCH = 1 << 16
-"""Number of texts that are Python strings at a time, because these take more memory."""
+"""Number of texts that are converted to Python strings at a time: these need more memory than Arrow
+texts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledEntities:
-    """Entities, and the list of labels of each row.
+    """Entities, and the list of labels of each entity.
 
-    `absent` lists labels that the row is known not to have, if the source has such a column. In a
-    `partial` row (bool[n]), labels that are in neither list are unknown; otherwise they are absent,
-    except for labels of an open world. `warnings` say which rows were left out.
+    `absent` lists the labels that an entity is known not to have; it is None if the input has no
+    such column. `partial` (bool[n]) marks the rows in which all labels that are in neither list are
+    unknown. In other rows, these labels are absent, or unknown if the schema declares their group
+    as open world. `warnings` say which rows were left out.
     """
 
     entities: Entities
@@ -54,13 +56,13 @@ class LabelledEntities:
         )
 
     def matrix(self, labels: LabelSet) -> LabelMatrix:
-        """The labels as ids of a label set; the schema says which labels can be unknown."""
+        """The labels as ids of the label set `labels`; the schema's open world is applied."""
         open_world = self.entities.schema.open_world
         return label_matrix(self.labels, labels, open_world, self.absent, self.partial)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of ids, fields and labels; it does not depend on the format of the files."""
+        """SHA-256 of ids, fields and labels; the format of the files does not change it."""
         digest = hashlib.sha256()
         table = self.entities.table.append_column("labels", self.labels)
         if self.absent is not None:
@@ -79,8 +81,8 @@ def read_labelled(
     """Read the labelled rows of some files; raises DataError.
 
     Rows that the schema rejects, and rows whose labels are null, are left out and counted in
-    `warnings`. Renamed labels are replaced as the schema's redirects say. `columns` maps the names
-    of the schema's columns to those in the files.
+    `warnings`. The schema's redirects replace labels that were renamed. `columns` maps the names of
+    the schema's columns to column names of the files.
     """
     tables, labels, absent = [], [], []
     left_out = _LeftOut()
@@ -118,7 +120,7 @@ def read_labelled(
 
 @dataclasses.dataclass
 class _LeftOut:
-    """Counts of the rows that cannot be learned from, and the warnings of the readers."""
+    """Counts of the rows that are left out, and the warnings of the readers."""
 
     rejected: int = 0
     unlabelled: int = 0
@@ -126,7 +128,7 @@ class _LeftOut:
     reader_warnings: set[str] = dataclasses.field(default_factory=set)
 
     def usable_rows(self, batch: Batch) -> pa.Array:
-        """The positions of the rows that have labels and fit the schema; counts the others."""
+        """The positions of the rows that have labels and fit the schema; counts the other rows."""
         if batch.labels is None:
             self.unlabelled += len(batch.entities)
             return pa.array([], pa.int64())
@@ -157,10 +159,11 @@ def _null_lists(rows: int) -> pa.ListArray:
 
 
 def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
-    """Split rows by name into training and test rows; raises DataError if there is one name only.
+    """Split rows by name into training and test rows.
 
-    A hash of the normalised name decides. So all branches of a chain are on the same side, and the
-    same rows are held out for every model. At least one name is held out.
+    A hash of the normalised name decides. Therefore all branches of a chain are in the same part,
+    and the same rows are held out for every model. At least one name is held out. Raises DataError
+    if all rows have the same name.
     """
     test = held_out(data.entities, held_out_share(data.entities))
     if test.all():
@@ -171,12 +174,12 @@ def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
 
 
 def held_out(entities: Entities, share: float = TEST_SHARE) -> npt.NDArray[np.bool_]:
-    """The rows (bool[n]) that are held out if `share` of the names is held out."""
+    """Mask (bool[n]) of the rows whose name is held out; `share` is the share of these names."""
     return name_hashes(entities) / 2.0**64 < share
 
 
 def held_out_share(entities: Entities) -> float:
-    """TEST_SHARE, or the smallest larger share that holds out at least one name."""
+    """TEST_SHARE, or if no name would be held out, the smallest share that holds out one name."""
     smallest = float((name_hashes(entities) / 2.0**64).min())
     return max(TEST_SHARE, smallest * (1 + 1e-9) + 1e-18)
 
@@ -199,7 +202,7 @@ def _hashes(texts: pa.StringArray | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
 
 
 class _DigestSink:
-    """A file object that adds the written bytes to a hash."""
+    """A writable file object that updates a hash with the written bytes."""
 
     closed = False
 

@@ -44,9 +44,9 @@ class Task:
     """The input of a training job.
 
     Test rows are split off from `data` if there are no `test` files. The model is registered as
-    `name`. `columns` maps the names of the schema's columns to those in the files. `feedback` is
-    the location of the corrections: a database, or an exported file. `memory` is the limit of the
-    arrays of the fit, in bytes (`SpillingAllocator`).
+    `name`. `columns` maps the names of the schema's columns to column names of the files.
+    `feedback` is the location of the corrections: a database, or an exported file. `memory` is the
+    maximum size of the large arrays in memory, in bytes (`SpillingAllocator`).
     """
 
     data: Sequence[LocationLike]
@@ -64,8 +64,8 @@ class Task:
 class Outcome:
     """The result of a training job.
 
-    `seconds` is the wall time from reading the data to the last step. `agreements` with reviewers
-    are present if there were corrections to learn from.
+    `seconds` is the wall time from the start of reading to the last step. `agreements` is the
+    agreement with the reviewers; it is empty without corrections.
     """
 
     registered: record.Registered
@@ -78,9 +78,9 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedTraining:
-    """The rows that were read for a task, and the time at which reading began.
+    """The rows of a task, and the time at which reading began.
 
-    `since` is a time of `time.time()`, `started` one of `time.perf_counter()`.
+    `since` is this time by `time.time()`, `started` by `time.perf_counter()`.
     """
 
     training_data: TrainingData
@@ -104,9 +104,9 @@ def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
 
 
 def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_progress) -> Outcome:
-    """Fit, evaluate, log, register, and promote or refuse; raises as `train` does.
+    """Fit, evaluate, log, register, and promote or refuse; raises the errors of `train`.
 
-    The MLflow run starts when the model has been evaluated. The version is registered only after
+    The MLflow run is created after the model has been evaluated. The version is registered after
     all its files have been stored and the promotion gate has decided, so no version is incomplete.
     """
     from labelwright.training.reporting.run_files import write_run_files  # imports matplotlib
@@ -144,8 +144,8 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
 def inputs_hash(task: Task, data: TrainingData) -> str:
     """A hash of all inputs of a training: rows, configuration, schema and version of labelwright.
 
-    Of the corrections, only the settled labels count. A vote that changes none of them does not
-    change the hash.
+    Corrections change the hash only if they change a settled label. The number of threads does not
+    change it.
     """
     parts = (data.train, data.test, data.unseen)
     content = {
@@ -202,7 +202,7 @@ def _evaluated(task: Task, data: TrainingData, labeler: Labeler) -> TrainedModel
 def _reviewer_agreement(
     task: Task, data: TrainingData, labeler: Labeler
 ) -> ReviewerAgreement | None:
-    """Agreement of the new model and the champion with the reviewers, if there are corrections."""
+    """Agreement of the new model and the champion with the reviewers; None without corrections."""
     if data.corrections is None:
         return None
     version, champion = comparable_champion(task.name, labeler.schema) or (None, None)
@@ -238,7 +238,7 @@ def _version(
 def _record(
     task: Task, data: TrainingData, trained: TrainedModel, files: "RunFiles"
 ) -> record.Record:
-    """All that is logged in the run."""
+    """The content of the run: parameters, metrics, tags, datasets, artifacts and bundle."""
     train, test = data.train, data.test
     metrics = dataclasses.asdict(trained.evaluation.metrics)
     if trained.reviewer_agreement:
@@ -264,13 +264,13 @@ def _record(
 
 
 def _example(schema: EntitySchema) -> Mapping[str, Any]:
-    """An entity as an example of the model's input."""
+    """An example of the model's input: the examples of the schema's columns, if it has any."""
     given = {c.name: c.example for c in schema.columns if c.example is not None}
     return given or dict.fromkeys(schema.fields[:1], None)
 
 
 def _commit() -> Mapping[str, str]:
-    """A tag with the commit of the source code, if it lies in a Git checkout."""
+    """A tag with the Git commit of the source code; empty if the code is not in a Git checkout."""
     try:
         found = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],

@@ -13,7 +13,7 @@ from labelwright.training.tracking import record, versions
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """The result of a retraining that did not train, with the reason."""
+    """The result of a retraining that trained no model; `reason` says why."""
 
     reason: str
 
@@ -21,9 +21,9 @@ class Skipped:
 def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
     """Train, unless the champion or the newest version was trained on the same inputs.
 
-    The newest version is compared too, because the promotion gate would refuse a refused model
-    again, and a model that was rolled back must not become the champion again by itself. Raises as
-    `train` does.
+    The newest version is also compared. If it was refused, the promotion gate would refuse an equal
+    model again. If it was rolled back, it must not become the champion again without a decision of
+    a user. Raises the errors of `train`.
     """
     record.check_name(task.name)
     with locked_if_free(_lock_file(task.name)) as alone:

@@ -20,12 +20,13 @@ from labelwright.models.labeler import Labeler
 from labelwright.training.evaluation.evaluate import label_all
 
 MIN_CHANGE = 0.1
-"""A smaller difference between two probabilities is not reported."""
+"""Only differences between two probabilities that are larger than this are reported."""
 ADDED, REMOVED, CHANGED = KINDS = ("added", "removed", "changed")
-"""Kinds of change: only the new model asserts the label; only the old model does; the assertion is
-the same, but the probability differs by more than MIN_CHANGE."""
+"""Kinds of change: only the new model asserts the label (ADDED); only the old model asserts it
+(REMOVED); the assertion does not differ, but the probability differs by more than MIN_CHANGE
+(CHANGED)."""
 LISTED = 100
-"""Number of labels that each model lists for an entity."""
+"""Maximum number of labels that each model lists for an entity."""
 
 Rows = npt.NDArray[np.int64]
 Figures = Mapping[str, tuple[float | None, float | None]]
@@ -33,7 +34,10 @@ Figures = Mapping[str, tuple[float | None, float | None]]
 
 @dataclasses.dataclass(frozen=True)
 class LabelChanges:
-    """The number of labels that both models know, and the names that only one knows, sorted."""
+    """The number of labels that both models know, and the labels that only one model knows.
+
+    `only_old` and `only_new` are the sorted names of the labels that only this model knows.
+    """
 
     shared: int
     only_old: Sequence[str]
@@ -42,9 +46,10 @@ class LabelChanges:
 
 @dataclasses.dataclass(frozen=True)
 class ThresholdChange:
-    """The lowest and highest threshold of a policy in each model, over the labels both know.
+    """The thresholds of a policy in two models, over the labels that both models know.
 
-    `labels` is the number of labels whose thresholds differ.
+    `old` and `new` are the lowest and the highest threshold of the model. `labels` is the number of
+    labels whose thresholds differ.
     """
 
     old: tuple[float, float]
@@ -54,10 +59,11 @@ class ThresholdChange:
 
 @dataclasses.dataclass(frozen=True)
 class ModelChanges:
-    """Differences between two bundles that are known without labelling data.
+    """Differences between two bundles that can be found without labelling data.
 
-    `schema` holds one sentence for each difference between the schemas. `thresholds` is by policy.
-    `metrics` holds the old and the new value by name, None where a manifest does not have it.
+    `schema` has one sentence for each difference between the schemas. `thresholds` has one entry
+    for each policy. `metrics` has the old and the new value of each metric; a value is None if the
+    manifest does not have it.
     `same_test` is True if both models were measured on the same test rows.
     """
 
@@ -72,8 +78,8 @@ class ModelChanges:
 class Example:
     """A pair of an entity and a label for which the predictions differ.
 
-    A probability is None where the model does not know the label. `name` is the value of the
-    entity's identifying column, None where there is none.
+    A probability is None if the model does not know the label. `name` is the value of the entity's
+    identifying column, or None if the entity has no such value.
     """
 
     id: str
@@ -87,7 +93,8 @@ class Example:
 class PredictionChanges:
     """Differences between the predictions of two models for the same rows.
 
-    `rows` does not count the `rejected` rows, which at least one schema does not accept.
+    `rejected` is the number of rows that at least one of the two schemas rejects; `rows` does not
+    include them.
     `differing` is the number of rows whose asserted labels differ. `per_label` has a column for
     each of KINDS and a row for each label with a change, most changes first. `examples` holds the
     pairs of each kind whose probabilities differ most.
@@ -120,7 +127,7 @@ def model_changes(old: Bundle, new: Bundle) -> ModelChanges:
 
 
 def label_changes(old: Labeler, new: Labeler) -> LabelChanges:
-    """The labels that only one of two models knows."""
+    """Compare the label sets of two models."""
     before, after = set(old.labels.names), set(new.labels.names)
     return LabelChanges(len(before & after), sorted(before - after), sorted(after - before))
 
@@ -149,10 +156,11 @@ def prediction_changes(
 ) -> PredictionChanges:
     """Label the same rows with both models and compare the predictions.
 
-    Each model reads the rows by its own schema. `examples` is the number of examples of each kind.
-    `advance` is called with the number of rows of each batch. Each model lists the LISTED most
-    probable labels of an entity; any other label is taken to have the lowest listed probability.
-    Raises DataError, and RequestError for a stream that would have to be read twice.
+    Each model reads the rows by its own schema. `examples` is the maximum number of examples of
+    each kind. `advance` is called with the number of rows of each batch. Each model lists the
+    LISTED most probable labels of an entity. The comparison gives each other label the lowest
+    listed probability. Raises DataError; raises RequestError if the schemas differ and the input is
+    a stream, which cannot be read twice.
     """
     names = sorted({*old.labels.names, *new.labels.names})
     query = LabelQuery(top_k=LISTED)
@@ -207,10 +215,11 @@ def _read_both(
 
 @dataclasses.dataclass(frozen=True)
 class _NumberedPairs:
-    """Predictions of one model, with labels numbered in the order of both models' labels.
+    """Predictions of one model, with label numbers that are common to both models.
 
-    `keys` are row * labels + label. `least` (float32[rows]) is the lowest listed probability
-    of each row; `known` (bool[labels]) marks the labels of the model.
+    The number of a label is its position in the sorted names of the labels of both models. `keys`
+    are row * labels + label. `least` (float32[rows]) is the lowest listed probability of each row.
+    `known` (bool[labels]) marks the labels of the model.
     """
 
     keys: Rows
@@ -235,11 +244,11 @@ class _NumberedPairs:
 
     @property
     def relevant_keys(self) -> Rows:
-        """The keys of pairs that can differ by more than MIN_CHANGE from those of another model."""
+        """The keys of the pairs that can differ between two models by a kind of change."""
         return self.keys[self.asserted | (self.probabilities > MIN_CHANGE)]
 
     def at(self, keys: Rows) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Probabilities (NaN for labels the model does not know) and assertions of some pairs."""
+        """Probabilities and assertions of some pairs; NaN if the model does not know the label."""
         rows, labels = np.divmod(keys, len(self.known))
         place = find_keys(self.keys, keys)
         listed = place >= 0
@@ -249,7 +258,7 @@ class _NumberedPairs:
 
 
 class _ChangeCounter:
-    """Counts changes, and collects the largest as examples, over all batches."""
+    """Counts the changes in all batches, and collects the largest changes as examples."""
 
     def __init__(self, labels: Sequence[str], examples: int) -> None:
         self._labels = labels

@@ -27,8 +27,8 @@ def label_with_truth(
 ) -> tuple[Predictions, LabelMatrix]:
     """Predictions of a model for labelled entities, and their true labels.
 
-    All candidates are listed, even if the query asks for fewer labels. Pairs whose truth is unknown
-    are removed from the predictions; as many additional labels are listed to replace them.
+    All candidates are listed, even if the query's `top_k` is smaller. Pairs whose truth is unknown
+    are removed from the predictions. To replace them, additional labels are listed.
     """
     truth = data.matrix(labeler.labels)
     listed = max(query.top_k, labeler.decisions.candidates) + truth.open_labels

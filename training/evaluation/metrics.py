@@ -11,7 +11,7 @@ from labelwright.models.kernels.csr import positions_in_rows
 from labelwright.models.labels import LabelMatrix
 
 DEPTH = 5
-"""Number of most probable labels that are evaluated; predictions must list at least as many."""
+"""Number of most probable labels that are evaluated; predictions must list at least this number."""
 BINS = 15
 """Number of bins of the calibration error."""
 
@@ -22,9 +22,9 @@ class Metrics:
 
     `p_at_k` is the precision of the k most probable labels, in percent. `precision`, `recall` and
     `micro_f1` are computed over all pairs of an entity and an asserted or true label. A true label
-    outside the model's label set counts as missed. `macro_f1` is the mean over labels that at least
-    one entity has. `ece` is the expected calibration error of the DEPTH most probable labels of
-    each entity (Naeini et al., AAAI 2015, but in bins of equal mass).
+    outside the model's label set counts as missed. `macro_f1` is the mean F1 of the labels that at
+    least one entity has. `ece` is the expected calibration error of the DEPTH most probable labels
+    of each entity (Naeini et al., AAAI 2015, but with bins of equal mass).
     """
 
     rows: int
@@ -42,8 +42,9 @@ class Metrics:
 class Evaluation:
     """Metrics over all labels, and a table with one row for each label.
 
-    Columns of `per_label`: label, entities (that have the label), asserted, correct (asserted and
-    true), precision, recall, f1. The last three are null where they are not defined.
+    Columns of `per_label`: label, entities (number of entities that have the label), asserted
+    (number of assertions), correct (number of true assertions), precision, recall, f1. Precision is
+    null for a label that is never asserted; recall and f1 are null for a label without entities.
     """
 
     metrics: Metrics
@@ -51,7 +52,10 @@ class Evaluation:
 
 
 def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
-    """Compare predictions, of at least DEPTH labels for each entity, with the true labels."""
+    """Compare predictions with the true labels.
+
+    The predictions must list at least DEPTH labels for each entity.
+    """
     _, position, correct = correctness(predictions, truth)
     precision = {
         k: 100 * float(correct[position < k].sum()) / (k * max(len(truth), 1)) for k in (1, 3, 5)
@@ -92,7 +96,10 @@ def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
 def calibration_error(
     probabilities: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]
 ) -> float:
-    """Mean distance between probability and frequency over BINS bins of equal mass."""
+    """Mean difference between the mean probability and the share of true labels, over the bins.
+
+    There are up to BINS bins of equal mass; each bin is weighted by its number of probabilities.
+    """
     if not len(probabilities):
         return 0.0
     bins = equal_mass_bins(probabilities)

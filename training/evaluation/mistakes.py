@@ -1,4 +1,4 @@
-"""Mistakes of a model: the most confident ones, and the pairs of labels it confuses."""
+"""Mistakes of a model: the most confident mistakes, and pairs of confused labels."""
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
@@ -46,11 +46,12 @@ class _Pairs(NamedTuple):
 def mistakes(
     labeler: Labeler, entities: Entities, predictions: Predictions, truth: LabelMatrix, threads: int
 ) -> pa.Table:
-    """The MAX_MISTAKES most confident mistakes of each kind. Many of them are errors in the data.
+    """The MAX_MISTAKES most confident mistakes of each kind.
 
-    Wrongly asserted labels (GIVEN) come first, the most probable at the top; then MISSED labels,
-    the least probable at the top. Columns: id, entity (the identifying text), kind, label,
-    probability. True labels outside the label set are left out, because they have no probability.
+    Many of these mistakes are errors in the data. The wrongly asserted labels (GIVEN) come first,
+    in descending order of probability. Then come the MISSED labels, in ascending order of
+    probability. Columns: id, entity (the identifying text), kind, label, probability. True labels
+    outside the label set are left out, because they have no probability.
     """
     wrong = _wrongly_asserted(predictions, truth)
     missed = _missed(labeler, entities, predictions, truth, threads)
@@ -71,12 +72,12 @@ def mistakes(
 
 
 def confusions(predictions: Predictions, truth: LabelMatrix, most: int) -> pa.Table:
-    """Pairs of labels where one is wrongly asserted and the other is missed, on the same row.
+    """Pairs of a wrongly asserted label and a missed label of the same row.
 
-    A wrongly asserted label `key=value` is paired with the missed labels of the same key; only
-    where the row misses none of that key, it is paired with the other missed labels. Columns:
-    given (the wrongly asserted label), missed, rows (number of rows with this pair). The `most`
-    most frequent pairs are listed, most frequent first.
+    A wrongly asserted label `key=value` is paired with the row's missed labels of the same key. If
+    the row has no missed label of this key, it is paired with all missed labels of the row.
+    Columns: given (the wrongly asserted label), missed, rows (number of rows with this pair). The
+    `most` most frequent pairs are listed in descending order of frequency.
     """
     rows, _, correct = correctness(predictions, truth)
     wrong = predictions.asserted & ~correct
@@ -102,9 +103,10 @@ def confusions(predictions: Predictions, truth: LabelMatrix, most: int) -> pa.Ta
 
 
 def _matching_rows(left: Ids, right: Ids, rows: int) -> tuple[Ids, Ids]:
-    """Positions of all pairs of an element of `left` and an element of `right` of the same row.
+    """All pairs of an element of `left` and an element of `right` that have the same row number.
 
-    Both arrays hold ascending row numbers below `rows`.
+    Both arrays hold ascending row numbers below `rows`. Returns the positions in `left` and the
+    positions in `right`.
     """
     counts = np.bincount(right, minlength=rows)
     lengths = counts[left]
@@ -115,7 +117,7 @@ def _matching_rows(left: Ids, right: Ids, rows: int) -> tuple[Ids, Ids]:
 
 
 def _keys(labels: LabelSet) -> Ids:
-    """A number for the key of each label `key=value`; all labels without a key share one."""
+    """A number for the key of each label `key=value`; labels without a key have the same number."""
     keys = [key if equals else "" for key, equals, _ in (n.partition("=") for n in labels.names)]
     return np.unique(keys, return_inverse=True)[1]
 
@@ -146,10 +148,10 @@ def _missed(
 def _unlisted(
     labeler: Labeler, entities: Entities, rows: Ids, ids: npt.NDArray[np.int32], threads: int
 ) -> _Pairs:
-    """The least probable of some pairs that the predictions do not list; `rows` ascend.
+    """The probabilities of pairs that the predictions do not list; `rows` are ascending.
 
-    At most MAX_RESCORED pairs are looked up: those with the lowest scores of the linear stage. The
-    probability of a label that is no candidate rises with this score.
+    At most MAX_RESCORED pairs are labelled again: the pairs with the lowest scores of the linear
+    stage. The lower this score is, the lower is the probability of a label that is not a candidate.
     """
     if not len(rows):
         return _Pairs(rows, ids.astype(np.int64), np.zeros(0, np.float32))

@@ -15,10 +15,10 @@ def measure_guarantees(
     """A table with one row for each guaranteed precision.
 
     The predictions must list all candidates. Columns: `promise`, the guaranteed precision;
-    `labels`, the number of labels that have enough evidence for it; `asserted`, the number of pairs
-    that reach the threshold of their label; `precision`, the share of these pairs that is correct,
-    with its bounds `low` and `high`; `recall`; `broken`, the number of labels whose precision is
-    lower than guaranteed, by more than chance explains. The bounds are those of `clopper_pearson`.
+    `labels`, the number of labels that have enough evidence for this guarantee; `asserted`, the
+    number of pairs that reach the threshold of their label; `precision`, the share of these pairs
+    that are correct; `low` and `high`, the bounds of this share by `clopper_pearson`; `recall`;
+    `broken`, the number of labels whose upper bound of the precision is below the guarantee.
     """
     _, _, correct = correctness(predictions, truth)
     true = len(truth.present.ids) + int(truth.foreign.sum())

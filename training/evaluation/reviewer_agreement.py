@@ -29,10 +29,11 @@ class Agreement:
     """The number of reviewer verdicts that a model agrees with, in one part of the entities.
 
     A model agrees with a verdict if it asserts a label that is present, or does not assert a label
-    that is absent. `entities` have `verdicts` in total. `after` counts the verdicts that the new
-    model agrees with; `before` those of the champion, None without a champion. `gained` are the
-    verdicts that only the new model agrees with, `lost` those that only the champion agrees with.
-    `p_value` is the probability that chance alone splits gained and lost at least so unevenly
+    that is absent. `entities` is the number of entities, `verdicts` the number of their verdicts.
+    `after` is the number of verdicts that the new model agrees with. `before` is this number for
+    the champion, or None without a champion. `gained` is the number of verdicts that only the new
+    model agrees with, `lost` the number that only the champion agrees with. `p_value` is the
+    probability of a split into gained and lost that is at least as uneven, if only chance causes it
     (exact McNemar test, 1947).
     """
 
@@ -50,8 +51,8 @@ class Agreement:
 class ReviewerAgreement:
     """Comparison of the new model with the verdicts of reviewers, and with the champion.
 
-    `champion` is the version of the champion, None where it cannot be compared. `compared` is the
-    table of `compare_with_corrections`.
+    `champion` is the version of the champion, or None if there is no champion that can be compared.
+    `compared` is the table of `compare_with_corrections`.
     """
 
     corrections: SettledCorrections
@@ -60,12 +61,15 @@ class ReviewerAgreement:
 
     @functools.cached_property
     def agreements(self) -> Sequence[Agreement]:
-        """The agreement on held-out entities, then on those the model was trained on."""
+        """The agreement on held-out entities, and then on entities the model was trained on."""
         return list(agreements(self.compared))
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The share of verdicts on held-out entities that each model agrees with, where known."""
+        """For each model, the share of verdicts on held-out entities that it agrees with.
+
+        Without such verdicts there are no shares; without a champion only the new model has one.
+        """
         unseen = self.agreements[0]
         agreed = {
             "corrections_agreement": unseen.after,
@@ -83,9 +87,9 @@ def compare_with_corrections(
 ) -> pa.Table:
     """A table with one row for each settled label of each corrected entity.
 
-    `asserted` and `probability` are those of the new model, `asserted_before` and
-    `probability_before` those of the champion. They are null without a champion; a probability is
-    also null where the label is not listed.
+    `asserted` and `probability` are predictions of the new model. `asserted_before` and
+    `probability_before` are predictions of the champion; they are null without a champion. A
+    probability is also null if the model does not list the label.
     """
     tables = [_COLUMNS.empty_table()]
     for name, part in ((UNSEEN, data.unseen), (LEARNED, data.learned)):
@@ -112,7 +116,7 @@ _COLUMNS = pa.schema(
 
 
 def agreements(compared: pa.Table) -> Iterator[Agreement]:
-    """Totals of a table of `compare_with_corrections`: held out, then learned from."""
+    """Totals of the table of `compare_with_corrections`: first UNSEEN, then LEARNED."""
     for name in (UNSEEN, LEARNED):
         part = compared.filter(pc.equal(compared["part"], name)).combine_chunks()
         present = pc.equal(part["verdict"], PRESENT).to_numpy()
@@ -165,7 +169,7 @@ def _compare_part(
 def _predicted(
     labeler: Labeler, part: LabelledEntities, rows: pa.Array, labels: pa.StringArray, threads: int
 ) -> tuple[pa.BooleanArray, pa.FloatArray]:
-    """Whether a model asserts some pairs, and their probabilities; False and null if not listed."""
+    """Assertions and probabilities of some pairs; False and null for pairs that are not listed."""
     query = LabelQuery(top_k=min(LISTED_LABELS, len(labeler.labels)))
     predictions = label_all(labeler, part.entities, query, threads)
     count = len(labeler.labels)

@@ -19,14 +19,14 @@ from labelwright.training.evaluation.intervals import CONFIDENCE, RESAMPLES
 from labelwright.training.evaluation.metrics import correctness, evaluate
 
 MIN_SLICE_ROWS = 100
-"""Minimum number of rows of a slice: metrics of smaller ones are not reliable."""
+"""Minimum number of rows of a slice: metrics of smaller slices are not reliable."""
 RARE = 100
-"""A label with fewer training rows is rare."""
+"""A label with fewer than RARE training rows is rare."""
 ALL, RARE_LABELS, COMMON_LABELS = "all", "rare labels", "common labels"
 MAX_VALUES = 20
-"""Maximum number of slices of a category column, one for each of its most frequent values."""
+"""Maximum number of slices of a category column; there is one slice for each frequent value."""
 _MAX_DISTINCT_VALUES = 300
-"""A category column with more distinct values, such as a postcode, has no slices."""
+"""A category column with more distinct values has no slices; a postcode is an example."""
 
 Rows = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -63,8 +63,8 @@ class Slice:
 def slices(entities: Entities) -> list[Slice]:
     """All slices of at least MIN_SLICE_ROWS rows, in a fixed order.
 
-    There is a slice for each frequent value of a category column, for rows with and without a web
-    address, and for each script of the name.
+    There is a slice for each frequent value of a category column, for the rows with and the rows
+    without a web address, and for each script of the name. A slice of all rows is left out.
     """
     found = [*_categories(entities), *_presence(entities), *_scripts(entities)]
     return [part for part in found if part.rows.sum() >= MIN_SLICE_ROWS and not part.rows.all()]
@@ -77,9 +77,9 @@ def metrics_by_slice(
 
     `frequency` is the number of training rows of each label. `micro_f1_low` and `micro_f1_high` are
     the bounds of micro-F1 at the level CONFIDENCE, by a bootstrap over rows (Efron 1979).
-    `difference` is the micro-F1 of the slice minus that of all rows. In the rows for rare and for
-    common labels, `rows` counts the test rows that have such a label, only the F-measures have a
-    value, and true labels outside the label set are not counted.
+    `difference` is the micro-F1 of the slice minus the micro-F1 of all rows. For RARE_LABELS and
+    COMMON_LABELS, `rows` is the number of test rows that have such a label. Here only the
+    F-measures have a value, and true labels outside the label set are not counted.
     """
     random = np.random.default_rng(seed)
     right, size = _f1_terms(predictions, truth)
@@ -101,10 +101,10 @@ def metrics_by_slice(
 
 
 def weak(table: pa.Table) -> pa.Table:
-    """The slices of a table of `metrics_by_slice` whose micro-F1 is below that of all rows.
+    """The weak slices in a table of `metrics_by_slice`, lowest micro-F1 first.
 
-    Only slices of at least MIN_SLICE_ROWS rows whose upper bound lies below are listed, so chance
-    does not explain the difference. The lowest micro-F1 comes first.
+    A slice is weak if it has at least MIN_SLICE_ROWS rows, and the upper bound of its micro-F1 is
+    below the micro-F1 of all rows. Chance then does not explain the difference.
     """
     overall = table["micro_f1"][0].as_py()
     below = pc.and_(
@@ -165,7 +165,7 @@ def _f1_terms(predictions: Predictions, truth: LabelMatrix) -> tuple[Counts, Cou
 
 
 def _bounds(right: Counts, size: Counts, random: np.random.Generator) -> dict[str, float]:
-    """Bounds of micro-F1. Rows with equal counts are drawn together, which is faster."""
+    """Bounds of micro-F1 by bootstrap; rows with equal terms are drawn together, to be faster."""
     if not size.any():
         return {"micro_f1_low": 0.0, "micro_f1_high": 0.0}
     base = int(right.max()) + 1
@@ -211,7 +211,7 @@ def _scripts(entities: Entities) -> Iterator[Slice]:
 
 
 def script(text: str | None) -> str:
-    """Script of the first letter by its Unicode name: `latin`, `cyrillic`, ...; else `none`."""
+    """Script of the first letter by its Unicode name, such as `latin`; `none` without a letter."""
     for character in text or "":
         if character.isalpha():
             return unicodedata.name(character, "unknown").split(" ", 1)[0].lower()

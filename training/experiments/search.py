@@ -1,4 +1,4 @@
-"""Search for a better configuration: search space, trials, and the noise of the best result."""
+"""Search for a better configuration: search space, trials, and the noise in the best gain."""
 
 import dataclasses
 import importlib
@@ -23,7 +23,7 @@ SPACE: dict[str, tuple[float, float, bool]] = {
     "leaves": (7, LEAVES, True),
     "rate": (0.03, 0.2, True),
 }
-"""Searched fields of the configuration: lowest and highest value, and whether on a log scale."""
+"""Searched fields of the configuration: lowest value, highest value, and True for a log scale."""
 _BLOCK = 50
 """Number of resamples that are drawn at a time."""
 
@@ -56,10 +56,11 @@ def load_optuna() -> Any:
 
 
 def search(objective: Objective, first: Configuration, seconds: float) -> Iterator[Trial]:
-    """Yield trials until the time is up: first the configuration `first`, then proposed ones.
+    """Yield trials for about `seconds`: first of the configuration `first`, then of proposed ones.
 
-    A seeded TPE sampler proposes them (Bergstra et al., NeurIPS 2011). A trial does not start if it
-    would end too late, estimated by the mean duration of the trials before.
+    A seeded TPE sampler proposes configurations (Bergstra et al., NeurIPS 2011). A trial is not
+    started if its estimated end is after the deadline. The estimate of its duration is the mean
+    duration of the earlier trials.
     """
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -93,17 +94,18 @@ def _proposed(proposal: Any, first: Configuration) -> Configuration:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The trial with the largest mean nDCG; of equal trials, the earliest."""
+    """The trial with the largest mean nDCG, or the earliest of several such trials."""
     return max(trials, key=lambda trial: trial.mean)
 
 
 def noise(trials: Sequence[Trial], seed: int) -> float:
-    """The gain of the best trial that chance alone explains, if no trial beats the first one.
+    """The largest gain of the best trial that chance alone explains, at the level CONFIDENCE.
 
-    It is the 95% quantile of the largest gain under a bootstrap over rows (White's reality check,
-    Econometrica 2000), computed on gains in units of their standard errors (Romano & Wolf,
-    Econometrica 2005), times the standard error of the best trial's gain. Gains are paired by row,
-    so the noise includes the effect of another seed on single rows.
+    Gains are differences from the first trial, in units of their standard errors (Romano & Wolf,
+    Econometrica 2005). A bootstrap over rows gives the CONFIDENCE quantile of the largest gain, if
+    no trial is really better (White's reality check, Econometrica 2000). The result is this
+    quantile times the standard error of the best trial's gain. Gains are paired by row, so the
+    noise includes the effect of another seed on single rows.
     """
     if len(trials) < 2:
         return 0.0

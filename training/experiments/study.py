@@ -1,6 +1,6 @@
-"""Study of a model's quality: its dependence on the number of rows, the seed and the columns.
+"""Study: the dependence of a model's quality on the number of rows, the seed and the columns.
 
-A study fits many models and registers none. Each fit is a run, nested in the run of the study.
+A study fits many models and registers none. Each fit is an MLflow run, nested in the study's run.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARES = (0.1, 0.25, 0.5)
-"""Shares of the training rows on the learning curve; its last point has all rows."""
+"""Shares of the training rows on the learning curve; the last point of the curve has all rows."""
 SEEDS, CURVE, ABLATION = "seeds", "curve", "ablation"
 """Parts of a study: repeated seeds, learning curve, and fits without one column."""
 MEASURES = ("p_at_1", "p_at_3", "p_at_5", "micro_f1", "macro_f1", "ece")
@@ -43,7 +43,7 @@ MEASURES = ("p_at_1", "p_at_3", "p_at_5", "micro_f1", "macro_f1", "ece")
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A fit of a study: its seed, its share of the training rows, and the column left out."""
+    """A fit of a study: its seed, its share of the training rows, and the column it leaves out."""
 
     part: str
     seed: int
@@ -93,7 +93,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """The result of a study; `planned` is the number of fits if it is not interrupted."""
+    """The result of a study; `planned` is the number of fits of a study that is not interrupted."""
 
     run_id: str
     experiment: str
@@ -123,9 +123,10 @@ class Study:
 def study(task: Task, seeds: int, progress: Progress = no_progress) -> Study:
     """Fit with `seeds` seeds, on parts of the rows, and without each column in turn.
 
-    `progress` reports each fit as a share of all fits. Ctrl-C ends the active runs as killed and
-    returns the finished fits; if there is none, KeyboardInterrupt is raised. A fit with too few
-    rows is left out with a warning. Raises DataError, RegistryError or StorageError.
+    `progress` reports each fit as a share of all fits. After Ctrl-C, the active runs have the
+    status KILLED, and the finished fits are returned. If no fit has finished, KeyboardInterrupt is
+    raised. If a later fit has too few rows, it is left out with a warning. Raises DataError,
+    RegistryError or StorageError.
     """
     name = f"{task.name}-study"
     record.check_name(name)
@@ -214,7 +215,10 @@ def _fit_variant(
 
 
 def _sample(rows: int, share: float) -> npt.NDArray[np.int64]:
-    """Row numbers of a sample: the same for each seed, and a subset of every larger sample."""
+    """Row numbers of a sample.
+
+    They do not depend on the seed of a fit. A smaller sample is a subset of every larger sample.
+    """
     order = np.random.default_rng(0).permutation(rows)
     return np.sort(order[: round(share * rows)])
 
@@ -284,7 +288,7 @@ def table(finished: Study) -> pa.Table:
 
 
 def learning_curve(finished: Study) -> "Figure":
-    """A plot of quality by number of training rows, with the interval of the seeds at its end."""
+    """A plot of quality by number of training rows; the last point shows the seeds' interval."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")

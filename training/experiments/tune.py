@@ -1,8 +1,8 @@
 """Tuning: search for a better configuration without using the test rows.
 
 The test rows are left out. The other rows are split into training and validation rows. The search
-maximises the mean nDCG@5 of the validation rows; its first trial is the default configuration. The
-best of many trials seems better than it is; `search.noise` says by how much.
+maximises the mean nDCG@5 of the validation rows. The first trial is the default configuration. By
+chance, the best of many trials looks better than it is; `search.noise` estimates by how much.
 """
 
 import dataclasses
@@ -36,15 +36,15 @@ from labelwright.training.tracking.gate import RowScores, ndcg_by_row
 from labelwright.training.tracking.runs import KILLED, Run, active_run, experiment_id_of
 
 VALIDATION_SHARE = 0.2
-"""Share of the names whose entities become validation rows, after the test rows are split off."""
+"""Share of the names whose entities are validation rows, after the test rows are left out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
     """The result of a search; the first trial is the default configuration.
 
-    `gain` is the difference between the best trial and the default, and `noise` the gain that
-    chance alone explains with so many trials; both in nDCG.
+    `gain` is the mean nDCG of the best trial minus the mean nDCG of the default. `noise` is the
+    gain that chance alone explains with this number of trials, in nDCG (`search.noise`).
     """
 
     run_id: str
@@ -89,9 +89,9 @@ class Tuning:
 def tune(task: Task, seconds: float, progress: Progress = no_progress) -> Tuning:
     """Search for about `seconds`; no model is registered.
 
-    `progress` reports shares of the time. Ctrl-C ends the active runs as killed and returns the
-    finished trials; if there is none, KeyboardInterrupt is raised. Raises DataError, RegistryError,
-    StorageError, or LabelwrightError if Optuna is not installed.
+    `progress` reports shares of the time. After Ctrl-C, the active runs have the status KILLED, and
+    the finished trials are returned. If no trial has finished, KeyboardInterrupt is raised. Raises
+    DataError, RegistryError, StorageError, or LabelwrightError if Optuna is not installed.
     """
     load_optuna()
     name = f"{task.name}-tune"
@@ -137,10 +137,11 @@ def tune(task: Task, seconds: float, progress: Progress = no_progress) -> Tuning
 
 
 def validation_split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:
-    """Split rows by name into training and validation rows; raises DataError if impossible.
+    """Split rows by name into training and validation rows.
 
-    The lowest 8 bits of the hash of the name decide. They are independent of the test split and of
-    the folds of a fit, which use higher bits.
+    The lowest 8 bits of the name's hash decide. They are independent of the test split and of the
+    halves of the reranker's fit, which use higher bits. Raises DataError if all rows would be
+    validation rows.
     """
     low = name_hashes(data.entities) & np.uint64(0xFF)
     chosen = low < max(round(VALIDATION_SHARE * 256), int(low.min()) + 1)

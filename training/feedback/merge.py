@@ -20,9 +20,9 @@ class TrainingData:
     """Training and test rows of a model.
 
     With corrections, `learned` are the corrected entities that the model is trained on, and
-    `unseen` those that are held out. Both are partial rows: they have only the labels that the
-    reviewers settled. Entities of `unseen` are not in `train`; if the data has them, they are in
-    `test`.
+    `unseen` the corrected entities that are held out. All rows of `learned` and `unseen` are
+    partial: they have only the labels that the reviewers settled. Entities of `unseen` are not in
+    `train`. If the data has rows of these entities, these rows are in `test`.
     """
 
     train: LabelledEntities
@@ -45,11 +45,11 @@ def with_corrections(
 ) -> TrainingData:
     """Training and test rows with the labels that reviewers settled.
 
-    Settled labels replace those of the row of the same entity. A corrected entity without a row
-    becomes a new, partial training row. Rows are matched by id, or by content where the rows or the
-    correction have no id. `data` is split by name if `test` is None. The same share of the
-    corrected entities is held out, together with those that are in `test`; the model is trained on
-    the rest.
+    Settled labels are written into the row of the corrected entity. A corrected entity without a
+    row becomes a new, partial training row, if it is not held out. Rows are matched by id, or by
+    content if the rows or the correction have no id. `data` is split by name if `test` is None.
+    Corrected entities are held out by name too, and if they are in `test`. The model is trained on
+    all other corrected entities.
     """
     settled = corrections.settled
     if not len(settled):
@@ -80,7 +80,7 @@ def with_corrections(
 def _with_settled_labels(
     rows: LabelledEntities, settled: LabelledEntities
 ) -> tuple[LabelledEntities, Rows]:
-    """Rows with their settled labels, and the position of each row in `settled`, -1 for none."""
+    """Rows with their settled labels, and the position of each row's entity in `settled`, or -1."""
     positions = _matches(rows.entities, settled.entities)
     matched = np.flatnonzero(positions >= 0)
     if not len(matched):
@@ -104,16 +104,16 @@ def _with_settled_labels(
 
 
 def _matches(rows: Entities, settled: Entities) -> Rows:
-    """The position of each row in `settled`, -1 for a row that was not corrected."""
-    made_id = pc.starts_with(settled.ids, CONTENT_ID_PREFIX)
+    """The position of each row's entity in `settled`; -1 for a row without corrections."""
+    has_content_id = pc.starts_with(settled.ids, CONTENT_ID_PREFIX)
     none = pa.scalar(None, pa.string())
     positions = np.full(len(rows), -1)
-    if rows.anonymous or pc.any(made_id).as_py():
+    if rows.anonymous or pc.any(has_content_id).as_py():
         keys = content_ids(settled)
-        keys = keys if rows.anonymous else pc.if_else(made_id, keys, none)
+        keys = keys if rows.anonymous else pc.if_else(has_content_id, keys, none)
         positions = _positions(content_ids(rows), keys)
     if not rows.anonymous:
-        by_id = _positions(rows.ids, pc.if_else(made_id, none, settled.ids))
+        by_id = _positions(rows.ids, pc.if_else(has_content_id, none, settled.ids))
         positions = np.where(by_id >= 0, by_id, positions)
     return positions
 
@@ -126,7 +126,7 @@ def _positions(values: pa.StringArray, keys: pa.StringArray) -> Rows:
 def _with_fields_of_rows(
     settled: LabelledEntities, rows: LabelledEntities, positions: Rows
 ) -> tuple[LabelledEntities, npt.NDArray[np.bool_]]:
-    """Corrected entities with the fields of their rows, and a mask of those that have a row."""
+    """Corrected entities with the fields of their rows, and a mask of the entities with a row."""
     first = np.full(len(settled), -1)
     first[positions[::-1][positions[::-1] >= 0]] = np.flatnonzero(positions >= 0)[::-1]
     known = first >= 0
@@ -137,7 +137,7 @@ def _with_fields_of_rows(
 
 
 def _concatenated(first: LabelledEntities, second: LabelledEntities) -> LabelledEntities:
-    """Two sets of rows as one, without their warnings."""
+    """The rows of `first`, then the rows of `second`, without their warnings."""
     tables = [part.entities.table for part in (first, second)]
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     entities = dataclasses.replace(first.entities, table=table, rejected={}, warnings=())

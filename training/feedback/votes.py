@@ -1,11 +1,11 @@
-"""Weighted votes of reviewers, which settle whether an entity has a label.
+"""Weighted votes of reviewers: they settle whether an entity has a label.
 
-Each reviewer has one vote on a pair of an entity and a label: the latest one. The vote of a
+Only the latest vote of a reviewer on a pair of an entity and a label counts. The vote of a
 reviewer has the weight log(p / (1 - p)), where p is the share of the reviewer's votes that agree
 with the majority of the other reviewers. This weight is optimal for independent reviewers (Nitzan &
 Paroush, "Optimal decision rules in uncertain dichotomous choice situations", 1982). The share is
-smoothed towards PRIOR by PRIOR_VOTES votes. It is at least MIN_AGREEMENT, so that no vote has a
-negative weight. A pair stays undecided if both sides have equal weight.
+smoothed towards PRIOR by PRIOR_VOTES additional votes. It is at least MIN_AGREEMENT; therefore no
+vote has a negative weight. A pair is undecided if both sides have equal weight.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from labelwright.training.data import LabelledEntities
 
 PRIOR, PRIOR_VOTES, MIN_AGREEMENT = 0.8, 5, 0.55
 EPSILON = 1e-9
-"""Smaller differences between weights are taken as equal weights."""
+"""Two sides have equal weight if their weights differ by at most EPSILON."""
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -36,11 +36,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class SettledCorrections:
-    """The corrected entities, each once, with the labels that their reviewers settled.
+    """The corrected entities, one row for each, with the labels that the reviewers settled.
 
-    The rows of `settled` are partial. `corrections` and `reviewers` are the numbers of corrections
-    and reviewers. `contested` is the number of pairs of an entity and a label with votes on both
-    sides; `undecided` is the number of these pairs that the votes do not settle.
+    The rows of `settled` are partial. `corrections` is the number of corrections, `reviewers` the
+    number of reviewers. `contested` is the number of pairs of an entity and a label with votes on
+    both sides. `undecided` is the number of these pairs that the votes do not settle.
     """
 
     settled: LabelledEntities
@@ -106,7 +106,7 @@ def _settle_table(table: pa.Table, schema: EntitySchema, warnings: list[str]) ->
 
 
 def _entities(table: pa.Table, schema: EntitySchema) -> Entities:
-    """The corrected entities, with the fields of the latest correction of each."""
+    """The corrected entities; the fields of an entity are from its latest correction."""
     described = dict(zip(table["entity_id"].to_pylist(), table["entity"].to_pylist(), strict=True))
     try:
         records = [json.loads(entity) | {"id": i} for i, entity in described.items()]
@@ -119,10 +119,11 @@ def _entities(table: pa.Table, schema: EntitySchema) -> Entities:
 
 @dataclasses.dataclass(frozen=True)
 class Votes:
-    """Votes, as three arrays of the same length; each reviewer votes on a pair at most once.
+    """Votes: three arrays with one element for each vote.
 
-    `pairs` are numbers of pairs of an entity and a label, `reviewers` numbers of reviewers. `signs`
-    are 1 for a vote that the label is present, -1 for a vote that it is absent.
+    `pairs` is the number of the pair of an entity and a label, `reviewers` the number of the
+    reviewer. `signs` is 1 for a vote that the label is present, -1 for a vote that the label is
+    absent. Each reviewer has at most one vote on a pair.
     """
 
     pairs: Numbers
@@ -132,10 +133,10 @@ class Votes:
 
 @dataclasses.dataclass(frozen=True)
 class SettledPairs:
-    """The result of the vote on each pair.
+    """The result of the vote on each pair: three arrays with one element for each pair.
 
-    `signs` are 1 for present, -1 for absent and 0 for undecided. `contested` marks pairs with votes
-    on both sides.
+    `signs` is 1 for present, -1 for absent and 0 for undecided. `contested` is True for pairs with
+    votes on both sides.
     """
 
     pairs: Numbers
@@ -144,7 +145,7 @@ class SettledPairs:
 
 
 def settle(votes: Votes) -> SettledPairs:
-    """Settle each pair by the weighted votes; the module's docstring gives the weights."""
+    """Settle each pair by weighted votes; the module's docstring defines the weights."""
     pairs, of_pair = np.unique(votes.pairs, return_inverse=True)
     weights = _weights(votes, of_pair)[votes.reviewers]
     total = np.bincount(of_pair, weights * votes.signs, len(pairs))
@@ -156,7 +157,7 @@ def settle(votes: Votes) -> SettledPairs:
 def _weights(votes: Votes, of_pair: Numbers) -> Floats:
     """The weight of each reviewer's votes."""
     others = np.bincount(of_pair, votes.signs)[of_pair] - votes.signs
-    counted = others != 0  # False for a single vote, or where the others are divided
+    counted = others != 0  # False without other votes, or if the other votes are equally divided
     voted = votes.reviewers[counted]
     agreed = votes.signs[counted] * others[counted] > 0
     reviewers = int(votes.reviewers.max(initial=-1)) + 1
@@ -191,6 +192,6 @@ def _votes(
 
 
 def _lists(rows: Numbers, labels: pa.StringArray, count: int) -> pa.ListArray:
-    """Labels as one list for each of `count` rows; `rows` ascend."""
+    """A list of labels for each of `count` rows; `rows` (ascending) is the row of each label."""
     offsets = np.searchsorted(rows, np.arange(count + 1))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), labels)

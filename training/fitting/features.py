@@ -15,11 +15,14 @@ from labelwright.training.fitting.spill import SpillingAllocator
 
 MAX_FEATURES = 1 << 19
 MIN_ENTITIES = 2
-"""Minimum number of entities of a token: a token of a single entity does not generalise."""
+"""Minimum number of entities that have a token: a token of a single entity does not generalise."""
 BINS = 16
 """Number of bins of a number column."""
 GROUP_LENGTHS = np.array([1.0, 1.0, 0.7], np.float32)
-"""Lengths of the letter features, the word features, and all other features of a row."""
+"""Euclidean length of each group of features in a row, before the row is scaled to unit length.
+
+The groups are character n-grams, words, and all other features (`models.features.tokens`).
+"""
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int32]
@@ -30,9 +33,9 @@ def fit_features(
 ) -> tuple[FeatureSpace, int]:
     """Count the tokens of all batches and select the frequent ones, most frequent first.
 
-    The bin edges of number columns are the quantiles of `sample`. The weight of a feature is its
-    inverse document frequency, ln((1 + n) / (1 + count)) + 1. The second result is the number of
-    features that all rows have in total.
+    The bin edges of number columns are quantiles of the values in `sample`. The weight of a feature
+    is its inverse document frequency, ln((1 + n) / (1 + count)) + 1. Returns the feature space, and
+    the sum of the numbers of features of all rows.
     """
     edges = _bin_edges(sample)
     counter = _TokenCounter(allocator or SpillingAllocator())
@@ -59,7 +62,7 @@ def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
 
 
 class _TokenCounter:
-    """A growing hash table from a token to the number of entities that have it."""
+    """Hash table with the number of entities of each token; it grows when it is half full."""
 
     def __init__(self, allocator: SpillingAllocator) -> None:
         self.rows = 0
@@ -79,7 +82,7 @@ class _TokenCounter:
         self.rows += rows
 
     def frequent(self, at_least: int) -> tuple[Keys, Counts]:
-        """The tokens that at least `at_least` entities have, with their counts."""
+        """The tokens of at least `at_least` entities, and the number of entities of each token."""
         kept = self._counts >= at_least
         return self._keys[kept], self._counts[kept]
 
@@ -94,7 +97,10 @@ class _TokenCounter:
 def _count(
     source: TokenSource, scratch: Scratch, row: int, keys: Keys, counts: Counts, used: int
 ) -> tuple[int, int]:
-    """Count rows from `row` until the table is half full; returns the next row and used slots."""
+    """Count the tokens of the rows from `row` on, until the table is half full.
+
+    Returns the first row that is not counted, and the number of used slots.
+    """
     while row < source.number_tokens.shape[0] and 2 * used <= keys.size:
         n = row_tokens(row, source, scratch)
         if used + n >= keys.size:

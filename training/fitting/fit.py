@@ -1,7 +1,7 @@
 """Fitting of a model: features, linear stage, reranker and decisions.
 
-The reranker and the decisions are fitted on held-out entities: each is scored by a linear stage
-that was fitted without it.
+The reranker and the decisions are fitted on held-out entities. A linear stage that was fitted on
+other entities scores them.
 """
 
 import dataclasses
@@ -54,23 +54,30 @@ from labelwright.training.fitting.thresholds import best_threshold, logistic, pr
 CHUNK = 4_096
 """Number of entities that a thread processes at a time."""
 CHUNKS_IN_MEMORY = 32
-"""Number of chunks whose features are computed before the first is copied to its place."""
+"""Maximum number of chunks of feature rows in memory that are not yet copied into the arrays of all
+rows."""
 MIN_ROWS = 10
 """Minimum number of training rows."""
-MIN_VISITS = 30_000
-"""Minimum number of row visits of the linear stage: few rows need more passes to converge."""
+MIN_STEPS = 30_000
+"""Minimum number of steps (rows x passes) of the linear stage: with few rows, it converges only
+after more passes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
     """Settings of a fit. All but `threads` change the model.
 
-    Labels with fewer than `min_count` rows are left out. The linear stage is fitted with the cost C
-    of liblinear, `cost`, in `passes` passes or more. For the reranker, the linear stage is also
-    fitted without one of `folds` parts of the rows, in turn, until `enough` rows have been scored
-    by a stage that was fitted without them. There are more folds if there are many rows. The
-    reranker scores `candidates` labels of each entity with `trees` trees of `leaves` leaves and
-    the learning rate `rate`.
+    Labels with fewer than `min_count` rows are left out. `cost` is liblinear's C for the linear
+    stage. The linear stage is fitted in `passes` passes over the rows, or in more if there are few
+    rows.
+
+    The reranker is fitted on held-out rows. The rows are divided into `folds` folds. A linear stage
+    that is fitted on the other folds scores the rows of one fold. This is repeated with the next
+    fold until at least `enough` rows have been scored. With many rows, there are more than `folds`
+    folds: rows // `enough`. One fold then has at least `enough` rows.
+
+    The reranker scores `candidates` labels of each entity. It has `trees` trees, each with up to
+    `leaves` leaves, and the learning rate `rate`.
     """
 
     min_count: int = 1
@@ -87,7 +94,10 @@ class Configuration:
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
-        """A configuration with the given fields and defaults for the others; raises DataError."""
+        """A configuration with the given fields, and default values for the other fields.
+
+        Raises DataError for an unknown field or an invalid value.
+        """
         kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
         for name, value in content.items():
             if name not in kinds:
@@ -114,7 +124,7 @@ class Progress(Protocol):
     """Callback that reports the progress of a job."""
 
     def __call__(self, stage: str, share: float) -> None:
-        """Report that a further `share` (0 to 1) of `stage` is done."""
+        """Report that a further `share` (0 to 1) of the work of `stage` is done."""
 
 
 def no_progress(stage: str, share: float) -> None:
@@ -129,7 +139,8 @@ def fit_labeler(
 ) -> Labeler:
     """Fit a model on all rows; raises DataError if there are too few rows or labels.
 
-    `memory` is the limit of the `SpillingAllocator`, in bytes; it does not change the model.
+    `memory` is the maximum size of the large arrays in memory, in bytes; None is no limit. Arrays
+    beyond it are in spill files (`SpillingAllocator`). The limit does not change the model.
     """
     labels = label_set(data.labels, configuration.min_count)
     if not len(labels):
@@ -199,12 +210,12 @@ class _Fit:
     def _transformed(
         self, features: FeatureSpace, chunks: Sequence[Entities]
     ) -> Iterator[FeatureRows]:
-        """The feature rows of the chunks in order; CHUNKS_IN_MEMORY chunks are computed ahead."""
+        """The feature rows of the chunks, in order; at most CHUNKS_IN_MEMORY are in memory."""
         for first in range(0, len(chunks), CHUNKS_IN_MEMORY):
             yield from self.pool.map(features.transform, chunks[first : first + CHUNKS_IN_MEMORY])
 
     def _empty_rows(self, size: int) -> FeatureRows:
-        """Empty feature rows for all entities, which have `size` features in total."""
+        """Feature rows of zeros for all entities; `size` is the number of features of all rows."""
         rows = len(self.entities)
         return FeatureRows(
             np.zeros(rows + 1, np.int64),
@@ -214,53 +225,62 @@ class _Fit:
         )
 
     def _held_out_pairs(
-        self, rows: FeatureRows, features: int, random: np.random.Generator
+        self, rows: FeatureRows, feature_count: int, random: np.random.Generator
     ) -> HeldOutPairs:
-        """Pairs of the folds, each fold scored by a linear stage that is fitted without it.
+        """Pairs of a held-out entity and a candidate label.
 
-        The folds are left out in turn until enough rows have been scored.
+        Each fold is scored by a linear stage that is fitted on the other folds. No further fold is
+        scored when at least `enough` rows have been scored.
         """
-        count = self._folds(len(self.matrix))
+        count = self._fold_count(len(self.matrix))
         folds = random.permutation(np.arange(len(self.matrix))) % count
         names = name_hashes(self.entities)
         parts: list[HeldOutPairs] = []
         scored = 0
         for fold in range(count):
-            inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            if not len(outside):
+            fitted_rows = np.flatnonzero(folds != fold)
+            held_out_rows = np.flatnonzero(folds == fold)
+            if not len(held_out_rows):
                 continue
-            stage = self._linear_stage(rows, features, inside, random)
-            namesakes = learn_namesakes(rows.names[inside], self.matrix.take(inside))
-            parts.append(self._score(stage, namesakes, rows, outside, names))
-            scored += len(outside)
+            stage = self._linear_stage(rows, feature_count, fitted_rows, random)
+            namesakes = learn_namesakes(rows.names[fitted_rows], self.matrix.take(fitted_rows))
+            parts.append(self._score(stage, namesakes, rows, held_out_rows, names))
+            scored += len(held_out_rows)
             if scored >= self.configuration.enough:
                 break
         return concatenated(parts)
 
     def _linear_stage(
-        self, rows: FeatureRows, features: int, chosen: RowOrder, random: np.random.Generator
+        self,
+        rows: FeatureRows,
+        feature_count: int,
+        fitted_rows: RowOrder,
+        random: np.random.Generator,
     ) -> LinearStage:
-        """The linear stage fitted on the chosen rows, in a random order for each pass."""
-        share = 1 / self._fits(len(self.matrix))
-        passes = max(self.configuration.passes, -(-MIN_VISITS // len(self.matrix)))
+        """A linear stage that is fitted on `fitted_rows`; each pass has a new random order."""
+        share = 1 / self._fit_count(len(self.matrix))
+        passes = max(self.configuration.passes, -(-MIN_STEPS // len(self.matrix)))
         return fit_linear(
             rows,
             self.matrix,
-            features,
-            [random.permutation(chosen) for _ in range(passes)],
+            feature_count,
+            [random.permutation(fitted_rows) for _ in range(passes)],
             self.configuration.cost,
             self.configuration.threads,
             lambda part: self.progress("linear stage", part * share),
             self.allocator,
         )
 
-    def _folds(self, rows: int) -> int:
-        """Number of folds. Many rows have more folds, because one smaller fold is then enough."""
+    def _fold_count(self, rows: int) -> int:
+        """Number of folds: `folds`, or rows // `enough` if this is more.
+
+        With at least `folds` x `enough` rows, one fold has at least `enough` rows.
+        """
         return max(self.configuration.folds, rows // self.configuration.enough)
 
-    def _fits(self, rows: int) -> int:
-        """Number of fits of the linear stage: one for each fold in use, and one on all rows."""
-        folds = self._folds(rows)
+    def _fit_count(self, rows: int) -> int:
+        """Number of fits of the linear stage: one for each scored fold, and one on all rows."""
+        folds = self._fold_count(rows)
         return 1 + min(folds, -(-self.configuration.enough * folds // rows))
 
     def _score(
@@ -268,25 +288,25 @@ class _Fit:
         stage: LinearStage,
         namesakes: Namesakes,
         rows: FeatureRows,
-        outside: RowOrder,
+        held_out_rows: RowOrder,
         names: npt.NDArray[np.uint64],
     ) -> HeldOutPairs:
-        """The pairs of the rows `outside`, scored by a stage and namesakes learned without them."""
+        """Pairs of the held-out rows; `stage` and `namesakes` were learned from other rows."""
 
         def score(start: int) -> HeldOutPairs:
-            span = outside[start : start + CHUNK]
-            part, labels = rows.take(span), self.matrix.take(span)
+            chunk = held_out_rows[start : start + CHUNK]
+            part, labels = rows.take(chunk), self.matrix.take(chunk)
             scores, chosen = propose_candidates(
                 stage, self.implications, part, self.configuration.candidates
             )
             recalled = namesakes.recall(part.names, chosen)
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
-            known = labels.known(np.arange(len(span))[:, None], chosen)
+            known = labels.known(np.arange(len(chunk))[:, None], chosen)
             others = histograms_of_others(scores, chosen, labels)
             present, positives = labels.contains(chosen), len(labels.present.ids)
-            return HeldOutPairs(pairs, chosen, present, known, names[span], positives, *others)
+            return HeldOutPairs(pairs, chosen, present, known, names[chunk], positives, *others)
 
-        return concatenated(list(self.pool.map(score, range(0, len(outside), CHUNK))))
+        return concatenated(list(self.pool.map(score, range(0, len(held_out_rows), CHUNK))))
 
     def _reranker(self, held_out: HeldOutPairs) -> tuple[Reranker, Decisions]:
         rates, co_occurrence = label_rates(self.matrix), self.relations.co_occurrence

@@ -1,4 +1,4 @@
-"""Pairs of held-out entities and labels, scored by a linear stage that was fitted without them."""
+"""Pairs of a held-out entity and a label, scored by a linear stage fitted on other entities."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from labelwright.models.stages.linear import LabelIds
 from labelwright.models.stages.reranker import Pairs
 
 SCORE_BINS = np.linspace(-4, 2, 121)
-"""Edges of the score histograms; scores outside are counted in the first and the last bin."""
+"""Edges of the bins of the score histograms. The first and the last bin also count lower and higher
+scores."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -20,11 +21,12 @@ Counts = npt.NDArray[np.int64]
 class HeldOutPairs:
     """The candidates of n held-out entities.
 
-    `chosen` (n x candidates) are the ids of the candidate labels, `present` says whether the entity
-    has the label, and `known` whether this is known. `names` (n) are hashes of the entities' names.
-    `pairs` are the features of the reranker. `positives` is the number of true labels of these
-    entities, candidates or not. `other_present` and `other_absent` are histograms, over SCORE_BINS,
-    of the scores of known pairs that are no candidates.
+    `pairs` (n * candidates rows) are the features of the reranker. `chosen` (n x candidates) are
+    the ids of the candidate labels. `present` (n x candidates) is True if the entity has the label.
+    `known` (n x candidates) is False if it is unknown whether the entity has the label. `names` (n)
+    are hashes of the entities' names. `positives` is the number of true labels of these entities,
+    including labels that are not candidates. `other_present` and `other_absent` are histograms over
+    SCORE_BINS: they count the scores of known pairs that are not candidates.
     """
 
     pairs: Pairs
@@ -38,7 +40,7 @@ class HeldOutPairs:
 
 
 def concatenated(parts: Sequence[HeldOutPairs]) -> HeldOutPairs:
-    """The pairs of several parts of the entities as one."""
+    """The pairs of all parts, one part after another."""
     return HeldOutPairs(
         np.concatenate([part.pairs for part in parts]),
         np.concatenate([part.chosen for part in parts]),
@@ -54,7 +56,10 @@ def concatenated(parts: Sequence[HeldOutPairs]) -> HeldOutPairs:
 def histograms_of_others(
     scores: npt.NDArray[np.float32], chosen: LabelIds, truth: LabelMatrix
 ) -> tuple[Counts, Counts]:
-    """Histograms of the scores of known pairs that are no candidates: true pairs, then false."""
+    """Histograms of the scores of known pairs that are not candidates.
+
+    The first histogram counts the true pairs, the second the false pairs.
+    """
     others = scores.copy()
     others[np.arange(len(scores))[:, None], chosen] = np.nan
     if not truth.complete.all():

@@ -10,9 +10,11 @@ from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications
 
 MIN_SUPPORT = 150
-"""Minimum number of rows of a learned implication, except between paths (`_is_below`)."""
+"""Minimum number of rows that support a learned implication. One row is sufficient if the label is
+a path below the implied label (`_is_below`)."""
 MAX_EXCEPTIONS = 0.002
-"""Share of a label's rows that may lack the implied label, because data has errors."""
+"""Maximum share of a label's rows without the implied label. Such rows exist because of errors in
+the data."""
 
 Shares = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
@@ -25,12 +27,13 @@ def learn_implications(
     evidence: Shares,
     declared: Mapping[str, Sequence[str]],
 ) -> Implications:
-    """Declared implications, and those that hold for all but MAX_EXCEPTIONS of a label's rows.
+    """Declared implications, and implications learned from the rows.
 
-    `counts` are the numbers of rows of each label. `shares[a, b]` is the share of the rows with
-    label a that also have label b; it is based on `evidence[a, b]` rows. If two labels imply each
-    other, only the implication of the rarer label is kept. Raises DataError for declared
-    implications that form a circle.
+    A learned implication holds for at least 1 - MAX_EXCEPTIONS of a label's rows. `counts` are the
+    numbers of rows of each label. `shares[a, b]` is the share of the rows with label a that also
+    have label b; it is based on `evidence[a, b]` rows. If two labels imply each other, only the
+    implication from the rarer to the more frequent label is kept. Raises DataError if the declared
+    implications form a circle.
     """
     ids = labels.ids
     ancestors: list[set[int]] = [set() for _ in labels.names]
@@ -54,13 +57,19 @@ def learn_implications(
 
 
 def _is_below(label: str, ancestor: str) -> bool:
-    """Whether a label's value is a path below another value: `sub=a/b/c` is below `top=a/b`."""
+    """Whether the value of `label` is a path below the value of `ancestor`.
+
+    For example, `sub=a/b/c` is below `top=a/b`.
+    """
     value, above = (name.partition("=")[2] or name for name in (label, ancestor))
     return value.startswith(f"{above}/")
 
 
 def _add(ancestors: list[set[int]], label: int, ancestor: int) -> bool:
-    """Add an implication and all that follow from it; returns False if it would form a circle."""
+    """Add an implication and the implications that follow from it.
+
+    Returns False, and adds nothing, if the implication would form a circle.
+    """
     above = {ancestor} | ancestors[ancestor]
     if label in above:
         return False

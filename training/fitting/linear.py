@@ -1,11 +1,12 @@
 """Fitting the linear stage: dual coordinate descent for all labels at once.
 
 The objective is liblinear's L2-regularised squared hinge loss (Hsieh et al., ICML 2008), with one
-dual variable for each (entity, label) pair. A pass visits every entity once and updates a block of
-labels at each: the weights of a feature for these labels are adjacent in memory, and most pairs
-need no update. Blocks are independent, so the result does not depend on the number of threads.
-Weights are stored as float16, because most of the time is spent waiting for them; the rounding had
-no measurable effect on quality. Kernels see the bits as uint16 (`models.kernels.simd`).
+dual variable for each (entity, label) pair. The labels are divided into blocks. A pass goes through
+all entities and updates the labels of one block. The weights of a feature for these labels are
+adjacent in memory, and most pairs need no update. Blocks are independent, so the result does not
+depend on the number of threads. Weights are stored as float16, because most of the time is spent on
+reading them from memory. This rounding had no measurable effect on quality. Kernels treat float16
+values as uint16 bits (`models.kernels.simd`).
 """
 
 from collections.abc import Callable, Sequence
@@ -31,25 +32,27 @@ from labelwright.models.stages.linear import (
 from labelwright.training.fitting.spill import SpillingAllocator
 
 BLOCK_SIZE = 128
-"""Labels in a block: enough for vector instructions, and few enough for the cache."""
+"""Number of labels in a block: enough for vector instructions, and few enough for the CPU cache."""
 MIN_BLOCK_SIZE = 32
-"""Labels in a block if memory is short: more passes over the rows are faster than dual variables in
-files."""
+"""Minimum number of labels in a block. Blocks are smaller if memory is short: more passes over the
+rows are faster than dual variables in files."""
 START = np.float32(-1)
-"""The score before any weight is learned: on the margin of absent labels."""
+"""Initial score of each label. It is on the margin of absent labels, so most of them need no
+update."""
 CONSTANT = np.float32(0.2)
-"""The value of the constant feature. Its weight gives the bias of a label."""
+"""Value of the constant feature. The weight of this feature gives the bias of a label."""
 SMALLEST_STEP = np.float32(0.01)
-"""Smaller changes of a dual variable are skipped."""
+"""Minimum change of a dual variable; smaller changes are skipped."""
 AHEAD = 8
-"""The weights of a feature are prefetched while this many features before it are treated."""
+"""Prefetch distance: the weights of a feature are prefetched this number of features before their
+use."""
 
 RowOrder = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.uint16]
 Fitted = Callable[[int, Halves, Floats], object]
-"""Called for each block with its first label, its weights (features x labels, float16 bits), and
-the weights of the constant feature."""
+"""Called for each block with the id of its first label, its weights (features x labels, float16
+bits), and the weights of the constant feature (one for each label)."""
 
 
 def fit_linear(
@@ -63,13 +66,13 @@ def fit_linear(
     allocator: SpillingAllocator | None = None,
     fitted: Fitted = lambda first, weights, constant: None,
 ) -> LinearStage:
-    """Fit one classifier for each label.
+    """Fit one linear classifier for each label.
 
-    Each of `passes` is an order of row numbers; rows that are in no pass are not used, and unknown
-    pairs are skipped. `cost` is liblinear's C. `advance` is called with the share of the work that
-    was just done. `allocator` provides the memory for the dual variables. `fitted` is called with
-    the weights of each block before they are rounded. Raises StorageError if the allocator needs
-    disk space and there is none.
+    Each of `passes` is a sequence of row numbers. Rows that are in no pass are not used. Unknown
+    pairs are skipped. `features` is the number of features. `cost` is liblinear's C. `advance` is
+    called after each pass of a block with the share of the work that this pass was. `allocator`
+    allocates the dual variables. `fitted` is called with the weights of each block before they are
+    rounded. Raises StorageError if the allocator needs more disk space than is free.
     """
     allocator = allocator or SpillingAllocator()
     block_size = _block_size(len(labels) * threads, allocator)
@@ -94,7 +97,11 @@ def fit_linear(
 
 
 def _block_size(rows: int, allocator: SpillingAllocator) -> int:
-    """The number of labels in a block, such that the dual variables of the rows fit into memory."""
+    """The number of labels in a block.
+
+    It is at most BLOCK_SIZE, and it is halved until the dual variables of the rows fit into memory
+    or MIN_BLOCK_SIZE is reached.
+    """
     size = BLOCK_SIZE
     while size > MIN_BLOCK_SIZE and rows * size * 4 > allocator.available:
         size //= 2
@@ -102,10 +109,10 @@ def _block_size(rows: int, allocator: SpillingAllocator) -> int:
 
 
 class _Block(NamedTuple):
-    """One block of labels while it is fitted.
+    """A block of labels that is being fitted.
 
-    `first` is its first label; `weights` (float16 bits, features x labels), `constant` (float32,
-    one for each label) and `duals` (float32, rows x labels) are updated in place.
+    `first` is the id of the first label. `weights` (float16 bits, features x labels), `constant`
+    (float32, one for each label) and `duals` (float32, rows x labels) are updated in place.
     """
 
     first: int
@@ -115,7 +122,10 @@ class _Block(NamedTuple):
 
 
 class _FittedBlock(NamedTuple):
-    """The weights of one block: dense rows of frequent features, sparse rows of all others."""
+    """The biases and weights of a block.
+
+    `dense` has the weights of the most frequent features, `rare` those of all other features.
+    """
 
     bias: Floats
     dense: Floats
@@ -157,7 +167,7 @@ def _keep(weights: Halves, ids: npt.NDArray[np.int32], values: Floats) -> None:
 
 
 def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
-    """Join blocks and round weights to 8 bits, with one scale for each feature."""
+    """Join the blocks; round weights to 8 bits, with one scale for each feature."""
     dense = np.concatenate([block.dense for block in blocks], axis=1)
     rare = scipy.sparse.hstack([block.rare for block in blocks], format="csr")
     largest = np.zeros(rare.shape[0], np.float32)
@@ -184,8 +194,8 @@ def _descend(
     """One pass over the rows in `order` for one block of labels.
 
     For a pair with sign y, score s and dual a, the step of dual coordinate descent is
-    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); the weights move by (a' - a) y x. The
-    sign of an unknown pair is 0, so nothing moves.
+    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); (a' - a) y x is added to the weights.
+    The sign of an unknown pair is 0, so its weights do not change.
     """
     indptr, indices, values, _ = rows
     first, weights, constant, duals = block

@@ -1,4 +1,4 @@
-"""Counting of the labels of namesakes: the training entities of the same name."""
+"""Fitting of the namesakes stage: counts of the labels of training entities with the same name."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ Floats = npt.NDArray[np.float32]
 def learn_namesakes(names: Hashes, labels: LabelMatrix) -> Namesakes:
     """Count the labels of the rows of each name.
 
-    `names` are hashes; rows without a name (0) are left out. A partial row counts only for the
-    labels that are known of it.
+    `names` (uint64, one for each row) are hashes; rows without a name (0) are left out. A partial
+    row counts only for its known labels.
     """
     order = np.argsort(names, kind="stable")
     order = order[np.count_nonzero(names == 0) :]
@@ -48,10 +48,10 @@ def _gather(
     ids: npt.NDArray[np.int32],
     shares: npt.NDArray[np.uint8],
 ) -> None:
-    """Collect the labels of each name, in the order in which they first occur.
+    """Write the labels of each name and their shares, in the order in which the labels first occur.
 
-    Labels whose share rounds to 0 are left out, unless all rows of the name are partial: then only
-    this entry tells that the label is absent.
+    A label whose share rounds to 0 is left out, unless all rows of the name are partial. In this
+    case, the entry is the only record that the label is known to be absent.
     """
     present, absent, groups, complete = states
     found = np.zeros(groups.size, np.int64)

@@ -13,7 +13,7 @@ from labelwright.models.labels import LabelMatrix
 from labelwright.models.stages.reranker import LABEL_FEATURE, PAIR_FEATURES, Pairs
 
 HALVES = 2
-"""Number of parts of the pairs; each is scored by trees that were fitted on the other."""
+"""Number of parts of the pairs; each part is scored by trees that were fitted on the other part."""
 KNOTS = 64
 """Maximum number of knots of the calibration."""
 
@@ -34,7 +34,7 @@ class BoostingParameters:
     threads: int
 
     def parameters(self) -> dict[str, object]:
-        """Parameters of LightGBM; the same seed gives the same trees on any number of threads."""
+        """LightGBM's parameters. With the same seed, the trees do not depend on `threads`."""
         return {
             "objective": "binary",
             "num_leaves": self.leaves,
@@ -67,10 +67,11 @@ def fit_trees(pairs: Pairs, present: Flags, boosting: BoostingParameters) -> lig
 def cross_fitted_scores(
     pairs: Pairs, present: Flags, known: Flags, names: Hashes, boosting: BoostingParameters
 ) -> RawScores:
-    """Raw scores of all pairs, each from trees that were fitted without the pair's name.
+    """Raw scores of all pairs; each pair is scored by trees that were fitted on other names.
 
-    `names` (uint64, one for each pair) are hashes. The trees are fitted on known pairs only; raises
-    DataError if these are too few for two halves.
+    `names` (uint64, one for each pair) are hashes. If the known pairs have too few names, pairs are
+    divided by position. The trees are fitted on known pairs only. Raises DataError if the known
+    pairs cannot be divided into two halves.
     """
     fold = _halves(names, known)
     raw = np.empty(len(pairs))
@@ -98,8 +99,8 @@ def _halves(names: Hashes, known: Flags) -> npt.NDArray[np.int64]:
 def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]:
     """Knots (2 x m) of the map from raw scores to log-odds.
 
-    The map is an isotonic regression over bins of equal mass. Beyond its ends it continues with
-    slope 1, and a small slope is added everywhere, so that it keeps the order of all scores.
+    The map is an isotonic regression over bins of equal mass. Below the first and above the last
+    bin its slope is 1. A small slope is added everywhere, so the map keeps the order of all scores.
     """
     edges = np.unique(np.quantile(raw, np.linspace(0, 1, KNOTS + 1)))
     bins = np.clip(np.searchsorted(edges, raw, side="right") - 1, 0, max(len(edges) - 2, 0))
@@ -116,7 +117,7 @@ def calibration_knots(raw: RawScores, present: Flags) -> npt.NDArray[np.float64]
 
 
 def label_rates(labels: LabelMatrix) -> Floats:
-    """The share of entities that have each label, among those for which this is known."""
+    """For each label, the share of entities that have it, among entities where it is known."""
     known = labels.complete.sum(axis=0)[labels.groups]
     known += np.bincount(labels.listed_where_incomplete()[1], minlength=labels.labels)
     rates: Floats = (labels.counts() / np.maximum(known, 1)).astype(np.float32)
@@ -124,9 +125,11 @@ def label_rates(labels: LabelMatrix) -> Floats:
 
 
 def co_occurrence(labels: LabelMatrix) -> tuple[Floats, Floats]:
-    """Shares of the entities with label a that also have label b, at [a, b] (labels x labels).
+    """Co-occurrence of labels: two matrices (labels x labels).
 
-    Only entities for which label b is known are counted. The second matrix holds their numbers.
+    The first matrix holds at [a, b] the share of the entities with label a that also have label b.
+    Only entities for which label b is known are counted. The second matrix holds at [a, b] the
+    number of these entities.
     """
     shape = (len(labels), labels.labels)
     ones = np.ones(len(labels.present.ids), np.float32)

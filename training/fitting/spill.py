@@ -1,4 +1,4 @@
-"""Allocation of arrays that grow with the rows: in memory up to a limit, in spill files beyond."""
+"""Allocation of large arrays: in memory up to a limit, then in spill files."""
 
 import math
 import mmap
@@ -16,12 +16,12 @@ from labelwright.models.paths import home
 
 
 class SpillingAllocator:
-    """Allocates arrays of zeros; safe for use by many threads.
+    """Allocates arrays of zeros; thread-safe.
 
-    The arrays in use take at most `limit` bytes of memory; None is no limit. Arrays beyond the
-    limit are memory-mapped files in the state folder. These files have no name, so the system
-    deletes them when the process ends, for whatever reason, and it caches them in free memory. The
-    place of an array changes only the time that it takes to use it.
+    The arrays in memory have at most `limit` bytes in total; None is no limit. Arrays beyond the
+    limit are memory-mapped spill files in the state folder. A spill file has no name, so the
+    system deletes it when the process ends, even if the process is killed. The system caches the
+    file in free memory. An array in a spill file can be slower, but has the same content.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -30,7 +30,7 @@ class SpillingAllocator:
 
     @property
     def available(self) -> float:
-        """Bytes of memory that are left; infinity without a limit."""
+        """Bytes of memory that can still be allocated; infinity without a limit."""
         return self._available
 
     def zeros(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -52,7 +52,10 @@ class SpillingAllocator:
 
 
 def _spill_file(size: int) -> mmap.mmap:
-    """A mapped file of zeros without a name; all its blocks are reserved at once."""
+    """A memory-mapped file of zeros without a name.
+
+    All its disk blocks are reserved at once; raises StorageError if this fails.
+    """
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home()) as file:

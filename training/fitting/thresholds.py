@@ -1,4 +1,4 @@
-"""Thresholds of the decisions, chosen on pairs of held-out entities and labels."""
+"""Thresholds of the decisions, chosen on pairs of a held-out entity and a label."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from labelwright.models.decisions import NEVER, PRECISIONS, Probabilities
 
 GUARANTEE_CONFIDENCE = 0.95
-"""Confidence of a precision guarantee, for each label."""
+"""Confidence level of the precision guarantee of one label."""
 SIZES = 2.0 ** (np.arange(10, 41) / 2)
-"""Numbers of most probable pairs of a label that are tried as asserted pairs: 32, 45, 64, ..."""
+"""Numbers of asserted pairs of a label that are tried: its 32, 45, 64, ... most probable pairs."""
 
 Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int64]
@@ -22,11 +22,11 @@ Hashes = npt.NDArray[np.uint64]
 def best_threshold(
     probabilities: Probabilities, present: Flags, positives: int, beta: float = 1.0
 ) -> float:
-    """The threshold with the largest micro-F of weight `beta`.
+    """The threshold with the largest micro-averaged F-beta measure.
 
-    `positives` is the number of true pairs, including those that are no candidates. Recall has
-    `beta` times the weight of precision (van Rijsbergen 1979). The threshold lies halfway between
-    the last asserted probability and the next one.
+    `positives` is the number of true pairs, including pairs that are not candidates. Recall has
+    `beta` times the weight of precision (van Rijsbergen 1979). The threshold is the middle between
+    the lowest asserted probability and the next lower one. Without pairs it is 0.5.
     """
     if not len(probabilities):
         return 0.5
@@ -43,11 +43,11 @@ def precise_thresholds(
     """For each of PRECISIONS, the lowest threshold of each label that guarantees this precision.
 
     The guarantee: at least this share of the label's assertions is correct, with confidence
-    GUARANTEE_CONFIDENCE for each label (Clopper & Pearson 1934). All SIZES are tried as cuts, so
-    the allowed risk is divided by their number (Bonferroni). Pairs of a label and the same name (a
-    hash) are not independent, so only one of them counts. A label without enough evidence gets
-    NEVER. The guarantee holds for the held-out probabilities; the model that serves has been fitted
-    again, on all rows.
+    GUARANTEE_CONFIDENCE for each label (Clopper & Pearson 1934). Several SIZES are tried, so the
+    allowed risk is divided by their number (Bonferroni). Pairs of one label whose entities have the
+    same name (`names` are hashes) are not independent, so only one of these pairs counts. The
+    threshold of a label without enough evidence is NEVER. The guarantee holds for the held-out
+    probabilities. The served model is fitted again, on all rows.
     """
     alone = np.unique(names ^ (ids.astype(np.uint64) << np.uint64(40)), return_index=True)[1]
     ids, probabilities, present = ids[alone], probabilities[alone], present[alone]
@@ -68,10 +68,10 @@ def precise_thresholds(
 
 
 def logistic(centres: npt.NDArray[np.float64], present: Ids, absent: Ids) -> tuple[float, float]:
-    """Slope and intercept from score to log-odds (Platt 1999).
+    """Slope and intercept of the map from scores to log-odds (Platt 1999).
 
-    `present` and `absent` are histograms of the scores of true and of false pairs, in bins with the
-    given `centres`.
+    `present` is a histogram of the scores of true pairs, `absent` of false pairs. `centres` are the
+    centres of the bins.
     """
     if not present.any() or not absent.any():
         return 1.0, float(np.log((present.sum() + 0.5) / (absent.sum() + 0.5)))
@@ -83,7 +83,7 @@ def logistic(centres: npt.NDArray[np.float64], present: Ids, absent: Ids) -> tup
 
 
 def _between(descending: Probabilities, asserted: int) -> float:
-    """A threshold that exactly the first `asserted` probabilities reach."""
+    """A threshold that only the first `asserted` probabilities reach."""
     last = descending[asserted - 1]
     following = descending[min(asserted, len(descending) - 1)]
     middle = (last + following) / 2

@@ -1,4 +1,4 @@
-"""Model card in Markdown: description, quality, weak slices, limits and data of a model."""
+"""Model card in Markdown: description, quality, weak slices, limits, and the data of a model."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -35,9 +35,10 @@ Lines = Iterator[str]
 
 
 def model_card(trained: TrainedModel, tables: ReportTables) -> str:
-    """The text of the card.
+    """The text of the model card.
 
-    It names the other files of the report without links, because MLflow's UI cannot resolve them.
+    The card names the other files of the report without links, because MLflow's UI cannot resolve
+    links.
     """
     sections = (
         ("", _summary(trained)),
@@ -93,7 +94,7 @@ def _quality(trained: TrainedModel) -> Lines:
 
 
 def _guarantees(trained: TrainedModel, tables: ReportTables) -> Lines:
-    """The guaranteed and the measured precision of `min_precision` and the policy `precise`."""
+    """The guaranteed and the measured precision of `min_precision` and of the policy `precise`."""
     lines = tables.guarantees.to_pylist()
     if not any(line["labels"] for line in lines):
         yield "No label has enough evidence for a precision guarantee (`promises.csv`)."
@@ -181,7 +182,7 @@ def _weak_slices(slices: pa.Table) -> Lines:
 
 
 def describe_slice(part: Mapping[str, Any]) -> str:
-    """A row of the table of `slices.weak` in words."""
+    """A sentence about a slice, which is a row of the table of `slices.weak`."""
     rare = part["slice"] == RARE_LABELS
     name = f"labels with fewer than {RARE} training rows" if rare else code(part["slice"])
     return (
@@ -205,7 +206,7 @@ def _labels(per_label: pa.Table) -> Lines:
 
 
 def _ranked(per_label: pa.Table, direction: str) -> pa.Table:
-    """The labels in the order of F1; of labels with equal F1, the most frequent comes first."""
+    """The labels in the order of F1; labels with equal F1 are in descending order of frequency."""
     return per_label.sort_by([("f1", direction), ("entities", "descending"), ("label", direction)])
 
 

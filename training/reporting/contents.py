@@ -20,10 +20,10 @@ from labelwright.training.fitting.fit import Configuration
 class TrainedModel:
     """A model that has just been trained, with the data and the evaluation of a report.
 
-    The labeler was fitted on `train`. `predictions` and `evaluation` belong to `test`, with the
-    default query. `version` is that of labelwright. `test_files` are the names of the test files;
-    it is empty if the test rows were split off by name. `reviewer_agreement` is None if there were
-    no corrections.
+    The labeler was fitted on `train`. `predictions` are the labeler's predictions for `test` with
+    the default query, and `evaluation` is their evaluation. `version` is the version of
+    labelwright. `test_files` are the names of the test files; it is empty if the test rows were
+    split off by name. `reviewer_agreement` is None without corrections.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TrainedModel:
 
     @functools.cached_property
     def tallies(self) -> tuple[int, int, int]:
-        """Numbers of asserted, of correctly asserted, and of true labels on all test rows."""
+        """Numbers of asserted, correctly asserted and true labels of all test rows."""
         per_label = self.evaluation.per_label
         given, right = (int(per_label[name].to_numpy().sum()) for name in ("asserted", "correct"))
         return given, right, len(self.truth.present.ids) + int(self.truth.foreign.sum())
@@ -60,9 +60,10 @@ class TrainedModel:
 class ReportTables:
     """The tables of a report: slices, labels, confused pairs and precision guarantees.
 
-    `slices` is the table of `metrics_by_slice`, `confused` of `confusions`, and `guarantees` of
-    `measure_guarantees`. `per_label` is the table of an evaluation with two more columns:
-    `training_rows`, and the threshold of the policy `precise`, null without enough evidence.
+    `slices` is the table of `metrics_by_slice`, `confused` the table of `confusions`, and
+    `guarantees` the table of `measure_guarantees`. `per_label` is the table of an evaluation with
+    two more columns: `training_rows` and `precise`. The column `precise` is the threshold of this
+    policy; it is null for a label without enough evidence.
     """
 
     slices: pa.Table

@@ -1,4 +1,4 @@
-"""Description of a run and of its version in MLflow: a short form of the model card."""
+"""Description of a run and of its registered version in MLflow: a short form of the model card."""
 
 from collections.abc import Iterator
 
@@ -30,9 +30,9 @@ FILES = {
 def describe(
     trained: TrainedModel, tables: ReportTables, verdict: Verdict, experiment_id: str, run_id: str
 ) -> str:
-    """Markdown text of at most MAX_LENGTH characters; the last parts are left out if necessary.
+    """Markdown text of at most MAX_LENGTH characters; if it is longer, the last parts are left out.
 
-    The links are relative to the address of the MLflow UI and lead to the run's artifacts.
+    The text has links to the run's artifacts. They are relative to the address of the MLflow UI.
     """
     text = ""
     for part in _parts(trained, tables, verdict, f"#/experiments/{experiment_id}/runs/{run_id}"):
@@ -73,6 +73,6 @@ def _parts(
 
 
 def _agreed(part: Agreement) -> str:
-    """The number of verdicts that a model agrees with, in words."""
+    """A phrase with the number of verdicts that the new model and the champion agree with."""
     before = "" if part.before is None else f" (the champion with {part.before:,})"
     return f"{part.after:,} of {part.verdicts:,}{before}"

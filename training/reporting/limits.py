@@ -1,4 +1,4 @@
-"""Known limits of a model: one sentence for each limit that its figures show."""
+"""Known limits of a model: one sentence for each limit that the model's metrics show."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,11 @@ from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.markdown import codes
 
 MIN_TEST_ROWS = 20
-"""Minimum number of test rows of a label: metrics of rarer labels are not reliable."""
+"""Minimum number of test rows of a label: with fewer, the label's metrics are not reliable."""
 
 
 def limits(trained: TrainedModel, tables: ReportTables) -> list[str]:
-    """The limits as sentences of Markdown, the most important first."""
+    """The limits as Markdown sentences, the most important first."""
     found = [
         *_decision_limits(trained),
         *_label_limits(trained, tables),

@@ -1,10 +1,10 @@
-"""Markdown that is also readable as plain text, with safe quoting of values from data."""
+"""Markdown that is also readable as plain text. Values from data are quoted safely."""
 
 import re
 from collections.abc import Sequence
 
 _MAX_CODE = 80
-"""Maximum length of a value, in characters."""
+"""Maximum length of a value that is shown as code, in characters."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
@@ -26,7 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
 
 
 def items(sentences: Sequence[str]) -> str:
-    """A list of sentences of Markdown."""
+    """A Markdown list with one item for each sentence."""
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
@@ -36,11 +36,11 @@ def codes(names: Sequence[str]) -> str:
 
 
 def code(text: str) -> str:
-    """A value as code: on one line, shortened, and with its backquotes replaced."""
+    """A value as code: on one line, shortened to _MAX_CODE characters, with backquotes replaced."""
     line = " ".join(text.split()).replace("`", "'")
     return f"`{line if len(line) <= _MAX_CODE else line[: _MAX_CODE - 1] + '…'}`"
 
 
 def plain(text: str) -> str:
-    """Text as Markdown that shows it unchanged: special characters are escaped."""
+    """Text as one line of Markdown; special characters are escaped, so they are shown unchanged."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

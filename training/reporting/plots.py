@@ -32,7 +32,7 @@ from labelwright.training.evaluation.slices import RARE, Counts
 
 INK, MUTED, FAINT = "#1f2933", "#5f6b7a", "#d9dee5"
 OVERALL, COMMON, RARE_COLOUR, WRONG = "#1f4e9c", "#2a9d8f", "#d9652b", "#b3324a"
-"""Colours of the plots; a group of labels has the same colour in all of them."""
+"""Colours of the plots; a group of labels has the same colour in all plots."""
 DOTS_PER_INCH = 110
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -54,9 +54,9 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 10.5,
 }
 _POINTS = 800
-"""Number of points of a long curve."""
+"""Maximum number of points of a curve, approximately."""
 _LETTERS = 58
-"""Maximum number of characters of a label."""
+"""Maximum number of characters of a label in a plot."""
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -71,8 +71,8 @@ def write_plots(
 ) -> None:
     """Write all plots into an existing folder; raises OSError.
 
-    `per_label` is an evaluation's table with a column `training_rows`, `confused` that of
-    `mistakes.confusions`.
+    `per_label` is an evaluation's table with an additional column `training_rows`. `confused` is
+    the table of `mistakes.confusions`.
     """
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # the font lacks some scripts
@@ -90,9 +90,10 @@ def write_plots(
 
 
 def precision_recall(predictions: Predictions, truth: LabelMatrix, frequency: Counts) -> Figure:
-    """Precision against recall over all thresholds, for all, common and rare labels.
+    """Plot of precision against recall at all thresholds, for all, common and rare labels.
 
-    A dot marks the labels that the policy asserts. A curve ends at the last listed label.
+    A dot marks the precision and recall of the labels that the policy asserts. A curve ends at the
+    last listed label.
     """
     _, _, correct = correctness(predictions, truth)
     rare = frequency < RARE
@@ -132,7 +133,10 @@ def precision_recall(predictions: Predictions, truth: LabelMatrix, frequency: Co
 
 
 def curve(probabilities: npt.NDArray[Any], correct: Flags, positives: int) -> tuple[Values, Values]:
-    """Recall and precision at each distinct threshold, highest first; at most about _POINTS."""
+    """Recall and precision at each distinct threshold, highest threshold first.
+
+    If there are more than _POINTS thresholds, about _POINTS of them are kept.
+    """
     order = np.argsort(-probabilities, kind="stable")
     last = np.flatnonzero(np.append(np.diff(probabilities[order]) != 0, True))
     found = np.cumsum(correct[order])[last]
@@ -145,7 +149,7 @@ def curve(probabilities: npt.NDArray[Any], correct: Flags, positives: int) -> tu
 
 
 def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
-    """Observed frequency of labels against their predicted probability, in bins of equal mass.
+    """Plot of the observed frequency of labels against their probability, in bins of equal mass.
 
     Vertical bars show the Wilson interval (1927). The lower plot is a histogram of the
     probabilities.
@@ -181,7 +185,7 @@ def reliability(predictions: Predictions, truth: LabelMatrix) -> Figure:
 
 
 def frequency_f1(per_label: pa.Table) -> Figure:
-    """F1 of each label that occurs in the test rows, by its number of training rows."""
+    """Plot of the F1 of each label in the test rows against its number of training rows."""
     seen = per_label.filter(per_label["entities"].to_numpy() > 0)
     frequency = np.maximum(seen["training_rows"].to_numpy(), 1)
     f1, entities = seen["f1"].to_numpy(), seen["entities"].to_numpy()
@@ -216,7 +220,7 @@ def frequency_f1(per_label: pa.Table) -> Figure:
 
 
 def confusions(confused: pa.Table, rows: int) -> Figure:
-    """Bars of the most frequent confused pairs of labels, with their numbers of rows."""
+    """Bar plot of the most frequent pairs of confused labels, by their numbers of rows."""
     pairs = confused.to_pylist()
     figure = _figure(10.5, 1.7 + 0.47 * max(len(pairs), 2))
     axes = figure.subplots()
@@ -282,7 +286,10 @@ def _equal_f1(axes: Axes) -> None:
 
 
 def _trend(frequency: Counts, f1: Values) -> tuple[Values, Values]:
-    """Geometric mean frequency and mean F1 of labels, in bands of equal width on a log scale."""
+    """Geometric mean frequency and mean F1 of the labels in each band of frequencies.
+
+    The bands have equal widths on a log scale; bands with few labels are left out.
+    """
     if not len(f1):
         return np.zeros(0), np.zeros(0)
     position = np.log(frequency)

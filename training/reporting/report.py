@@ -15,7 +15,7 @@ from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.plots import write_plots
 
 MAX_CONFUSIONS = 20
-"""Maximum number of confused pairs."""
+"""Maximum number of pairs of confused labels in a report."""
 
 
 def write_report(folder: Path, trained: TrainedModel) -> ReportTables:

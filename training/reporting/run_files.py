@@ -19,7 +19,11 @@ from labelwright.training.tracking.record import TRAINING_ROWS
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """The written files: a folder of `artifacts`, and a `bundle` with the hash `content`."""
+    """The written files of a run.
+
+    `artifacts` is a folder, `bundle` the folder of the bundle, and `content` the bundle's hash.
+    `tables` are the tables of the report.
+    """
 
     artifacts: Path
     bundle: Path

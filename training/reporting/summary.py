@@ -1,4 +1,4 @@
-"""Summary of a report, which is stored in the bundle for readers without access to the run."""
+"""Summary of a report. The bundle contains it, for users who cannot access the run."""
 
 import math
 from typing import Any
@@ -15,9 +15,10 @@ _DIGITS = 4
 def summary(trained: TrainedModel, tables: ReportTables) -> dict[str, Any]:
     """The summary as JSON values.
 
-    `labels` holds columns in the order of the label set. `slices` and `promises` hold the rows of
-    their tables. `reliability` holds the bins of the calibration error: `stated` is the mean
-    probability, `true` the share of true labels, and `count` their number.
+    `labels` has columns with one value for each label, in the order of the label set. `slices` and
+    `promises` have the rows of the tables of the same name. `reliability` has the bins of the
+    calibration error: `stated` is the mean probability, `true` the share of true labels, and
+    `count` the number of labels.
     """
     per_label = tables.per_label
     return {
@@ -51,7 +52,7 @@ def _plain(values: list[Any]) -> list[Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """A number with _DIGITS decimals, None if JSON has no such number; other values unchanged."""
+    """A float with _DIGITS decimals, None for infinity and NaN; other values are unchanged."""
     if not isinstance(value, float):
         return value
     return round(value, _DIGITS) if math.isfinite(value) else None

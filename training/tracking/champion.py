@@ -15,7 +15,10 @@ from labelwright.training.tracking import gate, record, versions
 
 
 def comparable_champion(name: str, schema: EntitySchema) -> tuple[str, Labeler] | None:
-    """The champion's version and model, or None if there is none that reads the same columns."""
+    """The champion's version and model.
+
+    None if there is no champion, or if the champion cannot be loaded or reads other columns.
+    """
     version = versions.current_champion(name)
     if version is None:
         return None
@@ -29,7 +32,7 @@ def comparable_champion(name: str, schema: EntitySchema) -> tuple[str, Labeler] 
 def judge(
     name: str, labeler: Labeler, test: LabelledEntities, seed: int, threads: int
 ) -> gate.Verdict:
-    """The verdict of the promotion gate on a new model, against the current champion of a name."""
+    """The verdict of the promotion gate: compares a new model with the champion of `name`."""
     version = versions.current_champion(name)
     if version is None:
         return gate.FIRST_VERSION

@@ -1,13 +1,14 @@
-"""Environment of a registered model: the wheel that trained it, and pinned packages.
+"""Environment of a registered model: the wheel that trained the model, and pinned packages.
 
 MLflow rebuilds this environment from the registry alone (`mlflow models serve --env-manager
-virtualenv`). The model therefore carries the wheel of this package as a file. Its requirements name
-that file by its path, and every other package by its version; all have hashes, so pip and uv
-install exactly these files. A requirement `labelwright==VERSION` would be looked up on a package
-index, where the name may belong to anybody.
+virtualenv`). The model therefore contains the wheel of this package as a file. The model's
+requirements name the wheel by its path, and every other package by its version. All requirements
+have hashes, so pip and uv install exactly these files. A requirement `labelwright==VERSION` would
+be looked up on a package index, where anybody may own the name.
 
-`make install` and the Dockerfile put the wheel into `wheel_folder()`. MLflow installs it only when
-a user asks for a rebuilt environment. Nothing in this package installs it or runs code from it.
+`make install` and the Dockerfile put the wheel into `wheel_folder()`. MLflow installs the wheel
+only if a user asks for a rebuilt environment. Nothing in this package installs the wheel or runs
+code from it.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ _NO_WHEEL = f"# The wheel of {PACKAGE} {{version}} is missing: training did not 
 
 @dataclasses.dataclass(frozen=True)
 class FoundWheel:
-    """The wheel of the running code; where there is none, `path` is None and a warning says why."""
+    """The wheel of the running code; if there is none, `path` is None and a warning says why."""
 
     path: Path | None
     warnings: Sequence[str] = ()
@@ -47,7 +48,7 @@ def wheel_folder() -> Path:
 
 
 def find_wheel() -> FoundWheel:
-    """Find the wheel of the running code; one that was built from other code does not count."""
+    """Find the wheel of the running code; a wheel that was built from other code does not count."""
     version, folder = importlib.metadata.version(PACKAGE), wheel_folder()
     wheel = next(folder.glob(f"{PACKAGE}-{version}-*.whl"), None)
     if wheel is None:
@@ -62,7 +63,7 @@ def find_wheel() -> FoundWheel:
 
 
 def _missing(finding: str) -> FoundWheel:
-    """No wheel, and what the user can do about it."""
+    """A result without a wheel; the warning contains `finding` and the next step for the user."""
     return FoundWheel(
         None,
         [
@@ -74,7 +75,7 @@ def _missing(finding: str) -> FoundWheel:
 
 
 def changed_files(wheel: Path) -> Sequence[str]:
-    """Names of the files in which a wheel and the imported package differ, in order.
+    """Sorted names of the files in which a wheel and the imported package differ.
 
     Raises OSError, EOFError, BadZipFile or zlib.error if the wheel cannot be read.
     """
@@ -91,7 +92,7 @@ def changed_files(wheel: Path) -> Sequence[str]:
 
 
 def _package_files() -> dict[str, bytes]:
-    """The content of each file of the imported package, without compiled code."""
+    """The content of each file of the imported package by name, without compiled code."""
     package = Path(str(resources.files(PACKAGE)))
     files = {}
     for folder, subfolders, names in os.walk(package, followlinks=True):
@@ -104,9 +105,9 @@ def _package_files() -> dict[str, bytes]:
 class PortableFlavor:
     """MLflow flavor that saves a `python_function` model together with its environment.
 
-    `mlflow.models.Model.log` takes it in place of the module `mlflow.pyfunc`. That module cannot
-    store a wheel beside the model, and it adds a requirement of MLflow that has no hash. Without a
-    wheel, the requirements hold the other packages, and a comment in its place.
+    `mlflow.models.Model.log` accepts this flavor instead of the module `mlflow.pyfunc`. That module
+    cannot store a wheel beside the model, and it adds a requirement for MLflow without a hash. If
+    there is no wheel, the requirements have a comment in place of the wheel.
     """
 
     def __init__(self, wheel: Path | None) -> None:
@@ -115,7 +116,7 @@ class PortableFlavor:
     def save_model(self, path: str, mlflow_model: "Model", **options: Any) -> None:
         """Save a model into the folder `path`.
 
-        `options` are those of `mlflow.pyfunc.save_model`.
+        `options` are passed to `mlflow.pyfunc.save_model`.
         """
         import mlflow
 
@@ -152,7 +153,7 @@ def write_environment(model: Path, wheel: Path | None) -> None:
 
 
 def _add_wheel(model: Path, wheel: Path | None) -> str:
-    """Copy the wheel into the model; returns its line of the requirements."""
+    """Copy the wheel into the model, and return the requirement for it (a comment if no wheel)."""
     if wheel is None:
         return _NO_WHEEL.format(version=importlib.metadata.version(PACKAGE))
     copy = model / WHEEL_FOLDER / wheel.name

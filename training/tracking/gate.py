@@ -1,8 +1,8 @@
 """Promotion gate: compares a new model with the champion and decides whether to promote it.
 
 Challenger and champion label the same test rows. The metric is nDCG over the first DEPTH labels,
-computed on the labels that both models know. A label that only one model knows does not tell which
-model is better, so it is ignored. The verdict says how many labels were added and lost.
+computed on the labels that both models know. Labels that only one model knows are ignored, because
+they do not show which model is better. The verdict gives the numbers of added and lost labels.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from labelwright.training.evaluation.metrics import DEPTH, correctness
 from labelwright.training.evaluation.slices import slices
 
 TOLERANCE = 0.005
-"""Maximum loss of nDCG against the champion."""
+"""Maximum loss of nDCG compared with the champion."""
 MAX_SLICE_LOSS = 0.05
-"""Maximum loss of nDCG in a slice."""
+"""Maximum loss of nDCG in a slice, compared with the champion."""
 _QUERY = LabelQuery(top_k=4 * DEPTH)
 
 RowScores = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ RowScores = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether a model is promoted, and the reason: a sentence with the figures."""
+    """The decision whether a model is promoted, and the reason: a phrase with the figures."""
 
     promoted: bool
     reason: str
@@ -42,7 +42,7 @@ FIRST_VERSION = Verdict(True, "it is the first version")
 def compare(
     challenger: Labeler, champion: Labeler, test: LabelledEntities, seed: int, threads: int
 ) -> Verdict:
-    """Compare two models; refuse the challenger if it is worse, overall or in a slice.
+    """Compare two models; refuse the challenger if it is worse on all rows or in a slice.
 
     The challenger is refused if the lower bound of the mean difference is below -TOLERANCE. The
     bound comes from a paired bootstrap over rows (one-sided, CONFIDENCE). It is also refused if a
@@ -66,14 +66,14 @@ def compare(
 
 
 def _other_labels(challenger: Labeler, champion: Labeler, shared: int) -> str:
-    """How many labels only one of the models has, in words; empty if there are none."""
+    """A phrase with the numbers of labels that only one model has; empty if there are none."""
     lost, new = len(champion.labels) - shared, len(challenger.labels) - shared
     parts = ((lost, "it lacks {:,} of the champion's labels"), (new, "it adds {:,} labels"))
     return "".join(f"; {words.format(count)}" for count, words in parts if count)
 
 
 def _worst_slice(changes: RowScores, test: LabelledEntities, seed: int) -> str | None:
-    """The slice with the largest significant loss above MAX_SLICE_LOSS, in words."""
+    """A phrase about the slice with the largest significant loss above MAX_SLICE_LOSS, or None."""
     losses = []
     for part in slices(test.entities):
         inside = changes[part.rows]

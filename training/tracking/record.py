@@ -1,4 +1,4 @@
-"""Logs a training as a run of MLflow, with its datasets and its model, and registers the model."""
+"""Logging of a training as an MLflow run, and registration of its model."""
 
 import contextlib
 import dataclasses
@@ -30,20 +30,21 @@ DATA_FINGERPRINT = "labelwright.data"
 CONTENT = "labelwright.content"
 """Tag with the content hash of the bundle."""
 INPUTS = "labelwright.inputs"
-"""Tag with a hash of everything that a training depends on; equal inputs give an equal model."""
+"""Tag with a hash of all inputs of a training; equal inputs give an equal model."""
 DESCRIPTION = "mlflow.note.content"
 """Tag that MLflow's UI shows as the description of a run."""
 TRAINING_ROWS = "training_rows.npy"
-"""Artifact with a hash of every row that a model was trained on (`content_fingerprints`)."""
+"""Artifact with the hashes of the rows that a model was trained on (`content_fingerprints`)."""
 NAME_LIMIT = 100
-"""Characters that the name of a model may have."""
+"""Maximum number of characters in the name of a model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Rows that a run read, in the files `paths`.
+    """Rows that a run has read from the files `paths`.
 
-    `context` is their purpose, such as "training" or "test"; `fingerprint` is a hash of the rows.
+    `context` is the purpose of the rows, such as "training" or "test". `rows` is their number, and
+    `fingerprint` their hash.
     """
 
     context: str
@@ -54,7 +55,7 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Everything that is logged about one training.
+    """The content that is logged for one training.
 
     `artifacts` is a folder of files that are logged unchanged, `bundle` the folder of the bundle.
     `example` is one entity, which MLflow stores as the input example of the model.
@@ -72,7 +73,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """Description and tags of a registered version; `model` describes the model in general."""
+    """Description and tags of a version; `model` is the description of the registered model."""
 
     description: str
     tags: Mapping[str, str]
@@ -122,7 +123,8 @@ def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
 def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Registered:
     """Register a logged model as a new version, with its tags and description.
 
-    One request creates all of it, so no incomplete version is ever visible. Raises RegistryError.
+    One request creates the complete version, so no incomplete version is ever visible. Raises
+    RegistryError.
     """
     with connect() as client:
         with _allow_existing():
@@ -139,7 +141,7 @@ def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Regis
 
 
 def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint64] | None:
-    """Hashes of the rows that a version was trained on; None if its run has none.
+    """Hashes of the rows that a version was trained on; None if its run does not have them.
 
     `folder` is a temporary folder for the download. Raises RegistryError.
     """
@@ -153,10 +155,11 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
 
 
 def _log_inputs(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:
-    """Log the datasets of a run.
+    """Log the datasets of a run, with a second attempt after an error.
 
-    MLflow creates a dataset if it does not find it. If two trainings log the same data at the same
-    time, both may try to create it, and one of them fails. Its second attempt finds the dataset.
+    MLflow creates a dataset if it does not exist. If two trainings log the same data at the same
+    time, both may try to create the dataset, and one of them fails. In the second attempt, the
+    dataset exists.
     """
     from mlflow.exceptions import MlflowException
 
@@ -168,7 +171,7 @@ def _log_inputs(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]
 
 @contextlib.contextmanager
 def _allow_existing() -> Iterator[None]:
-    """Ignore MLflow's error for something that another training has created already."""
+    """Ignore MLflow's error for a registered model that exists already."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -211,8 +214,8 @@ def _log_model(record: Record, wheel: Path | None) -> "ModelInfo":
 def signature(schema: EntitySchema) -> Any:
     """MLflow's signature of a model that labels entities of this schema.
 
-    Inputs are the fields of the schema, all optional; outputs are `id` and a list of labels;
-    parameters are the query.
+    The inputs are `id` and the fields of the schema; all are optional. The outputs are `id` and a
+    list of labels. The parameters are the fields of the query.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec

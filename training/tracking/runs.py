@@ -1,8 +1,8 @@
-"""Runs of MLflow experiments: start, end, and detection of runs whose process died.
+"""MLflow runs: start, end, and detection of unfinished runs.
 
 While a run is active, its process holds a lock on a file in the state folder; a tag of the run
-names this file. The system releases the lock when the process ends, for whatever reason. So a run
-that is still marked as running, but whose lock is free, is unfinished: its process was killed, or
+names this file. The system releases the lock when the process ends, even if the process is killed.
+A run is unfinished if it has the status RUNNING but its lock is free: its process was killed, or
 the machine stopped.
 """
 
@@ -30,7 +30,7 @@ _LOCKS, _LOCK_TAG = "underway", "labelwright.underway"
 
 @dataclasses.dataclass
 class Run:
-    """An active run of an experiment; it will end with `status`."""
+    """An active run of an experiment; `status` is the status that it will end with."""
 
     id: str
     status: str = FINISHED
@@ -64,14 +64,14 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class UnfinishedRun:
-    """A run that never ended, although its process has."""
+    """A run that has the status RUNNING, although its process has ended."""
 
     run_id: str
     experiment: str
 
 
 def experiment_id_of(name: str) -> str:
-    """The id of the experiment of a name, created if there is none; raises RegistryError."""
+    """The id of an experiment, which is created if it does not exist; raises RegistryError."""
     with connect() as client:
         from mlflow.exceptions import MlflowException
 
@@ -92,9 +92,9 @@ def active_run(
 ) -> Iterator[Run]:
     """Start a run that ends with the block.
 
-    An interrupt ends it as killed, any other exception as failed. `since` is the time at which its
-    work began, in seconds as `time.time()` gives them; 0 means now. The run is also the active run
-    of MLflow's own functions. Raises RegistryError or StorageError.
+    The status of the run is KILLED after a KeyboardInterrupt, and FAILED after any other exception.
+    `since` is the start time of the run by `time.time()`; 0 means now. The run is also the active
+    run of MLflow's own functions. Raises RegistryError or StorageError.
     """
     with _locked_file() as lock_file:
         with connect() as client:
@@ -137,7 +137,7 @@ def unfinished_runs() -> list[UnfinishedRun]:
 
 
 def end_unfinished(run: UnfinishedRun, status: str) -> None:
-    """End an unfinished run; raises RegistryError."""
+    """End an unfinished run with a status, and delete its lock file; raises RegistryError."""
     with connect() as client:
         name = client.get_run(run.run_id).data.tags[_LOCK_TAG]
     _end(Run(run.run_id, status))
@@ -146,7 +146,7 @@ def end_unfinished(run: UnfinishedRun, status: str) -> None:
 
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn errors of the file system into a StorageError that says what to do."""
+    """Convert errors of the file system into a StorageError with the next step for the user."""
     try:
         yield
     except OSError as error:
@@ -176,7 +176,7 @@ def _lock_folder() -> Path:
 
 @contextlib.contextmanager
 def _locked_file() -> Iterator[Path]:
-    """A new file, locked by this process; it is deleted when its run ends."""
+    """A new file that this process locks; the file is deleted when the run ends."""
     file = _lock_folder() / uuid.uuid4().hex
     with locked(file):
         yield file
@@ -191,7 +191,7 @@ def _in_use(file: Path) -> bool:
 
 
 def _origin() -> dict[str, str]:
-    """Tags that MLflow's UI reads for the user and the source of a run."""
+    """Tags with the user and the source of a run, which MLflow's UI shows."""
     source = {"mlflow.source.name": "labelwright", "mlflow.source.type": "LOCAL"}
     try:
         return source | {"mlflow.user": getpass.getuser()}

@@ -30,7 +30,7 @@ MAX_TAG_LENGTH = 5_000
 
 
 def current_champion(name: str) -> str | None:
-    """The version of the champion, or None if there is none; raises RegistryError."""
+    """The version of the champion, or None if there is no champion; raises RegistryError."""
     with connect() as client:
         found = client.search_registered_models(f"name = '{name}'")
         champion = found[0].aliases.get(CHAMPION) if found else None
@@ -45,7 +45,10 @@ def former_champions(name: str) -> list[str]:
 
 
 def version_trained_on(name: str, inputs: str) -> str | None:
-    """The champion or the newest version, if trained on these inputs; raises RegistryError."""
+    """The champion or the newest version, if it was trained on these inputs, or else None.
+
+    `inputs` is the hash `record.INPUTS`. Raises RegistryError.
+    """
     with connect() as client:
         if not client.search_registered_models(f"name = '{name}'"):
             return None
@@ -57,7 +60,7 @@ def version_trained_on(name: str, inputs: str) -> str | None:
 
 @contextlib.contextmanager
 def promotion_lock() -> Iterator[None]:
-    """Lock that lets one process of this state folder change aliases and versions at a time."""
+    """Lock of the state folder: one process at a time can change aliases and versions."""
     with locked(home() / "promotion.lock"):
         yield
 
@@ -71,7 +74,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def make_champion(name: str, version: str) -> None:
-    """Set the alias to a version and record the former champion; raises RegistryError."""
+    """Set the alias to a version, and record the former champion in a tag; raises RegistryError."""
     former = current_champion(name)
     if former == version:
         return
@@ -104,9 +107,9 @@ def promote(name: str, version: str, force: bool = False) -> None:
 def rollback(name: str) -> str:
     """Make the previous champion the champion again, and return its version.
 
-    A second rollback goes back one version more, never to the version that the first one left.
-    Raises ModelNotFoundError if no earlier champion is left, and BundleError or StorageError if its
-    bundle cannot be read.
+    A second rollback goes back one champion further; it never returns to the version that the first
+    rollback replaced. Raises ModelNotFoundError if there is no earlier champion, and BundleError or
+    StorageError if the bundle of the earlier champion cannot be read.
     """
     with promotion_lock():
         others = {*_versions(name)} - {current_champion(name)}
@@ -125,7 +128,7 @@ def rollback(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Pruned:
-    """The deleted versions, and the deleted runs that had no version."""
+    """The deleted versions, and the deleted runs without a version."""
 
     versions: Sequence[str]
     runs: Sequence[str]
@@ -134,9 +137,8 @@ class Pruned:
 def prune(name: str, keep: int) -> Pruned:
     """Delete old versions with their runs and artifacts, and runs that ended without a version.
 
-    These are kept: all versions with an alias, the former champions, the newest `keep` versions,
-    and all active runs. Raises ModelNotFoundError if there is neither a model nor an experiment of
-    this name.
+    Versions with an alias, former champions, the newest `keep` versions and active runs are kept.
+    Raises ModelNotFoundError if neither a model nor an experiment has this name.
     """
     with promotion_lock(), connect() as client:
         experiment = client.get_experiment_by_name(name)
@@ -168,7 +170,7 @@ def _old_versions(name: str, keep: int) -> list[str]:
 
 
 def _end_unfinished(client: "MlflowClient", name: str) -> None:
-    """End unfinished runs: as finished if their version was registered, else as killed."""
+    """End unfinished runs; the status is FINISHED if their version was registered, else KILLED."""
     for run in runs.unfinished_runs():
         if run.experiment in (name, f"{name}-study", f"{name}-tune"):
             made = client.search_model_versions(f"run_id = '{run.run_id}'")
@@ -176,7 +178,7 @@ def _end_unfinished(client: "MlflowClient", name: str) -> None:
 
 
 def _without_version(client: "MlflowClient", experiment_id: str) -> list[str]:
-    """Runs of labelwright that failed or were killed before they registered a version."""
+    """Ids of the runs of labelwright that failed or were killed and have no version."""
     with_tag = f"tags.`{runs.VERSION}` LIKE '%'"
     found = client.search_runs([experiment_id], with_tag, max_results=1_000)
     ended = [run.info.run_id for run in found if run.info.status in (runs.FAILED, runs.KILLED)]
