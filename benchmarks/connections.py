@@ -1,4 +1,4 @@
-"""HTTP requests sent as bytes over kept connections, as fast as possible or at a constant rate."""
+"""HTTP client for raw requests over reused connections, at full speed or at a constant rate."""
 
 import asyncio
 import dataclasses
@@ -9,13 +9,16 @@ from typing import Any, cast
 from benchmarks.over_http import HOST
 
 IDLE_SECONDS = 2.0
-"""Idle time after which a connection is not reused: the server may be closing it."""
+"""Idle seconds after which a connection is not reused, because the server may be closing it."""
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """Status, body, and head in lower case; status 0 if the connection closed too early."""
+    """A response: its status, body, and head in lower case.
+
+    The status is 0 if the connection was closed before the response was complete.
+    """
 
     status: int
     body: bytes = b""
@@ -71,7 +74,7 @@ class Connection(asyncio.Protocol):
             self.response.set_result(Response(0))
 
     def _parse_head(self, head: bytes) -> None:
-        """Read the length of the body and whether the server closes the connection."""
+        """Parse the head: the length of the body, and whether the server closes the connection."""
         self._head_complete = True
         self._closes = b"\r\nconnection: close" in head
         _, name, rest = head.partition(b"\r\ncontent-length:")
@@ -84,7 +87,7 @@ class Connection(asyncio.Protocol):
 
 
 def dechunked(body: bytes | bytearray) -> bytes:
-    """The content of a chunked body (RFC 9112, 7.1)."""
+    """The decoded content of a chunked body (RFC 9112, 7.1)."""
     content, start = bytearray(), 0
     while size := int(body[start : (end := body.index(b"\r\n", start))], 16):
         content += body[end + 2 : end + 2 + size]
@@ -94,7 +97,7 @@ def dechunked(body: bytes | bytearray) -> bytes:
 
 @dataclasses.dataclass
 class Pool:
-    """Connections to one server; a new one is opened if none is free, up to a limit."""
+    """Connections to one server; if no connection is free, a new one is opened, up to a limit."""
 
     port: int
     limit: int = 8_000
@@ -139,9 +142,9 @@ class Pool:
 async def closed_loop(
     send: Callable[[int], Awaitable[bool]], clients: int, seconds: float
 ) -> float:
-    """Successful requests a second of clients that each send the next after a response.
+    """Successful requests a second of clients that send their next request after each response.
 
-    `send` is given the number of the request, and returns whether it succeeded.
+    `send` is called with the number of the request, and returns True if the request succeeded.
     """
     start = time.perf_counter()
 
@@ -159,9 +162,9 @@ async def closed_loop(
 async def open_loop(
     send: Callable[[int, float], Coroutine[Any, Any, None]], rate: float, seconds: float
 ) -> None:
-    """Send requests at a constant rate, whether or not earlier ones have their responses.
+    """Send requests at a constant rate, without waiting for the responses to earlier requests.
 
-    `send` is given the number of the request and its due time (`time.perf_counter`).
+    `send` is called with the number of the request and its due time (`time.perf_counter`).
     """
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:

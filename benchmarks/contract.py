@@ -2,8 +2,8 @@
 
 A prepared folder has set.json and, for `train` and each test part, NAME.features.npz (rows of unit
 norm), NAME.labels.npz (label ids by row) and NAME.txt (a line of text for each row). A runner
-writes PART.predictions.npz for each test part, and outcome.json. This module needs only NumPy, so
-that it can be imported in the environment of every peer.
+writes PART.predictions.npz for each test part, and outcome.json. This module needs only NumPy.
+Therefore it can be imported in the environment of every peer.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 DEPTH = 5
-"""Labels that are listed for each row, asserted or not."""
+"""Number of most probable labels that are listed for each row, even if they are not asserted."""
 TRAIN = "train"
 WARM_UP_ROWS = 10
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """The DEPTH best and all asserted labels of each row, the best first.
+    """The DEPTH best labels and all asserted labels of each row, in descending order of score.
 
     Row r has `ids[indptr[r]:indptr[r + 1]]`; `scores` and `asserted` are in the same order.
     """
@@ -65,7 +65,7 @@ class Predictions:
 
 @dataclasses.dataclass
 class Work:
-    """Task of a runner: the prepared set in `folder`, the folder `output`, and what it records."""
+    """Task of a runner: the prepared set in `folder`, the `output` folder, and the outcome."""
 
     folder: Path
     output: Path
@@ -119,20 +119,20 @@ class Work:
 
     @contextlib.contextmanager
     def training(self, settings: Mapping[str, Any]) -> Iterator[None]:
-        """Time the training; `settings` are printed below the table."""
+        """Time the training in the body of `with`; the page prints `settings` below the table."""
         self.settings = dict(settings)
         with self._timed(TRAIN):
             yield
 
     def predict(self, part: str, rows: Any, predict: Callable[[Any], T]) -> T:
-        """Time `predict` on all rows of a test part, after a call with WARM_UP_ROWS of them."""
+        """Time `predict` on all rows of a test part, after a call with WARM_UP_ROWS rows."""
         predict(rows[:WARM_UP_ROWS])
         with self.predicting(part):
             return predict(rows)
 
     @contextlib.contextmanager
     def predicting(self, part: str) -> Iterator[None]:
-        """Time the prediction of a test part; the times of several blocks are added."""
+        """Time a prediction in the body of `with`; times of the same test part are added."""
         with self._timed(part):
             yield
 
@@ -153,9 +153,9 @@ def ranked(
     scores: npt.ArrayLike,
     threshold: float | None = None,
 ) -> Predictions:
-    """Order the labels of each row by score, and keep the DEPTH best and all asserted ones.
+    """Order the labels of each row by score; keep the DEPTH best labels and all asserted labels.
 
-    Labels with a score above `threshold` are asserted; with None no label is.
+    Labels with a score above `threshold` are asserted. Without a threshold, no label is asserted.
     """
     bounds = np.asarray(indptr, np.int64)
     labels, values = np.asarray(ids, np.int32), np.asarray(scores, np.float32)
@@ -193,7 +193,7 @@ def ranked_pairs(
 
 
 def concatenated(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions of several groups of rows, one group after the other."""
+    """The predictions of several groups of rows, one group after another."""
     counts = np.concatenate([np.diff(part.indptr) for part in parts])
     return Predictions(
         np.concatenate([[0], np.cumsum(counts)]),
@@ -204,7 +204,10 @@ def concatenated(parts: Sequence[Predictions]) -> Predictions:
 
 
 def main(run: Callable[[Work], None], *distributions: str) -> None:
-    """Run a runner from the command line; its outcome has the versions of `distributions`."""
+    """Run a runner from the command line.
+
+    The outcome contains the installed versions of the packages `distributions`.
+    """
     parser = argparse.ArgumentParser(description=run.__doc__)
     parser.add_argument("folder", type=Path, help="folder of a prepared set")
     parser.add_argument("output", type=Path, help="folder for predictions and outcome.json")

@@ -1,4 +1,4 @@
-"""Virtual environments of the peers, made on demand from pinned requirements."""
+"""Virtual environments of the peers, created on demand from pinned requirements."""
 
 import hashlib
 import shutil
@@ -10,7 +10,7 @@ from benchmarks.processes import ProcessError, ProcessTimeoutError, run_measured
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = Path(__file__).parent / "requirements"
 TIMEOUT = 900.0
-"""Seconds that each step of an installation may take."""
+"""Time limit of each step of an installation, in seconds."""
 
 
 class NotInstalledError(Exception):
@@ -23,11 +23,11 @@ def interpreter(
     requirements: Path = REQUIREMENTS,
     from_source: str = ":none:",
 ) -> str:
-    """The Python of an environment; None is the environment of this process.
+    """The Python interpreter of an environment; None is the environment of this process.
 
-    An environment that is missing below `folder`, or whose pins have changed, is made from
-    `requirements/ENVIRONMENT.txt`. Only the package `from_source` may be built, all others are
-    installed from wheels. Raises NotInstalledError.
+    An environment that does not exist below `folder`, or whose pins have changed, is created from
+    `requirements/ENVIRONMENT.txt`. Only the package `from_source` may be built from source; all
+    other packages are installed from wheels. Raises NotInstalledError.
     """
     if environment is None:
         return sys.executable

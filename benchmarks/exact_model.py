@@ -1,7 +1,7 @@
-"""Quality that is lost for speed: the labeler compared with the exact model.
+"""Loss of quality in exchange for speed: the labeler compared with the exact model.
 
-The exact model has the fitted weights in half precision: none is dropped or rounded to 8 bits.
-SciPy multiplies all of them, and LightGBM's own prediction scores all candidates.
+The exact model has the fitted weights in half precision: no weight is dropped or rounded to 8 bits.
+SciPy computes the product with all weights, and LightGBM's own prediction scores all candidates.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ EXACT = "the exact model"
 CHUNK = 4_096
 
 Weights = dict[int, tuple[Halves, Floats]]
-"""The weights of each block of labels, by its first label, and those of the constant feature."""
+"""For the first label of each block: the weights of the block, and of its constant feature."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def fitted_weights() -> Iterator[Weights]:
 
 
 def exact_predictions(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Predictions:
-    """Predictions with all candidates of each row, the most probable first."""
+    """The exact model's predictions: all candidates of each row, the most probable first."""
     booster = lightgbm.Booster(model_str=labeler.reranker.trees)
     ids, probabilities = [], []
     for start in range(0, len(rows.names), CHUNK):
@@ -97,9 +97,9 @@ def exact_predictions(labeler: Labeler, rows: FeatureRows, weights: Weights) -> 
 
 
 def exact_scores(labeler: Labeler, rows: FeatureRows, weights: Weights) -> Scores:
-    """The scores of all labels: entities x labels.
+    """The exact model's scores of all labels (entities x labels).
 
-    Raises ValueError if the weights are of another number of labels than the labeler has.
+    Raises ValueError if the weights and the labeler have different numbers of labels.
     """
     matrix = as_matrix(rows, len(labeler.features.keys))
     scores = [

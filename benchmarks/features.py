@@ -1,7 +1,8 @@
-"""Features of a data set that peers share: tf-idf rows of unit norm.
+"""Features of a data set that all peers use: tf-idf rows of unit norm.
 
-A `words` set gives its tokens. A text gives words, pairs of words, and n-grams of 3 to 5 characters
-within words. A place gives n-grams of 3 to 5 characters of its name, and the words of each field.
+The features of a `words` set are its tokens. The features of a text are words, pairs of words, and
+n-grams of 3 to 5 characters within words. The features of a place are n-grams of 3 to 5 characters
+of its name, and the words of each field.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from labelwright.models.labels import LabelSet, label_set
 from labelwright.training.data import LabelledEntities, read_labelled
 
 PHONE_PREFIX = 6
-"""First characters of a phone number, without spaces: they tell the region."""
+"""Number of first characters of a phone number, without spaces, that show the region."""
 _TOKEN = re.compile(r"\S+").pattern
 _WORD = re.compile(r"\w+|[^\w\s]").pattern
 
@@ -94,7 +95,7 @@ def columns_of(entities: Entities) -> Mapping[str, list[str]]:
     """The text columns of a set: `text`, or `name` and `line` of places.
 
     `line` has the words of the name, and the words of other fields as `field=word`. Peers that read
-    text are given `line`, or else `text`.
+    text read `line`, or `text` if there is no `line`.
     """
     if entities.schema.name != "places":
         return {"text": _texts(entities, "text")}
@@ -161,7 +162,7 @@ def _save_labels(file: Path, data: LabelledEntities, labels: LabelSet) -> None:
 
 
 def main() -> None:
-    """Prepare one set; a separate process gives its memory back when it ends."""
+    """Prepare one set. This is a separate process, because its memory is free when it ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", help="the arguments of prepare(), as JSON")
     task = json.loads(parser.parse_args().task)

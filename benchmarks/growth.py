@@ -1,4 +1,4 @@
-"""Growth of the labelling time with the numbers of labels, features and candidates."""
+"""Growth of the labelling time with the number of labels, of features and of candidates."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +29,9 @@ class GrowthPoint:
 def growth(
     labeler: Labeler, entities: Entities, time_of: Callable[[Callable[[], object], int], float]
 ) -> Iterator[GrowthPoint]:
-    """Measure labelling at several sizes.
+    """Measure the labelling time at several sizes.
 
-    `time_of` is given a task and its number of entities, and returns microseconds per entity.
+    `time_of` is called with a task and its number of entities, and returns microseconds per entity.
     """
     rows = labeler.features.transform(entities)
     count = len(entities)
@@ -67,7 +67,7 @@ def with_labels(stage: LinearStage, labels: int) -> LinearStage:
 
 
 def with_features(rows: FeatureRows, share: float) -> FeatureRows:
-    """The first features of each row: `share` of them, at least one of a row that has any."""
+    """The first `share` of the features of each row, but at least one if the row has features."""
     lengths = np.diff(rows.indptr)
     kept = np.ceil(share * lengths).astype(np.int64)
     positions = np.arange(len(rows.indices)) - np.repeat(rows.indptr[:-1], lengths)
@@ -77,7 +77,7 @@ def with_features(rows: FeatureRows, share: float) -> FeatureRows:
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
-    """The x of cost ~ size^x, by least squares of logarithms; 1 is linear growth.
+    """The exponent x of cost ~ size^x, by least squares of the logarithms; 1 is linear growth.
 
     Sizes and costs of 0 are left out. None if fewer than two different sizes remain.
     """

@@ -1,4 +1,4 @@
-"""A mixture of requests like those of real clients, with the right response of each version."""
+"""A mixture of different requests, with the right response of each version of a model."""
 
 import dataclasses
 import gzip
@@ -35,7 +35,7 @@ INVALID: Sequence[Any] = ("no object", {"name": 7}, {"lat": 100.0, "lon": 0.0}, 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request as bytes, and the right body of the response by each of VERSIONS."""
+    """A request as bytes, and the right response body of each of VERSIONS."""
 
     kind: str
     content: bytes
@@ -44,8 +44,8 @@ class Request:
     def version(self, response: Response) -> str | None:
         """The version that sent the response; None if the response is wrong.
 
-        It is also wrong if it names another version. A stream names it in a header, all others in
-        the body.
+        A response is also wrong if it names another version than the version of its labels. A
+        stream names the version in a header, other responses in the body.
         """
         if response.body not in self.expected:
             return None
@@ -55,9 +55,9 @@ class Request:
 
 
 def mixture(models: Sequence[Model], records: Sequence[Record], scale: int = 4) -> list[Request]:
-    """`scale` requests for each percent of SHARES, in random order; the same for each call.
+    """`scale` requests for each percent of SHARES, in a random order with a fixed seed.
 
-    Raises ValueError if two models give the same response: its sender would be unknown.
+    Raises ValueError if two models give the same response, because its version would be unknown.
     """
     draw = random.Random(0)  # noqa: S311
     requests = [

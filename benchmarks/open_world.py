@@ -1,9 +1,9 @@
 """Closed world and open world: two models of OpenStreetMap's places, trained on the same rows.
 
 Few places have the tag `wheelchair=*`: a missing tag does not mean that there is no access. In a
-closed world a missing label is absent, so a model learns how rarely mappers write the tag. In an
-open world it is unknown, so a model learns how often the tag is true where it is known. Both are
-evaluated on held-out places with a known tag.
+closed world a missing label is absent, so the model learns how rarely mappers write the tag. In an
+open world a missing label is unknown, so the model learns how often the label is true among places
+that have the tag. Both models are evaluated on held-out places that have the tag.
 """
 
 import argparse
@@ -31,14 +31,17 @@ from labelwright.training.fitting.fit import Configuration, fit_labeler
 
 OPEN = ("wheelchair", "internet_access", "outdoor_seating", "diet:vegan", "diet:vegetarian")
 KINDS = ("amenity", "shop", "tourism", "leisure", "office", "cuisine", *OPEN)
-"""Tags that become labels. A missing tag of OPEN is unknown."""
+"""Tags that are used as labels. If a tag of OPEN is missing, its labels are unknown."""
 MIN_COUNT = 20
 RESULTS = Path(__file__).parent / "results" / "open_world.md"
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Pairs of place and label with known truth: probability, asserted or not, present or not."""
+    """Pairs of a place and a label with known truth.
+
+    For each pair: its probability, whether it is asserted, and whether the label is present.
+    """
 
     probabilities: npt.NDArray[np.float32]
     asserted: npt.NDArray[np.bool_]
@@ -52,12 +55,12 @@ class Pairs:
 
     @property
     def average_precision(self) -> float:
-        """Area under the precision-recall curve, for the order by probability."""
+        """Area under the precision-recall curve of the probabilities."""
         return float(average_precision_score(self.present, self.probabilities))
 
 
 def read_places(path: Path, schema: EntitySchema) -> LabelledEntities:
-    """Read OpenStreetMap's places: names and addresses become entities, tags of KINDS labels."""
+    """Read places of OpenStreetMap: names and addresses are fields, tags of KINDS are labels."""
     table = pq.read_table(path)
     tags = [json.loads(text) for text in table["tags"].to_pylist()]
     columns = {
@@ -80,7 +83,7 @@ def _labels(tags: dict[str, str]) -> Iterator[str]:
 
 
 def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int) -> Pairs | None:
-    """Predictions for the labels of a group with known truth; None if the model has none."""
+    """Pairs of the labels of a group with known truth; None if the model has no such label."""
     names = [name for name in labeler.labels.names if group_of(name) == group]
     if not names:
         return None
@@ -90,7 +93,7 @@ def pairs_of(labeler: Labeler, test: LabelledEntities, group: str, threads: int)
 
 
 def table_of(data: Path, threads: int) -> str:
-    """Train both models; returns a table in Markdown with the groups of OPEN."""
+    """Train both models, and return a Markdown table with the results for the groups of OPEN."""
     closed = load_schema("places")
     train, test = split(read_places(data, dataclasses.replace(closed, open_world=OPEN)))
     closed_train = dataclasses.replace(

@@ -19,13 +19,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add `--threads N`, by default one for each core."""
+    """Add `--threads N`; the default is the number of cores."""
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, metavar="N", help=f"default: {cores}")
 
 
 def add_output(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add `--output FILE`, by default a file of that name in the results, and `--work DIR`."""
+    """Add `--output FILE` (default: the file `name` in the results folder) and `--work DIR`."""
     parser.add_argument(
         "--output",
         type=Path,

@@ -1,7 +1,7 @@
 """Speed over HTTP: the service of this project compared with MLflow's scoring server.
 
-Client and server share the machine. The client keeps its connections open, and reads of a response
-only the status.
+Client and server share the machine. The client keeps its connections open. It reads only the status
+of a response.
 """
 
 import asyncio
@@ -29,19 +29,20 @@ from labelwright.models.paths import tracking_uri
 
 HOST = "127.0.0.1"
 BATCHES = (1, 32, 1_000)
-"""Entities of a request."""
+"""Numbers of entities in a request."""
 SECONDS = 3.0
 ROUNDS = 4
-"""The servers alternate, because the speed of the machine changes; results are medians."""
+"""Number of rounds. The servers alternate, because the speed of the machine varies; results are
+medians of the rounds."""
 STARTS = 3
 CONNECTIONS = 4
 RATE = 300
-"""Requests per second, of one entity each, while latency is measured."""
+"""Requests per second during the measurement of latency; each request has one entity."""
 STREAM_BATCH = 8_192
 WARM_UP_ROWS = 20_000
 START_TIMEOUT = 180.0
 SETTLING_SECONDS = 30.0
-"""Wait after the first response of several workers, until all of them are ready."""
+"""Seconds to wait after the first response of several workers, until all workers are ready."""
 
 Record = dict[str, Any]
 
@@ -87,7 +88,7 @@ SERVERS = (OWN, MLFLOW)
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """Entities per second in requests of `batch` entities, over CONNECTIONS busy connections."""
+    """Entities per second in requests of `batch` entities, over CONNECTIONS connections."""
 
     server: str
     batch: int
@@ -115,7 +116,7 @@ class Cost:
 def measured(
     uri: str, records: Sequence[Record], folder: Path
 ) -> Iterator[Throughput | Latency | Cost]:
-    """Measure all servers with the same records; raises ValueError if their labels differ."""
+    """Measure all servers with the same records; raises ValueError if servers' labels differ."""
     starts = [
         [_seconds_to_response(server, uri, records, folder) for server in SERVERS]
         for _ in range(STARTS)
@@ -152,7 +153,10 @@ def _seconds_to_response(
 
 
 def _proportional_bytes(pid: int) -> int:
-    """Memory of a process and its descendants; each takes an equal part of shared memory."""
+    """Memory of a process and its descendants.
+
+    Memory that n processes share counts as 1/n for each of them.
+    """
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return sum(process.memory_full_info().pss for process in processes)
 
@@ -181,25 +185,27 @@ def streamed(uri: str, table: pa.Table, folder: Path) -> float:
 
 
 def worker_bytes(uri: str, records: Sequence[Record], folder: Path) -> float:
-    """Memory of one of three workers that it shares with no other process."""
+    """Memory of one of three workers, without memory that it shares with other processes."""
     server = with_options("--workers", "3")
     with serving(server, uri, folder / "server.log") as (pid, port):
         time.sleep(SETTLING_SECONDS)
-        asyncio.run(_Client(port, server).response_times(records))  # its connections reach all
+        asyncio.run(
+            _Client(port, server).response_times(records)
+        )  # its connections reach all workers
         workers = psutil.Process(pid).children(recursive=True)
         return float(max(worker.memory_full_info().uss for worker in workers))
 
 
 def with_options(*options: str) -> Server:
-    """The service of this project, started with more options."""
+    """The server of this project, started with additional options."""
     return dataclasses.replace(OWN, command=lambda uri, port: (*OWN.command(uri, port), *options))
 
 
 @contextlib.contextmanager
 def serving(server: Server, uri: str, log: Path) -> Iterator[tuple[int, int]]:
-    """Run a server; gives its process id and port once it is ready, and kills it at the end.
+    """Run a server; yields its process id and port when it is ready, and kills it at the end.
 
-    Raises TimeoutError if the server ends, or is not ready within START_TIMEOUT seconds.
+    Raises TimeoutError if the server exits, or is not ready after START_TIMEOUT seconds.
     """
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -234,7 +240,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Client:
-    """A client of one server; it makes its requests before it sends them."""
+    """A client of one server; it builds its requests before it sends them."""
 
     port: int
     server: Server
@@ -259,7 +265,7 @@ class _Client:
     async def response_times(
         self, records: Sequence[Record]
     ) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Seconds from the due time of each request at RATE until its response."""
+        """For each request at RATE, the seconds from its due time to its response."""
         requests = [self._request(part) for part in _parts(records, 1)]
         dues = time.perf_counter() + 0.5 + np.arange(int(RATE * ROUNDS * SECONDS)) / RATE
         queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
@@ -314,7 +320,7 @@ Send = Callable[[bytes], Coroutine[Any, Any, bytes]]
 
 
 def post(path: str, body: bytes, *headers: str, content_type: str = "application/json") -> bytes:
-    """A POST request as bytes; `headers` are lines without their end."""
+    """A POST request as bytes; `headers` are header lines without the line end."""
     lines = (
         f"POST {path} HTTP/1.1",
         f"Host: {HOST}",
@@ -329,7 +335,7 @@ def post(path: str, body: bytes, *headers: str, content_type: str = "application
 async def _send_queued(
     queue: "asyncio.Queue[tuple[float, bytes] | None]", send: Send, seconds: list[float]
 ) -> None:
-    """Send the requests of a queue up to None, and record how long after its due time each ends."""
+    """Send the requests of a queue until None, and record the seconds from due time to response."""
     while item := await queue.get():
         due, request = item
         await send(request)
@@ -337,5 +343,5 @@ async def _send_queued(
 
 
 def _parts(records: Sequence[Record], batch: int) -> list[Sequence[Record]]:
-    """The records in full batches; the rest is left out."""
+    """The records in batches of `batch` records; the remaining records are left out."""
     return [records[start : start + batch] for start in range(0, len(records) - batch + 1, batch)]

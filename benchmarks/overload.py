@@ -1,9 +1,9 @@
-"""Behaviour of the service when clients offer several times its capacity.
+"""Behaviour of the service if clients send several times more requests than its capacity.
 
-Client and server have one core each. Requests come at a constant rate, whether or not earlier ones
-have their responses, as from many independent clients. A response counts if it comes within the
-default deadline. At the start no client has a connection. After the first deadline, clients whose
-requests were refused have connections and reuse them.
+Client and server have one core each. Like many independent clients, the client sends requests at a
+constant rate, without waiting for earlier responses. A response counts if it is received within
+the default deadline. At the start the client has no connection. After the first deadline, it has
+connections from refused requests and reuses them.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from labelwright.models.registry import load_model
 from labelwright.service.http.body import TIMEOUT
 
 ROWS = 100
-"""Entities of a request."""
+"""Number of entities in a request."""
 RECORDS = 4_000
 CONNECTIONS = 4
-"""Connections while the capacity is measured."""
+"""Number of connections during the measurement of the capacity."""
 MULTIPLES = (1, 2, 10)
-"""Offered load, in multiples of the capacity."""
+"""Offered loads, as multiples of the capacity."""
 SECONDS = 20.0
 ROUNDS = 3
 
@@ -58,7 +58,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Status of one request, its due time after the start, and its response time, in seconds."""
+    """Result of a request: status, due time since the start, and response time, in seconds."""
 
     due: float
     status: int
@@ -87,12 +87,15 @@ class Load:
 
     @property
     def shares(self) -> tuple[float, float]:
-        """Rows in time as shares of the capacity: before the first deadline, and after it."""
+        """Rate of rows within the deadline as a share of the capacity.
+
+        The first value is before the first deadline, the second value after it.
+        """
         return self.in_time_at_first / self.capacity, self.in_time_afterwards / self.capacity
 
 
 async def _poll_health(port: int, seconds: list[float]) -> None:
-    """Request the health over new connections until cancelled; record the response times."""
+    """Send health checks over new connections until cancelled; record the response times."""
     while True:
         began = time.perf_counter()
         await asyncio.to_thread(_get, f"http://{HOST}:{port}/livez")
@@ -108,7 +111,7 @@ def _get(url: str) -> None:
 async def measure(
     process: psutil.Process, port: int, requests: Sequence[bytes], seconds: float
 ) -> list[Load]:
-    """One round: offer each multiple of the capacity, which is measured before and after."""
+    """One round: offer each multiple of the capacity; the capacity is measured before and after."""
     pool = Pool(port)
     await capacity(pool, requests, 1.0)
     before, found = await capacity(pool, requests, seconds / 3), []
@@ -154,7 +157,7 @@ def _load(
     seconds: float,
     size: int,
 ) -> Load:
-    """Summarise one load; rates count responses that end while requests are still sent."""
+    """Summarise one load; rates only count responses that end while requests are being sent."""
     ends = np.array([one.due + one.seconds for one in results if one.in_time])
     refusals = [one.seconds for one in results if one.status == 503]
     return Load(
@@ -183,7 +186,7 @@ def document(facts: dict[str, str], rounds: Sequence[Sequence[Load]]) -> str:
             "# Overload\n",
             f"Written by `make bench-overload`: client and server on one core each, {ROWS} rows a "
             f"request, {SECONDS:g} seconds for each load, and a deadline of {TIMEOUT:g} seconds. "
-            "At the start no client has a connection. The capacity is measured before and after "
+            "At the start the client has no connection. The capacity is measured before and after "
             "each load.\n",
             tables.listed(facts),
             tables.markdown(("load, of the capacity", "round"), COLUMNS, lines),
@@ -209,7 +212,7 @@ def _figures(load: Load) -> dict[str, tables.Figure]:
 
 @contextlib.contextmanager
 def pinned(uri: str, log: Path) -> Iterator[tuple[int, int]]:
-    """Run the service on the first core, and this process on the last one."""
+    """Run the service on the first core, and this process on the last core."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:1])
     try:
@@ -221,7 +224,7 @@ def pinned(uri: str, log: Path) -> Iterator[tuple[int, int]]:
 
 
 def requests_of(records: Sequence[Record], rows: int = ROWS, *headers: str) -> list[bytes]:
-    """Requests of `rows` different entities each, as bytes."""
+    """Requests as bytes; each request has `rows` different entities."""
     starts = range(0, len(records) - rows + 1, rows)
     bodies = [orjson.dumps({"entities": records[start : start + rows]}) for start in starts]
     return [post(OWN.path, body, *headers) for body in bodies]

@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A measured quantity; `better` is -1 if less is better, and 1 if more is better."""
+    """A measured quantity; `better` is -1 if smaller is better, and 1 if larger is better."""
 
     title: str
     digits: int
@@ -35,12 +35,12 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
     "skipped_imports": (MEMORY, START_CPU, START),
     "connection": (GOODPUT, CPU, THROUGHPUT),
 }
-"""The figures of each part. The first decides whether the part stays."""
+"""The figures of each part. The first figure decides whether the part stays in the service."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Pairs of measurements of one figure: the current service, and that with the alternative."""
+    """Pairs of measurements of one figure: with the current part, and with its alternative."""
 
     part: str
     figure: Figure
@@ -51,7 +51,7 @@ class Comparison:
     def interval(self) -> tuple[float, float, float]:
         """Geometric mean of the ratios, and the bounds of its confidence interval.
 
-        The bounds are those of Student's t for the logarithms. Raises ValueError for fewer than
+        The bounds are computed from the logarithms by Student's t. Raises ValueError for fewer than
         two pairs.
         """
         logarithms = np.log(np.array(self.current) / np.array(self.alternative))
@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """`gain` or `loss` if the interval does not include 1."""
+        """`gain` or `loss`, or `no difference shown` if the interval includes 1."""
         _, low, high = self.interval
         if low <= 1 <= high:
             return "no difference shown"
@@ -89,11 +89,11 @@ def document(
     return "\n".join(
         [
             "# Hand-written parts\n",
-            "Written by `make bench-parts`: the service as it is, and with the alternative of a "
-            "library for one part. Client and server share the machine, and both services are "
-            f"measured in turn. Figures are medians of {rounds} rounds. The ratio is "
-            "`current / alternative`, a geometric mean. Bold: the figure that decides whether the "
-            "part stays.\n",
+            "Written by `make bench-parts`: the current service is compared with a service in "
+            "which a library replaces one part. Client and server share the machine. The two "
+            f"services are measured alternately. Figures are medians of {rounds} rounds. The ratio "
+            "is the geometric mean of `current / alternative`. Bold: the figure that decides "
+            "whether the part stays.\n",
             "".join(f"- {sentence}\n" for sentence in setup),
             tables.listed(facts),
             "".join(rows),

@@ -1,7 +1,7 @@
-"""Made places: any number of rows that look like real places but are none.
+"""Synthetic places: generated rows that look like real places; any number can be generated.
 
-Name, address, telephone number and website of a row come from different real places, and in most of
-these texts one letter or digit is replaced.
+The name, the address, the telephone number and the website of a row come from different real
+places. In most of these texts, one letter or digit is replaced.
 """
 
 from pathlib import Path
@@ -18,15 +18,16 @@ GROUPS = (
     ("phone",),
     ("website",),
 )
-"""Columns whose values come from the same real place."""
+"""Groups of columns; the values of one group in a row come from the same real place."""
 ALTERED = ("name", "address", "phone", "website")
+"""Columns in whose texts one character is replaced."""
 PART = 500_000
-"""Rows that are made at once."""
+"""Number of rows that are generated and written at a time."""
 _CLASSES = ((ord("a"), 26), (ord("A"), 26), (ord("0"), 10))
 
 
 def write_perturbed(real_places: Path, output: Path, rows: int, seed: int = 0) -> None:
-    """Write a Parquet file of made places, from the real ones of another Parquet file."""
+    """Write a Parquet file of synthetic places, generated from a Parquet file of real places."""
     columns = [name for group in GROUPS for name in group]
     real = pq.read_table(real_places, columns=columns)
     random = np.random.default_rng(seed)
@@ -40,7 +41,7 @@ def write_perturbed(real_places: Path, output: Path, rows: int, seed: int = 0) -
 
 
 def perturbed(real: pa.Table, first: int, rows: int, random: np.random.Generator) -> pa.Table:
-    """Made places, whose ids are numbers from `first` on."""
+    """Synthetic places; their ids are the numbers from `first` to `first + rows - 1`, as text."""
     columns = {"id": pa.array(np.arange(first, first + rows)).cast(pa.string())}
     for group in GROUPS:
         places = pa.array(random.integers(0, len(real), rows))
@@ -51,9 +52,10 @@ def perturbed(real: pa.Table, first: int, rows: int, random: np.random.Generator
 
 
 def altered(texts: pa.StringArray, random: np.random.Generator) -> pa.StringArray:
-    """Replace one random character of each text by another of its class.
+    """Replace one random character of each text by another character of the same class.
 
-    The classes are lower case, upper case and digits of ASCII; any other character stays.
+    The classes are ASCII's lower-case letters, upper-case letters and digits. If the character is
+    in none of these classes, the text is unchanged. Null is unchanged.
     """
     filled = pc.fill_null(texts, "").cast(pa.string())
     _, offsets, data = filled.buffers()

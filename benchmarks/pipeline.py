@@ -1,8 +1,9 @@
 """A pipeline of scikit-learn for comparison: hashed character n-grams and a linear model.
 
-The weights are those of a model of this project, in single precision and in a dense matrix as in
-scikit-learn, so that both have as many features and labels. The features are not those of the model
-but character n-grams, so the labels are meaningless: only the speed is compared.
+The weights come from a model of this project, so the pipeline and the model have the same numbers
+of features and labels. They are in single precision and in a dense matrix, as in scikit-learn. The
+features are hashed n-grams, not the features of the model. Therefore the labels are meaningless,
+and only the speed is compared.
 """
 
 import argparse
@@ -59,7 +60,7 @@ class Pipeline:
         return pa.ListArray.from_arrays(pa.array(bounds), structs)
 
     def label_file(self, input_: Path, output: Path) -> None:
-        """Label all rows of a Parquet file, and write them to another."""
+        """Label all rows of a Parquet file, and write the labels to another Parquet file."""
         writer: pq.ParquetWriter | None = None
         for batch in pq.ParquetFile(input_).iter_batches(BATCH):
             table = pa.table(batch)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 SAMPLING_SECONDS = 0.05
-"""Interval between two samples of the memory."""
+"""Seconds between two samples of the memory."""
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -27,7 +27,7 @@ class ProcessTimeoutError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """Wall seconds of a command, and the peak resident memory of all its processes together."""
+    """Wall seconds of a command, and the peak of the summed resident memory of its processes."""
 
     seconds: float
     peak_bytes: int
@@ -40,10 +40,10 @@ def run_measured(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Usage:
-    """Run a command to its end, with its output in `log`.
+    """Run a command until it exits, and write its output to `log`.
 
-    Raises ProcessTimeoutError after `seconds`, and ProcessError if the exit code is not 0. All
-    processes of the command are stopped in any case.
+    Raises ProcessTimeoutError after `seconds`, and ProcessError if the exit code is not 0. In all
+    cases, all processes of the command are stopped.
     """
     started = time.monotonic()
     peak = 0
@@ -88,7 +88,7 @@ def resident_bytes(pid: int) -> dict[int, int]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop all processes of a session: children may outlive the process that started them."""
+    """Stop all processes of a session; children may still run after their parent has exited."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,9 +1,9 @@
 """Train this project and its peers on the same rows, and compare them in one table.
 
 The table has precision, training time, prediction time and peak memory. Each peer runs in a
-separate process, and in a virtual environment that is made on demand. If a peer fails or exceeds
-its time limit, the table says so. The page is written again after every cell, so that Ctrl-C keeps
-the finished ones.
+separate process, and in a virtual environment that is created on demand. If a peer fails or exceeds
+its time limit, the table has a note. The page is written again after every cell, so Ctrl-C keeps
+the finished cells.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from labelwright.training.evaluation.metrics import evaluate
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 BUSY = 0.7
-"""Load average of the last minute above which the machine is not idle at the start."""
+"""The machine is busy if its one-minute load average at the start is above this value."""
 COLUMNS = (
     tables.Column("P@1", 2, max),
     tables.Column("P@3", 2, max),
@@ -79,7 +79,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Results of one peer on one set, or a note that says why there are none."""
+    """Results of one peer on one set, or a note with the reason why there are no results."""
 
     data_set: str
     peer: str
@@ -165,7 +165,7 @@ class Run:
             )
             yield (
                 f"- {name}: {rows[TRAIN]:,} training rows, {description['labels']:,} labels; "
-                f"shared features made in {seconds[TRAIN]:.1f} s: {description['features']:,}, "
+                f"shared features computed in {seconds[TRAIN]:.1f} s: {description['features']:,}, "
                 f"{description['nonzeros']:.0f} non-zeros a row; test rows {tests}"
                 f"{self._job_seconds(name)}\n"
             )
@@ -208,7 +208,7 @@ def _figures(cell: Cell, name: str) -> dict[str, tables.Figure]:
 def measure(
     data_set: str, peer: Peer, folder: Path, environments: Path, minutes: float, threads: int
 ) -> Cell:
-    """Run one peer on a prepared set; a failure becomes a note of the cell."""
+    """Run one peer on a prepared set; after a failure, the cell has a note."""
     output = folder / peer.name
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -238,7 +238,7 @@ def measure(
 
 
 def _evaluated(folder: Path, output: Path, part: str, asserts: bool, seconds: float) -> Part:
-    """Compare the predictions for a test part with the truth, by the metrics of this project."""
+    """Evaluate the predictions for a test part with this project's metrics."""
     labels = LabelSet(tuple(json.loads((folder / "labels.json").read_text("utf-8"))))
     with np.load(folder / f"{part}.labels.npz") as arrays:
         indptr, ids, foreign = arrays["indptr"], arrays["ids"], arrays["foreign"]
@@ -255,7 +255,10 @@ def _evaluated(folder: Path, output: Path, part: str, asserts: bool, seconds: fl
 
 
 def prepare(data_set: DataSet, data: Path, folder: Path, rows: int | None) -> Mapping[str, Any]:
-    """Write the prepared folder of a set; returns its description, or a note on missing files."""
+    """Write the prepared folder of a set.
+
+    Returns the description of the set, or a note if files are missing.
+    """
     if missing := data_set.missing(data):
         return {"note": f"not run: no file {missing[0].name} in the data folder"}
     shutil.rmtree(folder, ignore_errors=True)
@@ -279,7 +282,7 @@ def prepare(data_set: DataSet, data: Path, folder: Path, rows: int | None) -> Ma
 
 
 def carry_out(run: Run, data: Path, work: Path, environments: Path, output: Path) -> None:
-    """Measure every cell, and write the page after each."""
+    """Measure every cell, and write the page after each cell."""
     run.write(output)
     for data_set in run.sets:
         folder = work / data_set.name
@@ -302,7 +305,7 @@ def carry_out(run: Run, data: Path, work: Path, environments: Path, output: Path
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the command line."""
     sets, peers = [s.name for s in SETS], [p.name for p in PEERS]
     top = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     top.add_argument("--sets", nargs="+", choices=sets, default=sets, help="default: all")
@@ -328,7 +331,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark of the command line; returns the exit code."""
+    """Run the benchmark with the given arguments; returns the exit code."""
     given = parser().parse_args(arguments)
     run = Run(
         [s for s in SETS if s.name in given.sets],

@@ -1,8 +1,8 @@
 """Labelling rate on a Ray cluster by number of workers, predicted from the time of each step.
 
-The workers share reading, labelling and packing. Receiving and writing are done by one process. The
-prediction is compared with the command on this machine; its rate comes from the difference of two
-files, so that it does not include the start.
+The workers do reading, labelling and packing in parallel. One process does receiving and writing.
+The prediction is compared with the measured rate of the command on this machine. This rate is
+computed from the difference between two files of different sizes, so it does not include the start.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from labelwright.service.bulk.ray import from_stream, to_stream
 from labelwright.service.bulk.worker import BatchLabeler
 
 TIMED = 131_072
-"""Rows on which each step is timed."""
+"""Number of rows on which each step is timed."""
 ROWS = (1_000_000, 3_000_000)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 WORLD_PLACES = 64_000_000
-"""Places of the whole world in Overture Maps."""
+"""Number of places in the world in Overture Maps."""
 HOUR = 3_600.0
 WRITER, WRITER_STEPS = "the writer", ("receiving", "writing")
 STEP = (tables.Column("us/row", 2),)
@@ -54,14 +54,14 @@ class Steps:
     writing: float
 
     def rate(self, workers: int) -> float:
-        """Rows per second: the rate of the slower side, the workers together or the writer."""
+        """Rows per second: the lower of the rate of all workers and the rate of the writer."""
         shared = (self.reading + self.labelling + self.packing) / workers
         return 1e6 / max(shared, self.receiving + self.writing)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Rows per second of the command with some workers, and the seconds of its start."""
+    """Rows per second of the command with `workers` workers, and the seconds of its start."""
 
     workers: int
     rate: float
@@ -69,7 +69,7 @@ class Run:
 
 
 def steps(bundle: Bundle, input_: Path, work: Path) -> Steps:
-    """Time each step of the same rows on one thread."""
+    """Time each step on one thread, with the same rows."""
     schema, label = bundle.labeler.schema, BatchLabeler(bundle, LabelQuery(), None)
     part = Part(locate(input_), 0, 0, TIMED)
     reading, batches = _timed(lambda: list(read_part(part, schema)))
@@ -98,7 +98,7 @@ def _timed(task: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def run(files: Sequence[Path], rows: Sequence[int], model: str, workers: int, work: Path) -> Run:
-    """Label two files with the command, which starts a cluster for each."""
+    """Label two files with the command; it starts a cluster for each file."""
     seconds = []
     for file in files:
         given = ("label", file, work / "out.parquet", "--model", model)
@@ -118,14 +118,14 @@ def document(facts: dict[str, str], found: Steps, runs: Sequence[Run]) -> str:
     return "\n".join(
         [
             "# Labelling on a cluster\n",
-            "Written by `make bench-scaling`: the model of real places, on made ones.\n",
+            "Written by `make bench-scaling`: a model of real places labels synthetic places.\n",
             tables.listed(facts),
             "## Time of a row\n",
             tables.markdown(("step", "process"), STEP, step_lines),
             "## The command on this machine, `--engine ray`\n",
             tables.markdown(("workers", "engine"), RUN, list(_run_lines(found, runs))),
             "## Prediction\n",
-            "Where the rate no longer grows, the process that writes is the limit.\n",
+            "If more workers do not increase the rate, the process that writes is the limit.\n",
             tables.markdown(("workers", "rows"), CURVE, list(_curve(found))),
         ]
     )

@@ -1,4 +1,4 @@
-"""Shared data sets, and smaller versions of them."""
+"""The shared data sets of the benchmarks, and smaller versions of the data sets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ SETS = (
 
 
 def sample(table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
-    """Random rows of a table, in their order; the whole table if it has no more rows."""
+    """Random rows of a table, in the order of the table; all rows if it has at most `rows`."""
     if rows >= len(table):
         return table
     chosen = np.random.default_rng(seed).choice(len(table), rows, replace=False)
@@ -51,7 +51,7 @@ def sample(table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
 
 
 def with_frequent_labels(table: pa.Table, count: int) -> pa.Table:
-    """All rows of a table, without labels that are not among the `count` most frequent."""
+    """All rows of a table; only the `count` most frequent labels are kept."""
     lists = table["labels"].combine_chunks()
     names, owners = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
     counts = names.value_counts()

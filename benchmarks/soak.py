@@ -1,8 +1,8 @@
-"""Soak test: the service for half an hour at 80% of its capacity, with model swaps and kills.
+"""Soak test: half an hour of requests at 80% of the capacity, with model swaps and killed workers.
 
-Two versions of a model, which differ in every label, alternate as champion, and a worker is killed
-from time to time. Every response is compared with the right one of the version that it names. The
-test fails if a response is wrong, a status is unexpected, or memory grows.
+Two versions of a model alternate as champion. The versions differ in the name of every label. A
+worker is killed KILLS times. Every response is compared with the right response of the version that
+it names. The test fails if a response is wrong, a status is unexpected, or memory grows.
 """
 
 import argparse
@@ -39,16 +39,17 @@ WORKERS = 2
 LOAD = 0.8
 """Offered load as a share of the capacity."""
 CONNECTIONS = 8
-"""Connections while the capacity is measured."""
+"""Number of connections during the measurement of the capacity."""
 WARM_UP_SECONDS = 5.0
 CAPACITY_SECONDS = 15.0
 SWAP_INTERVAL = 5.0
 KILLS = 4
 SAMPLING_INTERVAL = 1.0
 RECOVERY_SECONDS = 10.0
-"""Time after a new worker has loaded the model, until response times must be as before."""
+"""Seconds of recovery after a new worker has loaded the model; response times in this time are
+recorded separately."""
 DISCONNECT_SECONDS = 0.03
-"""A client that disconnects does so within this time."""
+"""Maximum seconds until a disconnecting client closes its connection."""
 START_TIMEOUT = 180.0
 RECORDS = 2_000
 BRANDS = ROOT / "entities" / "data" / "brands.parquet"
@@ -56,18 +57,18 @@ BRANDS = ROOT / "entities" / "data" / "brands.parquet"
 
 @dataclasses.dataclass
 class Soak:
-    """A service under load, and the record of the run."""
+    """A service under load, and the recorded results."""
 
     pid: int
     pool: Pool
     requests: Sequence[Request]
     run: Run
     recovered: bool = True
-    """Whether all workers run, and have done so for RECOVERY_SECONDS."""
+    """Whether all workers have run for at least RECOVERY_SECONDS."""
     swap: int = 0
 
     async def capacity(self, seconds: float) -> float:
-        """Requests per second over CONNECTIONS busy connections, without those that disconnect."""
+        """Requests per second over CONNECTIONS connections, without disconnecting clients."""
         requests = [request for request in self.requests if request.kind != DISCONNECTS]
 
         async def send(number: int) -> bool:
@@ -76,7 +77,7 @@ class Soak:
         return await closed_loop(send, CONNECTIONS, seconds)
 
     async def hold(self, minutes: float) -> None:
-        """Measure the capacity, then offer LOAD of it during swaps and kills."""
+        """Measure the capacity; then send LOAD of it as requests, during swaps and kills."""
         seconds = 60 * minutes
         await self.capacity(WARM_UP_SECONDS)
         self.run.capacity = await self.capacity(CAPACITY_SECONDS)
@@ -133,7 +134,7 @@ class Soak:
             await asyncio.sleep(SAMPLING_INTERVAL)
 
     async def _kill(self, interval: float) -> None:
-        """Kill the youngest worker at each interval; the oldest one runs to the end."""
+        """Kill the newest worker after each interval; the oldest worker runs to the end."""
         for _ in range(KILLS):
             await asyncio.sleep(interval)
             victim = workers(self.pid)[-1]
@@ -156,7 +157,7 @@ class Soak:
 
 
 def workers(pid: int) -> list[int]:
-    """The child processes of a service that have loaded a model, the oldest first."""
+    """Ids of the child processes of a service that have loaded a model, the oldest first."""
     found = []
     for child in sorted(psutil.Process(pid).children(), key=lambda child: child.create_time()):
         with contextlib.suppress(OSError):
@@ -166,7 +167,7 @@ def workers(pid: int) -> list[int]:
 
 
 def soak(work: Path, minutes: float) -> Run:
-    """Run the test; `work` is the folder that `two_versions.registered` gives."""
+    """Run the test; `work` is the folder that `two_versions.registered` yields."""
     models = [load_model(f"models:/{NAME}/{number}") for number in VERSIONS]
     requests = mixture(models, records_of(models[0].bundle.labeler.schema))
     log, server = work / "server.log", with_options("--workers", str(WORKERS), "--poll", "1")
@@ -185,7 +186,7 @@ def soak(work: Path, minutes: float) -> Run:
 
 
 def records_of(schema: EntitySchema) -> list[Record]:
-    """Entities for requests: some of the embedded brands."""
+    """Entities for requests: RECORDS of the brands in the package."""
     entities = from_table(pq.read_table(BRANDS).slice(0, RECORDS), schema)
     return [first_record(entities.slice(row, 1)) for row in range(RECORDS)]
 

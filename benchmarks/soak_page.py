@@ -9,9 +9,9 @@ import numpy as np
 from benchmarks import tables
 
 WARM_UP_SHARE = 0.25
-"""Share of the duration after which memory must no longer grow."""
+"""Warm-up as a share of the duration; after the warm-up, memory must no longer grow."""
 GROWTH_LIMIT = 0.05
-"""Growth after the warm-up that is tolerated, as a share of the memory."""
+"""Maximum growth of the memory after the warm-up, as a share of the memory."""
 
 
 class Outcome(enum.Enum):
@@ -35,7 +35,7 @@ COLUMNS = (
 
 @dataclasses.dataclass
 class Run:
-    """Everything that is recorded during a soak test; rates are requests a second."""
+    """The recorded results of a soak test; rates are requests a second."""
 
     minutes: float
     capacity: float = 0.0
@@ -54,11 +54,11 @@ class Run:
         default_factory=lambda: defaultdict(Counter)
     )
     seconds: dict[str, list[float]] = dataclasses.field(default_factory=lambda: defaultdict(list))
-    """Response times by kind of request, from the due time, while all workers run."""
+    """Response times since the due time, by kind of request, while all workers run."""
     recovering: list[float] = dataclasses.field(default_factory=list)
-    """Response times of all kinds between the kill of a worker and the recovery."""
+    """Response times of all requests between the kill of a worker and the recovery."""
     statuses: Counter[int] = dataclasses.field(default_factory=Counter)
-    """Unexpected statuses; 0 for a connection that closed early."""
+    """Counts of unexpected statuses; 0 is a connection that was closed too early."""
     tracebacks: int = 0
 
     def count(self, kind: str, outcome: Outcome) -> None:
@@ -67,13 +67,13 @@ class Run:
 
     @property
     def total(self) -> Counter[Outcome]:
-        """Outcomes of all kinds together."""
+        """Counts of the outcomes of all kinds of requests together."""
         return sum(self.outcomes.values(), Counter())
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryTrend:
-    """Bytes of the processes that ran all the time, and the growth after the warm-up."""
+    """Bytes of the processes that ran during the whole test, and their growth after the warm-up."""
 
     start: float
     end: float
@@ -90,8 +90,8 @@ class MemoryTrend:
 def memory_trend(run: Run) -> MemoryTrend:
     """Fit a line by least squares to the memory after the warm-up.
 
-    Only processes that ran from the start to the end count: a new worker starts with less memory
-    than it needs later. Raises ValueError if no memory was recorded.
+    Only processes that ran from the start to the end count, because a new worker starts with less
+    memory than it needs later. Raises ValueError if no memory was recorded.
     """
     if not run.memory:
         raise ValueError("no memory was recorded: expected at least one sample")
@@ -151,7 +151,7 @@ def document(run: Run) -> str:
         [
             "# Soak test\n",
             "Written by `make soak`: client and service share the machine. Response times start at "
-            "the due time of a request. Every response is compared with the right one of the "
+            "the due time of a request. Every response is compared with the right response of the "
             "version that it names.\n",
             tables.listed(facts),
             tables.markdown(("request", "share"), COLUMNS, _lines(run)),

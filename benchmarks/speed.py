@@ -1,7 +1,7 @@
-"""Speed of labelling by stage, of one entity, of files and over HTTP, and of other libraries.
+"""Speed of labelling (each stage, one entity, files, HTTP), compared with other libraries.
 
-All measurements use one model of real places, and made places (`benchmarks.perturbed`). The quality
-that is lost for speed is measured on a model that is fitted for it. PECOS and omikuji are trained
+All measurements use one model of real places, and synthetic places (`benchmarks.perturbed`). The
+loss of quality in exchange for speed is measured on a separate model. PECOS and omikuji are trained
 on some of the real places; the time of their predictions does not include the features.
 """
 
@@ -46,13 +46,13 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.registry import load_model
 
 ENTITIES = 16_384
-"""Entities on which each stage is timed."""
+"""Number of entities on which each stage is timed."""
 ROWS = (2_000_000, 6_000_000)
-"""Sizes of two files: the difference of their times gives the rate without the start."""
+"""Numbers of rows of two files: the difference of their times gives the rate without the start."""
 PIPELINE_ROWS = (50_000, 250_000)
-"""The same for scikit-learn, which labels fewer rows a second."""
+"""Numbers of rows of the two files for scikit-learn, which labels fewer rows a second."""
 RECORDS = 4_000
-"""Different entities that are sent over HTTP."""
+"""Number of different entities that are sent over HTTP."""
 STREAM_ROWS = 1_000_000
 STARTS = 5
 PEER_NAMES = ("pecos-tree", "omikuji-parabel")
@@ -75,11 +75,11 @@ read = time.perf_counter()
 labeler.label(from_records([{"name": "Joe's Pizza"}], labeler.schema), LabelQuery())
 print(imported - begin, read - imported, time.perf_counter() - read)
 """
-"""The steps of a worker of the service before it can label, without the web server."""
+"""Program with the steps of a service's worker before its first predictions, without web server."""
 
 
 def label_files(bundle: Path, real: Path, rows: Sequence[int], work: Path) -> list[FileRun]:
-    """Label files of made places, and smaller files with scikit-learn."""
+    """Label files of synthetic places, and smaller files with scikit-learn."""
     runs = []
     for method, sizes in ((OWN, rows), (PIPELINE, PIPELINE_ROWS)):
         for count in sizes:
@@ -105,7 +105,7 @@ def growth_with_rows(runs: Sequence[FileRun]) -> Iterator[GrowthPoint]:
 
 
 def peers(data: Path, work: Path) -> tuple[list[StageTime], list[str]]:
-    """Prediction times of PEER_NAMES on one thread, and notes on those that were not measured."""
+    """Prediction times of PEER_NAMES on one thread, and notes on peers that were not measured."""
     (places,) = (one for one in SETS if one.name == "places")
     folder = work / "speed" / places.name
     quality.prepare(places, data, folder, PEER_ROWS)
@@ -122,13 +122,13 @@ def peers(data: Path, work: Path) -> tuple[list[StageTime], list[str]]:
 
 
 def bandwidth() -> float:
-    """Bytes per second that one thread reads from memory, measured by the sum of 512 MB."""
+    """Bytes per second that one thread reads from memory, measured by a sum over 512 MB."""
     array: npt.NDArray[np.int64] = np.ones(1 << 26, np.int64)
     return array.nbytes / (best_time(array.sum, 1) / 1e6)
 
 
 def start(bundle: Path, work: Path) -> Start:
-    """The fastest of STARTS starts; kernels must be compiled already."""
+    """The times of the fastest of STARTS starts; the kernels must already be compiled."""
     script = work / "start.py"
     script.write_text(START, "utf-8")
     command = [sys.executable, str(script), str(bundle)]
@@ -141,7 +141,7 @@ def start(bundle: Path, work: Path) -> Start:
 
 
 def weight_bytes(labeler: Labeler, entities: Entities) -> float:
-    """Bytes of dense weights that are read for the scores of one entity, on average."""
+    """Average bytes of dense weights that are read to compute the scores of one entity."""
     rows = labeler.features.transform(entities)
     dense = labeler.linear.dense
     used = int(np.count_nonzero(rows.indices < len(dense)))
@@ -149,7 +149,7 @@ def weight_bytes(labeler: Labeler, entities: Entities) -> float:
 
 
 def measure(given: argparse.Namespace) -> Measurements:
-    """Take all measurements, one after the other."""
+    """Take all measurements, one after another."""
     facts = tables.machine()
     labeler = load_model(given.model).bundle.labeler
     places = given.data / "places"

@@ -27,7 +27,8 @@ COST = (
     tables.Column("MB, all processes", 0, min),
 )
 ROWS_UNIT = "rows"
-"""No exponent is fitted to rows: the time an entity falls, because more rows share the start."""
+"""Unit of the growth with rows. No exponent is fitted: with more rows, the time per entity becomes
+shorter, because the time of the start is divided by more rows."""
 GROWTH = (tables.Column("number", 0), tables.Column("us/entity", 2))
 
 
@@ -58,7 +59,7 @@ class Start:
 
 @dataclasses.dataclass(frozen=True)
 class Measurements:
-    """Contents of the page; `notes` say what was not measured, and why."""
+    """Contents of the page; `notes` are the reasons why some figures were not measured."""
 
     facts: Mapping[str, str]
     times: Sequence[StageTime]
@@ -78,7 +79,7 @@ class Measurements:
 
 
 def rate(runs: Sequence[FileRun], method: str = OWN) -> float:
-    """Rows per second of a method, from the difference between its first and its last file."""
+    """Rows per second of a method, from the difference between its smallest and largest file."""
     first, *_, last = (run for run in runs if run.method == method)
     return (last.rows - first.rows) / (last.seconds - first.seconds)
 
@@ -87,7 +88,7 @@ def document(found: Measurements) -> str:
     """The page in Markdown."""
     parts = [
         "# Speed\n",
-        "Written by `make bench-speed`: a model of real places labels made places.\n",
+        "Written by `make bench-speed`: a model of real places labels synthetic places.\n",
         tables.listed(found.facts),
         "## One thread, in memory\n",
         tables.markdown(("task", "method"), (STAGE, TIMES), list(_stage_lines(found.times))),
@@ -132,7 +133,7 @@ def _file_lines(runs: Sequence[FileRun]) -> Iterator[tables.Line]:
 
 
 def _findings(found: Measurements) -> str:
-    """A list: the rate of files, the size of the bundle, and the bandwidth of the memory."""
+    """Markdown list: the rate of files, the bundle, the start, and the use of memory."""
     (scoring,) = (t for t in found.times if t.method == OWN and t.task == "scores of all labels")
     read = found.weight_bytes / scoring.microseconds * 1e6
     return (
@@ -149,14 +150,14 @@ def _findings(found: Measurements) -> str:
 
 
 def _quality(qualities: Sequence[Quality]) -> Iterator[str]:
-    """The table of the quality that is lost for speed."""
+    """The section about the loss of quality in exchange for speed; empty if it was not measured."""
     if not qualities:
         return
     yield (
-        "Quality that is lost for speed, for a model that is fitted on the real places. The exact "
-        "model has the fitted weights in half precision, none dropped or rounded to 8 bits; it "
-        "uses SciPy's product and LightGBM's own prediction. Both have the same trees, which were "
-        "trained on rounded scores.\n"
+        "Loss of quality in exchange for speed, for a model that is fitted on the real places. The "
+        "exact model has the fitted weights in half precision: no weight is dropped or rounded to "
+        "8 bits. It uses SciPy's product and LightGBM's own prediction. Both models have the same "
+        "trees, which were trained on rounded scores.\n"
     )
     lines = [
         tables.Line(one.part, one.method, {"P@1": one.p_at_1, "P@5": one.p_at_5})

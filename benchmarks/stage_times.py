@@ -22,7 +22,7 @@ from labelwright.models.stages.trees import new_workspace, walk
 OWN = "labelwright"
 ALONE, PARSED = "one entity alone", "one entity alone, from parsed JSON"
 SMALL = 2_048
-"""Entities for the slower implementations."""
+"""Number of entities for the slower implementations."""
 REPEATS = 5
 
 
@@ -36,7 +36,7 @@ class StageTime:
 
 
 def best_time(task: Callable[[], object], entities: int) -> float:
-    """Wall microseconds per entity on one thread: the shortest of some repetitions."""
+    """Wall microseconds per entity on one thread: the shortest time of REPEATS repetitions."""
     task()
     seconds = []
     for _ in range(REPEATS):

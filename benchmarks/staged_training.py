@@ -11,7 +11,7 @@ NAME = "cost"
 
 
 class Stages:
-    """A progress callback: assigns the time since its last call to the stage that it is given."""
+    """A progress callback: adds the time since its last call to the stage of the current call."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -36,7 +36,7 @@ def _peak() -> int:
 
 
 def _reset_peak() -> None:
-    """Reset the peak; without the permission, peaks are those since the start of the process."""
+    """Reset the peak; without permission, a peak is measured from the start of the process."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", "ascii")
 
@@ -57,7 +57,7 @@ def main() -> None:
     from labelwright.training.job import Task, train
     from labelwright.training.tracking.versions import current_champion
 
-    current_champion(NAME)  # creates the registry, which does not belong to the cost of a training
+    current_champion(NAME)  # creates the registry, which is not part of the cost of a training
     schema = load_schema(given.schema)
     configuration = Configuration(threads=given.threads)
     stages = Stages()

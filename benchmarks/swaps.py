@@ -1,8 +1,8 @@
 """Model swaps under load: failed and mixed responses, and the time and memory of a swap.
 
-The alias of a model alternates between two versions, which differ only in the names of their
-labels, while clients send requests without a pause. A response is mixed if it names one version and
-has labels of the other.
+The alias of a model alternates between two versions, while clients send requests without a pause.
+The versions differ only in the names of their labels. A response is mixed if it names one version
+but has labels of the other version.
 """
 
 import argparse
@@ -44,7 +44,7 @@ COLUMNS = (
 
 @dataclasses.dataclass
 class Responses:
-    """The responses to one client: their seconds, and the numbers of failed and mixed ones."""
+    """Responses to one client: response times in seconds, and numbers of failed and mixed ones."""
 
     seconds: list[float] = dataclasses.field(default_factory=list)
     failed: int = 0
@@ -52,7 +52,7 @@ class Responses:
 
 
 def send_until(port: int, stopped: Callable[[], bool]) -> Responses:
-    """Send requests over one connection until `stopped`."""
+    """Send requests over one connection until `stopped` returns True."""
     responses = Responses()
     connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT)
     while not stopped():
@@ -75,14 +75,14 @@ def send_until(port: int, stopped: Callable[[], bool]) -> Responses:
 
 
 def _consistent(content: dict[str, object]) -> bool:
-    """Whether all labels are those of the version that the response names."""
+    """Whether all labels belong to the version that the response names."""
     text, model = orjson.dumps(content["results"]).decode(), orjson.dumps(content["model"]).decode()
     labels = text.count('"label":')
     return text.count(f'"label":"{PREFIX}') == (labels if '"version":"2"' in model else 0)
 
 
 def swap(port: int, swaps: int) -> Iterator[float]:
-    """Move the alias `swaps` times; yields the seconds until the service has each version.
+    """Move the alias `swaps` times; for each swap, yield the seconds until the service uses it.
 
     Raises TimeoutError if a swap takes longer than TIMEOUT.
     """
@@ -106,7 +106,7 @@ def _served_version(port: int) -> str:
 
 
 def measure(swaps: int, work: Path) -> tables.Line:
-    """Run the service, its clients and all swaps; returns the line of the table."""
+    """Run the service and its clients during all swaps; returns the line of the table."""
     stop = threading.Event()
     memory, seconds = [], []
     with (

@@ -1,4 +1,4 @@
-"""Tables in Markdown that mark the best figures, and facts about the machine."""
+"""Markdown tables in which the best figures are bold, and facts about the machine."""
 
 import dataclasses
 import datetime
@@ -16,22 +16,22 @@ Figure = float | None
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of figures; `best` is `min` or `max`, or None if no figure is to be marked."""
+    """A column of figures; `best` is `min`, `max`, or None if no figure is marked as best."""
 
     title: str
     digits: int = 0
     best: Callable[[Iterable[float]], float] | None = None
 
     def formatted(self, figure: Figure) -> str:
-        """A figure as it is printed."""
+        """The printed form of a figure."""
         return "-" if figure is None else f"{figure:,.{self.digits}f}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A line of a table: figures by column title, or a note that says why there are none.
+    """A line of a table: figures by column title, or a note with the reason why there are none.
 
-    Figures are compared with those of the other lines of the same group.
+    The best figure is marked among the lines of the same group.
     """
 
     group: str
@@ -48,7 +48,7 @@ def by_title(columns: Sequence[Column], figures: Iterable[Figure]) -> dict[str, 
 def markdown(headings: tuple[str, str], columns: Sequence[Column], lines: Sequence[Line]) -> str:
     """A table; the best figure of each column in each group is bold.
 
-    Figures are compared as they are printed, so that equal ones are all marked.
+    Printed figures are compared. Therefore all figures that look equal to the best are marked.
     """
     titles = [*headings, *(column.title for column in columns)]
     rows = [titles, ["---", "---", *("---:" for _ in columns)]]
@@ -83,7 +83,7 @@ def write_page(file: Path, page: str, content: object = None) -> None:
 
 
 def machine() -> dict[str, str]:
-    """Facts that the figures depend on: date, processor, memory, load, versions and commit."""
+    """Facts about the measurement: date, processor, memory, load, versions and commit."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
@@ -96,7 +96,7 @@ def machine() -> dict[str, str]:
 
 
 def listed(facts: Mapping[str, str]) -> str:
-    """Facts as a list in Markdown."""
+    """Facts as a Markdown list."""
     return "".join(f"- {name}: {fact}\n" for name, fact in facts.items())
 
 

@@ -1,8 +1,8 @@
 """Growth of the cost of training with rows and labels, by stage, on real places.
 
-Models are trained on some of the rows with all labels, and on all rows with the most frequent
-labels. Exponents of rows and labels are fitted to the times. The page is written again after every
-training, so that Ctrl-C keeps the finished ones.
+Some models are trained on a part of the rows with all labels, other models on all rows with only
+the most frequent labels. Exponents of rows and labels are fitted to the times. The page is written
+again after every training, so Ctrl-C keeps the finished trainings.
 """
 
 import argparse
@@ -35,7 +35,7 @@ WARM_UP_ROWS = 200
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Size of one training, seconds of the job, and seconds and peak bytes of each stage."""
+    """One training: its size, the seconds of the job, and seconds and peak bytes of each stage."""
 
     rows: int
     labels: int
@@ -99,7 +99,7 @@ def _exponents(trainings: Sequence[Training], size: str) -> dict[str, tables.Fig
 def plan(
     rows: Sequence[int], labels: Sequence[int], all_rows: int, all_labels: int
 ) -> list[tuple[int, int]]:
-    """Sizes (rows, labels) of the trainings, each once; the full size comes last."""
+    """Sizes (rows, labels) of the trainings without duplicates; the full size is the last one."""
     sizes = [(n, all_labels) for n in rows if n < all_rows]
     sizes += [(all_rows, n) for n in labels if n < all_labels]
     return [*dict.fromkeys(sizes), (all_rows, all_labels)]
@@ -174,7 +174,7 @@ def _write(
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the command line."""
     names = [s.name for s in SETS]
     top = argparse.ArgumentParser(prog="python -m benchmarks.training_cost", description=__doc__)
     top.add_argument("--set", choices=names, default="places", help="default: places")
@@ -208,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the trainings of the command line; returns the exit code."""
+    """Run the benchmark with the given arguments; returns the exit code."""
     given = parser().parse_args(arguments)
     data_set = next(s for s in SETS if s.name == given.set)
     if missing := data_set.missing(given.data):

@@ -1,8 +1,8 @@
-"""Training on more rows than fit into memory: its time, memory and quality.
+"""Training on more rows than fit into memory: time, memory and quality.
 
-The rows are real places with their labels; in most names, addresses, telephone numbers and websites
-one letter or digit is replaced. The table separates the memory of the process itself from that of
-mapped files, which the system can take back at any time.
+The rows are labelled synthetic places: real places with their labels, but in most names, addresses,
+telephone numbers and websites one letter or digit is replaced. The table gives the memory with and
+without memory-mapped files, because the system can free the memory of mapped files at any time.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from benchmarks.processes import last_line
 
 ROWS = 10_000_000
 PART = 500_000
-"""Rows of one file."""
+"""Number of rows of one file."""
 MEMORY = "12GB"
 SAMPLING_SECONDS = 0.5
-"""Interval between two samples of the memory."""
+"""Seconds between two samples of the memory."""
 COLUMNS = (
     tables.Column("minutes", 1),
     tables.Column("own memory MB", 0),
@@ -42,7 +42,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Seconds of a training, and its peak memory: without and with that of mapped files."""
+    """Seconds of a training, and its peak memory without and with memory-mapped files."""
 
     rows: int
     memory: str
@@ -53,8 +53,8 @@ class Training:
     p_at_5: float
 
 
-def write_made(real_places: Path, folder: Path, rows: int, seed: int = 0) -> None:
-    """Write `rows` labelled places, made from real ones, as Parquet files of a folder."""
+def write_synthetic(real_places: Path, folder: Path, rows: int, seed: int = 0) -> None:
+    """Write `rows` labelled synthetic places into a folder of Parquet files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     real, random = pq.read_table(real_places), np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def write_made(real_places: Path, folder: Path, rows: int, seed: int = 0) -> Non
 
 
 def train(data: Path, test: Path, rows: int, memory: str, threads: int, work: Path) -> Training:
-    """Train with the command; raises RuntimeError with the last line of its log if it fails."""
+    """Train with the command; if it fails, raises RuntimeError with the last line of its log."""
     given = ("--data", data, "--test", test, "--name", "made", "--threads", threads, "--json")
     limit = ("--memory", memory) if memory else ()
     command = [sys.executable, "-m", "labelwright", "train", *map(str, (*given, *limit))]
@@ -97,7 +97,7 @@ def train(data: Path, test: Path, rows: int, memory: str, threads: int, work: Pa
 
 
 def memory_of(process: int) -> tuple[int, int]:
-    """Resident bytes of a process without and with mapped files (Linux); 0 if it has ended."""
+    """Resident bytes of a process, without and with mapped files (Linux); 0 if it has exited."""
     try:
         lines = Path(f"/proc/{process}/status").read_text("ascii").splitlines()
     except OSError:
@@ -115,7 +115,8 @@ def document(facts: dict[str, str], trainings: Sequence[Training]) -> str:
     return "\n".join(
         [
             "# Training beyond memory\n",
-            "Written by `make bench-memory`: made places; P@k on the real places of Maine.\n",
+            "Written by `make bench-memory`: training on synthetic places; P@k on the real places "
+            "of Maine.\n",
             tables.listed(facts),
             tables.markdown(("rows", "--memory"), COLUMNS, lines),
         ]
@@ -128,7 +129,7 @@ def _figures(one: Training) -> dict[str, tables.Figure]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train on each number of rows with each limit, and write the page after each training."""
+    """Train on each number of rows with each memory limit; write the page after each training."""
     parser = argparse.ArgumentParser(prog="make bench-memory", description=__doc__)
     options.add_data(parser)
     options.add_threads(parser)
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts, trainings = tables.machine(), list[Training]()
     work, places = given.work.resolve() / "training_memory", given.data.resolve() / "places"
     for rows in given.rows:
-        write_made(places / "train.parquet", work / "data", rows)
+        write_synthetic(places / "train.parquet", work / "data", rows)
         for memory in given.memory:
             print(f"{rows:,} rows, {memory or 'no limit'}", flush=True)
             data, test = work / "data", places / "maine.parquet"

@@ -1,4 +1,4 @@
-"""A temporary registry with two versions of one model that differ in the name of every label."""
+"""A temporary registry with two versions of a model; the versions differ in every label's name."""
 
 import contextlib
 import dataclasses
@@ -22,9 +22,9 @@ PREFIX = "other:"
 
 @contextlib.contextmanager
 def registered(uri: str) -> Iterator[Path]:
-    """A temporary folder for work, with a state folder where both versions are registered.
+    """A temporary folder with a state folder in which both versions are registered.
 
-    The first version is that of `uri`, and the champion.
+    The first version has the model of `uri` and is the champion.
     """
     bundle = fetch(locate(uri)).folder
     with tempfile.TemporaryDirectory() as name:
@@ -41,7 +41,7 @@ def registered(uri: str) -> Iterator[Path]:
 
 
 def write_renamed(bundle: Path, folder: Path) -> None:
-    """Write a copy of a bundle in which PREFIX stands before the name of every label."""
+    """Write a copy of a bundle in which the name of every label has the prefix PREFIX."""
     labeler = read_bundle(bundle).labeler
     names = tuple(f"{PREFIX}{name}" for name in labeler.labels.names)
     renamed = dataclasses.replace(labeler, labels=LabelSet(names))
@@ -49,6 +49,6 @@ def write_renamed(bundle: Path, folder: Path) -> None:
 
 
 def set_champion(number: str) -> None:
-    """Point the alias `champion` at a version."""
+    """Set the alias `champion` to a version."""
     with connect() as client:
         client.set_registered_model_alias(NAME, "champion", number)

@@ -1,4 +1,4 @@
-"""The libraries that the benchmarks compare: a runner for each, in a separate environment.
+"""The libraries that the benchmarks compare: one runner for each, in a separate environment.
 
 The environment of a runner has the packages of requirements/ENVIRONMENT.txt. The runner of this
 project uses the environment of the benchmark.
@@ -11,8 +11,8 @@ import dataclasses
 class Peer:
     """A line of the table: a runner, which is a module of this package, and its variant.
 
-    `asserts` says whether the peer asserts labels. `reads_text` says whether it makes the features
-    itself; their time is then part of its seconds.
+    `asserts` is True if the peer asserts labels. `reads_text` is True if the peer computes features
+    from text; the seconds of the peer then include this computation.
     """
 
     name: str

@@ -16,7 +16,7 @@ SETTINGS = {
 }
 EPOCHS = 25
 MANY, FEW_EPOCHS = 100_000, 5
-"""Sets of at least MANY rows get FEW_EPOCHS, the default of the library: more take too long."""
+"""Sets of at least MANY rows are trained in FEW_EPOCHS, the library's default, to save time."""
 HALF = 0.5
 PREFIX = "__label__"
 

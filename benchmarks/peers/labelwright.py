@@ -12,12 +12,12 @@ import numpy as np
 from benchmarks import contract
 
 WARM_UP_ROWS = 200
-"""Rows of a first training, which compiles the kernels."""
+"""Number of rows of the first training, which compiles the kernels."""
 MODEL = "benchmark"
 
 
 def run(work: contract.Work) -> None:
-    """Time `labelwright train` with default settings, with reading and report, then predict."""
+    """Time `labelwright train` with default settings (with reading and report), and predict."""
     os.environ["OMP_WAIT_POLICY"] = "passive"  # as the command line does
     os.environ["LABELWRIGHT_HOME"] = str(work.scratch / "home")
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -61,7 +61,7 @@ def _warm_up_rows(work: contract.Work, file: Path) -> Path:
 
 
 def _train(data: Path, test: Path, schema: str, name: str, threads: int) -> dict[str, Any]:
-    """Train in a separate process; returns the JSON of its last line."""
+    """Train in a separate process, and return the JSON object in the last line of its output."""
     command = [
         *(sys.executable, "-m", "labelwright", "train", "--json", "--name", name),
         *("--schema", schema, "--threads", str(threads)),

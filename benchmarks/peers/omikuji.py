@@ -1,4 +1,4 @@
-"""omikuji: Parabel with the default settings, and Bonsai with those of its README."""
+"""omikuji: Parabel with the default settings, and Bonsai with the settings of omikuji's README."""
 
 import itertools
 from collections.abc import Iterable, Iterator

@@ -35,7 +35,10 @@ def run(work: contract.Work) -> None:
 
 
 def _weights(estimator: Any, features: int) -> npt.NDArray[np.float64]:
-    """Weights and intercept of one label; zeros and a sign for a label that all or no rows have."""
+    """Weights and intercept of one label.
+
+    For a label that all rows or no rows have, the weights are 0 and the intercept is a sign.
+    """
     if isinstance(estimator, LinearSVC):
         return np.concatenate([estimator.coef_[0], estimator.intercept_])
     sign = 2 * float(np.asarray(estimator.y_).ravel()[0]) - 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.training_memory import memory_of, write_made
+from benchmarks.training_memory import memory_of, write_synthetic
 
 PLACES = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "places"
 pytestmark = [
@@ -64,7 +64,7 @@ def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
 
 
 def test_a_memory_limit_bounds_memory_and_keeps_the_model(tmp_path: Path) -> None:
-    write_made(PLACES / "train.parquet", tmp_path / "data", ROWS)
+    write_synthetic(PLACES / "train.parquet", tmp_path / "data", ROWS)
     whole, unbounded = fitted(tmp_path / "data", tmp_path / "home", None)
     model, bounded = fitted(tmp_path / "data", tmp_path / "home", 1 << 20)
     assert model == whole
