@@ -24,7 +24,7 @@ from labelwright.models.bundle.format import read_bundle
 from labelwright.models.labeler import Labeler
 from labelwright.models.stages.linear import LinearStage, unpack_weights
 
-PIPELINE = "scikit-learn, hashed letters and a linear model"
+PIPELINE = "scikit-learn, hashed character n-grams and a linear model"
 TOP_K = 5
 BATCH = 4_096
 

@@ -47,21 +47,26 @@ NOTES = """\
 Bold: the best figure of a column among the peers of a set, as printed. The limit of one cell
 (loading, training, prediction) is {minutes:g} minutes and {threads} threads.
 
-- P@k in percent. A true label without a training row counts as missed. micro-F1 only for peers that
-  assert labels: margins above 0 (scikit-learn), probabilities of at least 0.5 (napkinXC, fastText),
-  the policy `balanced` (labelwright). The others only rank.
-- train s: for labelwright the whole command `labelwright train`, with start of the process,
-  reading, features, calibration, evaluation, report and registration; the seconds of the job itself
-  are below. For peers only the training call of the library. The time to make the feature matrix is
-  not in their seconds but below; omikuji reads the matrix from a file, fastText reads text.
-- The matrix: tf-idf with logarithmic counts, rows of unit norm. For texts words, pairs of words and
-  n-grams of 3 to 5 characters; for `words` sets the tokens; for places n-grams of the name, and the
-  words of name, address, city, region, postcode, country, first digits of phone, domain of website.
-- predict us/row: wall microseconds for a batch of all test rows, with the model in memory. The
-  features are included for labelwright and fastText, not for the others. The Python binding of
-  omikuji takes one row a call.
-- peak MB: the largest sum of resident memory of the cell's processes (10^6 bytes), with the input.
-- Kernels of labelwright are compiled before the measurements, as in an installation in use.
+- P@k: in percent. A true label without a training row counts as missed.
+- micro-F1: only for peers that assert labels. Asserted labels have a margin above 0 (scikit-learn)
+  or a probability of at least 0.5 (napkinXC, fastText), or the policy `balanced` asserts them
+  (labelwright). The other peers only rank labels.
+- train s: for labelwright, the whole command `labelwright train`: start of the process, reading,
+  features, calibration, evaluation, report and registration. The section "Sets" has the seconds of
+  the training job alone. For peers, only the training call of the library, without the computation
+  of the feature matrix; the section "Sets" has the seconds of this computation. omikuji reads the
+  matrix from a file, fastText reads text.
+- Feature matrix: tf-idf with logarithmic counts, rows of unit norm. The features of texts are
+  words, pairs of words and n-grams of 3 to 5 characters. The features of `words` sets are the
+  tokens. The features of places are n-grams of the name, and the words of name, address, city,
+  region, postcode, country, first digits of phone and domain of website.
+- predict us/row: wall microseconds for a batch of all test rows, with the model in memory. The time
+  of the features is included for labelwright and fastText, but not for the other peers. The Python
+  binding of omikuji predicts one row in each call.
+- peak MB: the largest sum of the resident memory of the cell's processes (10^6 bytes). It includes
+  the input.
+- labelwright's kernels are compiled before the measurements, because an installation in use has
+  compiled kernels.
 """
 
 

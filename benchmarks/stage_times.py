@@ -68,7 +68,7 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[StageTime]:
     )
     yield StageTime(
         "features",
-        "scikit-learn HashingVectorizer, letters only",
+        "scikit-learn HashingVectorizer, character n-grams only",
         best_time(lambda: pipeline.transform(texts), len(few)),
     )
     yield StageTime(

@@ -73,8 +73,9 @@ def document(data_set: str, trainings: Sequence[Training], facts: Mapping[str, s
             "## Peak memory, MB (10^6 bytes)\n",
             tables.markdown(("rows", "labels"), largest, memory),
             "## Exponents\n",
-            "Seconds grow as size^x. x is fitted by least squares of logarithms, to the trainings "
-            "with all labels\nand to those with all rows.\n",
+            "The time grows as size^x. The exponent x is fitted by least squares of the "
+            "logarithms. The exponent\nof rows is fitted to the trainings with all labels, the "
+            "exponent of labels to the trainings with\nall rows.\n",
             tables.markdown(("of", "from"), growth, exponents),
         ]
     )

@@ -1,4 +1,4 @@
-"""A small data set in the format of the shared ones."""
+"""A small data set in the format of the shared data sets."""
 
 import random
 from pathlib import Path
@@ -14,7 +14,7 @@ WORDS = {"fruit": ("apple", "pear", "plum"), "tool": ("saw", "drill", "hammer"),
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with one set, whose words determine the labels."""
+    """A data folder with one set; the words of its rows determine the labels."""
     folder = tmp_path_factory.mktemp("data")
     random.seed(0)
     for part, count in (("train", 120), ("test", 30)):
@@ -29,5 +29,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny() -> DataSet:
-    """The set in that folder."""
+    """The description of the set in the folder `data`."""
     return DataSet("tiny", "text", "train.parquet", {"test": "test.parquet"})

@@ -1,4 +1,4 @@
-"""Requests over kept connections: complete and incomplete responses, constant rates."""
+"""Requests over reused connections: complete and incomplete responses, constant rates."""
 
 import asyncio
 import contextlib

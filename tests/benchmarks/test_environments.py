@@ -1,4 +1,4 @@
-"""Environments of peers are made from pinned requirements only."""
+"""Environments of peers: they are created only from pinned requirements."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def test_a_requirement_without_a_hash_is_not_installed(
         interpreter("loose", tmp_path / "environments", tmp_path)
 
 
-def test_an_environment_is_made_once(tmp_path: Path) -> None:
+def test_an_environment_is_created_once(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n", "utf-8")
     python = Path(interpreter("empty", tmp_path / "environments", tmp_path))
     made = python.lstat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""The exact model, and its quality beside that of the labeler."""
+"""The exact model: its scores and its quality, compared with the labeler."""
 
 from pathlib import Path
 

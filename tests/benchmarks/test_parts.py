@@ -1,4 +1,4 @@
-"""Comparison of the service's hand-written parts with the alternatives of libraries."""
+"""Comparison of hand-written parts of the service with alternatives from libraries."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ def compared(ratios: list[float], more_is_better: bool = False) -> Comparison:
     return Comparison(PART, figure, current, ALTERNATIVE)
 
 
-def test_the_interval_is_students_t_for_the_logarithms() -> None:
+def test_the_interval_agrees_with_students_t_of_the_logarithms() -> None:
     deviations = [-0.02, 0.02, -0.02, 0.02]
     ratio, low, high = compared([0.8 * math.exp(one) for one in deviations]).interval
     margin = 3.182446 * math.sqrt(4 * 0.02**2 / 3) / math.sqrt(4)  # t of 3 degrees of freedom

@@ -1,4 +1,4 @@
-"""The scikit-learn pipeline labels every row of a file."""
+"""The scikit-learn pipeline: it labels every row of a file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Commands are measured with all their processes, and stopped at their time limit."""
+"""Commands are measured with all their processes, and are stopped at the time limit."""
 
 import sys
 import time
@@ -45,7 +45,7 @@ def test_at_the_time_limit_a_command_and_its_children_are_stopped(tmp_path: Path
         time.sleep(0.05)
 
 
-def test_the_error_of_a_failed_command_has_its_last_line(tmp_path: Path) -> None:
+def test_the_error_about_a_failed_command_has_the_last_line_of_its_output(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="ValueError: no luck"):
         run_measured(_python("raise ValueError('no luck')"), 60, tmp_path / "log")
     with pytest.raises(ProcessError, match="code 3"):

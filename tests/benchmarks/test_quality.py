@@ -51,7 +51,9 @@ def test_the_runner_of_this_project_agrees_with_its_command(prepared: Path, tmp_
     assert cell.train_seconds > notes["job_seconds"]
 
 
-def test_a_peer_that_fails_or_is_too_slow_gets_a_note(prepared: Path, tmp_path: Path) -> None:
+def test_a_peer_that_fails_or_exceeds_its_time_limit_has_a_note(
+    prepared: Path, tmp_path: Path
+) -> None:
     environments = tmp_path / "environments"
     failed = measure("tiny", ABSENT, prepared, environments, 5, 1)
     assert failed.note.startswith("failed: ")
@@ -60,7 +62,7 @@ def test_a_peer_that_fails_or_is_too_slow_gets_a_note(prepared: Path, tmp_path: 
     assert late.note == "not finished in 0.001 minutes"
 
 
-def test_a_peer_that_cannot_be_installed_gets_a_note(
+def test_a_peer_that_cannot_be_installed_has_a_note(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(environment: str | None, folder: Path) -> str:
@@ -101,7 +103,7 @@ def test_an_interrupt_keeps_the_finished_cells(
     assert "| tiny | a peer without a runner | not run |" in text
 
 
-def test_a_missing_set_gets_a_note(tmp_path: Path, tiny: DataSet) -> None:
+def test_a_missing_set_has_a_note(tmp_path: Path, tiny: DataSet) -> None:
     run, output = _run([tiny]), tmp_path / "quality.md"
     carry_out(run, tmp_path / "nowhere", tmp_path / "work", tmp_path / "environments", output)
     assert "not run: no file train.parquet in the data folder" in output.read_text("utf-8")

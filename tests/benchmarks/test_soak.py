@@ -66,7 +66,7 @@ def test_versions_with_equal_responses_are_refused(versions: list[Model]) -> Non
 
 
 def _run(oldest: Iterable[float]) -> Run:
-    """A run with one worker killed half-way; `oldest` is the memory of the other one in MB."""
+    """A run in which one of two workers is killed; `oldest` is the other worker's memory in MB."""
     run = Run(
         1.0, capacity=100.0, rate=80.0, swaps=4, completed={1, 2, 3}, killed=1, replaced=[5.0]
     )

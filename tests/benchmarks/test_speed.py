@@ -1,4 +1,4 @@
-"""The speed benchmark: made places, implementations that agree, the page, and both servers."""
+"""The speed benchmark: synthetic places, compared implementations, the page, and two servers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,10 +47,10 @@ def test_one_character_of_a_text_is_replaced() -> None:
             assert before[n].isdigit() == after[n].isdigit()
             assert before[n].isupper() == after[n].isupper()
         differing += bool(changes)
-    assert 100 < differing < 200  # of 200; a character without a class stays
+    assert 100 < differing < 200  # of 200 texts; a character without a class is not replaced
 
 
-def test_made_places_differ_from_the_real_ones(real: pa.Table) -> None:
+def test_synthetic_places_differ_from_real_places(real: pa.Table) -> None:
     made = perturbed(real, 1_000, 400, np.random.default_rng(0))
     assert made["id"].to_pylist() == [str(n) for n in range(1_000, 1_400)]
     rows = {tuple(row.values()) for row in real.select(COLUMNS).to_pylist()}
@@ -143,7 +143,7 @@ def test_the_page_has_ratios_and_the_rate_from_two_files() -> None:
 SERVER_NAMES = [server.name for server in SERVERS]
 
 
-def test_fewer_labels_and_features_give_the_scores_of_the_whole_model(
+def test_scores_with_fewer_labels_and_features_agree_with_the_complete_model(
     labeler: Labeler, brands: Entities
 ) -> None:
     rows = labeler.features.transform(brands.slice(0, 50))
@@ -158,7 +158,7 @@ def test_fewer_labels_and_features_give_the_scores_of_the_whole_model(
 
 
 def run_once(task: Callable[[], object], count: int) -> float:
-    """Run a task; returns the number of its entities in place of a time."""
+    """Run a task, and return its number of entities instead of a time."""
     task()
     return float(count)
 
@@ -168,7 +168,7 @@ def test_growth_is_measured_in_three_sizes(labeler: Labeler, brands: Entities) -
     assert {point.unit for point in points} == {"labels", "features an entity", "candidates"}
 
 
-def test_the_exponent_of_a_power_is_found() -> None:
+def test_the_exponent_of_a_power_function_is_fitted() -> None:
     assert exponent([10, 100, 1_000], [3 * n**1.5 for n in (10, 100, 1_000)]) == pytest.approx(1.5)
     assert exponent([10, 10], [1, 2]) is None
     assert exponent([10, 100], [0, 2]) is None

@@ -24,7 +24,7 @@ def test_the_best_figure_of_each_column_is_bold_in_its_group() -> None:
     ]
 
 
-def test_figures_that_print_alike_are_all_marked() -> None:
+def test_all_best_figures_with_equal_printed_forms_are_marked() -> None:
     lines = [Line("a", name, {"P@1": value}) for name, value in (("x", 1.01), ("y", 1.02))]
     assert markdown(("set", "peer"), COLUMNS[:1], lines).count("**1.0**") == 2
 

@@ -83,7 +83,7 @@ def test_at_least_one_name_is_held_out(places: EntitySchema) -> None:
         assert len(train) >= 1
 
 
-def test_rows_with_one_name_cannot_be_split(places: EntitySchema) -> None:
+def test_rows_that_all_have_one_name_cannot_be_split(places: EntitySchema) -> None:
     with pytest.raises(DataError, match="--test"):
         split(labelled(places, ["same"] * 20))
 

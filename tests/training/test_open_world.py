@@ -1,4 +1,4 @@
-"""Open-world labels: pairs of unknown truth are neither trained on nor evaluated."""
+"""Open-world labels: pairs with unknown truth are neither trained on nor evaluated."""
 
 import dataclasses
 from pathlib import Path
@@ -31,7 +31,7 @@ def schema() -> EntitySchema:
 
 @pytest.fixture(scope="module")
 def data(schema: EntitySchema) -> LabelledEntities:
-    """Rows with a label `step` of which a tenth is known; three quarters of these are `yes`."""
+    """Rows of which a tenth has a label `step`; three quarters of these labels are `step=yes`."""
     random = np.random.default_rng(0)
     words = [f"{kind} {random.integers(300)}" for kind in random.choice(["cafe", "shop"], ROWS)]
     known, step = random.random(ROWS) < KNOWN, random.random(ROWS) < 0.75

@@ -30,7 +30,7 @@ def matrix(
 
 
 def known(labels: LabelMatrix) -> list[str]:
-    """A sign for each label of each row: + present, - absent, ? unknown."""
+    """For each row, one sign for each label: + present, - absent, ? unknown."""
     rows, ids = np.arange(len(labels))[:, None], np.arange(labels.labels, dtype=np.int32)
     is_known = labels.known(rows, ids)
     present = labels.contains(np.broadcast_to(ids, is_known.shape))

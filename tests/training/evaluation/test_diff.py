@@ -1,4 +1,4 @@
-"""Differences between two models, compared with a plain count."""
+"""Differences between two models, compared with a simple count."""
 
 import collections
 import dataclasses
@@ -48,7 +48,7 @@ def file(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(world: "World", places: EntitySchema) -> LabelledEntities:
-    """The same rows with labels, one of which the shared model does not know."""
+    """The rows of the file with their labels; the shared model does not know one of the labels."""
     data = read_labelled([world.data], places).take(np.arange(ROWS))
     lists = [
         [*labels, *(["new"] if i % 5 == 0 else [])]
@@ -72,7 +72,7 @@ def with_threshold(labeler: Labeler, threshold: float) -> Labeler:
 
 
 def everything(labeler: Labeler, entities: Entities) -> list[dict[str, tuple[float, bool]]]:
-    """All labels of each entity, with their probability and whether they are asserted."""
+    """For each entity, all labels with their probability and assertion."""
     predictions = (
         labeler.label(entities, LabelQuery(top_k=len(labeler.labels))).to_arrow().to_pylist()
     )
@@ -82,7 +82,7 @@ def everything(labeler: Labeler, entities: Entities) -> list[dict[str, tuple[flo
 def counted(
     old: Labeler, new: Labeler, entities: Entities
 ) -> Mapping[str, collections.Counter[str]]:
-    """A plain count of the three kinds of change, pair by pair."""
+    """A simple count of the three kinds of change, pair by pair."""
     counts: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in KINDS}
     for before, after in zip(everything(old, entities), everything(new, entities), strict=True):
         for label in before.keys() | after.keys():
@@ -95,14 +95,14 @@ def counted(
     return counts
 
 
-def test_a_model_has_no_changes_against_itself(labeler: Labeler, file: Path) -> None:
+def test_a_model_has_no_changes_compared_with_itself(labeler: Labeler, file: Path) -> None:
     found = prediction_changes(labeler, labeler, [file, file], 3, 1)
     assert (found.rows, found.rejected, found.differing) == (2 * ROWS, 0, 0)
     assert len(found.per_label) == 0
     assert all(found.examples[kind] == [] for kind in KINDS)
 
 
-def test_changes_agree_with_a_plain_count(
+def test_changes_agree_with_a_simple_count(
     labeler: Labeler, other: Labeler, file: Path, brands: Entities
 ) -> None:
     expected = counted(labeler, other, brands.slice(0, ROWS))

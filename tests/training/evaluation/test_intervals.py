@@ -8,7 +8,7 @@ from labelwright.training.evaluation.intervals import bootstrap_mean, clopper_pe
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 10), (10, 10), (950, 1_000)])
-def test_bounds_of_shares_are_those_of_scipy(hits: int, trials: int) -> None:
+def test_bounds_of_shares_agree_with_scipy(hits: int, trials: int) -> None:
     expected = scipy.stats.binomtest(hits, trials)
     exact = expected.proportion_ci(0.95, "exact")
     assert clopper_pearson(hits, trials) == pytest.approx((exact.low, exact.high))
@@ -23,7 +23,7 @@ def test_a_share_without_trials_can_have_any_value() -> None:
     assert 0 < low[1] < 0.5 < high[1] < 1
 
 
-def test_bootstrap_bounds_are_those_of_the_normal_distribution_for_many_values() -> None:
+def test_bootstrap_bounds_of_many_values_agree_with_the_normal_distribution() -> None:
     values = np.random.default_rng(0).normal(0.1, 1, 5_000)
     lower, upper = bootstrap_mean(values, seed=0)
     assert lower < values.mean() < upper

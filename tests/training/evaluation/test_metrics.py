@@ -50,7 +50,7 @@ def test_metrics_of_a_worked_example() -> None:
     assert found.metrics.p_at_1 == 50.0
     assert found.metrics.p_at_3 == pytest.approx(100 * 3 / 6)
     assert found.metrics.p_at_5 == pytest.approx(100 * 3 / 10)
-    # 3 labels are asserted, 1 of them correctly; 4 are true, 1 of them unknown to the model
+    # 3 labels are asserted, 1 of these is true; 4 labels are true, 1 of these is foreign
     assert found.metrics.micro_f1 == pytest.approx(2 * 1 / (3 + 4))
     rows = {row["label"]: row for row in found.per_label.to_pylist()}
     assert rows["a"] == {

@@ -1,4 +1,4 @@
-"""Mistakes and confused labels, compared with a plain search."""
+"""Mistakes and confused labels, compared with a simple search."""
 
 import collections
 import dataclasses
@@ -50,7 +50,7 @@ def case(labeler: Labeler, brands: Entities, brand_labels: pa.ListArray) -> Case
 
 @pytest.fixture(scope="module")
 def everything(case: Case) -> list[dict[str, tuple[float, bool]]]:
-    """All labels of each row, with their probability and whether they are asserted."""
+    """For each row, all labels with their probability and assertion."""
     rows = case.labeler.label(case.entities, LabelQuery(top_k=len(case.labeler.labels)))
     return [
         {pair["label"]: (pair["probability"], pair["asserted"]) for pair in row}
@@ -102,7 +102,7 @@ def check_each(
     found: list[dict[str, object]],
     asserted: bool,
 ) -> None:
-    """Each line is a mistake of its row, occurs once, and has the probability of the model."""
+    """Check that each line is a mistake of its row, is unique, and has the model's probability."""
     ids, names = case.entities.ids.to_pylist(), case.entities.column("name")
     assert names is not None
     assert found
@@ -172,7 +172,7 @@ SETS = st.lists(st.tuples(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_fr
 
 
 def confused(rows: list[tuple[set[str], set[str]]], most: int = 100) -> list[tuple[str, str, int]]:
-    """Confusions for rows of asserted labels and true labels."""
+    """The confusions of rows; a row is given by its asserted labels and its true labels."""
     ids = [NAMES.index(name) for asserted, _ in rows for name in sorted(asserted)]
     predictions = Predictions(
         LABELS,
@@ -188,7 +188,7 @@ def confused(rows: list[tuple[set[str], set[str]]], most: int = 100) -> list[tup
     return [(line["given"], line["missed"], line["rows"]) for line in found.to_pylist()]
 
 
-def test_confused_labels_most_frequent_first() -> None:
+def test_the_most_frequent_confusion_comes_first() -> None:
     rows = [
         ({"a"}, {"b"}),
         ({"a", "c"}, {"b", "c"}),
@@ -205,13 +205,13 @@ def test_labels_are_paired_with_labels_of_the_same_key() -> None:
     assert confused([({"k=1"}, {"b", "c"})]) == [("k=1", "b", 1), ("k=1", "c", 1)]
 
 
-def test_there_may_be_no_confusions() -> None:
+def test_rows_without_confusions_have_an_empty_table() -> None:
     assert confused([]) == []
     assert confused([({"a"}, {"a"}), ({"a"}, set()), (set(), {"a"})]) == []
 
 
 @given(SETS)
-def test_confusions_agree_with_a_plain_count(rows: list[tuple[set[str], set[str]]]) -> None:
+def test_confusions_agree_with_a_simple_count(rows: list[tuple[set[str], set[str]]]) -> None:
     expected = collections.Counter[tuple[str, str]]()
     for asserted, true in rows:
         missed = true - asserted

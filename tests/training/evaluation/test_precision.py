@@ -1,4 +1,4 @@
-"""Precision guarantees are compared with the measured precision."""
+"""Precision guarantees, compared with the measured precision."""
 
 import numpy as np
 import pyarrow as pa

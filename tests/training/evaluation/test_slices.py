@@ -1,4 +1,4 @@
-"""Slices: the selected parts of the rows, and their metrics."""
+"""Slices: parts of the test rows, and their metrics."""
 
 import dataclasses
 
@@ -72,14 +72,14 @@ def case_of(
 
 @pytest.fixture(scope="module")
 def two_countries() -> Case:
-    """In 300 rows of `GB` all predictions are correct, in 100 rows of `FR` half of them."""
+    """300 rows of `GB` with correct predictions, and 100 rows of `FR` with half of them correct."""
     good, half = [["a"]] * 300, [["a"], ["b"]] * 50
     return case_of(
         [["a"]] * 400, good + half, {"country": ["GB"] * 300 + ["FR"] * 100, "name": ["x"] * 400}
     )
 
 
-def test_the_metrics_of_a_slice_are_those_of_its_rows(two_countries: Case) -> None:
+def test_the_metrics_of_a_slice_equal_an_evaluation_of_its_rows(two_countries: Case) -> None:
     found = two_countries.table()
     assert list(found) == [ALL, "country=GB", "country=FR", RARE_LABELS, COMMON_LABELS]
     assert found["country=GB"]["rows"] == 300
@@ -91,7 +91,7 @@ def test_the_metrics_of_a_slice_are_those_of_its_rows(two_countries: Case) -> No
     assert found["country=FR"]["difference"] == pytest.approx(0.5 - 350 / 400)
 
 
-def test_the_metrics_of_all_rows_are_those_of_the_evaluation(two_countries: Case) -> None:
+def test_the_metrics_of_all_rows_equal_the_evaluation(two_countries: Case) -> None:
     expected = evaluate(two_countries.predictions, two_countries.truth).metrics
     row = two_countries.table()[ALL]
     assert row["difference"] == 0
@@ -100,23 +100,23 @@ def test_the_metrics_of_all_rows_are_those_of_the_evaluation(two_countries: Case
         assert row[name] == getattr(expected, name)
 
 
-def test_rare_and_common_labels_have_metrics_of_their_own() -> None:
+def test_rare_and_common_labels_have_separate_metrics() -> None:
     true = [["a", "b"], ["b", "c", "no label of the model"], ["a"], ["d"]]
     asserted = [["a", "b"], ["a", "c"], ["a", "b"], []]
     found = case_of(true, asserted, {"country": ["GB"] * 4}).table()
     rare, common = found[RARE_LABELS], found[COMMON_LABELS]
-    # b: 1 of 2 found, 1 wrong; c: 1 of 1 found
+    # b: 1 of 2 true labels asserted, 1 wrong assertion; c: 1 of 1 asserted
     assert rare["rows"] == 2
     assert rare["micro_f1"] == pytest.approx(2 * 2 / (3 + 3))
     assert rare["macro_f1"] == pytest.approx((2 * 1 / (2 + 2) + 1) / 2)
-    # a: 2 of 2 found, 1 wrong; d: missed
+    # a: 2 of 2 true labels asserted, 1 wrong assertion; d: missed
     assert common["rows"] == 3
     assert common["micro_f1"] == pytest.approx(2 * 2 / (3 + 3))
     assert common["macro_f1"] == pytest.approx((2 * 2 / (3 + 2) + 0) / 2)
     assert rare["p_at_1"] is rare["ece"] is common["p_at_5"] is None
 
 
-def test_rare_labels_have_no_line_if_there_are_none(two_countries: Case) -> None:
+def test_there_is_no_line_for_rare_labels_without_rare_labels(two_countries: Case) -> None:
     found = two_countries.table(frequency=np.full(len(NAMES), RARE))
     assert RARE_LABELS not in found
     assert found[COMMON_LABELS]["micro_f1"] == found[ALL]["micro_f1"]
@@ -143,7 +143,7 @@ def test_a_difference_that_chance_explains_is_not_a_weakness() -> None:
     )
 
 
-def test_bounds_agree_with_a_plain_bootstrap() -> None:
+def test_bounds_agree_with_a_simple_bootstrap() -> None:
     random = np.random.default_rng(3)
     asserted = [["a", "d"][: random.integers(0, 3)] for _ in range(150)]
     case = case_of([["a"], ["d", "e"], []] * 50, asserted, {"country": ["GB"] * 150})

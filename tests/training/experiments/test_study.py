@@ -1,4 +1,4 @@
-"""Studies: fits, intervals, runs, and the command."""
+"""Studies: fits, intervals, MLflow runs, and the command."""
 
 import dataclasses
 import json
@@ -88,7 +88,7 @@ def states(experiment: str) -> dict[str, str]:
 
 
 class Fits:
-    """Replacement of `fit_labeler` that records its arguments and returns a finished model."""
+    """Replacement of `fit_labeler`: records its arguments and returns an existing model."""
 
     def __init__(
         self, labeler: Labeler, failures: dict[int, BaseException | signal.Signals]
@@ -166,7 +166,7 @@ def test_every_fit_is_a_run_nested_in_the_study(found: Study, state: Path) -> No
     assert picture.stat().st_size > 10_000
 
 
-def test_intervals_are_those_of_students_t(found: Study) -> None:
+def test_intervals_agree_with_students_t(found: Study) -> None:
     values = [41.0, 44.5, 42.0, 47.5]
     deviation = float(scipy.stats.tstd(values))
     interval = Interval(len(values), 43.75, deviation)

@@ -71,7 +71,7 @@ def task(state: Path, data: Path, places: EntitySchema) -> Task:
 
 
 class Clock:
-    """A clock whose time is set by the test."""
+    """A clock; the test sets its time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -82,7 +82,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that the search uses."""
+    """Replacement of the clock of the search."""
     clock = Clock()
     for module in (SEARCH, TUNE):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=clock.perf_counter))

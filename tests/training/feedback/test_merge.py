@@ -102,7 +102,7 @@ def test_new_entities_become_partial_training_rows_and_never_test_rows(
     assert (name_hashes(merged.unseen.entities) / 2.0**64 < 0.2).all()
 
 
-def test_held_out_entities_are_not_trained_on_with_separate_test_rows(
+def test_with_separate_test_rows_held_out_entities_are_not_trained_on(
     data: LabelledEntities,
 ) -> None:
     everything: list[Settled] = [

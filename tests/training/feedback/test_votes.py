@@ -1,4 +1,4 @@
-"""Votes of reviewers: the latest of each counts, weighted by the agreement of the others."""
+"""Votes of reviewers: the latest vote counts, weighted by agreement with other reviewers."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def read(
     name: str = "small",
     renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> SettledCorrections:
-    """The settled labels of some exported corrections; labels may have been renamed since."""
+    """Export corrections and settle them; `renamed` maps old names of labels to new names."""
     rows = [
         {
             "key": str(n),
@@ -82,7 +82,7 @@ def lists(corrections: SettledCorrections) -> dict[str, tuple[set[str], set[str]
 
 
 @given(VOTES)
-def test_a_unanimous_vote_decides(given_votes: list[tuple[int, int, int]]) -> None:
+def test_a_unanimous_vote_settles_a_pair(given_votes: list[tuple[int, int, int]]) -> None:
     found = settled(*given_votes)
     for pair in {vote[0] for vote in given_votes}:
         signs = {sign for voted, _, sign in given_votes if voted == pair}
@@ -100,12 +100,12 @@ def test_opposite_votes_have_the_opposite_result(given_votes: list[tuple[int, in
     assert all(sign or split for sign, split in zip(found.values(), contested, strict=True))
 
 
-def test_the_majority_decides_and_a_tie_stays_undecided() -> None:
+def test_the_majority_settles_a_pair_and_a_tie_is_undecided() -> None:
     assert settled((0, 0, 1), (0, 1, 1), (0, 2, -1)) == {0: 1}
     assert settled((0, 0, 1), (0, 1, -1)) == {0: 0}
 
 
-def test_votes_of_reviewers_whom_others_confirm_have_more_weight() -> None:
+def test_votes_of_reviewers_who_agree_with_others_have_more_weight() -> None:
     history = [(pair, reviewer, 1) for pair in range(1, 9) for reviewer in (0, 1, 2)]
     history += [(pair, 3, -1) for pair in range(1, 9)]
     assert settled(*history, (0, 0, 1), (0, 3, -1))[0] == 1

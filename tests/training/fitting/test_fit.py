@@ -1,4 +1,4 @@
-"""Configurations of a fit, and errors about data that is too small."""
+"""Configurations of a fit, and errors for too few rows or labels."""
 
 import pyarrow as pa
 import pytest
@@ -10,7 +10,7 @@ from labelwright.training.data import LabelledEntities
 from labelwright.training.fitting.fit import MIN_ROWS, Configuration, fit_labeler
 
 
-def test_fields_that_are_not_given_have_their_defaults() -> None:
+def test_missing_fields_have_default_values() -> None:
     configuration = Configuration.from_mapping({"cost": 1, "trees": 7})
     assert configuration == Configuration(cost=1, trees=7)
 
@@ -28,7 +28,7 @@ def test_fields_that_are_not_given_have_their_defaults() -> None:
         ({"leaves": 1_000}, "'leaves' .* between 2 and"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_permitted_values(
+def test_the_error_about_a_field_names_the_field_and_its_permitted_values(
     content: dict[str, object], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):

@@ -35,7 +35,7 @@ def test_the_rarer_of_two_labels_that_occur_together_implies_the_other() -> None
     assert learned([["a", "b"]] * MIN_SUPPORT + [["b"]]) == {"a": {"b"}}
 
 
-def test_few_rows_are_enough_only_between_paths() -> None:
+def test_few_rows_are_sufficient_only_for_implications_between_paths() -> None:
     assert learned([["a", "b"]] * (MIN_SUPPORT - 1) + [["b"]]) == {}
     paths = ["kind=food/bar/wine", "group=food/bar", "top=food"]
     rows = [paths, paths[1:], paths[1:], paths[2:], paths[2:], paths[2:]]
@@ -45,7 +45,7 @@ def test_few_rows_are_enough_only_between_paths() -> None:
     assert learned([["food/bar", "food"], ["food"]]) == {"food/bar": {"food"}}
 
 
-def test_a_small_share_of_exceptions_is_tolerated() -> None:
+def test_an_implication_is_learned_despite_a_small_share_of_exceptions() -> None:
     most = int(MAX_EXCEPTIONS * 1_000)
     rows = [["a", "b"]] * (1_000 - most) + [["a"]] * most + [["b"]] * 1_000
     assert learned(rows) == {"a": {"b"}}
@@ -68,7 +68,7 @@ def test_declared_implications_need_no_rows() -> None:
     }
 
 
-def test_a_circle_is_an_error() -> None:
+def test_declared_implications_that_form_a_circle_are_an_error() -> None:
     with pytest.raises(DataError, match="circle"):
         learned([["a"], ["b"]], {"a": ("b",), "b": ("a",)})
 
@@ -81,7 +81,7 @@ def test_rows_with_an_unknown_label_are_not_counted() -> None:
     assert co_occurrence(label_matrix(lists, labels))[0][a, b] == pytest.approx(0.5)
 
 
-def test_few_rows_with_a_known_label_are_not_enough() -> None:
+def test_an_implication_needs_enough_rows_with_a_known_label() -> None:
     lists = pa.array([["a"]] * 2 * MIN_SUPPORT + [["a", "b=1"]] + [["b=1"]] * 3 * MIN_SUPPORT)
     labels = label_set(lists)
     matrix = label_matrix(lists, labels, ["b"])

@@ -1,4 +1,4 @@
-"""The linear stage minimises its objective, whatever the number of threads."""
+"""The linear stage minimises its objective; the number of threads does not change the result."""
 
 import dataclasses
 from pathlib import Path
@@ -40,7 +40,7 @@ def rows() -> FeatureRows:
 
 @pytest.fixture(scope="module")
 def labels(rows: FeatureRows) -> LabelMatrix:
-    """Label l holds where feature l % F is present, most of the time."""
+    """Label l is present in 90% of the rows with feature l % F, and in no other row."""
     random = np.random.default_rng(1)
     names = [f"{i:03}" for i in range(L)]
     lists = []
@@ -55,7 +55,9 @@ def orders(passes: int, rows: int = N) -> list[npt.NDArray[np.int64]]:
     return [random.permutation(rows) for _ in range(passes)]
 
 
-def test_it_minimises_the_regularised_squared_hinge(rows: FeatureRows, labels: LabelMatrix) -> None:
+def test_the_stage_minimises_the_regularised_squared_hinge_loss(
+    rows: FeatureRows, labels: LabelMatrix
+) -> None:
     cost = 1.0
     stage = fit_linear(rows, labels, F, orders(60), cost, 2)
     scores = stage.scores(rows)
@@ -79,33 +81,33 @@ def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
-@pytest.mark.parametrize("together", [BLOCK_SIZE, BLOCK_SIZE // 2, MIN_BLOCK_SIZE])
-def test_where_memory_is_short_fewer_labels_are_fitted_at_a_time_with_the_same_result(
-    together: int, rows: FeatureRows, labels: LabelMatrix, home: Path
+@pytest.mark.parametrize("block_size", [BLOCK_SIZE, BLOCK_SIZE // 2, MIN_BLOCK_SIZE])
+def test_less_memory_makes_smaller_blocks_of_labels_with_an_equal_result(
+    block_size: int, rows: FeatureRows, labels: LabelMatrix, home: Path
 ) -> None:
-    allocator = SpillingAllocator(N * together * 4)
+    allocator = SpillingAllocator(N * block_size * 4)
     shares: list[float] = []
     bounded = fit_linear(rows, labels, F, orders(3), 0.3, 1, shares.append, allocator)
-    assert len(shares) == 3 * -(-L // together)
+    assert len(shares) == 3 * -(-L // block_size)
     whole = fit_linear(rows, labels, F, orders(3), 0.3, 1)
     for name in ("bias", "scales", "dense", "sparse_indptr", "sparse"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(bounded, name))
-    assert not home.exists()  # nothing had to lie in a file
+    assert not home.exists()  # no array was in a spill file
 
 
-def test_unknown_pairs_teach_nothing(rows: FeatureRows, labels: LabelMatrix) -> None:
-    """A label that is unknown in some rows is fitted as if these rows were not there."""
+def test_unknown_pairs_are_not_fitted(rows: FeatureRows, labels: LabelMatrix) -> None:
+    """A label that is unknown in some rows is fitted on the other rows only."""
     unknown = np.random.default_rng(3).random((N, 1)) < 0.4
     rows_of_labels, ids = labels.present.rows(), labels.present.ids
     kept = ~(unknown[rows_of_labels, 0] & (ids == 7))
-    told = dataclasses.replace(
+    open_labels = dataclasses.replace(
         labels,
         present=SparseRows.from_pairs(rows_of_labels[kept], ids[kept], (N, L)),
         groups=(np.arange(L) == 7).astype(np.int32),
         complete=np.hstack([np.ones((N, 1), np.bool_), ~unknown]),
     )
     kept = np.flatnonzero(~unknown[:, 0])
-    partly = fit_linear(rows, told, F, orders(3), 0.3, 1)
+    partly = fit_linear(rows, open_labels, F, orders(3), 0.3, 1)
     without = fit_linear(
         rows, labels, F, [order[np.isin(order, kept)] for order in orders(3)], 0.3, 1
     )

@@ -1,4 +1,4 @@
-"""Arrays in memory and in spill files: only the use of memory differs."""
+"""Arrays in memory and in spill files: they differ only in the use of memory."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Thresholds: the best F-measure, and guarantees of precision that hold."""
+"""Thresholds: the best F-measure, and precision guarantees."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,13 @@ Floats = npt.NDArray[np.float32]
 
 
 def drawn(seed: int, pairs: int) -> tuple[Floats, Flags]:
-    """Calibrated probabilities, with outcomes drawn from them."""
+    """Calibrated probabilities, and random outcomes with these probabilities."""
     random = np.random.default_rng(seed)
     probabilities = random.random(pairs).astype(np.float32)
     return probabilities, random.random(pairs) < probabilities
 
 
-def singles(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+def distinct_names(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     """A different name for each pair."""
     return np.arange(len(ids), dtype=np.uint64)
 
@@ -44,15 +44,15 @@ def test_the_best_threshold_has_the_largest_f1() -> None:
     assert wide < best_threshold(probabilities, present, positives)
 
 
-def test_guarantees_hold_as_often_as_their_confidence_says() -> None:
-    """The true precision is lower than guaranteed for few labels: 1 - GUARANTEE_CONFIDENCE.
+def test_guarantees_hold_for_the_share_of_labels_that_their_confidence_states() -> None:
+    """The share of labels below their guarantee is at most about 1 - GUARANTEE_CONFIDENCE.
 
     Outcomes follow the probabilities, so the precision above a threshold t is (1 + t) / 2.
     """
     labels, pairs = 100, 16_000
     probabilities, present = drawn(1, labels * pairs)
     ids = np.repeat(np.arange(labels), pairs)
-    found = precise_thresholds(ids, singles(ids), probabilities, present, labels)
+    found = precise_thresholds(ids, distinct_names(ids), probabilities, present, labels)
     for level in (0.5, 0.8, 0.9, 0.95):
         thresholds = found[level]
         asserted = thresholds < NEVER
@@ -66,7 +66,9 @@ def test_a_label_without_enough_evidence_is_never_asserted() -> None:
     few = int(SIZES[0]) - 1
     ids = np.repeat([0, 1], [few, 1_000])
     sure = np.ones(len(ids), np.bool_)
-    found = precise_thresholds(ids, singles(ids), np.full(len(ids), 0.9, np.float32), sure, 3)
+    found = precise_thresholds(
+        ids, distinct_names(ids), np.full(len(ids), 0.9, np.float32), sure, 3
+    )
     assert set(found) == set(PRECISIONS)
     for level in PRECISIONS:
         assert found[level][0] == found[level][2] == NEVER
@@ -78,7 +80,7 @@ def test_pairs_of_the_same_name_count_once() -> None:
     probabilities, sure = np.full(len(ids), 0.9, np.float32), np.ones(len(ids), np.bool_)
     chain = precise_thresholds(ids, np.full(len(ids), 7, np.uint64), probabilities, sure, 1)
     assert all(thresholds[0] == NEVER for thresholds in chain.values())
-    chains = precise_thresholds(ids, singles(ids) // np.uint64(50), probabilities, sure, 1)
+    chains = precise_thresholds(ids, distinct_names(ids) // np.uint64(50), probabilities, sure, 1)
     assert chains[0.9][0] < NEVER == chains[0.99][0]
 
 
@@ -93,12 +95,12 @@ def test_equal_probabilities_are_asserted_together() -> None:
     probabilities = np.repeat(np.array([0.9, 0.5], np.float32), [64, 10_000])
     present = np.arange(len(probabilities)) < 200
     ids = np.zeros(len(present), np.int64)
-    found = precise_thresholds(ids, singles(ids), probabilities, present, 1)
+    found = precise_thresholds(ids, distinct_names(ids), probabilities, present, 1)
     assert found[0.9][0] > 0.5
     assert found[0.9][0] <= 0.9
 
 
 @pytest.mark.parametrize("pairs", [0, 1])
-def test_a_threshold_is_found_with_few_pairs(pairs: int) -> None:
+def test_few_pairs_have_a_best_threshold(pairs: int) -> None:
     probabilities, present = drawn(2, pairs)
     assert 0 <= best_threshold(probabilities, present, 1) <= 1

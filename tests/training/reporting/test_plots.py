@@ -67,7 +67,7 @@ def texts(figure: Figure) -> str:
 
 
 def check_picture(file: Path) -> npt.NDArray[np.float64]:
-    """The pixels of a PNG; checks that it has a sensible size, and a drawing within its edges."""
+    """Check the size of a PNG, and that its edges are empty; returns its pixels."""
     content = file.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", content[16:24])
@@ -79,7 +79,7 @@ def check_picture(file: Path) -> npt.NDArray[np.float64]:
     inked = pixels.min(axis=2) < 0.9
     assert 0.005 < inked.mean() < 0.6
     edge = np.concatenate([inked[0], inked[-1], inked[:, 0], inked[:, -1]])
-    assert not edge.any()  # nothing is cut off at the edges
+    assert not edge.any()  # no text or line is cut off
     return pixels
 
 

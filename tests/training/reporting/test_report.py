@@ -1,4 +1,4 @@
-"""Reports: the figures agree with the evaluation, and unusual models have a report too."""
+"""Reports: their figures agree with the evaluation; unusual models have reports."""
 
 import dataclasses
 import re
@@ -66,7 +66,7 @@ def card(report: Path) -> str:
 
 
 def cells(card: str, first: str) -> list[str]:
-    """The cells of the only table row with this first cell."""
+    """The cells of the table row with this first cell; there must be exactly one such row."""
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in card.splitlines() if line[:1] == "|"]
     (found,) = [[cell.strip() for cell in row] for row in rows if row[0].strip() == first]
     return found
@@ -174,7 +174,7 @@ def test_the_tables_agree_with_the_evaluation(report: Path, trained: TrainedMode
 def test_the_card_lists_weak_slices_with_their_figures(
     trained: TrainedModel, tmp_path: Path
 ) -> None:
-    """The rows of one country have the labels of other rows."""
+    """The slice is weak, because the rows of one country have the labels of other rows."""
     test = trained.train.take(np.arange(600))
     countries = pa.array(["XA"] * 450 + ["XB"] * 150)
     table = test.entities.table.set_column(
@@ -230,7 +230,7 @@ def test_tables_are_well_formed(card: str) -> None:
 def tiny(
     places: EntitySchema, labels: list[list[str]], columns: dict[str, list[str | None]]
 ) -> TrainedModel:
-    """A model of a few rows, measured on rows that it was trained on."""
+    """A model that is trained and measured on the same few rows."""
     data = LabelledEntities(
         from_table(pa.table(columns), places), pa.array(labels, pa.list_(pa.string()))
     )

@@ -1,4 +1,4 @@
-"""The environment that a registered model carries: a wheel of the running code, and pins."""
+"""The environment of a registered model: the wheel of the running code, and pinned packages."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def wheel() -> Path:
-    """The wheel of this checkout, which the tests' own installation keeps."""
+    """The wheel of this checkout, from the installation that runs the tests."""
     found = find_wheel()
     assert found.path is not None, found.warnings
     return found.path
@@ -34,7 +34,7 @@ def wheel() -> Path:
 
 @pytest.fixture
 def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation that has no wheel; returns the folder where it would keep one."""
+    """The wheel folder of an installation without a wheel."""
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "installation"))
     folder = wheel_folder()
     folder.mkdir(parents=True)
@@ -42,7 +42,7 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def copy_wheel(wheel: Path, folder: Path, **changed: bytes) -> None:
-    """Copy a wheel and change some of its files of `labelwright/`."""
+    """Copy a wheel, with changes to some of its files in `labelwright/`."""
     with (
         zipfile.ZipFile(wheel) as source,
         zipfile.ZipFile(folder / wheel.name, "w") as copy,
@@ -53,7 +53,7 @@ def copy_wheel(wheel: Path, folder: Path, **changed: bytes) -> None:
 
 
 def joined(requirements: str) -> list[str]:
-    """The requirements of a file, one a line, without comments."""
+    """The requirements of a file, each as one line, without comments."""
     lines = requirements.replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines if not line.startswith("#")]
 
@@ -124,7 +124,7 @@ def test_every_environment_manager_gets_the_same_requirements(wheel: Path, tmp_p
     assert packages == joined((tmp_path / "requirements.txt").read_text("utf-8"))
 
 
-def test_without_a_wheel_no_index_is_asked_for_labelwright(tmp_path: Path) -> None:
+def test_without_a_wheel_labelwright_is_not_a_requirement(tmp_path: Path) -> None:
     write_environment(tmp_path, None)
     lines = joined((tmp_path / "requirements.txt").read_text("utf-8"))
     assert lines == joined((ROOT / "requirements" / "serve.txt").read_text("utf-8"))
@@ -133,7 +133,7 @@ def test_without_a_wheel_no_index_is_asked_for_labelwright(tmp_path: Path) -> No
 def test_the_uv_project_of_the_working_folder_is_not_stored(
     bundle: Path, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow would rebuild the environment from it instead of the requirements."""
+    """With this project, MLflow would ignore the requirements when it rebuilds the environment."""
     project, model = tmp_path / "project", tmp_path / "model"
     project.mkdir()
     (project / "pyproject.toml").write_text("[project]\nname = 'other'\nversion = '1'\n", "utf-8")
@@ -147,7 +147,7 @@ def test_the_uv_project_of_the_working_folder_is_not_stored(
     assert predictions["labels"][0]
 
 
-def test_a_wheel_has_the_same_bytes_whenever_and_wherever_it_is_built(
+def test_the_time_and_the_folder_of_a_build_do_not_change_the_wheel(
     wheel: Path, tmp_path: Path
 ) -> None:
     checkout = tmp_path / "checkout"

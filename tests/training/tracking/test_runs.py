@@ -1,4 +1,4 @@
-"""Runs of interrupted and killed trainings, and what pruning deletes."""
+"""Runs of interrupted and killed trainings, and the runs that pruning deletes."""
 
 import signal
 from pathlib import Path
@@ -43,12 +43,12 @@ def artifacts(home: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["terminated", "Ctrl-C"]
 )
-def test_an_interrupted_run_ends_as_killed(
+def test_an_interrupted_run_has_the_status_killed(
     empty_world: Path, data: Path, by: signal.Signals, code: int
 ) -> None:
     arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
-    said = run_signalled(STORING, "after", by, *arguments, environment=environment(empty_world))
-    assert (said.code, said.err) == (code, "labelwright: interrupted\n")
+    result = run_signalled(STORING, "after", by, *arguments, environment=environment(empty_world))
+    assert (result.code, result.err) == (code, "labelwright: interrupted\n")
     assert states() == [runs.KILLED]
     assert versions.current_champion("m") is None
     assert artifacts(empty_world)
@@ -63,26 +63,27 @@ def test_an_unfinished_run_of_a_killed_process_is_found_and_pruned(
 ) -> None:
     arguments = ("train", "--data", data, "--name", "m", "--threads", 1)
     settings = environment(empty_world)
-    said = run_signalled(REGISTERING, "before", signal.SIGKILL, *arguments, environment=settings)
-    assert said.code == -signal.SIGKILL
+    result = run_signalled(REGISTERING, "before", signal.SIGKILL, *arguments, environment=settings)
+    assert result.code == -signal.SIGKILL
     assert states() == [runs.RUNNING]
-    (lost,) = runs.unfinished_runs()
-    assert lost.experiment == "m"
+    (unfinished,) = runs.unfinished_runs()
+    assert unfinished.experiment == "m"
     with pytest.raises(ModelNotFoundError):
         load_model("models:/m/1")
 
-    again = command(*arguments)
-    assert again.code == 0
-    assert f"warning: run {lost.run_id} of an earlier training did not finish" in again.err
-    assert "`labelwright prune m` deletes it" in again.err
+    training = command(*arguments)
+    assert training.code == 0
+    assert f"warning: run {unfinished.run_id} of an earlier training did not finish" in training.err
+    assert "`labelwright prune m` deletes it" in training.err
     assert load_model("models:/m@champion").version == "1"
 
-    said = command("prune", "m")
-    assert said.out == f"0 versions deleted\nruns without a version deleted: {lost.run_id}\n"
+    pruning = command("prune", "m")
+    run_id = unfinished.run_id
+    assert pruning.out == f"0 versions deleted\nruns without a version deleted: {run_id}\n"
     assert runs.unfinished_runs() == []
     assert states() == [runs.FINISHED]
     assert load_model("models:/m@champion").version == "1"
-    assert not [file for file in artifacts(empty_world) if lost.run_id in str(file)]
+    assert not [file for file in artifacts(empty_world) if unfinished.run_id in str(file)]
 
 
 def test_an_active_run_is_not_pruned(empty_world: Path) -> None:

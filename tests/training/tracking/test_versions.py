@@ -81,7 +81,7 @@ def test_pruning_frees_space_and_keeps_the_champions(
     before = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
     assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
     after = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
-    assert before - after > 30_000  # the poor model is small
+    assert before - after > 30_000  # the refused model is small
     assert load_model("models:/m/1").version == "1"
     assert load_model("models:/m@champion").version == "3"
     with pytest.raises(ModelNotFoundError):
