@@ -1,4 +1,4 @@
-"""compose.yaml is consistent with the Dockerfile, the scripts, the code and itself."""
+"""The file compose.yaml is consistent with itself, the Dockerfile and the code."""
 
 import re
 import subprocess
@@ -23,14 +23,14 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 def mounts(name: str) -> Iterator[tuple[str, str, str]]:
     """Source, target and mode of each mount of a service."""
     for mounted in SERVICES[name]["volumes"]:
-        # the default of a variable holds a colon too
+        # The default of a variable contains a colon too.
         found = re.fullmatch(r"(\$\{.*\}|[^:]+):([^:]+)(?::(ro))?", mounted)
         assert found is not None
         yield found[1], found[2], found[3] or "rw"
 
 
 def addresses(value: object) -> Iterator[str]:
-    """All URLs in a part of the file."""
+    """All URLs in a part of the content of the file."""
     yield from re.findall(r"[a-z+]+://[^\s\"']+", yaml.safe_dump(value, width=1_000))
 
 
@@ -48,11 +48,11 @@ def test_containers_are_unprivileged_with_a_read_only_root(name: str) -> None:
 
 @every_service
 def test_conditions_of_dependencies_can_be_met(name: str) -> None:
-    for other, how in SERVICES[name].get("depends_on", {}).items():
-        if how["condition"] == "service_healthy":
+    for other, dependency in SERVICES[name].get("depends_on", {}).items():
+        if dependency["condition"] == "service_healthy":
             assert SERVICES[other]["healthcheck"]["test"][0] == "CMD"
         else:
-            assert how["condition"] == "service_completed_successfully"
+            assert dependency["condition"] == "service_completed_successfully"
             assert "restart" not in SERVICES[other]
 
 
@@ -66,7 +66,7 @@ def test_addresses_name_services_of_the_same_network(name: str) -> None:
         assert host is not None
         if address == SERVICES[name]["environment"].get("LABELWRIGHT_MLFLOW_UI"):
             assert any(urlsplit(address).netloc in published for published in PUBLISHED)
-            continue  # for browsers beside the containers
+            continue  # for browsers outside of the containers
         assert host in SERVICES
         assert networks(name) & networks(host)
 

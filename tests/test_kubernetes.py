@@ -1,4 +1,4 @@
-"""deploy/kubernetes.yaml matches the Kubernetes schemas, the images, the code and itself."""
+"""The file deploy/kubernetes.yaml matches the schemas of Kubernetes, the images and the code."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def of_kind(kind: str) -> list[Mapping[str, Any]]:
 
 
 def pods() -> Iterator[Mapping[str, Any]]:
-    """Pod specifications of all resources."""
+    """The pod specifications of all resources."""
     for resource in of_kind("Deployment"):
         yield resource["spec"]["template"]["spec"]
     for resource in of_kind("CronJob"):
@@ -91,7 +91,7 @@ def test_mounts_claims_and_selectors_refer_to_existing_resources() -> None:
 
 
 def test_corrections_and_keys_are_stored_outside_pods() -> None:
-    """Corrections are in a database that training also reads; keys are in a Secret."""
+    """Corrections are in a database, which training reads too. Keys are in a Secret."""
     (settings,), (deployment,), (job,) = map(of_kind, ("ConfigMap", "Deployment", "CronJob"))
     assert settings["data"]["LABELWRIGHT_CORRECTIONS"].startswith("postgresql://")
     (service,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -117,5 +117,7 @@ def test_probes_match_the_service_and_shutdown_has_enough_time() -> None:
     for probe, path in (("startup", "/readyz"), ("readiness", "/readyz"), ("liveness", "/livez")):
         assert container[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "http"}
     pause = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
-    assert pod["terminationGracePeriodSeconds"] > pause + 30  # what the server gives requests
+    assert (
+        pod["terminationGracePeriodSeconds"] > pause + 30
+    )  # seconds that the server gives to open requests
     assert of_kind("CronJob")[0]["spec"]["concurrencyPolicy"] == "Forbid"

@@ -1,4 +1,4 @@
-"""Helpers for the tests of canonical tables: a schema with all kinds, and single columns."""
+"""Helpers of tests of canonical tables: a schema with all kinds, and tables of one column."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ TEXT_LIKE = ["text", "words", "category", "web", "phone"]
 
 
 def column(array: pa.Array, name: str) -> list[Any]:
-    """The canonical values of a table with only this column."""
+    """The canonical values of the column of a table that has only this column."""
     entities = from_table(pa.table({name: array}), ALL)
     assert not entities.rejected
     assert not entities.warnings
@@ -38,11 +38,11 @@ def column(array: pa.Array, name: str) -> list[Any]:
 
 
 def rejected(name: str, array: pa.Array) -> dict[int, str]:
-    """The reasons of rejected rows in a table with only this column."""
+    """The rejected rows of a table that has only this column, with the reasons."""
     return dict(from_table(pa.table({name: array}), ALL).rejected)
 
 
 def unchecked(*values: bytes) -> pa.StringArray:
-    """A string array whose bytes were not checked to be UTF-8, as read from a file."""
+    """A string array whose bytes may be invalid UTF-8, as in a column that was read from a file."""
     array = pa.array(values, pa.binary())
     return pa.StringArray.from_buffers(len(array), *array.buffers()[1:])

@@ -1,4 +1,4 @@
-"""Helpers for the tests of readers: files of the same rows in all formats."""
+"""Helpers of tests of readers, which write equal rows in all formats."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV, with all values but nulls quoted."""
+    """Rows as CSV; all values except nulls are quoted."""
 
     def cell(value: Any) -> str:
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Small tables that would take much memory when decoded: they or their rows are refused first."""
+"""Small tables that would need much memory when decoded: the table or its rows are refused."""
 
 import time
 
@@ -28,17 +28,17 @@ def test_a_long_dictionary_value_is_not_copied_for_each_row(places: EntitySchema
     assert entities.table["name"].to_pylist()[ROWS:] == ["Bar", None, None]
 
 
-def test_bytes_behind_a_null_are_dropped(places: EntitySchema) -> None:
+def test_the_bytes_of_a_null_string_are_dropped(places: EntitySchema) -> None:
     ends = pa.py_buffer(np.array([0, 3, 9, 12], np.int32))
-    hiding = pa.Array.from_buffers(
+    with_hidden_bytes = pa.Array.from_buffers(
         pa.string(), 3, [pa.py_buffer(b"\x05"), ends, pa.py_buffer(b"BarsecretInn")]
     )
-    names = from_table(pa.table({"name": hiding}), places).column("name")
+    names = from_table(pa.table({"name": with_hidden_bytes}), places).column("name")
     assert names is not None
     assert names.to_pylist() == ["Bar", None, "Inn"]
-    offsets, shown = buffers(names)
+    offsets, content = buffers(names)
     assert offsets.tolist() == [0, 3, 3, 6]
-    assert shown.tobytes() == b"BarInn"
+    assert content.tobytes() == b"BarInn"
 
 
 def test_string_views_of_the_same_long_text_are_refused(places: EntitySchema) -> None:

@@ -124,7 +124,9 @@ def test_any_text_is_read_back_from_the_database_and_from_parquet(
     assert row | {"request": taken.request} == dataclasses.asdict(taken)
 
 
-def test_deleted_corrections_are_in_no_file(store: CorrectionStore, database: Path) -> None:
+def test_no_file_of_the_database_contains_a_deleted_correction(
+    store: CorrectionStore, database: Path
+) -> None:
     store.add(correction("gone", "canary-entity"))
     store.add(correction("stays", "another"))
     assert store.delete("canary-entity") == 1
@@ -136,7 +138,7 @@ def test_deleted_corrections_are_in_no_file(store: CorrectionStore, database: Pa
 
 
 def make_older(database: Path, key: str, days: int) -> None:
-    """Change when a correction was received."""
+    """Move the time at which a correction was received into the past."""
     microseconds = days * 24 * 3600 * 1_000_000
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         change = f"UPDATE {TABLE} SET received = received - ? WHERE key = ?"  # noqa: S608
@@ -184,7 +186,7 @@ def test_an_invalid_url_is_refused(url: str) -> None:
 def test_a_file_that_is_not_a_database_and_a_folder_that_cannot_be_made_are_refused(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "text").write_text("this is no database, whatever its name says\n" * 100)
+    (tmp_path / "text").write_text("this is not a database\n" * 100)
     with pytest.raises(StorageError, match="not a database"):
         CorrectionStore(f"sqlite:///{tmp_path}/text").count()
     with pytest.raises(StorageError, match=r"File exists|Not a directory"):
@@ -201,7 +203,7 @@ def test_the_error_of_an_unreachable_server_does_not_contain_the_password() -> N
 
 def test_no_acknowledged_correction_is_lost_when_the_writer_is_killed(database: Path) -> None:
     url = f"sqlite:///{database}"
-    promised = acknowledged(url, kills(10, seed=0))
+    keys = acknowledged(url, kills(10, seed=0))
     with CorrectionStore(url) as store:
-        assert promised <= set(stored(store)["key"].to_pylist())
-    assert len(promised) > 10
+        assert keys <= set(stored(store)["key"].to_pylist())
+    assert len(keys) > 10

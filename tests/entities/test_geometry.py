@@ -34,10 +34,10 @@ def test_the_centre_is_weighted_by_length_or_area(
     assert geometry_centre({"type": kind, "coordinates": coordinates}) == pytest.approx(expected)
 
 
-def test_the_centre_of_a_collection_is_weighted_by_its_parts() -> None:
+def test_the_centre_of_a_collection_is_weighted_by_area() -> None:
     parts = [{"type": "Polygon", "coordinates": [SQUARE]}, {"type": "Point", "coordinates": [9, 9]}]
     found = geometry_centre({"type": "GeometryCollection", "geometries": parts})
-    assert found == pytest.approx((1, 1))  # a point has no area
+    assert found == pytest.approx((1, 1))  # the point has weight 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reading a large file takes no more memory than reading a small one."""
+"""Large Parquet files are read in batches, without loading the whole file into memory."""
 
 from pathlib import Path
 
@@ -15,12 +15,14 @@ ROWS = 400_000
 
 
 @pytest.mark.parametrize("group", [10_000, ROWS], ids=["many groups", "one group"])
-def test_parquet_is_not_held_in_memory(tmp_path: Path, places: EntitySchema, group: int) -> None:
-    letters = np.random.default_rng(0).integers(97, 123, (ROWS, 60), np.uint8)
-    names = pa.array([bytes(row).decode() for row in letters])
+def test_reading_parquet_needs_less_memory_than_the_file(
+    tmp_path: Path, places: EntitySchema, group: int
+) -> None:
+    characters = np.random.default_rng(0).integers(97, 123, (ROWS, 60), np.uint8)
+    names = pa.array([bytes(row).decode() for row in characters])
     file = tmp_path / "large.parquet"
     pq.write_table(pa.table({"name": names}), file, row_group_size=group, use_dictionary=False)
-    del letters, names
+    del characters, names
     before, most = pa.total_allocated_bytes(), 0
     for batch in read_batches(file, places):
         most = max(most, pa.total_allocated_bytes() - before)

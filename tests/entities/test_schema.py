@@ -1,4 +1,4 @@
-"""Entity schemas: built-in schemas, schemas of users, and invalid schemas."""
+"""Entity schemas: built-in schemas, users' schemas in files, and invalid schemas."""
 
 import json
 import math
@@ -45,12 +45,12 @@ def test_a_built_in_schema_is_loaded_by_its_name(name: str) -> None:
     assert all(column.about for column in schema.columns)
 
 
-def test_the_places_schema_has_a_column_of_every_kind_but_words_and_number() -> None:
+def test_the_schema_places_has_all_kinds_except_words_and_number() -> None:
     kinds = {column.kind for column in load_schema("places").columns}
     assert kinds == set(Kind) - {Kind.WORDS, Kind.NUMBER}
 
 
-def test_the_fields_of_a_point_take_its_place_among_the_columns() -> None:
+def test_the_fields_of_a_point_have_the_position_of_its_column() -> None:
     fields = load_schema("places").fields
     assert fields[fields.index("website") :][:4] == ("website", "lat", "lon", "brand")
     assert "position" not in fields
@@ -130,13 +130,13 @@ def test_an_invalid_schema_is_refused_with_the_reason(content: Any, message: str
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_a_column_must_not_take_a_reserved_name(name: str) -> None:
+def test_a_column_must_not_have_a_reserved_name(name: str) -> None:
     with pytest.raises(SchemaError, match="one another and from id, labels, absent"):
         EntitySchema.from_mapping({"name": "mine", "columns": {name: {"kind": "text"}}})
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_the_field_of_a_point_must_not_take_a_reserved_name(name: str) -> None:
+def test_the_field_of_a_point_must_not_have_a_reserved_name(name: str) -> None:
     with pytest.raises(SchemaError, match="one another and from id, labels, absent"):
         EntitySchema.from_mapping(one_column(kind="point", fields=[name, "lon"]))
 
@@ -169,7 +169,7 @@ def test_a_column_needs_a_name_that_is_text(name: str) -> None:
         EntitySchema.from_mapping({"name": "mine", "columns": {name: {"kind": "text"}}})
 
 
-def test_a_missing_kind_is_reported_with_the_column_that_lacks_it() -> None:
+def test_a_missing_kind_is_reported_with_the_name_of_the_column() -> None:
     with pytest.raises(SchemaError, match="column 'a'"):
         EntitySchema.from_mapping(one_column(about="What it is."))
 
@@ -179,7 +179,7 @@ def test_a_schema_error_is_a_data_error() -> None:
         EntitySchema.from_mapping({})
 
 
-def test_a_toml_file_is_a_schema(tmp_path: Path) -> None:
+def test_a_schema_is_loaded_from_a_toml_file(tmp_path: Path) -> None:
     file = tmp_path / "shops.toml"
     file.write_text(
         'name = "shops"\n'
@@ -201,7 +201,7 @@ def test_a_toml_file_is_a_schema(tmp_path: Path) -> None:
     assert load_schema(str(file)) == EntitySchema("shops", (title, area, where))
 
 
-def test_the_error_for_an_unknown_schema_lists_the_known_ones() -> None:
+def test_the_error_for_an_unknown_schema_lists_the_known_schemas() -> None:
     with pytest.raises(SchemaError, match="neither a TOML file nor one of places, text, words"):
         load_schema("place")
 

@@ -20,7 +20,7 @@ TAGS = st.dictionaries(TEXTS, TEXTS, max_size=3)
 
 @st.composite
 def columns(draw: st.DrawFn) -> dict[str, list[Any]]:
-    """Columns of equal length with good and bad values that both Arrow and JSON can hold."""
+    """Columns of equal length with valid and invalid values that Arrow and JSON can represent."""
     rows = draw(st.integers(1, 5))
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "id": TEXTS,
@@ -43,7 +43,7 @@ def columns(draw: st.DrawFn) -> dict[str, list[Any]]:
 
 
 def records_of(given: dict[str, list[Any]], leave_out: bool = False) -> list[dict[str, Any]]:
-    """The columns as records; nulls can be left out, except for those of points."""
+    """The columns as records; nulls can be left out, except for nulls of points."""
     rows = [dict(zip(given, values, strict=False)) for values in zip(*given.values(), strict=True)]
     if not leave_out:
         return rows
@@ -105,7 +105,7 @@ def test_records_and_tables_agree_on_json_that_is_not_an_object(tags: str) -> No
 
 @some
 @given(columns())
-def test_a_canonical_table_stays_unchanged(given: dict[str, list[Any]]) -> None:
+def test_a_canonical_table_is_not_changed_by_another_check(given: dict[str, list[Any]]) -> None:
     given.pop("tags", None)
     once = from_table(table_of(given), ALL)
     twice = from_table(once.table, ALL)
@@ -115,7 +115,7 @@ def test_a_canonical_table_stays_unchanged(given: dict[str, list[Any]]) -> None:
 
 @some
 @given(columns(), st.data())
-def test_a_row_gives_the_same_result_alone_as_among_others(
+def test_the_result_of_a_row_does_not_depend_on_other_rows(
     given: dict[str, list[Any]], data: st.DataObject
 ) -> None:
     table = table_of(given)

@@ -1,4 +1,4 @@
-"""Messages about bad data contain no value of it."""
+"""Messages about invalid data contain no value of the data."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def bad_records() -> list[Any]:
 
 
 @pytest.mark.parametrize("table", bad_tables(), ids=lambda table: str(table.schema))
-def test_messages_about_a_table_contain_no_value_of_it(table: pa.Table) -> None:
+def test_messages_about_a_table_do_not_contain_its_values(table: pa.Table) -> None:
     try:
         entities = from_table(table, ALL)
     except DataError as error:
@@ -58,7 +58,7 @@ def test_messages_about_a_table_contain_no_value_of_it(table: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("record", bad_records(), ids=repr)
-def test_messages_about_a_record_contain_no_value_of_it(record: Any) -> None:
+def test_messages_about_a_record_do_not_contain_its_values(record: Any) -> None:
     rejected = from_records([{"lon": 1, "lat": 1}, record], ALL).rejected
     assert list(rejected) == [1]
     assert PRIVATE not in rejected[1]

@@ -1,4 +1,4 @@
-"""Arrow types of columns: those that are accepted, and those that are refused."""
+"""Arrow types of columns: accepted types and refused types."""
 
 import datetime
 import decimal
@@ -158,5 +158,5 @@ def test_a_column_of_a_wrong_type_is_named_in_the_error(name: str, array: pa.Arr
         from_table(pa.table({name: array, "words" if name == "text" else "text": ["x"]}), ALL)
 
 
-def test_all_kinds_are_tested_here() -> None:
+def test_the_schema_of_these_tests_has_all_kinds() -> None:
     assert {column.kind for column in ALL.columns} == set(Kind)

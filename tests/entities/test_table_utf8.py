@@ -1,4 +1,4 @@
-"""Invalid UTF-8: it rejects only its row."""
+"""Text that is not valid UTF-8 rejects only its row."""
 
 import pyarrow as pa
 import pytest
@@ -76,7 +76,7 @@ def test_broken_utf8_in_tags_rejects_only_its_row(tags: pa.Array) -> None:
 
 @some
 @given(st.lists(st.binary(max_size=6), min_size=1, max_size=5))
-def test_a_row_is_rejected_exactly_if_python_cannot_decode_it(values: list[bytes]) -> None:
+def test_exactly_the_rows_that_python_cannot_decode_are_rejected(values: list[bytes]) -> None:
     def decodes(value: bytes) -> bool:
         try:
             value.decode()

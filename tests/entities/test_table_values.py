@@ -1,4 +1,4 @@
-"""Values of a table: those that reject their row, and those that are accepted."""
+"""Values of a table: accepted values, and values that reject their row."""
 
 import math
 
@@ -86,7 +86,7 @@ def test_tags_of_a_million_characters_are_rejected() -> None:
     assert rejected("tags", pa.array(tags)) == reason
 
 
-def test_the_limit_counts_bytes_and_includes_the_limit_itself() -> None:
+def test_a_text_of_exactly_the_largest_number_of_bytes_is_accepted() -> None:
     fits = "é" * (FIELD_LIMIT // 2)
     assert rejected("text", pa.array([fits, fits + "e"])) == {1: "text: longer than 10,000 bytes"}
 

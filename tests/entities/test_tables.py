@@ -1,4 +1,4 @@
-"""Canonical tables: columns, ids, missing parts, slices."""
+"""Canonical tables: columns, ids, and the class Entities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_table_without_chunks_is_accepted() -> None:
     assert len(from_table(pa.table({"text": empty, "id": empty}), ALL)) == 0
 
 
-def test_a_table_without_known_columns_is_refused_with_a_list_of_them() -> None:
+def test_a_table_without_known_columns_is_refused_with_the_known_columns() -> None:
     with pytest.raises(DataError, match="no column is known to schema 'all', which has text, "):
         from_table(pa.table({"title": ["a"], "id": ["1"], "labels": [["x"]]}), ALL)
 
@@ -136,7 +136,7 @@ def test_an_empty_slice_has_no_entities() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_empty_entities_have_ids_and_no_columns(rows: int) -> None:
+def test_empty_entities_have_no_column_except_ids(rows: int) -> None:
     entities = Entities.empty(ALL, rows)
     assert len(entities) == rows
     assert entities.ids.to_pylist() == [str(row) for row in range(rows)]

@@ -11,7 +11,7 @@ LABELS = ["amenity=restaurant", "cuisine=pizza", "shop=bakery", "shop=x", "wheel
 
 
 def found(search: str, language: str = "en") -> list[str]:
-    return [LABELS[place] for place in osm_taxonomy(language).search(LABELS, search)]
+    return [LABELS[position] for position in osm_taxonomy(language).search(LABELS, search)]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_labels_are_found_by_name_title_and_synonym() -> None:
     assert found("rollstuhl") == []
 
 
-def test_results_are_ordered_by_whole_title_title_name_and_synonym() -> None:
+def test_equal_titles_come_before_matches_in_title_name_and_synonyms() -> None:
     titles = {"a=1": "Wine Bar", "b=bar": "Pub", "c=1": "Bar", "d=1": "Club"}
     taxonomy = Taxonomy("en", titles, {"d=1": "cocktail bar\nlounge"})
     labels = ["d=1", "b=bar", "a=1", "c=1", "e=1"]

@@ -23,7 +23,7 @@ MARKED = st.text(
 
 
 def reference_normalise(text: str) -> str:
-    """NFKC, case folding and NFKC by the module unicodedata."""
+    """Normalise a text by NFKC, case folding and NFKC again, with the module unicodedata."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", folded)
 
@@ -48,7 +48,7 @@ def test_normalisation_is_idempotent(text: str) -> None:
     assert normalise_one(once) == once
 
 
-def test_every_character_is_normalised_in_one_pass() -> None:
+def test_normalisation_is_idempotent_for_every_character() -> None:
     points = (point for point in range(0x110000) if not 0xD800 <= point < 0xE000)
     once = normalise(pa.array(map(chr, points), pa.string()))
     assert normalise(once).equals(once)
@@ -81,7 +81,7 @@ def test_variants_of_a_text_become_equal(text: str, normal: str) -> None:
 
 
 @pytest.mark.parametrize("filler", ["ASCII", "ÄÖÜ"], ids=["ASCII", "beyond"])
-def test_nulls_stay_where_they_are(filler: str) -> None:
+def test_nulls_keep_their_positions(filler: str) -> None:
     texts = pa.array([None, filler, None, "", None])
     assert normalise(texts).to_pylist() == [None, filler.lower(), None, "", None]
 

@@ -86,7 +86,7 @@ def point(lon: float, lat: float) -> bytes:
 
 
 def overture_place(number: int, lon: float, lat: float, **more: Any) -> dict[str, Any]:
-    """A place in Overture's form; its box is rounded outwards to single precision."""
+    """A place as in Overture's files; its bounding box is rounded outwards to float32."""
     low, high = np.float32(-np.inf), np.float32(np.inf)
     west, south = (np.nextafter(np.float32(value), low) for value in (lon, lat))
     east, north = (np.nextafter(np.float32(value), high) for value in (lon, lat))
@@ -101,14 +101,14 @@ def overture_place(number: int, lon: float, lat: float, **more: Any) -> dict[str
 
 
 def write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema, group: int = 1_000) -> Path:
-    """Write rows with a published schema, `group` rows to a row group."""
+    """Write rows with a published schema; each row group has `group` rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=group)
     return path
 
 
 def spoil(path: Path, group: int) -> None:
-    """Overwrite the data of a row group, so that reading it fails."""
+    """Overwrite the data of a row group; reading this row group then fails."""
     columns = pq.read_metadata(path).row_group(group).to_dict()["columns"]
     starts = [c["dictionary_page_offset"] or c["data_page_offset"] for c in columns]
     content = bytearray(path.read_bytes())

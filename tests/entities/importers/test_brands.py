@@ -58,7 +58,7 @@ def write_package(path: Path, trees: Trees, wikidata: dict[str, Any] | None = No
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """A function that builds a package of some trees, imports it, and returns the rows by id."""
+    """A function that writes a package of some trees, imports it, and returns the rows by id."""
 
     def build(
         trees: Trees,
@@ -227,7 +227,9 @@ def test_alternative_names_are_all_other_spellings_each_once(build: Build) -> No
         (["zz"], None),
     ],
 )
-def test_country(build: Build, include: list[object], country: str | None) -> None:
+def test_areas_of_an_entry_become_countries(
+    build: Build, include: list[object], country: str | None
+) -> None:
     path = "brands/amenity/cafe"
     rows = build({path: [item("Q1", "Acme", path, locationSet={"include": include})]})
     assert rows["Q1"]["country"] == country
@@ -254,7 +256,9 @@ def test_country(build: Build, include: list[object], country: str | None) -> No
         ({"locationInfoWebsites": ["https://find.acme.example/"]}, "find.acme.example"),
     ],
 )
-def test_website(build: Build, facts: dict[str, Any], website: str | None) -> None:
+def test_the_website_is_the_domain_of_the_first_valid_url(
+    build: Build, facts: dict[str, Any], website: str | None
+) -> None:
     path = "brands/amenity/cafe"
     rows = build({path: [item("Q1", "Acme", path)]}, {"Q1": facts})
     assert rows["Q1"]["website"] == website
@@ -325,7 +329,7 @@ def test_entities_with_other_labels_than_school_are_kept_first(build: Build) -> 
     assert rows[spare]["labels"] == ["amenity=school", "leisure=park"]
 
 
-def test_only_schools_are_capped(build: Build) -> None:
+def test_entities_without_a_school_label_are_not_capped(build: Build) -> None:
     path = "brands/amenity/bank"
     rows = build({path: [item(f"Q{n}", f"Bank {n}", path) for n in range(12)]}, cap=10)
     assert len(rows) == 12
@@ -398,7 +402,7 @@ def label_sets(committed: pa.Table) -> list[list[str]]:
     return [list(labels) for labels in committed["labels"].to_pylist()]
 
 
-def test_committed_columns(committed: pa.Table) -> None:
+def test_the_embedded_data_has_the_expected_columns_and_source(committed: pa.Table) -> None:
     assert committed.schema.equals(brands.SCHEMA)
     assert committed.schema.metadata[b"source"] == b"name-suggestion-index 8.0.20260918"
     assert COMMITTED.stat().st_size < 3_000_000
@@ -480,7 +484,7 @@ def test_committed_names_countries_and_websites_are_clean(committed: pa.Table) -
             assert not row["website"].startswith("www.")
 
 
-def test_known_brands(committed: pa.Table) -> None:
+def test_well_known_brands_have_the_expected_names_and_labels(committed: pa.Table) -> None:
     rows = {row["id"]: row for row in committed.to_pylist()}
     assert rows["Q38076"]["name"] == "McDonald's"
     assert {"amenity=fast_food", "cuisine=burger"} <= set(rows["Q38076"]["labels"])
@@ -488,7 +492,7 @@ def test_known_brands(committed: pa.Table) -> None:
     assert rows["Q37158"]["website"] == "starbucks.com"
 
 
-def test_countries_are_the_iso_list() -> None:
+def test_countries_are_the_codes_of_iso_3166() -> None:
     assert len(brands.COUNTRIES) == 250
     assert {"AF", "ZW", "US", "TR", "XK", "QA", "OM"} <= brands.COUNTRIES
     assert brands.COUNTRIES.isdisjoint(brands.COUNTRY_ALIASES)

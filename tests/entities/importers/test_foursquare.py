@@ -1,4 +1,4 @@
-"""Importer of Foursquare's places, on files with the published schema."""
+"""Importer of Foursquare's places: small files with the published schema."""
 
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ def test_a_place_becomes_a_row_with_its_paths_as_labels(tmp_path: Path) -> None:
     }  # fmt: skip
     assert without_position["labels"] is without_position["lat"] is None
     assert (found.places, found.labelled) == (2, 1)
-    stated = embedded_schema([tmp_path / "out.parquet"])
-    assert stated is not None
-    assert stated.implies == found.implies
+    schema = embedded_schema([tmp_path / "out.parquet"])
+    assert schema is not None
+    assert schema.implies == found.implies
     assert found.implies[f"category={FOOD} > Restaurant > Pizzeria"] == (
         f"category={FOOD}", f"category={FOOD} > Restaurant",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Hierarchy of categories: ancestors hold in all paths, and there are no cycles."""
+"""Hierarchy of categories: ancestors are the same in all paths, and there are no cycles."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ def learned(paths: list[list[str]]) -> Hierarchy:
     return hierarchy
 
 
-def test_an_ancestor_that_only_some_paths_have_is_not_implied() -> None:
+def test_a_category_does_not_imply_an_ancestor_that_only_some_paths_have() -> None:
     hierarchy = learned([["food", "restaurant", "sushi"], ["shop", "sushi"], ["food", "cafe"]])
     assert hierarchy.implies == {"cafe": ("food",), "restaurant": ("food",)}
     assert hierarchy.with_ancestors(["sushi", "cafe", "food"]) == ["sushi", "food", "cafe"]

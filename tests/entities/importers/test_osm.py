@@ -1,4 +1,4 @@
-"""Importer of OpenStreetMap extracts, on a small file made here and on real extracts."""
+"""Importer of OpenStreetMap extracts: a small synthetic file, and a real extract."""
 
 import os
 from collections import Counter
@@ -76,9 +76,9 @@ def test_nodes_ways_and_areas_are_imported_once_with_their_centres(
     assert all("takeaway" in row["absent"] for row in rows if row is not cafe)
     assert all("wheelchair" not in row["absent"] for row in rows)
     assert found.open_world == ("wheelchair",)
-    stated = embedded_schema([tmp_path / "out.parquet"])
-    assert stated is not None
-    assert (stated.name, stated.open_world) == ("places", ("wheelchair",))
+    schema = embedded_schema([tmp_path / "out.parquet"])
+    assert schema is not None
+    assert (schema.name, schema.open_world) == ("places", ("wheelchair",))
 
 
 def test_only_places_in_the_box_are_imported(extract: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Importer of label titles, on a small package."""
+"""Importer of the titles of labels: a small package."""
 
 import io
 import json

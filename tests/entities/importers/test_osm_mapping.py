@@ -51,7 +51,9 @@ def test_tags_become_labels_and_columns() -> None:
         {"name": "x", "cuisine": "pizza"},
     ],
 )
-def test_objects_without_a_name_or_that_are_not_places_are_left_out(tags: dict[str, str]) -> None:
+def test_an_object_without_a_name_or_without_a_place_tag_is_not_a_place(
+    tags: dict[str, str],
+) -> None:
     assert not DEFAULT.is_place(tags)
 
 

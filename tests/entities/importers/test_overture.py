@@ -1,4 +1,4 @@
-"""Importer of Overture's places, on files with the published schema."""
+"""Importer of Overture's places: small files with the published schema."""
 
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,16 @@ def test_a_place_becomes_a_row_with_its_categories_as_labels(tmp_path: Path) -> 
     assert rows["place-3"]["labels"] is None
     assert rows["place-3"]["address"] is rows["place-3"]["website"] is None
     assert (found.places, found.labelled) == (4, 3)
-    stated = embedded_schema([tmp_path / "out.parquet"])
-    assert stated is not None
-    assert stated.implies == {
+    schema = embedded_schema([tmp_path / "out.parquet"])
+    assert schema is not None
+    assert schema.implies == {
         "category=cafe": ("category=food_and_drink",),
         "category=pizza_restaurant": ("category=food_and_drink", "category=restaurant"),
         "category=restaurant": ("category=food_and_drink",),
     }
 
 
-def test_alternate_categories_have_the_ancestors_of_their_paths_in_other_places(
+def test_an_alternate_category_has_the_ancestors_that_other_places_give_it(
     tmp_path: Path,
 ) -> None:
     alternate = {"hierarchy": ["shop"], "alternates": ["sushi"]}

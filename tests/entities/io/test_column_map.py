@@ -1,4 +1,4 @@
-"""Column maps: data with other column names is read like data with the names of the schema."""
+"""Column maps: data whose column names differ from the schema."""
 
 from pathlib import Path
 from typing import Any

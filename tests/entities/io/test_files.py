@@ -1,4 +1,4 @@
-"""Files shared by processes: replacement, locks, temporary folders."""
+"""Files that processes share: atomic replacement, locks and temporary folders."""
 
 import resource
 import signal
@@ -25,11 +25,11 @@ from labelwright.entities.io.files import (
 )
 
 IMPORTS = "from pathlib import Path; import os, sys; from labelwright.entities.io.files import *\n"
-HOLDER = "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+HOLDER = "with locked(Path(sys.argv[1])):\n    print('locked', flush=True)\n    sys.stdin.read()\n"
 
 
 def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
-    """Start a Python process that runs code with the functions of the module."""
+    """Start a Python process that runs `code` with all functions of the module imported."""
     command = [sys.executable, "-c", IMPORTS + code, *map(str, arguments)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -79,7 +79,7 @@ def test_a_process_killed_during_a_replacement_keeps_the_old_file(tmp_path: Path
         process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
-    write_atomically(path, b"new")  # the temporary file of the killed process does not disturb
+    write_atomically(path, b"new")  # in spite of the temporary file of the killed process
     assert path.read_text() == "new"
 
 
@@ -94,7 +94,7 @@ def test_a_temporary_file_can_have_a_given_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127])
-def test_the_longest_names_can_be_replaced(tmp_path: Path, name: str) -> None:
+def test_a_file_with_the_longest_possible_name_can_be_replaced(tmp_path: Path, name: str) -> None:
     write_atomically(tmp_path / name, b"content")
     assert names(tmp_path) == [name]
 
@@ -131,16 +131,16 @@ def test_a_locked_file_is_locked_for_other_processes(tmp_path: Path) -> None:
     path = tmp_path / "new" / "lock"
     code = "with locked_if_free(Path(sys.argv[1])) as free:\n    print(free)\n"
 
-    def seen_by_another() -> str:
+    def free_for_another_process() -> str:
         with start(code, path) as process:
             return process.communicate()[0].strip()
 
     with locked(path):
-        assert seen_by_another() == "False"
+        assert free_for_another_process() == "False"
         with locked_if_free(path) as free:
             assert not free
         assert is_locked(path)
-    assert seen_by_another() == "True"
+    assert free_for_another_process() == "True"
     assert not is_locked(path)
 
 
@@ -155,7 +155,7 @@ def test_a_second_process_waits_for_the_lock(tmp_path: Path) -> None:
     with start(HOLDER, path) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
-        assert holder.stdout.readline() == "held\n"
+        assert holder.stdout.readline() == "locked\n"
         waiting = threading.Thread(target=second)
         waiting.start()
         waiting.join(0.2)
@@ -234,7 +234,7 @@ def test_a_temporary_folder_that_was_moved_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path / "kept") == ["a"]
 
 
-def test_a_folder_that_cannot_be_written_gives_the_reason(tmp_path: Path) -> None:
+def test_the_reason_why_a_folder_cannot_be_written_is_returned(tmp_path: Path) -> None:
     assert write_failure(tmp_path, 1 << 20) is None
     assert write_failure(tmp_path / "missing") == "No such file or directory"
     assert names(tmp_path) == []

@@ -29,8 +29,8 @@ FEATURES = st.lists(
 )
 
 
-class Trickle:
-    """A stream that returns only a few bytes at each read."""
+class SlowStream:
+    """A stream that returns at most `size` bytes for each read."""
 
     def __init__(self, content: bytes, size: int) -> None:
         self._stream, self._size = io.BytesIO(content), size
@@ -52,7 +52,7 @@ def test_features_of_a_collection_are_read_in_any_layout(
 ) -> None:
     collection = {"type": "FeatureCollection", **others, "features": given_features, "more": 12}
     text = json.dumps(collection, indent=indent, ensure_ascii=plain)
-    assert list(features(Trickle(text.encode(), size))) == given_features
+    assert list(features(SlowStream(text.encode(), size))) == given_features
 
 
 @pytest.mark.parametrize("between", ["\n", "\r\n", "\n\x1e", ""])
@@ -114,7 +114,7 @@ def test_rows_can_be_skipped(tmp_path: Path, places: EntitySchema) -> None:
     assert batches[-1].share == 1.0
 
 
-def test_a_collection_is_not_held_in_memory() -> None:
+def test_reading_a_collection_needs_less_memory_than_its_text() -> None:
     row = json.dumps({"type": "Feature", "properties": {"name": "x" * 1_000}})
     text = f'{{"type": "FeatureCollection", "features": [{",".join([row] * 20_000)}]}}'
     stream = io.BytesIO(text.encode())

@@ -105,15 +105,13 @@ def test_an_output_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def fail_after(written: int, error: type[BaseException]) -> None:
-    """Raise an error after something was written."""
+    """Raise an error after some bytes were written."""
     assert written
     raise error
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_unfinished_output_file_leaves_nothing(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_an_unfinished_output_file_is_removed(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), open_output(locate(tmp_path / "out")) as stream:
         fail_after(stream.write(b"abc"), error)
     assert list(tmp_path.iterdir()) == []
@@ -127,15 +125,17 @@ def test_a_store_that_refuses_the_file_is_a_storage_error(tmp_path: Path) -> Non
         pass
 
 
-class Sip(io.BytesIO):
-    """A stream that writes at most three bytes at a time, as an unbuffered pipe may."""
+class UnbufferedStream(io.BytesIO):
+    """A stream that writes at most three bytes for each call, as an unbuffered pipe can."""
 
     def write(self, data: Any) -> int:
         return super().write(bytes(data)[:3])
 
 
-def test_a_standard_stream_without_a_buffer_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = Sip()
+def test_all_bytes_are_written_to_an_unbuffered_standard_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = UnbufferedStream()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
     with open_output(locate("-")) as stream:
         stream.write(b"abcdefgh")

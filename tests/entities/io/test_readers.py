@@ -1,4 +1,4 @@
-"""Readers of entity files: behaviour common to all formats, and folders."""
+"""Readers of entity files: behaviour of all formats, and folders of files."""
 
 import gzip
 from pathlib import Path
@@ -149,7 +149,7 @@ def test_rows_of_a_broken_file_cannot_be_counted(tmp_path: Path) -> None:
 # Empty files.
 
 
-def test_a_parquet_file_without_rows_is_one_empty_batch(
+def test_a_parquet_file_without_rows_gives_one_empty_batch(
     tmp_path: Path, places: EntitySchema
 ) -> None:
     path = tmp_path / "a.parquet"
@@ -204,14 +204,14 @@ def test_an_empty_json_lines_file_has_no_rows(
         ("a.ndjson", "jsonl"),
     ],
 )
-def test_the_suffix_decides_the_format(name: str, kind: str) -> None:
+def test_the_suffix_determines_the_format(name: str, kind: str) -> None:
     assert format_of(locate(name)) == kind
 
 
 @pytest.mark.parametrize(
     "name", ["a", "a.txt", "a.json", "a.csv.zip", "a.gz", ".gz", "a.csv.txt", "csv", "a.csv.gz.gz"]
 )
-def test_an_unknown_suffix_is_refused_with_the_known_ones(
+def test_an_unknown_suffix_is_refused_with_the_known_suffixes(
     tmp_path: Path, places: EntitySchema, name: str
 ) -> None:
     with pytest.raises(DataError, match=r"must end in \.parquet, \.csv, \.jsonl, \.ndjson"):
@@ -234,7 +234,7 @@ def test_a_folder_without_parquet_is_refused(tmp_path: Path, places: EntitySchem
         read(tmp_path, places)
 
 
-def test_the_files_of_a_file_are_the_file_itself(tmp_path: Path) -> None:
+def test_files_of_returns_a_single_file_as_a_list(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.touch()
     assert [file.local for file in files_of(path)] == [path]

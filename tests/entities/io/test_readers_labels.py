@@ -29,7 +29,7 @@ def test_labels_can_have_any_arrow_type_of_lists_of_text(array: pa.Array) -> Non
     assert lists.to_pylist() == [["x", "y"], None, []]
 
 
-def test_labels_of_nulls_are_null() -> None:
+def test_a_column_of_nulls_gives_null_labels() -> None:
     assert label_lists(pa.nulls(2)).to_pylist() == [None, None]
     assert label_lists(pa.array([[], None], pa.list_(pa.null()))).to_pylist() == [[], None]
 

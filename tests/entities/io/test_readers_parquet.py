@@ -1,4 +1,4 @@
-"""Reader of Parquet: broken files are refused, bad rows are rejected."""
+"""Reader of Parquet: broken files are refused, and invalid rows are rejected."""
 
 import random
 from pathlib import Path

@@ -20,7 +20,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folder_of(folder: Path, *files: tuple[int, int]) -> Path:
-    """Parquet files with given numbers of rows and rows to a group; every third row has no id."""
+    """Write a Parquet file for each (rows, rows of a row group); every third row has no id."""
     for number, (rows, group) in enumerate(files):
         names = pa.array([f"{number}-{row}" for row in range(rows)], pa.string())
         ids = pa.array(
@@ -32,7 +32,7 @@ def folder_of(folder: Path, *files: tuple[int, int]) -> Path:
 
 
 @pytest.mark.parametrize("skip", [0, 1, 39, 40, 41, 99, 100, 130, 231, 500])
-def test_the_batches_of_all_parts_are_those_of_the_whole_file(
+def test_reading_all_parts_gives_the_batches_of_the_whole_file(
     places: EntitySchema, tmp_path: Path, skip: int
 ) -> None:
     folder = folder_of(tmp_path, (100, 40), (0, 1), (30, 7), (1, 1), (100, 100))
@@ -42,7 +42,7 @@ def test_the_batches_of_all_parts_are_those_of_the_whole_file(
     assert [one.entities.table for one in apart] == [one.entities.table for one in whole]
 
 
-def test_a_part_begins_where_a_row_group_begins_with_a_batch(tmp_path: Path) -> None:
+def test_a_part_begins_where_both_a_row_group_and_a_batch_begin(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, (100, 40), (90, 30), (50, 7))
     found = [(one.before, one.first, one.stop) for one in parts_of(folder)]
     assert found == [

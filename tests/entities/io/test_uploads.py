@@ -1,4 +1,4 @@
-"""Decoding of untrusted Parquet: after any failure, the next table is decoded."""
+"""Decoding of untrusted Parquet: a failure does not prevent the decoding of the next table."""
 
 import io
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def check(decoder: ParquetDecoder) -> None:
 
 
 def started_process(decoder: ParquetDecoder) -> psutil.Process:
-    """Let the decoder start a new process, and return this process."""
+    """Make the decoder start a new process, and return this process."""
     decoder.close()
     before = set(psutil.Process().children())
     check(decoder)

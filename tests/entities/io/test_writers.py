@@ -1,4 +1,4 @@
-"""Writers of predictions: complete files can be read, failed writes leave nothing."""
+"""Writers of predictions: complete files can be read, and failed writes leave no files."""
 
 import json
 import subprocess
@@ -29,8 +29,8 @@ ROWS: Rows = [
     {"id": "rejected", "labels": None},
 ]
 for row in ROWS:
-    for answer in row["labels"] or []:
-        answer["probability"] = pa.scalar(answer["probability"], pa.float32()).as_py()
+    for label in row["labels"] or []:
+        label["probability"] = pa.scalar(label["probability"], pa.float32()).as_py()
 
 
 def read_parquet(path: Path) -> Rows:
@@ -81,7 +81,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def as_written(rows: Rows) -> Rows:
-    """Rows with probabilities rounded as JSON has them."""
+    """Rows to compare with, whose probabilities are approximate because JSON rounds them."""
     return [
         {
             "id": row["id"],
@@ -93,7 +93,7 @@ def as_written(rows: Rows) -> Rows:
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_what_is_written_can_be_read(tmp_path: Path, suffix: str) -> None:
+def test_written_predictions_can_be_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"predictions{suffix}"
     table = pa.Table.from_pylist(ROWS, PREDICTIONS)
     with predictions_file(path) as write:
@@ -146,7 +146,9 @@ def test_a_missing_folder_is_a_storage_error(tmp_path: Path, suffix: str) -> Non
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_a_folder_in_the_place_of_the_file_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
+def test_a_folder_with_the_name_of_the_output_is_a_storage_error(
+    tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"predictions{suffix}"
     path.mkdir()
     with pytest.raises(StorageError, match="Is a directory"), predictions_file(path) as write:
@@ -202,7 +204,7 @@ print(json.dumps(outcomes))
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
-    """The error and the names of the files left, by suffix and limit on the size of files."""
+    """The error and the names of the remaining files, by suffix and limit on file sizes."""
     folder = tmp_path_factory.mktemp("full")
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(folder), *READERS]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120)
@@ -214,12 +216,12 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, l
     ("suffix", "limit"),
     [(suffix, limit) for suffix in READERS for limit in (100, 100_000)],
 )
-def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
+def test_a_full_disk_is_a_storage_error_and_leaves_no_file(
     outcomes: dict[str, tuple[str, list[str]]], suffix: str, limit: int
 ) -> None:
     message, left = outcomes[f"{suffix} {limit}"]
     assert message.startswith("StorageError: ")
-    # bz2 fails at the end of the stream, and Arrow's error does not name the cause
+    # A bz2 stream fails when it is closed, and Arrow's error does not contain the cause.
     reasons = ("no space is left", "is the disk full?")
     assert message.endswith(tuple(f"predictions{suffix} was not written: {why}" for why in reasons))
     assert left == []
