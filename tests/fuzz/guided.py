@@ -3,12 +3,26 @@
 The process ends with a traceback at the first input that is neither decoded nor refused.
 """
 
+import pkgutil
 import sys
 from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["service", "entities"], enable_loader_override=False):
+import labelwright.models
+
+# Atheris includes whole packages only. Numba cannot compile instrumented kernels.
+NOT_INSTRUMENTED = [
+    "labelwright.models",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(labelwright.models.__path__, "labelwright.models.")
+    ),
+]
+
+with atheris.instrument_imports(
+    include=["labelwright"], exclude=NOT_INSTRUMENTED, enable_loader_override=False
+):
     from labelwright.models.bundle.format import read_bundle
     from labelwright.models.registry import Model
     from tests.fuzz.seeds import SEEDS
