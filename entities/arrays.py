@@ -116,7 +116,7 @@ def _copied_views(array: pa.Array, field: str) -> pa.StringArray:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type holds text."""
+    """Whether an Arrow type is a type of text."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )

@@ -19,7 +19,7 @@ RESERVED = ("id", "labels", "absent")
 
 WARNINGS_LIMIT = 20
 NAME_SHOWN = 100
-"""Characters of an unknown name that a warning shows."""
+"""The largest number of characters of an unknown name that a warning shows."""
 
 
 class Kind(enum.StrEnum):

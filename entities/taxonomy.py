@@ -1,6 +1,6 @@
 """Taxonomies: titles of labels in many languages, and a search for labels by words.
 
-The embedded taxonomy holds OpenStreetMap's labels in the languages of the editor iD.
+The embedded taxonomy has the titles of OpenStreetMap's labels in the languages of the editor iD.
 """
 
 import dataclasses

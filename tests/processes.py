@@ -67,7 +67,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """A ready service: its process, port, and the file that holds its standard error."""
+    """A ready service: its process, its port, and the file with its output."""
 
     process: subprocess.Popen[bytes]
     port: int

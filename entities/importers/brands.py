@@ -1,6 +1,6 @@
 """Build the embedded demo data set of brands and operators from an npm package.
 
-The package `name-suggestion-index` holds the names of chains, their countries, and the
+The package `name-suggestion-index` has the names of chains, their countries, and the
 OpenStreetMap tags of their places. An entity is one Wikidata item. All entries of the package with
 the id of this item are merged, and the labels of the entity are their tags, written `key=value`.
 Tags that identify an entity, such as `brand`, are never labels. Wikidata's descriptions ("German

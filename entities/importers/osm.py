@@ -77,7 +77,7 @@ def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[st
 
 
 def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str, Any] | None:
-    """The row of an object; None if it is not a place, has no position or lies outside the box."""
+    """The row of an object; None if it is no place, has no position or is not in the box."""
     tags = {tag.k: tag.v for tag in entity.tags}
     if not mapping.is_place(tags):
         return None

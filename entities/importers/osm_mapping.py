@@ -157,7 +157,7 @@ class OsmMapping:
 
 
 _TAGS = "tags"
-"""The column that holds tags with their keys; other columns hold values only."""
+"""The column of tags with their keys; all other columns have the values only."""
 
 
 def load_mapping(path: Path | None) -> OsmMapping:

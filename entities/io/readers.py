@@ -30,7 +30,7 @@ from labelwright.entities.tables import Entities, from_records, from_table
 
 BATCH_ROWS = 16_384
 READ_BYTES = 1 << 20
-"""Bytes of a file that are read at a time."""
+"""The number of bytes that are read from a file at a time."""
 FORMATS = {
     ".parquet": "parquet",
     ".csv": "csv",
@@ -46,7 +46,7 @@ LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
 """The separator of labels in a CSV cell."""
 HEADER_LIMIT = READ_BYTES
-"""Bytes at the start of a CSV file that must hold its whole header."""
+"""The largest size of the header of a CSV file, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,11 @@ from labelwright.entities.io.readers import files_of, format_of
 from labelwright.entities.schema import EntitySchema, load_schema
 
 ENTRY = b"labelwright.schema"
-"""The key of the Parquet metadata that holds a schema as JSON."""
+"""The key of the Parquet metadata; the value is a schema as JSON."""
 
 
 def schema_metadata(schema: EntitySchema) -> dict[bytes, bytes]:
-    """The metadata entry that holds a schema."""
+    """The entry of the Parquet metadata for a schema."""
     return {ENTRY: json.dumps(schema.to_mapping(), ensure_ascii=False).encode()}
 
 
