@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 from labelwright.entities.errors import (
     ModelNotFoundError,
     RegistryError,
+    StorageError,
     without_credentials,
 )
 from labelwright.entities.io.files import locked
@@ -87,13 +88,16 @@ def _create_tables(uri: str) -> None:
     """Create the tables of a database if they do not exist.
 
     A lock file prevents two processes of this machine from creating the same tables at once. Raises
-    StorageError if the lock file cannot be written.
+    StorageError, which names the database, if the lock file cannot be written.
     """
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///"))
         if not database.exists():
-            with locked(database.with_suffix(".lock")):
-                _open_store(uri)
+            try:
+                with locked(database.with_suffix(".lock")):
+                    _open_store(uri)
+            except StorageError as error:
+                raise StorageError(f"{database} cannot be created: {error}") from error
     elif uri.startswith(DATABASES):
         _create_tables_on_server(uri)
 

@@ -64,6 +64,14 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def is_training(process: psutil.Process) -> bool:
+    """Whether a process runs `labelwright train`; False if it has ended."""
+    try:
+        return "train" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_the_printed_curl_command_works_and_ctrl_c_stops_all_servers(
     brands_world: Path, tmp_path: Path
 ) -> None:
@@ -120,7 +128,7 @@ def test_a_signal_also_ends_the_training_of_the_demo(
     with demo(empty_world, tmp_path) as (process, _, _):
         deadline = time.monotonic() + PATIENCE
         started: list[psutil.Process] = []
-        while not any("train" in each.cmdline() for each in started):
+        while not any(is_training(each) for each in started):
             assert time.monotonic() < deadline, "no training has started"
             time.sleep(0.1)
             started = descendants(process)

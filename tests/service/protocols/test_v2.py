@@ -134,7 +134,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
         ({"inputs": [tensor(shape=[10**30])]}, "16,384 rows"),
         ({"inputs": [tensor(datatype="FP128")]}, "a datatype must be BYTES or one of"),
         ({"inputs": [tensor(data=[1])]}, "must be BYTES"),
-        ({"inputs": [tensor(name="lat", datatype="FP64", data=[1.0])]}, "'lat' needs"),
+        ({"inputs": [tensor(name="lat", datatype="FP64", data=[1.0])]}, "'lat' is given alone"),
         ({"inputs": [tensor(parameters={"binary_data_size": 7})]}, "either data or"),
         ({"inputs": [tensor(data=None, parameters={"binary_data_size": 7})]}, "shorter"),
         ({"inputs": [tensor(), tensor()]}, "more than once"),
