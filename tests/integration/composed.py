@@ -1,7 +1,8 @@
 """Runs the services of compose.yaml as processes of this machine instead of containers.
 
-The processes share a network namespace in which the host names of the file resolve, so ports and
-addresses are those of the file. Volumes are folders; users are those of this machine.
+The processes share a network namespace in which the host names of compose.yaml resolve. Ports and
+addresses are therefore those of compose.yaml. Folders replace the volumes, and users of this
+machine replace the users of the containers.
 """
 
 import contextlib
@@ -44,7 +45,10 @@ def settings(service: Service) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Stand:
-    """A network namespace, and the folder of its processes."""
+    """A network namespace, and the folder for the files of its processes.
+
+    `holder` is the process that keeps the namespace alive.
+    """
 
     holder: "subprocess.Popen[str]"
     folder: Path
@@ -58,8 +62,8 @@ class Stand:
         """The folder that replaces a volume."""
         return self.folder / name
 
-    def settled(self, service: Service, text: str) -> str:
-        """The text with mount points replaced by the folders of the volumes."""
+    def translated(self, service: Service, text: str) -> str:
+        """A text of the service in which folders of this machine replace the mount points."""
         places = {}
         for mounted in service["volumes"]:
             source, target = mounted.split(":")[:2]
@@ -69,11 +73,14 @@ class Stand:
         return re.sub(rf"(?<![\w/])({targets})\b", lambda found: places[found[1]], text)
 
     def environment(self, service: Service, **more: str) -> dict[str, str]:
-        """Environment variables of a service's processes, without other labelwright settings."""
+        """Environment variables for the processes of a service, without settings of this process.
+
+        `more` adds or replaces variables.
+        """
         foreign = ("MLFLOW_", "LABELWRIGHT_", "PG")
-        given = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-        asked = {name: self.settled(service, value) for name, value in settings(service).items()}
-        return {**given, **asked, **more}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        own = {name: self.translated(service, value) for name, value in settings(service).items()}
+        return {**inherited, **own, **more}
 
     def run(
         self, environment: Mapping[str, str], *command: object, timeout: float = PATIENCE
@@ -88,9 +95,9 @@ class Stand:
         self, environment: Mapping[str, str], log: Path, *command: object
     ) -> "subprocess.Popen[bytes]":
         """Start a command whose output goes to a file."""
-        with log.open("wb") as words:
+        with log.open("wb") as output:
             return subprocess.Popen(
-                self.inside(*command), env=environment, stdout=words, stderr=words
+                self.inside(*command), env=environment, stdout=output, stderr=output
             )
 
     def labelwright(self, *arguments: object, **environment: str) -> CommandResult:
@@ -101,7 +108,7 @@ class Stand:
         return self.run(settings, LABELWRIGHT, *arguments, timeout=300)
 
     def await_health(self, test: Sequence[str], process: "subprocess.Popen[bytes]") -> None:
-        """Wait until a Docker health check passes."""
+        """Wait until the health check of a service passes; `test` is its entry in compose.yaml."""
         assert test[0] == "CMD"
         command = [sys.executable if word == "python" else word for word in test[1:]]
         await_health(self.inside(*command), dict(os.environ), process)
@@ -129,7 +136,7 @@ def network(folder: Path) -> Iterator[Stand]:
 def await_health(
     check: Sequence[str], environment: Mapping[str, str], process: "subprocess.Popen[bytes]"
 ) -> None:
-    """Wait until the command of a health check succeeds."""
+    """Wait until the command of a health check succeeds; fail if `process` ends before."""
     deadline = time.monotonic() + PATIENCE
     while True:
         assert process.poll() is None, f"it has ended with {process.returncode}"
@@ -141,21 +148,24 @@ def await_health(
 
 
 def make_secrets(stand: Stand) -> None:
-    """Do what the service `secrets` does."""
+    """Create the secrets with the command of the service `secrets`."""
     service = services()["secrets"]
     user, _, group = service["user"].partition(":")
     volume = stand.volume("secrets")
     if not volume.exists():
         volume.mkdir()
         os.chown(volume, int(user), int(group))
-    command = [stand.settled(service, word) for word in service["command"]]
+    command = [stand.translated(service, word) for word in service["command"]]
     privileges = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     subprocess.run([*privileges, *command], check=True)
 
 
 @contextlib.contextmanager
 def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
-    """PostgreSQL, initialised as its image does; yields the superuser's environment variables."""
+    """Run PostgreSQL, initialised in the same way as by its image.
+
+    Yields the environment variables with which a client connects as the superuser.
+    """
     service = services()["database"]
     settings = stand.environment(service)
     name, user = settings["POSTGRES_DB"], settings["POSTGRES_USER"]
@@ -170,8 +180,8 @@ def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
     as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
     initdb = [programs / "initdb", f"--pgdata={data / 'data'}", f"--username={user}"]
     more = [f"--pwfile={given}", "--auth=scram-sha-256", settings["POSTGRES_INITDB_ARGS"]]
-    said = stand.run(settings, *as_owner, *initdb, *more)
-    assert said.code == 0, said.err
+    result = stand.run(settings, *as_owner, *initdb, *more)
+    assert result.code == 0, result.err
     options = ["-c", "fsync=off", "-c", f"unix_socket_directories={data}"]
     postgres = [*as_owner, programs / "postgres", "-D", data / "data", *options]
     process = stand.start(settings, stand.folder / "database.log", *postgres)
@@ -179,8 +189,8 @@ def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
         isready, *arguments = service["healthcheck"]["test"][1:]
         stand.await_health(["CMD", str(programs / isready), *arguments], process)
         superuser = {**settings, "PGHOST": "database", "PGUSER": user, "PGPASSWORD": password}
-        said = stand.run(superuser, programs / "createdb", name)
-        assert said.code == 0, said.err
+        result = stand.run(superuser, programs / "createdb", name)
+        assert result.code == 0, result.err
         yield superuser
     finally:
         process.terminate()
@@ -189,9 +199,9 @@ def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
 
 @contextlib.contextmanager
 def tracking(stand: Stand) -> Iterator["subprocess.Popen[bytes]"]:
-    """The MLflow server, started with the command of compose.yaml; yields its main process."""
+    """Run the MLflow server with the command of compose.yaml; yields its main process."""
     service = services()["tracking"]
-    program, *arguments = (stand.settled(service, word) for word in service["command"])
+    program, *arguments = (stand.translated(service, word) for word in service["command"])
     stand.volume("tracking").mkdir()
     process = stand.start(
         stand.environment(service),

@@ -1,6 +1,7 @@
 """Executes the instructions that our Dockerfile uses, in folders instead of images.
 
-Needs root and a separate mount namespace: stages are overlay mounts that end with it.
+Needs root and a separate mount namespace. Stages are overlay mounts, which are removed when the
+namespace ends.
 """
 
 import dataclasses
@@ -42,10 +43,11 @@ class Image:
 
 
 class Builder:
-    """Builds stages of a Dockerfile below `work`, each once, on a root in place of the base image.
+    """Builds stages of the Dockerfile in the folder `context`, each stage once.
 
-    `given` holds the environment variables of all commands, in place of build arguments. The output
-    of the commands goes to `log`.
+    The root folder `base` replaces the base image. Stages are built below `work`. `given` has
+    environment variables for all commands, which replace build arguments. The output of the
+    commands is written to `log`.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Builder:
         return self._images[name]
 
     def _over(self, under: Image, name: str) -> Image:
-        """A new stage on top of another, with the mounts of the base."""
+        """A new stage on top of the stage `under`, with the mounts of the base."""
         root, upper, scratch = (self._work / name / part for part in ("root", "upper", "scratch"))
         for folder in (root, upper, scratch):
             folder.mkdir(parents=True)
@@ -114,11 +116,11 @@ class Builder:
         options, command = _options(rest)
         bound = []
         if given := options.get("mount"):
-            asked = dict(pair.split("=", 1) for pair in given.split(","))
-            assert asked["type"] == "bind", f"not a mount that is known here: {given}"
-            target = _within(image, asked["target"])
+            fields = dict(pair.split("=", 1) for pair in given.split(","))
+            assert fields["type"] == "bind", f"not a mount that is known here: {given}"
+            target = _within(image, fields["target"])
             target.mkdir(parents=True, exist_ok=True)
-            mount("--bind", _within(self.build(asked["from"]), asked["source"]), target)
+            mount("--bind", _within(self.build(fields["from"]), fields["source"]), target)
             bound.append(target)
         try:
             subprocess.run(
@@ -156,7 +158,7 @@ class Builder:
 
 
 def instructions(text: str) -> Iterator[Instruction]:
-    """The instructions of a Dockerfile, without comments and with continued lines joined."""
+    """The instructions of a Dockerfile, without comments. Continued lines are joined."""
     lines = [line for line in text.splitlines() if not re.match(r"\s*#", line)]
     for line in re.sub(r"\\\n", "", "\n".join(lines)).splitlines():
         if line.strip():
@@ -165,7 +167,7 @@ def instructions(text: str) -> Iterator[Instruction]:
 
 
 def inside(image: Image) -> list[str]:
-    """Leading arguments that run a command in the root, folder and user of an image."""
+    """Leading arguments that run a command in the root and folder of an image, as its user."""
     user, _, group = image.user.partition(":")
     privileges = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     if user != "0":
@@ -174,12 +176,12 @@ def inside(image: Image) -> list[str]:
 
 
 def mount(*arguments: str | Path) -> None:
-    """Run mount; raises CalledProcessError."""
+    """Run the command `mount`; raises CalledProcessError if it fails."""
     subprocess.run(["mount", *arguments], check=True)
 
 
 def _stages(steps: Iterator[Instruction]) -> dict[str, tuple[str, list[Instruction]]]:
-    """The base and the instructions of each stage."""
+    """For each stage, its base and its instructions."""
     stages: dict[str, tuple[str, list[Instruction]]] = {}
     name = ""
     for step in steps:
@@ -213,7 +215,10 @@ def _mounts_under(root: Path) -> list[Path]:
 
 
 class _Ignored:
-    """Whether the last pattern that matches a path or its parents excludes it (.dockerignore)."""
+    """Tests whether .dockerignore excludes a path.
+
+    The last pattern that matches the path or one of its parent folders decides.
+    """
 
     def __init__(self, file: Path) -> None:
         lines = file.read_text("utf-8").split("\n")

@@ -2,10 +2,10 @@
 
 usage: python -m tests.integration.image BASE WORK POSTGRESQL
 
-BASE is a root folder that replaces the base image; WORK gets the stages, the volumes and a log;
-POSTGRESQL is the folder of PostgreSQL's programs, which replaces the database image. The other
-services run as in compose.yaml: as its user, without capabilities, on read-only roots, in a
-network namespace without a route out.
+BASE is a root folder that replaces the base image. WORK is a folder for the stages, the volumes and
+a log. POSTGRESQL is the folder of PostgreSQL's programs, which replace the database image. The
+other services run as in compose.yaml: with the same user, without capabilities, on read-only roots,
+in a network namespace without a connection to other networks.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ PACKAGES = (
 FIND_WHEEL = (
     "from labelwright.training.tracking.environment import find_wheel; print(find_wheel().path)"
 )
-QUESTION = {"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3}
-ASK = """
+REQUEST = {"entities": [{"name": "Joe's Pizza", "country": "US"}], "top_k": 3}
+CLIENT = """
 import sys
 from urllib import request
 url, (body, key) = "http://service:8000/v1/labels", sys.argv[1:]
@@ -53,12 +53,12 @@ def main(base: Path, work: Path, postgresql: Path) -> None:
         builder = Builder(ROOT, base, work / "stages", given, log)
         started = time.monotonic()
         images = {target: builder.build(target) for target in ("serve", "train")}
-    say(f"both targets are built, in {time.monotonic() - started:.0f} s")
+    report(f"both targets are built, in {time.monotonic() - started:.0f} s")
     for name, image in images.items():
         above = sum(_megabytes(layer) for layer in image.layers[:-1])
-        say(f"target {name}: {_megabytes(image.root):,} MB, {above:,} MB of them above the base")
+        report(f"target {name}: {_megabytes(image.root):,} MB, {above:,} MB of them above the base")
     _look_for_packages(images)
-    found = _said([*_clean(images["train"]), "python", "-c", FIND_WHEEL]).strip()
+    found = _output_of([*_clean(images["train"]), "python", "-c", FIND_WHEEL]).strip()
     assert found.endswith(".whl"), f"the target train has no wheel to store with models: {found}"
 
     (work / "composed").mkdir()
@@ -78,22 +78,24 @@ def main(base: Path, work: Path, postgresql: Path) -> None:
         ):
             started = time.monotonic()
             _run(stand, dataclasses.replace(containers["train"], command=TRAIN))
-            say(f"a training against the tracking server took {time.monotonic() - started:.0f} s")
+            report(
+                f"a training against the tracking server took {time.monotonic() - started:.0f} s"
+            )
             container = containers["service"]
             create = ("labelwright", "keys", "create", "tests")
             key = _run(stand, dataclasses.replace(container, command=create)).strip()
             with _running(stand, "service", container) as process:
                 _check_rights(process, container)
-                body = json.dumps(QUESTION)
-                ask = dataclasses.replace(container, command=("python", "-c", ASK, body, key))
-                (result,) = json.loads(_run(stand, ask))["results"]
+                body = json.dumps(REQUEST)
+                sender = dataclasses.replace(container, command=("python", "-c", CLIENT, body, key))
+                (result,) = json.loads(_run(stand, sender))["results"]
                 assert len(result["labels"]) >= 3, result
-                say(f"it answers: {json.dumps(result['labels'][0])}")
+                report(f"its first label: {json.dumps(result['labels'][0])}")
 
 
-def say(words: str) -> None:
+def report(line: str) -> None:
     """Print a line."""
-    print(f"image: {words}", flush=True)
+    print(f"image: {line}", flush=True)
 
 
 def _megabytes(root: Path) -> int:
@@ -103,16 +105,19 @@ def _megabytes(root: Path) -> int:
 
 def _look_for_packages(images: dict[str, Image]) -> None:
     look = ["python", "-c", PACKAGES]
-    found = {name: set(_said(_clean(image) + look).split()) for name, image in images.items()}
+    found = {name: set(_output_of(_clean(image) + look).split()) for name, image in images.items()}
     superfluous = found["serve"] & ONLY_FOR_TRAINING
     assert not superfluous, f"the target serve holds {superfluous}"
     missing = ONLY_FOR_TRAINING - found["train"]
     assert not missing, f"the target train lacks {missing}"
-    say(f"packages: {len(found['serve'])} in serve, {len(found['train'])} in train")
+    report(f"packages: {len(found['serve'])} in serve, {len(found['train'])} in train")
 
 
 def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
-    """The image with the mounts of a service; `data` replaces the user's data folder."""
+    """The image with the mounts, user and settings of a service.
+
+    `data` replaces the user's data folder.
+    """
     service = services()[name]
     mounts = []
     for mounted in service["volumes"]:
@@ -161,7 +166,7 @@ def _home(image: Image, user: str) -> str:
 
 
 def _clean(image: Image) -> list[str]:
-    """Leading arguments of a command in a container, with the container's environment only."""
+    """Leading arguments that run a command in a container with only the image's environment."""
     settings = [f"{name}={value}" for name, value in image.environment.items()]
     return [*inside(image), "--ignore-environment", *settings]
 
@@ -172,21 +177,24 @@ def _beside(stand: Stand, container: Image) -> list[str]:
 
 def _run(stand: Stand, container: Image) -> str:
     """Run a container and return its standard output."""
-    return _said([*_beside(stand, container), *container.command])
+    return _output_of([*_beside(stand, container), *container.command])
 
 
 @contextlib.contextmanager
 def _running(stand: Stand, name: str, container: Image) -> Iterator["subprocess.Popen[bytes]"]:
-    """A running container, from when it is healthy until it has stopped with the expected code."""
+    """Start a container, wait until it is healthy, and yield its process.
+
+    At the end, stop it and assert that it exits with 0 or because of SIGTERM.
+    """
     started = time.monotonic()
     log = stand.folder / f"{name}.log"
-    with log.open("wb") as words:
+    with log.open("wb") as output:
         command = [*_beside(stand, container), *container.command]
-        process = subprocess.Popen(command, stdout=words, stderr=words)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         check = [*_beside(stand, container), *container.healthcheck]
         composed.await_health(check, os.environ, process)
-        say(f"{name} is healthy {time.monotonic() - started:.1f} s after its start")
+        report(f"{name} is healthy {time.monotonic() - started:.1f} s after its start")
         yield process
         process.terminate()
         code = process.wait(PATIENCE)
@@ -210,10 +218,10 @@ def _check_rights(process: "subprocess.Popen[bytes]", container: Image) -> None:
     assert {int(status[kind][0], 16) for kind in ("CapPrm", "CapEff", "CapBnd")} == {0}
     touched = subprocess.run(["touch", container.root / "written"], capture_output=True)
     assert b"Read-only file system" in touched.stderr
-    say(f"it runs as {container.user} without capabilities on a root that is read-only")
+    report(f"it runs as {container.user} without capabilities on a root that is read-only")
 
 
-def _said(command: Sequence[str]) -> str:
+def _output_of(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-4_000:]
     return done.stdout

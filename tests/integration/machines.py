@@ -1,4 +1,4 @@
-"""Requirements of integration tests on the machine: root, programs, packages."""
+"""Checks that the machine has the root rights, programs and packages that a test needs."""
 
 import importlib.util
 import os
@@ -17,46 +17,49 @@ DEBIAN = {
     "ip": "ip: apt-get install iproute2",
     "unshare": "unshare: apt-get install util-linux",
 }
-"""Commands that make and enter a fresh Debian, with the package of each."""
+"""Commands that make and enter a fresh Debian, with the installation of each."""
 
 
 def need(commands: Mapping[str, str]) -> None:
-    """Skip the test without root or if a command is missing; fail it in CI."""
-    missing = [word for command, word in commands.items() if shutil.which(command) is None]
+    """Skip the test if it does not run as root or a command is missing; in CI, fail it.
+
+    `commands` maps a command to a hint how to install it.
+    """
+    missing = [reason for command, reason in commands.items() if shutil.which(command) is None]
     if os.geteuid() != 0:
         missing.append("root: run pytest with sudo")
     if missing:
-        _stop(f"this test needs {', '.join(missing)}")
+        _skip(f"this test needs {', '.join(missing)}")
 
 
 def postgresql() -> Path:
-    """The program folder of the newest PostgreSQL server; skips or fails like `need`."""
+    """The program folder of the newest PostgreSQL server; skips or fails the test without one."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_major)
     if not found:
-        _stop("this test needs a PostgreSQL server: apt-get install postgresql")
+        _skip("this test needs a PostgreSQL server: apt-get install postgresql")
     return found[-1].parent
 
 
 def need_package(name: str) -> None:
-    """Skip the test if a Python package is missing; fail it in CI."""
+    """Skip the test if a Python package is missing; in CI, fail it."""
     if importlib.util.find_spec(name) is None:
-        _stop(f"this test needs {name}: pip install {name}")
+        _skip(f"this test needs {name}: pip install {name}")
 
 
 def need_command(name: str, install: str) -> None:
-    """Skip the test if a command is missing, with a hint how to install it; fail it in CI."""
+    """Skip the test if a command is missing; in CI, fail it. `install` is a hint for the user."""
     if shutil.which(name) is None:
-        _stop(f"this test needs {name}: {install}")
+        _skip(f"this test needs {name}: {install}")
 
 
 def _major(program: Path) -> int:
     return int(program.parts[-3])
 
 
-def _stop(word: str) -> NoReturn:
+def _skip(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
-        pytest.fail(word)
-    pytest.skip(word)
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def prove(
@@ -69,5 +72,5 @@ def prove(
         try:
             code = process.wait()
         finally:
-            process.terminate()  # the script removes its files
-    assert code == 0, f"{script.name} ended with {code}; what it said is in the output above"
+            process.terminate()  # after this signal, the script removes its files
+    assert code == 0, f"{script.name} ended with {code}; its output is above"

@@ -1,10 +1,12 @@
-"""The nodes of a Ray cluster, and labelling on them, in separate processes.
+"""Runs the nodes of a Ray cluster, or bulk labelling on the cluster, in a separate process.
 
-Ray terminates a process that loses its node or its cluster, without an exception to catch.
+A separate process is necessary, because Ray terminates a process that loses its node or its cluster
+without an exception that a test could catch.
 
-python -m tests.integration.on_ray nodes      prints the address; reads "add" and "kill"
-python -m tests.integration.on_ray label ...  labels; after some rows it waits for a line, and at
-                                              "stop" exits with the code STOPPED
+python -m tests.integration.on_ray nodes      prints the address; then reads lines: "add" or "kill"
+python -m tests.integration.on_ray label ...  labels; after some rows, it prints the share that is
+                                              done and reads a line; after the line "stop", it exits
+                                              with the code STOPPED
 """
 
 import sys
@@ -18,7 +20,7 @@ STOPPED = 7
 
 
 def nodes() -> None:
-    """Run a head node without work, two worker nodes, and further ones on request."""
+    """Run a head node without CPUs and two worker nodes; "add" adds one and "kill" removes one."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -38,14 +40,14 @@ def nodes() -> None:
 
 
 def label(source: str, target: str, model: str, address: str = "") -> None:
-    """Label on the cluster at `address`, or on threads; prints progress and the final report.
+    """Label on the cluster at `address`, or on threads if it is empty.
 
-    Output of Ray itself does not reach standard output.
+    Prints the progress once, and the number of labelled, rejected and resumed rows at the end.
     """
     done: list[float] = []
 
     def wait(rows: int, share: float | None) -> None:
-        if share and not done:  # rows of an earlier run have no progress
+        if share and not done:  # there is no progress for rows of an earlier run
             done.append(share)
             print(*done, file=sys.__stdout__, flush=True)
             if sys.stdin.readline() == "stop\n":

@@ -1,4 +1,4 @@
-"""Pages in a real browser: their visible text and screenshots.
+"""Visible text and screenshots of pages in a real browser.
 
 Screenshots are stored in LABELWRIGHT_SCREENSHOTS, by default build/screenshots.
 """

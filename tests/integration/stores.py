@@ -25,7 +25,7 @@ KEYS = {
 
 @dataclasses.dataclass
 class Server:
-    """A server that tests can stop and start again; it listens on `port`."""
+    """A server that listens on `port`, which tests can stop and start again."""
 
     command: Sequence[object]
     port: int
@@ -97,7 +97,7 @@ asyncio.run(main())
 
 @contextlib.contextmanager
 def relay(folder: Path, to: int) -> Iterator[Server]:
-    """A TCP relay to a port, which can be stopped while the server behind it keeps running."""
+    """A TCP relay to the port `to`. Stopping the relay does not stop the server on this port."""
     port = free_port()
     command = (sys.executable, "-c", _RELAY, HOST, to, port)
     server = Server(command, port, folder / "relay.log")

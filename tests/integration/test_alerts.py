@@ -1,4 +1,4 @@
-"""The metrics and alert rules, checked with Prometheus' promtool."""
+"""Tests of the metrics and the alert rules with promtool, a program of Prometheus."""
 
 import subprocess
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ CASES: Mapping[str, Mapping[str, str]] = {
         f'labelwright_drift_psi{{{PLACE}, kind="field", name="country"}}': "0.5x120"
     },
 }
-"""Samples that make each alert fire, one a minute, over two hours or over 27 hours."""
+"""For each alert, samples that make it fire: one sample a minute for two hours or for 27 hours."""
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ OWNER, PASSWORD = "postgres", "hunter2"
 
 
 class Server:
-    """A PostgreSQL server with its data in a folder; tests can kill and restart it."""
+    """A PostgreSQL server with its data in a folder. Tests can kill and restart the server."""
 
     def __init__(self, folder: Path) -> None:
         self._programs, self._folder, self._port = postgresql(), folder, free_port()
@@ -62,7 +62,7 @@ class Server:
         self._do("pg_ctl", "start", "--wait", f"--pgdata={self._folder}/data", log, "-o", options)
 
     def kill(self) -> None:
-        """Crash the server: data that it has not written to disk are lost."""
+        """Crash the server: data that is not yet on disk is lost."""
         self._do("pg_ctl", "stop", "--mode=immediate", f"--pgdata={self._folder}/data")
 
     def _do(self, program: str, *arguments: str) -> None:
@@ -86,7 +86,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of each kind; the one of the server is not empty."""
+    """URL of an SQLite database or of the server's database, which is not empty."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/corrections.db"
     server: Server = request.getfixturevalue("server")
@@ -106,9 +106,9 @@ def keys(url: str) -> set[str]:
 def test_sqlite_keeps_every_acknowledged_correction_when_killed(tmp_path: Path) -> None:
     database = tmp_path / "corrections.db"
     times = repeats(20, 200)
-    promised = acknowledged(f"sqlite:///{database}", kills(times, seed=1))
-    assert promised <= keys(f"sqlite:///{database}")
-    assert len(promised) > 2 * times
+    acknowledged_keys = acknowledged(f"sqlite:///{database}", kills(times, seed=1))
+    assert acknowledged_keys <= keys(f"sqlite:///{database}")
+    assert len(acknowledged_keys) > 2 * times
     with contextlib.closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -177,7 +177,7 @@ def test_a_killed_service_has_stored_all_acknowledged_corrections(
     world: "World", url: str, tmp_path: Path
 ) -> None:
     settings = {**environment(world.home), "LABELWRIGHT_CORRECTIONS": url}
-    promised: set[str] = set()
+    acknowledged_keys: set[str] = set()
     for moment in [random.Random(n).uniform(0.1, 1) for n in range(3)]:
         with serving("--model", world.uri, environment=settings, folder=tmp_path) as service:
 
@@ -188,20 +188,20 @@ def test_a_killed_service_has_stored_all_acknowledged_corrections(
                         key = uuid.uuid4().hex
                         content = {"entity": entity, "added": ["x"], "key": key}
                         try:
-                            answer = client.post("/v1/feedback", json=content)
+                            response = client.post("/v1/feedback", json=content)
                         except httpx.TransportError:
                             return
-                        assert answer.status_code == 201, answer.text
-                        promised.add(key)
+                        assert response.status_code == 201, response.text
+                        acknowledged_keys.add(key)
 
-            before = len(promised)
+            before = len(acknowledged_keys)
             with ThreadPoolExecutor(3) as pool:
                 writers = [pool.submit(write, writer) for writer in range(3)]
-                while len(promised) == before and not any(each.done() for each in writers):
+                while len(acknowledged_keys) == before and not any(each.done() for each in writers):
                     time.sleep(0.01)
                 time.sleep(moment)
                 service.process.kill()
                 for each in writers:
                     each.result()
-    assert len(promised) > 10
-    assert promised <= keys(url)
+    assert len(acknowledged_keys) > 10
+    assert acknowledged_keys <= keys(url)

@@ -1,4 +1,4 @@
-"""After a killed or failed training the registry is valid and the next training works."""
+"""Tests that the registry is valid and the next training works after a killed or failed one."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ POINTS = [
     (f"{STORE}set_registered_model_alias", "before"),
     (f"{STORE}set_registered_model_alias", "after"),
 ]
-"""Steps of recording and registering, in order."""
+"""Functions that record and register a model, in order, and the moment of the kill at each."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def arguments(data: Path) -> tuple[object, ...]:
 
 
 def registered() -> list[str]:
-    """All registered versions, after checking that each has a verdict and a readable bundle."""
+    """All registered versions. Asserts that each has a verdict and a readable bundle."""
     client = MlflowClient(tracking_uri(), tracking_uri())
     found = client.search_model_versions("name = 'm'")
     for version in found:
@@ -65,13 +65,13 @@ def files(home: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("place", "moment"), POINTS, ids=lambda value: value.split(".")[-1])
-def test_a_killed_training_leaves_a_sound_registry(
+def test_a_killed_training_leaves_a_valid_registry(
     empty_world: Path, data: Path, command: Command, place: str, moment: str
 ) -> None:
     settings = environment(empty_world)
     assert command(*arguments(data)).code == 0
-    said = run_signalled(place, moment, signal.SIGKILL, *arguments(data), environment=settings)
-    assert said.code == -signal.SIGKILL
+    result = run_signalled(place, moment, signal.SIGKILL, *arguments(data), environment=settings)
+    assert result.code == -signal.SIGKILL
     champion = load_model("models:/m@champion").version
     assert champion in registered()
 
@@ -95,7 +95,7 @@ def test_a_killed_training_leaves_a_sound_registry(
     assert experiment is not None
     left = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in left} == {runs.FINISHED}
-    assert len(files(empty_world)) <= 1 + len(registered())  # one of them holds all models
+    assert len(files(empty_world)) <= 1 + len(registered())  # a single folder has all models
 
 
 def test_training_works_when_the_registered_model_has_no_versions(
@@ -103,8 +103,8 @@ def test_training_works_when_the_registered_model_has_no_versions(
 ) -> None:
     made = f"{STORE}create_registered_model"
     settings = environment(empty_world)
-    said = run_signalled(made, "after", signal.SIGKILL, *arguments(data), environment=settings)
-    assert said.code == -signal.SIGKILL
+    result = run_signalled(made, "after", signal.SIGKILL, *arguments(data), environment=settings)
+    assert result.code == -signal.SIGKILL
     assert registered() == []
     assert command("serve", "--model", "models:/m@champion").code == 4
     assert command("prune", "m").code == 0
@@ -115,23 +115,23 @@ def test_training_works_when_the_registered_model_has_no_versions(
 
 @pytest.fixture
 def store(empty_world: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """An artifact store on a file system of the size that the test requests."""
+    """A folder for artifacts on a file system whose size is the parameter of the fixture."""
     folder = empty_world / "artifacts"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "none", str(folder)]
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("mounting a small disk needs root")
     if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine lets nothing be mounted")
+        pytest.skip("this machine does not allow mounts")
     try:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def nothing_is_registered(said: CommandResult, reason: str, store: Path) -> None:
-    assert said.code == 6
-    (line,) = said.err.splitlines()
+def assert_nothing_is_registered(result: CommandResult, reason: str, store: Path) -> None:
+    assert result.code == 6
+    (line,) = result.err.splitlines()
     assert line.startswith(f"labelwright: nothing was registered, because {store}")
     assert f"cannot be written: {reason}; free disk space" in line
     assert registered() == []
@@ -141,8 +141,8 @@ def nothing_is_registered(said: CommandResult, reason: str, store: Path) -> None
 def test_a_full_store_registers_nothing(
     store: Path, empty_world: Path, data: Path, command: Command
 ) -> None:
-    said = spawn(*arguments(data), environment=environment(empty_world))
-    nothing_is_registered(said, "no space is left", store)
+    result = spawn(*arguments(data), environment=environment(empty_world))
+    assert_nothing_is_registered(result, "no space is left", store)
     assert command("prune", "m").code == 0
     assert not files(empty_world)
     subprocess.run(["mount", "-o", "remount,size=50m", str(store)], check=True)
@@ -153,16 +153,16 @@ def test_a_full_store_registers_nothing(
 @pytest.mark.parametrize("store", ["1m"], indirect=True)
 def test_a_read_only_store_registers_nothing(store: Path, empty_world: Path, data: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(store)], check=True)
-    said = spawn(*arguments(data), environment=environment(empty_world))
-    nothing_is_registered(said, "Read-only file system", store)
+    result = spawn(*arguments(data), environment=environment(empty_world))
+    assert_nothing_is_registered(result, "Read-only file system", store)
 
 
 def test_concurrent_trainings_all_register(empty_world: Path, data: Path) -> None:
     settings = environment(empty_world)
     with ThreadPoolExecutor(3) as pool:
-        said = list(pool.map(lambda _: spawn(*arguments(data), environment=settings), range(3)))
-    assert [each.code for each in said] == [0, 0, 0], [each.err for each in said]
+        result = list(pool.map(lambda _: spawn(*arguments(data), environment=settings), range(3)))
+    assert [each.code for each in result] == [0, 0, 0], [each.err for each in result]
     assert registered() == ["1", "2", "3"]
-    assert sum("it is the first version" in each.out for each in said) == 1
+    assert sum("it is the first version" in each.out for each in result) == 1
     champion = load_model("models:/m@champion").version
     assert {champion, *versions.former_champions("m")} <= {"1", "2", "3"}

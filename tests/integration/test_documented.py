@@ -35,7 +35,7 @@ ELSEWHERE = {
     r"pyspark": "test_spark",
 }
 REFUSED = ("labelwright promote brands 3",)
-"""Commands that the pages show because they fail."""
+"""Commands of the pages that must fail."""
 PAGES_HERE = [page for page in PAGES if page.name != "tutorial.md"]
 PROGRAM = """
 import pandas
@@ -47,42 +47,42 @@ pytestmark = [
     pytest.mark.skipif(
         not EXTRACTS.exists(), reason=f"no real extracts at {EXTRACTS}: set LABELWRIGHT_DATA"
     ),
-    pytest.mark.skipif(not shutil.which("curl"), reason="the pages ask with curl"),
+    pytest.mark.skipif(not shutil.which("curl"), reason="the commands of the pages use curl"),
 ]
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files and models that the pages assume."""
-    folder = tmp_path_factory.mktemp("desk")
-    lay_out(folder)
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files and models that the commands of the pages use."""
+    folder = tmp_path_factory.mktemp("workspace")
+    write_files(folder)
     for arguments in (
         ("train", "--data", "places.parquet", "--name", "places"),
         ("train", "--data", "brands.parquet", "--name", "brands"),
-        ("train", "--data", "brands.parquet", "--name", "brands"),  # to roll back from
+        ("train", "--data", "brands.parquet", "--name", "brands"),  # the version to roll back
         ("label", "new.parquet", "last_week.parquet", "--model", "models:/places@champion"),
     ):
-        said = spawn(*arguments, environment=settings(folder), timeout=PATIENCE, cwd=folder)
-        assert said.code == 0, said.err
+        result = spawn(*arguments, environment=settings(folder), timeout=PATIENCE, cwd=folder)
+        assert result.code == 0, result.err
     return folder
 
 
 @pytest.fixture(scope="module")
-def service(desk: Path) -> Iterator[Service]:
+def service(workspace: Path) -> Iterator[Service]:
     with serving(
-        "--model", "models:/brands@champion", environment=settings(desk), folder=desk
+        "--model", "models:/brands@champion", environment=settings(workspace), folder=workspace
     ) as running:
         yield running
 
 
 def settings(folder: Path, home: str = "home") -> dict[str, str]:
-    """Environment variables of the commands, with the installed programs in PATH."""
+    """Environment variables for the commands; PATH has the installed programs."""
     found = environment(folder / home) | {"KEY": "as the command before it prints"}
     found["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / home}/mlflow.db"
     return {**found, "PATH": f"{Path(sys.executable).parent}:{found['PATH']}"}
 
 
-def lay_out(folder: Path) -> None:
+def write_files(folder: Path) -> None:
     """Write the files that the pages name."""
     brands = pq.read_table(BRANDS)
     for name, start, rows in (
@@ -119,27 +119,27 @@ def lay_out(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES_HERE, ids=lambda page: page.name)
-def test_every_command_of_a_page_works(page: Path, desk: Path, service: Service) -> None:
+def test_every_command_of_a_page_works(page: Path, workspace: Path, service: Service) -> None:
     home = "home"
     if page.name == "operating.md":  # its commands restore a backup
-        home = shutil.copytree(desk / home, desk / "another").name
+        home = shutil.copytree(workspace / home, workspace / "another").name
     for typed in typed_on(page.read_text("utf-8")):
         if any(re.search(pattern, typed) for pattern in ELSEWHERE):
             continue
         if SERVE.match(typed):
             options = SERVE.sub("", typed).split()
-            with serving(*options, environment=settings(desk), folder=desk):
+            with serving(*options, environment=settings(workspace), folder=workspace):
                 continue
-        done = run(["bash", "-euo", "pipefail", "-c", here(typed, service)], desk, home)
+        done = run(["bash", "-euo", "pipefail", "-c", adapted(typed, service)], workspace, home)
         assert (done.returncode != 0) == (typed in REFUSED), f"{typed}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES_HERE, ids=lambda page: page.name)
-def test_every_program_of_a_page_works(page: Path, desk: Path, service: Service) -> None:
+def test_every_program_of_a_page_works(page: Path, workspace: Path, service: Service) -> None:
     programs = blocks(page.read_text("utf-8"), "python")
     ours = [p for p in programs if not any(re.search(pattern, p) for pattern in ELSEWHERE)]
     if ours:
-        done = run([sys.executable, "-c", here("\n".join([PROGRAM, *ours]), service)], desk)
+        done = run([sys.executable, "-c", adapted("\n".join([PROGRAM, *ours]), service)], workspace)
         assert done.returncode == 0, done.stderr
 
 
@@ -175,18 +175,20 @@ def is_whole(command: str) -> bool:
     return not command.endswith("\\")
 
 
-def here(typed: str, service: Service) -> str:
-    """The command with the address of the test service and a curl that fails on HTTP errors."""
+def adapted(typed: str, service: Service) -> str:
+    """The command for the test service: with its address, and with a curl that fails on errors."""
     port = str(service.port)
-    asked = typed.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(" 8000)", f" {port})")
-    return asked.replace("curl -s", "curl -f -s").replace(".venv/bin/", "")
+    local = typed.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(" 8000)", f" {port})")
+    return local.replace("curl -s", "curl -f -s").replace(".venv/bin/", "")
 
 
-def run(command: list[str], desk: Path, home: str = "home") -> "subprocess.CompletedProcess[str]":
+def run(
+    command: list[str], workspace: Path, home: str = "home"
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command,
-        cwd=desk,
-        env=settings(desk, home),
+        cwd=workspace,
+        env=settings(workspace, home),
         capture_output=True,
         text=True,
         timeout=PATIENCE,

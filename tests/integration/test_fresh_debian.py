@@ -1,4 +1,4 @@
-"""On a fresh Debian 12 the commands of the README lead to a first response."""
+"""Tests that the commands of the README lead to a first response on a fresh Debian 12."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Both targets of the Dockerfile build, and the services of compose.yaml run from them."""
+"""Tests that both targets of the Dockerfile build and that compose.yaml runs with them."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trainings interrupted at random moments while they start."""
+"""Tests of trainings that are interrupted at random moments during their start."""
 
 import random
 import signal
@@ -47,7 +47,7 @@ def test_an_interrupt_during_the_start_ends_the_training(
 
 
 def _await_handler(process: subprocess.Popen[str]) -> None:
-    """Wait until the process handles SIGTERM: then its command starts."""
+    """Wait until the process handles SIGTERM, which is shortly before its command starts."""
     deadline = time.monotonic() + PATIENCE
     status = Path(f"/proc/{process.pid}/status")
     while time.monotonic() < deadline:

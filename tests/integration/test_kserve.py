@@ -1,4 +1,4 @@
-"""The official KServe client, in a separate environment, works with the service."""
+"""Tests of the service with the official KServe client, in a separate environment."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
 async def main(url):
     client = InferenceRESTClient(RESTConfig(protocol="v2"))
-    said = {
+    found = {
         "live": await client.is_server_live(url),
         "ready": await client.is_server_ready(url),
         "model": await client.is_model_ready(url, "small"),
@@ -32,11 +32,11 @@ async def main(url):
         names = InferInput("name", [2], "BYTES")
         names.set_data_from_numpy(np.array(["Joe's Pizza", "Kiosk"], object), binary_data=binary)
         request = InferRequest("small", [names], parameters={"top_k": 2})
-        answer = await client.infer(url, request, model_name="small")
-        rows = answer.outputs[0].as_numpy().tolist()
-        said["binary" if binary else "json"] = [json.loads(row) for row in rows]
+        response = await client.infer(url, request, model_name="small")
+        rows = response.outputs[0].as_numpy().tolist()
+        found["binary" if binary else "json"] = [json.loads(row) for row in rows]
     await client.close()
-    print(json.dumps(said))
+    print(json.dumps(found))
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -59,15 +59,15 @@ def python() -> str:
     return str(interpreter)
 
 
-def test_kserves_client_gets_the_labels_of_the_service(python: str, service: Service) -> None:
+def test_the_kserve_client_gets_the_labels_of_the_service(python: str, service: Service) -> None:
     ran = subprocess.run([python, "-c", SCRIPT, service.url], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    said = json.loads(ran.stdout.splitlines()[-1])
+    found = json.loads(ran.stdout.splitlines()[-1])
     with service.client() as client:
         entities = [{"name": "Joe's Pizza"}, {"name": "Kiosk"}]
-        asked = {"entities": entities, "top_k": 2}
-        expected = client.post("/v1/labels", json=asked).json()["results"]
-    assert said == {
+        body = {"entities": entities, "top_k": 2}
+        expected = client.post("/v1/labels", json=body).json()["results"]
+    assert found == {
         "live": True,
         "ready": True,
         "model": True,

@@ -1,4 +1,4 @@
-"""A million rows through one connection in each stream format, with flat memory."""
+"""Tests of streams of a million rows on one connection, in constant memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -27,30 +27,30 @@ def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def in_batches(labels: Client) -> Iterator[int]:
     """Send Arrow batches; yields the number of rows labelled so far."""
     batch = pa.record_batch({"name": NAMES})
-    answered = 0
-    for answer in labels.label_batches((batch for _ in range(ROWS // TOGETHER)), top_k=1):
-        answered += len(answer)
-        yield answered
+    labelled = 0
+    for predictions in labels.label_batches((batch for _ in range(ROWS // TOGETHER)), top_k=1):
+        labelled += len(predictions)
+        yield labelled
 
 
 def line_by_line(labels: Client) -> Iterator[int]:
     """Send JSON lines; yields the number of rows labelled so far."""
     rows = ({"name": name} for _ in range(ROWS // TOGETHER) for name in NAMES)
-    for answered, _ in enumerate(labels.label_rows(rows, top_k=1), 1):
-        yield answered
+    for labelled, _ in enumerate(labels.label_rows(rows, top_k=1), 1):
+        yield labelled
 
 
 @pytest.mark.parametrize("send", [in_batches, line_by_line])
-def test_a_million_rows_are_labelled_in_flat_memory(
+def test_a_million_rows_are_labelled_in_constant_memory(
     service: Service, send: Callable[[Client], Iterator[int]]
 ) -> None:
     processes = [psutil.Process(service.process.pid), psutil.Process()]
     before: list[int] = []
-    answered = 0
-    for answered in send(Client(service.url)):
-        if not before and answered >= ROWS // 10:
+    labelled = 0
+    for labelled in send(Client(service.url)):
+        if not before and labelled >= ROWS // 10:
             before = [process.memory_info().rss for process in processes]
-    assert answered == ROWS
+    assert labelled == ROWS
     after = [process.memory_info().rss for process in processes]
     grown = [late - early for early, late in zip(before, after, strict=True)]
     assert max(grown) < GROWTH_LIMIT, grown

@@ -1,4 +1,4 @@
-"""MLflow's scoring server and evaluation agree with the service."""
+"""Tests that MLflow's scoring server and evaluation give the labels of the service."""
 
 import contextlib
 import json
@@ -44,8 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("LABELWRIGHT_HOME", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         data = ("--data", folder / "rows.parquet", "--name", "m")
-        said = spawn("train", *data, environment=environment(folder))
-        assert said.code == 0, said.err
+        result = spawn("train", *data, environment=environment(folder))
+        assert result.code == 0, result.err
         yield folder
 
 
@@ -95,7 +95,7 @@ def agree(found: Predictions, expected: Predictions) -> None:
 def scoring_server(
     home: Path, folder: Path, settings: dict[str, str], manager: str
 ) -> Iterator[str]:
-    """URL of `mlflow models serve` in the working folder `folder`, when it is ready."""
+    """Run `mlflow models serve` in the working folder `folder`; yields its URL when it is ready."""
     port, log = free_port(), home / "mlflow_serve.log"
     options = ("-m", URI, "--env-manager", manager, "--host", HOST, "--port", str(port))
     with log.open("wb") as output:
@@ -151,7 +151,7 @@ def need_pyenv() -> None:
 def test_the_mlflow_server_rebuilds_its_environment_from_the_registry_alone(
     manager: str, home: Path, frame: pd.DataFrame, expected: Predictions, tmp_path: Path
 ) -> None:
-    """Also in a working folder that has packages with the names of our folders."""
+    """The working folder has packages with the names of our folders, which must not be imported."""
     if manager == "virtualenv":
         need_pyenv()
     settings = mlflow_settings(home, uv_folder()) | {"MLFLOW_ENV_ROOT": str(tmp_path / "envs")}

@@ -1,4 +1,4 @@
-"""A training in the MLflow UI, seen in a real browser."""
+"""Tests of the pages that the MLflow UI shows after a training, in a real browser."""
 
 import re
 import subprocess

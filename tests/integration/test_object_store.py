@@ -1,4 +1,4 @@
-"""Data in an object store: a local S3-compatible server."""
+"""Tests with data in an object store: a local server with the S3 protocol."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ class Store:
 
     @property
     def filesystem(self) -> pyarrow.fs.S3FileSystem:
-        """Access to the store that does not use the code under test."""
+        """The store as a PyArrow file system, without the code under test."""
         keys = dict.fromkeys(("access_key", "secret_key"), "any")
         return pyarrow.fs.S3FileSystem(endpoint_override=self.url, region="us-east-1", **keys)
 
@@ -75,9 +75,9 @@ def test_a_folder_in_a_store_is_labelled_into_the_store(
     store: Store, world: "World", whole: Path
 ) -> None:
     target = f"s3://{BUCKET}/a folder/out.parquet"
-    said = store.run("label", f"s3://{BUCKET}/in", target, "--model", world.uri)
-    assert said.code == 0, said.err
-    assert said.err == f"3,000 rows -> {target}\n"
+    result = store.run("label", f"s3://{BUCKET}/in", target, "--model", world.uri)
+    assert result.code == 0, result.err
+    assert result.err == f"3,000 rows -> {target}\n"
     predictions = pq.read_table(f"{BUCKET}/a folder/out.parquet", filesystem=store.filesystem)
     assert predictions.equals(pq.read_table(whole))
     assert store.names() == ["a folder/out.parquet", *(f"in/{part}.parquet" for part in range(3))]
@@ -87,12 +87,12 @@ def test_a_folder_in_a_store_is_labelled_into_the_store(
 def test_text_and_rejects_go_to_the_store(store: Store, world: "World", tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("name,lat,lon\nPizzeria Napoli,41,12\nNowhere,200,0\n")
     target = f"s3://{BUCKET}/out.csv.gz"
-    said = store.run("label", tmp_path / "in.csv", target, "--model", world.uri)
-    assert said.err == f"2 rows, 1 of them rejected -> {target}\n"
+    result = store.run("label", tmp_path / "in.csv", target, "--model", world.uri)
+    assert result.err == f"2 rows, 1 of them rejected -> {target}\n"
     with store.filesystem.open_input_stream(f"{BUCKET}/out.csv.gz.rejects.jsonl") as stream:
         assert json.loads(stream.read())["reason"] == "lat: must lie between -90 and 90"
     again = store.run("label", target, tmp_path / "again.jsonl", "--model", world.uri)
-    assert again.code == 3  # its columns are those of an output
+    assert again.code == 3  # the input has the columns of an output
     for name in ("out.csv.gz", "out.csv.gz.rejects.jsonl"):
         store.filesystem.delete_file(f"{BUCKET}/{name}")
 
@@ -103,19 +103,19 @@ def test_killed_labelling_into_a_store_is_resumed(
     names = pq.read_table(world.data)["name"].to_pylist()
     source, target = tmp_path / "in.jsonl", f"s3://{BUCKET}/killed.parquet"
     source.write_text("".join(json.dumps({"name": name}) + "\n" for name in names * 50))
-    asked = ("label", source, target, "--model", world.uri, "--resume")
-    process = subprocess.Popen([LABELWRIGHT, *map(str, asked)], env=store.environment)
+    arguments = ("label", source, target, "--model", world.uri, "--resume")
+    process = subprocess.Popen([LABELWRIGHT, *map(str, arguments)], env=store.environment)
     deadline = time.monotonic() + PATIENCE
-    # once a record is written, the file is larger than its header
+    # the file is larger than its header as soon as it has a record
     while sum(part.stat().st_size for part in world.home.glob("unfinished/*/*.arrow")) < 1 << 21:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert "killed.parquet" not in store.names()
-    said = store.run(*asked)
-    assert said.code == 0, said.err
-    assert "finished by the earlier run" in said.err
+    result = store.run(*arguments)
+    assert result.code == 0, result.err
+    assert "finished by the earlier run" in result.err
     assert store.run("label", source, tmp_path / "whole.parquet", "--model", world.uri).code == 0
     predictions = pq.read_table(f"{BUCKET}/killed.parquet", filesystem=store.filesystem)
     assert predictions.equals(pq.read_table(tmp_path / "whole.parquet"))
@@ -124,9 +124,9 @@ def test_killed_labelling_into_a_store_is_resumed(
 
 def test_a_model_is_trained_on_data_in_a_store(store: Store, tmp_path: Path) -> None:
     settings = store.environment | {"LABELWRIGHT_HOME": str(tmp_path / "home")}
-    said = spawn("train", "--data", f"s3://{BUCKET}/in", "--json", environment=settings)
-    assert said.code == 0, said.err
-    assert json.loads(said.out.splitlines()[-1])["promoted"]
+    result = spawn("train", "--data", f"s3://{BUCKET}/in", "--json", environment=settings)
+    assert result.code == 0, result.err
+    assert json.loads(result.out.splitlines()[-1])["promoted"]
 
 
 def test_a_region_of_published_data_is_imported_within_a_store(
@@ -138,8 +138,8 @@ def test_a_region_of_published_data_is_imported_within_a_store(
         table = pa.Table.from_pylist(rows, schema=OVERTURE)
         pq.write_table(table, f"{folder}/{n}.zstd.parquet", filesystem=store.filesystem)
     target = f"s3://{BUCKET}/imported.parquet"
-    said = store.run("import", "overture", f"s3://{folder}", target, "--bbox=6,49,8,51")
-    assert said.code == 0, said.err
+    result = store.run("import", "overture", f"s3://{folder}", target, "--bbox=6,49,8,51")
+    assert result.code == 0, result.err
     found = pq.read_table(f"{BUCKET}/imported.parquet", filesystem=store.filesystem)
     assert found["id"].to_pylist() == ["place-0", "place-1"] * 2
     store.filesystem.delete_dir(f"{BUCKET}/release")
@@ -147,7 +147,7 @@ def test_a_region_of_published_data_is_imported_within_a_store(
 
 
 @pytest.mark.parametrize(
-    ("code", "source", "target", "said"),
+    ("code", "source", "target", "message"),
     [
         (3, f"s3://{BUCKET}/nothing.csv", "out.csv", f"no file s3://{BUCKET}/nothing.csv"),
         (3, "s3://nowhere/in.csv", "out.csv", "no file s3://nowhere/in.csv"),
@@ -155,10 +155,10 @@ def test_a_region_of_published_data_is_imported_within_a_store(
     ],
 )
 def test_missing_objects_are_a_clear_error(
-    store: Store, world: "World", tmp_path: Path, code: int, source: str, target: str, said: str
+    store: Store, world: "World", tmp_path: Path, code: int, source: str, target: str, message: str
 ) -> None:
     file = target if "://" in target else tmp_path / target
     found = store.run("label", source, file, "--model", world.uri)
     assert found.code == code
-    assert found.err.startswith(f"labelwright: {said}")
+    assert found.err.startswith(f"labelwright: {message}")
     assert found.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Real OpenStreetMap extracts: import, training, evaluation on another town, labelling."""
+"""Tests with real OpenStreetMap extracts: import, training, evaluation on another town, labels."""
 
 import json
 import os
@@ -24,8 +24,8 @@ def test_a_model_of_some_towns_labels_another_town(tmp_path: Path) -> None:
     home = environment(tmp_path / "home")
     files = {town: tmp_path / f"{town}.parquet" for town in ("malta", "porto", "monaco")}
     for town, file in files.items():
-        said = spawn("import", "osm", EXTRACTS / f"{town}.osm.pbf", file, environment=home)
-        assert said.code == 0, said.err
+        result = spawn("import", "osm", EXTRACTS / f"{town}.osm.pbf", file, environment=home)
+        assert result.code == 0, result.err
     data = ("--data", files["malta"], files["porto"], "--min-count", "5", "--name", "osm")
     trained = spawn("train", *data, "--json", environment=home, timeout=PATIENCE)
     assert trained.code == 0, trained.err
@@ -38,13 +38,13 @@ def test_a_model_of_some_towns_labels_another_town(tmp_path: Path) -> None:
     assert json.loads(judged.out.splitlines()[-1])["p_at_1"] > 20
 
     labelled = tmp_path / "labelled.parquet"
-    said = spawn("label", files["monaco"], labelled, *model, environment=home, timeout=PATIENCE)
-    assert said.code == 0, said.err
+    result = spawn("label", files["monaco"], labelled, *model, environment=home, timeout=PATIENCE)
+    assert result.code == 0, result.err
     predictions = pq.read_table(labelled).to_pylist()
     assert [row["id"] for row in predictions] == pq.read_table(files["monaco"])["id"].to_pylist()
-    asked = [row["id"] for row in predictions if _asserted(row["labels"], "takeaway=yes")]
+    takeaways = [row["id"] for row in predictions if _asserted(row["labels"], "takeaway=yes")]
     food = [row["id"] for row in predictions if _asserted(row["labels"], "amenity=restaurant")]
-    assert len(asked) < len(predictions) / 3  # takeaway is not asked of a bank
+    assert len(takeaways) < len(predictions) / 3  # a bank, for example, offers no takeaway
     assert food
 
 

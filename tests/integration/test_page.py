@@ -1,4 +1,4 @@
-"""The web page of the service in a real browser: try, review, model."""
+"""Tests of the service's web page in a real browser: the tabs Try, Review and Model."""
 
 import re
 import shutil
@@ -32,9 +32,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     home = tmp_path_factory.mktemp("page")
     pq.write_table(pq.read_table(BRANDS).slice(0, 3_000), home / "brands.parquet")
     settings = environment(home)
-    said = spawn("train", "--data", home / "brands.parquet", "--name", "shops",
+    trained = spawn("train", "--data", home / "brands.parquet", "--name", "shops",
                  environment=settings, timeout=600)  # fmt: skip
-    assert said.code == 0, said.err
+    assert trained.code == 0, trained.err
     with serving(environment=settings, folder=home) as running:
         yield running
 
@@ -46,7 +46,7 @@ def pages(browser: "Chrome", service: Service) -> Pages:
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, the accessibility checker, from its npm package."""
+    """The source code of the accessibility checker axe-core, from its npm package."""
     need({"npm": "npm: apt-get install npm"})
     folder = tmp_path_factory.mktemp("axe")
     subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, check=True, timeout=300)
@@ -79,7 +79,7 @@ def review(pages: Pages, reviewer: str, rows: str, *first: str) -> None:
 
 
 def hold(pages: Pages, path: str) -> None:
-    """Delay requests to a path, as a slow network does, until `release`."""
+    """Delay requests to a path until `release` is called, as a slow network would."""
     pages.browser.execute_script(
         "const send = fetch, [path] = arguments;"
         "const free = new Promise((resolve) => { window.release = resolve; });"
@@ -92,7 +92,7 @@ def hold(pages: Pages, path: str) -> None:
 
 
 def release(pages: Pages) -> None:
-    """Let delayed requests continue and the page handle their responses."""
+    """Continue the delayed requests, and wait until the page has handled their responses."""
     assert pages.browser.execute_script("return window.held")
     pages.browser.execute_async_script(
         "const [done] = arguments; release(); setTimeout(done, 1000);"

@@ -1,4 +1,4 @@
-"""All real places: training, evaluation on an unseen state, bulk labelling."""
+"""Tests with all real places: training, evaluation on an unseen state, bulk labelling."""
 
 import json
 import os

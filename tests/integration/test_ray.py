@@ -1,4 +1,4 @@
-"""Bulk labelling on a Ray cluster whose nodes are processes of this machine."""
+"""Tests of bulk labelling on a Ray cluster whose nodes are processes of this machine."""
 
 import contextlib
 import json
@@ -25,27 +25,27 @@ PATIENCE = 600.0
 
 
 class Process:
-    """A process of `tests.integration.on_ray`: reads lines and replies with lines."""
+    """A process of `tests.integration.on_ray`, which reads lines and replies with lines."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
-    def hear(self) -> str:
+    def receive(self) -> str:
         """The next line of output."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, "the process has ended"
         return line.strip()
 
-    def say(self, line: str = "") -> None:
+    def send(self, line: str = "") -> None:
         """Send a line."""
         assert self.process.stdin
         print(line, file=self.process.stdin, flush=True)
 
-    def ask(self, line: str = "") -> str:
+    def request(self, line: str = "") -> str:
         """Send a line and return the reply."""
-        self.say(line)
-        return self.hear()
+        self.send(line)
+        return self.receive()
 
 
 @contextlib.contextmanager
@@ -70,12 +70,16 @@ def nodes(world: World) -> Iterator[Process]:
 @pytest.fixture(scope="module")
 def address(nodes: Process) -> str:
     """Address of the cluster."""
-    return nodes.hear()
+    return nodes.receive()
 
 
 @pytest.fixture(scope="module")
 def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parquet files: one with several row groups, rows without ids, one rejected row."""
+    """A folder of Parquet files.
+
+    One file has several row groups. A third of the rows has no id. One row of the original data
+    gets an invalid latitude, so that it is rejected.
+    """
     folder = tmp_path_factory.mktemp("rows")
     table = pq.read_table(world.data).drop_columns(["labels"])
     ids = np.where(np.arange(len(table)) % 3 == 0, None, table["id"].to_numpy(False))
@@ -91,9 +95,9 @@ def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def here(world: World, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a single process."""
-    target = tmp_path_factory.mktemp("here") / "out.parquet"
+def single_process(world: World, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output file of labelling in a single process."""
+    target = tmp_path_factory.mktemp("single_process") / "out.parquet"
     assert label(world, folder, target).code == 0
     return target
 
@@ -109,55 +113,55 @@ def rejects(target: Path) -> list[Any]:
 
 
 def test_a_cluster_agrees_with_a_single_process(
-    address: str, world: World, folder: Path, here: Path, tmp_path: Path
+    address: str, world: World, folder: Path, single_process: Path, tmp_path: Path
 ) -> None:
     target, engine = tmp_path / "out.parquet", ("--engine", f"ray={address}")
-    said = label(world, folder, target, *engine)
-    assert said.code == 0, said.err
-    assert len(said.err.splitlines()) == 1, said.err
-    assert target.read_bytes() == here.read_bytes()
-    assert rejects(target) == rejects(here) != []
-    again = label(world, folder, tmp_path / "again.parquet", *engine, "--previous", here)
+    result = label(world, folder, target, *engine)
+    assert result.code == 0, result.err
+    assert len(result.err.splitlines()) == 1, result.err
+    assert target.read_bytes() == single_process.read_bytes()
+    assert rejects(target) == rejects(single_process) != []
+    again = label(world, folder, tmp_path / "again.parquet", *engine, "--previous", single_process)
     assert "copied from the previous output" in again.err, again.err
-    assert (tmp_path / "again.parquet").read_bytes() == here.read_bytes()
+    assert (tmp_path / "again.parquet").read_bytes() == single_process.read_bytes()
 
 
 def test_killing_a_node_neither_loses_nor_repeats_rows(
-    nodes: Process, address: str, world: World, folder: Path, here: Path, tmp_path: Path
+    nodes: Process, address: str, world: World, folder: Path, single_process: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out.parquet"
-    assert nodes.ask("add") == "done"
+    assert nodes.request("add") == "done"
     with running(world, "label", folder, target, world.uri, address) as labelling:
-        assert 0 < float(labelling.hear()) < 0.1
-        assert nodes.ask("kill") == "done"
-        rows, rejected = pq.read_table(here).num_rows, len(rejects(here))
-        assert labelling.ask() == f"{rows} {rejected} 0"
-    assert target.read_bytes() == here.read_bytes()
+        assert 0 < float(labelling.receive()) < 0.1
+        assert nodes.request("kill") == "done"
+        rows, rejected = pq.read_table(single_process).num_rows, len(rejects(single_process))
+        assert labelling.request() == f"{rows} {rejected} 0"
+    assert target.read_bytes() == single_process.read_bytes()
 
 
-def test_either_engine_resumes_stopped_work(
-    address: str, world: World, folder: Path, here: Path, tmp_path: Path
+def test_work_that_is_stopped_on_one_engine_is_resumed_by_the_other(
+    address: str, world: World, folder: Path, single_process: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out.parquet"
     for engine in (address, ""):
         with running(world, "label", folder, target, world.uri, engine) as labelling:
-            assert 0 < float(labelling.hear()) < 1
-            labelling.say("stop")
+            assert 0 < float(labelling.receive()) < 1
+            labelling.send("stop")
             assert labelling.process.wait(PATIENCE) == STOPPED
     with running(world, "label", folder, target, world.uri, address) as labelling:
-        assert 0 < float(labelling.hear()) < 1
-        rows, _, resumed = map(int, labelling.ask().split())
+        assert 0 < float(labelling.receive()) < 1
+        rows, _, resumed = map(int, labelling.request().split())
     assert 0 < resumed < rows
-    assert target.read_bytes() == here.read_bytes()
+    assert target.read_bytes() == single_process.read_bytes()
 
 
 def test_csv_output_from_a_cluster_started_by_the_command(world: World, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("name,lat,lon\nPizzeria Napoli,41,12\nNowhere,200,0\n")
-    for target, engine in (("here.jsonl", ()), ("there.jsonl", ("--engine", "ray"))):
-        said = label(world, source, tmp_path / target, *engine, "--threads", 1)
-        assert said.err == f"2 rows, 1 of them rejected -> {tmp_path / target}\n"
-    assert (tmp_path / "here.jsonl").read_bytes() == (tmp_path / "there.jsonl").read_bytes()
+    for target, engine in (("threads.jsonl", ()), ("ray.jsonl", ("--engine", "ray"))):
+        result = label(world, source, tmp_path / target, *engine, "--threads", 1)
+        assert result.err == f"2 rows, 1 of them rejected -> {tmp_path / target}\n"
+    assert (tmp_path / "threads.jsonl").read_bytes() == (tmp_path / "ray.jsonl").read_bytes()
 
 
 def test_unsupported_requests_are_clear_errors(
@@ -177,7 +181,7 @@ def test_unsupported_requests_are_clear_errors(
         (1, folder, "ray=127.0.0.1:9", "the cluster failed: "),
         (2, folder, "ray=", "must be ray or ray=ADDRESS"),
     ):
-        said = label(world, source, tmp_path / "out.parquet", "--engine", engine)
-        assert said.code == code, said.err
-        assert word in said.err.splitlines()[-1], said.err
-        assert code == 2 or len(said.err.splitlines()) == 1, said.err
+        result = label(world, source, tmp_path / "out.parquet", "--engine", engine)
+        assert result.code == code, result.err
+        assert word in result.err.splitlines()[-1], result.err
+        assert code == 2 or len(result.err.splitlines()) == 1, result.err

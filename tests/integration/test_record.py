@@ -1,4 +1,4 @@
-"""Tracking on shared servers: MLflow on PostgreSQL, artifacts in an object store."""
+"""Tests of tracking on shared servers: MLflow on PostgreSQL, artifacts in an object store."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ from tests.processes import (
 
 pytestmark = pytest.mark.integration
 BUCKET, NAME = "artifacts", "record"
-ROWS, ASKED = 600, 40
+ROWS, ENTITIES = 600, 40
 
 
 _VERSIONS = """
@@ -77,14 +77,14 @@ class Record:
         """Whether each registered version is the champion."""
         command = [sys.executable, "-c", _VERSIONS, NAME]
         settings = self.environment("asking")
-        said = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
-        found: dict[str, bool] = json.loads(said.stdout)
+        result = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+        found: dict[str, bool] = json.loads(result.stdout)
         return found
 
 
 @pytest.fixture(scope="module")
 def record() -> Iterator[Record]:
-    """The servers with one champion, in a folder that the database's user can read."""
+    """The servers with one champion. Their folder is readable for the user of the database."""
     folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
     folder.chmod(0o755)
     pq.write_table(pq.read_table(BRANDS).slice(0, ROWS), folder / "rows.parquet")
@@ -96,14 +96,14 @@ def record() -> Iterator[Record]:
         server = stack.enter_context(_tracking(folder, address, keys, way.port))
         settings = {"MLFLOW_TRACKING_URI": f"http://{HOST}:{server.port}"}
         made = Record(folder, base, way, settings)
-        said = made.run("train", "--data", made.data, "--name", NAME, "--threads", 1)
-        assert said.code == 0, said.err
+        result = made.run("train", "--data", made.data, "--name", NAME, "--threads", 1)
+        assert result.code == 0, result.err
         yield made
 
 
 @contextlib.contextmanager
 def _tracking(folder: Path, address: str, keys: Mapping[str, str], store: int) -> Iterator[Server]:
-    """The MLflow server; it alone holds the keys of the store."""
+    """The MLflow server, which is the only process with the keys of the store."""
     port = free_port()
     given = ("--host", HOST, "--port", port, "--workers", 1)
     places = ("--backend-store-uri", address, "--artifacts-destination", f"s3://{BUCKET}")
@@ -141,35 +141,37 @@ def _service(record: Record, name: str) -> Iterator[Service]:
         yield service
 
 
-def ask(service: Service) -> tuple[str, list[Any]]:
-    """The version that serves, and its results for some fixed entities."""
-    names = pq.read_table(BRANDS)["name"].slice(0, ASKED).to_pylist()
+def label_places(service: Service) -> tuple[str, list[Any]]:
+    """Label fixed entities; returns the version in service and its results."""
+    names = pq.read_table(BRANDS)["name"].slice(0, ENTITIES).to_pylist()
     entities = [{"id": str(number), "name": name} for number, name in enumerate(names)]
     with service.client() as client:
-        answer = client.post("/v1/labels", json={"entities": entities})
-    answer.raise_for_status()
-    content = answer.json()
+        response = client.post("/v1/labels", json={"entities": entities})
+    response.raise_for_status()
+    content = response.json()
     return content["model"]["version"], content["results"]
 
 
-class Asking:
+class Load:
     """Sends requests to services in a loop until the context ends."""
 
     def __init__(self, services: list[Service]) -> None:
         self.predictions: list[tuple[str, list[Any]]] = []
         self.failed: list[str] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(one,)) for one in services]
+        self._threads = [
+            threading.Thread(target=self._send_requests, args=(one,)) for one in services
+        ]
 
-    def _ask(self, service: Service) -> None:
+    def _send_requests(self, service: Service) -> None:
         while not self._stop.is_set():
             try:
-                self.predictions.append(ask(service))
+                self.predictions.append(label_places(service))
             except httpx.HTTPError as error:
                 self.failed.append(repr(error))
             time.sleep(0.02)
 
-    def __enter__(self) -> "Asking":
+    def __enter__(self) -> "Load":
         for thread in self._threads:
             thread.start()
         return self
@@ -180,32 +182,34 @@ class Asking:
             thread.join(PATIENCE)
 
 
-def right(record: Record, version: str, folder: Path) -> list[Any]:
-    """The results of a version, from a separate service."""
+def expected_results(record: Record, version: str, folder: Path) -> list[Any]:
+    """The results of a version for the fixed entities, from a separate service."""
     folder.mkdir()
     settings = record.environment("right")
     with serving(
         "--model", f"models:/{NAME}/{version}", environment=settings, folder=folder
     ) as one:
-        return ask(one)[1]
+        return label_places(one)[1]
 
 
 def test_two_services_give_correct_results_during_a_promotion(
     record: Record, services: list[Service], tmp_path: Path
 ) -> None:
     more = ("--seed", 1, "--threads", 1, "--no-promote")
-    with Asking(services) as asking:
+    with Load(services) as load:
         trained = record.run("train", "--data", record.data, "--name", NAME, *more)
         promoted = record.run("promote", NAME, 2, "--force")
     assert trained.code == 0, trained.err
     assert promoted.code == 0, promoted.err
     assert record.versions() == {"1": False, "2": True}
-    assert not asking.failed
-    assert len(asking.predictions) > 5
-    answered = {version for version, _ in asking.predictions}
-    assert answered <= {"1", "2"}
-    expected = {version: right(record, version, tmp_path / version) for version in answered}
-    for version, results in asking.predictions:
+    assert not load.failed
+    assert len(load.predictions) > 5
+    served = {version for version, _ in load.predictions}
+    assert served <= {"1", "2"}
+    expected = {
+        version: expected_results(record, version, tmp_path / version) for version in served
+    }
+    for version, results in load.predictions:
         assert results == expected[version]
     assert not list(
         (record.folder / "training").glob("artifacts/*")
@@ -232,26 +236,26 @@ def test_a_lost_server_stops_the_training_but_not_the_services(
     try:
         await_stop(training.pid)
         server.stop(signal.SIGINT)
-        with Asking(services) as asking:
+        with Load(services) as load:
             os.kill(training.pid, signal.SIGCONT)
-            said = training.communicate(timeout=400)[1].splitlines()
+            lines = training.communicate(timeout=400)[1].splitlines()
             fresh = record.run("label", record.data, "-", "--model", f"models:/{NAME}@champion")
     finally:
         training.kill()
         training.wait()
         server.start()
-    assert training.returncode in (5, 6), said
-    assert len(said) == 1, said
-    assert said[0].startswith("labelwright: "), said
+    assert training.returncode in (5, 6), lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("labelwright: "), lines
     if away == "database":
         assert fresh.code == 5, fresh.err
         assert len(fresh.err.splitlines()) == 1, fresh.err
-    assert len(asking.predictions) > 5
-    assert not asking.failed
+    assert len(load.predictions) > 5
+    assert not load.failed
 
     assert record.versions() == before
-    said_again = record.run(*arguments)
-    assert said_again.code == 0, said_again.err
+    repeated = record.run(*arguments)
+    assert repeated.code == 0, repeated.err
     assert len(record.versions()) == len(before) + 1
 
 

@@ -1,4 +1,4 @@
-"""The registered model as a Spark UDF made by MLflow."""
+"""Tests of a registered model as a Spark UDF that MLflow makes."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Training with the tracking server and the database of compose.yaml."""
+"""Tests of training with the tracking server and the database of compose.yaml."""
 
 import json
 import os
@@ -34,7 +34,7 @@ DIRECT = "postgresql+psycopg://mlflow@database:5432"
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """The network and its secrets, in a folder that the database's user can read."""
+    """The network and its secrets. Their folder is readable for the user of the database."""
     need(COMMANDS)
     folder = Path(tempfile.mkdtemp(prefix="labelwright-"))
     folder.chmod(0o755)
@@ -68,10 +68,10 @@ def data(stand: Stand) -> Path:
     return path
 
 
-def trained(said: CommandResult) -> dict[str, Any]:
+def trained(result: CommandResult) -> dict[str, Any]:
     """The JSON output of a training."""
-    assert said.code == 0, said.err
-    outcome: dict[str, Any] = json.loads(said.out.splitlines()[-1])
+    assert result.code == 0, result.err
+    outcome: dict[str, Any] = json.loads(result.out.splitlines()[-1])
     return outcome
 
 
@@ -96,7 +96,7 @@ def test_the_password_is_made_once_and_readable_by_its_users_only(stand: Stand) 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_models_live_on_a_server_from_training_to_pruning(
+def test_models_on_a_server_can_be_trained_promoted_served_and_pruned(
     stand: Stand, server: "subprocess.Popen[bytes]", data: Path, tmp_path: Path
 ) -> None:
     train = ("train", "--data", data, "--name", "small", "--threads", 1, "--json")
@@ -108,26 +108,26 @@ def test_models_live_on_a_server_from_training_to_pruning(
     assert not (stand.volume("train") / "artifacts").exists()
     assert any("bundle" in path.parts for path in stored(stand))
 
-    said = stand.labelwright("promote", "small", 2, "--force")
-    assert said.code == 0, said.err
+    result = stand.labelwright("promote", "small", 2, "--force")
+    assert result.code == 0, result.err
     assert _champion(stand) == "2"
-    said = stand.labelwright("rollback", "small")
-    assert said.code == 0, said.err
+    result = stand.labelwright("rollback", "small")
+    assert result.code == 0, result.err
     assert _champion(stand) == "1"
 
     labelled = tmp_path / "labelled.parquet"
-    elsewhere = str(tmp_path / "home")  # as on another machine: the model must be downloaded
-    said = stand.labelwright(
+    elsewhere = str(tmp_path / "home")  # an unused state folder, so the model must be downloaded
+    result = stand.labelwright(
         *("label", data, labelled, "--model", "models:/small@champion"), LABELWRIGHT_HOME=elsewhere
     )
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert pq.read_table(labelled)["id"].equals(pq.read_table(data)["id"])
 
     before = sum(path.stat().st_size for path in stored(stand))
-    said = stand.labelwright("prune", "small", "--keep", 1)
-    assert said.code == 0, said.err
+    result = stand.labelwright("prune", "small", "--keep", 1)
+    assert result.code == 0, result.err
     after = sum(path.stat().st_size for path in stored(stand))
-    assert 0.5 * before < after < 0.8 * before  # one of three is gone
+    assert 0.5 * before < after < 0.8 * before  # one of three models is deleted
     gone = stand.labelwright("label", data, labelled, "--model", "models:/small/2")
     assert gone.code == 4, gone.err
     kept = stand.labelwright("label", data, labelled, "--model", "models:/small/3")
@@ -145,12 +145,12 @@ def test_models_live_on_a_server_from_training_to_pruning(
 
 
 def _champion(stand: Stand) -> str:
-    ask = (
+    program = (
         "from labelwright.training.tracking.versions import current_champion\n"
         "print(current_champion('small'))"
     )
     environment = stand.environment(services()["train"])
-    return stand.run(environment, sys.executable, "-P", "-c", ask).out.strip()
+    return stand.run(environment, sys.executable, "-P", "-c", program).out.strip()
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def _champion(stand: Stand) -> str:
 def test_the_server_accepts_its_own_host_names_only(
     stand: Stand, server: "subprocess.Popen[bytes]", host: str, status: int
 ) -> None:
-    ask = (
+    program = (
         "import httpx, sys; print(httpx.get('http://tracking:5000/api/2.0/mlflow/experiments/get'"
         "'?experiment_id=0', headers={'Host': sys.argv[1]}, trust_env=False).status_code)"
     )
-    said = stand.run(dict(os.environ), sys.executable, "-c", ask, host)
-    assert said.out.strip() == str(status), said.err
+    result = stand.run(dict(os.environ), sys.executable, "-c", program, host)
+    assert result.out.strip() == str(status), result.err
 
 
 def test_the_server_does_not_reveal_the_password(
@@ -194,8 +194,8 @@ def test_the_database_is_upgraded_by_the_documented_command(
 ) -> None:
     service = services()["tracking"]
     program = Path(sys.executable).with_name("mlflow")
-    said = stand.run(stand.environment(service), program, "db", "upgrade", f"{DIRECT}/mlflow")
-    assert said.code == 0, said.err
+    result = stand.run(stand.environment(service), program, "db", "upgrade", f"{DIRECT}/mlflow")
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize("way", ["server", "database"])
@@ -207,9 +207,9 @@ def test_concurrent_trainings_both_register(
     way: str,
 ) -> None:
     settings = {}
-    if way == "database":  # an empty database, in which both create the tables
-        said = stand.run(superuser, postgresql() / "createdb", "bare")
-        assert said.code == 0, said.err
+    if way == "database":  # an empty database, so both trainings create the tables
+        result = stand.run(superuser, postgresql() / "createdb", "bare")
+        assert result.code == 0, result.err
         password = superuser["PGPASSWORD"]
         settings = {"MLFLOW_TRACKING_URI": f"{DIRECT}/bare", "PGPASSWORD": password}
 
@@ -220,8 +220,8 @@ def test_concurrent_trainings_both_register(
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(train, (0, 1)))
     assert {outcome["version"] for outcome in outcomes} == {"1", "2"}
-    said = stand.labelwright("doctor", "--json", **settings)
-    assert said.code == 0, said.out
+    result = stand.labelwright("doctor", "--json", **settings)
+    assert result.code == 0, result.out
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_concurrent_trainings_both_register(
 def test_an_unusable_database_is_a_clear_error_without_its_password(
     stand: Stand, superuser: Mapping[str, str], address: str, word: str
 ) -> None:
-    said = stand.labelwright("prune", "small", MLFLOW_TRACKING_URI=address)
-    assert said.code == 5, said.err
-    assert word in said.err
-    assert len(said.err.splitlines()) == 1
-    assert "hunter2" not in said.out + said.err
+    result = stand.labelwright("prune", "small", MLFLOW_TRACKING_URI=address)
+    assert result.code == 5, result.err
+    assert word in result.err
+    assert len(result.err.splitlines()) == 1
+    assert "hunter2" not in result.out + result.err

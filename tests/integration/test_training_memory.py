@@ -1,4 +1,4 @@
-"""Training on real places with a memory limit uses less memory and gives the same model."""
+"""Tests that a training with a memory limit uses less memory and gives the same model."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = [
 ROWS = 60_000
 THREADS = 2
 DUALS = ROWS * 128 * 4
-"""Bytes of the dual variables of one thread; the other thread may not hold its own yet."""
+"""Bytes of the dual variables of one thread; the other thread may not have allocated its own."""
 FIT = """
 import json, sys
 from labelwright.entities.schema import load_schema
@@ -49,18 +49,18 @@ def fitted(data: Path, home: Path, memory: int | None) -> tuple[str, int]:
     """The content hash of a model, and the peak memory of its first pass in bytes."""
     command = [sys.executable, "-c", FIT, str(data), json.dumps(memory), str(THREADS)]
     settings = {**os.environ, "LABELWRIGHT_HOME": str(home)}
-    said: list[str] = []
+    lines: list[str] = []
     peak = 0
     with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as process:
-        reader = threading.Thread(target=lambda: said.extend(map(str.strip, process.stdout or ())))
+        reader = threading.Thread(target=lambda: lines.extend(map(str.strip, process.stdout or ())))
         reader.start()
         while process.poll() is None:
-            if said[-1:] == ["features"]:  # measured from here to the end of the first pass
+            if lines[-1:] == ["features"]:  # measured from here to the end of the first pass
                 peak = max(peak, memory_of(process.pid)[0])
             time.sleep(0.02)
         reader.join()
     assert process.returncode == 0
-    return said[-1], peak
+    return lines[-1], peak
 
 
 def test_a_memory_limit_bounds_memory_and_keeps_the_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs the commands of the tutorial in order, on the extract that its outputs show."""
+"""Runs the commands of the tutorial in order, on the extract that the tutorial uses."""
 
 import os
 import shutil
@@ -27,38 +27,40 @@ pytestmark = [
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """A folder with the two extracts that the tutorial names."""
+def workspace(tmp_path: Path) -> Path:
+    """A folder with the two extracts that the tutorial uses."""
     shutil.copy(EXTRACTS / "porto.osm.pbf", tmp_path / "city.osm.pbf")
     shutil.copy(EXTRACTS / "monaco.osm.pbf", tmp_path / "elsewhere.osm.pbf")
     return tmp_path
 
 
-def test_the_tutorial_goes_from_an_extract_to_a_model_that_learns(desk: Path) -> None:
-    settings = environment(desk / "home")
+def test_the_tutorial_goes_from_an_extract_to_a_model_that_learns(workspace: Path) -> None:
+    settings = environment(workspace / "home")
     settings["PATH"] = f"{Path(sys.executable).parent}:{settings['PATH']}"
     typed = blocks(TUTORIAL, "sh")
     begin = next(place for place, block in enumerate(typed) if block.startswith(SERVE))
-    said = "".join(_run(block, desk, settings) for block in typed[:begin])
-    assert (desk / "labelled.parquet").exists()
+    output = "".join(_run(block, workspace, settings) for block in typed[:begin])
+    assert (workspace / "labelled.parquet").exists()
     for line in ("3,370 places, 3,370 of them labelled -> places.parquet", 'name "Farmácia"'):
-        assert line in said
+        assert line in output
         assert line in TUTORIAL
     options = typed[begin].removeprefix(SERVE).split()
-    with serving(*options, environment=settings, folder=desk) as service:
-        said = "".join(_run(block, desk, settings, service) for block in typed[begin + 1 :])
-        assert "1 corrections\n" in said
-        assert "verdicts on 1 corrected entities learned from" in said
+    with serving(*options, environment=settings, folder=workspace) as service:
+        output = "".join(_run(block, workspace, settings, service) for block in typed[begin + 1 :])
+        assert "1 corrections\n" in output
+        assert "verdicts on 1 corrected entities learned from" in output
         assert httpx.get(service.url).status_code == 200  # the web page
 
 
-def _run(block: str, desk: Path, settings: dict[str, str], service: Service | None = None) -> str:
+def _run(
+    block: str, workspace: Path, settings: dict[str, str], service: Service | None = None
+) -> str:
     """Run a block of commands and return their output; each must succeed."""
     if service:
         block = block.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.replace("curl -s ", "curl -sf ")],
-        cwd=desk,
+        cwd=workspace,
         env=settings,
         capture_output=True,
         text=True,
