@@ -96,7 +96,7 @@ def problem(
 
 def internal_error() -> ProblemResponse:
     """The response to an unexpected exception, without the message of the exception."""
-    return problem(500, "internal error; the log of the service has it under this X-Request-Id")
+    return problem(500, "internal error; search the log of the service for this X-Request-Id")
 
 
 def error_response(error: Exception) -> ProblemResponse:

@@ -1,12 +1,12 @@
 # Functions to run commands in a fresh Debian 12, for the scripts in this folder, which source this
-# file. The Debian is in a temporary folder. Its mounts and processes are in separate namespaces;
-# they end with the script, even if it is killed.
+# file. The Debian is in a temporary folder. Its mounts and processes are in separate namespaces,
+# which end with the script, even if the script is killed.
 #
-# The host's settings for package mirrors, pip and certificates are copied into it. Nothing else of
-# the host is visible there.
+# The host's settings for package mirrors, pip and certificates are copied into the Debian. Nothing
+# else of the host is visible in the Debian.
 #
-# A script calls `contain` on the host. This runs the script again as `SCRIPT --inside WORK`, which
-# calls `begin WORK`, `make_root` and `carry_over`, and then `in_root COMMAND...`.
+# A script calls `contain` on the host. `contain` runs the script again as `SCRIPT --inside WORK`.
+# This second run calls `begin WORK`, `make_root` and `carry_over`, and then `in_root COMMAND...`.
 #
 # environment:
 #   LABELWRIGHT_DEBS    a folder that keeps downloaded .deb files for later runs
@@ -51,7 +51,8 @@ contain() {
     trap clean EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    # In the background, so that this script handles a signal at once; pdeathsig ends it as well.
+    # The command runs in the background, so that this script handles a signal at once. pdeathsig
+    # ends the command if this script is killed.
     setpriv --pdeathsig KILL \
         unshare --mount --pid --fork --mount-proc --kill-child "$self" --inside "$work" </dev/null &
     inside=$!
@@ -101,7 +102,7 @@ make_root() {
         >"$root/etc/apt/apt.conf.d/00host" || true
 }
 
-# The one-line apt sources of the release in the configuration of the host.
+# Prints the apt sources of the release in the host's configuration, in the one-line format.
 host_sources() {
     if [[ ${LABELWRIGHT_MIRROR-} ]]; then
         echo "deb $LABELWRIGHT_MIRROR $RELEASE main"

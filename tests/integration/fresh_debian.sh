@@ -6,7 +6,8 @@
 # The script makes a Debian 12 in a temporary folder and checks that deploy/prerequisites.sh names
 # the missing packages there. It installs the packages that the README names, clones
 # the HEAD of this checkout as a new user, and runs `make demo` twice. The first run must be ready
-# within the budget. The Debian takes 3 GB; debian.sh documents the environment and the exit codes.
+# within the budget. The Debian needs 3 GB of disk space. debian.sh documents the environment and
+# the exit codes.
 set -euo pipefail
 # shellcheck source=tests/integration/debian.sh
 source "$(dirname "$0")/debian.sh"
@@ -77,7 +78,7 @@ bare_machine_is_told() {
 install_prerequisites() {
     say "installing the prerequisites: ${prerequisites[*]}"
     in_root apt-get update >>"$log" 2>&1 || fail "apt-get update failed"
-    # Without recommended packages: only the packages that the README names may be needed.
+    # No recommended packages are installed: the packages that the README names must be enough.
     in_root apt-get install --yes --no-install-recommends -o APT::Sandbox::User=root \
         "${prerequisites[@]}" >>"$log" 2>&1 || fail "apt-get install failed"
 }
@@ -93,8 +94,8 @@ clone() {
     say "cloned $(as_stranger git -C labelwright log -1 --format='%h %s')"
 }
 
-# Starts `make demo` as a terminal would, in a new process group, which gets Ctrl-C. Sets `make` to
-# the process id and `seconds` to the time until the first response.
+# Starts `make demo` in a new process group, as a terminal does, so that Ctrl-C can be sent to the
+# group. Sets `make` to the process id and `seconds` to the time until the first response.
 demo() {
     setsid chroot --userspec="$uid:$uid" --groups="$uid" "$root" \
         env -i --default-signal=INT --chdir="/home/$STRANGER/labelwright" \
@@ -162,7 +163,7 @@ as_stranger() {
         env -i --chdir="/home/$STRANGER" HOME="/home/$STRANGER" PATH=$USER_PATH "$@"
 }
 
-# The checkout may belong to another user than root.
+# The checkout may belong to a user other than root.
 host_git() { git -c safe.directory='*' -C "$checkout" "$@"; }
 
 committed() { host_git show "HEAD:$1"; }

@@ -4,7 +4,7 @@
 # usage: tests/integration/image.sh    as root on Debian or Ubuntu, with debootstrap
 #
 # A fresh Debian 12 with Python replaces the base image. A PostgreSQL server of the host replaces the
-# database image. image.py builds and runs the targets, which take 4 GB of disk space. debian.sh
+# database image. image.py builds and runs the targets, which need 4 GB of disk space. debian.sh
 # documents the environment and the exit codes.
 #
 # environment:
