@@ -57,7 +57,8 @@ class Request:
 def mixture(models: Sequence[Model], records: Sequence[Record], scale: int = 4) -> list[Request]:
     """`scale` requests for each percent of SHARES, in a random order with a fixed seed.
 
-    Raises ValueError if two models give the same response, because its version would be unknown.
+    Raises ValueError if two models give the same response, because the response would not show its
+    version.
     """
     draw = random.Random(0)  # noqa: S311
     requests = [

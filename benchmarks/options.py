@@ -31,7 +31,7 @@ def add_output(parser: argparse.ArgumentParser, name: str) -> None:
         type=Path,
         default=ROOT / "benchmarks" / "results" / name,
         metavar="FILE",
-        help=f"page to write; a .json beside it has all figures (default: results/{name})",
+        help=f"page to write; a .json file in its folder has all figures (default: results/{name})",
     )
     parser.add_argument(
         "--work",

@@ -231,7 +231,7 @@ def requests_of(records: Sequence[Record], rows: int = ROWS, *headers: str) -> l
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, and a JSON file with all figures beside it."""
+    """Write the page, and a JSON file with all figures in the folder of the page."""
     parser = argparse.ArgumentParser(prog="make bench-overload", description=__doc__)
     options.add_data(parser)
     options.add_output(parser, "overload.md")

@@ -110,7 +110,7 @@ class Run:
     cells: dict[tuple[str, str], Cell] = dataclasses.field(default_factory=dict)
 
     def write(self, file: Path) -> None:
-        """Write the page, and a JSON file with all results beside it."""
+        """Write the page, and a JSON file with all results in the folder of the page."""
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(self._document(), "utf-8")
         content = {

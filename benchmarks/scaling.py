@@ -146,7 +146,7 @@ def _curve(found: Steps) -> Iterator[tables.Line]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, and a JSON file with all figures beside it."""
+    """Write the page, and a JSON file with all figures in the folder of the page."""
     parser = argparse.ArgumentParser(prog="make bench-scaling", description=__doc__)
     options.add_data(parser)
     options.add_threads(parser)

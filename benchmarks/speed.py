@@ -200,7 +200,7 @@ def measure(given: argparse.Namespace) -> Measurements:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, and a JSON file with all figures beside it."""
+    """Write the page, and a JSON file with all figures in the folder of the page."""
     parser = argparse.ArgumentParser(prog="make bench-speed", description=__doc__)
     options.add_data(parser)
     options.add_output(parser, "speed.md")

@@ -73,7 +73,10 @@ def _cell(
 
 
 def write_page(file: Path, page: str, content: object = None) -> None:
-    """Write a page and print it; `content` goes to a JSON file beside it, unless it is None."""
+    """Write a page and print it.
+
+    `content` is written to a JSON file with the name of the page, if it is not None.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, "utf-8")
     if content is not None:

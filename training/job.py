@@ -97,7 +97,7 @@ def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
     """Read the rows of a task; raises DataError, RegistryError or StorageError."""
     started, since = time.perf_counter(), time.time()
     record.check_name(task.name)
-    versions.current_champion(task.name)  # fail early if the registry cannot be reached
+    versions.current_champion(task.name)  # fails early if the registry cannot be reached
     training_data = _read(task)
     progress("reading", 1.0)
     return PreparedTraining(training_data, since, started)
@@ -158,7 +158,7 @@ def inputs_hash(task: Task, data: TrainingData) -> str:
 
 
 def _unfinished_runs(name: str) -> list[str]:
-    """One sentence for each earlier training of a model that did not finish."""
+    """One sentence for each unfinished run of an earlier training of this model."""
     return [
         f"run {run.run_id} of an earlier training did not finish: `labelwright prune {name}` "
         "deletes it"

@@ -1,4 +1,4 @@
-"""Fitting the linear stage: dual coordinate descent for all labels at once.
+"""Fitting the linear stage: dual coordinate descent for all labels together.
 
 The objective is liblinear's L2-regularised squared hinge loss (Hsieh et al., ICML 2008), with one
 dual variable for each (entity, label) pair. The labels are divided into blocks. A pass goes through

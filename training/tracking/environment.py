@@ -106,8 +106,8 @@ class PortableFlavor:
     """MLflow flavor that saves a `python_function` model together with its environment.
 
     `mlflow.models.Model.log` accepts this flavor instead of the module `mlflow.pyfunc`. That module
-    cannot store a wheel beside the model, and it adds a requirement for MLflow without a hash. If
-    there is no wheel, the requirements have a comment in place of the wheel.
+    cannot store a wheel in the folder of the model, and it adds a requirement for MLflow without a
+    hash. If there is no wheel, the requirements have a comment in place of the wheel.
     """
 
     def __init__(self, wheel: Path | None) -> None:
