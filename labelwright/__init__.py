@@ -5,7 +5,7 @@
 - `train(data, name=...)` trains a model and registers it, as `labelwright train` does.
 - `Client(url)` labels streams of any length with a running service.
 
-The command line (`labelwright --help`) does the same from a terminal.
+The command line (`labelwright --help`) has a command for each of these tasks.
 """
 
 import importlib
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: `import labelwright` itself stays fast."""
+    """Import a public name at its first use, so that `import labelwright` is fast."""
     if name == "__version__":
         metadata = importlib.import_module("importlib.metadata")
         return metadata.version("labelwright")

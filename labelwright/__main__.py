@@ -54,7 +54,7 @@ A model URI is a bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models
 
 exit codes: 0 success, 1 other failure, 2 wrong usage, 3 invalid data or query, 4 unusable model,
             5 tracking server or registry, 6 disk, database or object store, 130 SIGINT (Ctrl-C),
-            143 SIGTERM; serve and demo return 0 if a signal stops them
+            143 SIGTERM; 0 for serve and demo if a signal stops them
 
 environment:
 """
@@ -121,11 +121,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _configure_libraries() -> None:
-    """Set options that libraries read at import, unless the environment sets them.
+    """Set options that libraries read when they are imported, unless the environment sets them.
 
-    MLflow logs only errors. Threads of OpenMP (LightGBM) sleep while they wait: by default they
-    spin, which made LightGBM ten times slower on a busy machine. The garbage collector runs less
-    often: it took a quarter of the time of imports, whose objects are never garbage.
+    MLflow logs only errors. Waiting threads of OpenMP (LightGBM) sleep; by default they spin, and
+    LightGBM was then ten times slower on a busy machine. The garbage collector runs less often,
+    because it needed a quarter of the import time, although imported objects are never garbage.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc.set_threshold(50_000, 20, 20)

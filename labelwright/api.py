@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from labelwright.training.job import Outcome
 
 Paths = str | Path | Sequence[str | Path]
-"""One file, folder or address (`s3://`, `gs://`), or several."""
+"""One path (a file, a folder or an address like `s3://...` and `gs://...`), or several paths."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +63,15 @@ class LoadedModel:
         """Label an Arrow table, a pandas frame, or a sequence of dicts.
 
         Returns a table with one row for each entity, in the same order. Column `id` holds the
-        ids. Column `labels` is a list<struct<label: string, probability: float, asserted: bool>>,
-        the most probable label first; it is null if the schema rejects the row.
+        ids. Column `labels` is a list<struct<label: string, probability: float, asserted: bool>>
+        with the most probable label first; a row that the schema rejects has null labels.
 
-        The `top_k` most probable labels of an entity are listed, and every asserted label. A
-        `policy` (balanced, broad or precise) or a `min_precision` decides which labels are
-        asserted. Labels that are less probable than `min_probability` or match no pattern of
-        `only` are left out.
+        Each row lists the `top_k` most probable labels of the entity, and every asserted label.
+        The `policy` (balanced, broad or precise) decides which labels are asserted; a
+        `min_precision` above 0 replaces it. Labels are left out if they are less probable than
+        `min_probability`, or if `only` has patterns and the label matches none of them.
 
-        Raises DataError if the entities cannot be read, RequestError if the model does not
+        Raises DataError if the entities cannot be read, and RequestError if the model does not
         support the query.
         """
         checked = self._checked(entities)
@@ -88,14 +88,15 @@ class LoadedModel:
         top_k: int = 5,
         policy: str = "balanced",
     ) -> pa.Table:
-        """Label entities and give the reasons for each label.
+        """Label entities and explain each label by reasons.
 
-        Returns the table of `label` with two more members in each struct of `labels`: `log_odds`
-        (before calibration) and `reasons`, a list<labelwright.models.explain.reasons.REASON>. The
-        weights of the reasons sum to the log-odds. `label` is a name or a pattern with `*` and
-        `?`: only matching labels are listed, even improbable ones.
+        Returns the same table as the method `label`, with two more members in each struct of
+        `labels`: `log_odds` (before calibration) and `reasons`, a
+        list<labelwright.models.explain.reasons.REASON>. The weights of the reasons sum to the
+        log-odds. The parameter `label` is a name or a pattern with `*` and `?`: only matching
+        labels are listed, even if they are improbable.
 
-        Raises DataError or RequestError, as `label` does.
+        Raises DataError and RequestError for the same reasons as `label`.
         """
         checked = self._checked(entities)
         query = LabelQuery(top_k, policy, only=(label,) if label is not None else ())
@@ -114,8 +115,9 @@ class LoadedModel:
 class TrainingResult:
     """The outcome of a training: a run in MLflow and a registered version.
 
-    `promoted` tells whether the version became the champion, and `reason` why or why not. `seconds`
-    is wall time. `metrics` are those of the test rows (`p_at_1`, `micro_f1`, ...), by name.
+    `promoted` is true if the version became the champion, and `reason` explains this decision.
+    `seconds` is the wall time of the training. `metrics` maps the names of metrics (`p_at_1`,
+    `micro_f1`, ...) to their values on the test rows.
     """
 
     run_id: str
@@ -129,7 +131,7 @@ class TrainingResult:
 
     @classmethod
     def of(cls, outcome: "Outcome") -> "TrainingResult":
-        """The public form of the outcome of a training job."""
+        """Convert the outcome of a training job."""
         return cls(
             run_id=outcome.registered.run_id,
             model_uri=outcome.registered.uri,
@@ -170,19 +172,19 @@ def train(
 
     - `data`: labelled files (Parquet, CSV, JSON Lines or GeoJSON), one path or several.
     - `name`: the registered name; by default the name of the schema.
-    - `test`: labelled files to measure the model on. Without them, the rows of a tenth of the names
-      are held out from `data`.
-    - `schema`: `places`, `text`, `words` or the path of a TOML file; by default the schema that the
-      data state, else `places`.
-    - `columns`: the names of columns in the files, by their names in the schema:
-      `{"name": "title"}`.
-    - `feedback`: a database of corrections, or a file exported from one, to learn from as well.
-    - `min_count`: labels of fewer rows are left out.
-    - `seed`: the same seed and data give the same model, whatever the number of threads.
-    - `threads`: compute threads; by default as many as this process may use.
-    - `memory`: bytes of features and of the fit's variables to keep in memory; the rest is kept in
-      files. By default all of it is kept in memory.
-    - `promote`: False registers the version but does not change an alias.
+    - `test`: labelled files to measure the model on. By default, the rows of a tenth of the names
+      in `data` are held out and used as test rows.
+    - `schema`: `places`, `text`, `words` or the path of a TOML file; by default the schema in the
+      metadata of the data, or else `places`.
+    - `feedback`: corrections to learn from: the URL of a database, or an exported Parquet file.
+    - `columns`: the name in the files for each column of the schema with another name there:
+      `{"name": "title"}` reads the column `name` from `title`.
+    - `min_count`: labels with fewer rows are left out.
+    - `seed`: the same seed and data give the same model for any number of threads.
+    - `threads`: compute threads; by default the number of processors that this process may use.
+    - `memory`: maximum memory in bytes for the features and the variables of the fit; the rest is
+      kept in files. By default there is no limit.
+    - `promote`: False registers the version without changing an alias.
 
     Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
     StorageError.

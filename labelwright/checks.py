@@ -1,7 +1,7 @@
 """Checks of an installation: libraries, threads, folders, the registry and the models.
 
-A check that raises an exception is reported as failed, and the other checks still run. Checks write
-nothing except one unnamed temporary file in each folder that must be writable.
+If a check raises an exception, it is reported as failed, and the other checks still run. The checks
+write only one unnamed temporary file in each folder that must be writable.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ PYTHONS = ((3, 11), (3, 14))
 """The oldest and the newest supported version of Python."""
 LIBRARIES = ("numpy", "numba", "llvmlite", "lightgbm", "pyarrow", "mlflow", "fastapi", "uvicorn")
 LOW_DISK_SPACE = 1 << 30
-"""Bytes; a warning is given if less disk space is free."""
+"""Free disk space in bytes below which the check gives a warning."""
 KERNEL_MODULES = (
     "labelwright.models.features.fingerprints",
     "labelwright.models.labeler",
@@ -45,11 +45,11 @@ KERNEL_MODULES = (
     "labelwright.training.fitting.linear",
     "labelwright.training.fitting.namesakes",
 )
-"""Modules that import every compiled kernel; those of `training` need scikit-learn."""
+"""Modules that together import all kernels; the modules of `training` need scikit-learn."""
 
 
 class Status(enum.StrEnum):
-    """The result of a check in one word."""
+    """The status of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -57,7 +57,7 @@ class Status(enum.StrEnum):
 
 
 class Result(NamedTuple):
-    """The status, the facts that were found, and the next step for the user."""
+    """The result of a check: the status, the facts, and a remedy for the user if there is one."""
 
     status: Status
     finding: str
@@ -66,7 +66,7 @@ class Result(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A result together with `what`, the name of the check."""
+    """The result of a check, with the name of the check (`what`); one line of the output."""
 
     what: str
     status: Status
@@ -82,8 +82,8 @@ class Finding:
 class ModelCost:
     """The cost of a model for one worker.
 
-    `size` is the bytes of arrays and trees, `seconds` the time to load and warm up, and `memory`
-    the bytes that the worker shares with no other process.
+    `size` is the size of arrays and trees in bytes. `seconds` is the time to load and warm up the
+    model. `memory` is the memory in bytes that the worker shares with no other process.
     """
 
     labels: int
@@ -93,7 +93,7 @@ class ModelCost:
 
 
 def run_checks(model: str | None = None) -> Iterator[Finding]:
-    """Run all checks in order; `model` is checked in place of all champions."""
+    """Run all checks in order; if `model` is given, it is checked instead of all champions."""
     yield _run_check("python", _python)
     yield _run_check("labelwright", _package)
     for name in LIBRARIES:
@@ -117,7 +117,7 @@ _ANOTHER_MODEL = "promote another version, or train a new one"
 
 
 def _run_check(what: str, check: Callable[[], Result], remedy: str = "report this bug") -> Finding:
-    """Run one check; if it raises an exception, it has failed, and `remedy` is the next step."""
+    """Run one check; if it raises an exception, it has failed and gets `remedy` as its remedy."""
     try:
         return Finding(what, *check())
     except LabelwrightError as error:
@@ -172,7 +172,10 @@ def _threads() -> Result:
 
 
 def _numba_cache() -> Result:
-    """Check the folders of compiled kernels; without them every process compiles for a minute."""
+    """Check the folders of compiled kernels.
+
+    Without a writable folder, every process compiles all kernels again, for about a minute.
+    """
     from labelwright.models.kernels.jit import cache_folders
 
     remedy = "set NUMBA_CACHE_DIR to a writable folder"
@@ -213,7 +216,7 @@ def _state_folder() -> Result:
 
 
 def _write_refusal(folder: Path) -> str | None:
-    """The reason why no file can be written in a folder; None if one can."""
+    """The reason why no file can be written to the folder, or None if files can be written."""
     failure = write_failure(folder)
     return f"cannot be written to ({failure})" if failure else None
 
@@ -230,7 +233,7 @@ def _registry() -> Result:
 
 
 def _runs() -> Result:
-    """Check for runs of this state folder whose process was killed."""
+    """Find unfinished runs of this state folder: their processes were killed."""
     from labelwright.training.tracking.runs import unfinished_runs
 
     found = unfinished_runs() if _has_database() else []
@@ -254,7 +257,7 @@ def _has_database() -> bool:
 
 
 def _champions(uris: list[str]) -> Result:
-    """List the models that have a champion; their URIs are added to `uris`."""
+    """List the models that have a champion, and append the URIs of the champions to `uris`."""
     from labelwright.models.registry import CHAMPION, champions
 
     names = champions() if _has_database() else []
@@ -265,7 +268,7 @@ def _champions(uris: list[str]) -> Result:
 
 
 def _model(uri: str) -> Result:
-    """Load a model in a new process, as a worker of the service does."""
+    """Measure the cost of a model in a new process, like a worker of the service."""
     from labelwright.models.registry import fetch, locate
 
     folder = str(fetch(locate(uri)).folder)
@@ -282,8 +285,8 @@ def _model(uri: str) -> Result:
 def model_cost(uri: str) -> ModelCost:
     """Load a model in this process and measure its cost.
 
-    Raises LabelwrightError if it cannot be loaded, or if its golden queries give other results than
-    when the bundle was written.
+    Raises LabelwrightError if the model cannot be loaded, or if its golden queries do not give the
+    stored results.
     """
     with contextlib.suppress(ImportError):  # reported by another check
         importlib.import_module("labelwright.service.server")
@@ -300,16 +303,16 @@ def model_cost(uri: str) -> ModelCost:
 
 
 def _size(labeler: "Labeler") -> int:
-    """Bytes of all arrays and trees."""
+    """The size of all arrays and trees in bytes."""
     from labelwright.models.bundle.format import arrays_of
 
     return sum(a.nbytes for a in arrays_of(labeler).values()) + len(labeler.reranker.trees)
 
 
 def _private_memory() -> int:
-    """Bytes of memory that no other process can share.
+    """The memory of this process in bytes that it shares with no other process.
 
-    Systems without smaps report the peak of all resident memory.
+    On systems without /proc/self/smaps_rollup, it is the peak of all resident memory.
     """
     for line in text_of(Path("/proc/self/smaps_rollup")).splitlines():
         if line.startswith("Anonymous:"):

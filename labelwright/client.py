@@ -1,8 +1,8 @@
-"""Client that streams rows to a service and receives results while rows are still being sent.
+"""HTTP client of the service, which sends rows and receives results at the same time.
 
 The client keeps each row until its result has arrived. If the service is busy or the connection
-breaks, the client waits (for the time in `Retry-After`, if the service sends it) and sends the rows
-without a result again.
+breaks, the client waits (for the time in `Retry-After`, if the response has this header), and then
+sends the rows without a result again.
 """
 
 import collections
@@ -30,18 +30,18 @@ Result = TypeVar("Result", covariant=True)
 TRIES = 6
 """Attempts without a new result before ServiceError is raised."""
 LONGEST_WAIT = 60.0
-"""Seconds; the longest wait between two attempts, even if the service asks for more."""
+"""Maximum time in seconds between two attempts, even if `Retry-After` is longer."""
 BUSY = (429, 502, 503, 504)
 """HTTP statuses after which another attempt may succeed."""
 ROWS_AT_ONCE = 256
-"""Rows in one chunk of the request body."""
+"""Number of JSON rows in one chunk of the request body."""
 
 
 class Client:
     """Client of the service at a URL such as `http://127.0.0.1:8000`.
 
-    `headers` are sent with every request: `{"Authorization": "Bearer KEY"}`. A connection without
-    traffic for `timeout` seconds is treated as broken.
+    `headers` are sent with every request, for example `{"Authorization": "Bearer KEY"}`. A
+    connection without traffic for `timeout` seconds is treated as broken.
     """
 
     def __init__(
@@ -56,28 +56,28 @@ class Client:
     def label_rows(
         self, rows: Iterable[Mapping[str, Any]], **query: Any
     ) -> Iterator[dict[str, Any]]:
-        """Label entities given as dicts, and yield one result for each, in order.
+        """Label entities given as dicts, and yield one result for each entity, in order.
 
-        A result has the `id` of the entity, and either its `labels` or its `error`. `query` are the
-        parameters of `POST /v1/labels`: top_k, policy, min_probability, only, min_precision.
-        Raises ServiceError.
+        A result has the `id` of the entity, and either its `labels` or an `error`. `query` has the
+        query parameters of `POST /v1/labels`: top_k, policy, min_probability, only, min_precision.
+        Raises ServiceError if the service refuses the request or fails TRIES times in a row.
         """
         return self._stream(_JsonRows(rows), query)
 
     def label_batches(
         self, batches: Iterable[pa.RecordBatch], **query: Any
     ) -> Iterator[pa.RecordBatch]:
-        """Label Arrow batches of one schema, and yield batches of `id`, `labels` and `error`.
+        """Label Arrow batches of one schema, and yield batches with `id`, `labels` and `error`.
 
-        The rows correspond one to one, in order; the sizes of the batches may differ. For `query`
-        see `label_rows`. Raises ServiceError.
+        There is one output row for each input row, in order, but batches may be divided
+        differently. See `label_rows` for `query` and for the errors.
         """
         remaining = iter(batches)
         for first in remaining:
             yield from self._stream(_ArrowRows(itertools.chain([first], remaining)), query)
 
     def label(self, table: pa.Table, **query: Any) -> pa.Table:
-        """Label a table; the result has one row for each row. See `label_batches`."""
+        """Label a table; returns a table with one row for each input row, as `label_batches`."""
         batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
         rows = _ArrowRows(batches)
         results = list(self._stream(rows, query))
@@ -99,7 +99,10 @@ class Client:
                 time.sleep(error.wait or random.uniform(0.1, 0.2) * 2**tries)  # noqa: S311
 
     def _attempt(self, rows: "_Rows[Row, Result]", path: str) -> Iterator[Result]:
-        """Send all rows without a result; raises _BusyError if another attempt may succeed."""
+        """Send all rows without a result, and yield their results.
+
+        Raises _BusyError if another attempt may succeed, and ServiceError if not.
+        """
         failed: list[Exception] = []
         try:
             with self._connected() as connection:
@@ -130,7 +133,7 @@ class Client:
 
 
 class _BusyError(Exception):
-    """A temporary failure; `wait` is the seconds that the service asks for, else 0."""
+    """A temporary failure; `wait` is the time of `Retry-After` in seconds, or 0 without it."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
@@ -138,29 +141,29 @@ class _BusyError(Exception):
 
 
 class _Rows(Protocol[Row, Result]):
-    """Rows in one wire format; `pending` are those that were sent and have no result yet."""
+    """Rows in one wire format; `pending` has the rows that were sent and have no result yet."""
 
     media_type: str
     pending: collections.deque[Row]
 
     def chunks(self) -> Iterator[bytes]:
-        """Chunks of a request body, from the first row without a result on."""
+        """Yield the chunks of a request body with all rows that have no result."""
         ...
 
     def results(self, response: io.BufferedIOBase) -> Iterator[Result]:
-        """Read results; a row is pending until the caller has received its result."""
+        """Read results from a response, and remove their rows from `pending`."""
         ...
 
 
 class _PendingRows(Generic[Row]):
-    """Rows that are kept from the moment they are read until their results have arrived."""
+    """Rows of an iterable; each row is kept until its result has arrived."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = iter(rows)
         self.pending: collections.deque[Row] = collections.deque()
 
     def unfinished(self) -> Iterator[Row]:
-        """All rows without a result: first the pending ones, then new ones."""
+        """Yield all rows without a result: first the pending rows, then new rows."""
         yield from tuple(self.pending)
         for row in self._rows:
             self.pending.append(row)
@@ -180,14 +183,14 @@ class _JsonRows(_PendingRows[Mapping[str, Any]]):
     def results(self, response: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
         for line in response:
             result = json.loads(line)
-            if "id" not in result:  # an error of the whole stream
+            if "id" not in result:  # the whole stream has failed
                 raise ServiceError(result["error"]["detail"])
             self.pending.popleft()
             yield result
 
 
 class _ArrowRows(_PendingRows[pa.RecordBatch]):
-    """Arrow batches as an IPC stream; `schema` is that of the results."""
+    """Arrow batches as an IPC stream; `schema` is the schema of the results."""
 
     media_type = "application/vnd.apache.arrow.stream"
 
@@ -210,14 +213,14 @@ class _ArrowRows(_PendingRows[pa.RecordBatch]):
         reader = pa.ipc.open_stream(response)
         self.schema = reader.schema
         for batch in reader:
-            if batch.num_rows and not batch["id"][0].is_valid:  # an error of the whole stream
+            if batch.num_rows and not batch["id"][0].is_valid:  # the whole stream has failed
                 raise ServiceError(batch["error"][0].as_py())
             self._remove_pending(batch.num_rows)
             yield batch
         self._remove_pending(0)
 
     def _remove_pending(self, rows: int) -> None:
-        """Remove the first `rows` pending rows, and batches without rows that follow them."""
+        """Remove the first `rows` pending rows, and empty batches directly after them."""
         while self.pending and (rows or not self.pending[0].num_rows):
             first = self.pending.popleft()
             if rows < first.num_rows:
@@ -245,14 +248,17 @@ def _begin(connection: http.client.HTTPConnection, path: str, headers: Mapping[s
 def _sending(
     connected: socket.socket, chunks: Iterator[bytes], failed: list[Exception]
 ) -> Iterator[None]:
-    """Send a body in a second thread; an exception of the rows is appended to `failed`."""
+    """Send a request body in a second thread.
+
+    An exception that the iterable of the caller raises is appended to `failed`.
+    """
 
     def send() -> None:
         try:
             for chunk in chunks:
                 connected.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             connected.sendall(b"0\r\n\r\n")
-        except OSError:  # the thread that reads results gets the error too
+        except OSError:  # the thread that reads the results gets this error too
             pass
         except Exception as error:  # noqa: BLE001 - raised by the caller's iterable
             failed.append(error)
@@ -268,13 +274,13 @@ def _sending(
 
 
 def _shut_down(connected: socket.socket) -> None:
-    """Shut down a connection, so that a thread that waits for it continues."""
+    """Shut down a connection, so that threads that wait for it continue."""
     with contextlib.suppress(OSError):
         connected.shutdown(socket.SHUT_RDWR)
 
 
 def _check(response: http.client.HTTPResponse) -> None:
-    """Raise _BusyError or ServiceError unless the response is a stream of results."""
+    """Raise _BusyError or ServiceError if the status of the response is not 200."""
     if response.status == http.HTTPStatus.OK:
         return
     try:

@@ -1,9 +1,9 @@
 """Compile all kernels before their first use: `python -m labelwright.compile_kernels`.
 
-Numba compiles a kernel when it is first called, and keeps the machine code on disk. All kernels
-together take about a minute. `make install` and the Dockerfile run this module, so that no later
-command has to wait for the compiler. It trains a small model, labels with it, and explains the
-labels, all in a temporary state folder. Kernels that are compiled already are not compiled again.
+Numba compiles a kernel when it is first called, and keeps the machine code on disk. Compiling all
+kernels takes about a minute. `make install` and the Dockerfile run this module, so that no later
+command has to wait for the compiler. The module trains a small model, labels with the model, and
+explains the labels, all in a temporary state folder. Compiled kernels are not compiled again.
 """
 
 import os
@@ -16,12 +16,12 @@ from pathlib import Path
 from labelwright.entities.io.files import temporary_folder
 
 ROWS = 2_000
-"""Rows to train on: with fewer, some kernels have no work and are not compiled."""
+"""Number of training rows. With fewer rows, some kernels are not called and not compiled."""
 ROWS_TO_EXPLAIN = 20
 
 
 def main() -> None:
-    """Compile the kernels; prints one line when it starts and the duration when it is done."""
+    """Compile the kernels, and print a line with the duration."""
     print("compiling the kernels (about a minute, once) ...", end=" ", flush=True)
     started = time.monotonic()
     with temporary_folder() as folder:
@@ -30,9 +30,9 @@ def main() -> None:
 
 
 def use_all_kernels(folder: Path) -> None:
-    """Train, label and explain in `folder`, each in a process of its own.
+    """Train, label and explain in `folder`, each in a new process.
 
-    A command that fails ends this process with the command's error messages.
+    If a command fails, this process prints the command's error messages and ends.
     """
     data, few = folder / "rows.parquet", folder / "few.parquet"
     write_rows(data, ROWS)
@@ -44,7 +44,7 @@ def use_all_kernels(folder: Path) -> None:
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Write the first rows of the embedded brands, with points: some kernels read only numbers."""
+    """Write the first `count` rows of the embedded brands with points, for kernels of numbers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

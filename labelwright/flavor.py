@@ -1,6 +1,7 @@
 """Loader of registered models for MLflow's `python_function` flavor.
 
-A registered model names this module as its loader, so MLflow imports no code from the artifact.
+The metadata of a registered model names this module as the loader, so MLflow imports no code from
+the artifact.
 """
 
 from pathlib import Path
@@ -19,8 +20,8 @@ from labelwright.models.labeler import Labeler
 def _load_pyfunc(data_path: str) -> "PythonModel":
     """Load a model for MLflow; `data_path` is the folder of the bundle inside the artifact.
 
-    In a rebuilt environment no kernel is compiled yet. They are compiled here, because MLflow's
-    server waits for a model that loads, but ends a request after 60 seconds.
+    In a new environment no kernel is compiled yet. The kernels are compiled while the model is
+    loaded, because MLflow's server waits for that, but ends a request after 60 seconds.
     """
     labeler = read_bundle(Path(data_path)).labeler
     labeler.warm_up()
@@ -38,7 +39,8 @@ class PythonModel:
 
         Returns a frame with `id` and `labels` for each row, in order. `labels` is a list of dicts
         with `label`, `probability` and `asserted`. Raises MlflowException if the schema rejects a
-        row or the model does not support the query; MLflow's server responds with its message.
+        row, or if the model does not support the query. MLflow's server sends the message of the
+        exception to the client.
         """
         try:
             return self._predict(frame, LabelQuery(**(params or {})))

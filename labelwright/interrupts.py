@@ -1,9 +1,9 @@
 """Signal handling of the command line: SIGINT (Ctrl-C) and SIGTERM raise one exception.
 
-Python raises an exception from a signal handler in whatever code the main thread is running. At two
-kinds of moment that exception is lost: while a compiled module is being imported, and in a
-finalizer. Both are frequent while a command imports its libraries. There the signal is handled
-again a few milliseconds later.
+An exception of a signal handler is raised in the code that the main thread is running. Python loses
+this exception in two cases: while a compiled module is being imported, and in a finalizer. Both
+cases are frequent while a command imports its libraries. In these cases, the signal is handled
+again RETRY_SECONDS later.
 """
 
 import contextlib
@@ -13,30 +13,30 @@ from collections.abc import Iterator
 from types import FrameType
 
 RETRY_SECONDS = 0.01
-"""Time until a signal that came at a bad moment is handled again."""
+"""Time in seconds after which a signal is handled again if its exception would be lost."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has ended the command.
+    """Exception that ends the command after a signal.
 
-    A class of its own, because CPython ends with SIGINT instead of the exit code once a plain
-    KeyboardInterrupt has left an `exec`, such as the one that makes a dataclass.
+    A plain KeyboardInterrupt is not enough: if it leaves an `exec` (such as the one in
+    `dataclass`), CPython ends with SIGINT instead of the exit code.
     """
 
 
 class InterruptHandler:
-    """Handler of SIGINT and SIGTERM, and of the timer that handles one of them again."""
+    """Handler of SIGINT and SIGTERM, with a timer that repeats the handling if it must wait."""
 
     def __init__(self) -> None:
         self.number = signal.SIGINT
-        """The last signal that came."""
+        """The last signal that was received."""
         self._report_unraisable = sys.unraisablehook
         self._retrying = False
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Raise Interrupted, or wait for the end of the import of a compiled module.
+        """Raise Interrupted, at once or after the current import of a compiled module.
 
-        A second signal does not wait.
+        If the first signal is still waiting for an import, a second signal raises at once.
         """
         self.number = signal.Signals(number)
         if self._retrying:
@@ -45,29 +45,35 @@ class InterruptHandler:
 
     def on_timer(self, _: int, frame: FrameType | None) -> None:
         """Raise Interrupted, unless a compiled module is still being imported."""
-        # The module could turn the exception into an ImportError, which many libraries suppress.
+        # A compiled module may convert the exception to ImportError; many libraries suppress that.
         if _imports_compiled_module(frame):
             self._retry()
         else:
             raise Interrupted
 
     def on_unraisable(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Try again if Interrupted was raised in a finalizer, where Python only prints it."""
+        """Handle the signal again if Interrupted was raised in a finalizer.
+
+        Python would only print an exception of a finalizer.
+        """
         if isinstance(unraisable.exc_value, Interrupted):
             self._retry()
         else:
             self._report_unraisable(unraisable)
 
     def _retry(self) -> None:
-        # A timer signal, and not a thread: a finalizer may run while the lock is held that
-        # starting a thread needs.
+        # This is a timer signal and not a thread, because starting a thread needs a lock, which may
+        # be held while a finalizer runs.
         self._retrying = True
         signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[InterruptHandler]:
-    """Let SIGINT and SIGTERM raise Interrupted in the main thread, unless they are ignored."""
+    """Make SIGINT and SIGTERM raise Interrupted in the main thread; ignored signals stay ignored.
+
+    The previous signal handlers are restored at the end.
+    """
     handler = InterruptHandler()
     previous_hook = sys.unraisablehook
     sys.unraisablehook = handler.on_unraisable
@@ -85,7 +91,7 @@ def interruptible() -> Iterator[InterruptHandler]:
 
 
 def _imports_compiled_module(frame: FrameType | None) -> bool:
-    """Whether the frame, or one that called it, is a method of the loader of compiled modules."""
+    """Whether the frame or one of its callers is a method of the loader of compiled modules."""
     while frame is not None:
         if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
             return True

@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def usable() -> int:
-    """The processors of `allowed`, or fewer if the control group grants less processor time."""
+    """The default number of compute threads.
+
+    It is the number of allowed processors, or less if the control group grants less processor time.
+    """
     granted = granted_cpus()
     return allowed() if granted is None else max(1, min(allowed(), round(granted)))
 
@@ -20,9 +23,11 @@ def allowed() -> int:
 def granted_cpus(
     groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> float | None:
-    """The processor time per second that the control groups (v1 or v2) grant to this process.
+    """The number of processors whose time the control groups (v1 or v2) grant to this process.
 
-    The smallest quota of the group and its parents counts; None if none of them has a quota.
+    It is the smallest quota of the group and its parents, or None if no group has a quota. `groups`
+    is the mount point of the control groups, and `membership` the file with the group of this
+    process.
     """
     quotas: list[float] = []
     for line in text_of(membership).splitlines():
@@ -38,7 +43,7 @@ def granted_cpus(
 
 
 def _quota(group: Path) -> list[float]:
-    """The quota of one group, empty if it has none."""
+    """A list with the quota of one group in processors; empty if the group has no quota."""
     quota, _, period = text_of(group / "cpu.max").strip().partition(" ")
     if not quota:
         quota = text_of(group / "cpu.cfs_quota_us").strip()
@@ -47,7 +52,7 @@ def _quota(group: Path) -> list[float]:
 
 
 def text_of(file: Path) -> str:
-    """The content of a text file; empty if the file cannot be read."""
+    """The content of a text file, or an empty string if the file cannot be read."""
     try:
         return file.read_text()
     except OSError:

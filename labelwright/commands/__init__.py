@@ -1,1 +1,5 @@
-"""Commands, one module each: `configure(parser)` adds the options, `run(arguments)` runs it."""
+"""Commands of the command line, each in a module with two functions.
+
+`configure(parser)` adds the options of the command, and `run(arguments)` runs the command. The
+docstring of the module is the help text of the command.
+"""

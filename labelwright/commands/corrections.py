@@ -1,7 +1,7 @@
 """Export, delete, purge or count the corrections of reviewers.
 
-Corrections are kept in a database in LABELWRIGHT_HOME, unless LABELWRIGHT_CORRECTIONS or --feedback
-names another database.
+The corrections are in a database in LABELWRIGHT_HOME, unless LABELWRIGHT_CORRECTIONS or --feedback
+gives another database.
 """
 
 import argparse

@@ -22,7 +22,7 @@ from labelwright.entities.errors import LabelwrightError
 NAME = "brands"
 HOST = "127.0.0.1"
 PATIENCE = 120.0
-"""Seconds until a server must respond, and until a terminated training must end."""
+"""Maximum time in seconds until a server responds, and until a terminated training ends."""
 _PYTHON = (sys.executable, "-P", "-m")  # -P: import nothing from the current folder
 
 
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train unless there is a champion, start both servers, and wait until one of them ends."""
+    """Train if there is no champion, start both servers, and wait until one of them ends."""
     from labelwright.models.paths import artifact_root, tracking_uri
     from labelwright.training.tracking.versions import current_champion
 
@@ -81,8 +81,8 @@ def _check_free(port: int) -> None:
 def _run(*arguments: str) -> None:
     """Run a labelwright command in a new process.
 
-    The process has its own session, so that Ctrl-C in the terminal does not reach it directly. It
-    gets one SIGTERM instead, and has time to mark its run as killed.
+    The process has its own session, so that Ctrl-C in the terminal sends no signal to it. The
+    process gets one SIGTERM instead, and has time to mark its run as killed.
     """
     command = [*_PYTHON, "labelwright", *arguments]
     with subprocess.Popen(command, start_new_session=True) as process:
@@ -100,7 +100,7 @@ def _run(*arguments: str) -> None:
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a server in its own session, so that Ctrl-C reaches it only through `_stop`."""
+    """Start a server in its own session, so that Ctrl-C sends no signal to it; see `_stop`."""
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",

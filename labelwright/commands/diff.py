@@ -1,7 +1,8 @@
 """Compare two models: labels, thresholds and metrics, and with --data their predictions.
 
-A label of an entity is added if only NEW asserts it, removed if only OLD asserts it, and changed if
-both or neither assert it but its probability differs by more than 0.1. The data needs no labels.
+A label of an entity is added if only NEW asserts it, and removed if only OLD asserts it. It is
+changed if both or neither assert it, but its probability differs by more than 0.1. The data needs
+no labels.
 """
 
 import argparse

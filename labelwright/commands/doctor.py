@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the checks and print each finding at once."""
+    """Run the checks, and print each finding as soon as the check ends."""
     findings = []
     for finding in checks.run_checks(arguments.model):
         print(finding, flush=True)

@@ -1,7 +1,7 @@
 """Evaluate a model on labelled data: ranking, F-measures, calibration, and each label.
 
-P@k is in percent. F-measures and the expected calibration error (ece) lie between 0 and 1. The last
-table shows the measured precision for each precision guarantee.
+P@k is in percent. F-measures and the expected calibration error (ece) are between 0 and 1. The last
+table has the measured precision for each precision guarantee.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """Explain the labels of the first rows of a file, or of one entity.
 
-Each label has a list of reasons. A reason has a weight, which raises or lowers the log-odds of the
-label; the weights sum to the log-odds before calibration. A reason is a part of the input, or:
-`company`, the co-occurrence with other likely labels; `namesakes`, the training entities of the
-same name; `frequency` of the label in the training data; `competition`, the rank of the label among
-the scores of all labels; `rest`, the sum of all reasons that are too small to list.
+Each label has a list of reasons. Each reason has a weight, which raises or lowers the log-odds of
+the label; the weights sum to the log-odds before calibration. A reason is a part of the input, or
+one of these: `company`, the co-occurrence with other likely labels; `namesakes`, the training
+entities of the same name; `frequency`, the frequency of the label in the training data;
+`competition`, the rank of the label's score among the scores of all labels; `rest`, the sum of all
+reasons that are too small to list.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lang",
         metavar="LANGUAGE",
-        help="also print the names of OpenStreetMap's labels in this language: de, pt-BR",
+        help="also print the titles of OpenStreetMap's labels in this language: de, pt-BR",
     )
     options.add_json(parser)
 
@@ -92,7 +93,7 @@ def _read_entities(arguments: argparse.Namespace, schema: "EntitySchema") -> Ite
 
 
 def _single_entity(text: str, schema: "EntitySchema") -> "Entities":
-    """Parse the entity of the command line; raises DataError."""
+    """Parse the entity of `--entity`; raises DataError."""
     import orjson
 
     from labelwright.entities.errors import DataError
@@ -110,7 +111,7 @@ def _single_entity(text: str, schema: "EntitySchema") -> "Entities":
 
 
 def _first_rows(arguments: argparse.Namespace, schema: "EntitySchema") -> Iterator["Entities"]:
-    """Read the first rows of a file; rejected rows keep their reasons."""
+    """Read the first rows of a file, including rejected rows with their reasons."""
     from labelwright.entities.io.readers import read_batches
     from labelwright.entities.tables import Entities
 
@@ -144,5 +145,5 @@ def _described(reason: "Reason") -> str:
 
 
 def _printable(text: str) -> str:
-    """The text with control characters escaped, because a terminal would obey them."""
+    """Escape the control characters of a text, because a terminal would execute them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
 """Import OpenStreetMap, Overture Maps or Foursquare places as a Parquet file for training.
 
-The metadata of the file holds the implications between labels and the label groups of an open
-world; `labelwright train` reads them there. CSV, JSON Lines and GeoJSON need no import: every
+The implications between labels and the label groups of an open world are stored in the metadata of
+the file, and `labelwright train` reads them. CSV, JSON Lines and GeoJSON need no import: every
 command reads them, and --map gives the names of their columns.
 """
 
@@ -25,12 +25,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     osm = sources.add_parser(
         "osm",
         help="named places of an OpenStreetMap extract (.osm.pbf)",
-        description="Import the named places of an OpenStreetMap extract. Ways and areas are "
-        "placed at their centre. A mapping file tells which tags become labels and which become "
-        "columns.",
+        description="Import the named places of an OpenStreetMap extract. The position of a way or "
+        "an area is its centre. A mapping file lists the tags that become labels and the tags that "
+        "become columns.",
     )
     _add_paths(osm, "FILE.osm.pbf")
-    osm.add_argument("--mapping", type=Path, metavar="FILE", help="TOML file with another mapping")
+    osm.add_argument(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="TOML file to use instead of the default mapping",
+    )
     osm.add_argument(
         "--print-mapping", action=_PrintMapping, nargs=0, help="print the default mapping and exit"
     )
@@ -38,8 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     overture = sources.add_parser(
         "overture",
         help="places of Overture Maps (GeoParquet)",
-        description="Import the theme `places` of Overture Maps. Categories become labels, which "
-        "imply their parent categories.",
+        description="Import the theme `places` of Overture Maps. Categories become labels; the "
+        "label of a category implies the labels of its parent categories.",
     )
     _add_paths(overture, "PATH")
     overture.add_argument(
@@ -52,8 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     foursquare = sources.add_parser(
         "foursquare",
         help="Foursquare's Open Source Places (Parquet)",
-        description="Import Foursquare's Open Source Places. Categories become labels, which "
-        "imply their parent categories.",
+        description="Import Foursquare's Open Source Places. Categories become labels; the label "
+        "of a category implies the labels of its parent categories.",
     )
     _add_paths(foursquare, "PATH")
     foursquare.set_defaults(importer=_import_foursquare)
@@ -111,7 +116,7 @@ def _import_foursquare(arguments: argparse.Namespace, box: "Box | None") -> "Imp
 
 
 class _Progress:
-    """Progress bar: the share of the files that is read, and the number of places."""
+    """Progress bar with the share of the files that was read, and the number of places."""
 
     def __enter__(self) -> "_Progress":
         self._rows = 0

@@ -1,8 +1,8 @@
 """Create, list and revoke API keys of the service.
 
 Keys are stored as hashes in LABELWRIGHT_HOME/keys.json. A running service applies changes within a
-second. The role `label` can request labels and read everything that is open to clients, `feedback`
-can also send corrections, and `admin` can do everything.
+second. A key with the role `label` permits everything except requests for corrections, `feedback`
+also permits sending corrections, and `admin` also permits reading and deleting corrections.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     create = actions.add_parser(
         "create",
-        help="create a key and print it, once",
+        help="create a key and print it",
         description="Create a key and print it. It cannot be printed again.",
     )
     create.add_argument("name", metavar="NAME", help="owner or purpose of the key")
@@ -34,14 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=0,
         metavar="N",
-        help="allowed requests at once, if there is a rate (default: those of one second)",
+        help="allowed requests at once, if there is a rate (default: the requests of one second)",
     )
     listing = actions.add_parser("list", help="list all keys", description="List all keys.")
     options.add_json(listing)
     revoke = actions.add_parser(
         "revoke",
         help="revoke a key",
-        description="Revoke a key: the service refuses it from then on.",
+        description="Revoke a key: a running service refuses it within a second.",
     )
     revoke.add_argument("key", metavar="NAME|ID", help="name or id, as `keys list` prints them")
 

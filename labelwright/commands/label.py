@@ -1,11 +1,11 @@
 """Label a file: OUTPUT has one row with id and labels for each row of INPUT, in order.
 
-The suffix of a name gives its format: .parquet (INPUT may be a folder), .csv, .jsonl, and for INPUT
-also .geojson. Text files may be compressed (.gz, .zst, .bz2, .lz4). INPUT and OUTPUT may be
+The suffix of a file name gives the format: .parquet (INPUT may be a folder), .csv, .jsonl, and for
+INPUT also .geojson. Text files may be compressed (.gz, .zst, .bz2, .lz4). INPUT and OUTPUT may be
 addresses (s3://BUCKET/KEY, gs://BUCKET/KEY), or - for a standard stream. A rejected row has null
-labels in OUTPUT, and its reason is written to OUTPUT.rejects.jsonl. OUTPUT appears when it is
-complete. If the command is stopped earlier, its finished work is kept beside OUTPUT, and --resume
-continues from there.
+labels in OUTPUT, and the reason is written to OUTPUT.rejects.jsonl. OUTPUT appears when it is
+complete. If the command is stopped earlier, the finished work is kept beside OUTPUT, and the same
+command with --resume continues.
 """
 
 import argparse
@@ -38,21 +38,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="continue the same command if it was stopped",
+        help="continue from the finished work of the same command, if it was stopped",
     )
     parser.add_argument(
         "--previous",
         metavar="FILE",
-        help="Parquet output of an earlier run: the labels of unchanged rows are copied from it, "
-        "if the rows have kept their neighbours and the model and the query are the same",
+        help="Parquet output of an earlier run with the same model and query; the labels of rows "
+        "that are unchanged, and have the same neighbours, are copied from FILE",
     )
     parser.add_argument(
         "--engine",
         type=_engine,
         metavar="ray[=ADDRESS]",
-        help="label on the Ray cluster at ADDRESS or RAY_ADDRESS, or start one with --threads "
-        "workers on this machine; the nodes divide Parquet among themselves, and all of them must "
-        "have access to INPUT",
+        help="label on the Ray cluster at ADDRESS or RAY_ADDRESS; without an address, start a "
+        "cluster with --threads workers on this machine; every node must have access to INPUT, and "
+        "Parquet is divided among the nodes",
     )
     parser.add_argument(
         "--format",
@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _engine(text: str) -> str:
-    """`ray`, or `ray=ADDRESS`: the address, empty if there is none."""
+    """Parse `ray` or `ray=ADDRESS`; returns the address, or an empty string without one."""
     name, equals, address = text.partition("=")
     if name != "ray" or (equals and not address):
         raise argparse.ArgumentTypeError("must be ray or ray=ADDRESS")

@@ -43,7 +43,7 @@ def whole(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """Parse a TCP port; 0 lets the system choose one."""
+    """Parse a TCP port; with 0, the operating system chooses the port."""
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError("must lie between 0 and 65535")
@@ -77,8 +77,8 @@ def add_map(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=NAME,...",
-        help="names of columns in the data, for columns of the schema, id or labels: "
-        "name=title,address=street",
+        help="read COLUMN (a column of the schema, id, labels or absent) from the column NAME of "
+        "the data: name=title,address=street",
     )
 
 
@@ -89,7 +89,8 @@ def add_test(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="PATH",
-        help="labelled files to measure the model on",
+        help="labelled files to measure the model on (default: the rows of a tenth of the names "
+        "in --data are held out)",
     )
 
 
@@ -104,13 +105,13 @@ def add_feedback(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="URL|FILE",
-        help="also learn from corrections: in a database, or in a Parquet file exported from one; "
+        help="also learn from corrections, from a database or an exported Parquet file; "
         + FEEDBACK,
     )
 
 
 def feedback(url: str) -> str:
-    """The URL of the corrections: that of the option, else that of the settings."""
+    """The URL of the database of corrections: `url`, or the URL of the settings if it is empty."""
     from labelwright.models.paths import corrections_uri
 
     return url or corrections_uri()
@@ -122,18 +123,18 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
         "--schema",
         metavar="NAME|FILE",
         help="places, text, words, or a TOML file that describes the columns (default: the schema "
-        "in the metadata of the data, which imported files have, else places)",
+        "in the metadata of imported files, or else places)",
     )
     parser.add_argument(
         "--redirects",
         metavar="FILE",
         help="CSV with the columns old and new: labels that were renamed, merged, or retired (new "
-        "is empty); the model then accepts the old names too",
+        "is empty); queries to the model may use the old names too",
     )
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
-    """Add `--policy NAME` and `--min-precision P`, which exclude each other."""
+    """Add `--policy NAME` and `--min-precision P`; only one of them may be used."""
     policy = parser.add_mutually_exclusive_group()
     policy.add_argument(
         "--policy",
@@ -146,7 +147,8 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="P",
-        help="assert a label only if at least this share of its assertions is right",
+        help="instead of a policy: assert only labels with a guaranteed precision of at least P, "
+        "for example 0.9",
     )
 
 
@@ -169,7 +171,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def task(
     arguments: argparse.Namespace, configuration: "Configuration", promote: bool = True
 ) -> "Task":
-    """Build the training task from the options of the command."""
+    """Build the training task from the options of a command.
+
+    Options that the command does not have get their defaults. Raises DataError.
+    """
     from labelwright.training.job import Task
 
     corrections = vars(arguments).get("feedback")
@@ -190,7 +195,7 @@ def task(
 
 
 def _schema(arguments: argparse.Namespace, data: list["Location"]) -> EntitySchema:
-    """The schema of `--schema` or of the data, with the redirects of `--redirects`."""
+    """The schema of `--schema` or else of the data, with the redirects of `--redirects` added."""
     from labelwright.entities.io.schema_metadata import schema_for
 
     schema = schema_for(data, arguments.schema)

@@ -1,6 +1,6 @@
 """Make a version the champion, unless the promotion gate refused it.
 
-The previous champion is recorded: `labelwright rollback` makes it the champion again.
+The previous champion is recorded, so `labelwright rollback` can make it the champion again.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Delete old versions of a model and failed runs, with all their artifacts.
+"""Delete old versions of a model, and runs without a version, with all their artifacts.
 
 Versions with an alias, former champions and the newest N versions are kept. Runs that failed or
-were killed before they registered a version are deleted; running ones are kept.
+were killed before they registered a version are deleted; active runs are kept.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Train again if data, corrections, configuration or the version of labelwright have changed.
+"""Train again if data, corrections, configuration, schema or version of labelwright have changed.
 
-This command can run on a schedule. Its options are those of `train`. It trains nothing, with exit
-code 0, if the champion or the newest version was trained on the same inputs, or if another
+This command can run on a schedule. It has the options of `train`. It trains nothing and ends with
+exit code 0 if the champion or the newest version was trained on the same inputs, or if another
 retraining of this model is running. A model that is worse than the champion is not promoted.
 """
 
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, or print why not."""
+    """Train and print the outcome, or print the reason why nothing was trained."""
     from labelwright.training.retraining import Skipped, retrain
 
     task = train.task_of(arguments)

@@ -1,4 +1,4 @@
-"""Make the previous champion the champion again; run it twice to go back two champions."""
+"""Make the previous champion the champion again; a second rollback goes back one more champion."""
 
 import argparse
 
@@ -9,7 +9,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Move the alias `champion` back."""
+    """Move the alias `champion` to the previous champion."""
     from labelwright.training.tracking.versions import rollback
 
     print(f"models:/{arguments.name}@champion is version {rollback(arguments.name)}")

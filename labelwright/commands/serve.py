@@ -1,10 +1,10 @@
 """Serve a model over HTTP; /docs describes the API.
 
-Without --model, the model of LABELWRIGHT_MODEL is served, else the only champion of the registry.
-If the URI names an alias, the service follows it: when the alias moves, the new version replaces
-the old one without a pause. If the registry is down, the service starts with the last model that it
-served. Requests to a loopback address need no API key; on any other address they do, see
-`labelwright keys --help`.
+Without --model, the model of LABELWRIGHT_MODEL is served, or else the only champion of the
+registry. If the URI has an alias, the service follows the alias: when the alias moves, the new
+version replaces the old one without a pause. If the registry is down, the service starts with the
+model that was last served for the URI. Clients need an API key (see `labelwright keys --help`),
+except on a loopback address.
 """
 
 import argparse
@@ -32,15 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys",
         action=argparse.BooleanOptionalAction,
-        help="require API keys, or do not, on any address",
+        help="require API keys on any address, or on no address (default: except on a loopback "
+        "address)",
     )
     parser.add_argument(
         "--allowed-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="accept only requests for this host name, without port; *.NAME for all its "
-        "subdomains; may be repeated (default: any name, or only local names on a loopback address "
+        help="accept only requests for this host name, without port; *.NAME means all subdomains "
+        "of NAME; may be repeated (default: any name, or only local names on a loopback address "
         "without keys)",
     )
     parser.add_argument(
@@ -54,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="seconds between two requests to the registry for the alias (default: 5)",
+        help="time between two requests to the registry for the alias (default: 5)",
     )
     challenger = parser.add_mutually_exclusive_group()
     challenger.add_argument(
@@ -62,12 +63,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_percent,
         default=0.0,
         metavar="PERCENT",
-        help="percentage of requests for which the model of the alias challenger is used",
+        help="percentage of requests that the model of the alias `challenger` labels (default: 0)",
     )
     challenger.add_argument(
         "--shadow",
         action="store_true",
-        help="label the same entities with the challenger too, and compare the predictions",
+        help="also label the entities with the model of the alias `challenger`, and compare the "
+        "predictions; responses come from the champion",
     )
 
 
@@ -84,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
             "--challenger and --shadow need a model URI with an alias, like models:/NAME@champion; "
             f"found {uri!r}"
         )
-    # Uvicorn finishes the requests in flight, and then raises the signal again.
+    # After a signal, Uvicorn finishes the requests in progress, and then raises the signal again.
     with contextlib.suppress(KeyboardInterrupt), shared_metrics(arguments.workers):
         from labelwright.service.middleware.access import access_for
         from labelwright.service.rollout.follower import FollowerSettings
@@ -104,7 +106,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _only_model() -> str:
-    """The only champion of the registry; if that is down, the only model that was served."""
+    """The URI of the only champion of the registry.
+
+    If the registry is down, it is the URI that was served before, if there is only one.
+    """
     from labelwright.entities.errors import RegistryError
     from labelwright.models.registry import only_champion
     from labelwright.service.rollout.state import last_good_uris

@@ -2,8 +2,8 @@
 
 The study fits models on 10, 25, 50 and 100% of the training rows, with several seeds on all rows,
 and without each column in turn. Every fit is a run of the experiment NAME-study; no model is
-registered. The intervals show the effect of another seed, not that of other test rows. Ctrl-C ends
-the study; the results up to then are printed.
+registered. The intervals show the effect of another seed, not the effect of other test rows. Ctrl-C
+ends the study and prints the results of the finished fits.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def _print_intervals(found: "Study", width: int) -> None:
 
 
 def _print_losses(found: "Study", width: int) -> None:
-    """Print the change of each measure without a column, against the mean of the seeds."""
+    """Print the change of each measure without each column, from the mean of the seeds."""
     from labelwright.training.experiments.study import ABLATION
 
     intervals = found.intervals

@@ -1,8 +1,8 @@
-"""Train a model, record the run, register a version, and promote it if it is good enough.
+"""Train a model, record the run, register a version, and promote it if it is not worse.
 
-The data needs a column `labels`: lists of strings, or in CSV strings separated by `|`. Without
+The data needs a column `labels` with lists of strings; in CSV, labels are separated by `|`. Without
 --test, the rows of a tenth of the names are held out to measure the model. The promotion gate
-compares the new version with the champion on the test rows, and its verdict is printed.
+compares the new version with the champion on the test rows, and prints its verdict.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _SHARES = {
     "record": 8,
     "promotion": 2,
 }
-"""Percent of the time that each stage takes, estimated for the progress bar."""
+"""Estimated percentage of the time of each stage, for the progress bar."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=1,
         metavar="N",
-        help="leave out labels with fewer rows (default: 1)",
+        help="leave out labels with fewer than N rows (default: 1)",
     )
     parser.add_argument(
         "--seed",
@@ -57,18 +57,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="seed of the random numbers (default: 0)",
     )
     parser.add_argument(
-        "--configuration", metavar="FILE", help="TOML file, as printed by `labelwright tune`"
+        "--configuration",
+        metavar="FILE",
+        help="TOML file with the configuration, as printed by `labelwright tune`",
     )
     options.add_threads(parser)
     parser.add_argument(
         "--memory",
         type=options.size,
         metavar="SIZE",
-        help="memory for the features and the variables of the fit, for example 16GB; the rest is "
-        "kept in files in LABELWRIGHT_HOME, and the model is the same (default: no limit)",
+        help="maximum memory for the features and the variables of the fit, for example 16GB; the "
+        "rest is kept in files in LABELWRIGHT_HOME; the model does not depend on it (default: no "
+        "limit)",
     )
     parser.add_argument(
-        "--no-promote", action="store_true", help="register the version, but change no alias"
+        "--no-promote", action="store_true", help="register the version without changing an alias"
     )
     options.add_json(parser)
 
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def task_of(arguments: argparse.Namespace) -> "Task":
-    """The training task of the options."""
+    """Build the training task from the options; raises DataError."""
     configuration = dataclasses.replace(
         _configuration(arguments.configuration),
         min_count=arguments.min_count,
@@ -98,7 +101,7 @@ def task_of(arguments: argparse.Namespace) -> "Task":
 
 @contextlib.contextmanager
 def progress_bar() -> "Iterator[Progress]":
-    """Show a progress bar on standard error while the work runs, if that is a terminal."""
+    """Show a progress bar on standard error, if standard error is a terminal."""
     with tqdm(total=100, unit="%", disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:

@@ -1,8 +1,8 @@
 """Search for a better configuration for some minutes; the test rows are not used.
 
 Every trial is a run of the experiment NAME-tune; no model is registered. The output is TOML for
-`labelwright train --configuration FILE`; lines that are not settings are comments. Ctrl-C ends the
-search; the best configuration up to then is printed.
+`labelwright train --configuration FILE`; all other lines are comments. Ctrl-C ends the search and
+prints the best configuration of the finished trials.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_minutes,
         required=True,
         metavar="M",
-        help="minutes to search; the running trial at the end is finished",
+        help="time for the search; the last trial may end later",
     )
     parser.add_argument(
         "--seed",
