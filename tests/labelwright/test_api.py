@@ -69,7 +69,7 @@ def test_train_refuses_unknown_columns(world: "World") -> None:
         labelwright.train(world.data, columns={"titel": "title"})
 
 
-def test_importing_labelwright_imports_no_library() -> None:
+def test_importing_labelwright_imports_no_large_library() -> None:
     script = (
         "import sys; import labelwright; print(labelwright.__version__); "
         "print({'numpy', 'pyarrow', 'mlflow', 'numba'} & set(sys.modules))"
@@ -80,7 +80,7 @@ def test_importing_labelwright_imports_no_library() -> None:
     assert done.stdout.splitlines() == [importlib.metadata.version("labelwright"), "set()"]
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     assert all(getattr(labelwright, name) for name in labelwright.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         _ = labelwright.nothing

@@ -24,7 +24,7 @@ def labels(service: Service) -> Client:
 
 
 class Unreliable(BaseHTTPRequestHandler):
-    """A service that first is overloaded, then fails after one line, and then responds fully."""
+    """A service that is overloaded, then fails after one result, and then sends all results."""
 
     protocol_version = "HTTP/1.1"
 
@@ -70,13 +70,13 @@ def unreliable() -> Iterator[str]:
         server.shutdown()
 
 
-def test_the_client_retries_the_rows_without_results(unreliable: str) -> None:
+def test_the_client_sends_rows_without_a_result_again(unreliable: str) -> None:
     results = list(Client(unreliable).label_rows([{"id": each} for each in "abc"]))
     assert [result["id"] for result in results] == ["a", "b", "c"]
     assert Unreliable.requests == [["a", "b", "c"], ["a", "b", "c"], ["b", "c"]]
 
 
-def test_the_client_fails_after_several_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_fails_after_several_failed_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labelwright.client.TRIES", 2)
     with pytest.raises(ServiceError, match="2 times in a row"):
         list(Client(f"http://{HOST}:9").label_rows(PLACES))

@@ -32,7 +32,7 @@ pytest_plugins = ["tests.worlds"]
 
 @pytest.fixture
 def brands_world(empty_world: Path, world: "World", command: Command, tmp_path: Path) -> Path:
-    """A state folder in which the model `brands` has a champion, so that the demo trains none."""
+    """A state folder in which the model `brands` has a champion, so the demo trains nothing."""
     source = tmp_path / "brands.parquet"
     pq.write_table(pq.read_table(world.data).slice(0, 300), source)
     assert command("train", "--threads", 1, "--data", source, "--name", "brands").code == 0
@@ -41,7 +41,7 @@ def brands_world(empty_world: Path, world: "World", command: Command, tmp_path: 
 
 @contextlib.contextmanager
 def demo(home: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
-    """Start the demo in a folder; yields its process, its port and the port of the UI."""
+    """Start the demo in a folder; yields its process, its port and the port of the MLflow UI."""
     port, ui_port = free_port(), free_port()
     process = subprocess.Popen(
         [LABELWRIGHT, "demo", "--port", str(port), "--ui-port", str(ui_port)],
@@ -60,7 +60,7 @@ def demo(home: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int,
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All child processes, and their children."""
+    """All children of a process, and the children of these processes."""
     return psutil.Process(process.pid).children(recursive=True)
 
 

@@ -32,7 +32,7 @@ def here(world: "World", monkeypatch: pytest.MonkeyPatch) -> "World":
 
 @pytest.fixture(scope="module")
 def shy(labeler: Labeler, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The shared model as a bundle in a folder, but it never asserts LABEL."""
+    """A bundle folder with a copy of the shared model that never asserts LABEL."""
     thresholds = labeler.decisions.policies["balanced"].copy()
     thresholds[labeler.labels.names.index(LABEL)] = 2
     decisions = dataclasses.replace(labeler.decisions, policies={"balanced": thresholds})
@@ -57,7 +57,7 @@ def run(*arguments: str) -> None:
     diff.run(parser.parse_args(arguments))
 
 
-def test_without_data_it_compares_manifests_and_mentions_the_option(
+def test_without_data_diff_compares_manifests_and_mentions_the_option(
     here: "World", shy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(here.uri, shy, "--json")
@@ -76,7 +76,7 @@ def test_without_data_it_compares_manifests_and_mentions_the_option(
     assert "--data PATH compares" in lines[-1]
 
 
-def test_with_data_it_counts_and_lists_removed_labels(
+def test_with_data_diff_counts_and_lists_removed_labels(
     here: "World", shy: str, data: str, labeler: Labeler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(here.uri, shy, "--data", data, "--examples", "2", "--json")

@@ -48,7 +48,7 @@ def found(model: str | None = None) -> dict[str, Finding]:
 
 
 def without_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load no model in a new process."""
+    """Replace the check of a model, which starts a new process, by a fixed result."""
     cost = ModelCost(labels=3, size=2_000_000, seconds=1.0, memory=150_000_000)
     monkeypatch.setattr(checks, "_model", lambda uri: Result(Status.OK, str(cost)))
 

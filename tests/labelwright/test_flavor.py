@@ -1,4 +1,4 @@
-"""The registered model loaded by MLflow: input types, parameters, and the errors for wrong ones."""
+"""A registered model loaded by MLflow: errors for input and parameters of the wrong type."""
 
 import logging
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def model(trained_world: "World", monkeypatch: pytest.MonkeyPatch) -> "PyFuncMod
 
 @pytest.fixture
 def mlflow_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Warnings of MLflow's models, whether or not its loggers propagate them."""
+    """The warnings of `mlflow.models`, even if MLflow's loggers do not propagate them."""
     logger = logging.getLogger("mlflow.models.utils")
     logger.addHandler(caplog.handler)
     with caplog.at_level(logging.WARNING, logger.name):
@@ -95,7 +95,7 @@ def test_a_parameter_of_the_wrong_type_or_size_is_an_error(
 def test_mlflow_drops_unknown_columns_and_parameters_with_a_warning(
     model: "PyFuncModel", mlflow_log: pytest.LogCaptureFixture
 ) -> None:
-    """MLflow removes them before it calls the model; the service and Python API refuse them."""
+    """MLflow drops them before it calls the model; labelwright's service and API refuse them."""
     frame = pd.DataFrame({"name": ["Bar"]})
     expected = labels(model, frame)
     assert labels(model, frame.assign(nmae="Bank")) == expected

@@ -1,4 +1,4 @@
-"""The wheel, an installation of it beside foreign packages, and the files of a registered model."""
+"""The wheel, its installation beside packages of the same names, and files of registered models."""
 
 import email
 import re
@@ -33,7 +33,7 @@ def wheel() -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the installed wheel, and with the compiled kernels of this checkout."""
+    """A folder with the installed wheel and the compiled kernels of this checkout."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True)
@@ -89,16 +89,16 @@ def test_the_installed_command_works_beside_foreign_packages_of_the_same_names(
     subprocess.run(here, env=settings, cwd=tmp_path, check=True)
 
 
-def test_a_checkout_lets_nothing_but_labelwright_be_imported(tmp_path: Path) -> None:
+def test_only_labelwright_can_be_imported_from_a_checkout(tmp_path: Path) -> None:
     code = f"import importlib.util as u; print([u.find_spec(room) for room in {ROOMS}])"
-    seen = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert seen.stdout.strip() == str([None] * len(ROOMS))
+    assert completed.stdout.strip() == str([None] * len(ROOMS))
 
 
 def test_a_registered_model_is_data_beside_one_wheel(world: "World", wheel: Path) -> None:
-    """MLflow loads it with the installed package, and imports nothing from the artifact."""
+    """So MLflow loads it with the installed package, and imports nothing from its artifacts."""
     (description,) = world.home.glob("artifacts/models/**/MLmodel")
     files = [path for path in description.parent.rglob("*") if path.is_file()]
     (stored,) = (path for path in files if path.suffix == ".whl")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at moments when Python would lose or misread the exception."""
+"""SIGINT and SIGTERM in situations in which Python would lose or replace the exception."""
 
 import subprocess
 import sys
@@ -36,11 +36,11 @@ from script import interrupt
 {}
 print("imported")
 """
-"""A module that a compiled module of NumPy imports while it is imported itself."""
+"""The source of a module `secrets`, which a compiled module of NumPy imports."""
 
 
 def run(work: str, folder: Path, imported: str = "", then: str = "") -> tuple[int, list[str]]:
-    """Run a script that does `work`; returns its exit code and the lines it prints."""
+    """Run a script that does `work`; returns the exit code and the printed lines."""
     (folder / "secrets.py").write_text(SECRETS.format(imported))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(work=work, then=then)],
@@ -66,12 +66,12 @@ def test_a_signal_ends_the_work_at_any_moment(work: str, tmp_path: Path) -> None
     assert run(work, tmp_path, "interrupt(); interrupt()") == (9, ["SIGTERM"])
 
 
-def test_a_signal_in_a_compiled_import_waits_for_its_end(tmp_path: Path) -> None:
+def test_a_signal_during_a_compiled_import_raises_after_the_import(tmp_path: Path) -> None:
     code, lines = run("import numpy.random; time.sleep(60)", tmp_path, "interrupt()")
     assert (code, lines) == (9, ["imported", "SIGTERM"])
 
 
-def test_a_signal_that_still_waits_when_the_work_is_done_is_dropped(tmp_path: Path) -> None:
+def test_a_signal_that_still_waits_at_the_end_of_the_work_is_dropped(tmp_path: Path) -> None:
     work = "import labelwright.interrupts as module; module.RETRY_SECONDS = 0.3; Thing()"
     assert run(work, tmp_path, then="time.sleep(0.6)") == (0, ["done"])
 

@@ -41,7 +41,7 @@ def test_control_groups_limit_the_processor_time(
     ("allowed", "granted", "threads"),
     [(4, None, 4), (4, 8.0, 4), (4, 2.0, 2), (4, 1.5, 2), (4, 0.1, 1), (1, None, 1)],
 )
-def test_the_number_of_threads_is_limited_by_both(
+def test_allowed_processors_and_control_groups_limit_the_number_of_threads(
     allowed: int, granted: float | None, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processors, "allowed", lambda: allowed)

@@ -40,7 +40,9 @@ def test_json_lines_are_labelled_from_stdin_to_stdout(world: "World") -> None:
     assert words == b"2 rows, 1 of them rejected -> -"
 
 
-def test_csv_streams_need_an_option(world: "World", tmp_path: Path) -> None:
+def test_csv_is_labelled_from_stdin_to_stdout_with_an_option(
+    world: "World", tmp_path: Path
+) -> None:
     (tmp_path / "in.csv").write_text('id,name\nc,"Joe\'s\nPizza"\n')
     with (tmp_path / "in.csv").open("rb") as given:
         completed = label(world, "-", "-", "--format", "csv", stdin=given, capture_output=True)

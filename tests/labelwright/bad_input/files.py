@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 
 
 def parquet(path: Path, table: pa.Table | dict[str, Any]) -> Path:
-    """A table as a Parquet file."""
+    """Write a table as a Parquet file and return its path."""
     pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path)
     return path
 
 
 def text(path: Path, content: str | bytes) -> Path:
-    """A file with that content."""
+    """Write a text file and return its path."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 

@@ -16,15 +16,15 @@ def labelled(
     command: Command, source: Path, bundle: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Label a file; returns the output rows and the rejected rows."""
-    output = source.with_name("answers.jsonl")
+    output = source.with_name("labelled.jsonl")
     completed = command("label", source, output, "--model", bundle)
     assert completed.code == 0, completed.err
-    rejects = source.with_name("answers.jsonl.rejects.jsonl")
+    rejects = source.with_name("labelled.jsonl.rejects.jsonl")
     return lines(output), lines(rejects) if rejects.exists() else []
 
 
 def measured(command: Command, bundle: Path, *sources: Path) -> CommandResult:
-    """Evaluate labelled files: `evaluate` reads them as `train` does, and is faster."""
+    """Evaluate labelled files; `evaluate` reads files in the same way as `train`, and is faster."""
     completed = command("evaluate", "--data", *sources, "--model", bundle)
     assert completed.code == 0, completed.err
     return completed
@@ -42,7 +42,9 @@ def warnings(completed: CommandResult) -> list[str]:
     return re.findall("^labelwright: warning: (.*)$", completed.err, re.MULTILINE)
 
 
-def ask(client: httpx.Client, *entities: object, **more: object) -> list[dict[str, Any]]:
+def label_over_http(
+    client: httpx.Client, *entities: object, **more: object
+) -> list[dict[str, Any]]:
     """Label entities over HTTP; returns the results."""
     response = client.post("/v1/labels", json={"entities": entities, **more})
     assert response.status_code == 200, response.text

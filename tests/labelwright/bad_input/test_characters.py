@@ -1,4 +1,4 @@
-"""Unusual characters are text; bytes that are not UTF-8 are refused or rejected."""
+"""Unusual characters are text; bytes that are not UTF-8 give an error or a rejected row."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tests.labelwright.bad_input.files import parquet, text
-from tests.labelwright.bad_input.outcomes import CANARY, ask, labelled, refused
+from tests.labelwright.bad_input.outcomes import CANARY, label_over_http, labelled, refused
 from tests.processes import Command
 
 pytest_plugins = ["tests.worlds"]
@@ -36,9 +36,9 @@ def test_emoji_and_right_to_left_text_are_text(
     assert first.startswith('"🆔0"')
     assert "חנות=כן" in first
     assert "🍕=طعام" in second
-    (answer,) = ask(client, {"id": "🆔", "name": names[1]})
-    assert answer["id"] == "🆔"
-    assert answer["labels"]
+    (result,) = label_over_http(client, {"id": "🆔", "name": names[1]})
+    assert result["id"] == "🆔"
+    assert result["labels"]
 
 
 def test_nul_bytes_are_ordinary_characters(
@@ -46,10 +46,10 @@ def test_nul_bytes_are_ordinary_characters(
 ) -> None:
     source = text(tmp_path / "in.csv", "id,name\na\0b,Pizze\0ria\nc,\0\n")
     predictions, rejects = labelled(command, source, bundle)
-    assert [answer["id"] for answer in predictions] == ["a\0b", "c"]
-    assert all(answer["labels"] for answer in predictions)
+    assert [result["id"] for result in predictions] == ["a\0b", "c"]
+    assert all(result["labels"] for result in predictions)
     assert not rejects
-    over_http = ask(client, {"id": "a\0b", "name": "Pizze\0ria"})
+    over_http = label_over_http(client, {"id": "a\0b", "name": "Pizze\0ria"})
     assert over_http[0]["id"] == "a\0b"
     assert [label["label"] for label in over_http[0]["labels"]] == [
         label["label"] for label in predictions[0]["labels"]
@@ -77,7 +77,7 @@ def test_a_parquet_value_that_is_not_utf_8_rejects_only_its_row(
 ) -> None:
     table = {"name": broken_text(b"Pizzeria", b"Pizz\xff")}
     predictions, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
-    assert [answer["labels"] is None for answer in predictions] == [False, True]
+    assert [result["labels"] is None for result in predictions] == [False, True]
     assert [reject["reason"] for reject in rejects] == ["name: not valid UTF-8"]
 
 
@@ -86,7 +86,7 @@ def test_a_parquet_id_that_is_not_utf_8_rejects_only_its_row(
 ) -> None:
     table = {"id": broken_text(b"a", b"b\xff"), "name": ["Pizzeria", "Bar"]}
     predictions, rejects = labelled(command, parquet(tmp_path / "in.parquet", table), bundle)
-    assert [answer["labels"] is None for answer in predictions] == [False, True]
+    assert [result["labels"] is None for result in predictions] == [False, True]
     assert [reject["reason"] for reject in rejects] == ["id: not valid UTF-8"]
 
 

@@ -1,4 +1,4 @@
-"""Wrong columns and rows: a clear error, or one rejected row."""
+"""Invalid columns give a clear error, and invalid rows are rejected."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,14 @@ import pytest
 import labelwright
 from labelwright.entities.errors import DataError
 from tests.labelwright.bad_input.files import parquet, text
-from tests.labelwright.bad_input.outcomes import CANARY, ask, labelled, measured, refused, warnings
+from tests.labelwright.bad_input.outcomes import (
+    CANARY,
+    label_over_http,
+    labelled,
+    measured,
+    refused,
+    warnings,
+)
 from tests.processes import Command
 
 pytest_plugins = ["tests.worlds"]
@@ -54,7 +61,7 @@ def test_a_value_of_the_wrong_type_rejects_only_its_row(
         ],
     )
     predictions, rejects = labelled(command, source, bundle)
-    assert [answer["labels"] is None for answer in predictions] == [False, True, True, True]
+    assert [result["labels"] is None for result in predictions] == [False, True, True, True]
     assert [reject["reason"] for reject in rejects] == [
         "name: must be text or a list of texts",
         "an entity must be an object",
@@ -65,7 +72,7 @@ def test_a_value_of_the_wrong_type_rejects_only_its_row(
 def test_over_http_a_value_of_the_wrong_type_rejects_only_its_entity(
     client: httpx.Client,
 ) -> None:
-    results = ask(client, {"name": "Pizzeria"}, {"name": 5}, 7, {"tags": {"a": ["b"]}})
+    results = label_over_http(client, {"name": "Pizzeria"}, {"name": 5}, 7, {"tags": {"a": ["b"]}})
     assert [list(result) for result in results] == [
         ["id", "labels"],
         ["id", "error"],
@@ -77,7 +84,7 @@ def test_over_http_a_value_of_the_wrong_type_rejects_only_its_entity(
 def test_over_http_a_latitude_without_longitude_rejects_only_its_entity(
     client: httpx.Client,
 ) -> None:
-    good, bad = ask(client, {"name": "Pizzeria"}, {"name": "Bar", "lat": 52.0})
+    good, bad = label_over_http(client, {"name": "Pizzeria"}, {"name": "Bar", "lat": 52.0})
     assert "labels" in good
     assert bad["error"] == {"detail": "lat and lon must be given together"}
 
@@ -101,7 +108,7 @@ def test_an_empty_file_is_refused(command: Command, tmp_path: Path, name: str, r
     refused(command("train", "--data", text(tmp_path / name, "")), 3, reason)
 
 
-def test_a_file_without_rows_gives_a_file_without_rows(
+def test_labelling_a_file_without_rows_writes_an_output_without_rows(
     command: Command, bundle: Path, tmp_path: Path
 ) -> None:
     source = text(tmp_path / "in.csv", "name,country\n")
@@ -124,17 +131,20 @@ def test_a_file_without_labels_is_refused(command: Command, tmp_path: Path, name
     refused(command("train", "--data", source), 3, "has no 'labels' column to learn from")
 
 
-def test_labels_may_start_late_in_a_file(command: Command, bundle: Path, tmp_path: Path) -> None:
-    silent = [{"name": f"silent {number}"} for number in range(16_500)]
-    loud = [
-        {"name": f"loud {number}", "labels": ["a", "b"][: number % 2 + 1]} for number in range(40)
+def test_the_first_labels_of_a_file_may_come_after_thousands_of_rows(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    unlabelled = [{"name": f"unlabelled {number}"} for number in range(16_500)]
+    with_labels = [
+        {"name": f"labelled {number}", "labels": ["a", "b"][: number % 2 + 1]}
+        for number in range(40)
     ]
-    source = jsonl(tmp_path / "in.jsonl", [*silent, *loud])
+    source = jsonl(tmp_path / "in.jsonl", [*unlabelled, *with_labels])
     completed = measured(command, bundle, source)
     assert warnings(completed) == ["16,500 rows left out: their labels are null"]
 
 
-def test_a_file_without_rows_changes_nothing_in_any_position(
+def test_a_file_without_rows_before_or_after_another_file_gives_no_warning(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     full = parquet(tmp_path / "full.parquet", rows)
@@ -173,7 +183,7 @@ def test_repeated_ids_give_a_warning(
     assert warnings(completed) == ["7 rows repeat the id of another row"]
 
 
-def test_two_files_without_ids_give_no_warning(
+def test_two_files_without_ids_give_no_warning_about_repeated_ids(
     command: Command, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
     nameless = rows.drop_columns(["id"])
@@ -196,9 +206,9 @@ def test_latitude_200_is_left_out_of_training_and_rejected_in_labelling(
     assert completed.code == 0
     assert warnings(completed) == [f"1 rows left out: {reason}"]
     predictions, rejects = labelled(command, source, bundle)
-    assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [0]
+    assert [row for row, result in enumerate(predictions) if result["labels"] is None] == [0]
     assert rejects == [{"row": 0, "id": rows["id"][0].as_py(), "reason": reason}]
-    bad, good = ask(client, {"lat": 200, "lon": 4}, {"lat": 52, "lon": 4})
+    bad, good = label_over_http(client, {"lat": 200, "lon": 4}, {"lat": 52, "lon": 4})
     assert bad["error"] == {"detail": reason}
     assert good["labels"]
 
@@ -213,8 +223,10 @@ def test_a_name_of_a_million_characters_rejects_only_its_row(
     reason = "name: longer than 10,000 bytes"
     assert warnings(completed) == [f"1 rows left out: {reason}"]
     predictions, rejects = labelled(command, source, bundle)
-    assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [0]
+    assert [row for row, result in enumerate(predictions) if result["labels"] is None] == [0]
     assert [reject["reason"] for reject in rejects] == [reason]
-    bad, good = ask(client, {"id": "bad", "name": names[0]}, {"id": "good", "name": "Bar"})
+    bad, good = label_over_http(
+        client, {"id": "bad", "name": names[0]}, {"id": "good", "name": "Bar"}
+    )
     assert bad == {"id": "bad", "error": {"detail": reason}}
     assert good["labels"]

@@ -25,16 +25,19 @@ def nothing_is_registered() -> bool:
 
 
 def small_files(limit: int) -> dict[str, Any]:
-    """Arguments of `spawn` for a disk that is full when a file has `limit` bytes."""
+    """Arguments of `spawn` that limit files to `limit` bytes, like a full disk."""
     return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
 
 
 @dataclasses.dataclass(frozen=True)
 class FullDisk:
-    """What a training says whose report finds no room, where drafts would lie, and the state."""
+    """The result of a training that could not write its report, and two of its folders.
+
+    `temporary` is the folder for temporary files, and `home` the state folder.
+    """
 
     completed: CommandResult
-    drafts: Path
+    temporary: Path
     home: Path
 
 
@@ -42,18 +45,18 @@ class FullDisk:
 def full_disk(
     rows: pa.Table, first_visit: FirstVisit, tmp_path_factory: pytest.TempPathFactory
 ) -> FullDisk:
-    """Train on a full disk; only the database has enough disk space."""
+    """A training on a full disk; only the database has enough disk space."""
     folder = tmp_path_factory.mktemp("full")
-    drafts, home = folder / "drafts", folder / "home"
-    drafts.mkdir()
+    temporary, home = folder / "temporary", folder / "home"
+    temporary.mkdir()
     home.mkdir()
     shutil.copy(first_visit.home / "mlflow.db", home)
     completed = spawn(
         *("train", "--threads", 1, "--data", parquet(folder / "in.parquet", rows)),
-        environment={**environment(home), "TMPDIR": str(drafts)},
+        environment={**environment(home), "TMPDIR": str(temporary)},
         **small_files(20_000),
     )
-    return FullDisk(completed, drafts, home)
+    return FullDisk(completed, temporary, home)
 
 
 def test_a_full_disk_leaves_no_incomplete_files(
@@ -62,7 +65,7 @@ def test_a_full_disk_leaves_no_incomplete_files(
     refused(full_disk.completed, 6, "the report was not written")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{full_disk.home / 'mlflow.db'}")
     assert nothing_is_registered()
-    assert not list(full_disk.drafts.iterdir())
+    assert not list(full_disk.temporary.iterdir())
     assert [path.name for path in full_disk.home.iterdir()] == ["mlflow.db"]
 
 
@@ -84,7 +87,7 @@ def test_artifacts_without_disk_space_register_nothing(
     assert run.info.status == "FAILED"
 
 
-@pytest.mark.parametrize("limit", [10_000, 20_000], ids=["journal", "answers"])
+@pytest.mark.parametrize("limit", [10_000, 20_000], ids=["journal", "output"])
 def test_label_leaves_no_incomplete_output_and_resumes_when_there_is_disk_space(
     command: Command, bundle: Path, rows: pa.Table, tmp_path: Path, limit: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""Very small training data: refused with a clear error, or learned."""
+"""Very small training data: a clear error, or a trained model."""
 
 from pathlib import Path
 
@@ -21,15 +21,17 @@ def test_too_few_rows_are_refused(command: Command, rows: pa.Table, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_a_single_label_can_be_learned(command: Command, rows: pa.Table, tmp_path: Path) -> None:
+def test_a_model_with_a_single_label_can_be_trained(
+    command: Command, rows: pa.Table, tmp_path: Path
+) -> None:
     labels = pa.array([["shop=yes"]] * 100)
     table = rows.set_column(rows.column_names.index("labels"), "labels", labels)
     source = parquet(tmp_path / "in.parquet", table)
     assert command("train", "--threads", 1, "--data", source, "--name", "one").code == 0
     output = tmp_path / "out.jsonl"
     assert command("label", source, output, "--model", "models:/one@champion").code == 0
-    for answer in lines(output):
-        (label,) = answer["labels"]
+    for result in lines(output):
+        (label,) = result["labels"]
         assert label["label"] == "shop=yes"
         assert 0 <= label["probability"] <= 1
 
@@ -41,7 +43,9 @@ def test_rows_with_a_single_name_are_refused(command: Command, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_rows_with_two_names_are_learned_or_refused(command: Command, tmp_path: Path) -> None:
+def test_rows_with_only_two_names_are_trained_on_or_refused(
+    command: Command, tmp_path: Path
+) -> None:
     names, labels = ["Bar", "Café"] * 20, [["a"], ["b"]] * 20
     source = parquet(tmp_path / "in.parquet", {"name": names, "labels": labels})
     assert command("train", "--threads", 1, "--data", source).code in (0, 3)

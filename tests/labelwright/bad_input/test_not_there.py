@@ -45,7 +45,7 @@ def test_a_missing_model_is_a_clear_error(command: Command, tmp_path: Path, uri:
 
 @pytest.fixture
 def run_of_the_world(world: "World", home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The run of the shared model, used from another state folder."""
+    """The id of the run of the shared model, which is read from another state folder."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{world.home / 'mlflow.db'}")
     client = MlflowClient(tracking_uri(), tracking_uri())
     return str(client.get_model_version_by_alias("small", "champion").run_id)
@@ -126,7 +126,7 @@ def test_a_database_that_cannot_be_created_is_named(
     assert str(empty_world) not in completed.err
 
 
-def test_an_impossible_port_is_a_clear_error(bundle: Path, tmp_path: Path) -> None:
+def test_a_port_above_65535_is_a_clear_error(bundle: Path, tmp_path: Path) -> None:
     settings = environment(tmp_path)
     completed = spawn("serve", "--model", bundle, "--port", 65_536, environment=settings)
     assert completed.code in (1, 2)

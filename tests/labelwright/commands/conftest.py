@@ -29,7 +29,7 @@ def data(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def places_file(rows: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifty places to label; latitude 200 makes the fourth invalid."""
+    """A file with fifty places to label; the latitude 200 makes the fourth place invalid."""
     some = rows.slice(0, 50).drop_columns(["labels"])
     lat = pa.array([200.0 if row == 3 else 52.0 for row in range(50)])
     some = some.append_column("lat", lat).append_column("lon", pa.array([4.0] * 50))

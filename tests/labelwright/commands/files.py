@@ -10,7 +10,7 @@ ROWS = 300
 
 
 def write_csv(rows: pa.Table, path: Path) -> Path:
-    """Rows as CSV, with `|` between labels."""
+    """Write rows as CSV, with `|` between labels, and return the path."""
     labels = pa.array(["|".join(labels) for labels in rows["labels"].to_pylist()])
     at = rows.column_names.index("labels")
     pyarrow.csv.write_csv(rows.set_column(at, "labels", labels), path)
@@ -18,6 +18,6 @@ def write_csv(rows: pa.Table, path: Path) -> Path:
 
 
 def write_jsonl(rows: pa.Table, path: Path) -> Path:
-    """Rows as JSON Lines."""
+    """Write rows as JSON Lines and return the path."""
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows.to_pylist()))
     return path

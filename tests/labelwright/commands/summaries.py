@@ -1,4 +1,4 @@
-"""Results of commands: the JSON summary and the registered models."""
+"""Helpers for results of commands: the JSON summary and the registered models."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from tests.processes import Command
 
 
 def last_line(out: str) -> dict[str, Any]:
-    """The summary that `--json` prints last."""
+    """The JSON summary in the last line of the output of `--json`."""
     summary: dict[str, Any] = json.loads(out.splitlines()[-1])
     return summary
 
@@ -23,7 +23,7 @@ def train(command: Command, *arguments: object) -> dict[str, Any]:
 
 
 def registered() -> dict[str, dict[str, str]]:
-    """The aliases of every registered model."""
+    """The aliases of every registered model, with their versions."""
     client = MlflowClient(tracking_uri(), tracking_uri())
     return {
         model.name: {alias: str(version) for alias, version in model.aliases.items()}

@@ -107,7 +107,7 @@ def test_errors_have_an_exit_code_and_one_line(
 def test_mapped_columns_embedded_schema_and_redirects_reach_the_model(
     command: Command, rows: pa.Table, places: EntitySchema, tmp_path: Path
 ) -> None:
-    """One training checks all three, because a training is slow."""
+    """One test checks these three features together, because each needs a slow training."""
     schema = dataclasses.replace(
         places, open_world=("takeaway",), redirects=Redirects({"x=1": "x=2"})
     )
@@ -115,8 +115,8 @@ def test_mapped_columns_embedded_schema_and_redirects_reach_the_model(
     named = rows.rename_columns({"name": "title"}).replace_schema_metadata(schema_metadata(schema))
     pq.write_table(named, source)
     table.write_text("old,new\ncuisine=pizza,cuisine=flatbread\nshop=supermarket,\n")
-    asked: tuple[Any, ...] = ("--data", source, "--map", "name=title", "--redirects", table)
-    model = labelwright.load(train(command, *asked, "--name", "own")["model_uri"])
+    options: tuple[Any, ...] = ("--data", source, "--map", "name=title", "--redirects", table)
+    model = labelwright.load(train(command, *options, "--name", "own")["model_uri"])
     assert model.schema.open_world == ("takeaway",)
     assert set(model.schema.redirects.targets) == {"x=1", "cuisine=pizza", "shop=supermarket"}
     assert "cuisine=flatbread" in model.labels
@@ -132,7 +132,7 @@ def test_mapped_columns_embedded_schema_and_redirects_reach_the_model(
         model.label([{"name": "Pizza"}], only=["shop=supermarket"])
 
     uri = ("--model", "models:/own@champion")
-    judged = command("evaluate", *uri, "--data", source, "--map", "name=title")
-    assert judged.code == 0, judged.err
-    assert "cuisine=flatbread" in judged.out
-    assert "cuisine=pizza" not in judged.out
+    completed = command("evaluate", *uri, "--data", source, "--map", "name=title")
+    assert completed.code == 0, completed.err
+    assert "cuisine=flatbread" in completed.out
+    assert "cuisine=pizza" not in completed.out

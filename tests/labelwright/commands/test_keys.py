@@ -1,4 +1,4 @@
-"""`labelwright keys`: create, list without the secret, revoke."""
+"""`labelwright keys`: keys are created, listed without their secrets, and revoked."""
 
 import json
 import re

@@ -97,19 +97,19 @@ def read_output(path: Path) -> list[dict[str, Any]]:
 def test_every_row_has_labels_in_order_or_a_reason_for_its_rejection(
     command: Command, places_file: Path, bundle: Path, tmp_path: Path, ending: str
 ) -> None:
-    output = tmp_path / f"answers.{ending}"
+    output = tmp_path / f"labelled.{ending}"
     completed = command("label", places_file, output, "--model", bundle)
     assert completed.code == 0
     assert completed.err == f"50 rows, 1 of them rejected -> {output}\n"
     given = pq.read_table(places_file)["id"].to_pylist()
     predictions = read_output(output)
-    assert [answer["id"] for answer in predictions] == given
-    assert [row for row, answer in enumerate(predictions) if answer["labels"] is None] == [3]
-    for answer in predictions[:3] + predictions[4:]:
-        probabilities = [label["probability"] for label in answer["labels"]]
+    assert [result["id"] for result in predictions] == given
+    assert [row for row, result in enumerate(predictions) if result["labels"] is None] == [3]
+    for result in predictions[:3] + predictions[4:]:
+        probabilities = [label["probability"] for label in result["labels"]]
         assert len(probabilities) >= 5
         assert probabilities == sorted(probabilities, reverse=True)
-    (reject,) = read_output(tmp_path / f"answers.{ending}.rejects.jsonl")
+    (reject,) = read_output(tmp_path / f"labelled.{ending}.rejects.jsonl")
     assert reject == {"row": 3, "id": given[3], "reason": "lat: must lie between -90 and 90"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         output.name,
@@ -120,7 +120,7 @@ def test_every_row_has_labels_in_order_or_a_reason_for_its_rejection(
 def test_parquet_output_has_the_documented_schema(
     command: Command, places_file: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "answers.parquet"
+    output = tmp_path / "labelled.parquet"
     assert command("label", places_file, output, "--model", bundle, "--top-k", 2).code == 0
     assert pq.read_schema(output).equals(PREDICTIONS)
     counts = [len(row["labels"]) for row in read_output(output) if row["labels"]]
@@ -132,7 +132,7 @@ def test_parquet_output_has_the_documented_schema(
 def test_rejected_rows_of_an_earlier_run_are_removed(
     command: Command, places_file: Path, rows: pa.Table, bundle: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "answers.csv"
+    output = tmp_path / "labelled.csv"
     assert command("label", places_file, output, "--model", bundle).code == 0
     pq.write_table(rows, tmp_path / "good.parquet")
     assert command("label", tmp_path / "good.parquet", output, "--model", bundle).code == 0

@@ -27,8 +27,8 @@ NEW = "cuisine=fermented shark"
 
 def correct(client: httpx.Client, entity: dict[str, object], reviewer: str) -> None:
     """Deny the most probable label of an entity, and add a label that no model has."""
-    answer = client.post("/v1/labels", json={"entities": [entity]}).json()
-    first = answer["results"][0]["labels"][0]["label"]
+    response = client.post("/v1/labels", json={"entities": [entity]}).json()
+    first = response["results"][0]["labels"][0]["label"]
     content = {"entity": entity, "denied": [first], "added": [NEW], "reviewer": reviewer}
     assert client.post("/v1/feedback", json=content).status_code == 201
 
@@ -36,8 +36,8 @@ def correct(client: httpx.Client, entity: dict[str, object], reviewer: str) -> N
 def asserted(uri: str, entities: list[dict[str, object]]) -> list[set[str]]:
     """The asserted labels of each entity."""
     return [
-        {label["label"] for label in answer["labels"] if label["asserted"]}
-        for answer in labelwright.load(uri).label(entities).to_pylist()
+        {label["label"] for label in result["labels"] if label["asserted"]}
+        for result in labelwright.load(uri).label(entities).to_pylist()
     ]
 
 
@@ -104,7 +104,7 @@ def test_corrections_are_learned_once_and_reported(
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_retrain_runs_once_at_a_time_and_keeps_a_rollback(
+def test_retrain_is_skipped_during_another_retraining_and_keeps_a_rollback(
     command: Command, empty_world: Path, rows: pa.Table, data: Path, tmp_path: Path
 ) -> None:
     fewer = tmp_path / "fewer.parquet"
@@ -122,7 +122,7 @@ def test_retrain_runs_once_at_a_time_and_keeps_a_rollback(
     again = command("retrain", "--data", data, "--test", fewer, "--threads", 1, "--json")
     version = last_line(again.out)["version"]
     assert version == "2"
-    for _ in range(2):  # whether it was promoted or not, and once it was rolled back
+    for _ in range(2):  # before and after the rollback
         completed = command("retrain", "--data", data, "--test", fewer, "--threads", 1, "--json")
         assert (
             last_line(completed.out)["reason"] == "nothing has changed since version 2 was trained"
@@ -135,18 +135,18 @@ def test_retrain_runs_once_at_a_time_and_keeps_a_rollback(
 def test_corrections_are_counted_exported_deleted_and_purged(
     command: Command, empty_world: Path, tmp_path: Path
 ) -> None:
-    def said(*arguments: object) -> str:
+    def output_of(*arguments: object) -> str:
         found = command("corrections", *arguments)
         assert found.code == 0, found.err
         return found.out
 
-    assert said("count") == "0 corrections\n"
+    assert output_of("count") == "0 corrections\n"
     assert (empty_world / "corrections.db").exists()
     elsewhere = f"sqlite:///{tmp_path}/elsewhere.db"
-    assert said("export", tmp_path / "all.parquet", "--feedback", elsewhere).startswith("0 ")
+    assert output_of("export", tmp_path / "all.parquet", "--feedback", elsewhere).startswith("0 ")
     assert pq.read_table(tmp_path / "all.parquet").num_rows == 0
-    assert said("delete", "--entity-id", "nobody") == "0 corrections deleted\n"
-    assert said("purge", "--older-than", "365d") == "0 corrections deleted\n"
+    assert output_of("delete", "--entity-id", "nobody") == "0 corrections deleted\n"
+    assert output_of("purge", "--older-than", "365d") == "0 corrections deleted\n"
     for wrong, code in (
         (("purge", "--older-than", "a year"), 2),
         (("delete",), 2),

@@ -33,7 +33,7 @@ def test_another_tracking_database_replaces_that_of_the_state_folder(
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", elsewhere)
         uri = train(command, "--data", data)["model_uri"]
-        assert command("label", data, tmp_path / "answers.csv", "--model", uri).code == 0
+        assert command("label", data, tmp_path / "labelled.csv", "--model", uri).code == 0
         assert os.environ["MLFLOW_TRACKING_URI"] == elsewhere
     assert not (empty_world / "mlflow.db").exists()
     client = MlflowClient(elsewhere, elsewhere)
@@ -61,6 +61,6 @@ def test_state_does_not_depend_on_the_current_folder(
     monkeypatch.chdir(there)
     model = "models:/places@champion"
     assert command("evaluate", "--data", data, "--model", model).code == 0
-    assert command("label", data, tmp_path / "answers.csv", "--model", model).code == 0
+    assert command("label", data, tmp_path / "labelled.csv", "--model", model).code == 0
     assert not [*here.iterdir(), *there.iterdir()]
     assert {path.name for path in home.iterdir()} >= {"mlflow.db", "artifacts"}

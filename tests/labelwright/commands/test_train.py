@@ -104,7 +104,7 @@ def test_no_promote_registers_a_version_and_keeps_the_alias(command: Command, da
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_min_count_leaves_out_labels_of_fewer_rows(
+def test_min_count_leaves_out_labels_with_fewer_rows(
     command: Command, rows: pa.Table, data: Path
 ) -> None:
     summary = train(command, "--data", data, "--test", data, "--min-count", 5)
@@ -132,5 +132,5 @@ def test_a_custom_schema_gives_the_model_its_name_and_columns(
     assert summary["model_uri"] == "models:/shops/1"
     model = labelwright.load(summary["model_uri"])
     assert model.schema.fields == ("sign", "land")
-    (answer,) = model.label([{"sign": "Pizzeria Napoli", "land": "IT"}]).to_pylist()
-    assert len(answer["labels"]) >= 5
+    (result,) = model.label([{"sign": "Pizzeria Napoli", "land": "IT"}]).to_pylist()
+    assert len(result["labels"]) >= 5

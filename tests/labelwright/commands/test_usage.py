@@ -192,7 +192,7 @@ def test_an_interrupted_training_prints_one_line_and_registers_nothing(
 
 
 def _read(terminal: int) -> bytes:
-    """Read from a terminal; empty after its other end is closed."""
+    """Read bytes from a terminal; returns no bytes after the other end was closed."""
     try:
         return os.read(terminal, 4096)
     except OSError:
