@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     predictions, truth = label_with_truth(labeler, data, query, arguments.threads)
     evaluation = evaluate(predictions, truth)
     _print(evaluation)
-    _print_promises(measure_guarantees(predictions, truth, labeler.decisions))
+    _print_guarantees(measure_guarantees(predictions, truth, labeler.decisions))
     if arguments.json:
         print(json.dumps(dataclasses.asdict(evaluation.metrics)))
 
@@ -64,11 +64,11 @@ def _print(evaluation: "Evaluation") -> None:
         print(f"{name:9} {value:,}" if isinstance(value, int) else f"{name:9} {value:.4f}")
 
 
-def _print_promises(promises: "pa.Table") -> None:
+def _print_guarantees(guarantees: "pa.Table") -> None:
     print(
         "\npromise  labels  asserted  precision  from     to       recall  labels that fall short"
     )
-    for line in promises.to_pylist():
+    for line in guarantees.to_pylist():
         precision, low, high = (_figure(line[name]) for name in ("precision", "low", "high"))
         print(
             f"{line['promise']:7.2f}  {line['labels']:6,}  {line['asserted']:8,}  {precision:9}  "

@@ -1,4 +1,4 @@
-"""Bulk jobs: the rows of a file are read in batches, labelled by an executor, written in order."""
+"""Bulk jobs: the rows of a file are read in batches, labelled by an executor, and written."""
 
 import collections
 import contextlib
@@ -33,11 +33,11 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True)
 class BulkJob:
-    """A file to label and the file of its predictions; either can be a standard stream.
+    """A file to label and the file of its predictions; each can be a standard stream.
 
     `resume` continues where an earlier process with the same job stopped. `previous` is the output
     of an earlier run; its predictions are reused for rows that have not changed. `columns` maps the
-    columns of the schema to those of the input.
+    columns of the schema to the columns of the input.
     """
 
     input: Location
@@ -50,13 +50,17 @@ class BulkJob:
 
     @property
     def resumable(self) -> bool:
-        """Whether another process can continue it; a stream cannot be read or written again."""
+        """Whether another process can continue the job: not if a file is a standard stream."""
         return self.input.filesystem is not None and self.output.filesystem is not None
 
 
 @dataclasses.dataclass
 class BulkReport:
-    """Numbers of rows: all, rejected, reused from an earlier run, finished before a resume."""
+    """Numbers of rows of a job, and its warnings.
+
+    `rows` counts all rows, `rejected` the rejected rows, `reused` the rows with reused predictions,
+    and `resumed` the rows that an earlier process had finished.
+    """
 
     rows: int = 0
     rejected: int = 0
@@ -66,7 +70,10 @@ class BulkReport:
 
 
 Advance = Callable[[int, float | None], object]
-"""Called with a number of rows when they are written, and the share of the input read so far."""
+"""Called after each write with the number of rows written and the share of the input read.
+
+The share is None if it is not known.
+"""
 
 Executor = Callable[[BatchLabeler, BulkJob, int], Generator[LabelledBatch, None, None]]
 """Labels all rows of a job from a given row on, and yields the batches in order."""
@@ -75,7 +82,7 @@ Executor = Callable[[BatchLabeler, BulkJob, int], Generator[LabelledBatch, None,
 def on_threads(
     label: BatchLabeler, job: BulkJob, skip: int
 ) -> Generator[LabelledBatch, None, None]:
-    """The executor that uses the threads of this process."""
+    """Executor that labels batches on threads of this process."""
     with ThreadPoolExecutor(job.threads) as pool:
         schema = label.bundle.labeler.schema
         batches = read_batches(job.input, schema, labelled=False, skip=skip, columns=job.columns)
@@ -90,9 +97,9 @@ def label_file(
 ) -> BulkReport:
     """Label every row of the input and write the predictions in the order of the rows.
 
-    A row that the schema rejects has null labels, and its reason is written to
-    `OUTPUT.rejects.jsonl`, or to standard error if the output is a standard stream. Until the job
-    is done, its finished rows are kept in a journal, see `journal_folder`. Raises DataError,
+    A row that the schema rejects gets null labels. The reason is written to `OUTPUT.rejects.jsonl`,
+    or to standard error if the output is a standard stream. Until the job has ended, its finished
+    rows are kept in the journal in `journal_folder`. Raises DataError,
     RequestError, StorageError and EngineError.
     """
     bundle.labeler.check(job.query)
@@ -133,7 +140,7 @@ def label_file(
 
 
 def journal_folder(output: Location) -> Path:
-    """The folder of an output's journal: beside a local file, else in the state folder."""
+    """The folder of an output's journal: beside a local output, otherwise in the state folder."""
     if output.local:
         return output.local.with_name(f".{output.name}.unfinished")
     return home() / "unfinished" / hashlib.sha256(output.text.encode()).hexdigest()[:16]
@@ -142,7 +149,11 @@ def journal_folder(output: Location) -> Path:
 def _reusable_output(
     job: BulkJob, provenance: Mapping[str, Any], report: BulkReport
 ) -> PreviousOutput | None:
-    """The previous output, if it comes from the same model and query; else None and a warning."""
+    """The previous output, None if there is none or it cannot be reused.
+
+    It cannot be reused if it comes from another version of labelwright, another model or another
+    query. Then the report gets a warning.
+    """
     if job.previous is None:
         return None
     previous = PreviousOutput(job.previous)
@@ -159,7 +170,7 @@ def _reusable_output(
 
 
 def _check_locations(job: BulkJob) -> None:
-    """Raise RequestError or StorageError for an output that cannot be written, before the work."""
+    """Raise RequestError or StorageError if the job cannot be resumed or its output not written."""
     output_format(job.output)
     if job.resume and not job.resumable:
         raise RequestError("a standard stream cannot be resumed: name files as input and output")
@@ -179,27 +190,27 @@ def _journal_of(job: BulkJob, provenance: Mapping[str, Any]) -> Iterator[Journal
         yield None
         return
     described = {
-        "input": [_state(file) for file in files_of(job.input)],
+        "input": [_file_state(file) for file in files_of(job.input)],
         "column names": dict(job.columns.sources),
-        "previous answers": _state(job.previous) if job.previous else None,
+        "previous answers": _file_state(job.previous) if job.previous else None,
         **provenance,
     }
     folder = journal_folder(job.output)
     if not job.output.local:
-        _make(folder.parent)
+        _make_folder(folder.parent)
     with open_journal(folder, described, RECORDS, job.resume, job.resumable) as journal:
         yield journal
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder} was not created: {reason(error)}") from error
 
 
-def _state(file: Location) -> list[object]:
-    """Path, size and time of a file, by which a change is noticed."""
+def _file_state(file: Location) -> list[object]:
+    """Path, size and modification time of a file. If one of them differs, the file has changed."""
     info = file.info()
     return [file.path, info.size if info else None, info.mtime_ns if info else None]
 
@@ -216,7 +227,7 @@ def _in_order(
     items: Iterator[Item],
     ahead: int,
 ) -> Iterator[Result]:
-    """Results in the order of the items; at most `ahead` items are submitted before their turn."""
+    """Results of a function in the order of the items, with at most `ahead` items in the pool."""
     waiting: collections.deque[Future[Result]] = collections.deque()
     try:
         for item in items:

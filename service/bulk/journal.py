@@ -1,8 +1,9 @@
-"""Journal of a bulk job: its finished records on disk, so that another process can continue it.
+"""Journal of a bulk job: finished records on disk, from which another process can continue.
 
-A journal is a folder with a description of the job and the finished records. Each process that
-works on the job writes one Arrow stream, named by the number of its first row. If a process is
-killed, its last record may be incomplete and is ignored. The end of the job removes the folder.
+A record is a table with the labelled rows of one batch. A journal is a folder with a description of
+the job and its records. Each process that works on the job writes one Arrow stream, a part, whose
+name is the number of its first row. If a process is killed, its last record may be incomplete and
+is ignored. The folder is removed at the end of the job.
 """
 
 import contextlib
@@ -19,12 +20,12 @@ from labelwright.entities.io.files import PART, locked_if_free, write_json
 
 _JOB, _LOCK = "job.json", "lock"
 NAMES = {"question": "query", "previous answers": "previous output"}
-"""The names, in messages, of parts of a job whose keys in files are older."""
+"""Names for messages, by the older name that the files of jobs still use as a key."""
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Journal:
-    """The records of one job. Read those that are `finished` before you `add` more."""
+    """The records of one job. Read all of `finished()` before the first call of `add`."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder = folder
@@ -35,11 +36,11 @@ class Journal:
 
     @property
     def has_records(self) -> bool:
-        """Whether there are records."""
+        """Whether the folder has at least one part."""
         return any(self.folder.glob("*.arrow"))
 
     def finished(self) -> Iterator[pa.Table]:
-        """The records of earlier processes, in order."""
+        """Read the records of earlier processes, in order."""
         for part in sorted(self.folder.glob("*.arrow")):
             if part.name != self._next_part().name:
                 return  # the part before this one is missing or incomplete
@@ -49,7 +50,7 @@ class Journal:
                     yield record
 
     def add(self, record: pa.Table) -> None:
-        """Write a record. Once this returns, the record survives the end of the process."""
+        """Write a record. When `add` has returned, the record survives the end of the process."""
         if self._writer is None:
             sink = self._stack.enter_context(pa.OSFile(str(self._next_part()), "wb"))
             self._writer = pa.ipc.new_stream(sink, self._schema, options=_PACKED)
@@ -72,8 +73,8 @@ def open_journal(
     """Open the journal of a job: empty, or with the records of the same job if `resume` is true.
 
     The folder is removed when the body succeeds. If the body fails, the folder stays if `keep` is
-    true and it has records. Raises RequestError if the journal is of another job or in use by
-    another process, and StorageError.
+    true and the folder has records. Raises RequestError if the journal belongs to another job or is
+    in use by another process, and StorageError if the folder cannot be written.
     """
     try:
         folder.mkdir(exist_ok=True)

@@ -1,9 +1,9 @@
 """Executor of bulk jobs on a Ray cluster, with Ray Data.
 
-Nodes read parts of the input, label them and return records, which this process writes in order.
-The model is sent once to each node, into memory that Ray maps into all workers there. If a node is
-lost, Ray runs its unfinished parts on another node. All nodes need this package, and the input
-under the same path or address.
+Nodes read parts of the input, label them and return records. This process writes the records in
+order. The model is sent once to each node; all workers of the node share it in Ray's memory. If a
+node is lost, Ray runs its unfinished parts on another node. Each node needs this package, and must
+reach the input under the same path or address.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 PATIENCE = 10.0
-"""Seconds to wait for a connection to the cluster, and for the end of Ray's threads here."""
+"""Seconds to wait for a connection to the cluster, and for each of Ray's threads to end."""
 _SENT = pa.schema(
     [
         pa.field("first", pa.int64()),
@@ -48,9 +48,11 @@ _SENT = pa.schema(
 
 
 def on_ray(address: str | None) -> Executor:
-    """The executor that uses a cluster: by default that of RAY_ADDRESS, else a local one.
+    """Executor that labels on the cluster at an address.
 
-    It raises EngineError for a cluster that cannot be reached or fails.
+    If the address is None, the cluster at RAY_ADDRESS is used, or a new local cluster if it is not
+    set. Raises EngineError for a cluster that cannot be reached or fails, and RequestError if the
+    input is a standard stream.
     """
 
     def execute(
@@ -80,7 +82,7 @@ def on_ray(address: str | None) -> Executor:
 
 @contextlib.contextmanager
 def _connected(address: str | None, threads: int) -> Iterator[None]:
-    """A connection to the cluster; errors of Ray become EngineError."""
+    """Context with a connection to the cluster; raises EngineError for errors of Ray."""
     if importlib.util.find_spec("ray") is None:
         raise EngineError("Ray is not installed: pip install 'ray[data]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -108,7 +110,7 @@ def _connected(address: str | None, threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ending_threads() -> Iterator[None]:
-    """Wait for the end of threads that Ray starts here, which would otherwise end the process."""
+    """Wait at the end for the threads that Ray started here, which could end the process later."""
     before = set(threading.enumerate())
     try:
         yield
@@ -118,7 +120,7 @@ def _ending_threads() -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise EngineError if no cluster listens at an address: Ray would try for many minutes."""
+    """Raise EngineError if no server listens at an address; Ray would retry for many minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon or not port.isdigit():
         return
@@ -143,7 +145,7 @@ def _dataset(label: BatchLabeler, parts: Sequence[Part], columns: ColumnMap) -> 
     """A lazy dataset with a row of `_SENT` for each batch of the parts, in order."""
     import ray
 
-    # each worker would copy arrays that are mapped from files
+    # ordinary arrays, because each worker would copy arrays that are mapped from files
     ray.util.register_serializer(np.memmap, serializer=np.asarray, deserializer=np.asarray)
     settings = ray.data.DataContext.get_current()
     settings.execution_options.preserve_order = True
@@ -164,7 +166,7 @@ def _dataset(label: BatchLabeler, parts: Sequence[Part], columns: ColumnMap) -> 
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """The task that is sent to the workers; `bundle` is a reference to an object that Ray holds."""
+    """The task that is sent to the workers; `bundle` is a reference to an object in Ray."""
 
     bundle: Any
     query: LabelQuery
@@ -192,7 +194,7 @@ def _label(task: _Task, numbers: Any) -> Iterator[pa.Table]:
 
 @functools.lru_cache(1)
 def _batch_labeler(bundle: Any, query: LabelQuery, previous: str | None) -> BatchLabeler:
-    """The labeler of a worker, made once for all of its parts."""
+    """The labeler of a worker, built once for all parts that the worker labels."""
     import ray
 
     output = PreviousOutput(locate(previous)) if previous else None
@@ -217,7 +219,8 @@ def from_stream(stream: pa.LargeBinaryScalar) -> pa.Table:
 def _received(dataset: "Dataset") -> Generator[tuple[int, LabelledBatch], None, None]:
     """The batches in order, each with the number of its first row.
 
-    This thread fetches them, because the threads of `iter_batches` do not end with their consumer.
+    They are fetched on this thread, because `iter_batches` starts threads that can outlive their
+    consumer.
     """
     import ray
 

@@ -19,10 +19,12 @@ REJECTION = "rejection"
 def rejected_rows_file(
     output: Location, temporary_folder: Path | None
 ) -> Iterator[Callable[[pa.Table, int], None]]:
-    """A function that writes the rejected rows of records, given the number of the first row.
+    """Context with a function that writes the rejected rows of records.
 
-    Without rejected rows there is no file, and the file of an earlier run is removed. For
-    `temporary_folder` see `open_output`.
+    The arguments of the function are the records and the number of their first row. If the output
+    is a standard stream, rejected rows are written to standard error. Otherwise the file is created
+    for the first rejected row; without rejected rows, the file of an earlier run is removed.
+    `temporary_folder` is that of `open_output`. Raises StorageError.
     """
     location = output.sibling(f"{output.name}.rejects.jsonl")
     with contextlib.ExitStack() as stack:

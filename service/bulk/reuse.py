@@ -19,17 +19,17 @@ from labelwright.models.kernels.hashes import Hashes
 READ_COST = 1 / 16
 """Upper bound of the time to read a row's predictions, as a share of the time to label the row."""
 CACHED_GROUPS = 4
-"""Groups of rows that are kept in memory after they were read."""
+"""Number of row groups that stay in memory after they were read."""
 ROWS_LIMIT = 1 << 31
-"""Rows that an earlier output may have, because their numbers are int32."""
+"""An earlier output must have fewer rows than this, because row numbers are stored as int32."""
 _UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
 class PreviousOutput:
     """The predictions of an earlier run, found by the fingerprints of the entities.
 
-    It takes 12 bytes of memory a row, and 20 while it is opened. It is safe to use from several
-    threads. Raises DataError for a file that is not Parquet with fingerprints.
+    It needs 12 bytes of memory for each row, and 20 bytes while it is opened. Several threads can
+    use it at the same time. Raises DataError for a file that is not Parquet with fingerprints.
     """
 
     def __init__(self, location: Location) -> None:
@@ -54,9 +54,9 @@ class PreviousOutput:
         self._group = functools.lru_cache(CACHED_GROUPS)(self._read_group)
 
     def find(self, wanted: Hashes) -> tuple[npt.NDArray[np.bool_], pa.ListArray]:
-        """Which fingerprints have predictions that are worth reading, and their labels in order.
+        """A mask of the fingerprints whose predictions are reused, and their labels in order.
 
-        A group of rows is read only if that takes less time than to label its rows again.
+        A row group is read only if this takes less time than labelling its wanted rows again.
         """
         if not len(self._sorted):
             return np.zeros(len(wanted), np.bool_), pa.array([], PREDICTIONS.field("labels").type)
@@ -92,13 +92,16 @@ class PreviousOutput:
             raise DataError(f"{self.location} cannot be read: {reason(error)}") from error
 
     def _fingerprints(self, rows: list[int]) -> Hashes:
-        """The fingerprints of all rows, which are stored after each group of rows."""
+        """The fingerprints of all rows, given the number of rows in each row group.
+
+        The file has the fingerprints of a row group after the row group. Raises ValueError.
+        """
         size, found = self._stream.size(), [np.zeros(0, np.uint64)]
         if min(rows, default=0) < 0 or 8 * sum(rows) > size or sum(rows) >= ROWS_LIMIT:
             raise ValueError("its size does not fit its number of rows")
         for offset, count in zip(self.provenance["fingerprints"], rows, strict=True):
             if not 0 <= offset <= size - 8 * count:
-                raise ValueError("its fingerprints lie outside the file")
+                raise ValueError("its fingerprints are outside the file")
             self._stream.seek(offset)
             found.append(np.frombuffer(self._stream.read(8 * count), np.uint64))
         return np.concatenate(found)

@@ -24,12 +24,16 @@ RECORDS = pa.schema(
         pa.field(REUSED, pa.bool_()),
     ]
 )
-"""A labelled row: its predictions, the reason of its rejection, and whether it was reused."""
+"""The schema of labelled rows: predictions, fingerprint, reason of rejection, and reuse."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledBatch:
-    """The `records` of a batch; `share` is the part of the input that is read after it."""
+    """The labelled rows of a batch.
+
+    `share` is the share of the input that has been read up to the end of the batch, None if it is
+    not known.
+    """
 
     records: pa.Table
     share: float | None

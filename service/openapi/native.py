@@ -1,4 +1,4 @@
-"""OpenAPI of `POST /v1/labels`: the columns of the loaded model, and examples labelled by it."""
+"""OpenAPI of `POST /v1/labels`: columns of the loaded model, and examples that it labelled."""
 
 import json
 from typing import Any
@@ -29,12 +29,16 @@ def describe_labels(model: Model) -> Part:
     return operation(
         {
             "application/json": content(schema, **requests),
-            NDJSON: content({"type": "string", "description": "JSON lines: one entity in each."}),
+            NDJSON: content(
+                {"type": "string", "description": "JSON lines: one entity in each line."}
+            ),
             ARROW: BINARY,
         },
         {
             "application/json": content(json_schema(LabelResponse), **responses),
-            NDJSON: content({"type": "string", "description": "JSON lines: one result in each."}),
+            NDJSON: content(
+                {"type": "string", "description": "JSON lines: one result in each line."}
+            ),
             ARROW: BINARY,
         },
         "One result for each entity, in order.",
@@ -46,7 +50,7 @@ def entity_schema(schema: EntitySchema) -> Part:
     properties: Part = {
         "id": {
             "type": ["string", "integer", "null"],
-            "description": "Repeated in the entity's result.",
+            "description": "The id of the entity; its result has the same id.",
         }
     }
     for column in schema.columns:
@@ -56,13 +60,13 @@ def entity_schema(schema: EntitySchema) -> Part:
 
 
 def example_entity(schema: EntitySchema) -> dict[str, Any]:
-    """An entity with the examples of the schema's columns."""
+    """An entity with the example values of the schema's columns."""
     examples = {c.name: c.example for c in schema.columns if c.example is not None}
     return {"id": "a", **examples}
 
 
 def _field(column: Column) -> Part:
-    """The JSON schema of a field."""
+    """The JSON schema of a field of the column."""
     if column.kind in NUMERIC:
         kind: Part = {"type": ["number", "null"]}
     elif column.kind is Kind.TAGS:

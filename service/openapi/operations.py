@@ -8,18 +8,18 @@ import pydantic
 Part = dict[str, Any]
 """A part of an OpenAPI document."""
 BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-"""Content that is not text."""
+"""Binary content of a request or a response."""
 
 
 def json_schema(kind: type[Any]) -> Part:
-    """The JSON schema of a pydantic model or a typed dictionary, without references."""
+    """The JSON schema of a pydantic model or a typed dictionary; definitions replace references."""
     schema = pydantic.TypeAdapter(kind).json_schema()
     inlined: Part = _inlined(schema, schema.get("$defs", {}))
     return inlined
 
 
 def content(schema: Part, **examples: Any) -> Part:
-    """Content with a schema and examples by name."""
+    """The content of one media type: its schema, and its examples by name."""
     named = {name: {"value": value} for name, value in examples.items()}
     return {"schema": schema, "examples": named} if named else {"schema": schema}
 
@@ -27,7 +27,11 @@ def content(schema: Part, **examples: Any) -> Part:
 def operation(
     request: Mapping[str, Any], response: Mapping[str, Any], description: str, status: str = "200"
 ) -> Part:
-    """The content of a request and of its successful response, by media type."""
+    """Request body and successful response of an operation.
+
+    `request` and `response` map media types to their content. `description` and `status` are those
+    of the response.
+    """
     return {
         "requestBody": {"required": True, "content": {**request}},
         "responses": {status: {"description": description, "content": {**response}}},
@@ -35,7 +39,7 @@ def operation(
 
 
 def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
-    """A part of a schema with definitions in place of the references to them."""
+    """A part of a schema in which each reference is replaced by its definition."""
     if isinstance(part, list):
         return [_inlined(item, definitions) for item in part]
     if not isinstance(part, dict):

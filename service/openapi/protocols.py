@@ -1,4 +1,4 @@
-"""OpenAPI of the Open Inference Protocol and of MLflow's, with the columns of the loaded model."""
+"""OpenAPI of the Open Inference Protocol and of MLflow's scoring protocol for a model."""
 
 import orjson
 
@@ -71,7 +71,7 @@ def describe_scoring(model: Model) -> Part:
 
 
 def _inference_request(schema: EntitySchema) -> Part:
-    """The JSON schema of a request, with the names and datatypes that the model has."""
+    """The JSON schema of an inference request, with the input names of the model."""
     request = json_schema(InferenceRequest)
     request["properties"]["parameters"] = json_schema(LabelQueryForm)
     tensor = request["properties"]["inputs"]["items"]["properties"]
@@ -87,6 +87,7 @@ def _inference_request(schema: EntitySchema) -> Part:
 
 
 def _example_tensors(schema: EntitySchema) -> list[Part]:
+    """The example entity of a schema as input tensors."""
     datatypes = input_datatypes(schema)
     return [
         {"name": name, "datatype": datatypes[name], "shape": [1], "data": [_element(value)]}
@@ -108,4 +109,4 @@ _SPLIT: Part = {
         "index": {"type": "array"},
     },
 }
-"""The JSON schema of pandas' form "split"."""
+"""The JSON schema of rows in the form of pandas' `DataFrame.to_dict(orient="split")`."""

@@ -6,7 +6,7 @@ const WIDTH = 420;
 const HEIGHT = 300;
 const EDGE = { left: 48, right: 26, top: 12, bottom: 40 };
 
-/** Share of true labels by predicted probability; larger dots stand for more labels. */
+/** Share of true labels by predicted probability; a larger dot means more labels. */
 export function reliability(bins) {
   const most = Math.max(...bins.map((bin) => bin.count));
   const at = square();

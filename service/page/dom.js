@@ -31,7 +31,7 @@ function present(child) {
   return child !== undefined && child !== null && child !== false;
 }
 
-/** A function that calls `run` once it has not been called for some milliseconds. */
+/** A function that delays the call of `run` until it has not been called again for some milliseconds. */
 export function debounced(run, milliseconds) {
   let timer;
   return (...parameters) => {

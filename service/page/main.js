@@ -10,7 +10,7 @@ const PAGES = { "/try": trying, "/review": review, "/model": model };
 const main = document.getElementById("content");
 let leave = () => {};
 
-/** Each page draws into a container of its own, so that a page left early cannot draw over the next. */
+/** Each page has its own container: a page that the user left while it was loading cannot draw over the next page. */
 function show() {
   const [path, query] = location.hash.slice(1).split("?");
   const page = PAGES[path] ?? trying;

@@ -28,7 +28,7 @@ function fromLine(line, number) {
   }
 }
 
-/** Columns without a name, such as row numbers, are left out. */
+/** The entities in cells; columns without a name, such as row numbers, are left out. */
 function fromCells(text) {
   const [first] = text.match(/.*\S.*/);
   const separator = [..."\t;,"].find((candidate) => first.includes(candidate)) ?? ",";
@@ -44,7 +44,7 @@ const filled = (row) => row.some((cell) => cell.trim());
 
 /**
  * Rows of cells, numbered from 1. A quoted cell may hold separators, doubled quotes and line ends
- * (RFC 4180); a cell that is not quoted from end to end is text as it stands, like 12" or "Joe" Pizza.
+ * (RFC 4180). The quotes of a cell that is not quoted from its start to its end are text: 12", "Joe" Pizza.
  */
 function cells(text, separator) {
   const rows = [];

@@ -10,7 +10,7 @@ const REASONS = {
   rest: () => "everything else",
 };
 
-/** The labels of one result; the thresholds drawn are those of `policy`. */
+/** The labels of one result; the bars show the thresholds of `policy`. */
 export function resultList(result, entity, { labels, policy }) {
   if (result.error) return h("p", { className: "problem" }, result.error.detail);
   if (!result.labels.length) return h("p", { className: "quiet" }, "No label reaches the minimum probability.");
@@ -75,7 +75,7 @@ function valueOf(entity, field) {
   return Array.isArray(value) ? value.join(";") : String(value ?? "");
 }
 
-/** The weight of each letter of a value: the weight of a reason is divided among its letters. */
+/** The weight of each letter of a value: each letter gets an equal part of its reason's weight. */
 function letterWeights(length, reasons) {
   const weights = new Float64Array(length);
   for (const { start, end, weight } of reasons)
@@ -83,7 +83,7 @@ function letterWeights(length, reasons) {
   return weights;
 }
 
-/** Letters marked by whether they raise or lower the log-odds of the label. */
+/** Letters with marks that show whether they raise or lower the log-odds of the label. */
 function marked(letters, weights, most) {
   const parts = [];
   for (let i = 1, from = 0; i <= letters.length; i++) {

@@ -205,7 +205,7 @@ function suggested(text, labels) {
 async function save(session) {
   const item = session.queue[session.at];
   if (!item.verdicts.size) return skip(session);
-  session.stage.inert = true; // keys pressed until the response would be lost, or apply to the next entity
+  session.stage.inert = true; // keys pressed before the response would be lost, or would apply to the next entity
   try {
     await request("v1/feedback", { method: "POST", body: correction(session, item) });
     item.problem = "";

@@ -1,1 +1,1 @@
-"""Message formats: each turns requests into entities and results into responses."""
+"""Protocols of the service: each parses requests into entities and serialises predictions."""

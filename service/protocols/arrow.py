@@ -1,4 +1,4 @@
-"""Arrow IPC streams: batches of entities received, batches of results sent."""
+"""Protocol of Arrow IPC streams: requests are batches of entities, responses batches of results."""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,16 +24,17 @@ from labelwright.service.request import ParsedRequest
 
 ARROW = "application/vnd.apache.arrow.stream"
 RESULTS = PREDICTIONS.append(pa.field("error", pa.string()))
-"""The schema of the batches sent, one row for each row received: `labels` or `error` is null."""
+"""The schema of a response. It has one row for each entity; either `labels` or `error` is null."""
 BATCH_ROWS_LIMIT = 1 << 20
-"""Rows of a batch. MESSAGE_LIMIT does not bound them, because columns of nulls take no bytes."""
+"""Maximum rows in a batch. MESSAGE_LIMIT is not enough: a column of type null has no bytes."""
 COLUMNS_LIMIT = 1_000
+"""Maximum columns of a table."""
 _UNREADABLE = (pa.ArrowException, OSError, StopIteration, UnicodeDecodeError)
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class ArrowStream:
-    """The format of an Arrow IPC stream; columns that the schema does not have are ignored."""
+    """Stream format of Arrow IPC streams. Columns that are not in the schema are ignored."""
 
     media_type = ARROW
     opening = RESULTS.serialize().to_pybytes()
@@ -49,7 +50,10 @@ class ArrowStream:
         self._rows = 0
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
-        """Pieces of the complete batches; raises DataError."""
+        """Pieces of the batches that `received` completes; `last` marks the end of the stream.
+
+        Raises DataError for a stream that is not valid, too large or incomplete at its end.
+        """
         self._frames.feed(b"".join(received))
         size = rows_per_piece(self._query)
         for table in _grouped(self._batches(last), size):
@@ -57,18 +61,23 @@ class ArrowStream:
                 yield self._piece(table.slice(start, size))
 
     def failure(self, detail: str) -> bytes:
-        """A row with an error and without an id."""
+        """A batch of one row, which has the error `detail` and no id."""
         return _message(pa.array([None], pa.string()), pa.nulls(1, RESULTS.field(1).type), [detail])
 
     def _batches(self, last: bool) -> Iterator[pa.RecordBatch]:
         while frame := self._frames.take():
             if (batch := self._read(frame)) is not None:
                 yield batch
-        if last and (self._reader is None or (self._frames.rest and not self._frames.ended)):
-            raise DataError("the Arrow stream is cut short: it ends within a message")
+        if last and (
+            self._reader is None or (self._frames.pending_bytes and not self._frames.ended)
+        ):
+            raise DataError("the Arrow stream is incomplete: it ends within a message")
 
     def _read(self, frame: Frame) -> pa.RecordBatch | None:
-        """The batch that a message completes, None after other messages; raises DataError."""
+        """The batch in a message, None for a message with a schema or a dictionary.
+
+        Raises DataError for a message that is not valid or not in this order.
+        """
         if frame.kind == SCHEMA and self._reader is None:
             self._feed(frame.content)
             try:
@@ -89,7 +98,7 @@ class ArrowStream:
             raise DataError("a batch of the Arrow stream is not valid") from error
 
     def _feed(self, *messages: bytes) -> None:
-        """Give messages to the reader, which has read all earlier ones."""
+        """Make messages the next input of the reader, which has read all earlier messages."""
         self._buffer.seek(0)
         self._buffer.truncate()
         self._buffer.writelines(messages)
@@ -114,7 +123,7 @@ class ArrowStream:
 
 
 class _Dictionaries:
-    """The latest message of each dictionary, until the reader needs it for a batch."""
+    """Dictionary messages for the next batch: the latest unread message of each dictionary."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
@@ -122,22 +131,25 @@ class _Dictionaries:
         self._unread: dict[int, bytes] = {}
 
     def keep(self, frame: Frame) -> None:
-        """Replace the previous message of the same dictionary; raises DataError."""
+        """Keep a message in place of the previous message with the same dictionary id.
+
+        Raises DataError if all dictionaries together are larger than MESSAGE_LIMIT.
+        """
         size = len(frame.content)
-        self._size += size - self._sizes.get(frame.dictionary, 0)
+        self._size += size - self._sizes.get(frame.dictionary_id, 0)
         if self._size > MESSAGE_LIMIT:
-            raise DataError(f"dictionaries may have {MESSAGE_LIMIT:,} bytes together")
-        self._sizes[frame.dictionary] = size
-        self._unread[frame.dictionary] = frame.content
+            raise DataError(f"all dictionaries together may have at most {MESSAGE_LIMIT:,} bytes")
+        self._sizes[frame.dictionary_id] = size
+        self._unread[frame.dictionary_id] = frame.content
 
     def take(self) -> Iterable[bytes]:
-        """The messages kept since the last call."""
+        """The messages that were kept since the last call."""
         unread, self._unread = self._unread, {}
         return unread.values()
 
 
 def _grouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """Tables of consecutive batches with up to `size` rows together; larger batches stay alone."""
+    """Tables of consecutive batches with up to `size` rows; a larger batch is a separate table."""
     group: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -165,13 +177,13 @@ def _message(ids: pa.Array, labels: pa.Array, errors: Sequence[str | None] | pa.
 def _checked(batch: pa.RecordBatch, known: set[str]) -> pa.RecordBatch:
     """The known columns of a batch after validation; raises ArrowInvalid and DataError.
 
-    Offsets and lengths are validated before any code follows them. Text is validated as bytes:
-    `from_table` rejects the rows whose text is not UTF-8.
+    Offsets and lengths are validated before any other code uses them. Text is validated as bytes
+    only, because `from_table` rejects the rows whose text is not UTF-8.
     """
     if batch.num_rows > BATCH_ROWS_LIMIT:
         raise DataError(f"a batch may have {BATCH_ROWS_LIMIT:,} rows at most: send smaller batches")
-    wanted = [number for number, name in enumerate(batch.schema.names) if name in known]
-    batch = batch.select(wanted)
+    columns = [number for number, name in enumerate(batch.schema.names) if name in known]
+    batch = batch.select(columns)
     for column in batch.columns:
         column.validate()
         text = column.type == pa.string() or column.type == pa.large_string()

@@ -7,7 +7,7 @@ from typing import Any, NotRequired
 import orjson
 import pydantic
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.errors import MalformedError, RequestError
 from labelwright.entities.tables import from_records
@@ -26,23 +26,24 @@ from labelwright.service.request import ParsedRequest
 
 ENTITIES_LIMIT = 1_000
 EXPLAINED_LIMIT = 100
-"""Entities of a request with `explain`: reasons take many times as long as labels."""
+"""Maximum entities in a request with `explain`, because explanations are slow: EXPLAINED_COST."""
 EXPLAINED_TOP_K_LIMIT = 20
+"""Maximum `top_k` in a request with `explain`."""
 EXPLAINED_COST = 150
-"""Rows that are labelled in the time that one row is explained."""
+"""Number of rows that can be labelled in the time that one row takes to explain."""
 _EXPLAINS = re.compile(rb'"explain"\s*:\s*true')
 
 
 class LabelRequest(LabelQueryForm):
-    """Entities and the query about each of them."""
+    """Entities, and the query that applies to each of them."""
 
     model_config = pydantic.ConfigDict(strict=True)
 
     entities: list[Any] = Field(min_length=1, max_length=ENTITIES_LIMIT)
     explain: bool = Field(
         False,
-        description="Add the log-odds and the reasons of each label. Then a request may have at "
-        f"most {EXPLAINED_LIMIT} entities and a top_k of {EXPLAINED_TOP_K_LIMIT}.",
+        description="Add the log-odds and the reasons of each label. A request with explain may "
+        f"have at most {EXPLAINED_LIMIT} entities, and a top_k of at most {EXPLAINED_TOP_K_LIMIT}.",
     )
 
 
@@ -56,15 +57,15 @@ class LabelResponse(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class ParsedLabelRequest(ParsedRequest):
-    """A request; with `explain`, its response has the reasons of each label."""
+    """A parsed request. If `explain` is true, the response has the reasons of each label."""
 
     explain: bool
 
 
 def estimated_rows(body: bytes) -> int:
-    """About how many rows could be labelled in the time that a request takes.
+    """Estimate of the time that a request takes, as the number of rows labelled in this time.
 
-    It is estimated without parsing, from the braces of the body.
+    The number of entities is estimated from the braces in the body, without parsing.
     """
     rows = min(max(body.count(b"{") - 1, 1), ENTITIES_LIMIT)
     return rows * EXPLAINED_COST if _EXPLAINS.search(body) else rows
@@ -100,7 +101,7 @@ def serialise(model: Model, request: ParsedLabelRequest, predictions: Prediction
 
 
 def respond(body: bytes, model: Model) -> bytes:
-    """The response to a request, without the engine; raises what `parse` raises."""
+    """The response to a request body, computed on this thread; raises the errors of `parse`."""
     request = parse(body, model)
     predictions = model.bundle.labeler.label(request.entities, request.query)
     return serialise(model, request, predictions)
@@ -118,7 +119,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def _check_explained_size(request: LabelRequest) -> None:
-    """Raise RequestError where finding the reasons would take too long."""
+    """Raise RequestError if a request with `explain` has too many entities or too large a top_k."""
     if len(request.entities) > EXPLAINED_LIMIT or request.top_k > EXPLAINED_TOP_K_LIMIT:
         raise RequestError(
             f"with explain, a request may have at most {EXPLAINED_LIMIT} entities and a top_k of "

@@ -24,27 +24,27 @@ INVOCATIONS = "/invocations"
 
 
 def mlflow_routes(engine: Engine) -> fastapi.APIRouter:
-    """`POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
+    """Router of `POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
     router = fastapi.APIRouter(tags=["MLflow"])
 
     @router.get("/health", response_class=PlainTextResponse)
     @router.get("/ping", response_class=PlainTextResponse)
     async def ping() -> Response:
-        """The service is ready: it has a model."""
+        """200 if a model is in service and the service is not stopping; otherwise 503."""
         if not engine.ready:
             return not_ready(engine)
         return PlainTextResponse("\n")
 
     @router.get("/version", response_class=PlainTextResponse)
     async def version() -> Response:
-        """The version of MLflow whose protocol the service speaks."""
+        """The version of MLflow whose scoring protocol the service implements."""
         return PlainTextResponse(version_of("mlflow-skinny"))
 
     @router.post(INVOCATIONS, responses={**MLFLOW_ERRORS}, response_model=None)
     async def invocations(request: Request) -> Response:
-        """Label up to 16,384 rows, sent in one of MLflow's JSON forms, as CSV or as Parquet.
+        """Label up to 16,384 rows. The body is JSON in one of MLflow's forms, CSV or Parquet.
 
-        The result of a rejected row is its error.
+        The result of a rejected row has the reason of the rejection in place of labels.
         """
         content_type = _content_type(request.headers.get("content-type", JSON))
         async with request_body(request, engine) as body:
@@ -68,7 +68,10 @@ def _response(model: Model, request: ParsedRequest, predictions: Predictions) ->
 
 
 def _content_type(header: str) -> str:
-    """The media type of a body; raises HTTPException 415."""
+    """The media type in a Content-Type header.
+
+    Raises HTTPException with status 415 for a media type or charset that is not supported.
+    """
     media_type, *parameters = (part.strip().lower() for part in header.split(";"))
     if media_type not in (JSON, *TABLES):
         raise HTTPException(415, f"the Content-Type must be one of {', '.join((JSON, *TABLES))}")

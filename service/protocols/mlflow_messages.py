@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired
 
 import orjson
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.io.uploads import from_csv, from_parquet
@@ -53,7 +53,10 @@ def serialise(request: ParsedRequest, predictions: Predictions) -> bytes:
 
 
 def _parse_json(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of a body, which may have NaN as pandas writes it; raises RequestError."""
+    """The JSON object in a body; raises RequestError.
+
+    The body may have the numbers NaN (read as null), Infinity and -Infinity, which pandas writes.
+    """
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -112,4 +115,4 @@ FORMS: Mapping[str, Callable[[Any], Sequence[Any]]] = {
     "instances": _records,
     "inputs": _inputs,
 }
-"""The members that can hold the rows of a JSON request, each with the function that reads it."""
+"""Parsers of the rows in a JSON request, by the member of the request that has the rows."""

@@ -1,4 +1,4 @@
-"""Streams of JSON lines: one entity in each line received, one result in each line sent."""
+"""Protocol of JSON Lines streams: a request has one entity in each line, a response one result."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from labelwright.service.request import ParsedRequest
 
 NDJSON = "application/x-ndjson"
 LINE_LIMIT = 1 << 20
-"""The largest line, in bytes."""
+"""Maximum bytes of a line that is not complete yet."""
 _INVALID = object()
-"""Stands for a line that is not JSON; `from_records` rejects it as any other non-object."""
+"""The value of a line that is not JSON; `from_records` rejects it, as it is not a dictionary."""
 
 
 class JsonLines:
-    """The format of a stream of JSON lines; the result of a line that is not JSON is an error."""
+    """Stream format of JSON Lines. The result of a line that is not JSON is an error."""
 
     media_type = NDJSON
     opening = ending = b""
@@ -33,7 +33,10 @@ class JsonLines:
         self._rows = 0
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
-        """Pieces of the complete lines; raises DataError for a line that is too long."""
+        """Pieces of the lines that `received` completes; `last` marks the end of the stream.
+
+        Raises DataError if an incomplete line is longer than LINE_LIMIT.
+        """
         *complete, rest = b"".join((self._rest, *received)).split(b"\n")
         self._rest = b"" if last else rest
         if len(self._rest) > LINE_LIMIT:
@@ -44,7 +47,7 @@ class JsonLines:
             yield self._piece(entities[start : start + size])
 
     def failure(self, detail: str) -> bytes:
-        """A line with an error and without an id."""
+        """A line with the error `detail` and no id."""
         return orjson.dumps({"error": {"detail": detail}}) + b"\n"
 
     def _piece(self, received: Sequence[bytes]) -> Piece:

@@ -1,7 +1,6 @@
 """Results: one JSON object for each entity of a request, the same in every protocol.
 
-The typed dictionaries are both the types of the serialisers here and the source of the OpenAPI
-document.
+The typed dictionaries are the types of the serialisers, and the source of the OpenAPI document.
 """
 
 import itertools
@@ -11,7 +10,7 @@ from typing import Annotated, Any, NotRequired, cast
 import numpy as np
 import orjson
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import Predictions
@@ -22,11 +21,11 @@ _BOOLEANS = np.array([b"false", b"true"], object)
 
 
 class ModelIdentity(TypedDict):
-    """The model of a response; name and version are null outside a registry."""
+    """The model that labelled the entities; `name` and `version` are null outside a registry."""
 
     name: str | None
     version: str | None
-    content: Annotated[str, Field(description="The first 12 digits of the bundle's hash.")]
+    content: Annotated[str, Field(description="The first 12 digits of the bundle's content hash.")]
 
 
 class Reason(TypedDict):
@@ -40,14 +39,16 @@ class Reason(TypedDict):
         ),
     ]
     field: NotRequired[str]
-    text: NotRequired[Annotated[str, Field(description="The words; long ones are shortened.")]]
+    text: NotRequired[
+        Annotated[str, Field(description="The text that contributes; a long text is shortened.")]
+    ]
     start: NotRequired[
         Annotated[
             int,
             Field(
                 ge=0,
                 description="Position of the first character in the field, in code points. The "
-                "items of a list count as joined by semicolons. Tags and numbers have none.",
+                "items of a list are joined by semicolons. Tags and numbers have no positions.",
             ),
         ]
     ]
@@ -71,8 +72,8 @@ class Label(TypedDict):
         Annotated[
             list[Reason],
             Field(
-                description="With explain: reasons whose weights sum to log_odds, to a "
-                "thousandth. The largest comes first, the sum of the small ones last."
+                description="With explain: the reasons, the largest first. Their weights sum to "
+                "log_odds within 0.001. The last reason is the sum of all smaller ones."
             ),
         ]
     ]
@@ -85,7 +86,7 @@ class EntityError(TypedDict):
 
 
 class Result(TypedDict):
-    """The labels of one entity, the most probable first, or the reason of its rejection."""
+    """The labels of one entity, the most probable first, or the reason why it was rejected."""
 
     id: str
     labels: NotRequired[list[Label]]
@@ -104,7 +105,7 @@ def results(entities: Entities, predictions: Predictions) -> list[Result]:
 
 
 def explained_results(entities: Entities, explanation: Explanation) -> list[Result]:
-    """The same with the log-odds and the reasons of each label."""
+    """The result of each entity, in order, with the log-odds and the reasons of each label."""
     labels: list[Label] = [
         {**label, "log_odds": log_odds, "reasons": cast(list[Reason], reasons)}
         for label, log_odds, reasons in zip(
@@ -118,7 +119,10 @@ def explained_results(entities: Entities, explanation: Explanation) -> list[Resu
 
 
 def encoded_results(entities: Entities, predictions: Predictions) -> list[Result]:
-    """The same as `results` for orjson only, several times as fast: labels are encoded already."""
+    """The result of each entity, in order, with labels that are encoded as JSON already.
+
+    orjson serialises them several times as fast as those of `results`. They have no other use.
+    """
     labels = _encoded_labels(predictions)
     return _by_entity(
         entities,
@@ -146,7 +150,7 @@ def _labels(predictions: Predictions) -> list[Label]:
 
 
 def _encoded_labels(predictions: Predictions) -> list[bytes]:
-    """`_labels`, each encoded as JSON."""
+    """The labels of all entities, each encoded as JSON."""
     if not predictions.ids.size:
         return []
     numbers = orjson.dumps(predictions.probabilities, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -164,7 +168,7 @@ def _encoded_labels(predictions: Predictions) -> list[bytes]:
 def _by_entity(
     entities: Entities, predictions: Predictions, labels: Callable[[int, int], Any]
 ) -> list[Result]:
-    """Results whose labels are `labels(first, end)`, by positions in the predictions."""
+    """The result of each entity; its labels are `labels(first, end)`, given their positions."""
     bounds = itertools.pairwise(predictions.indptr.tolist())
     rejected = entities.rejected
     return [

@@ -29,12 +29,12 @@ from labelwright.service.protocols.v2_messages import (
 INFER = "/v2/models/{name}/infer"
 INFER_VERSION = "/v2/models/{name}/versions/{number}/infer"
 HEADER_SIZE = "Inference-Header-Content-Length"
-"""The header with the size of the JSON in bytes; the bytes after it are binary tensors."""
+"""The header with the size of the JSON in bytes; binary tensors follow the JSON in the body."""
 JsonSize = Annotated[int | None, Header(alias=HEADER_SIZE, ge=0)]
 _VERSIONED: dict[str, Any] = {
     "parameters": [{"name": "number", "in": "path", "required": True, "schema": {"type": "string"}}]
 }
-"""The parameter that a path with a version has in the OpenAPI document."""
+"""The path parameter `number` in the OpenAPI document, for paths that name a version."""
 
 
 def _number(request: Request) -> str | None:
@@ -43,12 +43,12 @@ def _number(request: Request) -> str | None:
 
 
 Number = Annotated[str | None, Depends(_number)]
-"""The version that a path names, None if it names none."""
+"""The version in a path, None for a path without a version."""
 Encodings = Annotated[str, Header(alias="Accept-Encoding", include_in_schema=False)]
 
 
 def v2_routes(engine: Engine) -> fastapi.APIRouter:
-    """Everything under `/v2`."""
+    """Router of all paths under `/v2`."""
     router = fastapi.APIRouter(tags=["Open Inference Protocol"], responses={**V2_ERRORS})
     router.include_router(_health(engine))
     router.include_router(_model(engine))
@@ -62,9 +62,9 @@ def v2_routes(engine: Engine) -> fastapi.APIRouter:
         json_size: JsonSize = None,
         accepted: Encodings = "",
     ) -> Response:
-        """Label up to 16,384 rows, sent as one tensor for each column. All columns are optional.
+        """Label up to 16,384 rows. Each input tensor is one column; no single column is required.
 
-        A rejected row has its error in `labels`, and no label in the other outputs.
+        For a rejected row, `labels` has the error, `label_ids` has -1 and `probabilities` has 0.
         """
         _check(engine.model, name, number)
         async with request_body(request, engine) as body:
@@ -77,7 +77,7 @@ def v2_routes(engine: Engine) -> fastapi.APIRouter:
             ) -> Response:
                 return _response(*serialise(model, request, predictions), accepted)
 
-            key = b"" if number else body.key  # a challenger never answers for a named version
+            key = b"" if number else body.key  # no challenger responds to a request for a version
             rows = estimated_rows(body.content)
             try:
                 return await engine.label(parsed, response, rows, body.deadline, key)
@@ -109,12 +109,12 @@ def _health(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/v2/health/live")
     async def live() -> dict[str, bool]:
-        """The process responds."""
+        """200 if the process responds."""
         return {"live": True}
 
     @router.get("/v2/health/ready", response_model=None)
     async def ready() -> dict[str, bool] | Response:
-        """The service is ready: it has a model."""
+        """200 if a model is in service and the service is not stopping; otherwise 503."""
         if not engine.ready:
             return not_ready(engine)
         return {"live": True, "ready": True}
@@ -128,7 +128,7 @@ def _model(engine: Engine) -> fastapi.APIRouter:
     @router.get("/versions/{number}", openapi_extra=_VERSIONED)
     @router.get("")
     async def describe(name: str, number: Number) -> dict[str, Any]:
-        """The input and output tensors of the model; all inputs are optional."""
+        """The input and output tensors of the model; no single input is required."""
         model = _check(engine.model, name, number)
         inputs = input_datatypes(model.bundle.labeler.schema)
         return {
@@ -148,7 +148,7 @@ def _model(engine: Engine) -> fastapi.APIRouter:
     @router.get("/versions/{number}/ready", response_model=None, openapi_extra=_VERSIONED)
     @router.get("/ready", response_model=None)
     async def ready(name: str, number: Number) -> dict[str, Any] | Response:
-        """The model is ready."""
+        """200 if the model with this name and version is ready; otherwise 404 or 503."""
         model = _check(engine.model, name, number)
         if not engine.ready:
             return not_ready(engine)

@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pydantic
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.schema import NUMERIC, EntitySchema
@@ -35,9 +35,9 @@ LABELS, PROBABILITIES, LABEL_IDS = "labels", "probabilities", "label_ids"
 OUTPUTS = {LABELS: TEXT, PROBABILITIES: "FP32", LABEL_IDS: "INT32"}
 """The datatypes of the outputs by name."""
 SHAPES = {LABELS: [-1], PROBABILITIES: [-1, -1], LABEL_IDS: [-1, -1]}
-"""The shapes of the outputs by name; -1 stands for any length."""
+"""The shapes of the outputs by name; -1 means any length."""
 NO_LABEL = -1
-"""The id in `label_ids` where an entity has fewer labels than the tensor has columns."""
+"""The value in `label_ids` after the last label of an entity, if the row has more columns."""
 IGNORED = frozenset(
     {"binary_data_output", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end"}
 )
@@ -71,9 +71,9 @@ class ResponseParameters(TypedDict):
 class InferenceResponse(TypedDict):
     """The JSON of a response: the outputs have one element or row for each entity, in order.
 
-    `labels` holds the results of `POST /v1/labels` as JSON. `probabilities` and `label_ids` hold
-    the top_k most probable labels: the id of a label is its position in `GET /v1/labels`, and -1
-    where there is no label.
+    `labels` has the results of `POST /v1/labels` as JSON. `probabilities` and `label_ids` have the
+    top_k most probable labels. The id of a label is its position in `GET /v1/labels`; an id of -1
+    means that there is no label.
     """
 
     model_name: str
@@ -85,7 +85,7 @@ class InferenceResponse(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class ParsedInferenceRequest(ParsedRequest):
-    """A request: its id, and the names of its outputs, each with whether it is sent as bytes."""
+    """A parsed request. `outputs` maps the name of each output to whether it is sent as bytes."""
 
     id: str | None
     outputs: Mapping[str, bool]
@@ -134,7 +134,7 @@ def serialise(
 
 
 def served_name(model: Model) -> str:
-    """The name of a model in paths: its name in the registry, else that of its schema."""
+    """The name of a model in paths: its name in the registry, or else the name of its schema."""
     return model.name or model.bundle.labeler.schema.name
 
 
@@ -147,7 +147,10 @@ def input_datatypes(schema: EntitySchema) -> dict[str, str]:
 
 
 def _table(inputs: Sequence[InputTensor], binary: bytes) -> pa.Table:
-    """The columns of a request; `binary` is what follows its JSON."""
+    """The columns of a request; `binary` has the bytes that follow the JSON.
+
+    Raises DataError if the tensors do not fit these bytes or differ in their number of rows.
+    """
     arrays, start = [], 0
     for tensor in inputs:
         size = tensor.binary_size
@@ -169,7 +172,10 @@ def _table(inputs: Sequence[InputTensor], binary: bytes) -> pa.Table:
 
 
 def _outputs(request: InferenceRequest) -> dict[str, bool]:
-    """The names of the outputs of a response, each with whether it is sent as bytes."""
+    """The names of the requested outputs, each with whether it is sent as bytes.
+
+    Raises RequestError for an unknown name.
+    """
     binary = request.parameters.get("binary_data_output") is True
     if not request.outputs:
         return dict.fromkeys(OUTPUTS, binary)
@@ -182,7 +188,7 @@ def _outputs(request: InferenceRequest) -> dict[str, bool]:
 
 
 def _output(name: str, request: ParsedInferenceRequest, predictions: Predictions) -> Array:
-    """The values of an output."""
+    """The values of the output `name`, one element or row for each entity."""
     if name == LABELS:
         return lines(request.entities, predictions)
     count = min(request.query.top_k, len(predictions.labels))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pydantic
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.errors import DataError
 
@@ -19,9 +19,9 @@ NUMBERS = {
     **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
     **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
-"""The protocol's datatypes of numbers, as NumPy's."""
+"""The NumPy type of each numeric datatype of the protocol."""
 BINARY_SIZE = "binary_data_size"
-"""The parameter of a tensor with the number of its bytes after the JSON."""
+"""The parameter with the number of bytes that a binary tensor has after the JSON."""
 Size = Annotated[int, Field(ge=0)]
 Array = npt.NDArray[Any] | Sequence[bytes]
 
@@ -39,7 +39,10 @@ class InputTensor(pydantic.BaseModel):
 
     @property
     def binary_size(self) -> int | None:
-        """The number of its bytes after the JSON, None if it has `data`; raises DataError."""
+        """The number of bytes of the tensor after the JSON, None if its elements are in `data`.
+
+        Raises DataError if the parameter is not valid, or if the tensor has `data` too.
+        """
         size = self.parameters.get(BINARY_SIZE)
         if size is None:
             return None
@@ -61,7 +64,7 @@ class InputTensor(pydantic.BaseModel):
     def array(self, content: bytes | None) -> pa.Array:
         """The elements, from `content` if the tensor is binary, else from `data`.
 
-        Raises DataError.
+        Raises DataError for elements that do not fit the datatype or the shape.
         """
         if self.datatype != TEXT and self.datatype not in NUMBERS:
             raise DataError(
@@ -105,11 +108,13 @@ class InputTensor(pydantic.BaseModel):
 class TensorParameters(TypedDict):
     """Parameters of a binary tensor."""
 
-    binary_data_size: Annotated[int, Field(ge=0, description="Its bytes after the JSON.")]
+    binary_data_size: Annotated[
+        int, Field(ge=0, description="The number of bytes of the tensor after the JSON.")
+    ]
 
 
 class OutputTensor(TypedDict):
-    """A tensor of a response; one without `data` has its bytes after the JSON."""
+    """A tensor of a response. A tensor without `data` is binary: its bytes follow the JSON."""
 
     name: str
     shape: list[int]
@@ -121,7 +126,7 @@ class OutputTensor(TypedDict):
 def split_texts(content: bytes, count: int) -> list[bytes]:
     """The elements of a binary BYTES tensor, each preceded by its length in 4 bytes.
 
-    Raises DataError where `content` does not hold exactly `count` elements.
+    Raises DataError if `content` does not have exactly `count` elements.
     """
     texts: list[bytes] = []
     end = 0
@@ -138,12 +143,12 @@ def split_texts(content: bytes, count: int) -> list[bytes]:
 
 
 def join_texts(texts: Sequence[bytes]) -> bytes:
-    """The inverse of `split_texts`."""
+    """The bytes of a binary BYTES tensor: the inverse of `split_texts`."""
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
 def encode(name: str, datatype: str, array: Array, binary: bool) -> tuple[OutputTensor, bytes]:
-    """A tensor of a response: its JSON, and its bytes after the JSON if it is `binary`."""
+    """A tensor of a response: its JSON, and the bytes that follow the JSON if it is `binary`."""
     if isinstance(array, np.ndarray):
         shape, content = list(array.shape), array.astype(NUMBERS[datatype]).tobytes()
     else:

@@ -1,7 +1,8 @@
 """Follower of the registry: fetches the models that aliases name, and writes the state file.
 
-Only this thread of a service talks to MLflow. It fetches the bundle when an alias moves, and writes
-a file that the workers read. Each worker decides by loading a model whether to put it in service.
+The follower is the only thread of a service that sends requests to MLflow. When an alias moves, it
+fetches the bundle and writes the state file, which the workers read. Each worker loads the model
+and puts it in service if the model passes its checks.
 """
 
 import contextlib
@@ -25,9 +26,9 @@ from labelwright.service.rollout.state import (
 )
 
 RETRY_SECONDS = 60.0
-"""Time until a model that could not be fetched is tried again."""
+"""Seconds until a model that could not be fetched is fetched again."""
 SPARE_BUNDLES = 2
-"""Unused bundles in the cache folder, kept for a rollback; older ones are removed."""
+"""Number of unused bundles that stay in the cache folder for a rollback; others are removed."""
 
 _log = logging.getLogger("labelwright.following")
 
@@ -45,7 +46,7 @@ class _Role:
 
 @dataclasses.dataclass(frozen=True)
 class FollowerSettings:
-    """The URI of the champion, the use of a challenger, and the time between two polls."""
+    """The URI of the champion, the routing to a challenger, and the seconds between two polls."""
 
     uri: str
     routing: Routing = dataclasses.field(default_factory=Routing)
@@ -55,7 +56,8 @@ class FollowerSettings:
 class Follower:
     """Keeps the state file in `folder` up to date with the registry.
 
-    A challenger is followed if the routing uses one. A URI that is not an alias is looked up once.
+    The alias of a challenger is followed if the routing uses a challenger. A URI that is not an
+    alias is resolved once.
     """
 
     def __init__(self, settings: FollowerSettings, folder: Path) -> None:
@@ -64,7 +66,7 @@ class Follower:
         if settings.routing.has_challenger:
             name = settings.uri.partition("@")[0]
             self._roles[CHALLENGER] = _Role(f"{name}@{CHALLENGER}")
-        self._fetched: dict[Path, Resolved] = {}  # by folder; roles may share one
+        self._fetched: dict[Path, Resolved] = {}  # by folder; two roles may use the same folder
         self._registry_error: str | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -104,7 +106,7 @@ class Follower:
                 _log.exception("the registry could not be followed")
 
     def poll(self) -> State:
-        """Ask the registry for the model of each role, and write the state file."""
+        """Request the model of each role from the registry, and write the state file."""
         followed = [name for name, role in self._roles.items() if is_alias(role.uri)]
         errors = [self._update(name) for name in followed]
         self._set_registry_error(next(filter(None, errors), None))
@@ -119,7 +121,7 @@ class Follower:
         return state
 
     def _update(self, name: str) -> str | None:
-        """Ask the registry for the model of one role; returns the error, None if it succeeded."""
+        """Request the model of one role from the registry; returns the error or None."""
         role = self._roles[name]
         try:
             source = locate(role.uri)
@@ -131,19 +133,19 @@ class Follower:
         except LabelwrightError as error:
             return str(error)
         if source != role.source or (role.refusal and time.monotonic() > role.retry_at):
-            with contextlib.suppress(LabelwrightError):  # `_fetch` keeps it as a refusal
+            with contextlib.suppress(LabelwrightError):  # `_fetch` keeps the error as a refusal
                 self._fetch(role, source)
         return None
 
     def _set_registry_error(self, error: str | None) -> None:
-        """Set the error of the registry, and log it when it changes."""
+        """Set the error of the registry (None: no error), and log a change."""
         if error != self._registry_error:
             message = "the registry can be reached again"
             _log.warning("%s", f"{error}; the model in service stays" if error else message)
         self._registry_error = error
 
     def _fetch(self, role: _Role, source: Source) -> None:
-        """Fetch a bundle and check its hashes; an error is kept as a refusal and raised."""
+        """Fetch a bundle and check its hashes; an error is raised and kept as a refusal."""
         role.source, role.retry_at = source, time.monotonic() + RETRY_SECONDS
         try:
             resolved = fetch(source)
@@ -162,7 +164,10 @@ class Follower:
         self._remove_unused()
 
     def _remove_unused(self) -> None:
-        """Remove the oldest bundles, but none that a role names or that was last in service."""
+        """Remove all unused bundles except the latest SPARE_BUNDLES.
+
+        A bundle is in use if it is the current model or the last good model of a role.
+        """
         used = {
             resolved.folder
             for role in self._roles.values()

@@ -1,8 +1,8 @@
 """Model manager of one process: loads and tests new models, and swaps them in one step.
 
 A new model is read, warmed up and checked with its golden queries while the old model stays in
-service. If that fails, the new model is refused and the old one stays. A request keeps the model
-that it began with.
+service. If one of these steps fails, the new model is refused and the old model stays. A request
+uses the same model from its start to its end.
 """
 
 import dataclasses
@@ -35,20 +35,20 @@ from labelwright.service.rollout.state import (
 from labelwright.service.telemetry.metrics import Metrics
 
 POLL_SECONDS = 0.2
-"""Time between two reads of the state file."""
+"""Seconds between two reads of the state file."""
 NICE = 5
-"""Nice value of the thread that loads models, so that requests have precedence."""
+"""Added to the niceness of the thread that loads models, because requests have precedence."""
 RETRY_SECONDS = 60.0
-"""Time until a refused model is tried again, because there may be more memory by then."""
+"""Seconds until a refused model is loaded again: for example, more memory may be free then."""
 LISTED_LABELS = 100
-"""Labels that a change of the label set lists at most: added ones, and removed ones."""
+"""Maximum number of added labels, and of removed labels, in a Change."""
 
 _log = logging.getLogger("labelwright.serving")
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """The differences between a model and the model that it replaced."""
+    """The differences between a model and the previous model; `at` is the time of the swap."""
 
     previous: str | None
     at: str
@@ -59,7 +59,10 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A model in service, which has passed its golden queries."""
+    """A model in service, which has passed its golden queries.
+
+    `change` is None for the first model of a role.
+    """
 
     resolved: Resolved
     model: Model
@@ -76,12 +79,12 @@ class ModelPair:
 
     @property
     def responding(self) -> Model:
-        """The model whose predictions the response has."""
+        """The model that makes the predictions for the response."""
         return self.champion if self.champion_responds else self.challenger
 
     @property
     def compared(self) -> Model:
-        """The other model: it labels the same entities for the shadow comparison only."""
+        """The other model: it labels the same entities, but only for the shadow comparison."""
         return self.challenger if self.champion_responds else self.champion
 
 
@@ -96,7 +99,7 @@ class _RefusedModel:
 
 
 class ModelManager:
-    """The models in service in one process, as the state file in `folder` names them."""
+    """The models in service in one process; the state file in `folder` names them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -130,10 +133,10 @@ class ModelManager:
         return self.champion.model
 
     def pair(self, key: bytes = b"") -> ModelPair | None:
-        """Champion and challenger, and which of them responds to a request; None if no challenger.
+        """Champion and challenger, and which of them responds; None if there is no challenger.
 
-        Requests with the same key always get the same model. The challenger gets its share of all
-        keys, but no request without a key. Raises ModelError while there is no champion.
+        Requests with the same key are always routed to the same model. The challenger responds to
+        its share of all keys, and to no request without a key. Raises ModelError while there is no champion.
         """
         champion, challenger = self.model, self._loaded.get(CHALLENGER)
         if challenger is None:
@@ -144,14 +147,14 @@ class ModelManager:
         return ModelPair(champion, challenger.model, champion_responds)
 
     def refusal(self, role: str) -> Refusal | None:
-        """The reason why the model that the alias names is not in service, None if it is."""
+        """The refusal of the model that the alias names, None if the model is in service."""
         refused = self._refused.get(role)
         return refused.refusal if refused else self.state.refusals.get(role)
 
     def load(self) -> None:
-        """Load the models of the state file; if the champion is refused, the last good model.
+        """Load the models of the state file, or the last good model if the champion is refused.
 
-        Raises LabelwrightError if no model can be loaded; the thread of `start` tries again.
+        Raises LabelwrightError if no champion can be loaded. The thread of `start` tries again.
         """
         self._apply(State.read(self.folder))
         resolved = self.state.models[CHAMPION]
@@ -184,7 +187,10 @@ class ModelManager:
                 return
 
     def _apply(self, state: State) -> None:
-        """Load the models of a state that are not in service, and drop a challenger without one."""
+        """Load the models of a state that are not in service yet.
+
+        A challenger is taken out of service if the state has no challenger.
+        """
         self.state = state
         for role in (CHAMPION, CHALLENGER):
             resolved, loaded = state.models.get(role), self._loaded.get(role)
@@ -197,7 +203,7 @@ class ModelManager:
                 self._refused.pop(role, None)
 
     def _should_try(self, role: str, resolved: Resolved) -> bool:
-        """Whether a model was not refused, or not within the last RETRY_SECONDS."""
+        """Whether to load a model: true if it was not refused within the last RETRY_SECONDS."""
         refused = self._refused.get(role)
         return (
             refused is None or refused.resolved != resolved or time.monotonic() > refused.retry_at
@@ -247,7 +253,7 @@ class ModelManager:
 
 
 def _warm_up(labeler: Labeler) -> None:
-    """Make the first request as fast as later ones: labels, reasons, and figures of the traffic."""
+    """Compute labels, a traffic profile and reasons once; otherwise the first request is slow."""
     labeler.warm_up()
     Profile.of(labeler, Entities.empty(labeler.schema, 1))
     explain(labeler, Entities.empty(labeler.schema, 1), LabelQuery())

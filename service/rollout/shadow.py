@@ -1,7 +1,7 @@
-"""Shadow comparison of champion and challenger: which labels only one of them asserts.
+"""Shadow comparison of champion and challenger: the labels that only one of them asserts.
 
-A background thread labels the entities of a request with the other model after the response is
-made. While requests wait for compute threads, no request is compared.
+One of the two models responds to a request. After that, a background thread labels the entities
+with the other model. While requests wait for compute threads, no request is compared.
 """
 
 import collections
@@ -30,22 +30,23 @@ Parse = Callable[[Model], ParsedRequest]
 Serialise = Callable[[Model, Request, Predictions], Result]
 
 QUEUE_LIMIT = 16
-"""Requests that wait for their comparison; further requests are dropped."""
+"""Maximum number of requests that wait for their comparison; further requests are dropped."""
 ENTITY_LIMIT = 100
-"""Entities of a request that are compared, so that a large request does not delay the others."""
+"""Maximum number of entities compared for one request: others must not wait long."""
 NICE = 10
-"""Nice value of the thread, twice that of the compute threads."""
+"""Added to the niceness of the comparison thread; twice the value of compute threads."""
 SAVE_SECONDS = 1.0
-"""Time between two writes of the counts while requests are compared."""
+"""Seconds between two writes of the counts while requests are compared."""
 _FILES = "comparison-*.json"
 
 
 @dataclasses.dataclass
 class Counts:
-    """How often both models, or only one of them, asserted each label.
+    """Numbers of entities for which both models, or only one of them, asserted each label.
 
-    `alike` counts the entities with the same asserted labels; `dropped` the requests that were not
-    compared because others waited; `failed` the requests that the other model failed to label.
+    `alike` counts the entities for which both models asserted the same labels. `dropped` counts
+    requests that were not compared because other requests waited. `failed` counts requests that
+    the compared model failed to label.
     """
 
     entities: int = 0
@@ -66,16 +67,16 @@ class Counts:
             self.challenger.update(second - first)
 
     def merge(self, other: Mapping[str, Any]) -> None:
-        """Add the counts of another process, as its file has them."""
+        """Add the counts in the file of a process."""
         for field in dataclasses.fields(self):
-            here = getattr(self, field.name)
-            if isinstance(here, collections.Counter):
-                here.update(other[field.name])
+            count = getattr(self, field.name)
+            if isinstance(count, collections.Counter):
+                count.update(other[field.name])
             else:
-                setattr(self, field.name, here + other[field.name])
+                setattr(self, field.name, count + other[field.name])
 
     def to_json(self, limit: int) -> dict[str, Any]:
-        """The counts as JSON has them, with the `limit` labels of the most disagreements first."""
+        """The counts as a JSON object, with up to `limit` labels, the most disagreements first."""
         differing = self.champion + self.challenger
         names = sorted(self.both | differing, key=lambda name: (-differing[name], name))
         return {
@@ -96,9 +97,9 @@ class Counts:
 
 
 class ShadowComparison:
-    """The comparison of one process; all processes of a service save their counts in `folder`.
+    """The comparison in one process; each process of a service saves its counts in `folder`.
 
-    While `is_busy` returns true, requests are dropped.
+    While `is_busy` returns true, requests are not compared but counted as dropped.
     """
 
     def __init__(self, folder: Path, is_busy: Callable[[], bool]) -> None:
@@ -112,7 +113,7 @@ class ShadowComparison:
     def comparing(
         self, pair: ModelPair, parse: Parse, serialise: Serialise[Request, Result]
     ) -> Serialise[Request, Result]:
-        """`serialise`, followed by a comparison of the predictions in the background."""
+        """A function that calls `serialise`, then queues the predictions for comparison."""
 
         def serialised(model: Model, request: Request, predictions: Predictions) -> Result:
             result = serialise(model, request, predictions)
@@ -122,7 +123,7 @@ class ShadowComparison:
         return serialised
 
     def to_json(self, pair: ModelPair, limit: int) -> dict[str, Any]:
-        """The counts of all processes for a pair of models, as JSON has them."""
+        """The sums of the counts of all processes for a pair of models, as a JSON object."""
         identities, total = _identities(pair), Counts()
         for path in self._folder.glob(_FILES):
             content = json.loads(path.read_bytes())
@@ -164,7 +165,7 @@ class ShadowComparison:
             self._counts.add(champion=compared, challenger=responded)
 
     def _save(self) -> None:
-        """Write the counts to the folder that all processes read."""
+        """Write the counts to `folder` if no request waits or SAVE_SECONDS have passed."""
         if self._waiting.empty() or time.monotonic() - self._saved_at > SAVE_SECONDS:
             self._saved_at = time.monotonic()
             path = self._folder / _FILES.replace("*", str(os.getpid()))

@@ -1,8 +1,8 @@
 """Files with the state of a service: the models for its workers, and the last good models.
 
-The follower writes the state file, and the workers read it. A worker that has a champion in service
-saves it as the last good model, with which a service starts while the registry is down. All files
-are JSON and are replaced atomically.
+The follower writes the state file, and the workers read it. A worker saves the champion that it has
+in service as the last good model. A service that starts while the registry is down uses the last
+good model. All files are JSON and are replaced atomically.
 """
 
 import contextlib
@@ -82,12 +82,12 @@ class State:
 
 
 def now() -> str:
-    """The time in UTC, in ISO 8601, to the second."""
+    """The current time in UTC as ISO 8601 text, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def save_last_good(resolved: Resolved) -> None:
-    """Save the model that is in service under its URI; errors of the disk are ignored."""
+    """Save the model in service as the last good model of its URI; disk errors are ignored."""
     with contextlib.suppress(OSError):
         path = _last_good_file(resolved.source.uri)
         if last_good(resolved.source.uri) != resolved:
@@ -96,7 +96,7 @@ def save_last_good(resolved: Resolved) -> None:
 
 
 def last_good(uri: str) -> Resolved | None:
-    """The model that was last in service under a URI, None if its bundle is gone."""
+    """The model that was last in service under a URI, None if its bundle was removed."""
     return _read_last_good(_last_good_file(uri))
 
 

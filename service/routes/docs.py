@@ -1,4 +1,4 @@
-"""Routes of the OpenAPI document, as JSON and as a page that loads nothing from other sites."""
+"""Routes of the OpenAPI document: as JSON, and as an HTML page without external resources."""
 
 import html
 import json
@@ -27,7 +27,7 @@ _LIMITS = {
 
 
 def docs_routes(document: Callable[[], dict[str, Any]]) -> fastapi.APIRouter:
-    """`GET /openapi.json` and `GET /docs`, from the function that returns the OpenAPI document."""
+    """Router of `GET /openapi.json` and `GET /docs`; `document` returns the OpenAPI document."""
     router = fastapi.APIRouter(include_in_schema=False)
 
     @router.api_route("/openapi.json", methods=["GET", "HEAD"])

@@ -1,4 +1,4 @@
-"""Route `GET /v1/drift`: how much recent traffic differs from the rows of the evaluation."""
+"""Route `GET /v1/drift`: differences between recent rows and the rows of the evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +10,20 @@ from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 
 SHOWN = 10
-"""Maximum number of fields, and of labels, in a report."""
+"""Maximum number of fields, of scores and of labels in a report."""
 
 
 def drift_routes(engine: Engine) -> fastapi.APIRouter:
-    """`GET /v1/drift`."""
+    """Router of `GET /v1/drift`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
 
     @router.get("/drift")
     def drift() -> dict[str, Any]:
-        """The population stability index (PSI) of fields, scores and labels in recent rows.
+        """Drift of fields, scores and labels in recent rows: population stability indexes (PSI).
 
-        The reference is the distribution in the evaluation of the model. A distribution counts as
-        moved if its PSI is at least 0.25 and chance does not explain it. Moved ones come first.
+        Each distribution is compared with its distribution in the evaluation of the model. It has
+        `moved` if its PSI is at least 0.25 and too large to be due to chance. Distributions that
+        have moved come first.
         """
         return report(engine.model, *engine.traffic.shifts(engine.model))
 
@@ -30,7 +31,7 @@ def drift_routes(engine: Engine) -> fastapi.APIRouter:
 
 
 def report(model: Model, rows: int, shifts: Sequence[Shift]) -> dict[str, Any]:
-    """The response of `GET /v1/drift`."""
+    """The response of `GET /v1/drift`; `rows` is the number of recent rows."""
     profile_rows = model.bundle.profile.rows
     verdict = "moved" if any(shift.moved for shift in shifts) else "stable"
     if profile_rows < LEAST_ROWS:

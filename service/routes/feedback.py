@@ -1,4 +1,4 @@
-"""Routes under `/v1/feedback`: corrections are stored before they are acknowledged."""
+"""Routes under `/v1/feedback`. A correction is stored before the response is sent."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from fastapi import Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, StringConstraints
 from starlette.background import BackgroundTask
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import DataError, RequestError, UnreachableError
@@ -35,14 +35,14 @@ from labelwright.service.protocols.label_messages import parse_json
 from labelwright.service.protocols.results import ModelIdentity, results
 
 LABELS_LIMIT, LABEL_LIMIT = 200, 200
-"""Labels that a correction may confirm, deny or add, and characters of each label."""
+"""Maximum labels in each list of a correction, and maximum characters of a label."""
 ENTITY_LIMIT = 256 << 10
-"""Bytes of JSON that may describe the entity of a correction."""
+"""Maximum bytes of the JSON with the fields of a correction's entity."""
 ID_LIMIT = 500
-"""Bytes of the id of an entity that can be corrected."""
+"""Maximum bytes of the id of an entity in a correction."""
 
 WRITERS = 4
-"""Threads that may wait for the database; a database that hangs blocks no others."""
+"""Maximum threads that wait for the database. If the database hangs, all others stay free."""
 
 T = TypeVar("T")
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
@@ -56,7 +56,7 @@ LabelNames = Annotated[list[LabelName], Field(max_length=LABELS_LIMIT)]
 
 
 class ShownLabel(pydantic.BaseModel):
-    """A label of a result; other members of it are ignored."""
+    """A label that the reviewer was shown; further members of a result's label are ignored."""
 
     label: LabelName
     probability: float = Field(ge=0, le=1)
@@ -64,7 +64,7 @@ class ShownLabel(pydantic.BaseModel):
 
 
 class ShownModel(pydantic.BaseModel):
-    """The model of a response."""
+    """The model whose labels the reviewer was shown."""
 
     name: Plain | None = None
     version: Plain | None = None
@@ -72,7 +72,7 @@ class ShownModel(pydantic.BaseModel):
 
 
 class Shown(pydantic.BaseModel):
-    """What the reviewer was shown: the `model` of a response, and the `labels` of one result."""
+    """The labels that the reviewer was shown: `model` of a response, and `labels` of one result."""
 
     model: ShownModel
     labels: list[ShownLabel] = Field(max_length=TOP_K_LIMIT)
@@ -81,7 +81,8 @@ class Shown(pydantic.BaseModel):
 class FeedbackRequest(pydantic.BaseModel):
     """A reviewer's correction of the labels of one entity.
 
-    `confirmed` and `denied` are labels of the model or of `shown`; `added` may be new.
+    Labels in `confirmed` and `denied` must be labels of the model or of `shown`. Labels in `added`
+    may be new.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -91,11 +92,15 @@ class FeedbackRequest(pydantic.BaseModel):
     denied: LabelNames = []
     added: LabelNames = []
     reviewer: Plain = Field(
-        "", description="The name of the reviewer, who has one vote on each label of an entity."
+        "", description="The reviewer's name. A reviewer has one vote on each label of an entity."
     )
-    key: Key | None = Field(None, description="The same as the header Idempotency-Key.")
+    key: Key | None = Field(
+        None, description="The idempotency key, if the header Idempotency-Key is not sent."
+    )
     shown: Shown | None = Field(
-        None, description="By default, the labels that the model now gives the entity."
+        None,
+        description="The labels that the reviewer was shown. By default, the labels that the model "
+        "in service gives the entity.",
     )
 
 
@@ -110,7 +115,7 @@ class FeedbackResponse(TypedDict):
 
 
 def feedback_routes(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
-    """`POST` and `DELETE /v1/feedback`, and `GET /v1/feedback/export`."""
+    """Router of `POST` and `DELETE /v1/feedback`, and of `GET /v1/feedback/export`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["feedback"])
     router.include_router(_reviewer_routes(engine, store))
     router.include_router(_admin_routes(store))
@@ -125,10 +130,10 @@ def _reviewer_routes(engine: Engine, store: CorrectionStore) -> fastapi.APIRoute
         request: Request,
         idempotency_key: Annotated[Key | None, Header()] = None,
     ) -> Response | FeedbackResponse:
-        """Store a correction. Once this responds, the correction survives a crash of the machine.
+        """Store a correction. After the response, the correction survives a crash of the machine.
 
-        The same correction sent again under the same key gets the same response; another
-        correction under that key gets 409.
+        If a correction is sent again with its key, the response is the same. A different
+        correction with this key gets status 409.
         """
         async with request_body(request, engine) as body:
             try:
@@ -158,9 +163,9 @@ def _response(stored: Correction, warnings: list[str]) -> FeedbackResponse:
 
 
 async def _within(deadline: float, work: Callable[[], T], threads: anyio.CapacityLimiter) -> T:
-    """The result of work with the database, on another thread.
+    """Run `work` with the database on another thread and return its result.
 
-    Raises UnreachableError at the deadline.
+    Raises UnreachableError at the deadline, which is a time of `time.monotonic`.
     """
     try:
         with anyio.fail_after(deadline - time.monotonic()):
@@ -202,7 +207,8 @@ def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
 def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correction, list[str]]:
     """The correction in the body of a request, and warnings about its entity.
 
-    `key` is that of the header; the body may repeat it. Without either, a random key is made.
+    `key` is the header Idempotency-Key; the body may have the key too. If neither has a key, a
+    random key is generated.
     Raises MalformedError for a body that is not JSON, pydantic.ValidationError for JSON that is not
     a FeedbackRequest, DataError for an entity that cannot be stored, and RequestError for labels or
     keys that contradict each other.
@@ -210,7 +216,7 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
     request = FeedbackRequest.model_validate(parse_json(body))
     if key and request.key and key != request.key:
         raise RequestError(
-            "the header Idempotency-Key and the member key differ: send one of them, or the same"
+            "the header Idempotency-Key and the member key differ: send only one of them"
         )
     labeler = model.bundle.labeler
     entities = from_records([request.entity], labeler.schema)
@@ -235,9 +241,10 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
 
 
 def _id_and_fields(request: FeedbackRequest, entities: Entities) -> tuple[str, str]:
-    """The id of the entity, and its fields as JSON; an entity without an id gets one made of them.
+    """The id of the entity, and its filled fields as JSON.
 
-    Raises DataError.
+    The id of an entity without an id is computed from its fields. Raises DataError for an entity
+    that is invalid, too large or has no filled field, and for an id that cannot be stored.
     """
     if entities.rejected:
         raise DataError(f"entity: {entities.rejected[0]}")
@@ -259,14 +266,17 @@ def _id_and_fields(request: FeedbackRequest, entities: Entities) -> tuple[str, s
 
 
 def _current_labels(model: Model, entities: Entities) -> Shown:
-    """The labels that the model now gives the entity."""
+    """The model and the labels that it gives the entity now."""
     (result,) = results(entities, model.bundle.labeler.label(entities, LabelQuery()))
     labels = [{**label, "probability": float(label["probability"])} for label in result["labels"]]
     return Shown.model_validate({"model": model.identity, "labels": labels})
 
 
 def _check_labels(request: FeedbackRequest, known: set[str]) -> None:
-    """Raise RequestError where labels are unknown, contradict each other, or there are none."""
+    """Raise RequestError if a correction has no labels, or labels that contradict each other.
+
+    Confirmed and denied labels must be `known`.
+    """
     confirmed, denied, added = ({*request.confirmed}, {*request.denied}, {*request.added})
     if not confirmed | denied | added:
         raise RequestError("a correction must confirm, deny or add at least one label")

@@ -10,18 +10,18 @@ from labelwright.service.telemetry.metrics import CONTENT_TYPE
 
 
 def health_routes(engine: Engine) -> fastapi.APIRouter:
-    """`GET /livez`, `GET /readyz` and `GET /metrics`."""
+    """Router of `GET /livez`, `GET /readyz` and `GET /metrics`."""
     metrics = engine.metrics
     router = fastapi.APIRouter(tags=["health"])
 
     @router.get("/livez", response_model=None)
     async def live() -> dict[str, str] | Response:
-        """The process responds, and no computation hangs."""
+        """200 if the process responds and no computation hangs; otherwise 503."""
         return problem(503, "a computation hangs") if engine.queue.stalled else {"status": "live"}
 
     @router.get("/readyz", response_model=None)
     async def ready() -> dict[str, str] | Response:
-        """A model is in service, and the service is not stopping."""
+        """200 if a model is in service and the service is not stopping; otherwise 503."""
         return {"status": "ready"} if engine.ready else not_ready(engine)
 
     @router.get("/metrics", response_class=PlainTextResponse)

@@ -1,4 +1,4 @@
-"""Route `POST /v1/labels`: one response to a JSON request, or a stream of results."""
+"""Route `POST /v1/labels`: JSON requests, and streams of entities."""
 
 import functools
 
@@ -18,16 +18,17 @@ from labelwright.service.protocols.ndjson import NDJSON, JsonLines
 
 
 def label_routes(engine: Engine) -> fastapi.APIRouter:
-    """`POST /v1/labels`."""
+    """Router of `POST /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["labels"])
 
     @router.post("/labels", response_model=None, openapi_extra=LabelQueryForm.openapi_parameters())
     async def label(request: Request) -> Response:
-        """Label up to 1,000 entities; the result of a bad entity is its error.
+        """Label up to 1,000 entities. The result of an invalid entity is an error.
 
-        With `explain`, a request has up to 100 entities, and each label has its reasons. A stream
-        of JSON lines or Arrow batches may have any number of entities: results are sent while
-        entities are still received. The query of a stream is in the URL, otherwise in the body.
+        With `explain`, a request may have up to 100 entities, and each label in the response has
+        its reasons. A stream of JSON lines or Arrow batches may have any number of entities; the
+        first results are sent before the last entities are received. The query of a stream is in
+        the URL. The query of a JSON request is in the body.
         """
         try:
             if stream := _stream_format(request, engine):
@@ -52,9 +53,9 @@ def label_routes(engine: Engine) -> fastapi.APIRouter:
 
 
 def _stream_format(request: Request, engine: Engine) -> StreamFormat | None:
-    """The format of a stream by its content type; None for other requests.
+    """The stream format that the Content-Type names, None for a request that is not a stream.
 
-    Raises pydantic.ValidationError for parameters of the URL that are not a query.
+    Raises pydantic.ValidationError if the parameters of the URL are not a valid query.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (NDJSON, ARROW):

@@ -20,7 +20,7 @@ from labelwright.service.rollout.state import CHALLENGER, CHAMPION
 
 
 def model_routes(engine: Engine) -> fastapi.APIRouter:
-    """Everything under `/v1/model`, and `GET /v1/labels`."""
+    """Router of all paths under `/v1/model`, and of `GET /v1/labels`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["model"])
     manager = engine.manager
 
@@ -28,8 +28,9 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     async def describe() -> dict[str, Any]:
         """The model in service: its identity, metrics and schema, and the state of its rollout.
 
-        `following` is the last contact with the registry, `refused` a newer model that failed its
-        checks, `changed` the differences to the model before.
+        `following` has the alias that the service follows and its last contact with the registry.
+        `refused` is the model that the alias names, if it failed its checks. `changed` has the
+        differences from the previous model in service.
         """
         champion = manager.champion
         model, change = champion.model, champion.change
@@ -54,8 +55,8 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     async def report() -> dict[str, Any]:
         """The evaluation of the model on its test rows: labels, slices, precision, reliability.
 
-        `labels` has one list for each figure, in the order of `GET /v1/labels`. `promises` compares
-        each precision guarantee with the precision on the test rows.
+        `labels` has one list for each figure, in the order of `GET /v1/labels`. The list `promises`
+        has the precision guarantees, each with the precision that was measured on the test rows.
         """
         evaluation: dict[str, Any] = manager.model.bundle.manifest.details.get("report", {})
         return evaluation
@@ -64,9 +65,9 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     def compare(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
         """How often champion and challenger assert each label for the same entities.
 
-        `alike` counts the entities for which both assert the same labels; `dropped` the requests
-        that were not compared because others waited; `failed` those that the other model failed to
-        label.
+        `alike` counts the entities for which both models assert the same labels. `dropped` counts
+        requests that were not compared, because other requests waited. `failed` counts requests
+        that the model compared in the background failed to label.
         """
         pair = manager.pair()
         if pair is None:
@@ -85,9 +86,9 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     ) -> dict[str, Any]:
         """The labels whose names match a search, with their thresholds.
 
-        Labels of OpenStreetMap have a `title` in the language `lang`, and synonyms match too. A
-        threshold of null means that the policy never asserts the label, because the evidence is
-        not sufficient.
+        Labels of OpenStreetMap have a `title` in the language `lang`; a search also finds their
+        synonyms. A threshold of null means that the policy never asserts the label, because there
+        is not enough evidence for it.
         """
         labeler, taxonomy = manager.model.bundle.labeler, osm_taxonomy(lang)
         matches = taxonomy.search(labeler.labels.names, search)
@@ -104,7 +105,7 @@ def _run_url(model: Model) -> str | None:
 
 
 def _following(manager: ModelManager) -> dict[str, Any] | None:
-    """The last contact with the registry, None if no alias is followed."""
+    """The alias that is followed and the last contact with the registry, None without an alias."""
     state = manager.state
     if not is_alias(manager.model.uri):
         return None
@@ -137,7 +138,7 @@ def _challenger(manager: ModelManager) -> dict[str, Any] | None:
 def _label_details(
     labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Names, rates, thresholds and implications of labels."""
+    """Name, title, rate, thresholds and implied labels of each of the given label numbers."""
     decisions = labeler.decisions
     thresholds = {
         policy: decisions.thresholds(LabelQuery(policy=policy)) for policy in decisions.policy_names

@@ -1,4 +1,4 @@
-"""Route `POST /v1/review`: labels of entities, and how much a review of each would teach."""
+"""Route `POST /v1/review`: labels of entities, and how useful a review of each entity is."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pydantic
 from fastapi import Request, Response
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import BALANCED, LabelQuery
@@ -30,14 +30,17 @@ from labelwright.service.protocols.results import ModelIdentity, Result, identit
 from labelwright.service.routes.feedback import LABEL_LIMIT, LABELS_LIMIT
 
 COST = 3
-"""Rows that are labelled in the time that one is ranked; a challenger adds one."""
+"""Number of rows that can be labelled in the time that one row takes to rank.
+
+With a challenger, it is one more.
+"""
 _BAD_LABELS = (
     f"labels must be a list of up to {LABELS_LIMIT} texts of up to {LABEL_LIMIT} characters"
 )
 
 
 class ReviewRequest(pydantic.BaseModel):
-    """Entities to rank for review; an entity may have `labels`, those that it has so far."""
+    """Entities to rank for review. The field `labels` of an entity has its labels so far."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
@@ -62,21 +65,36 @@ class ReviewReason(TypedDict):
         Annotated[float, Field(description="The probability of the most probable label.")]
     ]
     field: NotRequired[
-        Annotated[str, Field(description="The field of which training has seen little.")]
+        Annotated[str, Field(description="The field whose text is rare in the training data.")]
     ]
     share: NotRequired[
-        Annotated[float, Field(description="The share of the field that training has not seen.")]
+        Annotated[
+            float,
+            Field(description="The share of the field that does not occur in the training data."),
+        ]
     ]
     missing: NotRequired[
-        Annotated[list[str], Field(description="Labels that the model does not assert.")]
+        Annotated[
+            list[str],
+            Field(
+                description="Labels that are given, or that the challenger asserts, but the model does "
+                "not."
+            ),
+        ]
     ]
     surplus: NotRequired[
-        Annotated[list[str], Field(description="Labels that only the model asserts.")]
+        Annotated[
+            list[str],
+            Field(
+                description="Labels that the model asserts, but that are not given, or that the "
+                "challenger does not assert."
+            ),
+        ]
     ]
 
 
 class Worth(TypedDict):
-    """How much a review of an entity would teach."""
+    """How useful a review of an entity is."""
 
     rank: Annotated[
         float,
@@ -92,7 +110,7 @@ class ReviewResult(Result):
 
 
 class ReviewResponse(TypedDict):
-    """One result for each entity, in order; `challenger` is null if none was compared."""
+    """One result for each entity, in order; `challenger` is null if it was not compared."""
 
     model: ModelIdentity
     challenger: ModelIdentity | None
@@ -101,16 +119,17 @@ class ReviewResponse(TypedDict):
 
 
 def review_routes(engine: Engine) -> fastapi.APIRouter:
-    """`POST /v1/review`."""
+    """Router of `POST /v1/review`."""
     router = fastapi.APIRouter(prefix="/v1", tags=["feedback"])
 
     @router.post("/review", response_model=None)
     async def review(request: Request) -> Response:
-        """Label up to 1,000 entities and rank them by how much a review would teach.
+        """Label up to 1,000 entities, and rank each by how useful a review of it is.
 
-        An entity ranks high where the model is undecided, finds no label probable or has seen
-        little of the entity's text in training, and where its given `labels` or the challenger
-        contradict the model. Results have the order of the entities; each has its rank.
+        The rank is high if a label is about as probable as its threshold, if no label is probable,
+        or if little of the text occurs in the training data. The rank is also high if the given
+        `labels` or the challenger contradict the model. Results are in the order of the entities,
+        not of their ranks.
         """
         async with request_body(request, engine) as body:
             loaded = engine.manager.challenger
@@ -130,10 +149,10 @@ def review_routes(engine: Engine) -> fastapi.APIRouter:
 
 
 def respond(body: bytes, model: Model, challenger: Model | None = None) -> bytes:
-    """The response to a request.
+    """The response to a request body, as JSON.
 
-    Raises pydantic.ValidationError for a body that is not a ReviewRequest, MalformedError,
-    DataError and RequestError.
+    Raises MalformedError for a body that is not JSON, and pydantic.ValidationError for JSON that is
+    not a ReviewRequest. Raises DataError and RequestError as `Labeler.label` does.
     """
     request = ReviewRequest.model_validate(parse_json(body))
     labeler = model.bundle.labeler
@@ -158,7 +177,7 @@ def respond(body: bytes, model: Model, challenger: Model | None = None) -> bytes
 
 
 def _parse(records: Sequence[Any], labeler: Labeler) -> tuple[Entities, LabelMatrix]:
-    """The entities and their given labels; entities with bad labels are rejected."""
+    """The entities and their given labels; an entity with invalid labels is rejected."""
     entities = from_records(records, labeler.schema)
     lists = [record.get("labels") if isinstance(record, dict) else None for record in records]
     bad = {
@@ -187,7 +206,7 @@ def _is_label_list(labels: Any) -> bool:
 
 
 def _current(labeler: Labeler, labels: Sequence[str]) -> list[str]:
-    """Labels under their current names, with the labels that they imply."""
+    """The current names of labels, and the labels that they imply; retired labels are left out."""
     names, ids = labeler.labels.names, labeler.labels.ids
     renamed = map(labeler.schema.redirects.current, labels)
     current = {label for label in renamed if label is not None}
@@ -199,10 +218,9 @@ def _current(labeler: Labeler, labels: Sequence[str]) -> list[str]:
 
 
 def _asserted_by(challenger: Model, request: ReviewRequest) -> list[set[str] | None]:
-    """The labels that the challenger asserts of each entity, None for those that it rejects.
+    """The labels that the challenger asserts for each entity, None for an entity that it rejects.
 
-    The list is empty if the challenger fails: an error of the challenger must not become an error
-    of the response.
+    The list is empty if the challenger raises an error, because the response does not depend on it.
     """
     labeler = challenger.bundle.labeler
     try:

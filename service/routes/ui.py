@@ -1,4 +1,4 @@
-"""Routes of the web page at `/`: static files, which use the public API of the service."""
+"""Routes of the web page at `/`: static files. The page uses the public API of the service."""
 
 from pathlib import Path
 
@@ -25,17 +25,19 @@ FILES = {
         )
     },
 }
-"""The files of the page by path. They need no key, because the page asks the user for one."""
+"""Files of the page by path. They are served without a key: the page asks the user for it."""
 
 
 def page_routes() -> fastapi.APIRouter:
-    """`GET` and `HEAD` of each file."""
+    """Router of `GET` and `HEAD` for each file of the page."""
     router = fastapi.APIRouter(include_in_schema=False)
     files = StaticFiles(directory=Path(__file__).parents[1] / "page")
 
     async def send(request: Request) -> Response:
         response = await files.get_response(FILES[request.url.path], request.scope)
-        response.headers["cache-control"] = "no-cache"  # cached, but checked each time
+        response.headers["cache-control"] = (
+            "no-cache"  # the browser checks for changes before each use
+        )
         return response
 
     for path in FILES:

@@ -112,5 +112,5 @@ def test_dictionaries_have_a_limit_together(model: Model) -> None:
     names = ["x" * 1_000_000 + str(number) for number in range(MESSAGE_LIMIT // 3_000_000)]
     columns = {name: encoded(names)["name"] for name in ("name", "u", "v", "w")}
     form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
-    with pytest.raises(DataError, match="dictionaries may have 16,777,216 bytes"):
+    with pytest.raises(DataError, match="dictionaries together may have at most 16,777,216 bytes"):
         list(form.split([stream_of([pa.record_batch(columns)])], True))
