@@ -98,9 +98,9 @@ def label_file(
     """Label every row of the input and write the predictions in the order of the rows.
 
     A row that the schema rejects gets null labels. The reason is written to `OUTPUT.rejects.jsonl`,
-    or to standard error if the output is a standard stream. Until the job has ended, its finished
-    rows are kept in the journal in `journal_folder`. Raises DataError,
-    RequestError, StorageError and EngineError.
+    or to standard error if the output is a standard stream. The finished rows of an unfinished job
+    are kept in the journal in `journal_folder`. Raises DataError, RequestError, StorageError and
+    EngineError.
     """
     bundle.labeler.check(job.query)
     job.columns.check(bundle.labeler.schema)

@@ -65,7 +65,7 @@ function login() {
 
 let cached = null;
 
-/** The model in service and its labels by name; the labels are read once for each version. */
+/** The model in service and its labels by name; the labels are requested once for each model. */
 export async function modelAndLabels() {
   const model = await request("v1/model");
   if (cached?.model.content !== model.content) cached = { model, labels: await allLabels() };

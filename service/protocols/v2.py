@@ -62,7 +62,7 @@ def v2_routes(engine: Engine) -> fastapi.APIRouter:
         json_size: JsonSize = None,
         accepted: Encodings = "",
     ) -> Response:
-        """Label up to 16,384 rows. Each input tensor is one column; no single column is required.
+        """Label up to 16,384 rows. Each input tensor is one column. At least one column is needed.
 
         For a rejected row, `labels` has the error, `label_ids` has -1 and `probabilities` has 0.
         """
@@ -128,7 +128,7 @@ def _model(engine: Engine) -> fastapi.APIRouter:
     @router.get("/versions/{number}", openapi_extra=_VERSIONED)
     @router.get("")
     async def describe(name: str, number: Number) -> dict[str, Any]:
-        """The input and output tensors of the model; no single input is required."""
+        """The input and output tensors of the model. A request needs at least one input."""
         model = _check(engine.model, name, number)
         inputs = input_datatypes(model.bundle.labeler.schema)
         return {

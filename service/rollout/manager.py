@@ -136,7 +136,8 @@ class ModelManager:
         """Champion and challenger, and which of them responds; None if there is no challenger.
 
         Requests with the same key are always routed to the same model. The challenger responds to
-        its share of all keys, and to no request without a key. Raises ModelError while there is no champion.
+        its share of all keys, and to no request without a key. Raises ModelError while there is no
+        champion.
         """
         champion, challenger = self.model, self._loaded.get(CHALLENGER)
         if challenger is None:

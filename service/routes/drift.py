@@ -21,9 +21,9 @@ def drift_routes(engine: Engine) -> fastapi.APIRouter:
     def drift() -> dict[str, Any]:
         """Drift of fields, scores and labels in recent rows: population stability indexes (PSI).
 
-        Each distribution is compared with its distribution in the evaluation of the model. It has
-        `moved` if its PSI is at least 0.25 and too large to be due to chance. Distributions that
-        have moved come first.
+        Each distribution is compared with its distribution in the evaluation of the model.
+        `moved` is true if the PSI is at least 0.25 and too large to be due to chance. These
+        distributions come first.
         """
         return report(engine.model, *engine.traffic.shifts(engine.model))
 

@@ -26,9 +26,9 @@ def label_routes(engine: Engine) -> fastapi.APIRouter:
         """Label up to 1,000 entities. The result of an invalid entity is an error.
 
         With `explain`, a request may have up to 100 entities, and each label in the response has
-        its reasons. A stream of JSON lines or Arrow batches may have any number of entities; the
-        first results are sent before the last entities are received. The query of a stream is in
-        the URL. The query of a JSON request is in the body.
+        its reasons. A stream of JSON lines or Arrow batches may have any number of entities;
+        results are sent while further entities are received. The query of a stream is in the URL.
+        The query of a JSON request is in the body.
         """
         try:
             if stream := _stream_format(request, engine):

@@ -67,7 +67,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
 
         `alike` counts the entities for which both models assert the same labels. `dropped` counts
         requests that were not compared, because other requests waited. `failed` counts requests
-        that the model compared in the background failed to label.
+        that the compared model failed to label.
         """
         pair = manager.pair()
         if pair is None:
@@ -86,9 +86,9 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     ) -> dict[str, Any]:
         """The labels whose names match a search, with their thresholds.
 
-        Labels of OpenStreetMap have a `title` in the language `lang`; a search also finds their
-        synonyms. A threshold of null means that the policy never asserts the label, because there
-        is not enough evidence for it.
+        Labels of OpenStreetMap have a `title` in the language `lang`; a search matches their
+        synonyms too. A threshold of null means that the policy never asserts the label, because
+        there is not enough evidence for it.
         """
         labeler, taxonomy = manager.model.bundle.labeler, osm_taxonomy(lang)
         matches = taxonomy.search(labeler.labels.names, search)

@@ -77,8 +77,8 @@ class ReviewReason(TypedDict):
         Annotated[
             list[str],
             Field(
-                description="Labels that are given, or that the challenger asserts, but the model does "
-                "not."
+                description="Labels that are given, or asserted by the challenger, but not "
+                "asserted by the model."
             ),
         ]
     ]

@@ -1,4 +1,4 @@
-"""Bulk jobs: every row is labelled once and in order, also after interruptions."""
+"""Bulk jobs: each row is labelled once and in order, also after interruptions."""
 
 import dataclasses
 import io
@@ -29,7 +29,7 @@ from tests.repeats import repeats
 
 @pytest.fixture(scope="session")
 def bundle(world: World) -> Bundle:
-    """The small model with its manifest."""
+    """The bundle of the trained model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWRIGHT_HOME", str(world.home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -38,7 +38,7 @@ def bundle(world: World) -> Bundle:
 
 @pytest.fixture
 def source(world: World, tmp_path: Path) -> Path:
-    """Two thousand rows to label, in groups of 130; the eighth is rejected."""
+    """A file of 2,000 rows to label, in row groups of 130; the eighth row is rejected."""
     table = pq.read_table(world.data).slice(0, 2_000).drop_columns(["labels"])
     at = np.zeros(len(table))
     at[7] = 200
@@ -54,8 +54,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job_of(source: Path, target: Path, previous: Path | None = None) -> BulkJob:
-    before = locate(previous) if previous else None
-    return BulkJob(locate(source), locate(target), threads=2, previous=before)
+    earlier = locate(previous) if previous else None
+    return BulkJob(locate(source), locate(target), threads=2, previous=earlier)
 
 
 def label(bundle: Bundle, source: Path, target: Path, previous: Path | None = None) -> BulkReport:
@@ -63,14 +63,14 @@ def label(bundle: Bundle, source: Path, target: Path, previous: Path | None = No
 
 
 class Stop:
-    """Interrupts a job after some rows."""
+    """An `Advance` that interrupts a job after a number of rows."""
 
     def __init__(self, rows: int) -> None:
-        self.left = rows
+        self.remaining = rows
 
     def __call__(self, rows: int, share: float | None) -> None:
-        self.left -= rows
-        if self.left <= 0:
+        self.remaining -= rows
+        if self.remaining <= 0:
             raise KeyboardInterrupt
 
 
@@ -79,8 +79,8 @@ class Stop:
 
 @pytest.mark.usefixtures("small_batches")
 def test_an_interrupted_job_is_resumed(bundle: Bundle, source: Path, tmp_path: Path) -> None:
-    whole, target = tmp_path / "whole.parquet", tmp_path / "out.parquet"
-    assert label(bundle, source, whole) == BulkReport(2_000, rejected=1)
+    uninterrupted, target = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    assert label(bundle, source, uninterrupted) == BulkReport(2_000, rejected=1)
     job = dataclasses.replace(job_of(source, target), resume=True)
     for rows in (1, 450, 1_200):
         with pytest.raises(KeyboardInterrupt):
@@ -90,7 +90,7 @@ def test_an_interrupted_job_is_resumed(bundle: Bundle, source: Path, tmp_path: P
     assert report.rows == 2_000
     assert report.rejected == 1
     assert 1_200 <= report.resumed < 2_000
-    assert target.read_bytes() == whole.read_bytes()
+    assert target.read_bytes() == uninterrupted.read_bytes()
     (reject,) = Path(f"{target}.rejects.jsonl").read_text().splitlines()
     assert json.loads(reject)["row"] == 7
     assert not journal_folder(locate(target)).exists()
@@ -153,16 +153,18 @@ def test_skipped_rows_are_not_read_again(
             pq.write_table(table.slice(part * 500, 500), file / f"{part}.parquet")
     else:
         write_text(table, file)
-    whole = [
+    all_ids = [
         row
         for batch in readers.read_batches(file, schema)
         for row in batch.entities.ids.to_pylist()
     ]
-    rest = list(readers.read_batches(file, schema, skip=rows))
-    assert [row for batch in rest for row in batch.entities.ids.to_pylist()] == whole[rows:]
-    assert len(whole) == 2_000
-    if rest:
-        assert rest[-1].share == pytest.approx(1)
+    remaining_batches = list(readers.read_batches(file, schema, skip=rows))
+    assert [
+        row for batch in remaining_batches for row in batch.entities.ids.to_pylist()
+    ] == all_ids[rows:]
+    assert len(all_ids) == 2_000
+    if remaining_batches:
+        assert remaining_batches[-1].share == pytest.approx(1)
 
 
 def write_text(table: pa.Table, file: Path) -> None:
@@ -226,27 +228,28 @@ KILLS = repeats(6, 60)
 @pytest.mark.repeated
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("given", "wanted"), [("parquet", "parquet"), ("csv", "csv.gz"), ("jsonl.gz", "jsonl")]
+    ("input_format", "output_format"),
+    [("parquet", "parquet"), ("csv", "csv.gz"), ("jsonl.gz", "jsonl")],
 )
 def test_a_job_killed_at_random_moments_is_resumed(
-    world: World, source: Path, tmp_path: Path, given: str, wanted: str
+    world: World, source: Path, tmp_path: Path, input_format: str, output_format: str
 ) -> None:
-    file, folder = tmp_path / f"in.{given}", tmp_path / "out"
+    file, folder = tmp_path / f"in.{input_format}", tmp_path / "out"
     folder.mkdir()
-    if given == "parquet":
+    if input_format == "parquet":
         file = source
     else:
         write_text(pq.read_table(source), file)
-    arguments = (world.bundle, file, folder / f"out.{wanted}", KILLS, 0)
-    done = subprocess.run(
+    arguments = (world.bundle, file, folder / f"out.{output_format}", KILLS, 0)
+    completed = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=900,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 1
+    assert completed.returncode == 0, completed.stderr
+    assert int(completed.stdout) >= 1
 
 
 # Reuse of an earlier output
@@ -265,11 +268,11 @@ def test_predictions_of_unchanged_rows_are_reused(
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_changed_moved_and_removed_rows_give_the_same_output_as_without_reuse(
+def test_reuse_does_not_change_the_output_for_changed_moved_and_removed_rows(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
-    before = tmp_path / "before.parquet"
-    label(bundle, source, before)
+    earlier = tmp_path / "before.parquet"
+    label(bundle, source, earlier)
     table = pq.read_table(source)
     rows = np.concatenate([np.arange(1_500, 1_900), np.arange(1_300), [5, 5]])
     names = table["name"].take(rows).to_pylist()
@@ -277,20 +280,20 @@ def test_changed_moved_and_removed_rows_give_the_same_output_as_without_reuse(
     changed = table.take(rows).set_column(1, "name", pa.array(names))
     assert table.column_names[1] == "name"
     pq.write_table(changed, tmp_path / "changed.parquet")
-    report = label(bundle, tmp_path / "changed.parquet", tmp_path / "a.parquet", previous=before)
+    report = label(bundle, tmp_path / "changed.parquet", tmp_path / "a.parquet", previous=earlier)
     label(bundle, tmp_path / "changed.parquet", tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    assert report.reused == len(rows) - 5  # two changed, one rejected, two alone in the last batch
+    assert report.reused == len(rows) - 5  # changed: 2, rejected: 1, too few in the last batch: 2
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_a_group_with_few_wanted_rows_is_not_read(
+def test_a_row_group_with_few_wanted_rows_is_not_read(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
-    before = tmp_path / "before.parquet"
-    label(bundle, source, before)
+    earlier = tmp_path / "before.parquet"
+    label(bundle, source, earlier)
     pq.write_table(pq.read_table(source).take(np.arange(0, 2_000, 40)), tmp_path / "few.parquet")
-    report = label(bundle, tmp_path / "few.parquet", tmp_path / "a.parquet", previous=before)
+    report = label(bundle, tmp_path / "few.parquet", tmp_path / "a.parquet", previous=earlier)
     assert report == BulkReport(50, reused=0)
 
 
@@ -307,13 +310,13 @@ def test_predictions_of_another_model_are_not_reused(
     assert warning.endswith("another model")
 
 
-def test_only_an_output_of_label_can_be_reused(
+def test_only_an_output_of_a_bulk_job_can_be_reused(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.parquet").write_text("text")
-    for before in (source, tmp_path / "text.parquet", tmp_path / "nothing.parquet"):
+    for earlier in (source, tmp_path / "text.parquet", tmp_path / "nothing.parquet"):
         with pytest.raises(DataError, match="must be Parquet as `label` writes it"):
-            label(bundle, source, tmp_path / "a.parquet", previous=before)
+            label(bundle, source, tmp_path / "a.parquet", previous=earlier)
 
 
 @pytest.mark.parametrize("offsets", [[-8], [10**30], [1 << 40], ["x"], [], None])
@@ -334,15 +337,15 @@ def test_forged_fingerprints_are_refused(
 
 
 def test_the_input_is_never_overwritten(bundle: Bundle, source: Path) -> None:
-    before = source.read_bytes()
-    for given, target in (
+    content = source.read_bytes()
+    for file, target in (
         (source, source),
         (source.parent, source.parent / "out.parquet"),
         (source.parent, source.parent / "in" / ".." / "out.parquet"),
     ):
         with pytest.raises(RequestError, match="is the input, or lies in it"):
-            label(bundle, given, target)
-    assert source.read_bytes() == before
+            label(bundle, file, target)
+    assert source.read_bytes() == content
     assert list(source.parent.iterdir()) == [source]
 
 

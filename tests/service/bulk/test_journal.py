@@ -1,4 +1,4 @@
-"""Journals: complete records are found again, by the same job only."""
+"""Journals: only the same job reads the complete records of an earlier process."""
 
 import contextlib
 import shutil
@@ -17,7 +17,7 @@ Opened = contextlib.AbstractContextManager[Journal]
 JOB: dict[str, object] = {"input": [["a.csv", 3, 4]], "model": "m"}
 
 
-def opened_for(folder: Path, job: dict[str, object], resume: bool, keep: bool = True) -> Opened:
+def open_for(folder: Path, job: dict[str, object], resume: bool, keep: bool = True) -> Opened:
     return open_journal(folder, job, SCHEMA, resume, keep)
 
 
@@ -25,26 +25,26 @@ def record(n: int) -> pa.Table:
     return pa.table({"n": [n, n], "text": ["x" * n, None]}, schema=SCHEMA)
 
 
-def stopped(folder: Path, numbers: range, error: type[BaseException] = KeyboardInterrupt) -> None:
-    """Resume the job, add records, and stop with an error."""
-    with opened_for(folder, JOB, resume=True) as opened:
-        list(opened.finished())
+def interrupt(folder: Path, numbers: range, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """Resume the job, add records, and raise an error."""
+    with open_for(folder, JOB, resume=True) as journal:
+        list(journal.finished())
         for n in numbers:
-            opened.add(record(n))
+            journal.add(record(n))
         raise error
 
 
 def numbers_in(folder: Path) -> list[int]:
-    """Resume the job, read the finished records, and end."""
-    with opened_for(folder, JOB, resume=True) as opened:
-        return [number for table in opened.finished() for number in table["n"].to_pylist()[::2]]
+    """Resume the job, read the finished records and end the job; returns the numbers of records."""
+    with open_for(folder, JOB, resume=True) as journal:
+        return [number for table in journal.finished() for number in table["n"].to_pylist()[::2]]
 
 
 def test_several_processes_continue_one_journal(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     for numbers in (range(3), range(3, 3), range(3, 5)):
         with pytest.raises(KeyboardInterrupt):
-            stopped(folder, numbers)
+            interrupt(folder, numbers)
     assert numbers_in(folder) == list(range(5))
     assert not folder.exists()
 
@@ -56,12 +56,12 @@ def test_a_truncated_part_is_read_up_to_its_last_complete_record(
 ) -> None:
     folder = tmp_path_factory.mktemp("cut") / "journal"
     with pytest.raises(KeyboardInterrupt):
-        stopped(folder, range(4))
+        interrupt(folder, range(4))
     (part,) = folder.glob("*.arrow")
     content = part.read_bytes()
     part.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    found = numbers_in(folder)
-    assert found == list(range(len(found)))
+    read_numbers = numbers_in(folder)
+    assert read_numbers == list(range(len(read_numbers)))
 
 
 def test_parts_left_by_an_interrupted_removal_are_ignored(
@@ -70,7 +70,7 @@ def test_parts_left_by_an_interrupted_removal_are_ignored(
     folder = tmp_path / "journal"
     for numbers in (range(2), range(2, 3)):
         with pytest.raises(KeyboardInterrupt):
-            stopped(folder, numbers)
+            interrupt(folder, numbers)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: (folder / f"{0:015}.arrow").unlink())
     assert numbers_in(folder) == [0, 1, 2]
     monkeypatch.undo()
@@ -80,25 +80,25 @@ def test_parts_left_by_an_interrupted_removal_are_ignored(
 
 def test_records_with_a_truncated_description_are_ignored(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        stopped(tmp_path / "journal", range(2))
+        interrupt(tmp_path / "journal", range(2))
     (tmp_path / "journal" / "job.json").write_text('{"input"')
     assert numbers_in(tmp_path / "journal") == []
 
 
 def test_without_resume_earlier_records_are_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        stopped(tmp_path / "journal", range(3))
-    with opened_for(tmp_path / "journal", {"model": "other"}, resume=False) as opened:
-        assert list(opened.finished()) == []
+        interrupt(tmp_path / "journal", range(3))
+    with open_for(tmp_path / "journal", {"model": "other"}, resume=False) as journal:
+        assert list(journal.finished()) == []
 
 
 def test_the_error_for_another_job_names_the_difference(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        stopped(tmp_path / "journal", range(3))
+        interrupt(tmp_path / "journal", range(3))
     changed = {**JOB, "model": "other"}
     with (
         pytest.raises(RequestError, match="cannot resume: another model than before"),
-        opened_for(tmp_path / "journal", changed, resume=True),
+        open_for(tmp_path / "journal", changed, resume=True),
     ):
         pass
     assert numbers_in(tmp_path / "journal") == [0, 1, 2]
@@ -106,9 +106,9 @@ def test_the_error_for_another_job_names_the_difference(tmp_path: Path) -> None:
 
 def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
     with (
-        opened_for(tmp_path / "journal", JOB, resume=False),
+        open_for(tmp_path / "journal", JOB, resume=False),
         pytest.raises(RequestError, match="another process works on"),
-        opened_for(tmp_path / "journal", JOB, resume=True),
+        open_for(tmp_path / "journal", JOB, resume=True),
     ):
         pass
 
@@ -117,47 +117,47 @@ def test_a_journal_without_records_or_without_keep_is_removed(tmp_path: Path) ->
     for keep, records in ((False, 3), (True, 0)):
         with (
             pytest.raises(KeyboardInterrupt),
-            opened_for(tmp_path / "journal", JOB, resume=False, keep=keep) as opened,
+            open_for(tmp_path / "journal", JOB, resume=False, keep=keep) as journal,
         ):
-            add_and_stop(opened, records)
+            add_and_stop(journal, records)
         assert list(tmp_path.iterdir()) == []
 
 
-def add_and_stop(opened: Journal, records: int) -> None:
+def add_and_stop(journal: Journal, records: int) -> None:
     for n in range(records):
-        opened.add(record(n))
+        journal.add(record(n))
     raise KeyboardInterrupt
 
 
 def test_a_refused_process_does_not_change_the_journal(tmp_path: Path) -> None:
-    with opened_for(tmp_path / "journal", JOB, resume=False) as opened:
-        opened.add(record(1))
+    with open_for(tmp_path / "journal", JOB, resume=False) as journal:
+        journal.add(record(1))
         with (
             pytest.raises(RequestError),
-            opened_for(tmp_path / "journal", {}, resume=False, keep=False),
+            open_for(tmp_path / "journal", {}, resume=False, keep=False),
         ):
             pass
-        assert opened.has_records
+        assert journal.has_records
 
 
 def test_parts_after_an_incomplete_part_are_ignored(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     for numbers in (range(3), range(3, 5)):
         with pytest.raises(KeyboardInterrupt):
-            stopped(folder, numbers)
+            interrupt(folder, numbers)
     first, second = sorted(folder.glob("*.arrow"))
     assert second.name == "000000000000006.arrow"  # each record has two rows
     content = first.read_bytes()
     first.write_bytes(content[: len(content) // 2])
-    found = numbers_in(folder)
-    assert found == list(range(len(found)))
-    assert len(found) < 3
+    read_numbers = numbers_in(folder)
+    assert read_numbers == list(range(len(read_numbers)))
+    assert len(read_numbers) < 3
 
 
 def test_a_journal_that_cannot_be_created_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(StorageError, match="Not a directory"),
-        opened_for(tmp_path / "file" / "journal", JOB, resume=False),
+        open_for(tmp_path / "file" / "journal", JOB, resume=False),
     ):
         pass

@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is valid, and describes the model in service."""
+"""The OpenAPI document: it is valid and describes the model in service."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ def openapi(client: httpx.Client) -> Json:
 
 
 def operations(document: Json) -> Iterator[tuple[str, Json]]:
-    """Every method and path, with its operation."""
+    """The method and path of every operation, and the operation."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             yield f"{method} {path}", operation
@@ -89,15 +89,17 @@ def test_the_document_is_valid_openapi(openapi: Json) -> None:
     for name, operation in operations(openapi):
         assert any(status.startswith("2") for status in operation["responses"]), name
         assert all(response["description"] for response in operation["responses"].values())
-        other = name.split()[1].startswith(("/v2", "/invocations"))  # they have forms of their own
-        kind = "application/json" if other else "application/problem+json"
+        is_other_protocol = name.split()[1].startswith(("/v2", "/invocations"))
+        kind = "application/json" if is_other_protocol else "application/problem+json"
         assert kind in operation["responses"]["default"]["content"]
         for parameter in operation.get("parameters", ()):
             assert {"name", "in", "schema"} <= set(parameter)
-        places = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
-        assert places == set(re.findall(r"\{(\w+)\}", name)), name
-        asked = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
-        assert "number" not in asked, name
+        path_parameters = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
+        assert path_parameters == set(re.findall(r"\{(\w+)\}", name)), name
+        query_parameters = {
+            p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"
+        }
+        assert "number" not in query_parameters, name
     for part in parts(openapi):
         assert "nullable" not in part
         if isinstance(part.get("$ref"), str):
@@ -146,18 +148,20 @@ def test_the_examples_are_responses_of_the_model(
     client: httpx.Client, openapi: Json, path: str, name: str
 ) -> None:
     operation = openapi["paths"][path]["post"]
-    asked = operation["requestBody"]["content"]["application/json"]
-    answered = operation["responses"]["200"]["content"]["application/json"]
-    query, answer = (content["examples"][name]["value"] for content in (asked, answered))
-    response = client.post(path, json=query)
-    assert response.json() == answer
-    assert conforms(query, asked["schema"])
-    assert conforms(answer, answered["schema"])
-    assert not conforms({"entities": []}, asked["schema"])
-    assert not conforms(query | {"top_k": 0}, asked["schema"])
-    entity = asked["schema"]["properties"]["entities"]["items"]
+    request_content = operation["requestBody"]["content"]["application/json"]
+    response_content = operation["responses"]["200"]["content"]["application/json"]
+    example_request, example_response = (
+        content["examples"][name]["value"] for content in (request_content, response_content)
+    )
+    response = client.post(path, json=example_request)
+    assert response.json() == example_response
+    assert conforms(example_request, request_content["schema"])
+    assert conforms(example_response, response_content["schema"])
+    assert not conforms({"entities": []}, request_content["schema"])
+    assert not conforms(example_request | {"top_k": 0}, request_content["schema"])
+    entity = request_content["schema"]["properties"]["entities"]["items"]
     assert {"id", "name", "lat", "lon", "tags"} <= set(entity["properties"])
-    assert ("reasons" in answer["results"][0]["labels"][0]) == (name == "reasons")
+    assert ("reasons" in example_response["results"][0]["labels"][0]) == (name == "reasons")
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
@@ -175,12 +179,12 @@ def test_the_examples_are_not_labelled_on_the_event_loop(
 
     app.openapi = openapi  # type: ignore[method-assign]
 
-    async def ask() -> tuple[httpx.Response, threading.Thread]:
+    async def get() -> tuple[httpx.Response, threading.Thread]:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path), threading.current_thread()
 
-    response, loop = asyncio.run(ask())
+    response, loop = asyncio.run(get())
     engine.close()
     corrections.close()
     assert response.status_code == 200
@@ -188,7 +192,7 @@ def test_the_examples_are_not_labelled_on_the_event_loop(
     assert loop not in threads
 
 
-def test_a_model_is_described_once_and_not_kept_when_another_follows(
+def test_a_model_is_described_once_and_released_when_another_replaces_it(
     bundle: Path, tmp_path: Path
 ) -> None:
     manager = manager_of(str(bundle), tmp_path)
@@ -202,18 +206,18 @@ def test_a_model_is_described_once_and_not_kept_when_another_follows(
         time.sleep(0.2)
         return {"summary": model.uri}
 
-    def told(_: object = None) -> str:
+    def summary(_: object = None) -> str:
         return str(document.current()["paths"]["/x"]["post"]["summary"])
 
     document = OpenApiDocument(app, manager, {"/x": described_slowly})
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(told, range(4))) == {manager.model.uri}
+        assert set(pool.map(summary, range(4))) == {manager.model.uri}
     assert len(described) == 1
 
-    before = weakref.ref(manager.champion)
-    other = f"{bundle}/../bundle"
-    State(manager_of(other, tmp_path).state.models).write(tmp_path)
+    first_champion = weakref.ref(manager.champion)
+    other_uri = f"{bundle}/../bundle"
+    State(manager_of(other_uri, tmp_path).state.models).write(tmp_path)
     manager.load()
     gc.collect()
-    assert before() is None
-    assert told() == other
+    assert first_champion() is None
+    assert summary() == other_uri

@@ -1,4 +1,4 @@
-"""Arrow streams: they are split into pieces in constant memory, for any input."""
+"""Arrow streams: any stream is split into pieces in constant memory."""
 
 import io
 import itertools
@@ -30,12 +30,12 @@ def stream_of(batches: Sequence[pa.RecordBatch]) -> bytes:
 
 
 def encoded(names: Sequence[str]) -> pa.RecordBatch:
-    """Names with a dictionary of their own."""
+    """A batch of names that has its own dictionary."""
     return pa.record_batch({"name": pa.array(names, pa.string()).dictionary_encode()})
 
 
 def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The messages of a stream, each with its kind."""
+    """The kind and the content of each message of a stream."""
     frames = Frames()
     frames.feed(content)
     while frame := frames.take():
@@ -44,9 +44,9 @@ def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 def read(pieces: Sequence[Piece], model: Model) -> list[tuple[str, str]]:
     """The id and the name of each row."""
-    found = [piece.parse(model).entities for piece in pieces]
-    assert [len(entities) for entities in found] == [piece.rows for piece in pieces]
-    return list(itertools.chain.from_iterable(map(rows_of, found)))
+    parsed = [piece.parse(model).entities for piece in pieces]
+    assert [len(entities) for entities in parsed] == [piece.rows for piece in pieces]
+    return list(itertools.chain.from_iterable(map(rows_of, parsed)))
 
 
 def rows_of(entities: Entities) -> list[tuple[str, str]]:
@@ -55,62 +55,62 @@ def rows_of(entities: Entities) -> list[tuple[str, str]]:
 
 @settings(max_examples=50, deadline=None)
 @given(batches=BATCHES, cuts=st.lists(st.integers(0, 4_000), max_size=4), large=st.booleans())
-def test_rows_keep_their_order_and_numbers_however_they_come(
+def test_order_and_numbers_of_rows_do_not_depend_on_how_the_stream_is_received(
     model: Model, batches: list[list[str]], cuts: list[int], large: bool
 ) -> None:
     if large:
         batches = [*batches, ["x", "y"] * PIECE_ROWS, *batches]
     content = stream_of([encoded(names) for names in batches])
-    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
-    ends = [0, *sorted(min(split, len(content)) for split in cuts), len(content)]
+    stream_format = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
+    bounds = [0, *sorted(min(split, len(content)) for split in cuts), len(content)]
     pieces: list[Piece] = []
-    for begin, end in itertools.pairwise(ends):
-        pieces += form.split([content[begin:end]], end == len(content))
+    for begin, end in itertools.pairwise(bounds):
+        pieces += stream_format.split([content[begin:end]], end == len(content))
     assert max((piece.rows for piece in pieces), default=0) <= PIECE_ROWS
     names = pa.array([name for batch in batches for name in batch], pa.string())
-    whole = from_table(pa.table({"name": names}), model.bundle.labeler.schema)
-    assert read(pieces, model) == rows_of(whole)
+    all_rows = from_table(pa.table({"name": names}), model.bundle.labeler.schema)
+    assert read(pieces, model) == rows_of(all_rows)
 
 
 def test_small_batches_are_labelled_together(model: Model) -> None:
     content = stream_of([encoded(["x"] * 10)] * 100)
-    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
-    assert [piece.rows for piece in form.split([content], True)] == [1_000]
+    stream_format = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
+    assert [piece.rows for piece in stream_format.split([content], True)] == [1_000]
 
 
-def test_pieces_are_made_as_they_are_asked_for(model: Model) -> None:
-    """Each of the batches has 300 bytes and stands for a million rows; the last is broken."""
+def test_pieces_are_made_one_at_a_time(model: Model) -> None:
+    """Each batch has a million rows in 300 bytes. The stream is invalid after the last batch."""
     batch = pa.record_batch({"name": pa.nulls(BATCH_ROWS_LIMIT)})
-    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
+    stream_format = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     content = stream_of([batch] * 3)[:-8] + b"x" * 8
-    pieces = form.split([content], True)
+    pieces = stream_format.split([content], True)
     of_two = 2 * BATCH_ROWS_LIMIT // PIECE_ROWS
     assert {piece.rows for piece in itertools.islice(pieces, of_two)} == {PIECE_ROWS}
     with pytest.raises(DataError, match="not an Arrow IPC stream"):
         list(pieces)
 
 
-def test_a_dictionary_takes_the_place_of_the_one_before(model: Model) -> None:
+def test_a_dictionary_replaces_the_previous_dictionary_with_its_id(model: Model) -> None:
     large = ["x" * 1_000 + str(number) for number in range(100)]
     first, second = (list(messages(stream_of([encoded(names)]))) for names in (large, ["a", "b"]))
     (dictionary,) = (content for kind, content in first if kind == DICTIONARY)
-    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
+    stream_format = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     tracemalloc.start()
     try:
-        assert not list(form.split([first[0][1]], False))
+        assert not list(stream_format.split([first[0][1]], False))
         for _ in range(3 * MESSAGE_LIMIT // len(dictionary)):
-            assert not list(form.split([dictionary], False))
-        held, _ = tracemalloc.get_traced_memory()
+            assert not list(stream_format.split([dictionary], False))
+        used_memory, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 10 * len(dictionary)
-    rest = b"".join(content for _, content in second[1:])
-    assert read(list(form.split([rest], False)), model) == [("0", "a"), ("1", "b")]
+    assert used_memory < 10 * len(dictionary)
+    remaining = b"".join(content for _, content in second[1:])
+    assert read(list(stream_format.split([remaining], False)), model) == [("0", "a"), ("1", "b")]
 
 
-def test_dictionaries_have_a_limit_together(model: Model) -> None:
+def test_all_dictionaries_together_have_a_size_limit(model: Model) -> None:
     names = ["x" * 1_000_000 + str(number) for number in range(MESSAGE_LIMIT // 3_000_000)]
     columns = {name: encoded(names)["name"] for name in ("name", "u", "v", "w")}
-    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
+    stream_format = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     with pytest.raises(DataError, match="dictionaries together may have at most 16,777,216 bytes"):
-        list(form.split([stream_of([pa.record_batch(columns)])], True))
+        list(stream_format.split([stream_of([pa.record_batch(columns)])], True))

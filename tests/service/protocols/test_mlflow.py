@@ -30,7 +30,7 @@ JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.par
 
 @pytest.fixture(scope="module")
 def expected(service: Service) -> Any:
-    """The results of `POST /v1/labels` for the frame."""
+    """The results of `POST /v1/labels` for the rows of FRAME."""
     with service.client() as client:
         return client.post("/v1/labels", json={"entities": RECORDS}).json()["results"]
 
@@ -51,7 +51,7 @@ def test_mlflows_client_gets_the_labels(service: Service, expected: Any) -> None
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health"])
-def test_the_service_is_ready(client: httpx.Client, path: str) -> None:
+def test_a_ready_service_responds_with_200(client: httpx.Client, path: str) -> None:
     assert (client.get(path).status_code, client.get(path).text) == (200, "\n")
 
 
@@ -82,7 +82,7 @@ SPLIT = json.dumps({"dataframe_split": FRAME.to_dict("split")})  # with NaN, as 
     ],
     ids=["records", "instances", "inputs", "columns", "split", "CSV", "Parquet", "zstd"],
 )
-def test_every_form_of_rows_gets_the_results_of_v1_labels(
+def test_requests_in_every_format_get_the_results_of_v1_labels(
     client: httpx.Client, expected: Any, content: bytes | str, kind: str
 ) -> None:
     assert "NaN" in SPLIT
@@ -92,7 +92,7 @@ def test_every_form_of_rows_gets_the_results_of_v1_labels(
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "words"),
+    ("content", "kind", "message_part"),
     [
         ("{", JSON, "not valid JSON"),
         ("[" * 100_000, JSON, "not valid JSON"),
@@ -116,13 +116,13 @@ def test_every_form_of_rows_gets_the_results_of_v1_labels(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_an_invalid_request_gets_an_error_of_mlflow(
-    client: httpx.Client, content: bytes | str, kind: str, words: str
+def test_an_invalid_request_gets_an_error_in_the_format_of_mlflow(
+    client: httpx.Client, content: bytes | str, kind: str, message_part: str
 ) -> None:
     response = invoke(client, content, kind)
     assert response.status_code == 400
     assert response.json()["error_code"] == "INVALID_PARAMETER_VALUE"
-    assert words in response.json()["message"]
+    assert message_part in response.json()["message"]
 
 
 @pytest.mark.parametrize("kind", ["image/png", "text/csv; charset=latin-1", ""])
@@ -130,5 +130,5 @@ def test_other_content_types_are_refused(client: httpx.Client, kind: str) -> Non
     assert invoke(client, b"x", kind).status_code == 415
 
 
-def test_no_rows_give_no_predictions(client: httpx.Client) -> None:
+def test_a_request_without_rows_gets_no_predictions(client: httpx.Client) -> None:
     assert invoke(client, '{"instances": []}').json() == {"predictions": []}

@@ -26,13 +26,13 @@ INFER = "/v2/models/small/infer"
 
 
 @pytest.fixture
-def ask(service: Service) -> Iterator[triton.InferenceServerClient]:
+def triton_client(service: Service) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(f"{HOST}:{service.port}") as client:
         yield client
 
 
 def inputs(binary: bool = True) -> list[triton.InferInput]:
-    """Three places, of which the second has an impossible latitude."""
+    """Tensors of three places; the latitude of the second place is invalid."""
     columns: dict[str, Any] = {
         "name": np.array(NAMES, object),
         "lat": np.array([[1.0], [200.0], [3.0]]),
@@ -46,28 +46,30 @@ def inputs(binary: bool = True) -> list[triton.InferInput]:
     return tensors
 
 
-def same_over_http(client: httpx.Client, **query: Any) -> list[Any]:
-    """What `POST /v1/labels` says of them."""
+def results_of_v1_labels(client: httpx.Client, **query: Any) -> list[Any]:
+    """The results of `POST /v1/labels` for the same places as `inputs`."""
     places = zip(NAMES, (1.0, 200.0, 3.0), (1.0, 2.0, 3.0), strict=True)
     entities = [{"name": name, "lat": lat, "lon": lon} for name, lat, lon in places]
     response = client.post("/v1/labels", json={"entities": entities, **query})
-    found: list[Any] = response.json()["results"]
-    return found
+    results: list[Any] = response.json()["results"]
+    return results
 
 
-def test_who_serves_is_told(ask: triton.InferenceServerClient) -> None:
-    assert ask.is_server_live()
-    assert ask.is_server_ready()
-    assert ask.is_model_ready("small")
-    assert ask.is_model_ready("small", "1")
-    assert not ask.is_model_ready("large")
-    assert not ask.is_model_ready("small", "2")
-    assert ask.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-    about = ask.get_model_metadata("small", "1")
-    assert about["versions"] == ["1"]
-    kinds = {tensor["name"]: tensor["datatype"] for tensor in about["inputs"]}
-    assert (kinds["id"], kinds["name"], kinds["lat"]) == ("BYTES", "BYTES", "FP64")
-    assert [tensor["name"] for tensor in about["outputs"]] == [
+def test_health_and_metadata_of_the_server_and_the_model(
+    triton_client: triton.InferenceServerClient,
+) -> None:
+    assert triton_client.is_server_live()
+    assert triton_client.is_server_ready()
+    assert triton_client.is_model_ready("small")
+    assert triton_client.is_model_ready("small", "1")
+    assert not triton_client.is_model_ready("large")
+    assert not triton_client.is_model_ready("small", "2")
+    assert triton_client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    metadata = triton_client.get_model_metadata("small", "1")
+    assert metadata["versions"] == ["1"]
+    datatypes = {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]}
+    assert (datatypes["id"], datatypes["name"], datatypes["lat"]) == ("BYTES", "BYTES", "FP64")
+    assert [tensor["name"] for tensor in metadata["outputs"]] == [
         "labels",
         "probabilities",
         "label_ids",
@@ -75,26 +77,29 @@ def test_who_serves_is_told(ask: triton.InferenceServerClient) -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
-@pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
 def test_tritons_client_gets_the_results_of_v1_labels(
-    ask: triton.InferenceServerClient, client: httpx.Client, binary: bool, packed: str | None
+    triton_client: triton.InferenceServerClient,
+    client: httpx.Client,
+    binary: bool,
+    encoding: str | None,
 ) -> None:
-    found = ask.infer(
+    response = triton_client.infer(
         "small",
         inputs(binary),
         model_version="1",
         request_id="q",
         parameters={"top_k": 3},
-        response_compression_algorithm=packed,
+        response_compression_algorithm=encoding,
     )
-    expected = same_over_http(client, top_k=3)
-    rows = [json.loads(row) for row in found.as_numpy("labels")]
+    expected = results_of_v1_labels(client, top_k=3)
+    rows = [json.loads(row) for row in response.as_numpy("labels")]
     assert rows == expected
     assert "error" in rows[1]
-    assert found.get_response()["id"] == "q"
+    assert response.get_response()["id"] == "q"
     total = client.get("/v1/labels", params={"limit": 1000}).json()
     names = [label["label"] for label in total["labels"]]
-    ids, probabilities = found.as_numpy("label_ids"), found.as_numpy("probabilities")
+    ids, probabilities = response.as_numpy("label_ids"), response.as_numpy("probabilities")
     assert ids.shape == probabilities.shape == (3, 3)
     assert set(ids[1]) == {-1}
     for row in (0, 2):
@@ -103,17 +108,19 @@ def test_tritons_client_gets_the_results_of_v1_labels(
         np.testing.assert_array_equal(probabilities[row], np.array(first, np.float32))
 
 
-def test_the_response_has_only_the_requested_outputs(ask: triton.InferenceServerClient) -> None:
-    wanted = [triton.InferRequestedOutput("label_ids", binary_data=False)]
-    found = ask.infer("small", inputs(), outputs=wanted).get_response()
-    assert [output["name"] for output in found["outputs"]] == ["label_ids"]
+def test_the_response_has_only_the_requested_outputs(
+    triton_client: triton.InferenceServerClient,
+) -> None:
+    requested = [triton.InferRequestedOutput("label_ids", binary_data=False)]
+    response = triton_client.infer("small", inputs(), outputs=requested).get_response()
+    assert [output["name"] for output in response["outputs"]] == ["label_ids"]
 
 
 def test_tritons_asynchronous_client_gets_the_labels(service: Service) -> None:
     async def infer() -> int:
         async with triton_aio.InferenceServerClient(f"{HOST}:{service.port}") as client:
-            found = await client.infer("small", inputs())
-            return len(found.as_numpy("labels"))
+            response = await client.infer("small", inputs())
+            return len(response.as_numpy("labels"))
 
     assert asyncio.run(infer()) == len(NAMES)
 
@@ -124,7 +131,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "words"),
+    ("request_", "message_part"),
     [
         ({}, "inputs"),
         ({"inputs": []}, "no column is known"),
@@ -150,12 +157,12 @@ def tensor(**changes: Any) -> dict[str, Any]:
     ids=str,
 )
 def test_an_invalid_request_gets_an_error_of_the_protocol(
-    client: httpx.Client, request_: Any, words: str
+    client: httpx.Client, request_: Any, message_part: str
 ) -> None:
     response = client.post(INFER, json=request_)
     assert response.status_code == 400
     assert list(response.json()) == ["error"]
-    assert words in response.json()["error"]
+    assert message_part in response.json()["error"]
 
 
 @pytest.mark.parametrize("size", ["1000", "-1", "x", "1"])
@@ -174,8 +181,8 @@ def test_other_models_and_versions_are_not_found(client: httpx.Client, path: str
 
 
 def test_no_rows_give_empty_outputs(client: httpx.Client) -> None:
-    found = client.post(INFER, json={"inputs": [tensor(shape=[0], data=[])]}).json()
-    assert [output["shape"] for output in found["outputs"]] == [[0], [0, 5], [0, 5]]
+    response = client.post(INFER, json={"inputs": [tensor(shape=[0], data=[])]}).json()
+    assert [output["shape"] for output in response["outputs"]] == [[0], [0, 5], [0, 5]]
 
 
 @given(st.lists(st.binary(max_size=20)))

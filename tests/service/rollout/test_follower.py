@@ -37,14 +37,14 @@ def models(bundle: Path, home: Path, first_visit: FirstVisit) -> Registry:
 
 @dataclasses.dataclass(frozen=True)
 class Remote:
-    """A registry whose versions have to be copied to the cache, from runs of their own."""
+    """A registry in which each version is an artifact of a separate run; it must be fetched."""
 
     registry: Registry
     versions: tuple[str, ...]
 
     @property
     def cached(self) -> int:
-        """How many bundles the cache holds."""
+        """The number of bundles in the cache folder."""
         return len(list((self.registry.home / "cache").iterdir()))
 
 
@@ -61,8 +61,8 @@ def remote(models: Registry, bundle: Path) -> Remote:
 
 
 @pytest.fixture
-def of_a_run(world: "World", monkeypatch: pytest.MonkeyPatch, home: Path) -> str:
-    """A model that is fetched from the artifacts of a run, by a state folder without a cache."""
+def run_uri(world: "World", monkeypatch: pytest.MonkeyPatch, home: Path) -> str:
+    """The URI of a model in the artifacts of a run; the cache of the state folder is empty."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{world.home / 'mlflow.db'}")
     return f"runs:/{locate(world.uri).run_id}/model"
 
@@ -78,7 +78,9 @@ def test_the_state_file_has_the_models_that_the_aliases_name(
     follower = Follower(FollowerSettings(URI, Routing(shadow=True)), tmp_path)
     state = follower.begin()
     assert State.read(tmp_path) == state
-    assert {role: found.source.version for role, found in state.models.items()} == {CHAMPION: SOUND}
+    assert {
+        role: resolved_model.source.version for role, resolved_model in state.models.items()
+    } == {CHAMPION: SOUND}
     models.point(RENAMED, "challenger")
     state = follower.poll()
     assert state.models[CHALLENGER].source.version == RENAMED
@@ -114,7 +116,7 @@ def test_the_last_good_model_stays_in_the_cache_after_refusals(
     remote.registry.point(good)
     follower = Follower(FollowerSettings(URI), tmp_path)
     served = follower.begin().models[CHAMPION]
-    save_last_good(served)  # as a worker does that serves it; it refuses all that follow
+    save_last_good(served)  # as a worker with this model in service; it refuses all later models
     for version in refused:
         remote.registry.point(version)
         assert follower.poll().models[CHAMPION].source.version == version
@@ -137,27 +139,27 @@ def test_a_model_that_another_role_uses_is_not_removed(remote: Remote, tmp_path:
 
 
 def test_a_full_disk_while_fetching_is_reported_and_leaves_no_files(
-    of_a_run: str, home: Path, world: "World"
+    run_uri: str, home: Path, world: "World"
 ) -> None:
     settings = environment(home) | {"MLFLOW_TRACKING_URI": f"sqlite:///{world.home / 'mlflow.db'}"}
-    said = spawn(
-        *("explain", "--model", of_a_run, "--entity", "{}"),
+    result = spawn(
+        *("explain", "--model", run_uri, "--entity", "{}"),
         environment=settings,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
-    assert said.code == 6, said.err
-    assert "no space is left" in said.err
+    assert result.code == 6, result.err
+    assert "no space is left" in result.err
     assert not list((home / "cache").iterdir())
 
 
-def test_a_fetched_copy_is_used_until_it_is_removed(of_a_run: str, home: Path) -> None:
-    resolved = fetch(locate(of_a_run))
+def test_a_fetched_copy_is_used_until_it_is_removed(run_uri: str, home: Path) -> None:
+    resolved = fetch(locate(run_uri))
     verify(resolved.folder)
     assert resolved.folder.is_relative_to(home / "cache")
-    assert fetch(locate(of_a_run)) == resolved
+    assert fetch(locate(run_uri)) == resolved
     forget(resolved)
     assert not resolved.folder.exists()
-    assert fetch(locate(of_a_run)).folder.exists()
+    assert fetch(locate(run_uri)).folder.exists()
 
 
 def test_the_last_good_model_is_used_while_its_bundle_exists(

@@ -23,31 +23,33 @@ CANARY = "Kanarienvogel"
 Json = dict[str, Any]
 
 
-def place(**more: Any) -> Json:
-    """An entity that no other test corrects."""
-    return {"id": uuid.uuid4().hex, "name": "Joe's Pizza", "country": "US", **more}
+def new_entity(**fields: Any) -> Json:
+    """An entity with a new id, which no other test corrects."""
+    return {"id": uuid.uuid4().hex, "name": "Joe's Pizza", "country": "US", **fields}
 
 
-def give(client: httpx.Client, header: str | None = None, /, **content: Any) -> httpx.Response:
+def send_correction(
+    client: httpx.Client, header: str | None = None, /, **content: Any
+) -> httpx.Response:
     headers = {"Idempotency-Key": header} if header else {}
     return client.post("/v1/feedback", json=content, headers=headers)
 
 
-def taken(response: httpx.Response) -> Json:
+def stored(response: httpx.Response) -> Json:
     assert response.status_code == 201, response.text
-    answer: Json = response.json()
-    return answer
+    result: Json = response.json()
+    return result
 
 
-def refused(response: httpx.Response, status: int, word: str) -> None:
-    """Check for a problem document that has the word, and nothing of the request."""
+def assert_refused(response: httpx.Response, status: int, word: str) -> None:
+    """Assert that a response is a problem document with the word and without CANARY."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert word in response.json()["detail"]
     assert CANARY not in response.text
 
 
-def exported(client: httpx.Client, entity_id: str) -> list[Json]:
+def exported_corrections(client: httpx.Client, entity_id: str) -> list[Json]:
     response = client.get("/v1/feedback/export")
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/vnd.apache.parquet"
@@ -59,12 +61,12 @@ def exported(client: httpx.Client, entity_id: str) -> list[Json]:
 def test_a_correction_is_stored_with_reviewer_time_and_shown_labels(
     client: httpx.Client,
 ) -> None:
-    entity = place(tags={"diet:vegan": "yes"}, unknown_to_the_schema="x")
-    said = client.post("/v1/labels", json={"entities": [entity]}).json()
-    first, second, *_ = (label["label"] for label in said["results"][0]["labels"])
+    entity = new_entity(tags={"diet:vegan": "yes"}, unknown_to_the_schema="x")
+    labelled = client.post("/v1/labels", json={"entities": [entity]}).json()
+    first, second, *_ = (label["label"] for label in labelled["results"][0]["labels"])
     before = datetime.datetime.now(datetime.UTC)
-    answer = taken(
-        give(
+    result = stored(
+        send_correction(
             client,
             entity=entity,
             confirmed=[first, first],
@@ -73,61 +75,67 @@ def test_a_correction_is_stored_with_reviewer_time_and_shown_labels(
             reviewer="anna",
         )
     )
-    assert set(answer) == {"key", "entity_id", "received", "model", "warnings"}
-    (row,) = exported(client, entity["id"])
-    assert row["model"] == answer["model"] == said["model"]
+    assert set(result) == {"key", "entity_id", "received", "model", "warnings"}
+    (row,) = exported_corrections(client, entity["id"])
+    assert row["model"] == result["model"] == labelled["model"]
     assert [label["label"] for label in row["said"]] == [
-        label["label"] for label in said["results"][0]["labels"]
+        label["label"] for label in labelled["results"][0]["labels"]
     ]
     assert json.loads(row["entity"]) == {name: entity[name] for name in ("name", "country", "tags")}
     assert (row["confirmed"], row["denied"]) == ([first], [second])
     assert (row["added"], row["reviewer"]) == (["cuisine=new york"], "anna")
     assert before <= row["received"] <= datetime.datetime.now(datetime.UTC)
-    assert row["received"] == datetime.datetime.fromisoformat(answer["received"])
+    assert row["received"] == datetime.datetime.fromisoformat(result["received"])
 
 
-def test_a_retry_gets_the_same_response_and_another_correction_a_conflict(
+def test_a_retry_gets_the_same_response_and_another_correction_with_its_key_a_conflict(
     client: httpx.Client,
 ) -> None:
-    key, entity = uuid.uuid4().hex, place()
+    key, entity = uuid.uuid4().hex, new_entity()
     with ThreadPoolExecutor(4) as pool:
-        tries = list(
-            pool.map(lambda _: give(client, key, entity=entity, added=["a label"]), range(8))
+        responses = list(
+            pool.map(
+                lambda _: send_correction(client, key, entity=entity, added=["a label"]), range(8)
+            )
         )
-    assert len({response.content for response in tries}) == 1
-    assert taken(tries[0])["key"] == key
-    in_the_body = give(client, entity=entity, added=["a label"], key=key)
-    assert in_the_body.content == tries[0].content
-    refused(give(client, key, entity=entity, added=["another"]), 409, "key was used before")
-    refused(give(client, key, entity=entity, added=["a"], key="other"), 422, "differ")
-    assert len(exported(client, entity["id"])) == 1
+    assert len({response.content for response in responses}) == 1
+    assert stored(responses[0])["key"] == key
+    in_the_body = send_correction(client, entity=entity, added=["a label"], key=key)
+    assert in_the_body.content == responses[0].content
+    assert_refused(
+        send_correction(client, key, entity=entity, added=["another"]), 409, "key was used before"
+    )
+    assert_refused(
+        send_correction(client, key, entity=entity, added=["a"], key="other"), 422, "differ"
+    )
+    assert len(exported_corrections(client, entity["id"])) == 1
 
 
 def test_labels_shown_by_another_version_are_stored_unchanged(client: httpx.Client) -> None:
-    entity = place()
+    entity = new_entity()
     model = {"name": "small", "version": "0", "content": "0" * 12}
     label = {"label": "of an older model", "probability": 0.25, "asserted": True}
     shown = {"model": model, "labels": [{**label, "log_odds": -1.1}]}
-    taken(give(client, entity=entity, denied=["of an older model"], shown=shown))
-    (row,) = exported(client, entity["id"])
+    stored(send_correction(client, entity=entity, denied=["of an older model"], shown=shown))
+    (row,) = exported_corrections(client, entity["id"])
     assert row["model"] == model
     assert row["said"] == [label]
 
 
-def test_an_entity_without_an_id_gets_one_made_of_its_content(
+def test_the_id_of_an_entity_without_an_id_is_computed_from_its_content(
     client: httpx.Client,
 ) -> None:
     name = f"Kiosk {uuid.uuid4()}"
     ids = {
-        taken(give(client, entity=entity, added=["x"]))["entity_id"]
+        stored(send_correction(client, entity=entity, added=["x"]))["entity_id"]
         for entity in ({"name": name}, {"name": name, "city": None}, {"id": None, "name": name})
     }
-    (made,) = ids
-    assert made.startswith("content-")
-    deleted = client.delete("/v1/feedback", params={"entity_id": made})
+    (content_id,) = ids
+    assert content_id.startswith("content-")
+    deleted = client.delete("/v1/feedback", params={"entity_id": content_id})
     assert deleted.json() == {"deleted": 3}
-    assert exported(client, made) == []
-    assert client.delete("/v1/feedback", params={"entity_id": made}).json() == {"deleted": 0}
+    assert exported_corrections(client, content_id) == []
+    assert client.delete("/v1/feedback", params={"entity_id": content_id}).json() == {"deleted": 0}
 
 
 @pytest.mark.parametrize(
@@ -159,53 +167,59 @@ def test_an_entity_without_an_id_gets_one_made_of_its_content(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_invalid_correction_is_refused(client: httpx.Client, content: Json, word: str) -> None:
-    refused(give(client, **content), 422, word)
+    assert_refused(send_correction(client, **content), 422, word)
 
 
 def test_invalid_bodies_and_parameters_are_refused(client: httpx.Client) -> None:
-    refused(client.post("/v1/feedback", content=b"no json"), 400, "JSON")
-    refused(client.post("/v1/feedback", content=b" " * ((16 << 20) + 1)), 413, "bytes")
-    refused(client.delete("/v1/feedback"), 422, "entity_id")
-    refused(give(client, "x" * 201, entity=place(), added=["a"]), 422, "idempotency")
+    assert_refused(client.post("/v1/feedback", content=b"no json"), 400, "JSON")
+    assert_refused(client.post("/v1/feedback", content=b" " * ((16 << 20) + 1)), 413, "bytes")
+    assert_refused(client.delete("/v1/feedback"), 422, "entity_id")
+    assert_refused(
+        send_correction(client, "x" * 201, entity=new_entity(), added=["a"]), 422, "idempotency"
+    )
 
 
 def test_deeply_nested_unknown_fields_are_ignored(client: httpx.Client) -> None:
     depth = 1_000
     body = '{"added": ["a"], "entity": {"name": "Deep", "unknown": %s}}'
     content = body % ("[" * depth + "]" * depth)
-    assert taken(client.post("/v1/feedback", content=content))["entity_id"]
+    assert stored(client.post("/v1/feedback", content=content))["entity_id"]
 
 
-def test_a_locked_database_delays_no_other_requests(client: httpx.Client, world: World) -> None:
-    taken(give(client, entity=place(), added=["a"]))
-    body = {"entity": place(), "added": ["a"]}
+def test_a_locked_database_does_not_delay_other_requests(
+    client: httpx.Client, world: World
+) -> None:
+    stored(send_correction(client, entity=new_entity(), added=["a"]))
+    body = {"entity": new_entity(), "added": ["a"]}
     headers = {"X-Request-Timeout": "1", "Idempotency-Key": "kept in the end"}
     file = world.home / "corrections.db"
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with ThreadPoolExecutor(50) as pool:
-            tries = [
+            futures = [
                 pool.submit(client.post, "/v1/feedback", json=body, headers=headers, timeout=60)
                 for _ in range(50)
             ]
             assert client.get("/metrics", timeout=10).status_code == 200
-            for one in tries:
-                refused(one.result(), 503, "in time")
-    assert taken(give(client, headers["Idempotency-Key"], **body))["entity_id"]
+            for future in futures:
+                assert_refused(future.result(), 503, "in time")
+    assert stored(send_correction(client, headers["Idempotency-Key"], **body))["entity_id"]
 
 
 def test_the_openapi_document_describes_feedback(client: httpx.Client) -> None:
-    described = client.get("/openapi.json").json()
-    body = described["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]
+    document = client.get("/openapi.json").json()
+    body = document["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]
     assert {"entity", "confirmed", "denied", "added", "reviewer", "key", "shown"} == set(
         body["schema"]["properties"]
     )
     assert "name" in body["schema"]["properties"]["entity"]["properties"]
     assert "$ref" not in json.dumps(body)
-    taken(client.post("/v1/feedback", json=body["examples"]["denied"]["value"]))
+    stored(client.post("/v1/feedback", json=body["examples"]["denied"]["value"]))
 
 
-def test_the_log_has_nothing_of_a_correction(client: httpx.Client, service: Service) -> None:
-    taken(give(client, entity=place(name=CANARY), added=[CANARY], reviewer=CANARY))
-    give(client, entity=place(name=CANARY), denied=[CANARY])
+def test_the_log_does_not_contain_the_content_of_corrections(
+    client: httpx.Client, service: Service
+) -> None:
+    stored(send_correction(client, entity=new_entity(name=CANARY), added=[CANARY], reviewer=CANARY))
+    send_correction(client, entity=new_entity(name=CANARY), denied=[CANARY])
     assert CANARY not in service.log.read_text("utf-8")

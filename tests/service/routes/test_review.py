@@ -20,48 +20,50 @@ BAD_LABELS = "labels must be a list of up to 200 texts of up to 200 characters"
 BANK = {"id": "a", "name": "Sparkasse Musterstadt", "country": "DE"}
 
 
-def review(client: httpx.Client, *entities: Any, **more: Any) -> Json:
-    response = client.post("/v1/review", json={"entities": entities, **more})
+def review(client: httpx.Client, *entities: Any, **query: Any) -> Json:
+    response = client.post("/v1/review", json={"entities": entities, **query})
     assert response.status_code == 200, response.text
-    said: Json = response.json()
-    return said
+    result: Json = response.json()
+    return result
 
 
 @pytest.fixture
-def other(client: httpx.Client) -> str:
-    """A label that no bank has."""
+def foreign_label(client: httpx.Client) -> str:
+    """The name of a label that a bank does not have."""
     name: str = client.get("/v1/labels", params={"search": "bakery"}).json()["labels"][0]["label"]
     return name
 
 
-def reasons(said: Json, row: int = 0) -> dict[str, Json]:
+def reasons(response: Json, row: int = 0) -> dict[str, Json]:
     """The reasons to review an entity, by `about`."""
-    return {reason["about"]: reason for reason in said["results"][row]["worth"]["reasons"]}
+    return {reason["about"]: reason for reason in response["results"][row]["worth"]["reasons"]}
 
 
-def test_labels_are_those_of_v1_labels(client: httpx.Client) -> None:
-    said = review(client, BANK, {"name": "Kiosk"}, top_k=3)
-    plain = client.post("/v1/labels", json={"entities": [BANK, {"name": "Kiosk"}], "top_k": 3})
-    assert [(r["id"], r["labels"]) for r in said["results"]] == [
-        (r["id"], r["labels"]) for r in plain.json()["results"]
+def test_the_labels_are_the_same_as_from_v1_labels(client: httpx.Client) -> None:
+    response = review(client, BANK, {"name": "Kiosk"}, top_k=3)
+    labelled = client.post("/v1/labels", json={"entities": [BANK, {"name": "Kiosk"}], "top_k": 3})
+    assert [(r["id"], r["labels"]) for r in response["results"]] == [
+        (r["id"], r["labels"]) for r in labelled.json()["results"]
     ]
-    assert said["model"] == plain.json()["model"]
-    assert said["challenger"] is None
+    assert response["model"] == labelled.json()["model"]
+    assert response["challenger"] is None
 
 
-def test_given_labels_are_compared_with_the_asserted_ones(client: httpx.Client, other: str) -> None:
+def test_given_labels_are_compared_with_the_asserted_labels(
+    client: httpx.Client, foreign_label: str
+) -> None:
     right = [
         label["label"]
         for label in review(client, BANK)["results"][0]["labels"]
         if label["asserted"]
     ]
     assert right
-    said = review(client, {**BANK, "labels": right}, {**BANK, "labels": [other]})
-    assert "given" not in reasons(said)
-    assert reasons(said, 1)["given"]["missing"] == [other]
-    assert reasons(said, 1)["given"]["surplus"] == sorted(right)
-    assert said["results"][1]["worth"]["rank"] > said["results"][0]["worth"]["rank"]
-    assert "warnings" not in said
+    response = review(client, {**BANK, "labels": right}, {**BANK, "labels": [foreign_label]})
+    assert "given" not in reasons(response)
+    assert reasons(response, 1)["given"]["missing"] == [foreign_label]
+    assert reasons(response, 1)["given"]["surplus"] == sorted(right)
+    assert response["results"][1]["worth"]["rank"] > response["results"][0]["worth"]["rank"]
+    assert "warnings" not in response
 
 
 def test_the_rank_does_not_depend_on_how_many_labels_are_listed(client: httpx.Client) -> None:
@@ -70,8 +72,8 @@ def test_the_rank_does_not_depend_on_how_many_labels_are_listed(client: httpx.Cl
     assert len(one["results"][1]["labels"]) < len(many["results"][1]["labels"])
 
 
-def test_the_rank_is_the_sum_of_the_reasons(client: httpx.Client, other: str) -> None:
-    worth = review(client, {"name": "Ωμέγα", "labels": [other]})["results"][0]["worth"]
+def test_the_rank_is_the_sum_of_the_reasons(client: httpx.Client, foreign_label: str) -> None:
+    worth = review(client, {"name": "Ωμέγα", "labels": [foreign_label]})["results"][0]["worth"]
     assert worth["rank"] == pytest.approx(sum(r["rank"] for r in worth["reasons"]), abs=1e-3)
     assert {"unseen", "given"} <= {reason["about"] for reason in worth["reasons"]}
 
@@ -81,10 +83,12 @@ def test_the_rank_is_the_sum_of_the_reasons(client: httpx.Client, other: str) ->
     ["shop=florist", [1], {"a": 1}, ["x"] * 201, ["x" * 201]],
     ids=lambda given: str(given)[:9],
 )
-def test_bad_labels_reject_only_their_entity(client: httpx.Client, labels: Any) -> None:
-    said = review(client, {**BANK, "labels": labels}, BANK)
-    assert said["results"][0] == {"id": "a", "error": {"detail": BAD_LABELS}}
-    assert "worth" in said["results"][1]
+def test_an_entity_with_invalid_labels_is_rejected_and_others_are_not(
+    client: httpx.Client, labels: Any
+) -> None:
+    response = review(client, {**BANK, "labels": labels}, BANK)
+    assert response["results"][0] == {"id": "a", "error": {"detail": BAD_LABELS}}
+    assert "worth" in response["results"][1]
 
 
 @pytest.mark.parametrize(
@@ -124,10 +128,10 @@ def test_a_challenger_that_disagrees_is_a_reason(
         ),
     )
     body = json.dumps({"entities": [BANK]}).encode()
-    said = json.loads(respond(body, model, cautious))
-    assert said["challenger"]["version"] == "2"
-    assert reasons(said)["challenger"]["surplus"]
-    assert reasons(said)["challenger"]["missing"] == []
+    response = json.loads(respond(body, model, cautious))
+    assert response["challenger"]["version"] == "2"
+    assert reasons(response)["challenger"]["surplus"]
+    assert reasons(response)["challenger"]["missing"] == []
     assert "challenger" not in reasons(json.loads(respond(body, model, model)))
 
 
@@ -140,6 +144,6 @@ def test_the_error_of_a_challenger_is_ignored(
         decisions=dataclasses.replace(model.bundle.labeler.decisions, policies={}),
     )
     broken = dataclasses.replace(model, bundle=dataclasses.replace(model.bundle, labeler=labeler))
-    said = json.loads(respond(json.dumps({"entities": [BANK]}).encode(), model, broken))
-    assert said["challenger"] is None
-    assert said["results"][0]["labels"]
+    response = json.loads(respond(json.dumps({"entities": [BANK]}).encode(), model, broken))
+    assert response["challenger"] is None
+    assert response["results"][0]["labels"]
