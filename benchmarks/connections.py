@@ -103,6 +103,7 @@ class Pool:
     limit: int = 8_000
     free: list[Connection] = dataclasses.field(default_factory=list)
     opened: int = 0
+    _made: list[Connection] = dataclasses.field(default_factory=list)
 
     async def send(self, request: bytes) -> Response:
         """Send a request; status 0 if no connection can be opened or the connection closes."""
@@ -121,6 +122,12 @@ class Pool:
             self.opened -= 1
         return response
 
+    async def close(self) -> None:
+        """Close all connections, also those whose response is still awaited."""
+        for connection in self._made:
+            connection.transport.abort()
+        await asyncio.sleep(0.01)  # the event loop closes them in its next iteration
+
     async def abandon(self, request: bytes, seconds: float) -> None:
         """Send a request over a new connection, and close it after some seconds."""
         if connection := await self._open():
@@ -136,6 +143,7 @@ class Pool:
         except OSError:
             return None
         self.opened += 1
+        self._made.append(connection)
         return connection
 
 

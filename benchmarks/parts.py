@@ -87,11 +87,6 @@ class Client:
         self.pid = pid
         self.pool = Pool(port)
 
-    def close(self) -> None:
-        """Close all free connections."""
-        for connection in self.pool.free:
-            connection.transport.close()
-
     async def throughput(self, requests: Sequence[bytes], count: int) -> Figures:
         """Send `count` requests over CLIENTS connections, which are always busy.
 
@@ -152,12 +147,22 @@ async def measure_round(
     `servers` has the process id and the port of each variant.
     """
     clients = {part: Client(*server) for part, server in servers.items()}
+    try:
+        return await _measure(clients, records, number)
+    finally:
+        for client in clients.values():
+            await client.pool.close()
+
+
+async def _measure(
+    clients: Mapping[str, Client], records: Sequence[Record], number: int
+) -> dict[str, list[Figures]]:
     single = requests_of(records, 1)
     if number % ROUNDS_A_START == 0:
         for client in clients.values():
             await client.throughput(single, WARM_UP)
     found = {}
-    for part in (part for part in servers if part != NONE):
+    for part in (part for part in clients if part != NONE):
         pair = [clients[NONE], clients[part]]
         measures: list[tuple[Measure, int]] = []
         if CPU in FIGURES[part]:
@@ -171,8 +176,6 @@ async def measure_round(
             for side, figures in zip(sides, results, strict=True):
                 side.update(figures)
         found[part] = sides
-    for client in clients.values():
-        client.close()
     return found
 
 
@@ -202,6 +205,7 @@ async def _send_all(port: int, request: bytes, connections: int) -> None:
     """Send a request over each of some new connections; raises ValueError if one fails."""
     pool = Pool(port)
     responses = await asyncio.gather(*(pool.send(request) for _ in range(connections)))
+    await pool.close()
     if failed := {one.status for one in responses if one.status != 200}:
         raise ValueError(f"statuses {sorted(failed)}: expected 200")
 

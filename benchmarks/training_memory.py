@@ -70,7 +70,7 @@ def write_synthetic(real_places: Path, folder: Path, rows: int, seed: int = 0) -
 
 
 def train(data: Path, test: Path, rows: int, memory: str, threads: int, work: Path) -> Training:
-    """Train with the command; if it fails, raises RuntimeError with the last line of its log."""
+    """Run `labelwright train`; if it fails, raises RuntimeError with the last line of its log."""
     given = ("--data", data, "--test", test, "--name", "made", "--threads", threads, "--json")
     limit = ("--memory", memory) if memory else ()
     command = [sys.executable, "-m", "labelwright", "train", *map(str, (*given, *limit))]
@@ -140,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         default=[MEMORY],
         metavar="SIZE",
-        help=f"memory limits; '' for no limit (default: {MEMORY})",
+        help="values of `labelwright train --memory`, which limits features and variables of the "
+        f"fit, not the process; '' for no limit (default: {MEMORY})",
     )
     given = parser.parse_args(arguments)
     facts, trainings = tables.machine(), list[Training]()

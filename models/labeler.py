@@ -107,9 +107,7 @@ class Labeler:
         """
         current = [self.schema.redirects.current(pattern) for pattern in query.only]
         if None in current:
-            raise RequestError(
-                "a label in 'only' is retired: the schema no longer has it; leave it out"
-            )
+            raise RequestError("a label in 'only' is retired: no label replaces it; leave it out")
         only = tuple(pattern for pattern in current if pattern is not None)
         return self.decisions.kernel_query(dataclasses.replace(query, only=only), self.labels)
 
@@ -142,7 +140,7 @@ class Labeler:
         return cast(_Stages, _read_only(stages))
 
     def warm_up(self) -> None:
-        """Label an empty entity: this compiles all kernels and builds all look-up tables."""
+        """Label an empty entity: it compiles the kernels of `label` and builds look-up tables."""
         self.label(
             Entities.empty(self.schema, 1), LabelQuery(top_k=min(len(self.labels), TOP_K_LIMIT))
         )

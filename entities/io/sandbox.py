@@ -36,7 +36,7 @@ BYTES_LIMIT = 64 << 20
 COLUMNS_LIMIT = 1_000
 _PIECE = 1_024
 _KEPT = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
-_UNREADABLE = "not valid Parquet"
+_UNREADABLE = "not valid Parquet, or decoding it takes too much time or memory"
 
 
 class ParquetDecoder:
@@ -55,7 +55,7 @@ class ParquetDecoder:
         with self._lock:
             try:
                 reply, refused = self._exchange(json.dumps(query).encode() + b"\n" + content)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 self.close()
                 raise DataError(_UNREADABLE) from error
         if refused:
@@ -71,7 +71,7 @@ class ParquetDecoder:
             process.communicate()
 
     def _exchange(self, query: bytes) -> tuple[bytes, bool]:
-        """Send a query and return the reply; raises OSError or ValueError if there is none."""
+        """Send a query and return the reply; raises OSError, ValueError or EOFError without one."""
         if self._process and self._process.poll() is not None:
             self.close()
         if self._process is None:
@@ -100,7 +100,7 @@ def _start() -> subprocess.Popen[bytes]:
 def _read_exactly(stream: IO[bytes], size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
-        raise EOFError("the process ended in the middle of its reply")
+        raise EOFError(f"the stream ended too early: {len(content):,} of {size:,} bytes")
     return content
 
 

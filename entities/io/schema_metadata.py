@@ -72,8 +72,8 @@ def _merged(one: EntitySchema, other: EntitySchema) -> EntitySchema:
         return one
     if one.columns != other.columns:
         raise DataError(
-            "the schemas in the metadata of the files have different columns; choose one with "
-            "--schema"
+            "the schemas in the metadata of the files have different columns; give one "
+            "schema for all files with --schema"
         )
     implies = dict(one.implies)
     for label, implied in other.implies.items():

@@ -21,7 +21,7 @@ QUERY = LabelQuery(top_k=20)
 """By default, fewer than 20 labels are reranked. Therefore the results also contain labels that
 only the linear stage scores."""
 TOLERANCE = 1e-5
-"""Allowed difference of probabilities, because other processors add numbers in another order."""
+"""Allowed difference of probabilities, as only some processors fuse multiplication and addition."""
 _LABELS_USED = 6
 _LONGEST_TEXT = 200
 
@@ -46,7 +46,7 @@ class GoldenQueries:
         """Read the output of `to_json`; raises ValueError, TypeError or KeyError for other text."""
         content = json.loads(text)
         if not isinstance(content, list) or not content:
-            raise ValueError("the golden queries are not a list, or an empty one")
+            raise ValueError("the golden queries must be a list with at least one query")
         results = [
             [
                 {

@@ -27,7 +27,8 @@ def contributions(
 ) -> npt.NDArray[np.float64]:
     """SHAP values of each feature for the raw score of each row, n x (features + 1).
 
-    `trees` is LightGBM's text, `rows` is n x features. The last column is the expected raw score.
+    `trees` is a model in LightGBM's text format, `rows` is n x features.
+    The last column is the expected raw score.
     The values of a row add up to the row's raw score, which is the log-odds before calibration.
     """
     if not len(rows):
@@ -37,7 +38,9 @@ def contributions(
 
 
 class Contributions:
-    """Trees that LightGBM has read from its text. Only one thread may use them at a time.
+    """Trees that LightGBM has read from a model in its text format.
+
+    Only one thread may use them at a time.
 
     Raises ValueError for a text that LightGBM rejects.
     """

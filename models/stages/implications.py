@@ -3,8 +3,8 @@
 No prediction violates an implication. The score of an ancestor is raised above the scores of its
 descendants. Therefore an ancestor of a candidate is a candidate, too, and precedes it. The ancestor
 is at least as probable as its descendants, and it is asserted if a descendant is asserted.
-Giunchiglia & Lukasiewicz (C-HMCNN, NeurIPS 2020) introduced this method: an ancestor is raised to
-the maximum of its descendants.
+The method follows Giunchiglia & Lukasiewicz (C-HMCNN, NeurIPS 2020), who raise an ancestor to the
+maximum of its descendants. Here, scores are raised slightly above it, so ancestors come first.
 """
 
 from typing import NamedTuple, Self
@@ -27,8 +27,9 @@ LabelIds = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
 _RAISED_AT_MOST = np.float32(1e-3)
-"""Relative upper bound of the total raise. It is much larger than needed, because each ancestor is
-raised by only the smallest step of a float32."""
+"""Upper bound of the distance, relative to the score (at least 1), by which a label can raise an
+ancestor above its own score. It is much larger than needed: the distance is one float32 step for
+each ancestor."""
 
 
 class Implications(NamedTuple):
@@ -44,7 +45,7 @@ class Implications(NamedTuple):
 
     @classmethod
     def none(cls, labels: int) -> Self:
-        """Implications of labels none of which implies another."""
+        """No implications, for a model with `labels` labels."""
         return cls(np.zeros(labels + 1, np.int64), np.zeros(0, np.int32))
 
     def raise_scores(self, scores: Floats) -> None:
@@ -65,10 +66,11 @@ class Implications(NamedTuple):
 
 @compiled
 def raise_ancestors(implications: Implications, row_scores: RowScores, label: int) -> None:
-    """Raise the score of each ancestor of a label by one float32 step above the preceding ancestor.
+    """Raise the first ancestor to at least one float32 step above the label, the next to two, etc.
 
-    The first ancestor is raised above the label itself. Because of these steps, the order in which
-    the labels of a row are handled does not matter.
+    The ancestors of an ancestor come later in the same list, so they already get at least the steps
+    that the raised ancestor would give them. Therefore the labels of a row can be handled in any
+    order.
     """
     above = row_scores.scores[label]
     for i in range(implications.indptr[label], implications.indptr[label + 1]):
@@ -109,7 +111,7 @@ def choose_with_ancestors(
 def _raise_ancestors_of_best(
     implications: Implications, row_scores: RowScores, least: np.float32
 ) -> None:
-    """Raise the ancestors of all labels whose scores are at least about `least`."""
+    """Raise the ancestors of all labels with a score of `least` minus a small margin or more."""
     about = least - _RAISED_AT_MOST * max(np.float32(1), abs(least))
     for block in range(row_scores.peaks.size):
         if row_scores.peaks[block] < about:

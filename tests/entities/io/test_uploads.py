@@ -1,6 +1,8 @@
 """Decoding of untrusted Parquet: a failure does not prevent the decoding of the next table."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import psutil
@@ -86,3 +88,18 @@ def test_a_decoder_that_hangs_is_killed(
         decoder.table(parquet(GOOD), ["name"], 10)
     monkeypatch.undo()
     check(decoder)
+
+
+def test_a_process_that_ends_in_the_middle_of_its_reply_is_a_data_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = """import sys; sys.stdin.readline(); print('{"size": 100, "refused": false}')"""
+
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    monkeypatch.setattr(sandbox, "_start", start)
+    with pytest.raises(DataError):
+        ParquetDecoder().table(b"", ["name"], 1)

@@ -95,7 +95,7 @@ def test_candidates_include_the_ancestors_of_candidates(
             assert set(implications.ancestors_of(label)) <= set(chosen[:place])
 
 
-def test_scores_rise_by_the_smallest_step() -> None:
+def test_ancestors_rise_to_just_above_their_descendants() -> None:
     scores = np.array([[0.5, 2.0, -1.0, 0.0]], np.float32)
     implications_of([set(), {0, 3}, set(), {0}]).raise_scores(scores)
     assert scores[0, 1:3].tolist() == [2.0, -1.0]
