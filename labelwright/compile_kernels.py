@@ -6,6 +6,7 @@ command has to wait for the compiler. The module trains a small model, labels wi
 explains the labels, all in a temporary state folder. Compiled kernels are not compiled again.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -44,15 +45,25 @@ def use_all_kernels(folder: Path) -> None:
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Write the first `count` rows of the embedded brands with points, for kernels of numbers."""
+    """Write the first `count` rows of the embedded brands, with points and a column of numbers.
+
+    Kernels of numbers are called only if there are such columns. The schema is in the metadata of
+    the file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from labelwright.entities.io.schema_metadata import schema_metadata
+    from labelwright.entities.schema import Column, Kind, load_schema
+
+    places = load_schema("places")
+    columns = (*places.columns, Column("number", Kind.NUMBER))
+    schema = dataclasses.replace(places, columns=columns)
     brands = resources.files("labelwright.entities") / "data" / "brands.parquet"
     rows = pq.read_table(str(brands)).slice(0, count)
-    for name in ("lat", "lon"):
+    for name in ("lat", "lon", "number"):
         rows = rows.append_column(name, pa.array([float(n % 90) for n in range(len(rows))]))
-    pq.write_table(rows, path)
+    pq.write_table(rows.replace_schema_metadata(schema_metadata(schema)), path)
 
 
 def _run(home: Path, *arguments: object) -> None:
