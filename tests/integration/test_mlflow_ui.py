@@ -112,8 +112,8 @@ def test_a_run_shows_its_description_and_tags(
 
 
 def test_links_of_a_description_lead_to_the_artifacts(pages: Pages, run: str) -> None:
-    pages.open(run, "the whole card")
-    link = pages.browser.find_element("link text", "the whole card").get_attribute("href")
+    pages.open(run, "model card")
+    link = pages.browser.find_element("link text", "model card").get_attribute("href")
     assert link == f"{pages.server}/#/{run}/artifacts/model_card.md"
     pages.open(link.partition("#/")[2], "Model card: shops")
 

@@ -213,9 +213,7 @@ def test_a_review_by_keyboard_is_stored(pages: Pages, service: Service, tmp_path
     typed(pages, "rows", "id,name,labels,lat,lon\nx1,Sparkasse Musterstadt,shop=bakery,,\n"
           "x2,Kiosk,,,\nx3,Nowhere,,200,4\n")  # fmt: skip
     pages.click("Begin")
-    pages.wait_for(
-        "1 of 2; 1 rows cannot be labelled", "Sparkasse Musterstadt", "given labels disagree"
-    )
+    pages.wait_for("1 of 2; 1 rows are rejected", "Sparkasse Musterstadt", "given labels disagree")
     pages.keep("review")
     from selenium.webdriver.common.keys import Keys
 
