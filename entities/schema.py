@@ -1,4 +1,4 @@
-"""Entity schemas: the columns of an entity, and how each column is read."""
+"""Entity schemas: the columns of an entity, and the kind of each column."""
 
 import dataclasses
 import difflib

@@ -63,7 +63,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
 
     @router.get("/model/comparison")
     def compare(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
-        """How often champion and challenger assert each label for the same entities.
+        """The number of times that champion and challenger assert each label for the same entities.
 
         `alike` counts the entities for which both models assert the same labels. `dropped` counts
         requests that were not compared, because other requests waited. `failed` counts requests

@@ -1,4 +1,4 @@
-"""Route `POST /v1/review`: labels of entities, and how useful a review of each entity is."""
+"""Route `POST /v1/review`: labels of entities, and the rank of each for a review."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ class ReviewReason(TypedDict):
 
 
 class Worth(TypedDict):
-    """How useful a review of an entity is."""
+    """The usefulness of a review of an entity: its rank and the reasons for it."""
 
     rank: Annotated[
         float,
@@ -124,7 +124,7 @@ def review_routes(engine: Engine) -> fastapi.APIRouter:
 
     @router.post("/review", response_model=None)
     async def review(request: Request) -> Response:
-        """Label up to 1,000 entities, and rank each by how useful a review of it is.
+        """Label up to 1,000 entities, and give each a rank: the usefulness of a review.
 
         The rank is high if a label is about as probable as its threshold, if no label is probable,
         or if little of the text occurs in the training data. The rank is also high if the given
