@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.json_text import parse_json
 from labelwright.entities.schema import NUMERIC, Column, Kind
 
 FIELD_LIMIT = 10_000
@@ -234,7 +234,7 @@ def joined_tags(tags: Any) -> str | None:
 
     Raises TypeError or ValueError if `tags` does not map keys to scalars.
     """
-    value = orjson.loads(tags) if isinstance(tags, str) and tags else tags
+    value = parse_json(tags) if isinstance(tags, str) and tags else tags
     if value is None or value == "" or value == {}:
         return None
     if not isinstance(value, dict):

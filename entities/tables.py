@@ -35,6 +35,7 @@ from labelwright.entities.arrays import (
 )
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import NUMERIC, Column, EntitySchema, Kind
+from labelwright.entities.text import is_unicode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,7 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
     rejected_rows = RejectedRows()
     objects = [record if isinstance(record, dict) else {} for record in records]
     names = set().union(*objects)
-    present = {name for name in names if isinstance(name, str)}
+    present = {name for name in names if isinstance(name, str) and is_unicode(name)}
     for row, record in enumerate(records):
         if not isinstance(record, dict):
             rejected_rows.add(row, "an entity must be an object")

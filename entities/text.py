@@ -1,4 +1,4 @@
-"""Unicode normalisation: one form for texts that differ only in case or encoding of characters."""
+"""Unicode: one form for texts that differ only in case or encoding, and texts without encoding."""
 
 import unicodedata
 
@@ -23,3 +23,12 @@ def normalise_one(value: str) -> str:
     """Normalise one string as `normalise` does."""
     once = unicodedata.normalize("NFKC", value).casefold()
     return unicodedata.normalize("NFKC", once)
+
+
+def is_unicode(value: str) -> bool:
+    """Whether a string can be encoded: it has no half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

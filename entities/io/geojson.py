@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import geometry_centre
+from labelwright.entities.json_text import CONSTANTS
 from labelwright.entities.schema import EntitySchema, Kind
 
 _CHUNK = 1 << 20
@@ -84,7 +85,7 @@ class _Parser:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self._scan = json.JSONDecoder().raw_decode
+        self._scan = json.JSONDecoder(parse_constant=CONSTANTS.get).raw_decode
         self._text, self._at, self._ended = "", 0, False
 
     def peek(self) -> str:

@@ -8,12 +8,12 @@ import csv
 import dataclasses
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -25,6 +25,7 @@ from labelwright.entities.errors import DataError, first_line
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.geojson import features, record_of
 from labelwright.entities.io.locations import Location, LocationLike, locate
+from labelwright.entities.json_text import parse_json
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, from_records, from_table
 
@@ -333,8 +334,8 @@ def _table_batch(table: pa.Table, file: _InputFile, first_row: int, names: Seque
 
 def _parsed_line(line: bytes, row: int, file: _InputFile) -> Any:
     try:
-        return file.columns.rename_record(orjson.loads(line))
-    except orjson.JSONDecodeError as error:
+        return file.columns.rename_record(parse_json(line))
+    except json.JSONDecodeError as error:
         raise DataError(
             f"{file.location}: row {row} is not valid JSON; JSON Lines have one object a line"
         ) from error

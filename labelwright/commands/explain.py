@@ -94,14 +94,15 @@ def _read_entities(arguments: argparse.Namespace, schema: "EntitySchema") -> Ite
 
 def _single_entity(text: str, schema: "EntitySchema") -> "Entities":
     """Parse the entity of `--entity`; raises DataError."""
-    import orjson
+    import json
 
     from labelwright.entities.errors import DataError
+    from labelwright.entities.json_text import parse_json
     from labelwright.entities.tables import from_records
 
     try:
-        entities = from_records([orjson.loads(text)], schema)
-    except orjson.JSONDecodeError:
+        entities = from_records([parse_json(text)], schema)
+    except json.JSONDecodeError:
         raise DataError(
             '--entity is not valid JSON; expected an object like {"name": "Joe\'s Pizza"}'
         ) from None

@@ -1,6 +1,7 @@
 """Messages of `POST /v1/labels`: parsing requests, serialising responses."""
 
 import dataclasses
+import json
 import re
 from typing import Any, NotRequired
 
@@ -9,6 +10,7 @@ import pydantic
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
+from labelwright.entities import json_text
 from labelwright.entities.errors import MalformedError, RequestError
 from labelwright.entities.tables import from_records
 from labelwright.models.decisions import Predictions
@@ -110,11 +112,11 @@ def respond(body: bytes, model: Model) -> bytes:
 def parse_json(body: bytes) -> Any:
     """The value of a JSON body; raises MalformedError."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        return json_text.parse_json(body)
+    except json.JSONDecodeError as error:
         raise MalformedError(
             f"the body is not valid JSON at line {error.lineno}, column {error.colno}: a body is "
-            "JSON in UTF-8, nested at most 1,024 levels deep, without NaN and infinite numbers"
+            "JSON in UTF-8, nested at most 1,024 levels deep"
         ) from None
 
 

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic needs this TypedDict before 
 
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.io.uploads import from_csv, from_parquet
+from labelwright.entities.json_text import parse_json
 from labelwright.entities.tables import from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
@@ -33,7 +34,7 @@ def parse(body: bytes, content_type: str, model: Model) -> ParsedRequest:
     schema = model.bundle.labeler.schema
     if content_type in TABLES:
         return ParsedRequest(TABLES[content_type](body, schema, ROWS_LIMIT), LabelQuery())
-    content = _parse_json(body)
+    content = _parse_object(body)
     forms = [name for name in FORMS if name in content]
     if len(forms) != 1:
         found = " and ".join(forms) or "none of them"
@@ -52,24 +53,15 @@ def serialise(request: ParsedRequest, predictions: Predictions) -> bytes:
     return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _parse_json(body: bytes) -> Mapping[str, Any]:
-    """The JSON object in a body; raises RequestError.
-
-    The body may have the numbers NaN (read as null), Infinity and -Infinity, which pandas writes.
-    """
+def _parse_object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object in a body; raises RequestError."""
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        try:
-            content = json.loads(body, parse_constant=_CONSTANTS.get)
-        except (ValueError, RecursionError) as error:
-            raise RequestError("the body is not valid JSON") from error
+        content = parse_json(body)
+    except json.JSONDecodeError as error:
+        raise RequestError("the body is not valid JSON") from error
     if not isinstance(content, dict):
         raise RequestError(f"a request is a JSON object with one of {', '.join(FORMS)}")
     return content
-
-
-_CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def _records(value: Any) -> Sequence[Any]:

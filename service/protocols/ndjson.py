@@ -1,12 +1,14 @@
 """Protocol of JSON Lines streams: a request has one entity in each line, a response one result."""
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.json_text import parse_json
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
@@ -61,7 +63,7 @@ class JsonLines:
 
 
 def _entities(model: Model, received: Sequence[bytes], first_row: int) -> Entities:
-    records = [_parse_json(line) for line in received]
+    records = [_parsed_line(line) for line in received]
     entities = from_records(records, model.bundle.labeler.schema, first_row)
     invalid = {row: "not valid JSON" for row, record in enumerate(records) if record is _INVALID}
     return dataclasses.replace(entities, rejected={**entities.rejected, **invalid})
@@ -71,9 +73,9 @@ def _serialise(model: Model, request: ParsedRequest, predictions: Predictions) -
     return b"\n".join((*lines(request.entities, predictions), b""))
 
 
-def _parse_json(line: bytes) -> Any:
+def _parsed_line(line: bytes) -> Any:
     """The value of a line, `_INVALID` if it is not JSON."""
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return parse_json(line)
+    except json.JSONDecodeError:
         return _INVALID

@@ -21,6 +21,7 @@ from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.query import LabelQueryForm, check_size
+from labelwright.service.protocols.label_messages import parse_json
 from labelwright.service.protocols.results import lines
 from labelwright.service.protocols.v2_tensors import (
     TEXT,
@@ -94,7 +95,8 @@ class ParsedInferenceRequest(ParsedRequest):
 def parse(body: bytes, json_size: int | None, model: Model) -> ParsedInferenceRequest:
     """The request in a body, of which the first `json_size` bytes are JSON (None: all).
 
-    Raises pydantic.ValidationError, DataError and RequestError.
+    Raises MalformedError for JSON that is not valid, pydantic.ValidationError for JSON that is not
+    an InferenceRequest, DataError and RequestError.
     """
     json_size = len(body) if json_size is None else json_size
     if json_size > len(body):
@@ -102,7 +104,7 @@ def parse(body: bytes, json_size: int | None, model: Model) -> ParsedInferenceRe
             f"the JSON of a request cannot be longer than its body: {json_size:,} bytes of JSON "
             f"were announced, the body has {len(body):,}"
         )
-    request = InferenceRequest.model_validate_json(body[:json_size])
+    request = InferenceRequest.model_validate(parse_json(body[:json_size]))
     members = {name: value for name, value in request.parameters.items() if name not in IGNORED}
     query = LabelQueryForm.model_validate(members, strict=True).query
     check_size(max((tensor.rows for tensor in request.inputs), default=0), query)

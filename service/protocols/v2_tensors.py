@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol, in JSON or as bytes that follow the JSON."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
@@ -79,13 +79,14 @@ class InputTensor(pydantic.BaseModel):
         return array
 
     def _from_json(self) -> pa.Array:
-        kind = pa.string() if self.datatype == TEXT else _arrow_type(self.datatype)
         data = self.data or []
         if any(isinstance(element, list) for element in data):
             rows = [row if isinstance(row, list) else [row] for row in data]
             data = [element for row in rows for element in row]
         try:
-            return pa.array(data, kind)
+            if self.datatype == TEXT:
+                return _unchecked_texts(map(_encoded, data))
+            return pa.array(data, _arrow_type(self.datatype))
         except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
             raise DataError(
                 f"the data of tensor {self.name!r} must be {self.datatype}, as its datatype says"
@@ -93,8 +94,7 @@ class InputTensor(pydantic.BaseModel):
 
     def _from_bytes(self, content: bytes) -> pa.Array:
         if self.datatype == TEXT:
-            texts = pa.array(split_texts(content, self.rows), pa.binary())
-            return texts.view(pa.string())  # `from_table` rejects the rows that are not UTF-8
+            return _unchecked_texts(split_texts(content, self.rows))
         kind = NUMBERS[self.datatype]
         if len(content) != self.rows * kind.itemsize:
             raise DataError(
@@ -162,6 +162,16 @@ def encode(name: str, datatype: str, array: Array, binary: bool) -> tuple[Output
     else:
         tensor["data"] = [text.decode() for text in array]
     return tensor, b""
+
+
+def _unchecked_texts(texts: Iterable[bytes | None]) -> pa.StringArray:
+    """A column of texts, of which `from_table` rejects those that are not UTF-8."""
+    return pa.array(texts, pa.binary()).view(pa.string())
+
+
+def _encoded(text: str | None) -> bytes | None:
+    """UTF-8, which is not valid if the text has half of a surrogate pair."""
+    return None if text is None else str.encode(text, "utf-8", "surrogatepass")
 
 
 def _arrow_type(datatype: str) -> pa.DataType:

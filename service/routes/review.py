@@ -14,6 +14,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.tables import Entities, from_records
+from labelwright.entities.text import is_unicode
 from labelwright.models.decisions import BALANCED, LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, label_matrix
@@ -201,7 +202,10 @@ def _is_label_list(labels: Any) -> bool:
     return (
         isinstance(labels, list)
         and len(labels) <= LABELS_LIMIT
-        and all(isinstance(label, str) and len(label) <= LABEL_LIMIT for label in labels)
+        and all(
+            isinstance(label, str) and len(label) <= LABEL_LIMIT and is_unicode(label)
+            for label in labels
+        )
     )
 
 

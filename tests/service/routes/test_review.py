@@ -98,7 +98,6 @@ def test_an_entity_with_invalid_labels_is_rejected_and_others_are_not(
         (b'{"entities": []}', 422),
         (b'{"entities": [{}], "policy": "none"}', 422),
         (b'{"entities": [{}], "top_k": 21}', 422),
-        (b'{"entities": [{"lat": NaN}]}', 400),
         (b'{"entities": [{}], "explain": true}', 422),
         (json.dumps({"entities": [{}] * 1_001}).encode(), 422),
     ],
