@@ -76,6 +76,8 @@ class Connection(HttpConnection):
 
     def on_headers_complete(self) -> None:
         """Pass the request to the application, or refuse it if it cannot meet its deadline."""
+        if self.is_upgrade:
+            return
         self._bytes_without_body = 0
         engine: Engine = self.lifespan_state["engine"]
         # A refusal is written at once. Responses must have the order of the requests, so no request
@@ -97,6 +99,8 @@ class Connection(HttpConnection):
 
     def on_message_complete(self) -> None:
         """End the request. After a refusal, close the connection or wait for the next request."""
+        if self.is_upgrade:
+            return
         if self.is_skipping:
             if self.keeps_alive:
                 self.on_response_complete()

@@ -10,7 +10,9 @@ import types
 from collections.abc import Callable
 from typing import Any, cast
 
+import httptools
 import uvicorn
+from typing_extensions import Buffer
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
@@ -21,13 +23,59 @@ _SKIPPED = cast(
 """Replaces the `cycle` of a request that already has its response. uvicorn then drops the body."""
 
 
+class _Parser(httptools.HttpRequestParser):
+    """Parser of requests that ignores the header `Upgrade`, as HTTP allows.
+
+    httptools takes everything after a head with this header for another protocol, even a body. Such
+    a request is therefore parsed a second time, without the header.
+    """
+
+    def __init__(self, connection: "HttpConnection") -> None:
+        super().__init__(connection)
+        self._connection = connection
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def feed_data(self, data: Buffer) -> None:
+        """Parse data.
+
+        Raises httptools.HttpParserError for data that is not valid, and HttpParserUpgrade for
+        CONNECT.
+        """
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._connection.is_upgrade:
+                raise
+            self._connection.parse_without_upgrade(memoryview(data)[upgrade.args[0] :])
+
+
 class HttpConnection(HttpToolsProtocol):
     """Connection of one client as uvicorn implements it, with public names for uvicorn's state.
 
     asyncio calls `connection_made`, `connection_lost`, `data_received` and `pause_writing`. The
     parser calls `on_message_begin`, `on_headers_complete`, `on_body` and `on_message_complete` for
-    each request. uvicorn calls `on_response_complete`.
+    each request. While `is_upgrade` is true, the last two of these calls have no meaning. uvicorn
+    calls `on_response_complete`.
     """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to parse the requests of a client."""
+        super().connection_made(transport)
+        self.parser = _Parser(self)
+
+    def parse_without_upgrade(self, rest: memoryview) -> None:
+        """Parse the head that was parsed last again, without `Upgrade`, and then `rest`."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.request_method, self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = _Parser(self)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        self.parser.feed_data(rest)
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether the head that was parsed last has `Upgrade` and will be parsed again."""
+        return self.parser.should_upgrade() and self.request_method != b"CONNECT"
 
     @property
     def lifespan_state(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ COLUMNS = ["id", "name", "country"]
 @pytest.fixture(scope="module")
 def spark() -> str:
     """The interpreter of an environment with Spark, made below `build`."""
-    need_command("java", "apt-get install openjdk-17-jre-headless")
+    need_command("java", "apt-get install openjdk-17-jdk-headless")
     return interpreter("spark", ROOT / "build" / "environments", REQUIREMENTS, "pyspark")
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -97,6 +99,54 @@ def test_trailers_do_not_become_headers(service: Service) -> None:
     with connected(service) as connection:
         connection.sendall(request + GET + b"Connection: close\r\n\r\n")
         assert b"trailer" not in read_all(connection)
+
+
+# the header `Upgrade`
+
+
+UPGRADES = {
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAA\r\n",
+    "WebSocket": b"Upgrade: websocket\r\nconnection: keep-alive, upgrade\r\nX-Empty:\r\n",
+}
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize("size", [1, 50, 1 << 20])
+def test_a_request_to_upgrade_the_connection_is_ignored(
+    service: Service, upgrade: bytes, size: int
+) -> None:
+    post, content = POST + upgrade, body()
+    whole = b"".join(
+        (
+            post + b"Content-Length: %d\r\n\r\n%b" % (len(content), content),
+            post + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(content, 30) + b"0\r\n\r\n",
+            post + b"Content-Length: 0\r\n\r\n",
+            GET + upgrade + b"\r\n",
+            GET + b"Connection: close\r\n\r\n",
+        )
+    )
+    with connected(service) as connection:
+        for at in range(0, len(whole), size):
+            connection.sendall(whole[at : at + size])
+        responses = read_all(connection)
+    statuses = re.findall(rb"HTTP/1.1 (\d+) ", responses)
+    assert statuses == [b"200", b"200", b"400", b"200", b"200"]
+    assert responses.count(b'"labels"') == 2
+
+
+def test_curl_may_ask_for_http_2(service: Service) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("this test needs curl: apt-get install curl")
+    command = ["curl", "--silent", "--http2", "--data-binary", "@-", f"{service.url}/v1/labels"]
+    for content in (body(), body().ljust(2 << 20)):
+        done = subprocess.run(command, input=content, capture_output=True, check=True, timeout=60)
+        assert len(json.loads(done.stdout)["results"]) == 1
+
+
+def test_connect_is_refused(service: Service) -> None:
+    with connected(service) as connection:
+        connection.sendall(b"CONNECT example.com:80 HTTP/1.1\r\nHost: localhost\r\n\r\nx")
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
 # a service with short timeouts

@@ -62,7 +62,7 @@ def test_a_connection_has_the_names_that_the_adapter_uses() -> None:
     require(connection, *CONNECTION_NAMES)
     require(connection.cycle, *CYCLE_NAMES)
     require(connection.flow, "write_paused")
-    require(connection.parser, "get_method", "should_keep_alive")
+    require(connection.parser, "get_http_version", "get_method", "should_keep_alive")
 
 
 def test_a_supervisor_has_the_names_that_the_adapter_uses(monkeypatch: pytest.MonkeyPatch) -> None:
