@@ -12,6 +12,7 @@ LabelwrightError
 ├── RequestError             the request contradicts itself, or the model cannot answer it
 │   ├── ConflictError            the idempotency key was used before, for another request
 │   ├── MalformedError           the content does not have the declared format (JSON, gzip)
+│   ├── TransferCodingError      the transfer coding of the request is not supported
 │   ├── TooLargeError            the request exceeds a limit on its size
 │   │   └── HeadTooLargeError        the head of the request exceeds a limit on its size
 │   ├── TooSlowError             the request did not arrive in time
@@ -88,6 +89,10 @@ class ConflictError(RequestError):
 
 class MalformedError(RequestError):
     """Content that does not have the format it declares."""
+
+
+class TransferCodingError(RequestError):
+    """A request with a transfer coding that is not supported."""
 
 
 class TooLargeError(RequestError):

@@ -10,8 +10,17 @@ service labels 3 to 7 times as many entities in time per CPU second as with uvic
 import asyncio
 import functools
 import math
+from collections.abc import Sequence
 
-from labelwright.entities.errors import HeadTooLargeError, LabelwrightError, OverloadedError
+from starlette.responses import Response
+
+from labelwright.entities.errors import (
+    HeadTooLargeError,
+    LabelwrightError,
+    MalformedError,
+    OverloadedError,
+    TransferCodingError,
+)
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import DISCONNECTED, RESERVATION, TIMEOUT, timeout
 from labelwright.service.http.error_formats import ErrorFormat, error_format_of
@@ -43,6 +52,7 @@ class Connection(HttpConnection):
     _reader_timer: asyncio.TimerHandle
     _bytes_without_body = 0
     _unread_bytes = math.inf
+    _head_error: LabelwrightError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timers for the first request."""
@@ -62,7 +72,16 @@ class Connection(HttpConnection):
         self._bytes_without_body += len(data)
         super().data_received(data)
         if self._bytes_without_body > HEAD_LIMIT and not self.transport.is_closing():
-            self._refuse_head()
+            self._refuse_and_close(
+                HeadTooLargeError(
+                    f"the request line and the headers have more than {HEAD_LIMIT:,} bytes; send "
+                    "fewer or shorter headers"
+                )
+            )
+
+    def on_invalid_data(self) -> None:
+        """Refuse a request that is not valid."""
+        self._refuse_and_close(self._head_error or _INVALID)
 
     def pause_writing(self) -> None:
         """Forget the result of the last `_check_reader`, because the write buffer is full anew."""
@@ -79,6 +98,9 @@ class Connection(HttpConnection):
         if self.is_upgrade:
             return
         self._bytes_without_body = 0
+        if error := _head_error(self.request_headers):
+            self._head_error = error
+            raise error  # the parser stops and `on_invalid_data` is called
         engine: Engine = self.lifespan_state["engine"]
         # A refusal is written at once. Responses must have the order of the requests, so no request
         # is refused before the response to the previous one is complete.
@@ -145,20 +167,23 @@ class Connection(HttpConnection):
         if close:
             self.transport.close()
 
-    def _refuse_head(self) -> None:
-        """Refuse a head that is too long and close the connection.
+    def _refuse_and_close(self, error: LabelwrightError) -> None:
+        """Refuse the request that is being parsed, and close the connection.
 
-        While the application responds to a request, close the connection without a refusal.
+        The response to an earlier request is completed first.
         """
-        if self.is_responding:
-            self.transport.abort()
+        if self.transport.is_closing():
             return
-        error = HeadTooLargeError(
-            f"the request line and the headers have more than {HEAD_LIMIT:,} bytes; send fewer or "
-            "shorter headers"
-        )
-        self.transport.write(encode_response(error_response(error), HEADERS))
-        self.transport.close()
+        if self.is_responding and not self.is_receiving:  # only to earlier requests
+            self.close_after_response()
+            self.pause_reading()
+        elif self.is_responding and (self.has_begun_response or self.has_waiting_requests):
+            self.transport.abort()  # an error would be taken for a part of another response
+        else:
+            response = _error_response(error, error_format_of(self.request_path))
+            response.headers["Connection"] = "close"
+            self.transport.write(encode_response(response, HEADERS))
+            self.transport.close()
 
     def _check_reader(self) -> None:
         """Close the connection if data waits and the client read nothing since the last check."""
@@ -180,11 +205,34 @@ class Connection(HttpConnection):
             self._head_timer = None
 
 
+_INVALID = MalformedError("the request is not valid HTTP/1.1; send it with an HTTP/1.1 client")
+
+
+def _head_error(headers: Sequence[tuple[bytes, bytes]]) -> LabelwrightError | None:
+    """The error of a head that another server may understand differently, None without an error."""
+    names = [name for name, _ in headers]
+    if names.count(b"host") > 1:
+        return MalformedError("the request has more than one header Host; send exactly one")
+    if b"transfer-encoding" in names:
+        codings = [value for name, value in headers if name == b"transfer-encoding"]
+        if [coding.strip().lower() for coding in codings] != [b"chunked"]:
+            return TransferCodingError(
+                "the Transfer-Encoding of the request is not supported; use chunked, or send the "
+                "request with a Content-Length"
+            )
+    return None
+
+
 @functools.lru_cache(128)
 def _refusal(retry_after: int, keep_alive: bool, error_format: ErrorFormat | None) -> bytes:
     """The bytes of the response to an OverloadedError, in the format of the path."""
-    problem = error_response(OverloadedError(retry_after))
-    response = problem.in_format(error_format) if error_format else problem
+    response = _error_response(OverloadedError(retry_after), error_format)
     if not keep_alive:
         response.headers["Connection"] = "close"
     return encode_response(response, HEADERS)
+
+
+def _error_response(error: LabelwrightError, error_format: ErrorFormat | None) -> Response:
+    """The response to an error, in the format of the path."""
+    problem = error_response(error)
+    return problem.in_format(error_format) if error_format else problem

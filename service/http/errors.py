@@ -27,6 +27,7 @@ STATUS: Mapping[type[Exception], int] = {
     errors.RateError: 429,
     errors.ConflictError: 409,
     errors.MalformedError: 400,
+    errors.TransferCodingError: 501,
     errors.TooLargeError: 413,
     errors.HeadTooLargeError: 431,
     errors.TooSlowError: 408,

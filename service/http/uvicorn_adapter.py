@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import httptools
 import uvicorn
-from typing_extensions import Buffer
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
@@ -35,7 +34,7 @@ class _Parser(httptools.HttpRequestParser):
         self._connection = connection
         self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
-    def feed_data(self, data: Buffer) -> None:
+    def feed_data(self, data: Any) -> None:
         """Parse data.
 
         Raises httptools.HttpParserError for data that is not valid, and HttpParserUpgrade for
@@ -62,6 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         """Begin to parse the requests of a client."""
         super().connection_made(transport)
         self.parser = _Parser(self)
+        self.url = b""
 
     def parse_without_upgrade(self, rest: memoryview) -> None:
         """Parse the head that was parsed last again, without `Upgrade`, and then `rest`."""
@@ -86,6 +86,21 @@ class HttpConnection(HttpToolsProtocol):
     def is_responding(self) -> bool:
         """Whether the application is responding to a request."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a part of the body of the request that was parsed last has not arrived."""
+        return self.is_responding and self.cycle.more_body
+
+    @property
+    def has_begun_response(self) -> bool:
+        """Whether the response to the request that was parsed last has begun."""
+        return self.cycle is not None and self.cycle.response_started
+
+    @property
+    def has_waiting_requests(self) -> bool:
+        """Whether the application has not got the request that was parsed last."""
+        return bool(self.pipeline)
 
     @property
     def is_write_paused(self) -> bool:
@@ -146,6 +161,18 @@ class HttpConnection(HttpToolsProtocol):
         """Close the connection after the response; the client must open another one."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def pause_reading(self) -> None:
+        """Parse nothing more until the application has responded to a request."""
+        self.flow.pause_reading()
+
+    def on_invalid_data(self) -> None:
+        """Respond to data that is not a valid request, or to an exception in a parser's call."""
+        raise NotImplementedError
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn calls this method for data that is not a valid request."""
+        self.on_invalid_data()
 
     def close_when_idle(self) -> None:
         """Close the connection: at once, or after the response if the application is responding."""

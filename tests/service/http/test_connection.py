@@ -1,5 +1,6 @@
 """Tests of HTTP connections: limits of the head, slow clients, and refusals under overload."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -99,6 +100,65 @@ def test_trailers_do_not_become_headers(service: Service) -> None:
     with connected(service) as connection:
         connection.sendall(request + GET + b"Connection: close\r\n\r\n")
         assert b"trailer" not in read_all(connection)
+
+
+# requests that are not valid
+
+CHUNK = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body()), body())
+INVALID = {
+    "two hosts": (b"400", GET + b"HOST: example.com\r\n\r\n"),
+    "gzip": (b"501", POST + b"Transfer-Encoding: gzip\r\n\r\n"),
+    "gzip and chunked": (b"501", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + CHUNK),
+    "two codings": (
+        b"501",
+        POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK,
+    ),
+    "a parameter": (b"501", POST + b"Transfer-Encoding: chunked;a=b\r\n\r\n" + CHUNK),
+    "two times chunked": (b"400", POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n" + CHUNK),
+    "a chunk": (b"400", CHUNKED + b"x\r\n"),
+    "HTTP/2": (b"400", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "TLS": (b"400", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+}
+"""For each request that is not valid, the status of its response."""
+
+
+@pytest.mark.parametrize(("status", "request_"), INVALID.values(), ids=INVALID)
+def test_an_invalid_request_gets_a_problem_document(
+    service: Service, status: bytes, request_: bytes
+) -> None:
+    with connected(service) as connection:
+        connection.sendall(request_)
+        response = read_all(connection)
+    assert response.startswith(b"HTTP/1.1 %b " % status)
+    assert response.count(b"\r\n\r\n") == 1
+    assert b"\r\nconnection: close\r\n" in response.lower()
+    assert json.loads(response.partition(b"\r\n\r\n")[2])["status"] == int(status)
+
+
+@pytest.mark.parametrize("name", INVALID.keys() - {"a chunk"})  # its head is valid
+def test_the_requests_before_an_invalid_one_get_their_responses(
+    service: Service, name: str
+) -> None:
+    _, request_ = INVALID[name]
+    whole = POST + b"Content-Length: %d\r\n\r\n%b" % (len(body()), body())
+    with connected(service) as connection:
+        connection.sendall(whole + request_)
+        response = read_all(connection)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.count(b"\r\n\r\n") == 1
+    assert len(json.loads(response.partition(b"\r\n\r\n")[2])["results"]) == 1
+
+
+def test_a_stream_with_an_invalid_chunk_has_no_proper_end(service: Service) -> None:
+    head = CHUNKED.replace(b"Host", b"Content-Type: application/x-ndjson\r\nHost")
+    with connected(service) as connection:
+        connection.sendall(head + chunks(b'{"name": "Cafe"}\n' * 10_000, 1 << 12))
+        assert connection.recv(1) == b"H"  # the response has begun
+        connection.sendall(b"x\r\n")
+        with contextlib.suppress(ConnectionError):
+            response = read_all(connection)
+            assert b"HTTP/1.1 400" not in response
+            assert not response.endswith(b"0\r\n\r\n")
 
 
 # the header `Upgrade`

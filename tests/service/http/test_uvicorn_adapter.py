@@ -25,12 +25,21 @@ CONNECTION_NAMES = (
     "on_message_complete",
     "on_response_complete",
     "parser",
+    "pipeline",
     "scope",
+    "send_400_response",
     "shutdown",
     "transport",
     "url",
 )
-CYCLE_NAMES = ("keep_alive", "message_event", "response_complete", "scope")
+CYCLE_NAMES = (
+    "keep_alive",
+    "message_event",
+    "more_body",
+    "response_complete",
+    "response_started",
+    "scope",
+)
 WORKER_NAMES = ("child_conn", "pid", "process")
 REMEDY = f"uvicorn {version('uvicorn')} has no {{}}: adapt service/http/uvicorn_adapter.py"
 
@@ -61,7 +70,7 @@ def test_a_connection_has_the_names_that_the_adapter_uses() -> None:
     connection = asyncio.run(connect())
     require(connection, *CONNECTION_NAMES)
     require(connection.cycle, *CYCLE_NAMES)
-    require(connection.flow, "write_paused")
+    require(connection.flow, "pause_reading", "write_paused")
     require(connection.parser, "get_http_version", "get_method", "should_keep_alive")
 
 
