@@ -12,6 +12,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.shutdown import drain_on_signal
 from labelwright.service.http.errors import PROBLEM, add_error_handlers
 from labelwright.service.middleware.access import Access, AccessMiddleware, keyring
+from labelwright.service.middleware.head import HeadMiddleware
 from labelwright.service.middleware.keys import KeyVerifier
 from labelwright.service.middleware.request_log import RequestLogMiddleware
 from labelwright.service.openapi.document import OpenApiDocument
@@ -70,6 +71,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
         openapi_url=None,  # FastAPI would label the examples on the event loop
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy, the address of the redirection would be wrong
         lifespan=lifespan,
         responses={
             "default": {
@@ -80,6 +82,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     )
     document = OpenApiDocument(app, manager, _DESCRIBED)
     add_error_handlers(app)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
     app.add_middleware(RequestLogMiddleware, metrics=engine.metrics, tracing=tracing)
     app.include_router(label_routes(engine))  # first, because most requests are for it

@@ -30,7 +30,7 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> fastapi.APIRouter:
     """Router of `GET /openapi.json` and `GET /docs`; `document` returns the OpenAPI document."""
     router = fastapi.APIRouter(include_in_schema=False)
 
-    @router.api_route("/openapi.json", methods=["GET", "HEAD"])
+    @router.get("/openapi.json")
     def openapi() -> JSONResponse:
         return JSONResponse(document())
 
@@ -59,9 +59,9 @@ def page(document: Mapping[str, Any]) -> str:
             '<!doctype html><html lang="en"><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width">',
             f"<title>{_text(info['title'])}</title>",
-            '<link rel="stylesheet" href="/docs/style.css">',
+            '<link rel="stylesheet" href="docs/style.css">',
             f"<h1>{_text(info['title'])}</h1><p>{_text(info.get('summary', ''))}</p>",
-            '<p>For programs: <a href="/openapi.json">openapi.json</a></p>',
+            '<p>For programs: <a href="openapi.json">openapi.json</a></p>',
             *operations,
         ]
     )

@@ -29,7 +29,7 @@ FILES = {
 
 
 def page_routes() -> fastapi.APIRouter:
-    """Router of `GET` and `HEAD` for each file of the page."""
+    """Router of `GET` for each file of the page."""
     router = fastapi.APIRouter(include_in_schema=False)
     files = StaticFiles(directory=Path(__file__).parents[1] / "page")
 
@@ -41,5 +41,5 @@ def page_routes() -> fastapi.APIRouter:
         return response
 
     for path in FILES:
-        router.add_api_route(path, send, methods=["GET", "HEAD"], response_model=None)
+        router.add_api_route(path, send, methods=["GET"], response_model=None)
     return router

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import psutil
@@ -296,11 +297,21 @@ def test_all_responses_have_security_headers_and_no_cors_headers(
 
 def test_the_reference_page_loads_nothing_from_other_hosts(client: httpx.Client) -> None:
     page = client.get("/docs").text
-    assert re.findall(r'(?:href|src)="([^"]+)"', page) == ["/docs/style.css", "/openapi.json"]
+    assert re.findall(r'(?:href|src)="([^"]+)"', page) == ["docs/style.css", "openapi.json"]
     assert "<script" not in page
     assert client.get("/docs/style.css").headers["content-type"].startswith("text/css")
     for operation in ("POST /v1/labels", "GET /v1/model", "GET /readyz"):
         assert f"<code>{operation}</code>" in page
+
+
+@pytest.mark.parametrize("path", ["/docs", "/"])
+def test_the_pages_work_under_a_path_prefix(client: httpx.Client, path: str) -> None:
+    links = re.findall(r'(?:href|src)="([^"#]+)"', client.get(path).text)
+    assert links
+    for link in links:  # a proxy removes the prefix
+        prefix, _, rest = urljoin(f"/a/prefix{path}", link).partition("/a/prefix")
+        assert prefix == ""
+        assert client.get(rest).status_code == 200
 
 
 def test_without_a_key_only_health_is_visible(guarded: Service) -> None:
