@@ -80,7 +80,9 @@ class ParquetDecoder:
         stdin, stdout = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         stdin.write(query)
         stdin.flush()
-        if not select.select([stdout], [], [], SECONDS)[0]:
+        waiting = select.poll()  # unlike select.select, it allows file numbers above 1,023
+        waiting.register(stdout, select.POLLIN)
+        if not waiting.poll(1_000 * SECONDS):
             raise TimeoutError
         head = json.loads(stdout.readline())
         return _read_exactly(stdout, head["size"]), head["refused"]

@@ -1,7 +1,10 @@
 """MLflow's scoring protocol, with MLflow's client and with plain requests."""
 
+import contextlib
 import io
 import json
+import resource
+import socket
 from typing import Any
 
 import httpx
@@ -132,3 +135,17 @@ def test_other_content_types_are_refused(client: httpx.Client, kind: str) -> Non
 
 def test_a_request_without_rows_gets_no_predictions(client: httpx.Client) -> None:
     assert invoke(client, '{"instances": []}').json() == {"predictions": []}
+
+
+def test_parquet_is_decoded_while_more_than_1023_connections_are_open(
+    service: Service, client: httpx.Client, expected: Any
+) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.ExitStack() as open_connections:
+        for _ in range(1_100):
+            open_connections.enter_context(socket.create_connection((HOST, service.port)))
+        content = io.BytesIO()
+        FRAME.to_parquet(content)
+        response = invoke(client, content.getvalue(), PARQUET)
+    assert response.json()["predictions"] == expected
