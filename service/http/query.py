@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 
 from labelwright.entities.errors import RequestError
 from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, LabelQuery
+from labelwright.service.http.request_form import RequestForm
 
 PATTERNS_LIMIT = 100
 ROWS_LIMIT = 16_384
@@ -20,7 +21,7 @@ ROW_BYTES = 128
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class LabelQueryForm(pydantic.BaseModel):
+class LabelQueryForm(RequestForm):
     """Fields of a request that select which labels are listed and which are asserted."""
 
     model_config = pydantic.ConfigDict(extra="forbid")

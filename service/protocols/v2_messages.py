@@ -21,6 +21,7 @@ from labelwright.entities.tables import Entities, from_table
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.query import LabelQueryForm, check_size
+from labelwright.service.http.request_form import RequestForm
 from labelwright.service.protocols.label_messages import parse_json
 from labelwright.service.protocols.results import lines
 from labelwright.service.protocols.v2_tensors import (
@@ -45,14 +46,14 @@ IGNORED = frozenset(
 """Parameters of the protocol that are not part of the query."""
 
 
-class RequestedOutput(pydantic.BaseModel):
+class RequestedOutput(RequestForm):
     """An output that the response should have."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
 
 
-class InferenceRequest(pydantic.BaseModel):
+class InferenceRequest(RequestForm):
     """The JSON of a request. The protocol asks servers to ignore unknown members."""
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -60,7 +61,7 @@ class InferenceRequest(pydantic.BaseModel):
     id: str | None = Field(None, max_length=1_000)
     inputs: list[InputTensor] = Field(max_length=1_000)
     outputs: list[RequestedOutput] | None = Field(None, max_length=100)
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
 
 
 class ResponseParameters(TypedDict):

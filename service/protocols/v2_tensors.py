@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.errors import DataError
+from labelwright.service.http.request_form import RequestForm
 
 TEXT = "BYTES"
 NUMBERS = {
@@ -26,7 +27,7 @@ Size = Annotated[int, Field(ge=0)]
 Array = npt.NDArray[Any] | Sequence[bytes]
 
 
-class InputTensor(pydantic.BaseModel):
+class InputTensor(RequestForm):
     """A tensor of a request: one column of entities."""
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -35,7 +36,7 @@ class InputTensor(pydantic.BaseModel):
     shape: list[Size] = Field(min_length=1, max_length=2)
     datatype: str = Field(max_length=20)
     data: list[Any] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default={})
 
     @property
     def binary_size(self) -> int | None:

@@ -29,6 +29,7 @@ from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import request_body
 from labelwright.service.http.errors import validation_problem
+from labelwright.service.http.request_form import RequestForm
 from labelwright.service.openapi.native import entity_schema, example_entity
 from labelwright.service.openapi.operations import Part, content, json_schema, operation
 from labelwright.service.protocols.label_messages import parse_json
@@ -55,7 +56,7 @@ LabelName = Annotated[
 LabelNames = Annotated[list[LabelName], Field(max_length=LABELS_LIMIT)]
 
 
-class ShownLabel(pydantic.BaseModel):
+class ShownLabel(RequestForm):
     """A label that the reviewer was shown; further members of a result's label are ignored."""
 
     label: LabelName
@@ -63,7 +64,7 @@ class ShownLabel(pydantic.BaseModel):
     asserted: bool
 
 
-class ShownModel(pydantic.BaseModel):
+class ShownModel(RequestForm):
     """The model whose labels the reviewer was shown."""
 
     name: Plain | None = None
@@ -71,14 +72,14 @@ class ShownModel(pydantic.BaseModel):
     content: Plain | None = None
 
 
-class Shown(pydantic.BaseModel):
+class Shown(RequestForm):
     """The labels that the reviewer was shown: `model` of a response, and `labels` of one result."""
 
     model: ShownModel
     labels: list[ShownLabel] = Field(max_length=TOP_K_LIMIT)
 
 
-class FeedbackRequest(pydantic.BaseModel):
+class FeedbackRequest(RequestForm):
     """A reviewer's correction of the labels of one entity.
 
     Labels in `confirmed` and `denied` must be labels of the model or of `shown`. Labels in `added`
@@ -88,9 +89,9 @@ class FeedbackRequest(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
     entity: dict[str, Any]
-    confirmed: LabelNames = []
-    denied: LabelNames = []
-    added: LabelNames = []
+    confirmed: LabelNames = Field(default=[])
+    denied: LabelNames = Field(default=[])
+    added: LabelNames = Field(default=[])
     reviewer: Plain = Field(
         "", description="The reviewer's name. A reviewer has one vote on each label of an entity."
     )

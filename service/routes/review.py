@@ -24,6 +24,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import request_body
 from labelwright.service.http.errors import validation_problem
 from labelwright.service.http.query import ROW_BYTES
+from labelwright.service.http.request_form import RequestForm
 from labelwright.service.openapi.native import entity_schema, example_entity
 from labelwright.service.openapi.operations import Part, content, json_schema, operation
 from labelwright.service.protocols.label_messages import ENTITIES_LIMIT, parse_json
@@ -40,7 +41,7 @@ _BAD_LABELS = (
 )
 
 
-class ReviewRequest(pydantic.BaseModel):
+class ReviewRequest(RequestForm):
     """Entities to rank for review. The field `labels` of an entity has its labels so far."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)

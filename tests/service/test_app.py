@@ -247,6 +247,50 @@ def test_health_paths_report_live_and_ready(client: httpx.Client, path: str, sta
     assert response.json() == {"status": status}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/docs/style.css",
+        "/openapi.json",
+        "/livez",
+        "/ping",
+        "/v1/labels",
+        "/v1/labels?limit=0",
+        "/v1/model",
+        "/v1/model/comparison",
+        "/v2/models/small",
+        "/v1/feedback/export",
+        "/nothing",
+        "/v1/review",
+    ],
+)
+def test_head_has_the_headers_of_get_and_no_body(client: httpx.Client, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    varying = {"date", "x-request-id", "transfer-encoding"}
+    assert head.headers.keys() - varying == get.headers.keys() - varying
+    assert head.headers.get("content-length") == get.headers.get("content-length")
+
+
+@pytest.mark.parametrize("path", ["/v1/labels/", "/v1/model/", "/docs/", "/v2/"])
+def test_a_path_with_a_slash_at_its_end_is_not_redirected(client: httpx.Client, path: str) -> None:
+    for response in (client.get(path), client.post(path, content=body())):
+        assert response.status_code == 404
+        assert "location" not in response.headers
+
+
+def test_null_has_the_meaning_of_a_missing_member(client: httpx.Client) -> None:
+    nulls = dict.fromkeys(
+        ("top_k", "policy", "only", "min_probability", "min_precision", "explain")
+    )
+    assert post_labels(client, PLACES, **nulls) == post_labels(client, PLACES)
+    response = client.post("/v1/labels", json={"entities": None})
+    assert problem_of(response)["detail"] == "entities: Field required"
+
+
 # problems
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import DataError
+from labelwright.service.protocols.v2_messages import OUTPUTS
 from labelwright.service.protocols.v2_tensors import join_texts, split_texts
 from tests.processes import HOST, Service
 
@@ -164,6 +165,24 @@ def test_an_invalid_request_gets_an_error_of_the_protocol(
     assert response.status_code == 400
     assert list(response.json()) == ["error"]
     assert message_part in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": None, "outputs": None, "parameters": None},
+        {"parameters": {"top_k": None, "binary_data_output": None, "priority": None}},
+        {"inputs": [tensor(parameters=None)]},
+        {"inputs": [tensor(parameters={"binary_data_size": None})]},
+        {"outputs": [{"name": n, "parameters": None} for n in OUTPUTS]},
+        {"outputs": [{"name": n, "parameters": {"binary_data": None}} for n in OUTPUTS]},
+    ],
+    ids=str,
+)
+def test_null_has_the_meaning_of_a_missing_member(client: httpx.Client, changes: Any) -> None:
+    request = {"inputs": [tensor()]}
+    expected = client.post(INFER, json=request).json()
+    assert client.post(INFER, json=request | changes).json() == expected
 
 
 @pytest.mark.parametrize("size", ["1000", "-1", "x", "1"])
