@@ -1,6 +1,7 @@
 """End-to-end tests of the HTTP API against a service in its own process."""
 
 import json
+import math
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -286,7 +287,10 @@ def test_null_has_the_meaning_of_a_missing_member(client: httpx.Client) -> None:
     nulls = dict.fromkeys(
         ("top_k", "policy", "only", "min_probability", "min_precision", "explain")
     )
-    assert post_labels(client, PLACES, **nulls) == post_labels(client, PLACES)
+    expected = post_labels(client, PLACES)
+    assert post_labels(client, PLACES, **nulls) == expected
+    nan = body(entities=PLACES, min_probability=math.nan)
+    assert client.post("/v1/labels", content=nan).json() == expected
     response = client.post("/v1/labels", json={"entities": None})
     assert problem_of(response)["detail"] == "entities: Field required"
 
@@ -339,7 +343,7 @@ def body(**content: Any) -> bytes:
         (422, "POST", "/v1/labels", body(top_k=10**400)),
         (422, "POST", "/v1/labels", body(top_k=True)),
         (422, "POST", "/v1/labels", body(min_probability=1.5)),
-        (422, "POST", "/v1/labels", body(min_probability=float("nan"))),
+        (422, "POST", "/v1/labels", body(min_probability=float("inf"))),
         (422, "POST", "/v1/labels", body(min_probability=[CANARY])),
         (422, "POST", "/v1/labels", body(only=CANARY)),
         (422, "POST", "/v1/labels", body(only=[CANARY])),
