@@ -25,6 +25,7 @@ LabelwrightError
 ├── EngineError              a cluster cannot be reached, or failed to do its work
 ├── StorageError             a disk or a store is full or missing, or refuses access
 │   └── UnreachableError         a database does not respond in time
+│       └── UnconfirmedError         a database did not confirm a change in time
 ├── OverloadedError          the service has more work than it can do in time
 └── ServiceError             a service that was called over HTTP refused, or did not respond
 
@@ -145,6 +146,10 @@ class StorageError(LabelwrightError):
 
 class UnreachableError(StorageError):
     """A database that does not respond in time."""
+
+
+class UnconfirmedError(UnreachableError):
+    """A change that a database did not confirm in time."""
 
 
 class OverloadedError(LabelwrightError):

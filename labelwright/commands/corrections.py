@@ -71,7 +71,7 @@ def _export(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
             f"{location}: corrections are exported as Parquet; name a file that ends in .parquet"
         )
     with open_output(location) as stream:
-        rows = store.export(stream)
+        rows = sum(store.export(stream))
     print(f"{rows:,} corrections -> {arguments.output}")
 
 

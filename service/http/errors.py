@@ -1,6 +1,7 @@
 """Error responses: the status of each error class, and problem documents (RFC 9457)."""
 
 import http
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from labelwright.entities import errors
 from labelwright.entities.errors import LabelwrightError
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.error_formats import ErrorFormat, error_format_of
+from labelwright.service.telemetry.logs import REQUESTS
+from labelwright.service.telemetry.request_record import current_record
 
 STATUS: Mapping[type[Exception], int] = {
     errors.DataError: 422,
@@ -42,6 +45,17 @@ STATUS: Mapping[type[Exception], int] = {
 """HTTP status of each error class. A subclass that is not listed has the status of its closest base
 class."""
 
+PUBLIC_MESSAGES: Mapping[type[Exception], str | None] = {
+    errors.BundleError: "the model of the service cannot be used; retry later",
+    errors.RegistryError: "the model registry cannot be reached; retry later",
+    errors.StorageError: "the disk or the store of the service is full, or cannot be written",
+    errors.UnreachableError: "the database of the service cannot be reached; send the request "
+    "again later (a correction with the same key)",
+    errors.UnconfirmedError: None,
+}
+"""Messages that replace the message of an error in responses, because it names hosts or paths of
+the service. The original message is logged. None: the message is sent unchanged."""
+
 PROBLEM: Mapping[str, Any] = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -54,6 +68,7 @@ PROBLEM: Mapping[str, Any] = {
 }
 """JSON schema of a problem document."""
 
+_log = logging.getLogger(REQUESTS)
 _SHOWN_ERRORS = 10
 """Maximum number of validation errors in one response."""
 
@@ -101,14 +116,24 @@ def internal_error() -> ProblemResponse:
 
 
 def error_response(error: Exception) -> ProblemResponse:
-    """The response to an error: its status in STATUS and its message.
+    """The response to an error: its status in STATUS and its public message.
 
     For an error of any other class, the response has the status 500 and not the error's message.
     """
     for kind in type(error).__mro__:
         if kind in STATUS:
-            return problem(STATUS[kind], str(error), _error_headers(error))
+            return problem(STATUS[kind], public_message(error), _error_headers(error))
     return internal_error()
+
+
+def public_message(error: Exception) -> str:
+    """The message of an error, or its replacement in PUBLIC_MESSAGES; then the error is logged."""
+    messages = (PUBLIC_MESSAGES[kind] for kind in type(error).__mro__ if kind in PUBLIC_MESSAGES)
+    message = next(messages, None)
+    if message is None:
+        return str(error)
+    _log.error("%s", error, extra={"request": {"request_id": current_record().id}})
+    return message
 
 
 def validation_problem(error: pydantic.ValidationError) -> ProblemResponse:

@@ -23,6 +23,7 @@ from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
 from labelwright.service.http.body import DISCONNECTED, IDENTITY, TIMEOUT, release_reservation
+from labelwright.service.http.errors import public_message
 from labelwright.service.http.headers import model_headers
 from labelwright.service.request import ParsedRequest
 
@@ -125,7 +126,7 @@ class LabelStreamResponse(Response):
                         await _send(send, result)
                     await _send(send, self._form.ending, more=False)
                 except LabelwrightError as error:
-                    await _send(send, self._form.failure(str(error)))
+                    await _send(send, self._form.failure(public_message(error)))
 
 
 async def _send(send: Send, body: bytes, more: bool = True) -> None:

@@ -1,14 +1,16 @@
 """Routes under `/v1/feedback`. A correction is stored before the response is sent."""
 
-import contextlib
+import asyncio
+import io
+import itertools
 import json
-import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
-from typing import Annotated, Any, BinaryIO, NotRequired, TypeVar, cast
+from typing import Annotated, Any, NotRequired, cast
 
 import anyio
 import anyio.to_thread
@@ -17,11 +19,10 @@ import pydantic
 from fastapi import Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field, StringConstraints
-from starlette.background import BackgroundTask
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.corrections import Correction, CorrectionStore
-from labelwright.entities.errors import DataError, RequestError, UnreachableError
+from labelwright.entities.errors import DataError, RequestError, UnconfirmedError
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
 from labelwright.models.features.fingerprints import content_ids
@@ -45,7 +46,8 @@ ID_LIMIT = 500
 WRITERS = 4
 """Maximum threads that wait for the database. If the database hangs, all others stay free."""
 
-T = TypeVar("T")
+COMMIT_SECONDS = 30.0
+"""Maximum seconds to wait, after the deadline, for the database to commit a correction."""
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 _TRIMMED = r"^\S([^\x00-\x1f\x7f]*\S)?$"
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PLAIN)]
@@ -145,7 +147,7 @@ def _reviewer_routes(engine: Engine, store: CorrectionStore) -> fastapi.APIRoute
                 )
             except pydantic.ValidationError as error:
                 return validation_problem(error)
-        stored = await _within(body.deadline, lambda: store.add(correction), writers)
+        stored = await _store(store, correction, body.deadline, writers)
         return _response(stored, warnings)
 
     return router
@@ -163,17 +165,37 @@ def _response(stored: Correction, warnings: list[str]) -> FeedbackResponse:
     return response
 
 
-async def _within(deadline: float, work: Callable[[], T], threads: anyio.CapacityLimiter) -> T:
-    """Run `work` with the database on another thread and return its result.
+async def _store(
+    store: CorrectionStore,
+    correction: Correction,
+    deadline: float,
+    threads: anyio.CapacityLimiter,
+) -> Correction:
+    """Store a correction on another thread, and return it as it is stored.
 
-    Raises UnreachableError at the deadline, which is a time of `time.monotonic`.
+    Raises UnconfirmedError at the deadline, which is a time of `time.monotonic`, unless the
+    database commits the correction at that time.
     """
-    try:
-        with anyio.fail_after(deadline - time.monotonic()):
-            return await anyio.to_thread.run_sync(work, limiter=threads, abandon_on_cancel=True)
-    except TimeoutError:
-        raise UnreachableError(
+    decision = threading.Lock()  # the first one who acquires it decides about the commit
+    writer = asyncio.create_task(
+        anyio.to_thread.run_sync(
+            lambda: store.add(correction, lambda: decision.acquire(blocking=False)),
+            limiter=threads,
+            abandon_on_cancel=True,
+        )
+    )
+    done, _ = await asyncio.wait([writer], timeout=deadline - time.monotonic())
+    if not done and decision.acquire(blocking=False):
+        writer.cancel()
+        raise UnconfirmedError(
             "the database did not store the correction in time: send it again with the same key"
+        )
+    try:
+        return await asyncio.wait_for(writer, COMMIT_SECONDS)
+    except TimeoutError:
+        raise UnconfirmedError(
+            "the database did not confirm the correction in time, and may have stored it or not: "
+            "send it again with the same key"
         ) from None
 
 
@@ -183,16 +205,12 @@ def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
     @router.get("/feedback/export", response_class=Response)
     def export() -> Response:
         """All corrections as a Parquet file."""
-        with contextlib.ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile())
-            store.export(file)
-            file.seek(0)
-            open_until_sent = stack.pop_all()
+        chunks = _parquet(store)
+        first = next(chunks)  # raises an error of the database before the response begins
         return StreamingResponse(
-            _chunks(file),
+            itertools.chain([first], chunks),
             media_type="application/vnd.apache.parquet",
             headers={"Content-Disposition": 'attachment; filename="corrections.parquet"'},
-            background=BackgroundTask(open_until_sent.close),
         )
 
     @router.delete("/feedback")
@@ -290,9 +308,38 @@ def _check_labels(request: FeedbackRequest, known: set[str]) -> None:
         )
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(1 << 20):
-        yield chunk
+def _parquet(store: CorrectionStore) -> Iterator[bytes]:
+    """All corrections as the chunks of a Parquet file."""
+    stream = _Chunk()
+    for _ in store.export(stream):
+        yield stream.take()
+
+
+class _Chunk(io.RawIOBase):
+    """Binary stream that keeps the bytes that were written since the last call of `take`."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+        self._taken = 0
+
+    def writable(self) -> bool:
+        """Whether the stream can be written."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Append bytes to the stream."""
+        self._content += content
+        return len(content)
+
+    def tell(self) -> int:
+        """The number of bytes that were written."""
+        return self._taken + len(self._content)
+
+    def take(self) -> bytes:
+        """Remove and return the bytes that the stream keeps."""
+        taken, self._content = bytes(self._content), bytearray()
+        self._taken += len(taken)
+        return taken
 
 
 def describe_feedback(model: Model) -> Part:

@@ -5,6 +5,8 @@ import dataclasses
 import datetime
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,14 +19,20 @@ from hypothesis import strategies as st
 
 from labelwright.entities.corrections import (
     CORRECTIONS,
-    TABLE,
     Correction,
     CorrectionStore,
     parse_age,
 )
-from labelwright.entities.errors import ConflictError, DataError, StorageError, UnreachableError
+from labelwright.entities.errors import (
+    ConflictError,
+    DataError,
+    StorageError,
+    UnconfirmedError,
+    UnreachableError,
+)
 from tests.writers import acknowledged, kills
 
+MICROSECOND = datetime.timedelta(microseconds=1)
 LABEL = st.text(min_size=1, max_size=20)
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20)
 
@@ -117,7 +125,7 @@ def test_any_text_is_read_back_from_the_database_and_from_parquet(
     taken = store.add(given_one)
     assert store.add(given_one) == taken
     sink = pa.BufferOutputStream()
-    assert store.export(sink) == 1
+    assert sum(store.export(sink)) == 1
     exported = pq.read_table(pa.BufferReader(sink.getvalue()))
     assert exported.equals(stored(store))
     (row,) = exported.to_pylist()
@@ -137,31 +145,120 @@ def test_no_file_of_the_database_contains_a_deleted_correction(
     assert not [name for name, content in files.items() if b"canary-entity" in content]
 
 
-def make_older(database: Path, key: str, days: int) -> None:
-    """Move the time at which a correction was received into the past."""
-    microseconds = days * 24 * 3600 * 1_000_000
+DAY = datetime.timedelta(days=1)
+
+
+def make_older(database: Path, age: datetime.timedelta, key: str = "%") -> None:
+    """Move the time at which corrections were received into the past."""
+    change = "UPDATE labelwright_corrections SET received = received - ? WHERE key LIKE ?"
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        change = f"UPDATE {TABLE} SET received = received - ? WHERE key = ?"  # noqa: S608
-        assert connection.execute(change, (microseconds, key)).rowcount == 1
+        assert connection.execute(change, (age // MICROSECOND, key)).rowcount
 
 
-def test_old_corrections_are_deleted_by_purge_and_by_the_retention(
-    store: CorrectionStore, database: Path
-) -> None:
+def move_clock(database: Path, by: datetime.timedelta) -> None:
+    """Move all times in a database, as if the clock of the machine had moved."""
+    make_older(database, by)
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        change = "UPDATE labelwright_expiry SET noticed = noticed - ?"
+        connection.execute(change, (by // MICROSECOND,))
+
+
+def test_purge_deletes_old_corrections(store: CorrectionStore, database: Path) -> None:
     for key in ("oldest", "old", "new"):
         store.add(correction(key))
-    make_older(database, "oldest", days=20)
-    make_older(database, "old", days=10)
-    assert store.purge(datetime.timedelta(days=36_500)) == 0
-    assert store.purge(datetime.timedelta(days=15)) == 1
+    make_older(database, 20 * DAY, "oldest")
+    make_older(database, 10 * DAY, "old")
+    assert store.purge(36_500 * DAY) == 0
+    assert store.purge(15 * DAY) == 1
     assert stored(store)["key"].to_pylist() == ["old", "new"]
-    with CorrectionStore(f"sqlite:///{database}", retention="11d") as long:
-        assert long.count() == 2
-    with CorrectionStore(f"sqlite:///{database}", retention="1d") as short:
-        assert stored(short)["key"].to_pylist() == ["new"]
-    with CorrectionStore(f"sqlite:///{database}", retention="0h") as empty:
-        assert list(empty.batches()) == []
+
+
+def test_corrections_are_deleted_a_day_after_they_have_expired(
+    store: CorrectionStore, database: Path
+) -> None:
+    expired: list[int] = []
+    store.add(correction("old"))
+    make_older(database, 9.5 * DAY)
+    with CorrectionStore(f"sqlite:///{database}", "10d", expired.append) as kept:
+        kept.add(correction("new"))  # notices that nothing has expired
+        move_clock(database, 0.9 * DAY)
+        assert kept.count() == 2
+        move_clock(database, 0.2 * DAY)
+        assert kept.count() == 2  # notices that "old" has expired
+        move_clock(database, 0.9 * DAY)
+        assert kept.count() == 2
+        move_clock(database, 0.2 * DAY)
+        assert stored(kept)["key"].to_pylist() == ["new"]
+    assert expired == [1]
+    with CorrectionStore(f"sqlite:///{database}", "0h") as kept:
+        kept.count()
+        assert kept.count() == 0
+
+
+@pytest.mark.parametrize("uses", [1, 3])
+@pytest.mark.parametrize("days", [2, 30, 400, 40_000])
+def test_a_clock_that_jumps_ahead_deletes_no_corrections(
+    database: Path, days: int, uses: int
+) -> None:
+    url, jump = f"sqlite:///{database}", days * DAY
+    with CorrectionStore(url, "365d") as store:
+        store.add(correction("before"))
+    move_clock(database, jump)
+    for use in range(uses):
+        with CorrectionStore(url, "365d") as store:
+            store.add(correction(f"after {use}"))
+            assert store.count() == 2 + use
+        move_clock(database, DAY / 4)
+    move_clock(database, -jump)  # the clock is set right
+    for _ in range(3):
+        with CorrectionStore(url, "365d") as store:
+            assert store.count() == 1 + uses
+        move_clock(database, DAY)
+
+
+FIRST_USES = """
+import sys, threading
+from labelwright.entities.corrections import Correction, CorrectionStore
+
+def use(n):
+    try:
+        together.wait()
+        if n % 2:
+            store.add(Correction(str(n), "r", "anna", "e", "{}", ["a"], [], [], {}, []))
+        else:
+            store.count()
+    except BaseException as error:
+        errors.append(repr(error))
+
+sys.setswitchinterval(0.0005)
+store, together, errors = CorrectionStore(sys.argv[1]), threading.Barrier(16), []
+threads = [threading.Thread(target=use, args=(n,)) for n in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(store.count(), errors)
+"""
+
+
+def test_the_first_uses_of_a_store_may_be_at_the_same_time(database: Path) -> None:
+    for number in range(3):
+        command = [sys.executable, "-c", FIRST_USES, f"sqlite:///{database}{number}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert done.stdout == "8 []\n"
+
+
+def test_a_correction_is_stored_only_if_it_may_be_committed(store: CorrectionStore) -> None:
+    with pytest.raises(UnconfirmedError):
+        store.add(correction(), lambda: False)
     assert store.count() == 0
+    store.add(correction())
+    assert store.add(correction(), lambda: False).key == "k"  # it is stored already
+
+
+def test_the_number_of_executions_before_a_statement_is_prepared_must_be_a_number() -> None:
+    with pytest.raises(DataError, match="prepare_threshold"):
+        CorrectionStore("postgresql://h/d?prepare_threshold=x").count()
 
 
 def test_a_duration_is_a_number_of_days_or_hours() -> None:

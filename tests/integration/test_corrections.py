@@ -22,8 +22,8 @@ import pytest
 
 from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import ConflictError, UnreachableError
-from tests.integration.machines import need, postgresql
-from tests.processes import HOST, PATIENCE, environment, free_port, serving
+from tests.integration.machines import need, need_command, postgresql
+from tests.processes import HOST, PATIENCE, await_port, environment, free_port, serving
 from tests.repeats import repeats
 from tests.writers import acknowledged, kills
 
@@ -39,7 +39,7 @@ class Server:
     """A PostgreSQL server with its data in a folder. Tests can kill and restart the server."""
 
     def __init__(self, folder: Path) -> None:
-        self._programs, self._folder, self._port = postgresql(), folder, free_port()
+        self._programs, self._folder, self.port = postgresql(), folder, free_port()
         owner = pwd.getpwnam(OWNER)
         folder.chmod(0o755)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
@@ -53,11 +53,11 @@ class Server:
     @property
     def url(self) -> str:
         """URL of the database of corrections."""
-        return f"postgresql://{OWNER}:{PASSWORD}@{HOST}:{self._port}/postgres"
+        return f"postgresql://{OWNER}:{PASSWORD}@{HOST}:{self.port}/postgres"
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
-        options = f"-p {self._port} -h {HOST} -k {self._folder}"
+        options = f"-p {self.port} -h {HOST} -k {self._folder}"
         log = f"--log={self._folder}/log"
         self._do("pg_ctl", "start", "--wait", f"--pgdata={self._folder}/data", log, "-o", options)
 
@@ -81,6 +81,41 @@ def server() -> Iterator[Server]:
         yield started
         started.kill()
     finally:
+        shutil.rmtree(folder)
+
+
+POOLER = """
+[databases]
+postgres = host={host} port={server} dbname=postgres user={owner} password={password}
+[pgbouncer]
+listen_addr = {host}
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def pooler(server: Server) -> Iterator[str]:
+    """URL of the database of corrections behind a connection pooler in transaction mode."""
+    need_command("pgbouncer", "apt-get install pgbouncer")
+    port, folder = free_port(), Path(tempfile.mkdtemp(prefix="labelwright-"))
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(
+        POOLER.format(host=HOST, server=server.port, owner=OWNER, password=PASSWORD, port=port)
+    )
+    folder.chmod(0o755)
+    process = subprocess.Popen(
+        ["pgbouncer", f"--user={OWNER}", "--quiet", str(settings)], stderr=subprocess.DEVNULL
+    )
+    try:
+        await_port(port, lambda: process.poll() is None)
+        yield f"postgresql://{OWNER}@{HOST}:{port}/postgres"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
         shutil.rmtree(folder)
 
 
@@ -159,6 +194,31 @@ def test_postgresql_keeps_what_sqlite_keeps(server: Server) -> None:
         ]
         assert (row["reviewer"], row["received"]) == ("ann\u00e4", first.received)
         assert (store.delete(entity), store.delete(entity)) == (1, 0)
+
+
+def write_much(url: str) -> set[str]:
+    """Store and read corrections with several connections, and return the keys."""
+    prefix, together = uuid.uuid4().hex, threading.Barrier(8)
+
+    def write(writer: int) -> list[str]:
+        together.wait()
+        return [store.add(correction(f"{prefix}-{writer}-{n}")).key for n in range(25)]
+
+    with CorrectionStore(url, "365d") as store, ThreadPoolExecutor(8) as pool:
+        written = {key for part in pool.map(write, range(8)) for key in part}
+        assert store.count() >= len(written)
+        assert written <= {key for table in store.batches() for key in table["key"].to_pylist()}
+    return written
+
+
+def test_corrections_are_stored_behind_a_connection_pooler(server: Server, pooler: str) -> None:
+    assert write_much(pooler) <= keys(server.url)
+    assert write_much(f"{pooler}?connect_timeout=10&application_name=a") <= keys(server.url)
+
+
+@pytest.mark.parametrize("threshold", ["0", "5", "none"])
+def test_the_url_may_say_when_statements_are_prepared(server: Server, threshold: str) -> None:
+    assert write_much(f"{server.url}?prepare_threshold={threshold}") <= keys(server.url)
 
 
 def test_concurrent_first_writers_create_one_table(url: str) -> None:

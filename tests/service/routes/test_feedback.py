@@ -1,21 +1,30 @@
 """`/v1/feedback` over HTTP, with a real service process."""
 
 import contextlib
+import dataclasses
 import datetime
 import io
 import json
+import re
 import sqlite3
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from labelwright.entities.corrections import CORRECTIONS
+from labelwright.entities.corrections import (
+    BATCH_ROWS,
+    CORRECTIONS,
+    Correction,
+    CorrectionStore,
+)
 from tests.conftest import World
-from tests.processes import Service
+from tests.processes import Service, environment, serving
 
 pytest_plugins = ["tests.worlds"]
 
@@ -186,24 +195,80 @@ def test_deeply_nested_unknown_fields_are_ignored(client: httpx.Client) -> None:
     assert stored(client.post("/v1/feedback", content=content))["entity_id"]
 
 
-def test_a_locked_database_does_not_delay_other_requests(
+def test_a_locked_database_delays_no_other_requests_and_stores_no_refused_correction(
     client: httpx.Client, world: World
 ) -> None:
     stored(send_correction(client, entity=new_entity(), added=["a"]))
-    body = {"entity": new_entity(), "added": ["a"]}
-    headers = {"X-Request-Timeout": "1", "Idempotency-Key": "kept in the end"}
+    entity = new_entity()
+    body = {"entity": entity, "added": ["a"]}
+    keys = [uuid.uuid4().hex for _ in range(50)]
     file = world.home / "corrections.db"
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with ThreadPoolExecutor(50) as pool:
+        with ThreadPoolExecutor(len(keys)) as pool:
             futures = [
-                pool.submit(client.post, "/v1/feedback", json=body, headers=headers, timeout=60)
-                for _ in range(50)
+                pool.submit(
+                    client.post,
+                    "/v1/feedback",
+                    json=body,
+                    headers={"X-Request-Timeout": "1", "Idempotency-Key": key},
+                    timeout=60,
+                )
+                for key in keys
             ]
             assert client.get("/metrics", timeout=10).status_code == 200
             for future in futures:
                 assert_refused(future.result(), 503, "in time")
-    assert stored(send_correction(client, headers["Idempotency-Key"], **body))["entity_id"]
+    assert stored(send_correction(client, keys[0], **body))["entity_id"] == entity["id"]
+    time.sleep(1)  # SQLite now gives the lock to the writers of the refused corrections
+    assert [row["key"] for row in exported_corrections(client, entity["id"])] == keys[:1]
+
+
+def test_the_export_has_any_number_of_corrections(world: World, tmp_path: Path) -> None:
+    rows = 2 * BATCH_ROWS + 1
+    url = f"sqlite:///{tmp_path}/corrections.db"
+    given = Correction("", "r", "anna", "e", '{"name": "Bar"}', ["a"], [], ["b"], {}, [])
+    with CorrectionStore(url) as store:
+        for n in range(rows):
+            store.add(dataclasses.replace(given, key=str(n)))
+    settings = environment(world.home) | {"LABELWRIGHT_CORRECTIONS": url}
+    with (
+        serving("--model", world.bundle, environment=settings, folder=tmp_path) as service,
+        service.client() as client,
+    ):
+        response = client.get("/v1/feedback/export")
+        exported = pq.read_table(io.BytesIO(response.content))
+    assert "content-length" not in response.headers  # the file is sent while it is written
+    assert exported.schema.equals(CORRECTIONS)
+    assert exported["key"].to_pylist() == list(map(str, range(rows)))
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("sqlite:////proc/none/corrections.db", 503),
+        ("sqlite:////dev/full", 507),
+        ("postgresql://anna:hunter2@127.0.0.1:1/none", 503),
+    ],
+)
+def test_errors_of_the_database_name_no_path_and_no_host(
+    world: World, tmp_path: Path, url: str, status: int
+) -> None:
+    settings = environment(world.home) | {"LABELWRIGHT_CORRECTIONS": url}
+    with (
+        serving("--model", world.bundle, environment=settings, folder=tmp_path) as service,
+        service.client() as client,
+    ):
+        for response in (
+            send_correction(client, entity=new_entity(), added=["a"]),
+            client.get("/v1/feedback/export"),
+            client.delete("/v1/feedback", params={"entity_id": "a"}),
+        ):
+            assert_refused(response, status, "of the service")
+            assert not re.search("proc|dev|127|anna|hunter|none", response.text)
+        log = service.log.read_text("utf-8")
+    assert log.count("cannot be reached: ") == 3  # for the operator
+    assert "hunter2" not in log
 
 
 def test_the_openapi_document_describes_feedback(client: httpx.Client) -> None:
