@@ -20,6 +20,7 @@ FIELD_LIMIT = 10_000
 
 TOO_LONG = f"{{}}: longer than {FIELD_LIMIT:,} bytes"
 INFINITE = "{}: must be finite"
+NOT_UTF8 = "not valid UTF-8"
 """Reasons of rejection; the name of the field replaces the braces."""
 
 
@@ -81,7 +82,7 @@ def contiguous(source: pa.ChunkedArray, field: str, rejected_rows: RejectedRows)
                 values.append(array[row].as_py())
             except UnicodeDecodeError:
                 values.append(None)
-                rejected_rows.add(row, f"{field}: not valid UTF-8")
+                rejected_rows.add(row, f"{field}: {NOT_UTF8}")
         return pa.array(values, array.type)
     return array
 

@@ -138,6 +138,9 @@ class EntitySchema:
         known = (*self.fields, *RESERVED)
         unknown = sorted(set(names) - set(known))
         warnings = []
+        if "" in unknown:
+            unknown.remove("")
+            warnings.append("a column without a name is not read")
         for name in unknown[:WARNINGS_LIMIT]:
             close = difflib.get_close_matches(name[:NAME_SHOWN], known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""

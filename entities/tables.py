@@ -34,7 +34,7 @@ from labelwright.entities.arrays import (
     with_nulls,
 )
 from labelwright.entities.errors import DataError
-from labelwright.entities.schema import NUMERIC, Column, EntitySchema, Kind
+from labelwright.entities.schema import NUMERIC, RESERVED, Column, EntitySchema, Kind
 from labelwright.entities.text import is_unicode
 
 if TYPE_CHECKING:
@@ -131,18 +131,11 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
     """Check an Arrow table against a schema and convert it to a canonical table.
 
     Rows without an id get their row number, which counts from `first_row`. Raises DataError if a
-    column has a type that its kind does not allow, if two columns have the same name, or if no
-    column is in the schema.
+    column has a type that its kind does not allow, if a known column is repeated, or if no column
+    is in the schema.
     """
     names = table.column_names
-    if duplicates := [name for name, times in collections.Counter(names).items() if times > 1]:
-        raise DataError(
-            f"column {min(duplicates)[:100]!r} occurs more than once; remove or rename one of them"
-        )
-    if not set(names) & set(schema.fields):
-        raise DataError(
-            f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
-        )
+    check_columns(names, schema)
     rejected_rows = RejectedRows()
     columns = {"id": _ids(table, first_row, rejected_rows)}
     for column in schema.columns:
@@ -151,6 +144,23 @@ def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Ent
                 columns[field] = canonical_array(table[field], column, field, rejected_rows)
     checked = _build_entities(columns, schema, rejected_rows, schema.warnings_for(names))
     return dataclasses.replace(checked, anonymous=_ID.name not in names)
+
+
+def check_columns(names: Sequence[str], schema: EntitySchema) -> None:
+    """Raise DataError if a known column is repeated or if no column is in the schema.
+
+    Columns that are not in the schema are not read, so they may be repeated.
+    """
+    known = {*schema.fields, *RESERVED}
+    repeated = [name for name, n in collections.Counter(names).items() if n > 1 and name in known]
+    if repeated:
+        raise DataError(
+            f"column {min(repeated)[:100]!r} occurs more than once; remove or rename one of them"
+        )
+    if not set(names) & set(schema.fields):
+        raise DataError(
+            f"no column is known to schema {schema.name!r}, which has {', '.join(schema.fields)}"
+        )
 
 
 def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:

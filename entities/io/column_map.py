@@ -46,22 +46,30 @@ class ColumnMap:
         return self.sources.get(column, column)
 
     def rename_columns(self, names: Sequence[str]) -> list[str]:
-        """The column names of a table after mapping; raises DataError if a source is missing."""
-        if missing := [source for source in self.sources.values() if source not in names]:
-            raise DataError(f"--map: the data has no column {missing[0][:100]!r}")
+        """The column names of a table after mapping.
+
+        Raises DataError if the data has no column, or several columns, for a mapped name.
+        """
+        for source in self.sources.values():
+            if source not in names:
+                raise DataError(f"--map: the data has no column {source[:100]!r}")
+            if names.count(source) > 1:
+                raise DataError(
+                    f"--map: the data has several columns {source[:100]!r}; rename all but one"
+                )
         return [*self.sources, *(name for name in names if self._is_kept(name))]
 
     def rename_table(self, table: pa.Table) -> pa.Table:
         """Rename the columns of a table to those of the schema; raises DataError."""
         if not self.sources:
             return table
-        return pa.table(
-            [
-                *(table[source] for source in self.sources.values()),
-                *(table[name] for name in table.column_names if self._is_kept(name)),
-            ],
-            names=self.rename_columns(table.column_names),
-        )
+        names = table.column_names
+        renamed = self.rename_columns(names)
+        mapped = [table[source] for source in self.sources.values()]
+        kept = [
+            column for name, column in zip(names, table.columns, strict=True) if self._is_kept(name)
+        ]
+        return pa.table([*mapped, *kept], names=renamed)
 
     def rename_record(self, record: Any) -> Any:
         """Rename the members of a JSON object; other values are returned unchanged."""

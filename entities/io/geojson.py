@@ -7,10 +7,11 @@ defines sequences of features.
 import codecs
 import json
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import geometry_centre
+from labelwright.entities.io.text_files import ByteStream, check_encoding
 from labelwright.entities.json_text import CONSTANTS
 from labelwright.entities.schema import EntitySchema, Kind
 
@@ -24,12 +25,6 @@ _NUMBER_TAIL = len(".0e+")
 
 A shorter rest of the text does not suffice, because `1` may be the start of `1.0e+2`.
 """
-
-
-class ByteStream(Protocol):
-    """A readable stream of bytes."""
-
-    def read(self, size: int) -> bytes: ...
 
 
 def features(stream: ByteStream) -> Iterator[dict[str, Any]]:
@@ -86,7 +81,7 @@ class _Parser:
         self._stream = stream
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._scan = json.JSONDecoder(parse_constant=CONSTANTS.get).raw_decode
-        self._text, self._at, self._ended = "", 0, False
+        self._text, self._at, self._first, self._ended = "", 0, True, False
 
     def peek(self) -> str:
         """The next character that is not a separator; empty at the end of the stream."""
@@ -128,7 +123,9 @@ class _Parser:
         if self._ended:
             return False
         data = self._stream.read(size)
-        self._ended = not data
+        if self._first:
+            check_encoding(data)
+        self._first, self._ended = False, not data
         self._text = self._text[self._at :] + self._decode(data, self._ended)
         self._at = 0
         return True

@@ -4,7 +4,6 @@ The suffix of the name determines the format. Files of all formats except Parque
 The name of a compressed file has a second suffix (`.gz`, `.zst`, `.bz2`, `.lz4`).
 """
 
-import csv
 import dataclasses
 import io
 import itertools
@@ -16,20 +15,30 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from labelwright.entities.arrays import is_text
+from labelwright.entities.arrays import NOT_UTF8, is_text
 from labelwright.entities.errors import DataError, first_line
 from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.csv_tables import CsvTables
 from labelwright.entities.io.geojson import features, record_of
 from labelwright.entities.io.locations import Location, LocationLike, locate
+from labelwright.entities.io.text_files import (
+    CONVERT_LATIN_1,
+    LINE_LIMIT,
+    TOO_LONG,
+    Line,
+    TextFileError,
+    numbered_lines,
+)
 from labelwright.entities.json_text import parse_json
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, from_records, from_table
+from labelwright.entities.tables import Entities, check_columns, from_records, from_table
 
 BATCH_ROWS = 16_384
+CHUNK_BYTES = 64 << 20
+"""The number of bytes of JSON Lines at which a batch ends, even if it has few rows."""
 READ_BYTES = 1 << 20
 """The number of bytes that are read from a file at a time."""
 FORMATS = {
@@ -46,8 +55,7 @@ SAME_NAMES = ColumnMap()
 LABEL_COLUMNS = ("labels", "absent")
 LABEL_SEPARATOR = "|"
 """The separator of labels in a CSV cell."""
-HEADER_LIMIT = READ_BYTES
-"""The largest size of the header of a CSV file, in bytes."""
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, TextFileError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class _Chunk:
-    """Consecutive rows of a file before they are checked: a table, lines of JSON, or records.
+    """Consecutive rows of a file before they are checked: a table, lines, or records.
 
     `content` is None if the rows are skipped. `names` are the names of all columns of the file; a
     table may have fewer columns. `read` is the number of bytes of the file that have been read.
@@ -92,6 +100,11 @@ class _InputFile:
     labels: Sequence[str]
     skip: int
     columns: ColumnMap
+
+    @property
+    def wanted(self) -> set[str]:
+        """The names in the file of all columns that are read, if the file has them."""
+        return {*map(self.columns.name_in_data, ("id", *self.schema.fields, *self.labels))}
 
 
 def read_batches(
@@ -125,7 +138,7 @@ def read_batches(
                     yield dataclasses.replace(_batch(chunk, skipped, file, first_row), share=share)
                     first_row += chunk.rows - skipped
             before += size
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise DataError(f"{location} cannot be read: {message_of(error)}") from error
 
 
@@ -217,8 +230,8 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
             yield _Chunk(read, 0)
         names = parquet.schema_arrow.names
         read_as = file.columns.rename_columns(names)
-        wanted = {*map(file.columns.name_in_data, ("id", *file.schema.fields, *file.labels))}
-        columns = [name for name in names if name in wanted]
+        check_columns(read_as, file.schema)
+        columns = [name for name in names if name in file.wanted]
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups[first:], columns=columns):
             read += batch.num_rows
             table = file.columns.rename_table(pa.table(batch))
@@ -235,37 +248,16 @@ def _can_begin(start: int, skip: int) -> bool:
 
 def _read_csv(file: _InputFile) -> Iterator[_Chunk]:
     with file.location.open() as raw, _decompressed(raw, file.location) as stream:
-        buffered = io.BufferedReader(stream, HEADER_LIMIT)
-        header = csv_header(buffered.peek(HEADER_LIMIT))
-        names = file.columns.rename_columns(header)
-        for record_batch in csv_batches(buffered, header):
-            table = file.columns.rename_table(pa.table(record_batch))
+        content = CsvTables(stream)
+        names = file.columns.rename_columns(content.header)
+        check_columns(names, file.schema)
+        for original in content.tables(file.wanted):
+            table = file.columns.rename_table(original)
             for name in file.labels:
-                if names.count(name) == 1:
+                if name in table.column_names:
                     split = _split_labels(table[name].combine_chunks())
-                    table = table.set_column(names.index(name), name, split)
+                    table = table.set_column(table.column_names.index(name), name, split)
             yield _Chunk(table.num_rows, _position(raw, file), table, names)
-
-
-def csv_header(begin: bytes) -> list[str]:
-    """The column names at the start of a CSV file; an empty list if the file has no row."""
-    lines = io.StringIO(begin.decode("utf-8-sig", "replace"), newline="")
-    return next((row for row in csv.reader(lines) if row), [])
-
-
-def csv_batches(stream: io.BufferedIOBase, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Read the rows of CSV as text; empty cells are null. Raises ArrowInvalid."""
-    reader = pyarrow.csv.open_csv(
-        stream,
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()),
-            strings_can_be_null=True,
-            null_values=[""],
-        ),
-        read_options=pyarrow.csv.ReadOptions(block_size=1 << 24),
-    )
-    yield from reader
 
 
 def _split_labels(cells: pa.StringArray) -> pa.ListArray:
@@ -278,9 +270,21 @@ def _split_labels(cells: pa.StringArray) -> pa.ListArray:
 def _read_jsonl(file: _InputFile) -> Iterator[_Chunk]:
     with file.location.open() as raw, _decompressed(raw, file.location) as stream:
         buffered = io.BufferedReader(stream, READ_BYTES)
-        lines = (line for line in buffered if line.strip())
-        while rows := list(itertools.islice(lines, BATCH_ROWS)):
+        for rows in _in_chunks(numbered_lines(buffered)):
             yield _Chunk(len(rows), _position(raw, file), rows)
+
+
+def _in_chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    """Lists of at most BATCH_ROWS lines, with about CHUNK_BYTES bytes at most."""
+    chunk, size = [], 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line.text)
+        if len(chunk) == BATCH_ROWS or size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _read_geojson(file: _InputFile) -> Iterator[_Chunk]:
@@ -315,30 +319,59 @@ def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int) -> Bat
     """Check the rows of a chunk, without the first `skipped` rows."""
     if isinstance(chunk.content, pa.Table):
         return _table_batch(chunk.content.slice(skipped), file, first_row, chunk.names)
-    given = (chunk.content or [])[skipped:]
-    records = [
-        _parsed_line(one, first_row + n, file) if isinstance(one, bytes) else one
-        for n, one in enumerate(given)
-    ]
+    records = (chunk.content or [])[skipped:]
+    broken: dict[int, str] = {}
+    if records and isinstance(records[0], Line):
+        records, broken = _parsed_lines(records, file)
     entities = from_records(records, file.schema, first_row)
+    if broken:
+        rejected = dict(sorted({**entities.rejected, **broken}.items()))
+        entities = dataclasses.replace(entities, rejected=rejected)
     return Batch(entities, **{name: _record_labels(records, name) for name in file.labels})
 
 
 def _table_batch(table: pa.Table, file: _InputFile, first_row: int, names: Sequence[str]) -> Batch:
     """Check a table; warnings are about `names`, the names of all columns of the file."""
     entities = from_table(table, file.schema, first_row)
-    entities = dataclasses.replace(entities, warnings=file.schema.warnings_for(names))
+    warnings = file.schema.warnings_for(names)
+    if any(reason.endswith(NOT_UTF8) for reason in entities.rejected.values()):
+        warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
+    entities = dataclasses.replace(entities, warnings=warnings)
     present = [name for name in file.labels if name in table.column_names]
     return Batch(entities, **{name: label_lists(table[name], name) for name in present})
 
 
-def _parsed_line(line: bytes, row: int, file: _InputFile) -> Any:
+def _parsed_lines(lines: Sequence[Line], file: _InputFile) -> tuple[list[Any], dict[int, str]]:
+    """The values of lines of JSON, and the reason for each line that is not JSON.
+
+    The value of a line that is not JSON is None. Raises TextFileError if the file begins with such
+    lines only.
+    """
+    records: list[Any] = []
+    broken: dict[int, str] = {}
+    for row, line in enumerate(lines):
+        try:
+            records.append(file.columns.rename_record(_parsed(line.text)))
+        except ValueError as error:
+            records.append(None)
+            broken[row] = f"line {line.number:,} is {error}"
+    if len(broken) == len(lines) and lines[0].number == 1:
+        raise TextFileError(f"{broken[0]}; JSON Lines have one object a line")
+    return records, broken
+
+
+def _parsed(line: bytes) -> Any:
+    """The value of a line of JSON; raises ValueError."""
+    if len(line) > LINE_LIMIT:
+        raise ValueError(TOO_LONG)
     try:
-        return file.columns.rename_record(parse_json(line))
+        return parse_json(line)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{file.location}: row {row} is not valid JSON; JSON Lines have one object a line"
-        ) from error
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"not valid UTF-8; {CONVERT_LATIN_1}") from error
+        raise ValueError(f"not valid JSON at column {error.colno:,}") from error
 
 
 def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:

@@ -1,35 +1,37 @@
 """Decoding of uploaded CSV and Parquet in memory, with limits on rows and columns."""
 
-import csv
+import dataclasses
 import io
 
 import pyarrow as pa
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.readers import HEADER_LIMIT, csv_batches, csv_header, message_of
+from labelwright.entities.io.csv_tables import CsvTables
+from labelwright.entities.io.readers import message_of
 from labelwright.entities.io.sandbox import COLUMNS_LIMIT, ParquetDecoder
+from labelwright.entities.io.text_files import TextFileError
 from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import Entities, from_table
+from labelwright.entities.tables import Entities, check_columns, from_table
 
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error)
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, TextFileError)
 _DECODER = ParquetDecoder()
 
 
 def from_csv(content: bytes, schema: EntitySchema, rows: int) -> Entities:
     """Decode CSV with a header line; raises DataError if it has more than `rows` rows."""
     try:
-        header = csv_header(content[:HEADER_LIMIT])
-        if len(header) > COLUMNS_LIMIT:
+        table = CsvTables(io.BytesIO(content))
+        if len(table.header) > COLUMNS_LIMIT:
             raise DataError(f"a table may have at most {COLUMNS_LIMIT:,} columns")
-        batches, count = [], 0
-        for batch in csv_batches(io.BufferedReader(io.BytesIO(content)), header):
-            count += batch.num_rows
+        check_columns(table.header, schema)
+        parts, count = [], 0
+        for part in table.tables({"id", *schema.fields}):
+            count += part.num_rows
             if count > rows:
                 raise DataError(f"a table may have at most {rows:,} rows")
-            batches.append(batch)
-        if not batches:
-            return from_table(pa.table([pa.array([], pa.string())] * len(header), header), schema)
-        return from_table(pa.Table.from_batches(batches), schema)
+            parts.append(part)
+        entities = from_table(pa.concat_tables(parts), schema)
+        return dataclasses.replace(entities, warnings=schema.warnings_for(table.header))
     except _UNREADABLE as error:
         raise DataError(f"not valid CSV: {message_of(error)}") from error
 

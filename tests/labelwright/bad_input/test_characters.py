@@ -8,7 +8,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from tests.labelwright.bad_input.files import parquet, text
+from tests.labelwright.bad_input.files import lines, parquet, text
 from tests.labelwright.bad_input.outcomes import CANARY, label_over_http, labelled, refused
 from tests.processes import Command
 
@@ -61,16 +61,29 @@ def test_nul_bytes_are_ordinary_characters(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("in.csv", b"name\nPizz\xff\n", "invalid UTF8 data"),
-        ("in.jsonl", b'{"name": "Pizz\xff"}\n', "row 0 is not valid"),
+        ("in.csv", "name\nPizzeria\nCafé\n", "name: not valid UTF-8"),
+        ("in.jsonl", '{"name": "Pizzeria"}\n{"name": "Café"}\n', "line 2 is not valid UTF-8;"),
     ],
 )
-def test_a_text_file_that_is_not_utf_8_is_refused(
-    command: Command, bundle: Path, tmp_path: Path, name: str, content: bytes, reason: str
+def test_text_in_latin_1_rejects_only_its_row_and_the_conversion_is_told(
+    command: Command, bundle: Path, tmp_path: Path, name: str, content: str, reason: str
 ) -> None:
-    source = text(tmp_path / name, content)
+    source = text(tmp_path / name, content.encode("latin-1"))
+    output = tmp_path / "out.jsonl"
+    completed = command("label", source, output, "--model", bundle)
+    assert completed.code == 0
+    assert [bool(row["labels"]) for row in lines(output)] == [True, False]
+    (reject,) = lines(tmp_path / "out.jsonl.rejects.jsonl")
+    assert reject["row"] == 1
+    assert reject["reason"].startswith(reason)
+    assert "iconv -f LATIN1 -t UTF-8" in completed.err + reject["reason"]
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_utf_16_is_refused(command: Command, bundle: Path, tmp_path: Path, name: str) -> None:
+    source = text(tmp_path / name, "name\nPizzeria\n".encode("utf-16"))
     completed = command("label", source, tmp_path / "out.csv", "--model", bundle)
-    refused(completed, 3, reason)
+    refused(completed, 3, "the text is UTF-16; convert it to UTF-8: iconv -f UTF-16 -t UTF-8")
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -21,7 +21,7 @@ from tests.labelwright.bad_input.outcomes import (
     refused,
     warnings,
 )
-from tests.processes import Command
+from tests.processes import Command, environment, spawn
 
 pytest_plugins = ["tests.worlds"]
 
@@ -129,6 +129,18 @@ def test_a_file_without_labels_is_refused(command: Command, tmp_path: Path, name
     else:
         text(source, "name\na\nb\n" if source.suffix == ".csv" else '{"name": "a"}\n')
     refused(command("train", "--data", source), 3, "has no 'labels' column to learn from")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("name\na\nb\n", "has no 'labels' column"), ('name,labels\na,"b\nc,d\n', "is not closed")],
+)
+def test_a_process_that_refuses_csv_ends_with_the_exit_code_of_bad_data(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    source = text(tmp_path / "in.csv", content)
+    completed = spawn("train", "--data", source, environment=environment(tmp_path))
+    refused(completed, 3, reason)
 
 
 def test_the_first_labels_of_a_file_may_come_after_thousands_of_rows(

@@ -97,6 +97,30 @@ def test_an_interrupted_job_is_resumed(bundle: Bundle, source: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("small_batches")
+def test_a_malformed_line_is_a_rejected_row_also_of_a_resumed_job(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    bad = {7: b'{"name": "x"', 150: b"\xff", 151: b'{"name": "a\0"}', 399: b'{"name": "x"},'}
+    content = [bad.get(row, b'{"name": "Bar %d"}' % row) for row in range(400)]
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b"\n\n".join(content))
+    whole, target = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert label(bundle, source, whole).rejected == len(bad)
+    job = dataclasses.replace(job_of(source, target), resume=True)
+    for rows in (1, 150, 250):
+        with pytest.raises(KeyboardInterrupt):
+            label_file(bundle, job, Stop(rows))
+    report = label_file(bundle, job)
+    assert (report.rows, report.rejected) == (400, len(bad))
+    assert report.resumed
+    assert target.read_bytes() == whole.read_bytes()
+    rejects = [*map(json.loads, Path(f"{target}.rejects.jsonl").read_text().splitlines())]
+    assert [reject["row"] for reject in rejects] == list(bad)
+    for reject, row in zip(rejects, bad, strict=True):
+        assert reject["reason"].startswith(f"line {2 * row + 1} is not valid ")
+
+
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("change", ["input", "model", "query"])
 def test_another_job_is_not_resumed(
     bundle: Bundle, source: Path, tmp_path: Path, change: str
@@ -119,13 +143,14 @@ def test_another_job_is_not_resumed(
 def test_a_failed_job_on_standard_input_leaves_no_files(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = b'{"name": "Bar"}\n{"name"'
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
-    with pytest.raises(DataError, match="row 1 is not valid JSON"):
-        label_file(bundle, BulkJob(locate("-"), locate(tmp_path / "out.jsonl")))
+    job = BulkJob(locate("-", "csv"), locate(tmp_path / "out.jsonl"))
+    rows = b"name,city\nBar,Bonn\nBar"
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(rows)))
+    with pytest.raises(DataError, match="line 3 has 1 cells"):
+        label_file(bundle, job)
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines[:16])))
-    assert label_file(bundle, BulkJob(locate("-"), locate(tmp_path / "out.jsonl"))).rows == 1
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(rows[:18])))
+    assert label_file(bundle, job).rows == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
 
 
