@@ -119,6 +119,11 @@ def open_encoder(
 
 def _embed(model: SentenceModel, texts: Sequence[str]) -> Vectors:
     vectors = model.embed(texts)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise DataError(
+            f"the encoder gives an array of shape {vectors.shape} for {len(texts)} texts; expected "
+            "one row for each text"
+        )
     if not np.isfinite(vectors).all():
         raise DataError("the encoder gives vectors with infinite or undefined values")
     return _unit_length(vectors)
