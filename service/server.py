@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import fastapi
@@ -13,6 +14,7 @@ import uvicorn
 from labelwright.entities.corrections import CorrectionStore
 from labelwright.entities.errors import LabelwrightError
 from labelwright.entities.io.files import temporary_folder
+from labelwright.models.audit import expired
 from labelwright.models.paths import corrections_kept, corrections_uri
 from labelwright.models.registry import read
 from labelwright.service.app import create_app
@@ -20,7 +22,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.shutdown import on_first_and_second_signal
 from labelwright.service.http.connection import Connection
 from labelwright.service.http.uvicorn_adapter import Supervisor
-from labelwright.service.middleware.access import keyring
+from labelwright.service.middleware.access import Access, keyring
 from labelwright.service.process.skipped_imports import skip_unused_imports
 from labelwright.service.rollout.follower import Follower, FollowerSettings
 from labelwright.service.rollout.manager import ModelManager
@@ -52,7 +54,7 @@ def serve(following: FollowerSettings, host: str, port: int, settings: Settings)
     is in use or the model cannot be served.
     """
     tracing_enabled()  # raises an error now if the exporter is missing
-    no_keys_yet = settings.access.keys and not keyring().read()
+    warnings = list(_warnings(settings.access))
     with _listen(host, port) as listener, temporary_folder() as folder:
         _raise_connection_limit()
         follower = Follower(following, folder)
@@ -65,11 +67,8 @@ def serve(following: FollowerSettings, host: str, port: int, settings: Settings)
         elif last_good(following.uri) is None:
             read(state.models[CHAMPION])  # raises an error here and not in every worker
         configuration = _uvicorn_configuration(application, settings)
-        if no_keys_yet:
-            _log.warning(
-                "requests need an API key and there is none yet: create one with "
-                "`labelwright keys create NAME`"
-            )
+        for warning in warnings:
+            _log.warning(warning)
         follower.start()
         if single:
             uvicorn.Server(configuration).run([listener])
@@ -80,6 +79,20 @@ def serve(following: FollowerSettings, host: str, port: int, settings: Settings)
             with on_first_and_second_signal(second=supervisor.kill):
                 supervisor.run()
         follower.stop()
+
+
+def _warnings(access: Access) -> Iterator[str]:
+    """Warnings about access rules that allow nobody, or everybody who can reach the port."""
+    if access.keys and not keyring().read():
+        yield (
+            "requests need an API key and there is none yet: create one with "
+            "`labelwright keys create NAME`"
+        )
+    if not access.keys and not access.admin:
+        yield (
+            "requests need no API key, and this address can be reached from other machines: "
+            "everybody who can reach it can use the model and send corrections"
+        )
 
 
 def app() -> fastapi.FastAPI:
@@ -98,7 +111,7 @@ def build_app(
     With a `folder`, the processes of a service share their counts of the traffic there.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    corrections = CorrectionStore(corrections_uri(), corrections_kept())
+    corrections = CorrectionStore(corrections_uri(), corrections_kept(), expired)
     engine = Engine(manager, traffic=Traffic(folder))
     return create_app(engine, settings.access, corrections)
 

@@ -34,9 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Open the database and run the action."""
     from labelwright.entities.corrections import CorrectionStore
+    from labelwright.models.audit import expired
     from labelwright.models.paths import corrections_kept
 
-    with CorrectionStore(options.feedback(arguments.feedback), corrections_kept()) as store:
+    url = options.feedback(arguments.feedback)
+    with CorrectionStore(url, corrections_kept(), expired) as store:
         arguments.action(store, arguments)
 
 
@@ -64,6 +66,7 @@ def _age(text: str) -> datetime.timedelta:
 def _export(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
     from labelwright.entities.io.locations import locate, open_output
     from labelwright.entities.io.readers import format_of
+    from labelwright.models.audit import EXPORT, audit
 
     location = locate(arguments.output)
     if location.filesystem is None or format_of(location) != "parquet":
@@ -72,15 +75,24 @@ def _export(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
         )
     with open_output(location) as stream:
         rows = sum(store.export(stream))
+    audit(EXPORT, corrections=rows)
     print(f"{rows:,} corrections -> {arguments.output}")
 
 
 def _delete(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
-    print(f"{store.delete(arguments.entity_id):,} corrections deleted")
+    from labelwright.models.audit import deleted
+
+    number = store.delete(arguments.entity_id)
+    deleted(number, arguments.entity_id)
+    print(f"{number:,} corrections deleted")
 
 
 def _purge(store: "CorrectionStore", arguments: argparse.Namespace) -> None:
-    print(f"{store.purge(arguments.older_than):,} corrections deleted")
+    from labelwright.models.audit import DELETION, audit
+
+    number = store.purge(arguments.older_than)
+    audit(DELETION, corrections=number, older_than=str(arguments.older_than))
+    print(f"{number:,} corrections deleted")
 
 
 def _count(store: "CorrectionStore", arguments: argparse.Namespace) -> None:

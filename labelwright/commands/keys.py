@@ -52,10 +52,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _create(arguments: argparse.Namespace) -> None:
+    from labelwright.models.audit import audit
     from labelwright.service.middleware.access import keyring
-    from labelwright.service.middleware.keys import Role
+    from labelwright.service.middleware.keys import Role, key_id
 
-    print(keyring().create(arguments.name, Role(arguments.role), arguments.rate, arguments.burst))
+    text = keyring().create(arguments.name, Role(arguments.role), arguments.rate, arguments.burst)
+    audit("key created", key=key_id(text), name=arguments.name, role=arguments.role)
+    print(text)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -74,7 +77,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
+    from labelwright.models.audit import audit
     from labelwright.service.middleware.access import keyring
 
     key = keyring().revoke(arguments.key)
+    audit("key revoked", key=key.id, name=key.name)
     print(f"lw_{key.id} ({key.name}) is revoked")

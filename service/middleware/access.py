@@ -42,11 +42,13 @@ class Access:
 
     Attributes:
         keys: whether requests need an API key.
+        admin: whether requests without an API key may read and delete corrections.
         hosts: allowed values of the Host header; if there are none, any host is allowed.
         workers: number of worker processes, among which the rate of each key is divided.
     """
 
     keys: bool = False
+    admin: bool = False
     hosts: tuple[str, ...] = ()
     workers: int = 1
 
@@ -54,8 +56,9 @@ class Access:
 def access_for(address: str, keys: bool | None, hosts: tuple[str, ...], workers: int) -> Access:
     """The access rules of a service that listens on an address.
 
-    If `keys` is None, keys are needed unless the address is a loopback address. By default, a
-    service without keys on a loopback address allows only local hosts. With any host allowed, a web
+    If `keys` is None, keys are needed unless the address is a loopback address. Without keys,
+    corrections can be read and deleted only on a loopback address. By default, a service without
+    keys on a loopback address allows only local hosts. With any host allowed, a web
     page in a browser on this machine could use the service, because the owner of the page can point
     the page's host name to the loopback address (DNS rebinding).
     """
@@ -63,7 +66,7 @@ def access_for(address: str, keys: bool | None, hosts: tuple[str, ...], workers:
     need_keys = not loopback if keys is None else keys
     if loopback and not need_keys and not hosts:
         hosts = (*LOCAL_HOSTS, f"[{address}]" if ":" in address else address)
-    return Access(need_keys, hosts, workers)
+    return Access(need_keys, loopback and not need_keys, hosts, workers)
 
 
 def keyring() -> Keyring:
@@ -80,6 +83,7 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, access: Access, key_verifier: KeyVerifier | None) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in access.hosts)
+        self._admin = access.admin
         self._key_verifier = key_verifier
         self._rate_limiter = RateLimiter(access.workers)
 
@@ -109,6 +113,12 @@ class AccessMiddleware:
                 "a page of another site sent this request (header Origin or Sec-Fetch-Site); send "
                 "it from a page of this service or from a program"
             )
+        needed = required_role(scope["method"], scope["path"])
+        if self._key_verifier is None and needed is Role.ADMIN and not self._admin:
+            raise RoleError(
+                "over a network, corrections can be read and deleted only with an API key; start "
+                "the service with --keys, or use `labelwright corrections` on its machine"
+            )
         if self._key_verifier is None or scope["path"] in FILES:
             return
         key = self._key_verifier.verify(_sent_key(headers))
@@ -118,7 +128,6 @@ class AccessMiddleware:
                 "'X-API-Key: KEY' (`labelwright keys create NAME` creates one)"
             )
         current_record().key = key.id
-        needed = required_role(scope["method"], scope["path"])
         if not key.role.includes(needed):
             raise RoleError(
                 f"the API key has the role {key.role}, and this request needs the role {needed}; "

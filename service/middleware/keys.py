@@ -162,8 +162,7 @@ class KeyVerifier:
         by step.
         """
         self._reload()
-        _, _, rest = text.partition("_")
-        key = self._keys.get(rest.partition("_")[0])
+        key = self._keys.get(key_id(text))
         matches = hmac.compare_digest(_digest(text), key.digest if key else _NO_KEY)
         return key if matches else None
 
@@ -189,6 +188,12 @@ class KeyVerifier:
         except OSError:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def key_id(text: str) -> str:
+    """The id in the text of a key."""
+    _, _, rest = text.partition("_")
+    return rest.partition("_")[0]
 
 
 def _digest(text: str) -> str:

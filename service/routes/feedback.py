@@ -24,6 +24,7 @@ from typing_extensions import TypedDict  # pydantic needs this TypedDict before 
 from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import DataError, RequestError, UnconfirmedError
 from labelwright.entities.tables import Entities, from_records
+from labelwright.models.audit import EXPORT, audit, deleted
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
 from labelwright.models.features.fingerprints import content_ids
 from labelwright.models.registry import Model
@@ -35,6 +36,7 @@ from labelwright.service.openapi.native import entity_schema, example_entity
 from labelwright.service.openapi.operations import Part, content, json_schema, operation
 from labelwright.service.protocols.label_messages import parse_json
 from labelwright.service.protocols.results import ModelIdentity, results
+from labelwright.service.telemetry.request_record import current_record
 
 LABELS_LIMIT, LABEL_LIMIT = 200, 200
 """Maximum labels in each list of a correction, and maximum characters of a label."""
@@ -207,6 +209,7 @@ def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
         """All corrections as a Parquet file."""
         chunks = _parquet(store)
         first = next(chunks)  # raises an error of the database before the response begins
+        audit(EXPORT, _author())
         return StreamingResponse(
             itertools.chain([first], chunks),
             media_type="application/vnd.apache.parquet",
@@ -218,9 +221,17 @@ def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
         entity_id: Annotated[str, Query(min_length=1, max_length=ID_LIMIT)],
     ) -> dict[str, int]:
         """Delete all corrections of an entity."""
-        return {"deleted": store.delete(entity_id)}
+        number = store.delete(entity_id)
+        deleted(number, entity_id, _author())
+        return {"deleted": number}
 
     return router
+
+
+def _author() -> str:
+    """The author of the current request, for the audit log."""
+    key = current_record().key
+    return f"key {key}" if key else "request without key"
 
 
 def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correction, list[str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelwright.entities.errors import ModelNotFoundError, RequestError
 from labelwright.entities.io.files import locked
+from labelwright.models.audit import audit
 from labelwright.models.mlflow_server import connect
 from labelwright.models.paths import home
 from labelwright.models.registry import CHAMPION, load_model
@@ -83,6 +84,7 @@ def make_champion(name: str, version: str) -> None:
             rest = [other for other in former_champions(name) if other not in (former, version)]
             client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join([former, *rest]))
         client.set_registered_model_alias(name, CHAMPION, version)
+    audit("promotion", model=name, version=version, former=former)
 
 
 def promote(name: str, version: str, force: bool = False) -> None:
@@ -112,7 +114,8 @@ def rollback(name: str) -> str:
     StorageError if the bundle of the earlier champion cannot be read.
     """
     with promotion_lock():
-        others = {*_versions(name)} - {current_champion(name)}
+        champion = current_champion(name)
+        others = {*_versions(name)} - {champion}
         earlier = [version for version in former_champions(name) if version in others]
         if not earlier:
             raise ModelNotFoundError(
@@ -123,6 +126,7 @@ def rollback(name: str) -> str:
         with connect() as client:
             client.set_registered_model_tag(name, FORMER_CHAMPIONS, ",".join(earlier[1:]))
             client.set_registered_model_alias(name, CHAMPION, earlier[0])
+        audit("rollback", model=name, version=earlier[0], former=champion)
         return earlier[0]
 
 
@@ -154,10 +158,12 @@ def prune(name: str, keep: int) -> Pruned:
                 _delete_model(client, model_id)
             if found.run_id:
                 _delete_run(client, found.run_id)
+            audit("version deleted", model=name, version=version)
         _end_unfinished(client, name)
         deleted = [] if experiment is None else _without_version(client, experiment.experiment_id)
         for run_id in deleted:
             _delete_run(client, run_id)
+            audit("run deleted", model=name, run=run_id)
         return Pruned(old, deleted)
 
 

@@ -1,13 +1,17 @@
 """`labelwright keys`: keys are created, listed without their secrets, and revoked."""
 
+import getpass
 import json
 import re
+import stat
 from pathlib import Path
 
 import pytest
 
+from labelwright.models.audit import AUDIT_LOG
 from labelwright.service.middleware.access import keyring
 from labelwright.service.middleware.keys import KeyVerifier
+from tests.audit import audit_lines
 from tests.processes import Command
 
 pytest_plugins = ["tests.worlds"]
@@ -31,6 +35,13 @@ def test_a_key_is_created_listed_and_revoked(command: Command, home: Path) -> No
 
     assert command("keys", "revoke", shown).out == f"{shown} (phone app) is revoked\n"
     assert command("keys", "list").out == ""
+
+    created, revoked = audit_lines(home)
+    owner = {"by": f"user {getpass.getuser()}", "key": shown[3:], "name": "phone app"}
+    assert created.items() >= {"action": "key created", "role": "feedback", **owner}.items()
+    assert revoked.items() >= {"action": "key revoked", **owner}.items()
+    assert secret not in (home / AUDIT_LOG).read_text()
+    assert stat.S_IMODE((home / AUDIT_LOG).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(

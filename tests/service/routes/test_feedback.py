@@ -10,6 +10,7 @@ import sqlite3
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from labelwright.entities.corrections import (
     Correction,
     CorrectionStore,
 )
+from labelwright.models.audit import AUDIT_LOG
+from labelwright.service.middleware.keys import Keyring, Role, key_id
+from tests.audit import audit_lines
 from tests.conftest import World
 from tests.processes import Service, environment, serving
 
@@ -269,6 +273,45 @@ def test_errors_of_the_database_name_no_path_and_no_host(
         log = service.log.read_text("utf-8")
     assert log.count("cannot be reached: ") == 3  # for the operator
     assert "hunter2" not in log
+
+
+def test_exports_and_deletions_leave_a_line_in_the_audit_log(
+    client: httpx.Client, world: World, service: Service
+) -> None:
+    entity = new_entity()
+    stored(send_correction(client, entity=entity, added=["a"]))
+    exported_corrections(client, entity["id"])
+    client.delete("/v1/feedback", params={"entity_id": entity["id"]})
+    exported, deleted = audit_lines(world.home)[-2:]
+    assert (exported["action"], exported["by"]) == ("corrections exported", "request without key")
+    assert (deleted["action"], deleted["by"]) == ("corrections deleted", "request without key")
+    assert deleted["corrections"] == 1
+    assert deleted["entity_id_sha256"] == sha256(entity["id"].encode()).hexdigest()
+    assert deleted["entity_id_sha256"] in service.log.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("option", "status"), [("--keys", 401), ("--no-keys", 403)])
+def test_corrections_are_read_and_deleted_over_a_network_only_with_a_key(
+    world: World, tmp_path: Path, option: str, status: int
+) -> None:
+    text = Keyring(tmp_path / "keys.json").create("a", Role.ADMIN)
+    arguments = ("--model", world.bundle, "--host", "0.0.0.0", option)  # noqa: S104
+    with (
+        serving(*arguments, environment=environment(tmp_path), folder=tmp_path) as service,
+        service.client() as client,
+    ):
+        for headers in ({}, {"X-API-Key": text}):
+            for method, path in (("GET", "/v1/feedback/export"), ("DELETE", "/v1/feedback")):
+                response = client.request(method, path, params={"entity_id": "a"}, headers=headers)
+                allowed = headers and option == "--keys"
+                assert response.status_code == (200 if allowed else status)
+        log = service.log.read_text("utf-8")
+    assert ("requests need no API key" in log) == (option == "--no-keys")
+    if option == "--keys":
+        authors = [line["by"] for line in audit_lines(tmp_path)]
+        assert authors == [f"key {key_id(text)}"] * 2
+    else:
+        assert not (tmp_path / AUDIT_LOG).exists()
 
 
 def test_the_openapi_document_describes_feedback(client: httpx.Client) -> None:

@@ -17,6 +17,7 @@ from labelwright.training.fitting.fit import Configuration
 from labelwright.training.job import Outcome, Task, train
 from labelwright.training.tracking import versions
 from labelwright.training.tracking.gate import Verdict
+from tests.audit import audit_lines
 from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
@@ -63,7 +64,9 @@ def test_the_gate_promotes_or_refuses_with_a_reason(trained: list[Outcome]) -> N
     assert versions.former_champions("m") == ["1"]
 
 
-def test_a_refused_version_needs_force_and_can_be_rolled_back(trained: list[Outcome]) -> None:
+def test_a_refused_version_needs_force_and_can_be_rolled_back(
+    trained: list[Outcome], empty_world: Path
+) -> None:
     with pytest.raises(RequestError, match="--force"):
         versions.promote("m", "2")
     assert versions.current_champion("m") == "3"
@@ -73,6 +76,14 @@ def test_a_refused_version_needs_force_and_can_be_rolled_back(trained: list[Outc
     assert [versions.rollback("m"), versions.rollback("m")] == ["3", "1"]
     with pytest.raises(ModelNotFoundError, match="no earlier champion"):
         versions.rollback("m")
+    moves = [(line["action"], line["version"]) for line in audit_lines(empty_world)]
+    assert moves == [
+        ("promotion", "1"),
+        ("promotion", "3"),
+        ("promotion", "2"),
+        ("rollback", "3"),
+        ("rollback", "1"),
+    ]
 
 
 def test_pruning_frees_space_and_keeps_the_champions(
@@ -80,6 +91,8 @@ def test_pruning_frees_space_and_keeps_the_champions(
 ) -> None:
     before = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
     assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
+    line = audit_lines(empty_world)[-1]
+    assert (line["action"], line["model"], line["version"]) == ("version deleted", "m", "2")
     after = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
     assert before - after > 30_000  # the refused model is small
     assert load_model("models:/m/1").version == "1"
