@@ -121,14 +121,19 @@ class EmbeddingCache:
         return file, pa.ipc.new_stream(file, self._schema)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        """The complete batches of all segments."""
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+        """The complete batches of all segments, the newest segment first.
+
+        If a vector is damaged, there may be a copy of it in a newer segment.
+        """
+        for path in sorted(self._folder.glob(f"*{SUFFIX}"), reverse=True):
             # A segment has no end if its process was killed or is still writing.
-            with contextlib.suppress(OSError, pa.ArrowInvalid, StopIteration):
+            with contextlib.suppress(OSError, pa.ArrowException, StopIteration):
                 os.utime(path)  # it is in use
                 reader = pa.ipc.open_stream(pa.memory_map(str(path)))
                 while reader.schema == self._schema:
-                    yield reader.read_next_batch()
+                    batch = reader.read_next_batch()
+                    batch.validate()
+                    yield batch
 
 
 def _delete_old_segments() -> None:

@@ -125,6 +125,7 @@ def test_damaged_segments(folder: Path, home: Path) -> None:
         damaged[first : first + 4096] = bytes(len(damaged[first : first + 4096]))
         segment.write_bytes(damaged)
         np.testing.assert_array_equal(encoder.embed(TEXTS), reference)
+        assert number_missing(encoder, TEXTS) == 0
         for path in set(segments(home)) - {segment}:
             path.unlink()
     for foreign in (b"", b"no Arrow", os.urandom(1_000)):
