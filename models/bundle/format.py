@@ -43,7 +43,7 @@ from labelwright.models.stages.linear import LinearStage
 from labelwright.models.stages.namesakes import Namesakes
 from labelwright.models.stages.reranker import Reranker
 
-FORMAT = 5
+FORMAT = 6
 """The number of the format. No released version has written a lower one."""
 MANIFEST = "manifest.json"
 _LABELS, _GOLDEN, _TREES = "labels.json", "canned.json", "reranker.txt"

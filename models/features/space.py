@@ -1,10 +1,9 @@
 """Feature space: turns entities into sparse feature rows.
 
 A feature is a token (`models.features.tokens`) that is frequent enough in the training rows. The
-value of a feature in a row is its inverse document frequency (the tf-idf of Salton & Buckley 1988
-with binary term frequency). The values of each group of tokens are scaled to a fixed length, and
-then the row is scaled to unit length. Otherwise the many character n-grams of a name would outweigh
-its few words.
+value of a feature in a row is (1 + ln count) times its inverse document frequency (Salton & Buckley
+1988). The values of each group of tokens are scaled to a fixed length, and then the row is scaled
+to unit length. Otherwise the many character n-grams of a name would outweigh its few words.
 """
 
 import dataclasses
@@ -188,6 +187,12 @@ def _tokens_at_most(source: TokenSource) -> int:
 
 
 @compiled
+def term_weight(count: int) -> np.float32:
+    """The factor of a token that occurs `count` times in a row: 1 + ln(count)."""
+    return np.float32(1) if count == 1 else np.float32(1 + np.log(count))
+
+
+@compiled
 def _transform(
     source: TokenSource,
     scratch: Scratch,
@@ -210,7 +215,7 @@ def _transform(
             token = scratch.tokens[i]
             feature = find(table, token)
             if feature >= 0:
-                weight = weights[feature]
+                weight = weights[feature] * term_weight(scratch.counts[i])
                 scratch.tokens[at - first] = token
                 indices[at] = feature
                 values[at] = weight

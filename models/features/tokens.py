@@ -36,6 +36,7 @@ _A, _Z = ord("A"), ord("Z")
 _AFTER_DOMAIN = (_SLASH, _COLON, ord("?"), ord("#"))
 
 CodePoints = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -62,25 +63,32 @@ class TokenSource(NamedTuple):
 class Scratch(NamedTuple):
     """Working memory for one row, and the output of `row_tokens`.
 
-    The output is in `tokens` and in `name` (one element), which is a hash of the entity's name.
+    The output is in `tokens`, in `counts` (int32, the number of occurrences of each token), and in
+    `name` (one element), which is a hash of the entity's name.
     """
 
     points: CodePoints
     padded: CodePoints
     tokens: Hashes
+    counts: Counts
     name: Hashes
     slots: Hashes
+    places: Counts
 
 
 def scratch(source: TokenSource) -> Scratch:
     """Working memory for any row of `source`."""
     columns, number_tokens = len(source.kinds), source.number_tokens.shape[1]
+    at_most = columns * tokens_at_most(source.longest) + number_tokens
+    slots = table_size(at_most)
     return Scratch(
         np.empty(source.longest, np.int32),
         np.empty(2 * source.longest + 2, np.int32),
-        np.empty(columns * tokens_at_most(source.longest) + number_tokens, np.uint64),
+        np.empty(at_most, np.uint64),
+        np.empty(at_most, np.int32),
         np.zeros(1, np.uint64),
-        np.empty(table_size(columns * tokens_at_most(source.longest) + number_tokens), np.uint64),
+        np.empty(slots, np.uint64),
+        np.empty(slots, np.int32),
     )
 
 
@@ -394,10 +402,11 @@ def _set_group(out: Hashes, first: int, end: int, group: int) -> None:
 
 
 @compiled
-def _remove_duplicates(out: Hashes, n: int, slots: Hashes) -> int:
+def _count_tokens(out: Hashes, n: int, counts: Counts, slots: Hashes, places: Counts) -> int:
     """Remove duplicates among n tokens, in place; returns the number of distinct tokens.
 
-    The first of equal tokens is kept, and the order is kept.
+    The first of equal tokens is kept, and the order is kept. The number of occurrences of each
+    token that is kept is written to `counts`.
     """
     size = table_size(n)
     slots[:size] = 0
@@ -406,18 +415,22 @@ def _remove_duplicates(out: Hashes, n: int, slots: Hashes) -> int:
         slot = slot_of(slots, size, out[i])
         if slots[slot] == 0:
             slots[slot] = out[i]
+            places[slot] = kept
             out[kept] = out[i]
+            counts[kept] = 1
             kept += 1
+        else:
+            counts[places[slot]] += 1
     return kept
 
 
 @compiled
 def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
-    """Write all distinct tokens of one row to `scratch.tokens`; returns their number.
+    """Write all distinct tokens of one row, and their counts; returns the number of tokens.
 
     The hash of the name is the sum of the hashes of its words and pairs of words.
     """
-    points, padded, out, name, _ = scratch
+    points, padded, out, counts, name, slots, places = scratch
     name[0] = 0
     at = 0
     for c in range(source.kinds.size):
@@ -452,4 +465,4 @@ def row_tokens(row: int, source: TokenSource, scratch: Scratch) -> int:
             out[at] = source.number_tokens[row, c]
             at += 1
     _set_group(out, first, at, CONTEXT_GROUP)
-    return _remove_duplicates(out, at, scratch.slots)
+    return _count_tokens(out, at, counts, slots, places)

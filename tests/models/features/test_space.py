@@ -1,6 +1,7 @@
 """Feature rows: their content, and changes of the input that must not change their content."""
 
 import functools
+import math
 import unicodedata
 from typing import Any, Literal, get_args
 
@@ -72,10 +73,18 @@ def entities_of(*records: dict[str, Any]) -> Entities:
 
 def tokens_by_row(entities: Entities) -> list[list[int]]:
     """The tokens of each row."""
+    return [list(row) for row in counts_by_row(entities)]
+
+
+def counts_by_row(entities: Entities) -> list[dict[int, int]]:
+    """The tokens of each row, and how often each of them occurs."""
     source = token_source(entities, EDGES)
     space = scratch(source)
-    counts = (row_tokens(row, source, space) for row in range(len(entities)))
-    return [space.tokens[:count].tolist() for count in counts]
+    sizes = (row_tokens(row, source, space) for row in range(len(entities)))
+    return [
+        dict(zip(space.tokens[:size].tolist(), space.counts[:size].tolist(), strict=True))
+        for size in sizes
+    ]
 
 
 def space_of(entities: Entities, seed: int = 0) -> FeatureSpace:
@@ -91,12 +100,13 @@ def by_hand(space: FeatureSpace, entities: Entities) -> list[dict[int, float]]:
     """The feature rows that `models.features.space` documents, computed in plain Python."""
     places = {int(key): place for place, key in enumerate(space.keys)}
     rows = []
-    for row in tokens_by_row(entities):
+    for row in counts_by_row(entities):
         groups: list[dict[int, float]] = [{} for _ in range(GROUPS)]
-        for token in row:
+        for token, count in row.items():
             if token in places:
                 place = places[token]
-                groups[group_of(np.uint64(token))][place] = float(space.weights[place])
+                weight = (1 + math.log(count)) * float(space.weights[place])
+                groups[group_of(np.uint64(token))][place] = weight
         whole = sum(share**2 for share, group in zip(SHARES, groups, strict=False) if group) ** 0.5
         values: dict[int, float] = {}
         for share, group in zip(SHARES, groups, strict=False):

@@ -1,6 +1,7 @@
 """Tokens of values: equal and different tokens, and the largest number of tokens."""
 
 import unicodedata
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,40 @@ def tokens_of(**record: Any) -> frozenset[int]:
 
 def groups_of(given: frozenset[int]) -> set[int]:
     return {tokens.group_of(np.uint64(token)) for token in given}
+
+
+def counts_of(**record: Any) -> dict[int, int]:
+    """The tokens of a record, and how often each of them occurs."""
+    source = source_of(record)
+    space = scratch(source)
+    size = row_tokens(0, source, space)
+    return dict(zip(space.tokens[:size].tolist(), space.counts[:size].tolist(), strict=True))
+
+
+# Counts.
+
+
+@some
+@given(st.lists(st.sampled_from(["a", "b", "cc", "dd"]), min_size=1, max_size=30))
+def test_words_are_counted(words: list[str]) -> None:
+    counts = counts_of(words=" ".join(words))
+    single = {word: tokens_of(words=word) for word in set(words)}
+    assert {word: counts[token] for word, (token,) in single.items()} == Counter(words)
+
+
+@some
+@given(st.lists(st.sampled_from(["tea", "bar", "ice"]), min_size=1, max_size=10), st.integers(1, 5))
+def test_a_text_that_is_repeated_multiplies_the_counts_of_its_words(
+    words: list[str], times: int
+) -> None:
+    once, repeated = counts_of(text=" ".join(words)), counts_of(text=" ".join(words * times))
+    (token,) = tokens_of(text=words[0])
+    assert repeated[token] == times * once[token]
+    assert sum(repeated.values()) == times * (sum(once.values()) + 1) - 1  # a pair at each joint
+
+
+def test_tokens_that_occur_once_have_the_count_one() -> None:
+    assert set(counts_of(name="Golden Dragon", phone="5551", tags={"k": "v"}).values()) == {1}
 
 
 # Characters.
