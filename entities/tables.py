@@ -116,6 +116,14 @@ def concatenate(parts: Sequence[Entities]) -> Entities:
 
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
     """Check a pandas frame against a schema, as `from_table` does."""
+    return from_table(frame_table(frame), schema)
+
+
+def frame_table(frame: "pd.DataFrame") -> pa.Table:
+    """The columns of a pandas frame as an Arrow table, without its index.
+
+    Raises DataError for a column whose values have no common type.
+    """
     arrays = []
     for name in frame.columns:
         try:
@@ -124,7 +132,7 @@ def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
             raise DataError(
                 f"column {str(name)[:100]!r} mixes types of values; give all its values one type"
             ) from error
-    return from_table(pa.Table.from_arrays(arrays, names=list(map(str, frame.columns))), schema)
+    return pa.Table.from_arrays(arrays, names=list(map(str, frame.columns)))
 
 
 def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:

@@ -14,6 +14,7 @@ import json
 import random
 import socket
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
@@ -23,6 +24,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import pyarrow as pa
 
 from labelwright.entities.errors import ServiceError
+from labelwright.entities.tables import frame_table
 
 Row = TypeVar("Row")
 Result = TypeVar("Result", covariant=True)
@@ -35,6 +37,10 @@ BUSY = (429, 502, 503, 504)
 """HTTP statuses after which another attempt may succeed."""
 ROWS_AT_ONCE = 256
 """Number of JSON rows in one chunk of the request body."""
+PIECE_BYTES = 1 << 22
+"""Maximum size of an Arrow batch in bytes. The service refuses batches of more than 16 MiB."""
+PIECE_ROWS = 1 << 16
+"""Maximum number of rows of an Arrow batch, whose results arrive together."""
 
 
 class Client:
@@ -76,8 +82,13 @@ class Client:
         for first in remaining:
             yield from self._stream(_ArrowRows(itertools.chain([first], remaining)), query)
 
-    def label(self, table: pa.Table, **query: Any) -> pa.Table:
-        """Label a table; returns a table with one row for each input row, as `label_batches`."""
+    def label(self, table: Any, **query: Any) -> pa.Table:
+        """Label an Arrow table, or a frame of pandas or Polars.
+
+        Returns an Arrow table with one row for each input row, as `label_batches`. Raises DataError
+        if a column of a frame has values of several types.
+        """
+        table = _arrow_table(table)
         batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
         rows = _ArrowRows(batches)
         results = list(self._stream(rows, query))
@@ -195,7 +206,7 @@ class _ArrowRows(_PendingRows[pa.RecordBatch]):
     media_type = "application/vnd.apache.arrow.stream"
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        super().__init__(batches)
+        super().__init__(piece for batch in batches for piece in _pieces(batch))
         self.schema: pa.Schema | None = None
 
     def chunks(self) -> Iterator[bytes]:
@@ -227,6 +238,48 @@ class _ArrowRows(_PendingRows[pa.RecordBatch]):
                 self.pending.appendleft(first.slice(rows))
                 return
             rows -= first.num_rows
+
+
+def _arrow_table(rows: Any) -> pa.Table:
+    if isinstance(rows, pa.Table):
+        return rows
+    if "pandas" in sys.modules and isinstance(rows, sys.modules["pandas"].DataFrame):
+        return frame_table(rows)
+    return pa.table(rows)
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Slices of a batch that the service accepts: without dictionaries, and not too large."""
+    schema = pa.schema([field.with_type(_plain_type(field.type)) for field in batch.schema])
+    for start in range(0, max(batch.num_rows, 1), PIECE_ROWS):
+        rows = batch.slice(start, PIECE_ROWS)
+        yield from _halved(rows if rows.schema == schema else rows.cast(schema))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """A type of the same values whose slices have only the bytes of their rows."""
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_plain_type(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
+    return kind
+
+
+def _halved(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Slices of a batch that have at most PIECE_BYTES bytes, or one row."""
+    if batch.num_rows <= 1 or batch.nbytes <= PIECE_BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _halved(batch.slice(0, half))
+    yield from _halved(batch.slice(half))
 
 
 def _drain(sink: io.BytesIO) -> bytes:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from labelwright import Client
-from labelwright.entities.errors import ServiceError
+from labelwright.entities.errors import DataError, ServiceError
 from tests.processes import HOST, Service
 
 pytest_plugins = ["tests.worlds"]
@@ -80,6 +82,42 @@ def test_the_client_fails_after_several_failed_attempts(monkeypatch: pytest.Monk
     monkeypatch.setattr("labelwright.client.TRIES", 2)
     with pytest.raises(ServiceError, match="2 times in a row"):
         list(Client(f"http://{HOST}:9").label_rows(PLACES))
+
+
+LARGE = 17 << 20
+"""More bytes than the service accepts in one message."""
+ROWS = 2_000
+NAMES = [f"Joe's Pizza {n % 7}" for n in range(ROWS)]
+NOTES = ["x" * (LARGE // ROWS)] * ROWS
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        pa.array(NOTES),
+        pa.array([f"{n}{note}" for n, note in enumerate(NOTES)]).dictionary_encode(),
+        pa.array(NOTES, pa.string_view()),
+        pa.array([[note] for note in NOTES]),
+        pa.array([{"note": note} for note in NOTES]),
+    ],
+    ids=lambda notes: str(notes.type),
+)
+def test_a_chunk_of_any_size_is_labelled(labels: Client, notes: pa.Array) -> None:
+    names = pa.table({"name": NAMES})
+    assert labels.label(names.append_column("note", notes), top_k=1) == labels.label(names, top_k=1)
+
+
+def test_the_client_labels_frames(labels: Client) -> None:
+    table = pa.table({"id": ["a", "b", "c"], "name": ["Joe's Pizza", None, "Kiosk"]})
+    expected = labels.label(table)
+    assert len(expected) == 3
+    frame = table.to_pandas()
+    for same in (frame, frame.set_index(frame["name"]), frame.astype("category"), frame[:0]):
+        assert labels.label(same) == expected[: len(same)]
+    stream = pa.RecordBatchReader.from_batches(table.schema, table.to_batches())
+    assert labels.label(stream) == expected  # as frames of Polars and DuckDB
+    with pytest.raises(DataError, match="column 'name'"):
+        labels.label(pd.DataFrame({"name": ["a", ["b"]]}))
 
 
 def test_an_exception_of_the_callers_iterator_is_raised(labels: Client) -> None:
