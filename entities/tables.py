@@ -50,6 +50,8 @@ LABELS = pa.list_(
     )
 )
 """The Arrow type of the predicted labels of one entity, the most probable label first."""
+ROW = "row-"
+"""The start of the ids of rows without an id, if other rows have ids."""
 POINT_LIMITS = (90.0, 180.0)
 """The largest absolute latitude and longitude, in degrees."""
 
@@ -60,7 +62,8 @@ class Entities:
 
     `table` has one row for each row of the data. `rejected` maps the position of a rejected row to
     the reason. `warnings` are about the whole table. If the data has no ids, the table is
-    `anonymous` and the ids are row numbers.
+    `anonymous` and the ids are row numbers. `without_id` is a mask of the rows whose id was made
+    from the row number; it is empty if it is not known.
     """
 
     schema: EntitySchema
@@ -68,6 +71,9 @@ class Entities:
     rejected: Mapping[int, str] = dataclasses.field(default_factory=dict)
     warnings: Sequence[str] = ()
     anonymous: bool = False
+    without_id: npt.NDArray[np.bool_] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.bool_)
+    )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -135,23 +141,28 @@ def frame_table(frame: "pd.DataFrame") -> pa.Table:
     return pa.Table.from_arrays(arrays, names=list(map(str, frame.columns)))
 
 
-def from_table(table: pa.Table, schema: EntitySchema, first_row: int = 0) -> Entities:
+def from_table(
+    table: pa.Table, schema: EntitySchema, first_row: int = 0, named: bool = False
+) -> Entities:
     """Check an Arrow table against a schema and convert it to a canonical table.
 
-    Rows without an id get their row number, which counts from `first_row`. Raises DataError if a
-    column has a type that its kind does not allow, if a known column is repeated, or if no column
-    is in the schema.
+    Row numbers count from `first_row`. A row without an id gets `row-N`, N being the row number,
+    if another row has an id or if the table is `named`: other rows of its file have ids. Otherwise
+    it gets N. Raises DataError if a column has a type that
+    its kind does not allow, if a known column is repeated, or if no column is in the schema.
     """
     names = table.column_names
     check_columns(names, schema)
     rejected_rows = RejectedRows()
-    columns = {"id": _ids(table, first_row, rejected_rows)}
+    ids, without_id = _ids(table, first_row, named, rejected_rows)
+    columns = {_ID.name: ids}
     for column in schema.columns:
         for field in column.fields:
             if field in names:
                 columns[field] = canonical_array(table[field], column, field, rejected_rows)
     checked = _build_entities(columns, schema, rejected_rows, schema.warnings_for(names))
-    return dataclasses.replace(checked, anonymous=_ID.name not in names)
+    anonymous = _ID.name not in names
+    return dataclasses.replace(checked, anonymous=anonymous, without_id=without_id)
 
 
 def check_columns(names: Sequence[str], schema: EntitySchema) -> None:
@@ -171,10 +182,13 @@ def check_columns(names: Sequence[str], schema: EntitySchema) -> None:
         )
 
 
-def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 0) -> Entities:
+def from_records(
+    records: Sequence[Any], schema: EntitySchema, first_row: int = 0, named: bool = False
+) -> Entities:
     """Check records of parsed JSON against a schema, as `from_table` does.
 
-    Records that are not objects or that have a value of a wrong type are rejected.
+    Records that are not objects or that have a value of a wrong type are rejected. A record without
+    an id gets `row-N` if another record has an id or if the records are `named`, and otherwise N.
     """
     rejected_rows = RejectedRows()
     objects = [record if isinstance(record, dict) else {} for record in records]
@@ -186,7 +200,9 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
         elif len(present) < len(names) and not present.issuperset(record):
             rejected_rows.add(row, "the names of fields must be text")
     given = _checked_values(objects, _ID.name, _ID, rejected_rows)
-    ids = [str(first_row + n) if value is None else value for n, value in enumerate(given)]
+    without_id = np.array([value is None for value in given], np.bool_)
+    prefix = ROW if named or not without_id.all() else ""
+    ids = [f"{prefix}{first_row + n}" if v is None else v for n, v in enumerate(given)]
     columns = {_ID.name: pa.array(ids, pa.string())}
     for column in schema.columns:
         if present.intersection(column.fields):
@@ -196,7 +212,8 @@ def from_records(records: Sequence[Any], schema: EntitySchema, first_row: int = 
                     _checked_values(objects, field, column, rejected_rows), kind
                 )
     checked = _build_entities(columns, schema, rejected_rows, schema.warnings_for(present))
-    return dataclasses.replace(checked, anonymous=all(value is None for value in given))
+    anonymous = bool(without_id.all())
+    return dataclasses.replace(checked, anonymous=anonymous, without_id=without_id)
 
 
 _ID = Column("id", Kind.CATEGORY)
@@ -223,15 +240,28 @@ def _build_entities(
     return Entities(schema, pa.table(columns), reasons, warnings)
 
 
-def _ids(table: pa.Table, first_row: int, rejected_rows: RejectedRows) -> pa.Array:
-    row_numbers = pa.array(np.arange(first_row, first_row + table.num_rows)).cast(pa.string())
-    if "id" not in table.column_names:
-        return row_numbers
-    given = contiguous(table["id"], "id", rejected_rows)
-    kind = given.type
-    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
-    return pc.coalesce(reject_long(given.cast(pa.string()), "id", rejected_rows), row_numbers)
+def _ids(
+    table: pa.Table, first_row: int, named: bool, rejected_rows: RejectedRows
+) -> tuple[pa.StringArray, npt.NDArray[np.bool_]]:
+    """The ids of all rows, and a mask of the rows without an id in the table."""
+    rows = np.arange(first_row, first_row + table.num_rows)
+    ids = pa.nulls(len(rows), pa.string())
+    if _ID.name in table.column_names:
+        given = contiguous(table["id"], "id", rejected_rows)
+        kind = given.type
+        if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+            raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
+        ids = reject_long(given.cast(pa.string()), "id", rejected_rows)
+    if not ids.null_count:
+        return ids, np.zeros(len(rows), np.bool_)
+    named = named or ids.null_count < len(ids)
+    made = row_ids(rows) if named else pa.array(rows).cast(pa.string())
+    return pc.coalesce(ids, made), ids.is_null().to_numpy(zero_copy_only=False)
+
+
+def row_ids(rows: npt.NDArray[np.int64]) -> pa.StringArray:
+    """The ids of rows without an id, if other rows have ids: `row-N`."""
+    return pc.binary_join_element_wise(ROW, pa.array(rows).cast(pa.string()), "")
 
 
 def _reject_invalid_points(

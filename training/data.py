@@ -14,6 +14,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.locations import LocationLike
 from labelwright.entities.io.readers import SAME_NAMES, Batch, read_batches
+from labelwright.entities.io.row_ids import complete_ids
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
@@ -85,17 +86,21 @@ def read_labelled(
     the schema's columns to column names of the files.
     """
     tables, labels, absent = [], [], []
+    without_id, numbers = [], []
     left_out = _LeftOut()
-    read, anonymous = 0, False
+    read, anonymous = 0, True
     for path in paths:
         labelled, before = False, read
         for batch in read_batches(path, schema, read, columns=columns):
+            first = read
             read += len(batch.entities)
             rows = left_out.usable_rows(batch)
             if batch.labels is None:  # in JSON Lines, the labels may begin in a later batch
                 continue
             labelled = True
-            anonymous |= batch.entities.anonymous
+            anonymous &= batch.entities.anonymous or not len(batch.entities)
+            without_id.append(batch.entities.without_id[rows.to_numpy()])
+            numbers.append(rows.to_numpy() + first)
             tables.append(batch.entities.table.take(rows))
             labels.append(batch.labels.take(rows))
             absent.append(
@@ -108,6 +113,9 @@ def read_labelled(
     if not sum(len(part) for part in labels):
         raise DataError("there is no row to learn from: no row has labels and fits the schema")
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    ids = table["id"].combine_chunks()
+    ids = complete_ids(ids, np.concatenate(without_id), np.concatenate(numbers))
+    table = table.set_column(table.column_names.index("id"), "id", ids)
     absent_lists = pa.concat_arrays(absent)
     any_absent = absent_lists.null_count < len(absent_lists)
     return LabelledEntities(

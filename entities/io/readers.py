@@ -117,25 +117,28 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Read the rows of a file or folder in order, in batches; raises DataError.
 
-    Rows without an id get their row number, which counts from `first_row`. Labels are read only if
-    `labelled` is true. The first `skip` rows are skipped. `columns` maps the columns of the schema
-    to those of the data.
+    Row numbers count from `first_row`. A row without an id gets `row-N`, N being its number, if the
+    first batch has ids, and otherwise N. Labels are read only if `labelled` is true. The first
+    `skip` rows are skipped. `columns` maps the columns of the schema to those of the data.
     """
     columns.check(schema)
     labels = LABEL_COLUMNS if labelled else ()
     files = files_of(where)
     sizes = [size_of(file) for file in files]
-    before, total = 0, sum(sizes)
+    before, total, named = 0, sum(sizes), None
     for location, size in zip(files, sizes, strict=True):
         file = _InputFile(location, size, schema, labels, skip, columns)
         try:
             for chunk in _READERS[format_of(location)](file):
+                if named is None and chunk.rows:
+                    named = _has_ids(chunk, file)
                 skipped = min(skip, chunk.rows)
                 skip -= skipped
                 first_row += skipped
                 if skipped < chunk.rows or not chunk.rows:
                     share = (before + chunk.read) / total if total else None
-                    yield dataclasses.replace(_batch(chunk, skipped, file, first_row), share=share)
+                    batch = _batch(chunk, skipped, file, first_row, bool(named))
+                    yield dataclasses.replace(batch, share=share)
                     first_row += chunk.rows - skipped
             before += size
         except _UNREADABLE as error:
@@ -227,7 +230,7 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
         first = max(n for n, start in enumerate(starts) if _can_begin(start, file.skip))
         read = starts[first]
         if read:
-            yield _Chunk(read, 0)
+            yield _Chunk(read, 0, names=file.columns.rename_columns(parquet.schema_arrow.names))
         names = parquet.schema_arrow.names
         read_as = file.columns.rename_columns(names)
         check_columns(read_as, file.schema)
@@ -315,24 +318,37 @@ def _decompressed(raw: pa.NativeFile, file: Location) -> pa.NativeFile:
     return pa.CompressedInputStream(pa.BufferedInputStream(raw, READ_BYTES), compression)
 
 
-def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int) -> Batch:
-    """Check the rows of a chunk, without the first `skipped` rows."""
+def _has_ids(chunk: _Chunk, file: _InputFile) -> bool:
+    """Whether a table has a column of ids, or one of the records has an id."""
+    if not isinstance(chunk.content, list):
+        return "id" in chunk.names
+    parsed = (_parsed_or_none(one, file) for one in chunk.content)
+    return any(isinstance(one, dict) and one.get("id") is not None for one in parsed)
+
+
+def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int, named: bool) -> Batch:
+    """Check the rows of a chunk, without the first `skipped` rows.
+
+    `named` is the argument of `from_table`.
+    """
     if isinstance(chunk.content, pa.Table):
-        return _table_batch(chunk.content.slice(skipped), file, first_row, chunk.names)
+        return _table_batch(chunk.content.slice(skipped), file, first_row, named, chunk.names)
     records = (chunk.content or [])[skipped:]
     broken: dict[int, str] = {}
     if records and isinstance(records[0], Line):
         records, broken = _parsed_lines(records, file)
-    entities = from_records(records, file.schema, first_row)
+    entities = from_records(records, file.schema, first_row, named)
     if broken:
         rejected = dict(sorted({**entities.rejected, **broken}.items()))
         entities = dataclasses.replace(entities, rejected=rejected)
     return Batch(entities, **{name: _record_labels(records, name) for name in file.labels})
 
 
-def _table_batch(table: pa.Table, file: _InputFile, first_row: int, names: Sequence[str]) -> Batch:
+def _table_batch(
+    table: pa.Table, file: _InputFile, first_row: int, named: bool, names: Sequence[str]
+) -> Batch:
     """Check a table; warnings are about `names`, the names of all columns of the file."""
-    entities = from_table(table, file.schema, first_row)
+    entities = from_table(table, file.schema, first_row, named)
     warnings = file.schema.warnings_for(names)
     if any(reason.endswith(NOT_UTF8) for reason in entities.rejected.values()):
         warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
@@ -358,6 +374,16 @@ def _parsed_lines(lines: Sequence[Line], file: _InputFile) -> tuple[list[Any], d
     if len(broken) == len(lines) and lines[0].number == 1:
         raise TextFileError(f"{broken[0]}; JSON Lines have one object a line")
     return records, broken
+
+
+def _parsed_or_none(record: Any, file: _InputFile) -> Any:
+    """The value of a line, None if it is not JSON; a record is returned unchanged."""
+    if not isinstance(record, Line):
+        return record
+    try:
+        return file.columns.rename_record(_parsed(record.text))
+    except ValueError:
+        return None
 
 
 def _parsed(line: bytes) -> Any:

@@ -18,6 +18,7 @@ from labelwright.entities.errors import RequestError, StorageError, reason
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.locations import Location
 from labelwright.entities.io.readers import SAME_NAMES, files_of, read_batches
+from labelwright.entities.io.row_ids import with_distinct_ids
 from labelwright.entities.io.writers import output_format, predictions_file
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
@@ -86,7 +87,8 @@ def on_threads(
     with ThreadPoolExecutor(job.threads) as pool:
         schema = label.bundle.labeler.schema
         batches = read_batches(job.input, schema, labelled=False, skip=skip, columns=job.columns)
-        yield from _in_order(pool, label, batches, ahead=2 * job.threads)
+        distinct = with_distinct_ids(batches, skip)
+        yield from _in_order(pool, label, distinct, ahead=2 * job.threads)
 
 
 def label_file(

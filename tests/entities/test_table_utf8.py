@@ -53,7 +53,7 @@ def test_broken_utf8_within_a_list_rejects_only_its_row() -> None:
 def test_broken_utf8_in_an_id_rejects_only_its_row() -> None:
     entities = from_table(pa.table({"text": ["a", "b", "c", "d"], "id": BROKEN}), ALL, first_row=5)
     assert entities.rejected == {1: "id: not valid UTF-8"}
-    assert entities.ids.to_pylist() == ["good", "6", "", "fine €"]
+    assert entities.ids.to_pylist() == ["good", "row-6", "", "fine €"]
 
 
 def test_broken_utf8_in_a_number_rejects_only_its_row() -> None:

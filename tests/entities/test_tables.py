@@ -78,32 +78,35 @@ def test_a_missing_id_becomes_the_row_number() -> None:
     assert from_table(table, ALL, first_row=40).ids.to_pylist() == ["40", "41"]
 
 
-def test_a_null_id_becomes_the_row_number() -> None:
+def test_a_null_id_becomes_the_row_number_with_a_prefix() -> None:
     table = pa.table({"text": ["a", "b", "c"], "id": ["x", None, "z"]})
-    assert from_table(table, ALL, first_row=7).ids.to_pylist() == ["x", "8", "z"]
+    assert from_table(table, ALL, first_row=7).ids.to_pylist() == ["x", "row-8", "z"]
 
 
-def test_a_record_without_an_id_gets_its_row_number() -> None:
+def test_a_record_without_an_id_gets_its_row_number_with_a_prefix() -> None:
     records: list[Any] = [{"id": "x"}, {"text": "a"}, {"id": None}, {"id": 12}]
-    assert from_records(records, ALL, first_row=5).ids.to_pylist() == ["x", "6", "7", "12"]
+    assert from_records(records, ALL, first_row=5).ids.to_pylist() == ["x", "row-6", "row-7", "12"]
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint64()], ids=str)
 def test_ids_can_be_whole_numbers(kind: pa.DataType) -> None:
     table = pa.table({"text": ["a", "b"], "id": pa.array([3, None], kind)})
-    assert from_table(table, ALL).ids.to_pylist() == ["3", "1"]
+    assert from_table(table, ALL).ids.to_pylist() == ["3", "row-1"]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 def test_ids_can_have_any_arrow_type_of_text(kind: pa.DataType) -> None:
     ids = pa.array(["x", None], kind)
-    assert from_table(pa.table({"text": ["a", "b"], "id": ids}), ALL).ids.to_pylist() == ["x", "1"]
+    assert from_table(pa.table({"text": ["a", "b"], "id": ids}), ALL).ids.to_pylist() == [
+        "x",
+        "row-1",
+    ]
 
 
 def test_ids_can_be_a_dictionary_column() -> None:
     ids = pa.array(["x", "x", None]).dictionary_encode()
     table = pa.table({"text": ["a", "b", "c"], "id": ids})
-    assert from_table(table, ALL).ids.to_pylist() == ["x", "x", "2"]
+    assert from_table(table, ALL).ids.to_pylist() == ["x", "x", "row-2"]
 
 
 def test_all_ids_can_be_null() -> None:

@@ -102,7 +102,7 @@ def test_properties_and_the_centre_become_columns(tmp_path: Path, places: Entity
     assert batch.labels is not None
     assert batch.labels.to_pylist() == [["a", "b"], ["a"], None, None]
     assert batch.entities.rejected == {3: "an entity must be an object"}
-    assert ids([batch]) == ["node/1", "7", "2", "3"]
+    assert ids([batch]) == ["node/1", "7", "row-2", "row-3"]
 
 
 def test_rows_can_be_skipped(tmp_path: Path, places: EntitySchema) -> None:
