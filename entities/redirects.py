@@ -24,16 +24,20 @@ class Redirects:
     targets: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        resolved = {old: _final_target(old, self.targets) for old in self.targets}
-        object.__setattr__(self, "targets", resolved)
+        object.__setattr__(self, "targets", _final_targets(self.targets))
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """Read a CSV file with the columns `old` and `new`; raises DataError."""
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                rows = [row for row in csv.reader(file) if row]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+                rows = [row for row in csv.reader(file, strict=True) if row]
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"redirects {path} cannot be read: the text is not UTF-8; convert it, for example "
+                "from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"
+            ) from error
+        except (OSError, csv.Error) as error:
             raise DataError(f"redirects {path} cannot be read: {error}") from error
         if not rows or tuple(rows[0]) != HEADER:
             raise DataError(f"redirects {path} must begin with the header {','.join(HEADER)}")
@@ -86,13 +90,16 @@ class Redirects:
         return list(dict.fromkeys(label for label in current if label is not None))
 
 
-def _final_target(old: str, targets: Mapping[str, str]) -> str:
-    """Follow the redirects from an old label to the end; raises DataError for a cycle."""
-    seen = {old}
-    label = targets[old]
-    while label in targets:
-        if label in seen:
-            raise DataError("the redirects of labels form a cycle; remove one of its rows")
-        seen.add(label)
-        label = targets[label]
-    return label
+def _final_targets(targets: Mapping[str, str]) -> dict[str, str]:
+    """The end of the chain that begins with each old label; raises DataError for a cycle."""
+    final: dict[str, str] = {}
+    for old in targets:
+        chain: dict[str, None] = {}  # in order
+        label = old
+        while label in targets and label not in final:
+            if label in chain:
+                raise DataError("the redirects of labels form a cycle; remove one of its rows")
+            chain[label] = None
+            label = targets[label]
+        final.update(dict.fromkeys(chain, final.get(label, label)))
+    return {old: final[old] for old in targets}

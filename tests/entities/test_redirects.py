@@ -1,5 +1,6 @@
 """Redirects of labels that were renamed, merged or retired."""
 
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,17 @@ def test_chains_are_resolved_and_an_empty_target_retires_a_label() -> None:
     redirects = Redirects({"a": "b", "b": "c", "d": "e", "e": ""})
     assert redirects.targets == {"a": "c", "b": "c", "d": "", "e": ""}
     assert [redirects.current(label) for label in "acdx"] == ["c", "c", None, "x"]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_long_chain_is_resolved_in_linear_time(reverse: bool) -> None:
+    rows = 200_000
+    order = range(rows)[::-1] if reverse else range(rows)
+    began = time.process_time()
+    redirects = Redirects({str(row): str(row + 1) for row in order})
+    assert time.process_time() - began < 5  # quadratic time would be hours
+    assert set(redirects.targets.values()) == {str(rows)}
+    assert next(iter(redirects.targets)) == str(order[0])
 
 
 @pytest.mark.parametrize("targets", [{"a": "a"}, {"a": "b", "b": "a"}, {"x": "a", "a": "a"}])
@@ -50,6 +62,16 @@ def test_lists_are_rewritten_label_by_label(
             assert new == list(dict.fromkeys(label for label in wanted if label is not None))
     again = redirects.rewrite(redirects.rewrite(lists))
     assert again.to_pylist() == found
+
+
+@pytest.mark.parametrize(
+    "content", [b'old,new\na,"b\nc,d\n', b"old,new\na,\xe9\n", b'old,new\n"a"b,c\n']
+)
+def test_a_broken_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "redirects.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"redirects .* cannot be read: "):
+        Redirects.read(path)
 
 
 def test_a_table_is_read_from_csv(tmp_path: Path) -> None:
