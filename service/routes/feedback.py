@@ -45,6 +45,7 @@ ENTITY_LIMIT = 256 << 10
 ID_LIMIT = 500
 """Maximum bytes of the id of an entity in a correction."""
 
+PREFIX = "/v1/feedback"
 WRITERS = 4
 """Maximum threads that wait for the database. If the database hangs, all others stay free."""
 
@@ -121,16 +122,17 @@ class FeedbackResponse(TypedDict):
 
 def feedback_routes(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
     """Router of `POST` and `DELETE /v1/feedback`, and of `GET /v1/feedback/export`."""
-    router = fastapi.APIRouter(prefix="/v1", tags=["feedback"])
+    # the routers that are included have the prefix: metrics and logs show their paths
+    router = fastapi.APIRouter(tags=["feedback"])
     router.include_router(_reviewer_routes(engine, store))
     router.include_router(_admin_routes(store))
     return router
 
 
 def _reviewer_routes(engine: Engine, store: CorrectionStore) -> fastapi.APIRouter:
-    router, writers = fastapi.APIRouter(), anyio.CapacityLimiter(WRITERS)
+    router, writers = fastapi.APIRouter(prefix=PREFIX), anyio.CapacityLimiter(WRITERS)
 
-    @router.post("/feedback", status_code=201, response_model=None)
+    @router.post("", status_code=201, response_model=None)
     async def correct(
         request: Request,
         idempotency_key: Annotated[Key | None, Header()] = None,
@@ -202,9 +204,9 @@ async def _store(
 
 
 def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
-    router = fastapi.APIRouter()
+    router = fastapi.APIRouter(prefix=PREFIX)
 
-    @router.get("/feedback/export", response_class=Response)
+    @router.get("/export", response_class=Response)
     def export() -> Response:
         """All corrections as a Parquet file."""
         chunks = _parquet(store)
@@ -216,7 +218,7 @@ def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
             headers={"Content-Disposition": 'attachment; filename="corrections.parquet"'},
         )
 
-    @router.delete("/feedback")
+    @router.delete("")
     def delete(
         entity_id: Annotated[str, Query(min_length=1, max_length=ID_LIMIT)],
     ) -> dict[str, int]:

@@ -265,6 +265,22 @@ def test_a_request_is_a_span_of_its_clients_trace_with_a_child_for_each_stage(
     assert abs(whole.end_time_unix_nano / 1e9 - time.time()) < PATIENCE
 
 
+def test_metrics_have_the_whole_path_of_each_route(client: httpx.Client) -> None:
+    operations = client.get("/openapi.json").json()["paths"]
+    for path, methods in operations.items():
+        for method in methods:
+            client.request(method, re.sub(r"\{\w+\}", "x", path), timeout=PATIENCE)
+    routes = {
+        sample.labels["route"]
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "labelwright_requests_total"
+    }
+    assert routes >= set(operations)
+    assert "/v1/feedback/export" in routes
+    assert "/feedback" not in routes
+
+
 # headers
 
 
