@@ -133,6 +133,10 @@ class EntitySchema:
         named = (c.name for c in self.columns if c.kind in (Kind.TEXT, Kind.WORDS))
         return next(named, None)
 
+    def column_of(self, field: str) -> Column | None:
+        """The column that has its values in the given table column; None if there is none."""
+        return next((column for column in self.columns if field in column.fields), None)
+
     def warnings_for(self, names: Iterable[str]) -> list[str]:
         """One warning for each of the first WARNINGS_LIMIT unknown names, and one for the rest."""
         known = (*self.fields, *RESERVED)

@@ -20,22 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.arrays import (
-    FIELD_LIMIT,
-    INFINITE,
-    TOO_LONG,
-    FieldValueError,
     RejectedRows,
     canonical_array,
-    contiguous,
+    checked_values,
     floats,
-    is_text,
-    joined_tags,
-    reject_long,
+    is_list,
     with_nulls,
 )
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import NUMERIC, RESERVED, Column, EntitySchema, Kind
 from labelwright.entities.text import is_unicode
+from labelwright.entities.values import FIELD_LIMIT, FieldValueError, canonical_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +117,21 @@ def concatenate(parts: Sequence[Entities]) -> Entities:
 
 def from_frame(frame: "pd.DataFrame", schema: EntitySchema) -> Entities:
     """Check a pandas frame against a schema, as `from_table` does."""
-    return from_table(frame_table(frame), schema)
+    rejected_rows = RejectedRows()
+    arrays = []
+    for name, series in frame.items():
+        try:
+            arrays.append(_arrow_array(series))
+        except DataError:
+            column = _ID if name == _ID.name else schema.column_of(str(name))
+            values = series.tolist()
+            arrays.append(
+                checked_values(values, column, str(name), rejected_rows)
+                if column
+                else pa.nulls(len(values))
+            )
+    table = pa.Table.from_arrays(arrays, names=list(map(str, frame.columns)))
+    return _checked_table(table, schema, 0, False, rejected_rows)
 
 
 def frame_table(frame: "pd.DataFrame") -> pa.Table:
@@ -130,15 +139,18 @@ def frame_table(frame: "pd.DataFrame") -> pa.Table:
 
     Raises DataError for a column whose values have no common type.
     """
-    arrays = []
-    for name in frame.columns:
-        try:
-            arrays.append(pa.Array.from_pandas(frame[name]))
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise DataError(
-                f"column {str(name)[:100]!r} mixes types of values; give all its values one type"
-            ) from error
+    arrays = [_arrow_array(series) for _, series in frame.items()]
     return pa.Table.from_arrays(arrays, names=list(map(str, frame.columns)))
+
+
+def _arrow_array(series: "pd.Series[Any]") -> pa.Array:
+    """A column of a frame as an Arrow array; raises DataError if its values mix types."""
+    try:
+        return pa.Array.from_pandas(series)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"column {str(series.name)[:100]!r} mixes types of values; give all its values one type"
+        ) from error
 
 
 def from_table(
@@ -151,9 +163,18 @@ def from_table(
     it gets N. Raises DataError if a column has a type that
     its kind does not allow, if a known column is repeated, or if no column is in the schema.
     """
+    return _checked_table(table, schema, first_row, named, RejectedRows())
+
+
+def _checked_table(
+    table: pa.Table,
+    schema: EntitySchema,
+    first_row: int,
+    named: bool,
+    rejected_rows: RejectedRows,
+) -> Entities:
     names = table.column_names
     check_columns(names, schema)
-    rejected_rows = RejectedRows()
     ids, without_id = _ids(table, first_row, named, rejected_rows)
     columns = {_ID.name: ids}
     for column in schema.columns:
@@ -247,11 +268,9 @@ def _ids(
     rows = np.arange(first_row, first_row + table.num_rows)
     ids = pa.nulls(len(rows), pa.string())
     if _ID.name in table.column_names:
-        given = contiguous(table["id"], "id", rejected_rows)
-        kind = given.type
-        if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        if is_list(kind := table.schema.field(_ID.name).type):
             raise DataError(f"column 'id' holds {kind}; it must be text or whole numbers")
-        ids = reject_long(given.cast(pa.string()), "id", rejected_rows)
+        ids = canonical_array(table[_ID.name], _ID, _ID.name, rejected_rows)
     if not ids.null_count:
         return ids, np.zeros(len(rows), np.bool_)
     named = named or ids.null_count < len(ids)
@@ -301,50 +320,10 @@ def _checked_values(
             continue
         values[row] = None
         try:
-            values[row] = _checked_value(value, column)
+            values[row] = canonical_value(value, column, field)
         except FieldValueError as error:
-            rejected_rows.add(row, str(error).format(field))
-        except (TypeError, ValueError, OverflowError):
-            rejected_rows.add(row, f"{field}: must be {_EXPECTED[column.kind]}")
+            rejected_rows.add(row, str(error))
     return values
 
 
-_EXPECTED = {
-    Kind.TEXT: "text or a list of texts",
-    Kind.WORDS: "text or a list of texts",
-    Kind.CATEGORY: "text, a whole number, or a list of texts",
-    Kind.WEB: "text or a list of texts",
-    Kind.PHONE: "text, a whole number, or a list of texts",
-    Kind.NUMBER: "a number",
-    Kind.POINT: "a number",
-    Kind.TAGS: "an object of texts",
-}
-
-
 _PLAIN = frozenset({Kind.TEXT, Kind.WORDS, Kind.CATEGORY, Kind.WEB, Kind.PHONE})
-
-
-def _checked_value(value: Any, column: Column) -> Any:
-    kind = column.kind
-    if kind in NUMERIC:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError
-        number = float(value)
-        if math.isinf(number):
-            raise FieldValueError(INFINITE)
-        return None if math.isnan(number) else number
-    if kind is Kind.TAGS:
-        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
-            raise TypeError
-        value = joined_tags(value)
-        if value is None:
-            return None
-    elif isinstance(value, list):
-        value = ";".join(item for item in value if item is not None)
-    elif kind in (Kind.CATEGORY, Kind.PHONE) and type(value) is int:
-        value = str(value)
-    if not isinstance(value, str):
-        raise TypeError
-    if len(value.encode("utf-8")) > FIELD_LIMIT:  # a lone surrogate raises UnicodeEncodeError
-        raise FieldValueError(TOO_LONG)
-    return value

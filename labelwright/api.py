@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labelwright.entities.errors import DataError, first_line
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, from_frame, from_records, from_table
 from labelwright.models.decisions import LabelQuery
@@ -60,7 +61,7 @@ class LoadedModel:
         only: Sequence[str] = (),
         min_precision: float = 0.0,
     ) -> pa.Table:
-        """Label an Arrow table, a pandas frame, or a sequence of dicts.
+        """Label an Arrow table, a frame of pandas, Polars or DuckDB, or a sequence of dicts.
 
         Returns a table with one row for each entity, in the same order. Column `id` holds the
         ids. Column `labels` is a list<struct<label: string, probability: float, asserted: bool>>
@@ -104,11 +105,28 @@ class LoadedModel:
         return pa.table({"id": checked.ids, "labels": explanation.to_arrow(list(checked.rejected))})
 
     def _checked(self, entities: Any) -> Entities:
-        if isinstance(entities, pa.Table):
-            return from_table(entities, self.schema)
-        if isinstance(entities, Sequence):
+        import pandas as pd
+
+        if isinstance(entities, pd.DataFrame):
+            return from_frame(entities, self.schema)
+        if isinstance(entities, Sequence) and not isinstance(entities, str | bytes):
             return from_records(entities, self.schema)
-        return from_frame(entities, self.schema)
+        return from_table(_arrow_table(entities), self.schema)
+
+
+def _arrow_table(data: Any) -> pa.Table:
+    """The table of an object with Arrow's stream interface; raises DataError."""
+    if not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")):
+        raise DataError(
+            "entities must be a list of dicts, an Arrow table, or a frame of pandas, Polars or "
+            "DuckDB; put a single entity into a list, and collect a lazy frame"
+        )
+    try:
+        return pa.table(data)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"entities must be a table that Arrow can read: {first_line(error)}"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)

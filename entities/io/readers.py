@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from labelwright.entities.arrays import NOT_UTF8, is_text
+from labelwright.entities.arrays import is_text
 from labelwright.entities.errors import DataError, first_line
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.csv_tables import CsvTables
@@ -35,6 +35,7 @@ from labelwright.entities.io.text_files import (
 from labelwright.entities.json_text import parse_json
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, check_columns, from_records, from_table
+from labelwright.entities.values import NOT_UTF8
 
 BATCH_ROWS = 16_384
 CHUNK_BYTES = 64 << 20

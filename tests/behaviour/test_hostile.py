@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelwright.entities.arrays import FIELD_LIMIT
+from labelwright.entities.values import FIELD_LIMIT
 from tests.behaviour.conftest import Predict
 
 UNUSUAL_NAMES = {

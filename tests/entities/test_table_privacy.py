@@ -35,7 +35,7 @@ def bad_tables() -> list[pa.Table]:
 def bad_records() -> list[Any]:
     """Records with all kinds of errors, and a private text in every value."""
     names = [*TEXT_LIKE, "number", "lat", "tags", "id"]
-    values = [{PRIVATE: [PRIVATE]}, [PRIVATE, 1], {PRIVATE: {}}, PRIVATE + "\ud800"]
+    values = [{PRIVATE: [PRIVATE]}, [PRIVATE, 1.5], {PRIVATE: {}}, PRIVATE + "\ud800"]
     return [
         PRIVATE,
         [PRIVATE],

@@ -5,9 +5,9 @@ import math
 import pyarrow as pa
 import pytest
 
-from labelwright.entities.arrays import FIELD_LIMIT
 from labelwright.entities.errors import DataError
 from labelwright.entities.tables import from_records, from_table
+from labelwright.entities.values import FIELD_LIMIT
 from tests.entities.canonical import ALL, TEXT_LIKE, column, rejected
 
 

@@ -89,10 +89,18 @@ def test_over_http_a_latitude_without_longitude_rejects_only_its_entity(
     assert bad["error"] == {"detail": "lat and lon must be given together"}
 
 
-def test_in_python_a_frame_of_mixed_values_is_a_data_error(bundle: Path) -> None:
-    frame = pd.DataFrame({"name": ["Pizzeria", 5]})
-    with pytest.raises(DataError, match="name"):
-        labelwright.load(str(bundle)).label(frame)
+def test_in_python_a_frame_may_mix_values_and_bad_values_reject_only_their_rows(
+    bundle: Path,
+) -> None:
+    frame = pd.DataFrame({"name": ["Pizzeria", 5, "Bar"], "postcode": ["a", 75001, 7.0]})
+    labels = labelwright.load(str(bundle)).label(frame)["labels"]
+    assert [given is None for given in labels.to_pylist()] == [False, True, False]
+
+
+@pytest.mark.parametrize("given", [5, "Pizzeria", {"name": "Pizzeria"}, object()], ids=repr)
+def test_in_python_data_that_is_not_a_table_is_a_data_error(bundle: Path, given: object) -> None:
+    with pytest.raises(DataError, match="entities must be"):
+        labelwright.load(str(bundle)).label(given)
 
 
 @pytest.mark.usefixtures("empty_world")
