@@ -224,7 +224,9 @@ def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.
 def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
     with file.location.open() as stream:
         # without these options, the reader keeps all data in memory until the end of the file
-        parquet = pq.ParquetFile(stream, pre_buffer=False, buffer_size=READ_BYTES)
+        parquet = pq.ParquetFile(
+            stream, pre_buffer=False, buffer_size=READ_BYTES, page_checksum_verification=True
+        )
         groups = range(parquet.num_row_groups)
         sizes = [parquet.metadata.row_group(group).num_rows for group in groups]
         starts = [0, *itertools.accumulate(sizes)]
@@ -240,6 +242,11 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
             read += batch.num_rows
             table = file.columns.rename_table(pa.table(batch))
             yield _Chunk(batch.num_rows, read / starts[-1] * file.size, table, read_as)
+        if read != starts[-1]:  # pyarrow reads fewer rows from some damaged pages
+            raise DataError(
+                f"{file.location} is damaged: {read:,} of its {starts[-1]:,} rows can be read; copy "
+                "or export the file again"
+            )
         if not starts[-1]:
             empty = file.columns.rename_table(parquet.schema_arrow.empty_table())
             yield _Chunk(0, file.size, empty, read_as)

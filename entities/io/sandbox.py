@@ -116,16 +116,19 @@ def _decode(content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
     if len(names) > COLUMNS_LIMIT:
         raise DataError(f"a table may have at most {COLUMNS_LIMIT:,} columns")
     source.seek(0)
-    parquet = pq.ParquetFile(source, pre_buffer=False)
+    parquet = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
     if parquet.metadata.num_rows > rows:
         raise DataError(f"a table may have at most {rows:,} rows")
     found = [name for name in names if name in columns]
-    batches, size = [], 0
+    batches, size, count = [], 0, 0
     for batch in parquet.iter_batches(_PIECE, columns=found, use_threads=False):
         size += batch.nbytes
         if size > BYTES_LIMIT:
             raise DataError(f"a decoded table may have at most {BYTES_LIMIT:,} bytes")
         batches.append(batch)
+        count += batch.num_rows
+    if count != parquet.metadata.num_rows:  # pyarrow reads fewer rows from some damaged pages
+        raise DataError(_UNREADABLE)
     return pa.Table.from_batches(batches, pa.schema([parquet.schema_arrow.field(n) for n in found]))
 
 

@@ -68,9 +68,9 @@ class ArrowStream:
         while frame := self._frames.take():
             if (batch := self._read(frame)) is not None:
                 yield batch
-        if last and (
-            self._reader is None or (self._frames.pending_bytes and not self._frames.ended)
-        ):
+        if self._frames.ended and self._frames.pending_bytes:
+            raise DataError("there is data after the end of the Arrow stream; send it separately")
+        if last and (self._reader is None or self._frames.pending_bytes):
             raise DataError("the Arrow stream is incomplete: it ends within a message")
 
     def _read(self, frame: Frame) -> pa.RecordBatch | None:

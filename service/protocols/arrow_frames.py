@@ -67,6 +67,7 @@ class Frames:
             raise DataError("not an Arrow IPC stream")
         if size == 0:
             self.ended = True
+            del self._buffer[:_PREFIX_SIZE]
             return None
         if len(self._buffer) < _PREFIX_SIZE + size:
             return None
