@@ -93,6 +93,11 @@ class Entities:
         column = self.table.column(at)
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
+    def with_rejected(self, reasons: Mapping[int, str]) -> "Entities":
+        """The same entities with more rejected rows; `reasons` has the reason of each row."""
+        rejected = {**self.rejected, **reasons}
+        return dataclasses.replace(self, rejected=dict(sorted(rejected.items())))
+
     @classmethod
     def empty(cls, schema: EntitySchema, rows: int) -> Self:
         """Anonymous entities that have no column except `id`."""

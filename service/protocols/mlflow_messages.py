@@ -65,8 +65,10 @@ def _parse_object(body: bytes) -> Mapping[str, Any]:
 
 
 def _records(value: Any) -> Sequence[Any]:
-    """Rows as a list of objects."""
-    if not isinstance(value, list) or not all(isinstance(record, dict) for record in value):
+    """Rows as a list of objects; other values in the list are rejected later, row by row."""
+    if not isinstance(value, list) or (
+        value and not any(isinstance(record, dict) for record in value)
+    ):
         raise DataError("rows must be a list of objects, one object for each row")
     return value
 

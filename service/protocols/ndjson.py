@@ -1,6 +1,5 @@
 """Protocol of JSON Lines streams: a request has one entity in each line, a response one result."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -66,7 +65,7 @@ def _entities(model: Model, received: Sequence[bytes], first_row: int) -> Entiti
     records = [_parsed_line(line) for line in received]
     entities = from_records(records, model.bundle.labeler.schema, first_row)
     invalid = {row: "not valid JSON" for row, record in enumerate(records) if record is _INVALID}
-    return dataclasses.replace(entities, rejected={**entities.rejected, **invalid})
+    return entities.with_rejected(invalid)
 
 
 def _serialise(model: Model, request: ParsedRequest, predictions: Predictions) -> bytes:

@@ -15,9 +15,10 @@ import pydantic
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
+from labelwright.entities.arrays import RejectedRows
 from labelwright.entities.errors import DataError, RequestError
 from labelwright.entities.schema import NUMERIC, EntitySchema
-from labelwright.entities.tables import Entities, from_table
+from labelwright.entities.tables import Entities, check_columns, from_table
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.query import LabelQueryForm, check_size
@@ -109,7 +110,9 @@ def parse(body: bytes, json_size: int | None, model: Model) -> ParsedInferenceRe
     members = {name: value for name, value in request.parameters.items() if name not in IGNORED}
     query = LabelQueryForm.model_validate(members, strict=True).query
     check_size(max((tensor.rows for tensor in request.inputs), default=0), query)
-    entities = from_table(_table(request.inputs, body[json_size:]), model.bundle.labeler.schema)
+    schema, rejected_rows = model.bundle.labeler.schema, RejectedRows()
+    table = _table(request.inputs, body[json_size:], schema, rejected_rows)
+    entities = from_table(table, schema).with_rejected(rejected_rows.reasons)
     return ParsedInferenceRequest(entities, query, request.id, _outputs(request))
 
 
@@ -149,11 +152,18 @@ def input_datatypes(schema: EntitySchema) -> dict[str, str]:
     return {name: "FP64" if name in numbers else TEXT for name in ("id", *schema.fields)}
 
 
-def _table(inputs: Sequence[InputTensor], binary: bytes) -> pa.Table:
+def _table(
+    inputs: Sequence[InputTensor], binary: bytes, schema: EntitySchema, rejected_rows: RejectedRows
+) -> pa.Table:
     """The columns of a request; `binary` has the bytes that follow the JSON.
 
-    Raises DataError if the tensors do not fit these bytes or differ in their number of rows.
+    Columns that are not in the schema are not read and are null. Raises DataError if the tensors do
+    not fit these bytes or differ in their number of rows, and for the columns that `from_table`
+    refuses.
     """
+    names = [tensor.name for tensor in inputs]
+    check_columns(names, schema)
+    known = {"id", *schema.fields}
     arrays, start = [], 0
     for tensor in inputs:
         size = tensor.binary_size
@@ -162,7 +172,10 @@ def _table(inputs: Sequence[InputTensor], binary: bytes) -> pa.Table:
                 f"the body is shorter than its tensors: tensor {tensor.name!r} ends at byte "
                 f"{start + size:,} of {len(binary):,} bytes after the JSON"
             )
-        arrays.append(tensor.array(None if size is None else binary[start : start + size]))
+        content = None if size is None else binary[start : start + size]
+        arrays.append(
+            tensor.array(content, rejected_rows) if tensor.name in known else pa.nulls(tensor.rows)
+        )
         start += size or 0
     if start != len(binary):
         raise DataError(
@@ -171,7 +184,7 @@ def _table(inputs: Sequence[InputTensor], binary: bytes) -> pa.Table:
         )
     if len({len(array) for array in arrays}) > 1:
         raise DataError("all tensors of a request must have the same number of rows")
-    return pa.Table.from_arrays(arrays, names=[tensor.name for tensor in inputs])
+    return pa.Table.from_arrays(arrays, names=names)
 
 
 def _outputs(request: InferenceRequest) -> dict[str, bool]:

@@ -11,6 +11,7 @@ import pydantic
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
+from labelwright.entities.arrays import RejectedRows
 from labelwright.entities.errors import DataError
 from labelwright.service.http.request_form import RequestForm
 
@@ -62,16 +63,18 @@ class InputTensor(RequestForm):
             )
         return self.shape[0]
 
-    def array(self, content: bytes | None) -> pa.Array:
+    def array(self, content: bytes | None, rejected_rows: RejectedRows) -> pa.Array:
         """The elements, from `content` if the tensor is binary, else from `data`.
 
-        Raises DataError for elements that do not fit the datatype or the shape.
+        An element in `data` that does not fit the datatype is null in the array, and its row is
+        added to `rejected_rows`. Raises DataError if no element fits the datatype, or if their
+        number does not fit the shape.
         """
         if self.datatype != TEXT and self.datatype not in NUMBERS:
             raise DataError(
                 f"tensor {self.name!r}: a datatype must be {TEXT} or one of {', '.join(NUMBERS)}"
             )
-        array = self._from_json() if content is None else self._from_bytes(content)
+        array = self._from_json(rejected_rows) if content is None else self._from_bytes(content)
         if len(array) != self.rows:
             raise DataError(
                 f"tensor {self.name!r} must have as many elements as its shape says: it has "
@@ -79,19 +82,43 @@ class InputTensor(RequestForm):
             )
         return array
 
-    def _from_json(self) -> pa.Array:
+    def _from_json(self, rejected_rows: RejectedRows) -> pa.Array:
         data = self.data or []
         if any(isinstance(element, list) for element in data):
             rows = [row if isinstance(row, list) else [row] for row in data]
             data = [element for row in rows for element in row]
+        if len(data) != self.rows:
+            return pa.nulls(len(data))  # `array` raises an error
         try:
-            if self.datatype == TEXT:
-                return _unchecked_texts(map(_encoded, data))
-            return pa.array(data, _arrow_type(self.datatype))
-        except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
-            raise DataError(
-                f"the data of tensor {self.name!r} must be {self.datatype}, as its datatype says"
-            ) from error
+            return self._converted(data)
+        except _UNFIT as error:
+            unfit = {row for row, element in enumerate(data) if not self._fits(element)}
+            if len(unfit) in (0, len(data)):
+                raise DataError(
+                    f"the data of tensor {self.name!r} must be {self.datatype}, as its datatype "
+                    "says"
+                ) from error
+        for row in unfit:
+            rejected_rows.add(row, f"{self.name}: must be {self.datatype}")
+        return self._converted([None if row in unfit else data[row] for row in range(len(data))])
+
+    def _fits(self, element: Any) -> bool:
+        try:
+            self._converted([element])
+        except _UNFIT:
+            return False
+        return True
+
+    def _converted(self, elements: Sequence[Any]) -> pa.Array:
+        if self.datatype == TEXT:
+            return _unchecked_texts(map(_encoded, elements))
+        whole = not self.datatype.startswith("FP")
+        for element in elements:  # pyarrow converts booleans, and cuts fractions off
+            if type(element) is bool or (
+                whole and type(element) is float and not element.is_integer()
+            ):
+                raise TypeError
+        return pa.array(elements, _arrow_type(self.datatype))
 
     def _from_bytes(self, content: bytes) -> pa.Array:
         if self.datatype == TEXT:
@@ -104,6 +131,9 @@ class InputTensor(RequestForm):
             )
         numbers = np.frombuffer(content, kind)
         return pa.array(numbers.astype(np.float64) if kind.itemsize == 2 else numbers)
+
+
+_UNFIT = (pa.ArrowException, ArithmeticError, TypeError, ValueError)
 
 
 class TensorParameters(TypedDict):

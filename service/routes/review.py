@@ -1,6 +1,5 @@
 """Route `POST /v1/review`: labels of entities, and the rank of each for a review."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired, cast
 
@@ -196,7 +195,7 @@ def _parse(records: Sequence[Any], labeler: Labeler) -> tuple[Entities, LabelMat
         labeler.schema.open_world,
         partial=np.array([labels is None for labels in lists]),
     )
-    return dataclasses.replace(entities, rejected={**bad, **entities.rejected}), matrix
+    return entities.with_rejected(bad), matrix
 
 
 def _is_label_list(labels: Any) -> bool:
