@@ -244,8 +244,8 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
             yield _Chunk(batch.num_rows, read / starts[-1] * file.size, table, read_as)
         if read != starts[-1]:  # pyarrow reads fewer rows from some damaged pages
             raise DataError(
-                f"{file.location} is damaged: {read:,} of its {starts[-1]:,} rows can be read; copy "
-                "or export the file again"
+                f"{file.location} is damaged: {read:,} of its {starts[-1]:,} rows can be read; "
+                "copy or export the file again"
             )
         if not starts[-1]:
             empty = file.columns.rename_table(parquet.schema_arrow.empty_table())
