@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
 import urllib.parse
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ class Location:
         return Path(self.path) if is_local else None
 
     @property
+    def written_path(self) -> Path | None:
+        """The path on this machine that is written: symbolic links are followed; None elsewhere."""
+        return Path(os.path.realpath(self.local)) if self.local else None
+
+    @property
     def address(self) -> str:
         """The absolute path, or the URI without its query."""
         return str(self.local.resolve()) if self.local else self.text.partition("?")[0]
@@ -77,7 +83,11 @@ class Location:
         return Location(text, _beside(self.path, name), self.filesystem)
 
     def files(self) -> list["Location"]:
-        """All files of this folder and its subfolders, in order of path; raises DataError."""
+        """All files of this folder and its subfolders, in order of path; raises DataError.
+
+        Files and folders whose name begins with `.` or `_` are left out, because programs use them
+        for drafts and notes. Folders like `_name=value` are not.
+        """
         if self.filesystem is None:
             return []
         try:
@@ -89,6 +99,7 @@ class Location:
         return [
             Location(f"{folder}{path[len(self.path) :]}", path, self.filesystem)
             for path in sorted((one.path for one in found if one.is_file), key=PurePosixPath)
+            if not _is_hidden(path[len(self.path) :])
         ]
 
     def open(self) -> pa.NativeFile:
@@ -98,6 +109,13 @@ class Location:
         if sys.stdin is None:
             raise DataError("standard input is closed")
         return pa.PythonFile(sys.stdin.buffer, "r")
+
+
+def _is_hidden(path: str) -> bool:
+    return any(
+        name.startswith(".") or (name.startswith("_") and "=" not in name)
+        for name in path.split("/")
+    )
 
 
 def _beside(path: str, name: str) -> str:
@@ -142,8 +160,9 @@ def open_output(location: Location, work_folder: Path | None = None) -> Iterator
 
     Until then, the content is in a temporary file in `work_folder`. The default is the folder of
     the output or, for an object store, the system's folder for temporary files. If the block fails,
-    the temporary file is removed. Output to a standard stream is written immediately. Raises
-    StorageError if the disk is full or the store refuses the file.
+    the temporary file is removed. Output to a standard stream is written immediately. A symbolic
+    link is followed, and stays. Raises StorageError if the disk is full, the store refuses the file
+    or the output is a pipe or a device.
     """
     try:
         if location.filesystem is None:
@@ -151,17 +170,26 @@ def open_output(location: Location, work_folder: Path | None = None) -> Iterator
                 yield stream
             return
         part = work_folder / f"{location.name}{PART}" if work_folder else None
-        written = (
-            atomic_replacement(location.local, part)
-            if location.local
-            else (_uploaded(location, part))
-        )
+        if path := location.written_path:
+            _check_regular(path)
+            near = work_folder and work_folder.resolve().parent == path.parent
+            written = atomic_replacement(path, part if near else None)
+        else:
+            written = _uploaded(location, part)
         with written as temporary, pa.OSFile(str(temporary), "wb") as stream:
             yield stream
     except BrokenPipeError:
         raise
     except _FILE_ERRORS as error:
         raise StorageError(f"{location} was not written: {reason(error)}") from error
+
+
+def _check_regular(path: Path) -> None:
+    """Raise OSError if a path is that of a pipe, a socket or a device."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(
+            "it is a pipe or a device, and no file; give - as output, and redirect standard output"
+        )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -51,6 +52,8 @@ FORMATS = {
     ".geojsonl": "geojson",
 }
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+"""The name of the folder with the rows whose partition column is null."""
 SAME_NAMES = ColumnMap()
 """The column map of data whose columns have the names of the schema."""
 LABEL_COLUMNS = ("labels", "absent")
@@ -171,7 +174,10 @@ def count_rows(where: LocationLike) -> int | None:
 
 
 def files_of(where: LocationLike) -> list[Location]:
-    """A file as a list, or the Parquet files of a folder in order of path; raises DataError."""
+    """A file as a list, or the Parquet files of a folder in order of path; raises DataError.
+
+    Hidden files are left out, as `Location.files` does.
+    """
     location = locate(where)
     info = location.info()
     if info is None:
@@ -180,7 +186,7 @@ def files_of(where: LocationLike) -> list[Location]:
         raise DataError(f"no file {location}")
     if info.type != pyarrow.fs.FileType.Directory:
         return [location]
-    if not (files := [file for file in location.files() if file.name.endswith(".parquet")]):
+    if not (files := [file for file in location.files() if file.name.lower().endswith(".parquet")]):
         raise DataError(f"folder {location} holds no .parquet file: a folder is read as Parquet")
     return files
 
@@ -232,15 +238,16 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
         starts = [0, *itertools.accumulate(sizes)]
         first = max(n for n, start in enumerate(starts) if _can_begin(start, file.skip))
         read = starts[first]
-        if read:
-            yield _Chunk(read, 0, names=file.columns.rename_columns(parquet.schema_arrow.names))
         names = parquet.schema_arrow.names
-        read_as = file.columns.rename_columns(names)
+        constants = {n: v for n, v in _partition(file).items() if n not in names}
+        read_as = file.columns.rename_columns([*names, *constants])
         check_columns(read_as, file.schema)
+        if read:
+            yield _Chunk(read, 0, names=read_as)
         columns = [name for name in names if name in file.wanted]
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups[first:], columns=columns):
             read += batch.num_rows
-            table = file.columns.rename_table(pa.table(batch))
+            table = file.columns.rename_table(_with_constants(batch, constants))
             yield _Chunk(batch.num_rows, read / starts[-1] * file.size, table, read_as)
         if read != starts[-1]:  # pyarrow reads fewer rows from some damaged pages
             raise DataError(
@@ -248,8 +255,27 @@ def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
                 "copy or export the file again"
             )
         if not starts[-1]:
-            empty = file.columns.rename_table(parquet.schema_arrow.empty_table())
-            yield _Chunk(0, file.size, empty, read_as)
+            empty = _with_constants(parquet.schema_arrow.empty_table().select(columns), constants)
+            yield _Chunk(0, file.size, file.columns.rename_table(empty), read_as)
+
+
+def _partition(file: _InputFile) -> dict[str, str | None]:
+    """The columns in the path of a file, like `country=DE/`; a default partition is null."""
+    parts = PurePosixPath(file.location.address).parent.parts
+    pairs = (urllib.parse.unquote(part).partition("=") for part in parts if "=" in part)
+    return {
+        name: None if value == DEFAULT_PARTITION else value
+        for name, _, value in pairs
+        if name in file.wanted
+    }
+
+
+def _with_constants(
+    rows: pa.RecordBatch | pa.Table, constants: Mapping[str, str | None]
+) -> pa.Table:
+    """A table with the columns of `rows`, and columns with the same text in all rows."""
+    same = [pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for text in constants.values()]
+    return pa.table([*rows.columns, *same], [*rows.schema.names, *constants])
 
 
 def _can_begin(start: int, skip: int) -> bool:

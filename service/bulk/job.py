@@ -143,8 +143,8 @@ def label_file(
 
 def journal_folder(output: Location) -> Path:
     """The folder of an output's journal: beside a local output, otherwise in the state folder."""
-    if output.local:
-        return output.local.with_name(f".{output.name}.unfinished")
+    if path := output.written_path:
+        return path.with_name(f".{path.name}.unfinished")
     return home() / "unfinished" / hashlib.sha256(output.text.encode()).hexdigest()[:16]
 
 

@@ -8,8 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.locations import locate
-from labelwright.entities.io.readers import BATCH_ROWS, count_rows, files_of, format_of
+from labelwright.entities.io.readers import (
+    BATCH_ROWS,
+    Batch,
+    count_rows,
+    files_of,
+    format_of,
+    read_batches,
+)
 from labelwright.entities.schema import EntitySchema
 from tests.entities.files import ROWS, WRITERS, ids, labels, read, read_bytes, write_parquet
 
@@ -144,6 +152,60 @@ def test_rows_of_a_broken_file_cannot_be_counted(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 broken PAR1")
     with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
         count_rows(path)
+
+
+def names_in(batches: list[Batch]) -> list[str]:
+    return [name for batch in batches for name in batch.entities.table["name"].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [".a.parquet", "_a.parquet", ".ipynb_checkpoints/a.parquet", "_temporary/0/a.parquet"],
+)
+def test_hidden_files_and_folders_are_not_read(
+    tmp_path: Path, places: EntitySchema, hidden: str
+) -> None:
+    folder = tmp_path / ".data"
+    (folder / "_year=2024").mkdir(parents=True)
+    (folder / hidden).parent.mkdir(parents=True, exist_ok=True)
+    write_parquet(folder / hidden, [{"name": "hidden"}])
+    write_parquet(folder / "b.PARQUET", [{"name": "2"}])
+    write_parquet(folder / "_year=2024" / "a.parquet", [{"name": "1"}])
+    assert names_in(read(folder, places)) == ["1", "2"]
+    assert count_rows(folder) == 2
+    assert ids(read(folder / hidden, places)) == ["0"]
+
+
+def test_columns_in_the_path_are_read(tmp_path: Path, places: EntitySchema) -> None:
+    paths = {
+        "country=DE/city=K%C3%B6ln/lat=50.9/a.parquet": ("DE", "Köln", 50.9),
+        "country=FR/city=__HIVE_DEFAULT_PARTITION__/lat=48.8/a.parquet": ("FR", None, 48.8),
+        "unknown=1/a.parquet": (None, None, None),
+    }
+    for path in paths:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True)
+        write_parquet(file, [{"name": "a", "lon": 1.0}] * 2 if "lat" in path else [{"name": "a"}])
+    found = [row for batch in read(tmp_path, places) for row in batch.entities.table.to_pylist()]
+    values = [(row.get("country"), row.get("city"), row.get("lat")) for row in found]
+    assert values == [paths[path] for path in paths for _ in range(2 if "lat" in path else 1)]
+    mapped = read_batches(tmp_path, places, columns=ColumnMap({"region": "country"}))
+    with pytest.raises(DataError, match="has no column 'country'"):
+        list(mapped)
+    (batch,) = read_batches(
+        tmp_path / "country=DE", places, columns=ColumnMap({"region": "country"})
+    )
+    assert batch.entities.table["region"].to_pylist() == ["DE", "DE"]
+    assert "country" not in batch.entities.table.column_names
+
+
+def test_a_column_of_the_file_has_priority_over_its_path(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    (tmp_path / "country=DE").mkdir()
+    write_parquet(tmp_path / "country=DE" / "a.parquet", [{"name": "a", "country": "AT"}])
+    (batch,) = read(tmp_path, places)
+    assert batch.entities.table["country"].to_pylist() == ["AT"]
 
 
 # Empty files.

@@ -1,6 +1,7 @@
 """Writers of predictions: complete files can be read, and failed writes leave no files."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -225,3 +226,34 @@ def test_a_full_disk_is_a_storage_error_and_leaves_no_file(
     reasons = ("no space is left", "is the disk full?")
     assert message.endswith(tuple(f"predictions{suffix} was not written: {why}" for why in reasons))
     assert left == []
+
+
+# Links, pipes and devices.
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_is_followed_and_stays(tmp_path: Path, exists: bool) -> None:
+    target, link = tmp_path / "disk" / "data", tmp_path / "out.jsonl"
+    target.parent.mkdir()
+    if exists:
+        target.write_text("old")
+    link.symlink_to(target)
+    work = tmp_path / "work"
+    work.mkdir()
+    with predictions_file(link, work_folder=work) as write:
+        write(PREDICTIONS.empty_table())
+    assert link.is_symlink()
+    assert target.read_bytes() == b""
+    assert [path.name for path in target.parent.iterdir()] == ["data"]
+
+
+def test_a_pipe_is_refused_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "out.jsonl"
+    os.mkfifo(pipe)
+    with (
+        pytest.raises(StorageError, match=r"is a pipe or a device.* redirect standard output"),
+        predictions_file(pipe),
+    ):
+        pass
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]

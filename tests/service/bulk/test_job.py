@@ -397,3 +397,21 @@ def test_the_output_has_no_column_of_fingerprints(
     )
     assert predictions.column_names == ["id", "labels"]
     assert predictions["labels"].combine_chunks().to_pylist() == expected.to_arrow([7]).to_pylist()
+
+
+def test_a_linked_output_is_written_to_its_target_also_by_a_resumed_job(
+    bundle: Bundle, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "BATCH_ROWS", 100)
+    target, link = tmp_path / "disk" / "data.parquet", tmp_path / "out.jsonl"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    job = dataclasses.replace(job_of(source, link), resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        label_file(bundle, job, Stop(400))
+    assert journal_folder(locate(link)).parent == target.parent
+    assert label_file(bundle, job).resumed
+    assert link.is_symlink()
+    assert len(target.read_bytes().splitlines()) == 2_000
+    assert Path(f"{link}.rejects.jsonl").exists()
+    assert [path.name for path in target.parent.iterdir()] == ["data.parquet"]
