@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
+
 from labelwright.entities.io.files import write_json
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
@@ -38,6 +40,25 @@ NICE = 10
 SAVE_SECONDS = 1.0
 """Seconds between two writes of the counts while requests are compared."""
 _FILES = "comparison-*.json"
+
+
+class LabelComparison(TypedDict):
+    """How often both models assert a label, and how often only one of them does."""
+
+    label: str
+    both: int
+    champion_only: int
+    challenger_only: int
+
+
+class ComparisonCounts(TypedDict):
+    """The counts of a comparison as a JSON object."""
+
+    entities: int
+    alike: int
+    dropped: int
+    failed: int
+    labels: list[LabelComparison]
 
 
 @dataclasses.dataclass
@@ -75,7 +96,7 @@ class Counts:
             else:
                 setattr(self, field.name, count + other[field.name])
 
-    def to_json(self, limit: int) -> dict[str, Any]:
+    def to_json(self, limit: int) -> ComparisonCounts:
         """The counts as a JSON object, with up to `limit` labels, the most disagreements first."""
         differing = self.champion + self.challenger
         names = sorted(self.both | differing, key=lambda name: (-differing[name], name))
@@ -122,14 +143,14 @@ class ShadowComparison:
 
         return serialised
 
-    def to_json(self, pair: ModelPair, limit: int) -> dict[str, Any]:
+    def counts(self, pair: ModelPair, limit: int) -> ComparisonCounts:
         """The sums of the counts of all processes for a pair of models, as a JSON object."""
         identities, total = _identities(pair), Counts()
         for path in self._folder.glob(_FILES):
             content = json.loads(path.read_bytes())
             if content["between"] == identities:
                 total.merge(content["counts"])
-        return {**identities, **total.to_json(limit)}
+        return total.to_json(limit)
 
     def _enqueue(self, pair: ModelPair, parse: Parse, predictions: Predictions) -> None:
         try:

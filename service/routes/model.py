@@ -1,6 +1,5 @@
 """Routes about the model: its identity, quality and rollout, and its labels."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -15,8 +14,17 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.paths import mlflow_ui
 from labelwright.models.registry import Model, is_alias
 from labelwright.service.engine.engine import Engine
+from labelwright.service.protocols.results import identity
 from labelwright.service.rollout.manager import ModelManager
 from labelwright.service.rollout.state import CHALLENGER, CHAMPION
+from labelwright.service.routes.model_messages import (
+    Challenger,
+    Comparison,
+    Following,
+    LabelDetails,
+    LabelList,
+    ModelDescription,
+)
 
 
 def model_routes(engine: Engine) -> fastapi.APIRouter:
@@ -25,7 +33,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     manager = engine.manager
 
     @router.get("/model")
-    async def describe() -> dict[str, Any]:
+    async def describe() -> ModelDescription:
         """The model in service: its identity, metrics and schema, and the state of its rollout.
 
         `following` has the alias that the service follows and its last contact with the registry.
@@ -36,18 +44,18 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         model, change = champion.model, champion.change
         labeler, manifest = model.bundle.labeler, model.bundle.manifest
         return {
-            **model.identity,
+            **identity(model),
             "uri": model.uri,
             "run_id": model.run_id,
             "run_url": _run_url(model),
             "labels": len(labeler.labels),
             "policies": labeler.decisions.policy_names,
             "metrics": manifest.details.get("metrics", {}),
-            "schema": manifest.schema,
+            "schema": {**manifest.schema},
             "labelwright": manifest.labelwright,
             "following": _following(manager),
-            "refused": _refused(manager, CHAMPION),
-            "changed": change and dataclasses.asdict(change),
+            "refused": manager.refusal(CHAMPION),
+            "changed": change,
             "challenger": _challenger(manager),
         }
 
@@ -62,7 +70,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         return evaluation
 
     @router.get("/model/comparison")
-    def compare(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
+    def compare(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Comparison:
         """The number of times that champion and challenger assert each label for the same entities.
 
         `alike` counts the entities for which both models assert the same labels. `dropped` counts
@@ -75,7 +83,11 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
                 "no challenger is compared with the champion: start the service with --shadow or "
                 "--challenger, and give a version the alias challenger"
             )
-        return engine.comparison.to_json(pair, limit)
+        return {
+            "champion": identity(pair.champion),
+            "challenger": identity(pair.challenger),
+            **engine.comparison.counts(pair, limit),
+        }
 
     @router.get("/labels")
     def search(
@@ -83,7 +95,7 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
         lang: Annotated[str, Query(max_length=LANGUAGE_LIMIT)] = DEFAULT,
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    ) -> dict[str, Any]:
+    ) -> LabelList:
         """The labels whose names match a search, with their thresholds.
 
         Labels of OpenStreetMap have a `title` in the language `lang`; a search matches their
@@ -104,7 +116,7 @@ def _run_url(model: Model) -> str | None:
     return f"{page}/#/runs/{quote(model.run_id)}" if page and model.run_id else None
 
 
-def _following(manager: ModelManager) -> dict[str, Any] | None:
+def _following(manager: ModelManager) -> Following | None:
     """The alias that is followed and the last contact with the registry, None without an alias."""
     state = manager.state
     if not is_alias(manager.model.uri):
@@ -117,27 +129,22 @@ def _following(manager: ModelManager) -> dict[str, Any] | None:
     }
 
 
-def _refused(manager: ModelManager, role: str) -> dict[str, Any] | None:
-    refusal = manager.refusal(role)
-    return dataclasses.asdict(refusal) if refusal else None
-
-
-def _challenger(manager: ModelManager) -> dict[str, Any] | None:
+def _challenger(manager: ModelManager) -> Challenger | None:
     """The challenger and its routing, None if no challenger is used."""
     routing, challenger = manager.state.routing, manager.challenger
     if not routing.has_challenger:
         return None
     return {
-        "model": challenger and challenger.model.identity,
+        "model": identity(challenger.model) if challenger else None,
         "share": routing.share,
         "shadow": routing.shadow,
-        "refused": _refused(manager, CHALLENGER),
+        "refused": manager.refusal(CHALLENGER),
     }
 
 
 def _label_details(
     labeler: Labeler, taxonomy: Taxonomy, labels: Sequence[int]
-) -> list[dict[str, Any]]:
+) -> list[LabelDetails]:
     """Name, title, rate, thresholds and implied labels of each of the given label numbers."""
     decisions = labeler.decisions
     thresholds = {
