@@ -73,13 +73,13 @@ def canonical_array(
     if array.null_count == len(array):
         return pa.nulls(len(array), pa.float64() if column.kind in NUMERIC else pa.string())
     if column.kind in NUMERIC:
-        return _numbers(_plain(array, field, rejected_rows), column, field, rejected_rows)
+        return _numbers(plain(array, field, rejected_rows), column, field, rejected_rows)
     if column.kind is Kind.TAGS:
         texts = _tag_texts(array, column, field, rejected_rows)
     elif is_list(kind):
         texts = pc.binary_join(text_lists(array, column, field, rejected_rows), ";")
     else:
-        texts = _texts(_plain(array, field, rejected_rows), column, field, rejected_rows, kind)
+        texts = _texts(plain(array, field, rejected_rows), column, field, rejected_rows, kind)
     return _reject_long(texts, field, rejected_rows)
 
 
@@ -111,7 +111,7 @@ def text_lists(
     counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(array)), counts)
     of_items = rejected_rows.of_items(rows)
-    items = _plain(array.flatten(), field, of_items)
+    items = plain(array.flatten(), field, of_items)
     texts = _texts(items, column, field, of_items, array.type)
     if texts.null_count:
         present = texts.is_valid()
@@ -261,7 +261,7 @@ def _tag_texts(
     ):
         values = _python_values(array, field, rejected_rows)  # pairs, as pandas has them of a map
     else:
-        array = _plain(array, field, rejected_rows)
+        array = plain(array, field, rejected_rows)
         if not is_text(array.type):
             raise DataError(
                 f"column {field!r} holds {given}; tags must be a map, a struct or JSON text"
@@ -308,7 +308,7 @@ def _lists_of_objects(
         yield [*itertools.islice(objects, count)]
 
 
-def _plain(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
+def plain(array: pa.Array, field: str, rejected_rows: RejectedRows) -> pa.Array:
     """Decode dictionaries, views and binary; text that is too long or not UTF-8 becomes null.
 
     The rows of such text are rejected.

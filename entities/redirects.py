@@ -9,6 +9,7 @@ from typing import Self
 import pyarrow as pa
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.text import label_form
 
 HEADER = ("old", "new")
 
@@ -47,7 +48,7 @@ class Redirects:
                 raise DataError(
                     f"redirects {path}: row {number} must have two cells, an old and a new label"
                 )
-            old, new = row
+            old, new = map(label_form, row)
             if targets.setdefault(old, new) != new:
                 raise DataError(f"redirects {path}: the old label of row {number} has two targets")
         return cls(targets)

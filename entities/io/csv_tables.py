@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from labelwright.entities.io.text_files import (
@@ -23,6 +24,8 @@ from labelwright.entities.io.text_files import (
     TextFileError,
     check_encoding,
 )
+from labelwright.entities.schema import EntitySchema
+from labelwright.entities.values import NUMBERED
 
 _CELL = re.compile(
     rb'(?:"(?P<quoted>[^"]*+(?:""[^"]*+)*+)"(?P<after>[^,\r\n]*+)|(?!")[^,\r\n]*+)'
@@ -43,6 +46,20 @@ _NOT_DOUBLED = (
     'a quoted cell is followed by other text; a quote in a cell is written as two quotes (""), not '
     "with a backslash"
 )
+
+
+def whole_numbers(table: pa.Table, schema: EntitySchema) -> pa.Table:
+    """Remove the fraction of whole numbers, such as `75001.0`, from ids, categories and phones.
+
+    CSV has no types, and programs write whole numbers in this way if the column has gaps.
+    """
+    for position, name in enumerate(table.column_names):
+        column = schema.column_of(name)
+        numbered = name == "id" or (column and column.kind in NUMBERED)
+        if numbered and pc.any(pc.ends_with(table[name], ".0")).as_py():
+            whole = pc.replace_substring_regex(table[name], r"^(-?\d+)\.0$", r"\1")
+            table = table.set_column(position, name, whole)
+    return table
 
 
 class CsvTables:

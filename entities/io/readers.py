@@ -15,15 +15,21 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from labelwright.entities.arrays import is_text
+from labelwright.entities.arrays import RejectedRows
 from labelwright.entities.errors import DataError, first_line
 from labelwright.entities.io.column_map import ColumnMap
-from labelwright.entities.io.csv_tables import CsvTables
+from labelwright.entities.io.csv_tables import CsvTables, whole_numbers
 from labelwright.entities.io.geojson import features, record_of
+from labelwright.entities.io.label_columns import (
+    SEPARATOR,
+    cell_labels,
+    first_doubtful,
+    label_lists,
+    label_values,
+)
 from labelwright.entities.io.locations import Location, LocationLike, locate
 from labelwright.entities.io.text_files import (
     CONVERT_LATIN_1,
@@ -57,8 +63,6 @@ DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 SAME_NAMES = ColumnMap()
 """The column map of data whose columns have the names of the schema."""
 LABEL_COLUMNS = ("labels", "absent")
-LABEL_SEPARATOR = "|"
-"""The separator of labels in a CSV cell."""
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, TextFileError)
 
 
@@ -95,7 +99,8 @@ class _Chunk:
 class _InputFile:
     """A file to read: its size in bytes, the label columns to read, and the rows to skip.
 
-    `columns` maps the columns of the schema to those of the file.
+    `columns` maps the columns of the schema to those of the file. `doubted` are the label columns
+    about which a warning was given.
     """
 
     location: Location
@@ -104,6 +109,7 @@ class _InputFile:
     labels: Sequence[str]
     skip: int
     columns: ColumnMap
+    doubted: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def wanted(self) -> set[str]:
@@ -210,23 +216,6 @@ def compression_of(location: Location) -> str | None:
     return COMPRESSIONS.get(PurePosixPath(location.name).suffix.lower())
 
 
-def label_lists(column: pa.ChunkedArray | pa.Array, name: str = "labels") -> pa.ListArray:
-    """Convert a column to list<string>; raises DataError if it does not have lists of text."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    kind = array.type
-    if pa.types.is_null(kind):
-        return array.cast(pa.list_(pa.string()))
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or not (is_text(kind.value_type) or pa.types.is_null(kind.value_type)):
-        raise DataError(f"column {name!r} holds {kind}; it must be lists of text")
-    lists = array.cast(pa.list_(pa.string()))
-    try:
-        lists.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"column {name!r} must be lists of text in valid UTF-8") from error
-    return lists
-
-
 def _read_parquet(file: _InputFile) -> Iterator[_Chunk]:
     with file.location.open() as stream:
         # without these options, the reader keeps all data in memory until the end of the file
@@ -289,19 +278,8 @@ def _read_csv(file: _InputFile) -> Iterator[_Chunk]:
         names = file.columns.rename_columns(content.header)
         check_columns(names, file.schema)
         for original in content.tables(file.wanted):
-            table = file.columns.rename_table(original)
-            for name in file.labels:
-                if name in table.column_names:
-                    split = _split_labels(table[name].combine_chunks())
-                    table = table.set_column(table.column_names.index(name), name, split)
+            table = whole_numbers(file.columns.rename_table(original), file.schema)
             yield _Chunk(table.num_rows, _position(raw, file), table, names)
-
-
-def _split_labels(cells: pa.StringArray) -> pa.ListArray:
-    """Split CSV cells into lists of labels; an empty cell is an empty list."""
-    lists = pc.split_pattern(pc.fill_null(cells, ""), LABEL_SEPARATOR)
-    empty = pc.equal(pc.binary_length(pc.fill_null(cells, "")), 0)
-    return pc.if_else(empty, pa.scalar([], lists.type), lists)
 
 
 def _read_jsonl(file: _InputFile) -> Iterator[_Chunk]:
@@ -336,7 +314,7 @@ def _feature(feature: Any, file: _InputFile) -> Any:
     record = file.columns.rename_record(record_of(feature, file.schema))
     for name in file.labels:
         if isinstance(record, dict) and isinstance(text := record.get(name), str):
-            record[name] = text.split(LABEL_SEPARATOR) if text else []
+            record[name] = cell_labels(text)
     return record
 
 
@@ -375,7 +353,9 @@ def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int, named:
     if broken:
         rejected = dict(sorted({**entities.rejected, **broken}.items()))
         entities = dataclasses.replace(entities, rejected=rejected)
-    return Batch(entities, **{name: _record_labels(records, name) for name in file.labels})
+    return Batch(
+        entities, **{name: _record_labels(records, name, first_row) for name in file.labels}
+    )
 
 
 def _table_batch(
@@ -386,9 +366,28 @@ def _table_batch(
     warnings = file.schema.warnings_for(names)
     if any(reason.endswith(NOT_UTF8) for reason in entities.rejected.values()):
         warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
-    entities = dataclasses.replace(entities, warnings=warnings)
-    present = [name for name in file.labels if name in table.column_names]
-    return Batch(entities, **{name: label_lists(table[name], name) for name in present})
+    cells = format_of(file.location) == "csv"
+    rejected_rows = RejectedRows()
+    lists = {}
+    for name in file.labels:
+        if name in table.column_names:
+            lists[name] = label_lists(table[name], name, rejected_rows, cells)
+            if cells:
+                warnings += _doubts(table[name], name, file, first_row)
+    rejected = dict(sorted({**rejected_rows.reasons, **entities.rejected}.items()))
+    return Batch(dataclasses.replace(entities, warnings=warnings, rejected=rejected), **lists)
+
+
+def _doubts(cells: pa.ChunkedArray, name: str, file: _InputFile, first_row: int) -> list[str]:
+    """A warning about the first cell of a file that may have been meant as several labels."""
+    row = None if name in file.doubted else first_doubtful(cells.combine_chunks())
+    if row is None:
+        return []
+    file.doubted.add(name)
+    return [
+        f"{file.location}: {name!r} of row {first_row + row} has a comma or a semicolon, and is "
+        f"read as one label; labels are separated by {SEPARATOR}"
+    ]
 
 
 def _parsed_lines(lines: Sequence[Line], file: _InputFile) -> tuple[list[Any], dict[int, str]]:
@@ -434,14 +433,11 @@ def _parsed(line: bytes) -> Any:
         raise ValueError(f"not valid JSON at column {error.colno:,}") from error
 
 
-def _record_labels(records: Sequence[Any], name: str) -> pa.ListArray | None:
+def _record_labels(records: Sequence[Any], name: str, first_row: int) -> pa.ListArray | None:
     if not any(isinstance(record, dict) and name in record for record in records):
         return None
-    given = [record.get(name) if isinstance(record, dict) else None for record in records]
-    try:
-        return label_lists(pa.array(given), name)
-    except (pa.ArrowException, OverflowError) as error:
-        raise DataError(f"{name!r} must be lists of text") from error
+    given = (record.get(name) if isinstance(record, dict) else None for record in records)
+    return label_values(given, name, first_row)
 
 
 def message_of(error: Exception) -> str:

@@ -6,7 +6,7 @@ import io
 import pyarrow as pa
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.csv_tables import CsvTables
+from labelwright.entities.io.csv_tables import CsvTables, whole_numbers
 from labelwright.entities.io.readers import message_of
 from labelwright.entities.io.sandbox import COLUMNS_LIMIT, ParquetDecoder
 from labelwright.entities.io.text_files import TextFileError
@@ -30,7 +30,7 @@ def from_csv(content: bytes, schema: EntitySchema, rows: int) -> Entities:
             if count > rows:
                 raise DataError(f"a table may have at most {rows:,} rows")
             parts.append(part)
-        entities = from_table(pa.concat_tables(parts), schema)
+        entities = from_table(whole_numbers(pa.concat_tables(parts), schema), schema)
         return dataclasses.replace(entities, warnings=schema.warnings_for(table.header))
     except _UNREADABLE as error:
         raise DataError(f"not valid CSV: {message_of(error)}") from error

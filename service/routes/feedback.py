@@ -24,6 +24,7 @@ from typing_extensions import TypedDict  # pydantic needs this TypedDict before 
 from labelwright.entities.corrections import Correction, CorrectionStore
 from labelwright.entities.errors import DataError, RequestError, UnconfirmedError
 from labelwright.entities.tables import Entities, from_records
+from labelwright.entities.text import label_form
 from labelwright.models.audit import EXPORT, audit, deleted
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
 from labelwright.models.features.fingerprints import content_ids
@@ -253,6 +254,7 @@ def read_correction(body: bytes, key: str | None, model: Model) -> tuple[Correct
     labeler = model.bundle.labeler
     entities = from_records([request.entity], labeler.schema)
     entity_id, entity = _id_and_fields(request, entities)
+    request.added = [label_form(label) for label in request.added]
     shown = request.shown or _current_labels(model, entities)
     known = {*labeler.labels.names, *labeler.schema.redirects.targets}
     _check_labels(request, known | {label.label for label in shown.labels})

@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.tables import Entities, from_records
-from labelwright.entities.text import is_unicode
+from labelwright.entities.text import is_unicode, label_form
 from labelwright.models.decisions import BALANCED, LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix, label_matrix
@@ -212,7 +212,7 @@ def _is_label_list(labels: Any) -> bool:
 def _current(labeler: Labeler, labels: Sequence[str]) -> list[str]:
     """The current names of labels, and the labels that they imply; retired labels are left out."""
     names, ids = labeler.labels.names, labeler.labels.ids
-    renamed = map(labeler.schema.redirects.current, labels)
+    renamed = map(labeler.schema.redirects.current, map(label_form, labels))
     current = {label for label in renamed if label is not None}
     known = [ids[label] for label in current if label in ids]
     implied = {

@@ -15,10 +15,30 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io import csv_tables, readers
 from labelwright.entities.io.readers import BATCH_ROWS, read_batches
 from labelwright.entities.io.text_files import LINE_LIMIT
+from labelwright.entities.io.uploads import from_csv
 from labelwright.entities.schema import EntitySchema
 from tests.entities.files import PRIVATE, ids, jsonl_bytes, labels, read_bytes
 
 # CSV.
+
+
+def test_whole_numbers_with_gaps_in_csv_have_no_fraction(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    content = (
+        b"id,name,postcode,phone,lat,lon\n"
+        b"75001.0,1984.0,75001.0,33123456789.0,48.0,2.0\n"
+        b",b,,,,\n"
+        b"1.10,c,1.50,007,,\n"
+    )
+    (batch,) = read_bytes(tmp_path / "a.csv", content, places)
+    uploaded = from_csv(content, places, 10)
+    assert uploaded.table.equals(batch.entities.table)
+    rows = uploaded.table.to_pylist()
+    assert [row["id"] for row in rows] == ["75001", "row-1", "1.10"]
+    assert [row["postcode"] for row in rows] == ["75001", None, "1.50"]
+    assert [row["phone"] for row in rows] == ["33123456789", None, "007"]
+    assert [row["name"] for row in rows] == ["1984.0", "b", "c"]
 
 
 def test_a_quoted_csv_cell_can_contain_newlines(tmp_path: Path, places: EntitySchema) -> None:
