@@ -1,9 +1,10 @@
 """Labelled entities, and their split into training and test rows."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from labelwright.models.labels import LabelMatrix, LabelSet, label_matrix
 
 TEST_SHARE = 0.1
 """Share of the names that are held out: the entities with these names are the test rows."""
+TEXT_LIMIT = 2**31 - 1
+"""The largest number of bytes of the texts of one column: Arrow counts them with 32 bits."""
 HASH_BATCH = 1 << 16
 """Number of texts that are converted to Python strings at a time: these need more memory than Arrow
 texts."""
@@ -87,7 +90,7 @@ def read_labelled(
     """
     tables, labels, absent = [], [], []
     without_id, numbers = [], []
-    left_out = _LeftOut()
+    left_out, sizes = _LeftOut(), _TextSizes()
     read, anonymous = 0, True
     for path in paths:
         labelled, before = False, read
@@ -103,6 +106,7 @@ def read_labelled(
             numbers.append(rows.to_numpy() + first)
             tables.append(batch.entities.table.take(rows))
             labels.append(batch.labels.take(rows))
+            sizes.add({**_columns(tables[-1]), "labels": labels[-1].flatten()})
             absent.append(
                 _null_lists(len(rows)) if batch.absent is None else batch.absent.take(rows)
             )
@@ -124,6 +128,29 @@ def read_labelled(
         left_out.warnings(table),
         schema.redirects.rewrite(absent_lists) if any_absent else None,
     )
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+class _TextSizes:
+    """The bytes of the texts of each column, which must not exceed TEXT_LIMIT."""
+
+    def __init__(self) -> None:
+        self._bytes: collections.Counter[str] = collections.Counter()
+
+    def add(self, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> None:
+        """Count the texts of some rows; raises DataError."""
+        for name, texts in columns.items():
+            if not pa.types.is_string(texts.type):
+                continue
+            self._bytes[name] += pc.sum(pc.binary_length(texts)).as_py() or 0
+            if self._bytes[name] > TEXT_LIMIT:
+                raise DataError(
+                    f"column {name!r} has more than {TEXT_LIMIT:,} bytes of text in all rows; "
+                    "train on fewer rows, or on shorter texts"
+                )
 
 
 @dataclasses.dataclass

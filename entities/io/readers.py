@@ -279,7 +279,9 @@ def _read_csv(file: _InputFile) -> Iterator[_Chunk]:
         check_columns(names, file.schema)
         for original in content.tables(file.wanted):
             table = whole_numbers(file.columns.rename_table(original), file.schema)
-            yield _Chunk(table.num_rows, _position(raw, file), table, names)
+            for start in range(0, table.num_rows or 1, BATCH_ROWS):
+                rows = table.slice(start, BATCH_ROWS)
+                yield _Chunk(rows.num_rows, _position(raw, file), rows, names)
 
 
 def _read_jsonl(file: _InputFile) -> Iterator[_Chunk]:

@@ -10,6 +10,7 @@ import pytest
 from labelwright.entities.errors import DataError
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import from_table
+from labelwright.training import data as data_module
 from labelwright.training.data import (
     TEST_SHARE,
     LabelledEntities,
@@ -93,3 +94,20 @@ def test_the_fingerprint_depends_only_on_the_content(places: EntitySchema) -> No
     assert data.fingerprint == labelled(places, ["a", "b"]).fingerprint
     assert data.fingerprint == data.take(np.array([0, 1])).fingerprint
     assert data.fingerprint != data.take(np.array([1, 0])).fingerprint
+
+
+@pytest.mark.parametrize("column", ["name", "labels", "id"])
+def test_more_text_than_arrow_can_count_is_refused_with_its_column(
+    tmp_path: Path, places: EntitySchema, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    file = tmp_path / "rows.parquet"
+    texts = {
+        name: f"{name}-" + "x" * (90 if name == column else 1) for name in ("id", "name", "labels")
+    }
+    row = {**texts, "labels": [texts["labels"]]}
+    pq.write_table(pa.Table.from_pylist([row] * 10), file)
+    monkeypatch.setattr(data_module, "TEXT_LIMIT", 500)
+    with pytest.raises(DataError, match=f"column '{column}' has more than 500 bytes of text"):
+        read_labelled([file], places)
+    monkeypatch.setattr(data_module, "TEXT_LIMIT", 1_000)
+    assert len(read_labelled([file], places)) == 10
