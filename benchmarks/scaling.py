@@ -26,7 +26,7 @@ from labelwright.entities.io.writers import predictions_file
 from labelwright.models.bundle.format import Bundle
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.registry import load_model
-from labelwright.service.bulk.ray import from_stream, to_stream
+from labelwright.service.bulk.record_file import from_stream, to_stream
 from labelwright.service.bulk.worker import BatchLabeler
 
 TIMED = 131_072
@@ -75,9 +75,9 @@ def steps(bundle: Bundle, input_: Path, work: Path) -> Steps:
     reading, batches = _timed(lambda: list(read_part(part, schema)))
     label(batches[0])  # compiles the kernels
     labelling, done = _timed(lambda: [label(batch) for batch in batches])
-    packing, sent = _timed(lambda: [to_stream(one.records) for one in done])
+    packing, sent = _timed(lambda: [to_stream(one.records).to_pybytes() for one in done])
     arrived = pa.array(sent, pa.large_binary())
-    receiving, records = _timed(lambda: [from_stream(one) for one in arrived])
+    receiving, records = _timed(lambda: [from_stream(one.as_buffer()) for one in arrived])
 
     def write() -> None:
         with predictions_file(work / "out.parquet") as append:

@@ -24,35 +24,55 @@ _NAME_LIMIT = 50
 
 
 @contextlib.contextmanager
-def atomic_replacement(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+def atomic_replacement(
+    path: Path, temporary: Path | None = None, durable: bool = False
+) -> Iterator[Path]:
     """Yield the path of a temporary file, which replaces `path` when the block succeeds.
 
     When the block fails, the temporary file is removed and `path` does not change. By default the
     temporary file is in the folder of `path`. A given `temporary` must be on the same file system.
-    Raises OSError.
+    If `durable` is true, the content is flushed to the disk before it replaces `path`, so a power
+    failure leaves the old or the new content. Raises OSError.
     """
     temporary = temporary or path.with_name(f"{_hidden(path)}{secrets.token_hex(4)}{PART}")
     try:
         yield temporary
+        if durable:
+            flush_to_disk(temporary)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        flush_to_disk(path.parent)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Flush the content of a file, or the names in a folder, to the disk; raises OSError.
+
+    Some file systems cannot flush a folder, or refuse to open it. This is not an error.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+    except OSError:
+        if not path.is_dir():
+            raise
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = False) -> None:
     """Replace a file by new content that only its owner may read; raises OSError.
 
-    If `durable` is true, the content is flushed to the disk first, so it survives a power failure.
+    `durable` is the argument of `atomic_replacement`.
     """
-    with atomic_replacement(path) as temporary:
+    with atomic_replacement(path, durable=durable) as temporary:
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(number, "wb") as file:
             file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(number)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -160,9 +160,10 @@ def open_output(location: Location, work_folder: Path | None = None) -> Iterator
 
     Until then, the content is in a temporary file in `work_folder`. The default is the folder of
     the output or, for an object store, the system's folder for temporary files. If the block fails,
-    the temporary file is removed. Output to a standard stream is written immediately. A symbolic
-    link is followed, and stays. Raises StorageError if the disk is full, the store refuses the file
-    or the output is a pipe or a device.
+    the temporary file is removed. A local file is flushed to the disk before it appears. Output to
+    a standard stream is written immediately. A symbolic link is followed, and stays. Raises
+    StorageError if the disk is full, the store refuses the file or the output is a pipe or a
+    device.
     """
     try:
         if location.filesystem is None:
@@ -173,7 +174,7 @@ def open_output(location: Location, work_folder: Path | None = None) -> Iterator
         if path := location.written_path:
             _check_regular(path)
             near = work_folder and work_folder.resolve().parent == path.parent
-            written = atomic_replacement(path, part if near else None)
+            written = atomic_replacement(path, part if near else None, durable=True)
         else:
             written = _uploaded(location, part)
         with written as temporary, pa.OSFile(str(temporary), "wb") as stream:

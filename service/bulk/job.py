@@ -25,8 +25,8 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.paths import home
 from labelwright.service.bulk.journal import NAMES, Journal, open_journal
 from labelwright.service.bulk.rejects import REJECTION, rejected_rows_file
-from labelwright.service.bulk.reuse import PreviousOutput
-from labelwright.service.bulk.worker import RECORDS, REUSED, BatchLabeler, LabelledBatch
+from labelwright.service.bulk.reuse import PreviousOutput, provenance_of
+from labelwright.service.bulk.worker import REUSED, BatchLabeler, LabelledBatch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -158,17 +158,14 @@ def _reusable_output(
     """
     if job.previous is None:
         return None
-    previous = PreviousOutput(job.previous)
-    if differing := [
-        part for part in provenance if previous.provenance.get(part) != provenance[part]
-    ]:
-        previous.close()
+    found = provenance_of(job.previous)
+    if differing := [part for part in provenance if found.get(part) != provenance[part]]:
         report.warnings.add(
             f"{job.previous} is not reused, all rows are labelled: it comes from another "
             f"{' and another '.join(NAMES.get(part, part) for part in differing)}"
         )
         return None
-    return previous
+    return PreviousOutput(job.previous)
 
 
 def _check_locations(job: BulkJob) -> None:
@@ -200,7 +197,7 @@ def _journal_of(job: BulkJob, provenance: Mapping[str, Any]) -> Iterator[Journal
     folder = journal_folder(job.output)
     if not job.output.local:
         _make_folder(folder.parent)
-    with open_journal(folder, described, RECORDS, job.resume, job.resumable) as journal:
+    with open_journal(folder, described, job.resume, job.resumable) as journal:
         yield journal
 
 

@@ -29,6 +29,7 @@ from labelwright.entities.io.readers import count_rows
 from labelwright.entities.io.splits import Part, parts_of, read_part
 from labelwright.models.decisions import LabelQuery
 from labelwright.service.bulk.job import BulkJob, Executor
+from labelwright.service.bulk.record_file import from_stream, to_stream
 from labelwright.service.bulk.reuse import PreviousOutput
 from labelwright.service.bulk.worker import BatchLabeler, LabelledBatch
 
@@ -187,7 +188,7 @@ def _label(task: _Task, numbers: Any) -> Iterator[pa.Table]:
         first = part.before + part.first
         for batch in read_part(part, label.bundle.labeler.schema, task.columns):
             labelled = label(batch)
-            columns = [[first], [labelled.warnings], [to_stream(labelled.records)]]
+            columns = [[first], [labelled.warnings], [to_stream(labelled.records).to_pybytes()]]
             yield pa.table(columns, schema=_SENT)
             first += len(labelled.records)
 
@@ -201,21 +202,6 @@ def _batch_labeler(bundle: Any, query: LabelQuery, previous: str | None) -> Batc
     return BatchLabeler(ray.get(bundle), query, output)
 
 
-def to_stream(records: pa.Table) -> bytes:
-    """Records as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, records.schema) as stream:
-        stream.write_table(records)
-    stream_bytes: bytes = sink.getvalue().to_pybytes()
-    return stream_bytes
-
-
-def from_stream(stream: pa.LargeBinaryScalar) -> pa.Table:
-    """The records of an Arrow stream, without copying."""
-    with pa.ipc.open_stream(stream.as_buffer()) as reader:
-        return reader.read_all()
-
-
 def _received(dataset: "Dataset") -> Generator[tuple[int, LabelledBatch], None, None]:
     """The batches in order, each with the number of its first row.
 
@@ -227,4 +213,7 @@ def _received(dataset: "Dataset") -> Generator[tuple[int, LabelledBatch], None, 
     for bundle in dataset.iter_internal_ref_bundles():
         for block in bundle.blocks:
             for first, warnings, records in zip(*ray.get(block.ref).columns, strict=True):
-                yield first.as_py(), LabelledBatch(from_stream(records), None, warnings.as_py())
+                yield (
+                    first.as_py(),
+                    LabelledBatch(from_stream(records.as_buffer()), None, warnings.as_py()),
+                )

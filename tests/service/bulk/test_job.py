@@ -351,9 +351,12 @@ def test_forged_fingerprints_are_refused(
     pq.write_table(pq.read_table(source).slice(0, 9), tmp_path / "few.parquet")
     label(bundle, tmp_path / "few.parquet", tmp_path / "before.parquet")
     predictions = pq.read_table(tmp_path / "before.parquet")
+    metadata = pq.read_metadata(tmp_path / "before.parquet").metadata
+    provenance = json.loads(metadata[b"labelwright"])
     with pq.ParquetWriter(tmp_path / "forged.parquet", predictions.schema) as writer:
         writer.write_table(predictions)
-        writer.add_key_value_metadata({"labelwright": json.dumps({"fingerprints": offsets})})
+        forged = {**provenance, "fingerprints": offsets}
+        writer.add_key_value_metadata({"labelwright": json.dumps(forged)})
     with pytest.raises(DataError, match="cannot be reused"):
         label(bundle, source, tmp_path / "a.parquet", previous=tmp_path / "forged.parquet")
 

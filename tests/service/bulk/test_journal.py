@@ -18,7 +18,7 @@ JOB: dict[str, object] = {"input": [["a.csv", 3, 4]], "model": "m"}
 
 
 def open_for(folder: Path, job: dict[str, object], resume: bool, keep: bool = True) -> Opened:
-    return open_journal(folder, job, SCHEMA, resume, keep)
+    return open_journal(folder, job, resume, keep)
 
 
 def record(n: int) -> pa.Table:
@@ -57,7 +57,7 @@ def test_a_truncated_part_is_read_up_to_its_last_complete_record(
     folder = tmp_path_factory.mktemp("cut") / "journal"
     with pytest.raises(KeyboardInterrupt):
         interrupt(folder, range(4))
-    (part,) = folder.glob("*.arrow")
+    (part,) = folder.glob("*.records")
     content = part.read_bytes()
     part.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     read_numbers = numbers_in(folder)
@@ -71,10 +71,10 @@ def test_parts_left_by_an_interrupted_removal_are_ignored(
     for numbers in (range(2), range(2, 3)):
         with pytest.raises(KeyboardInterrupt):
             interrupt(folder, numbers)
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: (folder / f"{0:015}.arrow").unlink())
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: (folder / f"{0:015}.records").unlink())
     assert numbers_in(folder) == [0, 1, 2]
     monkeypatch.undo()
-    assert list(folder.glob("*.arrow"))
+    assert list(folder.glob("*.records"))
     assert numbers_in(folder) == []
 
 
@@ -145,8 +145,8 @@ def test_parts_after_an_incomplete_part_are_ignored(tmp_path: Path) -> None:
     for numbers in (range(3), range(3, 5)):
         with pytest.raises(KeyboardInterrupt):
             interrupt(folder, numbers)
-    first, second = sorted(folder.glob("*.arrow"))
-    assert second.name == "000000000000006.arrow"  # each record has two rows
+    first, second = sorted(folder.glob("*.records"))
+    assert second.name == "000000000000006.records"  # each record has two rows
     content = first.read_bytes()
     first.write_bytes(content[: len(content) // 2])
     read_numbers = numbers_in(folder)
