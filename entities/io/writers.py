@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ FINGERPRINT = "fingerprint"
 Other formats leave it out.
 """
 METADATA_KEY = b"labelwright"
-"""The key of the Parquet metadata with the provenance and the offsets of the fingerprints."""
+"""The key of the Parquet metadata with the provenance, and the offsets and checksums (CRC-32) of
+the fingerprints."""
 
 _DICTIONARY_COLUMNS = ["labels.list.element.label"]
 """The only column whose values repeat."""
@@ -72,6 +74,7 @@ def _parquet(
     stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
 ) -> Iterator[WriteTable]:
     offsets: list[int] = []
+    checksums: list[int] = []
     with pq.ParquetWriter(
         stream,
         PREDICTIONS,
@@ -80,6 +83,7 @@ def _parquet(
         use_dictionary=_DICTIONARY_COLUMNS,
         use_byte_stream_split=_BYTE_STREAM_SPLIT_COLUMNS,
         write_statistics=["id"],
+        write_page_checksum=True,
     ) as writer:
 
         def write(predictions: pa.Table) -> None:
@@ -90,10 +94,12 @@ def _parquet(
             )
             if FINGERPRINT in predictions.column_names:
                 offsets.append(stream.tell())
-                stream.write(predictions[FINGERPRINT].to_numpy().tobytes())
+                fingerprints = predictions[FINGERPRINT].to_numpy().tobytes()
+                checksums.append(zlib.crc32(fingerprints))
+                stream.write(fingerprints)
 
         yield write
-        metadata = {**provenance, "fingerprints": offsets}
+        metadata = {**provenance, "fingerprints": offsets, "checksums": checksums}
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(metadata)})
 
 

@@ -1,8 +1,10 @@
 """Reuse of the predictions of an earlier run for rows that have not changed."""
 
+import contextlib
 import functools
 import threading
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,28 +27,32 @@ ROWS_LIMIT = 1 << 31
 _UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
+def provenance_of(location: Location) -> Mapping[str, Any]:
+    """The provenance of the predictions in an output; raises DataError if it has none."""
+    with _reusable(location), location.open() as stream:
+        return _provenance(pq.read_metadata(stream))
+
+
 class PreviousOutput:
     """The predictions of an earlier run, found by the fingerprints of the entities.
 
     It needs 12 bytes of memory for each row, and 20 bytes while it is opened. Several threads can
-    use it at the same time. Raises DataError for a file that is not Parquet with fingerprints.
+    use it at the same time. Raises DataError for a file that is damaged, or is not Parquet with
+    fingerprints.
     """
 
     def __init__(self, location: Location) -> None:
-        try:
+        with _reusable(location):
             self._stream = location.open()
-            self._parquet = pq.ParquetFile(self._stream, pre_buffer=False)
-            metadata = (self._parquet.metadata.metadata or {}).get(METADATA_KEY)
-            self.provenance: Mapping[str, Any] = orjson.loads(metadata) if metadata else {}
+            self._parquet = pq.ParquetFile(
+                self._stream, pre_buffer=False, page_checksum_verification=True
+            )
+            if self._parquet.schema_arrow != PREDICTIONS:
+                raise ValueError("its columns are not id and labels")
             groups = range(self._parquet.num_row_groups)
             rows = [self._parquet.metadata.row_group(group).num_rows for group in groups]
             self._ends = np.cumsum(rows, dtype=np.int64)
             fingerprints = self._fingerprints(rows)
-        except (*_UNREADABLE, KeyError, TypeError) as error:
-            raise DataError(
-                f"the predictions in {location} cannot be reused: it must be Parquet as `label` "
-                f"writes it ({reason(error)})"
-            ) from error
         self.location = location
         self._rows = np.argsort(fingerprints, kind="stable").astype(np.int32)
         self._sorted = fingerprints[self._rows]
@@ -87,7 +93,10 @@ class PreviousOutput:
     def _read_group(self, group: int) -> pa.ListArray:
         try:
             column = self._parquet.read_row_group(group, columns=["labels"])["labels"]
-            return column.cast(PREDICTIONS.field("labels").type).combine_chunks()
+            if len(column) != self._parquet.metadata.row_group(group).num_rows:
+                raise ValueError("its number of rows is not the stated one")
+            column.validate(full=True)
+            return column.combine_chunks()
         except _UNREADABLE as error:
             raise DataError(f"{self.location} cannot be read: {reason(error)}") from error
 
@@ -99,9 +108,33 @@ class PreviousOutput:
         size, found = self._stream.size(), [np.zeros(0, np.uint64)]
         if min(rows, default=0) < 0 or 8 * sum(rows) > size or sum(rows) >= ROWS_LIMIT:
             raise ValueError("its size does not fit its number of rows")
-        for offset, count in zip(self.provenance["fingerprints"], rows, strict=True):
+        provenance = _provenance(self._parquet.metadata)
+        offsets, checksums = provenance["fingerprints"], provenance["checksums"]
+        for offset, count, checksum in zip(offsets, rows, checksums, strict=True):
             if not 0 <= offset <= size - 8 * count:
                 raise ValueError("its fingerprints are outside the file")
             self._stream.seek(offset)
-            found.append(np.frombuffer(self._stream.read(8 * count), np.uint64))
+            content = self._stream.read(8 * count)
+            if zlib.crc32(content) != checksum:
+                raise ValueError("its fingerprints are damaged")
+            found.append(np.frombuffer(content, np.uint64))
         return np.concatenate(found)
+
+
+@contextlib.contextmanager
+def _reusable(location: Location) -> Iterator[None]:
+    """Raise DataError in place of the errors of a file that cannot be reused."""
+    try:
+        yield
+    except (*_UNREADABLE, KeyError, TypeError) as error:
+        raise DataError(
+            f"the predictions in {location} cannot be reused: it must be Parquet as `label` writes "
+            f"it ({reason(error)})"
+        ) from error
+
+
+def _provenance(metadata: pq.FileMetaData) -> Mapping[str, Any]:
+    provenance = orjson.loads((metadata.metadata or {})[METADATA_KEY])
+    if not isinstance(provenance, dict):
+        raise ValueError("its metadata are not an object")
+    return provenance
