@@ -151,7 +151,9 @@ def frame_table(frame: "pd.DataFrame") -> pa.Table:
 def _arrow_array(series: "pd.Series[Any]") -> pa.Array:
     """A column of a frame as an Arrow array; raises DataError if its values mix types."""
     try:
-        return pa.Array.from_pandas(series)
+        array = pa.Array.from_pandas(series)
+        missing = array.null_count == len(array)  # pandas gives such a column any type
+        return pa.nulls(len(array)) if missing else array
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"column {str(series.name)[:100]!r} mixes types of values; give all its values one type"

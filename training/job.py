@@ -97,7 +97,8 @@ def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
     """Read the rows of a task; raises DataError, RegistryError or StorageError."""
     started, since = time.perf_counter(), time.time()
     record.check_name(task.name)
-    versions.current_champion(task.name)  # fails early if the registry cannot be reached
+    # fails early if the registry cannot be reached, or if no run can be logged
+    runs.existing_experiment(task.name)
     training_data = _read(task)
     progress("reading", 1.0)
     return PreparedTraining(training_data, since, started)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
@@ -46,16 +47,13 @@ def labels(model: "PyFuncModel", frame: pd.DataFrame, params: Any = None) -> lis
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("name", 5, "column name. Can not safely convert int64"),
-        ("name", 5.5, "column name. Can not safely convert float64"),
-        ("name", True, "column name. Can not safely convert bool"),
+        ("name", 5.5, "column 'name' holds double; its kind is text"),
+        ("name", True, "column 'name' holds bool; its kind is text"),
         ("name", pd.Series([5], dtype=object), "column 'name' holds int64; its kind is text"),
-        ("lat", "north", "column lat. Can not safely convert"),
-        ("lat", "48.1", "column lat. Can not safely convert"),
-        ("lat", 48, "column lat. Can not safely convert int64 to float64"),
+        ("lat", "north", "row 0: lat: "),
         ("lat", 200.0, "row 0: lat: must lie between -90 and 90"),
         ("tags", "fee=no", "tags"),
-        ("tags", pd.Series([{"fee": 1}]), "`1` with dtype `string`"),
+        ("tags", pd.Series([{"fee": [1]}]), "tags must be a map, a struct or JSON text"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error(
@@ -66,6 +64,33 @@ def test_a_value_of_the_wrong_type_is_an_error(
         model.predict(frame)
     assert message in str(caught.value)
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "same"),
+    [
+        ("city", [np.nan, np.nan], None),
+        ("city", [pd.NaT, pd.NaT], None),
+        ("city", pd.Categorical([np.nan, np.nan]), None),
+        ("city", pd.Categorical(["Rome", None]), ["Rome", None]),
+        ("name", pd.Categorical(["Bar", "Bank"]), ["Bar", "Bank"]),
+        ("lat", [48, 49], [48.0, 49.0]),
+        ("lat", pd.Categorical([48.5, 49.5]), [48.5, 49.5]),
+        ("lat", pd.array([48, None], dtype="Int64"), [48.0, None]),
+        ("id", [np.nan, np.nan], None),
+        ("tags", [np.nan, np.nan], None),
+    ],
+)
+def test_pandas_may_give_a_column_another_type(
+    model: "PyFuncModel", column: str, value: Any, same: list[Any] | None
+) -> None:
+    frame = pd.DataFrame({"name": ["Bar", "Bank"], "lat": [1.0, 2.0], "lon": [1.0, 2.0]})
+    if isinstance(value, pd.api.extensions.ExtensionArray) and value[1] is pd.NA:
+        frame["lon"] = [1.0, np.nan]
+    expected = frame.drop(columns=column, errors="ignore")
+    if same is not None:
+        expected = expected.assign(**{column: same})
+    assert labels(model, frame.assign(**{column: value})) == labels(model, expected)
 
 
 @pytest.mark.parametrize(

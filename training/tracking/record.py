@@ -141,7 +141,7 @@ def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Regis
 
 
 def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint64] | None:
-    """Hashes of the rows that a version was trained on; None if its run does not have them.
+    """Hashes of the rows that a version was trained on; None if its run has no such file.
 
     `folder` is a temporary folder for the download. Raises RegistryError.
     """
@@ -150,8 +150,11 @@ def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint6
         if not run_id or all(f.path != TRAINING_ROWS for f in client.list_artifacts(run_id)):
             return None
         path = client.download_artifacts(run_id, TRAINING_ROWS, str(folder))
+    try:
         rows: npt.NDArray[np.uint64] = np.load(path, allow_pickle=False)
-        return rows
+    except (ValueError, EOFError):
+        return None  # the file is damaged
+    return rows
 
 
 def _log_inputs(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:
@@ -186,7 +189,7 @@ def _dataset_inputs(dataset: Dataset, schema: EntitySchema) -> "Iterator[Dataset
     from mlflow.entities import Dataset as MlflowDataset
     from mlflow.entities import DatasetInput, InputTag
 
-    columns = json.dumps({"mlflow_colspec": signature(schema).inputs.to_dict()})
+    columns = json.dumps({"mlflow_colspec": columns_of(schema).to_dict()})
     profile = json.dumps({"num_rows": dataset.rows, "fingerprint": dataset.fingerprint})
     for location in map(locate, dataset.paths):
         source = json.dumps({"uri": location.address})
@@ -216,10 +219,14 @@ def signature(schema: EntitySchema) -> Any:
 
     The inputs are `id` and the fields of the schema; all are optional. The outputs are `id` and a
     list of labels. The parameters are the fields of the query.
+
+    The inputs have no types. With a type, MLflow refuses columns that this package can read: text
+    in which all values are NaN, categoricals, and whole numbers as positions. The entities' own
+    checks refuse a wrong type.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-    from mlflow.types.schema import Array, Map, Object, Property
+    from mlflow.types.schema import AnyType, Array, Object, Property
 
     label = Object(
         [
@@ -228,11 +235,10 @@ def signature(schema: EntitySchema) -> Any:
             Property("asserted", DataType.boolean),
         ]
     )
-    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "id", required=False)]
-    for kind, field in _fields(schema):
-        spec: Any = DataType.double if kind in NUMERIC else DataType.string
-        spec = Map(DataType.string) if kind is Kind.TAGS else spec
-        inputs.append(ColSpec(spec, field, required=False))
+    untyped = AnyType()  # type: ignore[no-untyped-call]
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(untyped, name, required=False) for name in ("id", *schema.fields)
+    ]
     return ModelSignature(
         inputs=Schema(inputs),
         outputs=Schema([ColSpec(DataType.string, "id"), ColSpec(Array(label), "labels")]),
@@ -247,7 +253,14 @@ def signature(schema: EntitySchema) -> Any:
     )
 
 
-def _fields(schema: EntitySchema) -> Iterator[tuple[Kind, str]]:
+def columns_of(schema: EntitySchema) -> Any:
+    """MLflow's description of the columns of a dataset: `id` and the fields of the schema."""
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import Map
+
+    columns: list[ColSpec | TensorSpec] = [ColSpec(DataType.string, "id", required=False)]
     for column in schema.columns:
-        for field in column.fields:
-            yield column.kind, field
+        kind: Any = DataType.double if column.kind in NUMERIC else DataType.string
+        kind = Map(DataType.string) if column.kind is Kind.TAGS else kind
+        columns += [ColSpec(kind, field, required=False) for field in column.fields]
+    return Schema(columns)

@@ -71,12 +71,15 @@ class UnfinishedRun:
 
 
 def experiment_id_of(name: str) -> str:
-    """The id of an experiment, which is created if it does not exist; raises RegistryError."""
+    """The id of an experiment, which is created if it does not exist.
+
+    Raises RegistryError, also if the experiment was deleted.
+    """
+    if existing := existing_experiment(name):
+        return existing
     with connect() as client:
         from mlflow.exceptions import MlflowException
 
-        if existing := client.get_experiment_by_name(name):
-            return str(existing.experiment_id)
         try:
             return client.create_experiment(name, artifact_root())
         except MlflowException as error:
@@ -84,6 +87,25 @@ def experiment_id_of(name: str) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or created is None:
                 raise
             return str(created.experiment_id)
+
+
+def existing_experiment(name: str) -> str | None:
+    """The id of an experiment; None if there is none.
+
+    Raises RegistryError. An experiment that was deleted still has its name in MLflow, so no run can
+    be logged under this name.
+    """
+    with connect() as client:
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        return None
+    if found.lifecycle_stage == "deleted":
+        raise RegistryError(
+            f"the experiment {name!r} was deleted, so it has no new runs: choose another name, or "
+            f"restore it with `mlflow experiments restore --experiment-id {found.experiment_id}` "
+            "(MLFLOW_TRACKING_URI must name the registry)"
+        )
+    return str(found.experiment_id)
 
 
 @contextlib.contextmanager

@@ -38,11 +38,23 @@ def current_champion(name: str) -> str | None:
         return None if champion is None else str(champion)
 
 
+def exists(name: str) -> bool:
+    """Whether a model of this name is registered, even if its versions were deleted."""
+    with connect() as client:
+        return bool(client.search_registered_models(f"name = '{name}'"))
+
+
 def former_champions(name: str) -> list[str]:
     """The former champions, newest first; raises ModelNotFoundError."""
     with connect() as client:
         former = client.get_registered_model(name).tags.get(FORMER_CHAMPIONS, "")
         return former.split(",") if former else []
+
+
+def existing_former_champions(name: str) -> list[str]:
+    """The former champions that were not deleted, newest first; raises ModelNotFoundError."""
+    existing = {*_versions(name)} - {current_champion(name)}
+    return [version for version in former_champions(name) if version in existing]
 
 
 def version_trained_on(name: str, inputs: str) -> str | None:
@@ -115,8 +127,7 @@ def rollback(name: str) -> str:
     """
     with promotion_lock():
         champion = current_champion(name)
-        others = {*_versions(name)} - {champion}
-        earlier = [version for version in former_champions(name) if version in others]
+        earlier = existing_former_champions(name)
         if not earlier:
             raise ModelNotFoundError(
                 f"{name!r} has no earlier champion to go back to: `labelwright promote` makes any "

@@ -3,21 +3,26 @@
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
-from labelwright.entities.errors import ModelNotFoundError, RequestError
+from labelwright.entities.errors import ModelNotFoundError, RegistryError, RequestError
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle.format import FORMAT
+from labelwright.models.paths import tracking_uri
 from labelwright.models.registry import load_model
+from labelwright.training import job
 from labelwright.training.fitting.fit import Configuration
 from labelwright.training.job import Outcome, Task, train
 from labelwright.training.tracking import versions
 from labelwright.training.tracking.gate import Verdict
 from tests.audit import audit_lines
+from labelwright.training.tracking.runs import experiment_id_of
 from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
@@ -128,6 +133,56 @@ def test_a_champion_of_an_old_format_is_replaced(
     assert verdict.promoted
     assert "the champion cannot be loaded any more" in verdict.reason
     assert versions.current_champion("m") == "2"
+
+
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_a_champion_that_cannot_be_loaded_is_replaced(
+    champion: Outcome, train_on: Trainer, empty_world: Path, damage: str
+) -> None:
+    for folder in (empty_world / "artifacts").iterdir():
+        if damage == "deleted":
+            shutil.rmtree(folder)
+        else:
+            for file in folder.rglob("*.*"):
+                file.write_bytes(b"")
+    verdict = train_on("poor").verdict
+    assert verdict.promoted
+    assert "the champion cannot be loaded any more" in verdict.reason
+    assert versions.current_champion("m") == "2"
+
+
+def test_a_version_after_a_deleted_champion_is_compared_with_a_former_champion(
+    trained: list[Outcome], train_on: Trainer
+) -> None:
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    client.delete_model_version("m", "3")
+    assert versions.current_champion("m") is None
+    verdict = train_on("poor").verdict
+    assert not verdict.promoted
+    assert "there is no champion" in verdict.reason
+    assert "version 1, the last former champion, takes its place: " in verdict.reason
+    client.delete_model_version("m", "1")
+    verdict = train_on("poor").verdict
+    assert verdict.promoted
+    assert "no former champion is left" in verdict.reason
+
+
+def test_a_deleted_experiment_is_named_before_the_fit(
+    champion: Outcome, train_on: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(tracking_uri(), tracking_uri())
+    experiment = client.get_experiment_by_name("m")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "read_labelled", None)  # not even the rows are read
+        with pytest.raises(RegistryError, match=f"'m' was deleted.*{restore}"):
+            train_on("fair")
+    with pytest.raises(RegistryError, match="'m' was deleted"):
+        experiment_id_of("m")
+    client.restore_experiment(experiment.experiment_id)
+    assert experiment_id_of("m") == experiment.experiment_id
 
 
 def test_a_champion_with_other_columns_is_not_compared(
