@@ -10,14 +10,30 @@ import functools
 import hashlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from labelwright.entities.errors import ModelError, ModelNotFoundError, RegistryError, StorageError
+from labelwright.entities.errors import (
+    BundleError,
+    ModelError,
+    ModelNotFoundError,
+    RegistryError,
+    StorageError,
+    reason,
+)
 from labelwright.entities.io.files import temporary_folder, write_failure
-from labelwright.models.bundle.format import MANIFEST, Bundle, read_bundle, verify
+from labelwright.models.bundle.files import open_file
+from labelwright.models.bundle.format import (
+    MANIFEST,
+    Bundle,
+    read_bundle,
+    read_manifest,
+    seal,
+    verify,
+)
 from labelwright.models.mlflow_server import connect
 from labelwright.models.paths import home, tracking_uri
 
@@ -104,19 +120,33 @@ def locate(uri: str) -> Source:
     return Source(uri, Path(uri).absolute().as_uri())
 
 
-def fetch(source: Source) -> Resolved:
+def fetch(source: Source, copy_local: bool = False) -> Resolved:
     """Copy a bundle to the cache of this machine, unless it is on this machine already.
 
-    The copy is kept only if its files have the hashes that the manifest states. Raises
+    If `copy_local` is true, a bundle on this machine is copied, too, as far as the disk has space
+    for it. The copy is kept only if its files have the hashes that the manifest states. Raises
     ModelNotFoundError, BundleError, RegistryError, or StorageError.
     """
-    return Resolved(source, _bundle_folder(_fetch(source.place)))
+    local = _local_folder(source.place)
+    if local is None:
+        key = f"{tracking_uri()} {source.place}"
+        folder = _cached(key, lambda temporary: _download(source.place, temporary))
+        return Resolved(source, _bundle_folder(folder))
+    bundle = _bundle_folder(local)
+    if copy_local:
+        key = seal(dataclasses.asdict(read_manifest(bundle)))
+        with contextlib.suppress(StorageError):
+            return Resolved(source, _cached(key, lambda temporary: _copy(bundle, temporary)))
+    return Resolved(source, bundle)
 
 
 def read(resolved: Resolved) -> Model:
-    """Read and check a bundle that was fetched; raises BundleError or ModelNotFoundError."""
+    """Read and check a bundle that was fetched; raises BundleError or ModelNotFoundError.
+
+    Only bundles in the cache are mapped: other programs may write to any other folder.
+    """
     source = resolved.source
-    bundle = read_bundle(resolved.folder)
+    bundle = read_bundle(resolved.folder, mapped=resolved.folder.is_relative_to(_cache()))
     return Model(bundle, source.uri, source.name, source.version, source.run_id)
 
 
@@ -127,9 +157,9 @@ def is_alias(uri: str) -> bool:
 
 def forget(resolved: Resolved) -> None:
     """Remove the copy of a bundle from the cache. Processes that have it open can still read it."""
-    cached = _cache_folder(resolved.source.place)
-    if resolved.folder.is_relative_to(cached):
-        shutil.rmtree(cached, ignore_errors=True)
+    if resolved.folder.is_relative_to(_cache()):
+        name = resolved.folder.relative_to(_cache()).parts[0]
+        shutil.rmtree(_cache() / name, ignore_errors=True)
 
 
 def champions() -> list[str]:
@@ -191,28 +221,50 @@ def _artifact_of(registry: str, name: str, version: str, created: int) -> str:
         return client.get_model_version_download_uri(name, version)
 
 
-def _fetch(artifact: str) -> Path:
-    """The folder of an artifact on this machine; a remote artifact is copied to the cache."""
+def _local_folder(artifact: str) -> Path | None:
+    """The folder of an artifact on this machine; None for a remote artifact."""
     parsed = urlparse(artifact)
     if parsed.scheme == "file":
         return Path(url2pathname(parsed.path))
-    if parsed.scheme == "":
-        return Path(artifact)
-    cached = _cache_folder(artifact)
-    if cached.exists():
-        return cached
-    _remove_stale_folders(cached.parent)
-    with temporary_folder(cached.parent, _TEMPORARY) as temporary:
-        downloaded = _download(artifact, temporary)
-        verify(_bundle_folder(downloaded))
+    return Path(artifact) if parsed.scheme == "" else None
+
+
+def _cache() -> Path:
+    return home() / "cache"
+
+
+def _cached(key: str, make: Callable[[Path], Path]) -> Path:
+    """The folder in the cache for a key; it is made if it does not exist or is damaged.
+
+    `make` gets a temporary folder and returns the folder that it has made inside.
+    """
+    folder = _cache() / hashlib.sha256(key.encode()).hexdigest()
+    with contextlib.suppress(BundleError, ModelNotFoundError):
+        verify(_bundle_folder(folder))
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    _remove_stale_folders(folder.parent)
+    with temporary_folder(folder.parent, _TEMPORARY) as temporary:
+        made = make(temporary)
+        verify(_bundle_folder(made))
         with contextlib.suppress(OSError):  # another process has just made the same copy
-            downloaded.rename(cached)
-    return cached
+            made.rename(folder)
+    return folder
 
 
-def _cache_folder(artifact: str) -> Path:
-    """The folder in the cache for the copy of an artifact."""
-    return home() / "cache" / hashlib.sha256(f"{tracking_uri()} {artifact}".encode()).hexdigest()
+def _copy(bundle: Path, folder: Path) -> Path:
+    """Copy the files of a bundle into a folder; raises BundleError or StorageError."""
+    made = folder / "bundle"
+    try:
+        made.mkdir()
+        for name in (MANIFEST, *read_manifest(bundle).files):
+            with open_file(bundle / name) as source, (made / name).open("wb") as target:
+                shutil.copyfileobj(source, target)
+    except FileNotFoundError as error:
+        raise BundleError(f"bundle {bundle}: {error.filename} cannot be read") from error
+    except OSError as error:
+        raise StorageError(f"the model was not copied to {home()}: {reason(error)}") from error
+    return made
 
 
 def _download(artifact: str, folder: Path) -> Path:

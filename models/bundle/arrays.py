@@ -1,8 +1,9 @@
-"""The arrays of a bundle: their types, how they are loaded, and checks that make kernels safe."""
+"""The arrays of a bundle: their types, how they are read, and checks that make kernels safe."""
 
+import io
+import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,19 +50,20 @@ _HEADER = re.compile(
 )
 """The headers that `np.save` writes. NumPy would parse any other header with Python's tokenizer, as
 if an old version had written it."""
+_LONGEST_HEADER = len(_MAGIC) + 2 + (1 << 16)
 _LARGEST = 1e6
 _SMALLEST = 1e-3
 
 
-def load_arrays(folder: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """Memory-map all arrays of a bundle; returns them by part and field.
+def arrays_in(contents: Mapping[str, memoryview]) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """The arrays in the contents of a bundle's files, by part and field, without copying.
 
-    Raises ValueError for a file with another header, type or layout, and OSError.
+    Raises ValueError for a file with another header, type or layout.
     """
     parts: dict[str, dict[str, npt.NDArray[Any]]] = {}
     for name in ARRAYS:
         part, field = name.split(".")
-        parts.setdefault(part, {})[field] = _load(folder, name)
+        parts.setdefault(part, {})[field] = _checked_array(contents[f"{name}.npy"], name)
     return parts
 
 
@@ -71,14 +73,21 @@ def check_arrays(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
     _check_numbers(parts)
 
 
-def _load(folder: Path, name: str) -> npt.NDArray[Any]:
-    path = folder / f"{name}.npy"
-    with path.open("rb") as file:
-        begin = file.read(len(_MAGIC) + 2)
-        header = file.read(int.from_bytes(begin[len(_MAGIC) :], "little"))
+def array_in(content: memoryview, name: str) -> npt.NDArray[Any]:
+    """The read-only array in the content of a NumPy file, without copying; raises ValueError."""
+    file = io.BytesIO(content[:_LONGEST_HEADER])
+    begin = file.read(len(_MAGIC) + 2)
+    header = file.read(int.from_bytes(begin[len(_MAGIC) :], "little"))
     if not (begin.startswith(_MAGIC) and _HEADER.fullmatch(header)):
         raise ValueError(f"{name} does not have the header of a NumPy file of version 1.0")
-    array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    file.seek(len(_MAGIC))
+    shape, in_fortran_order, kind = np.lib.format.read_array_header_1_0(file)
+    values = np.frombuffer(content, kind, math.prod(shape), file.tell())
+    return values.reshape(shape, order="F" if in_fortran_order else "C")
+
+
+def _checked_array(content: memoryview, name: str) -> npt.NDArray[Any]:
+    array = array_in(content, name)
     kind, dimensions = ARRAYS[name]
     right = np.issubdtype(array.dtype, kind) and array.dtype.isnative
     if not right or array.ndim != dimensions:

@@ -3,7 +3,7 @@
 `manifest.json` has the format number, the schema, parameters, metrics, and the SHA-256 of every
 other file. `labels.json` is the label set, `reranker.txt` the trees in LightGBM's own text format,
 `canned.json` the golden queries, and `profile.counts.npy` the profile. All other files are NumPy
-arrays without objects. Arrays are memory-mapped.
+arrays without objects.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import math
 import operator
 import re
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from labelwright.entities.errors import (
 )
 from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.schema import EntitySchema
-from labelwright.models.bundle.arrays import ARRAYS, check_arrays, load_arrays
+from labelwright.models.bundle.arrays import ARRAYS, array_in, arrays_in, check_arrays
+from labelwright.models.bundle.files import open_file, read_files
 from labelwright.models.bundle.golden import GoldenQueries
 from labelwright.models.decisions import BALANCED, PRECISE, PRECISE_AT, Decisions
 from labelwright.models.features.space import FeatureSpace, number_columns
@@ -124,13 +125,19 @@ def write_bundle(
     return manifest
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read and check a bundle; raises BundleError, or ModelNotFoundError if there is no bundle."""
-    manifest = verify(folder)
+def read_bundle(folder: Path, mapped: bool = False) -> Bundle:
+    """Read and check a bundle; raises BundleError, or ModelNotFoundError if there is no bundle.
+
+    If `mapped` is true, processes share the memory of the files, which must not change any more.
+    Otherwise the files are copied into memory.
+    """
+    manifest = read_manifest(folder)
+    contents = read_files(folder, list(manifest.files), mapped)
+    _check_hashes(folder, manifest, lambda name: hashlib.sha256(contents[name]).hexdigest())
     try:
-        labeler = _read_labeler(folder, manifest)
-        golden = GoldenQueries.from_json((folder / _GOLDEN).read_bytes())
-        counts = np.lib.format.open_memmap(folder / _PROFILE, mode="r")
+        labeler = _read_labeler(contents, manifest)
+        golden = GoldenQueries.from_json(bytes(contents[_GOLDEN]))
+        counts = array_in(contents[_PROFILE], _PROFILE)
         return Bundle(labeler, manifest, golden, Profile.from_counts(labeler, counts))
     except _UNREADABLE as error:
         raise BundleError(
@@ -145,20 +152,26 @@ def verify(folder: Path) -> Manifest:
     Raises BundleError, or ModelNotFoundError if there is no bundle.
     """
     manifest = read_manifest(folder)
+    _check_hashes(folder, manifest, lambda name: _digest(folder / name))
+    return manifest
+
+
+def _check_hashes(folder: Path, manifest: Manifest, hash_of: Callable[[str], str]) -> None:
+    """Raise BundleError if the hash of a file is not the hash in the manifest."""
     with ThreadPoolExecutor() as pool:  # hashing is the slowest part of loading
-        digests = list(pool.map(_digest, (folder / name for name in manifest.files)))
+        digests = list(pool.map(hash_of, manifest.files))
     for (name, expected), digest in zip(manifest.files.items(), digests, strict=True):
         if digest != expected:
             raise BundleError(
                 f"bundle {folder}: {name} is corrupt (its hash has changed): copy it again"
             )
-    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read only the manifest; raises BundleError, or ModelNotFoundError if there is no bundle."""
     try:
-        content = json.loads((folder / MANIFEST).read_bytes())
+        with open_file(folder / MANIFEST) as file:
+            content = json.load(file)
     except (FileNotFoundError, NotADirectoryError):
         raise ModelNotFoundError(f"no bundle at {folder}: it has no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -267,19 +280,19 @@ def arrays_of(labeler: Labeler) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _read_labeler(folder: Path, manifest: Manifest) -> Labeler:
-    names = json.loads((folder / _LABELS).read_bytes())
+def _read_labeler(contents: Mapping[str, memoryview], manifest: Manifest) -> Labeler:
+    names = json.loads(bytes(contents[_LABELS]))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{_LABELS} is not a list of labels")
     if not names or len(set(names)) < len(names) or not all(names):
         raise ValueError(f"{_LABELS} has no labels, an empty label, or the same label twice")
     "".join(names).encode("utf-8")  # raises ValueError for a lone surrogate
-    parts = load_arrays(folder)
+    parts = arrays_in(contents)
     check_arrays(parts, len(names))
     schema = EntitySchema.from_mapping(manifest.schema)
     if len(parts["features"]["edges"]) != len(number_columns(schema)):
         raise ValueError("features.edges does not fit the schema")
-    trees = (folder / _TREES).read_text("utf-8")
+    trees = str(contents[_TREES], "utf-8")
     rate, co_occurrence, knots = (parts["reranker"][name] for name in ("rate", "company", "knots"))
     reranker = Reranker(rate, co_occurrence, knots, trees)
     _ = reranker.forest  # parse the trees now, so that errors are found before the first query
@@ -323,7 +336,7 @@ def _decisions(given: Mapping[str, Any], thresholds: npt.NDArray[np.float32]) ->
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"bundle {path.parent}: {path.name} cannot be read") from error

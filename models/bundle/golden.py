@@ -22,6 +22,8 @@ QUERY = LabelQuery(top_k=20)
 only the linear stage scores."""
 TOLERANCE = 1e-5
 """Allowed difference of probabilities, as only some processors fuse multiplication and addition."""
+MOST_QUERIES = 100
+"""A bundle with more queries is refused: all are computed before the model is in service."""
 _LABELS_USED = 6
 _LONGEST_TEXT = 200
 
@@ -45,8 +47,8 @@ class GoldenQueries:
     def from_json(cls, text: bytes) -> "GoldenQueries":
         """Read the output of `to_json`; raises ValueError, TypeError or KeyError for other text."""
         content = json.loads(text)
-        if not isinstance(content, list) or not content:
-            raise ValueError("the golden queries must be a list with at least one query")
+        if not isinstance(content, list) or not 0 < len(content) <= MOST_QUERIES:
+            raise ValueError(f"the golden queries must be a list of 1 to {MOST_QUERIES} queries")
         results = [
             [
                 {

@@ -19,7 +19,6 @@ from collections.abc import Generator, Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from labelwright.entities.errors import EngineError, LabelwrightError, RequestError, reason
@@ -146,8 +145,6 @@ def _dataset(label: BatchLabeler, parts: Sequence[Part], columns: ColumnMap) -> 
     """A lazy dataset with a row of `_SENT` for each batch of the parts, in order."""
     import ray
 
-    # ordinary arrays, because each worker would copy arrays that are mapped from files
-    ray.util.register_serializer(np.memmap, serializer=np.asarray, deserializer=np.asarray)
     settings = ray.data.DataContext.get_current()
     settings.execution_options.preserve_order = True
     settings.enable_progress_bars = settings.print_on_execution_start = False

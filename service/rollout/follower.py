@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 from labelwright.entities.errors import LabelwrightError, ModelNotFoundError
-from labelwright.models.bundle.format import verify
 from labelwright.models.registry import Resolved, Source, fetch, forget, is_alias, locate
 from labelwright.service.rollout.state import (
     CHALLENGER,
@@ -148,12 +147,7 @@ class Follower:
         """Fetch a bundle and check its hashes; an error is raised and kept as a refusal."""
         role.source, role.retry_at = source, time.monotonic() + RETRY_SECONDS
         try:
-            resolved = fetch(source)
-            try:
-                verify(resolved.folder)
-            except LabelwrightError:
-                forget(resolved)  # the next copy may be intact
-                raise
+            resolved = fetch(source, copy_local=True)
         except LabelwrightError as error:
             role.refusal = Refusal(source.version, "fetch", str(error), now())
             _log.warning("version %s is refused: %s", source.version, error)

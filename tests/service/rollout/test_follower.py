@@ -1,6 +1,7 @@
 """The follower: the state file that it writes, and errors while it fetches models."""
 
 import dataclasses
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_the_state_file_has_the_models_that_the_aliases_name(
 def test_a_model_that_cannot_be_cached_is_refused(models: Registry, tmp_path: Path) -> None:
     follower = Follower(FollowerSettings(URI), tmp_path)
     follower.begin()
+    shutil.rmtree(models.home / "cache")
     (models.home / "cache").write_text("in the way of the folder")
     number = models.client.create_model_version(NAME, "runs:/0123456789/model").version
     models.point(str(number))
@@ -160,6 +162,36 @@ def test_a_fetched_copy_is_used_until_it_is_removed(run_uri: str, home: Path) ->
     forget(resolved)
     assert not resolved.folder.exists()
     assert fetch(locate(run_uri)).folder.exists()
+
+
+@pytest.mark.parametrize("damage", ["changed", "truncated", "no manifest"])
+def test_a_damaged_copy_is_fetched_again(
+    run_uri: str, home: Path, tmp_path: Path, damage: str
+) -> None:
+    resolved = fetch(locate(run_uri))
+    damaged = resolved.folder / ("manifest.json" if damage == "no manifest" else "linear.dense.npy")
+    if damage == "no manifest":
+        damaged.unlink()
+    elif damage == "changed":
+        damaged.write_bytes(bytes(damaged.stat().st_size))
+    else:
+        os.truncate(damaged, 100)
+    state = Follower(FollowerSettings(run_uri), tmp_path).begin()
+    assert state.models == {CHAMPION: resolved}
+    verify(resolved.folder)
+
+
+def test_a_local_bundle_is_copied(bundle: Path, home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    resolved = Follower(FollowerSettings(str(folder)), tmp_path).begin().models[CHAMPION]
+    assert resolved.folder.is_relative_to(home / "cache")
+    assert fetch(locate(str(folder)), copy_local=True) == resolved
+    assert fetch(locate(str(folder))).folder == folder
+    shutil.rmtree(folder)
+    verify(resolved.folder)
+    forget(resolved)
+    assert not list((home / "cache").iterdir())
 
 
 def test_the_last_good_model_is_used_while_its_bundle_exists(
