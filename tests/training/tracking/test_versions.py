@@ -21,8 +21,8 @@ from labelwright.training.fitting.fit import Configuration
 from labelwright.training.job import Outcome, Task, train
 from labelwright.training.tracking import versions
 from labelwright.training.tracking.gate import Verdict
-from tests.audit import audit_lines
 from labelwright.training.tracking.runs import experiment_id_of
+from tests.audit import audit_lines
 from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
