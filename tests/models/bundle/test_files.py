@@ -16,7 +16,7 @@ from labelwright.models.bundle.golden import MOST_QUERIES
 from labelwright.models.decisions import LabelQuery
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(30, func_only=True)
 @pytest.mark.parametrize("read", [read_bundle, verify])
 @pytest.mark.parametrize("name", [MANIFEST, "canned.json", "linear.dense.npy"])
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def forge(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | {"seal": seal(manifest)}))
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(30, func_only=True)
 @pytest.mark.parametrize("queries", [MOST_QUERIES + 1, 300_000])
 def test_a_bundle_with_many_golden_queries_is_refused_at_once(copy: Path, queries: int) -> None:
     query = json.dumps({"entity": {"name": "Bar"}, "labels": []})
