@@ -9,9 +9,15 @@ The schema: https://docs.foursquare.com/data-products/docs/places-os-data-schema
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from labelwright.entities.geometry import Box
-from labelwright.entities.importers.places_file import ImportSummary, places_file, table_of
+from labelwright.entities.importers.places_file import (
+    ImportSummary,
+    places_file,
+    table_of,
+    without_closed,
+)
 from labelwright.entities.importers.published import (
     Advance,
     BoundingFields,
@@ -38,17 +44,27 @@ COLUMNS = {
     "lon": "longitude",
 }
 LABELS = "fsq_category_labels"
+CLOSED = "date_closed"
 
 
 def import_foursquare(
-    source: LocationLike, target: LocationLike, box: Box | None, advance: Advance
+    source: LocationLike,
+    target: LocationLike,
+    box: Box | None,
+    advance: Advance,
+    closed: bool = False,
 ) -> ImportSummary:
-    """Import all places, or only the places in a box; raises DataError and StorageError."""
+    """Import all places, or only the places in a box; raises DataError and StorageError.
+
+    Places with a date of closing are left out unless `closed` is true.
+    """
     published = PublishedFiles(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
     imported = ImportSummary()
     with places_file(target, imported) as write:
         within = CORNERS.within(box) if box else None
-        for table in published.batches((*COLUMNS.values(), LABELS), within, advance):
+        for table in published.batches((*COLUMNS.values(), LABELS, CLOSED), within, advance):
+            if not closed and CLOSED in table.column_names:
+                table = without_closed(table, pc.is_valid(table[CLOSED]), imported)
             columns = {name: nested_field(table, source) for name, source in COLUMNS.items()}
             labels = pa.array(_labels(table), pa.list_(pa.string()))
             write(table_of(without_missing({**columns, "labels": labels}), len(table)))

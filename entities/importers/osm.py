@@ -3,23 +3,42 @@
 OpenStreetMap's data is (c) OpenStreetMap contributors, under the Open Database License.
 """
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.geometry import Box, Point, WeightedPoint, centre, line_parts, ring_part
-from labelwright.entities.importers.osm_mapping import OsmMapping
-from labelwright.entities.importers.places_file import SCHEMA, ImportSummary, places_file, table_of
-from labelwright.entities.io.files import temporary_folder
+from labelwright.entities.geometry import Box, Point
+from labelwright.entities.importers.osm_files import (
+    check_versions,
+    deleted_objects,
+    several_versions,
+)
+from labelwright.entities.importers.osm_mapping import OsmMapping, Tags
+from labelwright.entities.importers.osm_outlines import Outlines, is_area
+from labelwright.entities.importers.places_file import (
+    CLOSED,
+    SCHEMA,
+    ImportSummary,
+    places_file,
+    table_of,
+)
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import BATCH_ROWS
 
 if TYPE_CHECKING:
-    from osmium.osm.types import Area, NodeRefList, OSMEntity, Way
+    from osmium.osm.types import OSMEntity
 
 Advance = Callable[[int], object]
 """Called with the number of places that were just found."""
+
+
+DELETED = "deleted"
+UNPLACED = "without a position"
+INCOMPLETE = "area with an incomplete outline"
+NO_AREA = "relation that is no area"
 
 
 def import_osm(
@@ -28,15 +47,17 @@ def import_osm(
     mapping: OsmMapping,
     box: Box | None,
     advance: Advance,
+    closed: bool = False,
 ) -> ImportSummary:
     """Import all places of an `.osm.pbf`, `.osm` or `.osm.bz2` file, or only the places in a box.
 
-    Raises DataError and StorageError.
+    Closed places are left out unless `closed` is true. Raises DataError and StorageError.
     """
     path = locate(source).local
     if path is None or not path.is_file():
         raise DataError(f"no file {source} on this machine: download the extract first")
     imported = ImportSummary()
+    extract = Extract(path, mapping, box, closed, imported.left_out)
     with places_file(target, imported) as write:
         rows: list[Mapping[str, Any]] = []
 
@@ -46,7 +67,7 @@ def import_osm(
             advance(len(rows))
             rows.clear()
 
-        for row in places(path, mapping, box):
+        for row in extract.places():
             rows.append(row)
             if len(rows) == BATCH_ROWS:
                 flush()
@@ -57,79 +78,90 @@ def import_osm(
     return imported
 
 
-def places(path: Path, mapping: OsmMapping, box: Box | None) -> Iterator[dict[str, Any]]:
-    """Read the places of a file as rows, in the order of the file; raises DataError.
+@dataclasses.dataclass(frozen=True)
+class Extract:
+    """A file of OpenStreetMap with places.
 
-    To save memory, the positions of nodes are kept in a temporary file, which needs 16 bytes a
-    node.
+    `left_out` counts the places that are left out, by reason. Places outside the box are not
+    counted.
     """
-    import osmium
 
-    keys = osmium.filter.KeyFilter(*mapping.places)
-    with temporary_folder() as folder:
-        found = osmium.FileProcessor(path).with_locations(f"sparse_file_array,{folder}/nodes")
+    path: Path
+    mapping: OsmMapping
+    box: Box | None
+    closed: bool
+    left_out: Counter[str]
+
+    def places(self) -> Iterator[dict[str, Any]]:
+        """Read the places as rows, in the order of the file; raises DataError."""
+        import osmium
+
+        shapes = osmium.osm.WAY | osmium.osm.RELATION
+        objects = osmium.osm.NODE | shapes  # a file may have changesets, too
+        keys = osmium.filter.KeyFilter(*self.mapping.place_keys)
+        last = None
         try:
-            for entity in found.with_areas(keys).with_filter(keys):
-                if row := _row(entity, mapping, box):
-                    yield row
+            check_versions(self.path)
+            deleted = deleted_objects(self.path)
+            found = osmium.FileProcessor(self.path, shapes).with_filter(keys)
+            outlines = Outlines(self.path, found, lambda entity: self._tags(entity) is not None)
+            for entity in osmium.FileProcessor(self.path, objects).with_filter(keys):
+                name = (_KINDS[entity.type_str()], entity.id)
+                if name == last:
+                    raise several_versions(self.path)
+                last = name
+                if tags := self._tags(entity):
+                    if name in deleted or getattr(entity, "deleted", False):
+                        self.left_out[DELETED] += 1
+                    elif row := self._row(entity, tags, outlines):
+                        yield row
         except RuntimeError as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
+            raise DataError(f"{self.path} cannot be read: {error}") from error
 
+    def _tags(self, entity: "OSMEntity") -> Tags | None:
+        """The tags of a place, without the prefixes of a closed place; None if it is no place."""
+        tags = {tag.k: tag.v for tag in entity.tags}
+        if self.mapping.is_place(tags):
+            return tags
+        return self.mapping.closed_tags(tags)
 
-def _row(entity: "OSMEntity", mapping: OsmMapping, box: Box | None) -> dict[str, Any] | None:
-    """The row of an object; None if it is no place, has no position or is not in the box."""
-    tags = {tag.k: tag.v for tag in entity.tags}
-    if not mapping.is_place(tags):
+    def _row(self, entity: "OSMEntity", tags: Tags, outlines: Outlines) -> dict[str, Any] | None:
+        """The row of a place; None if it is left out or is not in the box."""
+        point, missing = _centre(entity, outlines)
+        if point and self.box and not self.box.contains(*point):
+            return None
+        if not self.closed and self.mapping.closed_tags({tag.k: tag.v for tag in entity.tags}):
+            missing = CLOSED
+        elif point is not None:
+            return self._place(entity, tags, point)
+        self.left_out[missing] += 1
         return None
-    located = _located(entity)
-    if located is None:
-        return None
-    name, point = located
-    if point is None or (box and not box.contains(*point)):
-        return None
-    lon, lat = point
-    labels = mapping.labels_of(tags)
-    return {
-        "id": name,
-        "lat": lat,
-        "lon": lon,
-        **mapping.columns_of(tags),
-        "labels": labels,
-        "absent": mapping.absent_of(labels),
-    }
+
+    def _place(self, entity: "OSMEntity", tags: Tags, point: Point) -> dict[str, Any]:
+        lon, lat = point
+        labels = self.mapping.labels_of(tags)
+        return {
+            "id": f"{_KINDS[entity.type_str()]}/{entity.id}",
+            "lat": lat,
+            "lon": lon,
+            **self.mapping.columns_of(tags),
+            "labels": labels,
+            "absent": self.mapping.absent_of(labels),
+        }
 
 
-def _located(entity: "OSMEntity") -> tuple[str, Point | None] | None:
-    """The id and the centre of an object; None for objects to skip.
-
-    osmium also yields relations and closed ways as areas. A relation is read from its area, which
-    has a geometry. A closed way is read as a way, and its area is skipped.
-    """
-    from osmium.osm import Area, Node, Way
+def _centre(entity: "OSMEntity", outlines: Outlines) -> tuple[Point | None, str]:
+    """The centre of an object; if there is none, the text is the reason."""
+    from osmium.osm import Node, Relation, Way
 
     if isinstance(entity, Node):
-        return f"node/{entity.id}", (entity.location.lon, entity.location.lat)
+        where = entity.location
+        return ((where.lon, where.lat) if where.valid() else None), UNPLACED
     if isinstance(entity, Way):
-        return f"way/{entity.id}", centre(_way_parts(entity))
-    if isinstance(entity, Area) and not entity.from_way():
-        return f"relation/{entity.orig_id()}", centre(_area_parts(entity))
-    return None
+        return outlines.centre_of_way(entity), UNPLACED
+    if isinstance(entity, Relation) and is_area(entity):
+        return outlines.centre_of_area(entity), INCOMPLETE
+    return None, NO_AREA
 
 
-def _way_parts(way: "Way") -> list[WeightedPoint]:
-    points = _points(way.nodes)
-    if way.is_closed() and len(points) > 3:
-        return [ring_part(points)]
-    return list(line_parts(points))
-
-
-def _area_parts(area: "Area") -> Iterator[WeightedPoint]:
-    for outer in area.outer_rings():
-        yield ring_part(_points(outer))
-        for inner in area.inner_rings(outer):
-            yield ring_part(_points(inner), hole=True)
-
-
-def _points(nodes: "NodeRefList") -> list[Point]:
-    """The positions of the given nodes, without nodes beyond the border of an extract."""
-    return [(node.lon, node.lat) for node in nodes if node.location.valid()]
+_KINDS = {"n": "node", "w": "way", "r": "relation"}

@@ -18,6 +18,10 @@ from labelwright.entities.schema import load_schema
 NO = "no"
 """The value of a tag that denies its key: `shop=no` is not a shop."""
 
+YES = "yes"
+CLOSED = ("disused", "abandoned", "demolished", "razed", "removed", "was", "closed")
+"""The `closed` of a mapping that has no such entry."""
+
 Tags = Mapping[str, str]
 Sources = Mapping[str, tuple[str, ...]]
 
@@ -42,7 +46,7 @@ class OsmMapping:
     keys, with `*` and `?`, whose tags become labels. `first_of` maps a column to keys without
     wildcards: the column gets the value of the first key that the object has. A text with several
     keys joins their values. `all_of` maps a column to patterns of keys: the column gets the values
-    of all matching keys.
+    of all matching keys. `closed` are the keys and prefixes of keys of places that are closed.
     """
 
     places: tuple[str, ...]
@@ -50,6 +54,7 @@ class OsmMapping:
     open_world: tuple[OpenWorld, ...] = ()
     first_of: Sources = dataclasses.field(default_factory=dict)
     all_of: Sources = dataclasses.field(default_factory=dict)
+    closed: tuple[str, ...] = CLOSED
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -66,6 +71,7 @@ class OsmMapping:
                 ),
                 {name: _keys(given) for name, given in content.get("first_of", {}).items()},
                 {name: _keys(given) for name, given in content.get("all_of", {}).items()},
+                _keys(content.get("closed", list(CLOSED))),
             )
             mapping._check()
         except KeyError as error:
@@ -84,6 +90,25 @@ class OsmMapping:
         """Whether an object with these tags is a place and has a name."""
         named = any(tags.get(key, "").strip() for key in self.first_of["name"])
         return named and any(tags.get(key, NO) != NO for key in self.places)
+
+    @property
+    def place_keys(self) -> list[str]:
+        """The keys of places, open or closed."""
+        return [*self.places, *(f"{word}:{key}" for word in self.closed for key in self.places)]
+
+    def closed_tags(self, tags: Tags) -> Tags | None:
+        """The tags that a closed place had while it was open; None for other objects.
+
+        A closed place has a tag such as `disused=yes`, or the keys that would make it a place have
+        a prefix, as in `disused:shop=bakery`.
+        """
+        if self.is_place(tags):
+            return tags if any(tags.get(word) == YES for word in self.closed) else None
+        prefixed = {key: key.partition(":") for key in tags}
+        former = {
+            key: tags[given] for given, (word, _, key) in prefixed.items() if word in self.closed
+        }
+        return {**tags, **former} if self.is_place({**tags, **former}) else None
 
     def labels_of(self, tags: Tags) -> list[str]:
         """The labels `key=value` of an object; a tag with the value `pizza;kebab` gives two."""

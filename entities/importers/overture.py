@@ -12,14 +12,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.geometry import Box
 from labelwright.entities.importers.hierarchy import Hierarchy
-from labelwright.entities.importers.places_file import ImportSummary, places_file, table_of
+from labelwright.entities.importers.places_file import (
+    ImportSummary,
+    places_file,
+    table_of,
+    without_closed,
+)
+from labelwright.entities.importers.points import points
 from labelwright.entities.importers.published import (
     Advance,
     BoundingFields,
@@ -41,10 +46,10 @@ COLUMNS = (
     "phones",
     "brand",
     "addresses",
+    "operating_status",
 )
 CORNERS = BoundingFields(("bbox", "xmin"), ("bbox", "ymin"), ("bbox", "xmax"), ("bbox", "ymax"))
-_POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
-"""A point in well-known binary with little-endian byte order, as in Overture's files."""
+PERMANENTLY_CLOSED = "permanently_closed"
 
 
 def import_overture(
@@ -53,10 +58,12 @@ def import_overture(
     box: Box | None,
     categories: Path | None,
     advance: Advance,
+    closed: bool = False,
 ) -> ImportSummary:
     """Import all places, or only the places in a box; raises DataError and StorageError.
 
-    `categories` is Overture's table of category paths.
+    `categories` is Overture's table of category paths. Places that are permanently closed are left
+    out unless `closed` is true.
     """
     published = PublishedFiles(source, ("id", "geometry", "names"))
     if not {"taxonomy", "categories"} & set(published.names):
@@ -71,6 +78,9 @@ def import_overture(
         if "taxonomy" in published.names:
             _learn_hierarchy(published, within, hierarchy)
         for table in published.batches(COLUMNS, within, advance):
+            if not closed:
+                status = nested_field(table, "operating_status")
+                table = without_closed(table, _permanently_closed(status), imported)
             write(_places(table, hierarchy))
         imported.implies = {
             _label(category): tuple(map(_label, above))
@@ -114,7 +124,7 @@ def _places(table: pa.Table, hierarchy: Hierarchy) -> pa.Table:
     where = (
         {} if address is None else {f.name: pc.struct_field(address, f.name) for f in address.type}
     )
-    lon, lat = _points(table["geometry"].combine_chunks())
+    lon, lat = points(table["geometry"].combine_chunks())
     columns = without_missing(
         {
             "id": nested_field(table, "id"),
@@ -160,22 +170,16 @@ def _label(category: str) -> str:
 
 def _other_names(table: pa.Table) -> Iterator[str | None]:
     """The names of each place in other languages and forms, joined by semicolons, each once."""
+    for part in ("common", "rules"):
+        kind = (nested_field(table, "names", part) or pa.nulls(0)).type
+        named = pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
+        if not pa.types.is_null(kind) and not (named and "value" in kind.value_type.names):
+            raise DataError(f"column 'names' has {kind} in {part!r}; it must be a map or structs")
     columns = (_values(table, "names", part) for part in ("primary", "common", "rules"))
     for main, translations, forms in zip(*columns, strict=True):
-        names = [name for _, name in translations or ()] + [form["value"] for form in forms or ()]
+        names = [form["value"] for form in (*(translations or ()), *(forms or ())) if form]
         yield ";".join(dict.fromkeys(name for name in names if name and name != main)) or None
 
 
-def _points(geometry: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Longitude and latitude of points in well-known binary; null for other geometries."""
-    plain = geometry.cast(pa.binary())
-    whole = pc.fill_null(pc.equal(pc.binary_length(plain), _POINT.itemsize), False)
-    joined = b"".join(plain.filter(whole).to_pylist())
-    points = np.frombuffer(joined, _POINT)
-    right = (points["order"] == 1) & (points["kind"] == 1) & np.isfinite(points["lon"])
-    found = []
-    for side in ("lon", "lat"):
-        values = pa.array(points[side], mask=~right)
-        nulls = pa.nulls(len(plain), pa.float64())
-        found.append(pc.replace_with_mask(nulls, whole, values))
-    return found[0], found[1]
+def _permanently_closed(status: pa.Array | None) -> pa.Array | None:
+    return None if status is None else pc.equal(status, PERMANENTLY_CLOSED)

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from labelwright.entities.errors import DataError
@@ -36,6 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of an imported file: those of the schema `places`, and `id`, `labels`, `absent`."""
+CLOSED = "closed"
+"""The reason why closed places are left out."""
 GROUP_ROWS = 4 * BATCH_ROWS
 
 Implied = Mapping[str, tuple[str, ...]]
@@ -45,6 +49,8 @@ Implied = Mapping[str, tuple[str, ...]]
 class ImportSummary:
     """The result of an import: the numbers of all places and of labelled places, and the labels.
 
+    `left_out` has the numbers of places that were left out, by reason. `unplaced` is the number of
+    imported places without a position.
     `open_world` and `implies` are as in `EntitySchema`.
     """
 
@@ -53,6 +59,8 @@ class ImportSummary:
     labels: set[str] = dataclasses.field(default_factory=set)
     open_world: tuple[str, ...] = ()
     implies: Implied = dataclasses.field(default_factory=dict)
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)
+    unplaced: int = 0
 
     @property
     def schema(self) -> EntitySchema:
@@ -66,6 +74,17 @@ def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:
     """Build a table with the schema SCHEMA; columns that are not given are null."""
     given = {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in SCHEMA}
     return pa.table(given, schema=SCHEMA)
+
+
+def without_closed(
+    table: pa.Table, closed: pa.Array | pa.ChunkedArray | None, imported: ImportSummary
+) -> pa.Table:
+    """The rows of a table that are not closed; the others are counted. None means no row."""
+    if closed is None:
+        return table
+    kept = table.filter(pc.invert(pc.fill_null(closed, False)))
+    imported.left_out[CLOSED] += len(table) - len(kept)
+    return kept
 
 
 @contextlib.contextmanager
@@ -109,4 +128,5 @@ def _count(table: pa.Table, imported: ImportSummary) -> None:
     labels = table["labels"]
     imported.places += len(table)
     imported.labelled += len(table) - labels.null_count
+    imported.unplaced += pc.sum(pc.is_null(pc.add(table["lat"], table["lon"]))).as_py() or 0
     imported.labels.update(labels.combine_chunks().flatten().unique().to_pylist())

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
@@ -85,15 +86,55 @@ class PublishedFiles:
 
 
 def nested_field(table: pa.Table, *path: str) -> pa.Array | None:
-    """The values of a nested field, null where the struct is null; None if no field is found."""
+    """The values of a nested field, null where the struct is null; None if no field is found.
+
+    Lists and maps have one form, whatever program wrote the file (`plain_lists`). Raises DataError
+    for a column that is no struct.
+    """
     if path[0] not in table.column_names:
         return None
     array = table[path[0]].combine_chunks()
     for name in path[1:]:
-        if not pa.types.is_struct(array.type) or array.type.get_field_index(name) < 0:
+        if not pa.types.is_struct(array.type):
+            raise DataError(
+                f"column {path[0]!r} holds {array.type}; it must be a struct with the field "
+                f"{name!r}, as in the published files"
+            )
+        if array.type.get_field_index(name) < 0:
             return None
         array = pc.struct_field(array, name)
-    return array
+    return plain_lists(array)
+
+
+def plain_lists(array: pa.Array) -> pa.Array:
+    """Lists of elements, and maps as lists of structs with `key` and `value`.
+
+    BigQuery exports a list as a struct with one field, `list` or `key_value`, and wraps each of its
+    elements in a struct with the field `element`.
+    """
+    kind = array.type
+    if array.offset:  # lists cannot be made of a part of an array
+        array = array.take(pa.array(np.arange(len(array))))
+    if pa.types.is_struct(kind) and [field.name for field in kind] in (["list"], ["key_value"]):
+        return plain_lists(pc.struct_field(array, 0))
+    if pa.types.is_map(kind):
+        entries = pa.StructArray.from_arrays([array.keys, array.items], ["key", "value"])
+        return _with_values(array, entries)
+    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        array = array.cast(pa.list_(kind.value_type))
+    if not pa.types.is_list(array.type):
+        return array
+    values = array.values
+    while pa.types.is_struct(values.type) and [field.name for field in values.type] == ["element"]:
+        values = pc.struct_field(values, 0)
+    return _with_values(array, values)
+
+
+def _with_values(lists: pa.Array, values: pa.Array) -> pa.ListArray:
+    """Lists with the same offsets and nulls, but with other values."""
+    return pa.ListArray.from_arrays(
+        lists.offsets, values, mask=lists.is_null() if lists.null_count else None
+    )
 
 
 def first_elements(lists: pa.Array | None) -> pa.Array | None:

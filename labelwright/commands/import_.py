@@ -67,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Import the places and print their number."""
     from labelwright.entities.geometry import Box
+    from labelwright.entities.importers.places_file import CLOSED
 
     box = Box.parse(arguments.bbox) if arguments.bbox else None
     imported: ImportSummary = arguments.importer(arguments, box)
@@ -77,6 +78,12 @@ def run(arguments: argparse.Namespace) -> None:
         f"{len(imported.labels):,} labels, {len(imported.implies):,} of them imply others; "
         f"{len(imported.open_world):,} label groups have an open world"
     )
+    if imported.unplaced:
+        print(f"without a position: {imported.unplaced:,} places")
+    if imported.left_out:
+        reasons = ", ".join(f"{count:,} ({reason})" for reason, count in imported.left_out.items())
+        option = "; --closed imports closed places" if imported.left_out[CLOSED] else ""
+        print(f"left out: {reasons}{option}")
 
 
 def _add_paths(parser: argparse.ArgumentParser, metavar: str) -> None:
@@ -88,6 +95,11 @@ def _add_paths(parser: argparse.ArgumentParser, metavar: str) -> None:
         metavar="W,S,E,N",
         help="only places inside this box, in degrees: --bbox=7.40,43.72,7.45,43.76",
     )
+    parser.add_argument(
+        "--closed",
+        action="store_true",
+        help="also import places that are closed (default: they are left out)",
+    )
 
 
 def _import_osm(arguments: argparse.Namespace, box: "Box | None") -> "ImportSummary":
@@ -96,7 +108,9 @@ def _import_osm(arguments: argparse.Namespace, box: "Box | None") -> "ImportSumm
 
     mapping = load_mapping(arguments.mapping)
     with tqdm(unit="place", unit_scale=True, disable=None, leave=False) as bar:
-        return import_osm(arguments.input, arguments.output, mapping, box, bar.update)
+        return import_osm(
+            arguments.input, arguments.output, mapping, box, bar.update, arguments.closed
+        )
 
 
 def _import_overture(arguments: argparse.Namespace, box: "Box | None") -> "ImportSummary":
@@ -104,7 +118,12 @@ def _import_overture(arguments: argparse.Namespace, box: "Box | None") -> "Impor
 
     with _Progress() as advance:
         return import_overture(
-            arguments.input, arguments.output, box, arguments.categories, advance
+            arguments.input,
+            arguments.output,
+            box,
+            arguments.categories,
+            advance,
+            arguments.closed,
         )
 
 
@@ -112,7 +131,7 @@ def _import_foursquare(arguments: argparse.Namespace, box: "Box | None") -> "Imp
     from labelwright.entities.importers.foursquare import import_foursquare
 
     with _Progress() as advance:
-        return import_foursquare(arguments.input, arguments.output, box, advance)
+        return import_foursquare(arguments.input, arguments.output, box, advance, arguments.closed)
 
 
 class _Progress:

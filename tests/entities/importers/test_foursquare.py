@@ -42,6 +42,17 @@ def imported(
     return found, pq.read_table(target).to_pylist()
 
 
+def test_closed_places_are_left_out_unless_they_are_wanted(tmp_path: Path) -> None:
+    rows = [place(1, 7, 43), place(2, 7, 43) | {"date_closed": "2024-05-01"}]
+    source = write(tmp_path / "a.parquet", rows, FOURSQUARE)
+    found, kept = imported(source, tmp_path / "out.parquet")
+    assert [row["name"] for row in kept] == ["Place 1"]
+    assert dict(found.left_out) == {"closed": 1}
+    target = tmp_path / "all.parquet"
+    everything = import_foursquare(source, target, None, lambda rows, share: None, closed=True)
+    assert (everything.places, dict(everything.left_out)) == (2, {})
+
+
 def test_a_place_becomes_a_row_with_its_paths_as_labels(tmp_path: Path) -> None:
     source = tmp_path / "dt=2025-04-08" / "places-00000.snappy.parquet"
     write(source, [FULL, place(2, None, None)], FOURSQUARE)

@@ -1,5 +1,7 @@
 """Importer of Overture's places: small files with the published schema."""
 
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,90 @@ def test_a_place_becomes_a_row_with_its_categories_as_labels(tmp_path: Path) -> 
         "category=pizza_restaurant": ("category=food_and_drink", "category=restaurant"),
         "category=restaurant": ("category=food_and_drink",),
     }
+
+
+def as_structs(value: Any) -> Any:
+    """Maps as lists of structs, as Athena and Spark write them."""
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return [{"key": key, "value": item} for key, item in value]
+    if isinstance(value, dict):
+        return {name: as_structs(item) for name, item in value.items()}
+    return value
+
+
+def as_bigquery(value: Any) -> Any:
+    """Maps and lists as BigQuery exports them."""
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return {"key_value": [{"key": key, "value": item} for key, item in value]}
+    if isinstance(value, list):
+        return {"list": [{"element": as_bigquery(item)} for item in value]}
+    if isinstance(value, dict):
+        return {name: as_bigquery(item) for name, item in value.items()}
+    return value
+
+
+def as_text(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its point as well-known text."""
+    lon, lat = struct.unpack("<dd", row["geometry"][5:])
+    return {**as_structs(row), "geometry": f"POINT({lon!r} {lat!r})"}
+
+
+def as_point(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its point as a struct."""
+    lon, lat = struct.unpack("<dd", row["geometry"][5:])
+    return {**as_structs(row), "geometry": {"x": lon, "y": lat}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [as_structs, as_bigquery, as_text, as_point, lambda row: as_text(as_bigquery(row))],
+    ids=["structs", "BigQuery", "text", "point", "BigQuery and text"],
+)
+def test_the_forms_of_other_programs_give_the_same_places(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    expected = imported(write(tmp_path / "a.parquet", ROWS, OVERTURE), tmp_path / "out.parquet")
+    rows = pa.Table.from_pylist(ROWS, schema=OVERTURE).to_pylist()
+    changed = pa.Table.from_pylist([change(row) for row in rows])
+    pq.write_table(changed, tmp_path / "b.parquet")
+    assert imported(tmp_path / "b.parquet", tmp_path / "out.parquet") == expected
+
+
+def test_a_column_of_another_type_is_an_error(tmp_path: Path) -> None:
+    rows = pa.Table.from_pylist(ROWS, schema=OVERTURE)
+    for name, values, message in (
+        ("names", ["a"] * 4, "column 'names' holds string; it must be a struct with the field"),
+        ("geometry", [1] * 4, "column 'geometry' holds int64; it must be well-known binary"),
+    ):
+        at = rows.column_names.index(name)
+        pq.write_table(rows.set_column(at, name, pa.array(values)), tmp_path / "a.parquet")
+        with pytest.raises(DataError, match=message):
+            imported(tmp_path / "a.parquet", tmp_path / "out.parquet")
+
+
+def test_places_that_are_permanently_closed_are_left_out_unless_they_are_wanted(
+    tmp_path: Path,
+) -> None:
+    states = ["open", None, "temporarily_closed", "permanently_closed"]
+    rows = [overture_place(n, 7, 43, operating_status=state) for n, state in enumerate(states)]
+    source = write(tmp_path / "a.parquet", rows, OVERTURE)
+    found, kept = imported(source, tmp_path / "out.parquet")
+    assert list(kept) == ["place-0", "place-1", "place-2"]
+    assert (found.places, dict(found.left_out)) == (3, {"closed": 1})
+    everything = import_overture(
+        source, tmp_path / "out.parquet", None, None, lambda rows, share: None, closed=True
+    )
+    assert (everything.places, dict(everything.left_out)) == (4, {})
+
+
+def test_places_without_a_position_are_counted(tmp_path: Path) -> None:
+    outline = struct.pack("<BII", 1, 3, 0)
+    rows = [overture_place(n, 7, 43) for n in range(3)]
+    rows[1]["geometry"], rows[2]["geometry"] = outline, None
+    source = write(tmp_path / "a.parquet", rows, OVERTURE)
+    found, kept = imported(source, tmp_path / "out.parquet")
+    assert [row["lat"] for row in kept.values()] == [43, None, None]
+    assert (found.places, found.unplaced) == (3, 2)
 
 
 def test_an_alternate_category_has_the_ancestors_that_other_places_give_it(

@@ -110,3 +110,12 @@ def test_rejected_rows_that_cannot_be_written_are_a_clear_error(
     source = text(tmp_path / "in.csv", "name,lat,lon\nBar,200,4\n")
     (tmp_path / "out.csv.rejects.jsonl").mkdir()
     refused(command("label", source, tmp_path / "out.csv", "--model", bundle), 6, "rejects.jsonl")
+
+
+def test_an_import_without_disk_space_is_a_clear_error(tmp_path: Path) -> None:
+    lines = (f"n{n} v1 dV Tname=Bar{n},amenity=cafe x{n / 1e3} y1\n" for n in range(3_000))
+    source = text(tmp_path / "in.opl", "".join(lines))
+    arguments = ("import", "osm", source, tmp_path / "out.parquet")
+    refused(spawn(*arguments, environment={}, **small_files(10_000)), 6, "no space is left")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.opl"]
+    assert spawn(*arguments, environment={}).code == 0
