@@ -147,6 +147,8 @@ def _as_entities(cuts: list[tuple[Span, int]], entity: Entities) -> Entities:
 def _letter_class(character: str) -> int:
     """The class that the tokenizer gives to a character after normalisation."""
     form = normalise_one(character)
+    if not form:
+        return JOINER
     if unicodedata.combining(form[0]):
         return _CONTINUES
     classes = character_classes()
@@ -156,7 +158,10 @@ def _letter_class(character: str) -> int:
 
 @functools.lru_cache(1 << 16)
 def _space_class(character: str) -> int:
-    return SEPARATOR if all(ord(c) <= 32 for c in normalise_one(character)) else LETTER
+    form = normalise_one(character)
+    if not form:
+        return JOINER
+    return SEPARATOR if all(ord(c) <= 32 for c in form) else LETTER
 
 
 @functools.lru_cache(1 << 16)
@@ -164,7 +169,7 @@ def _semicolon_class(character: str) -> int:
     """The class of a character in values that semicolons separate; inner spaces join a value."""
     if normalise_one(character) == ";":
         return SEPARATOR
-    return JOINER if _space_class(character) == SEPARATOR else LETTER
+    return LETTER if _space_class(character) == LETTER else JOINER
 
 
 _CLASSIFIERS: dict[Kind, Classifier] = {

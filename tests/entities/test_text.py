@@ -12,11 +12,12 @@ from labelwright.entities.text import normalise, normalise_one
 
 some = settings(max_examples=100, deadline=None)
 
+INVISIBLE = (0x00AD, 0x200B, 0x2060, 0xFEFF)
 TEXTS = st.text(st.characters(codec="utf-8"))
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 MARKED = st.text(
     st.sampled_from(
-        "aAß\u017f\u0131Iİ\u03a3\u03c2\u03c3\u1fb3\u0345\u0301\u0307\u0308\u1100\u1161\u11a8ﬁ①Ⅷ々\u212b\u200d"
+        "aAß\u017f\u0131Iİ\u03a3\u03c2\u03c3\u1fb3\u0345\u0301\u0307\u0308\u1100\u1161\u11a8ﬁ①Ⅷ々\u212b\u200d\u00ad\u200b\u2060\ufeff"
     )
 )
 """Texts of characters that normalisation folds, composes, reorders or expands."""
@@ -24,7 +25,8 @@ MARKED = st.text(
 
 def reference_normalise(text: str) -> str:
     """Normalise a text by NFKC, case folding and NFKC again, with the module unicodedata."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    visible = text.translate(dict.fromkeys(INVISIBLE))
+    folded = unicodedata.normalize("NFKC", visible).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 
@@ -39,6 +41,13 @@ def test_an_array_is_normalised_as_unicode_defines_it(texts: list[str | None]) -
 @given(TEXTS | MARKED)
 def test_one_text_is_normalised_like_an_array_of_one(text: str) -> None:
     assert normalise(pa.array([text])).to_pylist() == [normalise_one(text)]
+
+
+@pytest.mark.parametrize("invisible", [*map(chr, INVISIBLE)], ids=ascii)
+def test_invisible_characters_inside_a_word_are_removed(invisible: str) -> None:
+    text = f"{invisible}Ca{invisible}fe{invisible}\u0301{invisible}"
+    assert normalise_one(text) == "caf\u00e9"
+    assert normalise(pa.array([text, None, "Bar"])).to_pylist() == ["caf\u00e9", None, "bar"]
 
 
 @some

@@ -34,7 +34,9 @@ SCHEMA = EntitySchema.from_mapping(
 )
 EDGES = np.arange(15.0)[None] * 10
 NASTY = st.text(
-    st.sampled_from("ab c';,\u00b4\ufb01\u337f\u338f\u4e2d\u304b\u3099\uff76\uff9e\u0301")
+    st.sampled_from(
+        "ab c';,\u00b4\ufb01\u337f\u338f\u4e2d\u304b\u3099\uff76\uff9e\u0301\u00ad\u200b"
+    )
 )
 TEXTS = NASTY | st.text(st.characters(codec="utf-8"), max_size=12)
 RECORDS = st.fixed_dictionaries(
@@ -240,3 +242,11 @@ def test_features_that_no_word_has_belong_to_the_whole_value() -> None:
     assert found["about", text] == 4  # two words and the pairs that end in them
     assert sum(found.values()) == 2 * (WORDS_LIMIT + 2) - 1
     assert len(word_bounds(text, Kind.TEXT)) == WORDS_LIMIT
+
+
+@pytest.mark.parametrize("invisible", ["\u00ad", "\u200b", "\u2060", "\ufeff"], ids=ascii)
+@pytest.mark.parametrize("kind", [Kind.TEXT, Kind.WORDS, Kind.CATEGORY, Kind.TAGS])
+def test_an_invisible_character_does_not_split_a_word(kind: Kind, invisible: str) -> None:
+    text = f"Apo{invisible}theke{invisible}"
+    assert word_bounds(text, kind) == [(0, len(text) - 1)]
+    assert word_bounds(invisible, kind) == []

@@ -259,6 +259,16 @@ def test_an_apostrophe_joins_the_letters_around_it(apostrophe: str) -> None:
     assert tokens_of(name=f"Joe{apostrophe}s Pizza") == tokens_of(name="Joes Pizza")
 
 
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "phone"])
+@pytest.mark.parametrize("invisible", ["\u00ad", "\u200b", "\u2060", "\ufeff"], ids=ascii)
+def test_an_invisible_character_inside_a_word_changes_no_token(name: str, invisible: str) -> None:
+    words = "Caf\u00e9 Apotheke \u1780\u1781 x.example"
+    broken = invisible.join(words)
+    given = ({"a": broken}, {"a": words}) if name == "tags" else (broken, words)
+    assert tokens_of(**{name: given[0]}) == tokens_of(**{name: given[1]})
+    assert tokens_of(**{name: given[1]})
+
+
 @pytest.mark.parametrize(
     "variant",
     ["JOE'S CAFÉ", "  joe's  café ", "Joe\u2019s Cafe\u0301", "\uff2aoe's café"],
