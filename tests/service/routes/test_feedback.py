@@ -200,7 +200,7 @@ def test_deeply_nested_unknown_fields_are_ignored(client: httpx.Client) -> None:
 
 
 def test_a_locked_database_delays_no_other_requests_and_stores_no_refused_correction(
-    client: httpx.Client, world: World
+    client: httpx.Client, world: World, service: Service
 ) -> None:
     stored(send_correction(client, entity=new_entity(), added=["a"]))
     entity = new_entity()
@@ -226,6 +226,22 @@ def test_a_locked_database_delays_no_other_requests_and_stores_no_refused_correc
     assert stored(send_correction(client, keys[0], **body))["entity_id"] == entity["id"]
     time.sleep(1)  # SQLite now gives the lock to the writers of the refused corrections
     assert [row["key"] for row in exported_corrections(client, entity["id"])] == keys[:1]
+    assert "never retrieved" not in service.log.read_text("utf-8")
+
+
+def test_a_correction_that_is_cut_or_damaged_is_refused_and_not_stored(
+    client: httpx.Client,
+) -> None:
+    entity = new_entity()
+    content = json.dumps({"entity": entity, "added": ["a"]}).encode()
+    for size in range(0, len(content), 5):
+        assert client.post("/v1/feedback", content=content[:size]).status_code == 400
+    for damage in (b"\xff", b"\0", b"\xed\xa0\xbd", b"\\ud83d"):
+        damaged = content.replace(b"Pizza", b"Pi" + damage + b"a")
+        response = client.post("/v1/feedback", content=damaged)
+        assert response.status_code in (400, 422)
+        assert response.json()["detail"]
+    assert exported_corrections(client, entity["id"]) == []
 
 
 def test_the_export_has_any_number_of_corrections(world: World, tmp_path: Path) -> None:
