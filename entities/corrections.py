@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -101,6 +102,12 @@ class CorrectionStore:
         if not colon or kind not in _DRIVERS:
             raise DataError(
                 "the URL of the corrections must be sqlite:///PATH or postgresql://USER@HOST/NAME"
+            )
+        database = urlsplit(f"{kind}:{rest}").path.removeprefix("/")
+        if not rest.startswith("//") or database in ("", ":memory:"):
+            raise DataError(
+                "the URL of the corrections names no database: give sqlite:///PATH or "
+                "postgresql://USER@HOST/NAME"
             )
         self._url = f"{_DRIVERS[kind]}:{rest}"
         self._retention = None if retention is None else parse_age(retention)

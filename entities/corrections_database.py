@@ -185,15 +185,9 @@ class CorrectionsDatabase:
 
 def _parsed(url: str) -> URL:
     try:
-        address = sqlalchemy.make_url(url)
+        return sqlalchemy.make_url(url)
     except ArgumentError as error:
         raise DataError("the URL of the corrections is not valid") from error
-    if not address.database or address.database == ":memory:":
-        raise DataError(
-            "the URL of the corrections names no database: give sqlite:///PATH or "
-            "postgresql://USER@HOST/NAME"
-        )
-    return address
 
 
 def _create(table: Table, engine: Engine) -> None:

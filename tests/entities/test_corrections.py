@@ -273,11 +273,14 @@ def test_a_duration_is_a_number_of_days_or_hours() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:", "http://h", "sqlite:x"],
+    [
+        *("", "nonsense", "mysql://h/d", "http://h", "sqlite://", "sqlite:///", "sqlite:x"),
+        *("sqlite:///:memory:", "postgresql://h", "postgresql://h/", "postgresql:///?host=h"),
+    ],
 )
-def test_an_invalid_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused_before_the_first_use(url: str) -> None:
     with pytest.raises(DataError, match="corrections"):
-        CorrectionStore(url).count()
+        CorrectionStore(url)
 
 
 def test_a_file_that_is_not_a_database_and_a_folder_that_cannot_be_made_are_refused(
