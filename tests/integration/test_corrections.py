@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import psycopg
 import pyarrow.compute as pc
 import pytest
 
@@ -231,6 +232,31 @@ def test_concurrent_first_writers_create_one_table(url: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         written = {key for part in pool.map(write, range(8)) for key in part}
     assert written <= keys(url)
+
+
+def test_a_correction_that_a_locked_table_refused_is_not_stored(
+    world: "World", server: Server, tmp_path: Path
+) -> None:
+    settings = {**environment(world.home), "LABELWRIGHT_CORRECTIONS": server.url}
+    content = {"entity": {"id": uuid.uuid4().hex, "name": "Joe's"}, "added": ["x"]}
+
+    def send(client: httpx.Client, key: str, seconds: str) -> int:
+        headers = {"Idempotency-Key": key, "X-Request-Timeout": seconds}
+        return client.post("/v1/feedback", json=content, headers=headers).status_code
+
+    refused, accepted = uuid.uuid4().hex, uuid.uuid4().hex
+    with (
+        serving("--model", world.uri, environment=settings, folder=tmp_path) as service,
+        service.client() as client,
+        psycopg.connect(server.url) as other,
+    ):
+        assert send(client, uuid.uuid4().hex, "60") == 201
+        other.execute("LOCK TABLE labelwright_corrections")
+        assert send(client, refused, "1") == 503
+        other.rollback()
+        assert send(client, accepted, "60") == 201
+        time.sleep(1)  # the writer of the refused correction gets the lock
+    assert {refused, accepted} & keys(server.url) == {accepted}
 
 
 def test_a_killed_service_has_stored_all_acknowledged_corrections(
