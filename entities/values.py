@@ -73,6 +73,21 @@ def canonical_value(value: Any, column: Column, field: str) -> str | float | Non
         raise FieldValueError(f"{field}: must be {EXPECTED[column.kind]}") from None
 
 
+def json_value(value: Any) -> Any:
+    """A value that JSON does not have as one that it has, for `json.dumps`; raises TypeError."""
+    if is_missing(value):
+        return None
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        return _plain(value)
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value.is_finite() and _is_whole(value) else float(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")  # the service rejects other bytes
+    return _text(value, Kind.TEXT)
+
+
 def is_missing(value: Any) -> bool:
     """Whether a value is None, NaN, or NaT or NA of pandas.
 

@@ -18,13 +18,14 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
 from labelwright.entities.errors import ServiceError
 from labelwright.entities.tables import frame_table
+from labelwright.entities.values import json_value
 
 Row = TypeVar("Row")
 Result = TypeVar("Result", covariant=True)
@@ -189,7 +190,7 @@ class _JsonRows(_PendingRows[Mapping[str, Any]]):
     def chunks(self) -> Iterator[bytes]:
         rows = self.unfinished()
         while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            yield "".join(json.dumps(row) + "\n" for row in chunk).encode()
+            yield "".join(json.dumps(row, default=json_value) + "\n" for row in chunk).encode()
 
     def results(self, response: io.BufferedIOBase) -> Iterator[dict[str, Any]]:
         for line in response:
@@ -250,26 +251,42 @@ def _arrow_table(rows: Any) -> pa.Table:
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Slices of a batch that the service accepts: without dictionaries, and not too large."""
-    schema = pa.schema([field.with_type(_plain_type(field.type)) for field in batch.schema])
+    without_views = _converted(batch.schema, _without_views)  # Arrow decodes no dictionary of views
+    schema = _converted(without_views, _without_dictionary)
     for start in range(0, max(batch.num_rows, 1), PIECE_ROWS):
         rows = batch.slice(start, PIECE_ROWS)
-        yield from _halved(rows if rows.schema == schema else rows.cast(schema))
+        yield from _halved(rows if rows.schema == schema else rows.cast(without_views).cast(schema))
 
 
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """A type of the same values whose slices have only the bytes of their rows."""
+def _converted(schema: pa.Schema, convert: Callable[[pa.DataType], pa.DataType]) -> pa.Schema:
+    """A schema of the same values, in which the types of all plain values are converted."""
+
+    def converted(field: pa.Field) -> pa.Field:
+        kind = field.type
+        if pa.types.is_struct(kind):
+            return field.with_type(pa.struct([converted(member) for member in kind]))
+        if pa.types.is_list(kind):
+            return field.with_type(pa.list_(converted(kind.value_field)))
+        if pa.types.is_large_list(kind):
+            return field.with_type(pa.large_list(converted(kind.value_field)))
+        if pa.types.is_fixed_size_list(kind):
+            return field.with_type(pa.list_(converted(kind.value_field), kind.list_size))
+        return field.with_type(convert(kind))
+
+    return pa.schema([converted(field) for field in schema])
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """The type of the same text or binary, whose slices have only the bytes of their rows."""
     if pa.types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
+        return pa.dictionary(kind.index_type, _without_views(kind.value_type), kind.ordered)
     if pa.types.is_string_view(kind):
         return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
-        return make(kind.value_field.with_type(_plain_type(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
-    return kind
+    return pa.large_binary() if pa.types.is_binary_view(kind) else kind
+
+
+def _without_dictionary(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _halved(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
