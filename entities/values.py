@@ -51,12 +51,15 @@ def canonical_value(value: Any, column: Column, field: str) -> str | float | Non
     Raises FieldValueError for a value that the kind of the column does not allow.
     """
     try:
-        if is_missing(value):
+        is_string = type(value) is str  # the most frequent type, which is never missing
+        if not is_string and is_missing(value):
             return None
         if column.kind in NUMERIC:
             return _number(value)
         if column.kind is Kind.TAGS:
             text = joined_tags(value)
+        elif is_string:
+            text = value
         elif isinstance(value, list | tuple | np.ndarray):
             items = [_text(item, column.kind) for item in value if not is_missing(item)]
             text = ";".join(items)
