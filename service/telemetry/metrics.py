@@ -19,12 +19,17 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
 
 from labelwright.models.decisions import Predictions
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model
-from labelwright.service.telemetry.prometheus_adapter import observe_all
+from labelwright.service.telemetry.prometheus_adapter import (
+    LOST_METRICS,
+    SharedMetrics,
+    observe_all,
+    reserve_disk_space,
+)
 from labelwright.service.telemetry.request_record import RequestRecord
 from labelwright.service.telemetry.shared_folder import METRICS_FOLDER_VARIABLE
 
@@ -57,6 +62,7 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()
+        reserve_disk_space()
         self._registry = CollectorRegistry()
         self._requests = self._counter(
             "labelwright_requests", "Number of requests.", "method", "route", "status"
@@ -122,6 +128,8 @@ class Metrics:
             "name",
             mode="livemostrecent",
         )
+        if METRICS_FOLDER_VARIABLE not in os.environ:  # else SharedMetrics has this metric
+            self._gauge(*LOST_METRICS)
         self._label_counters = _LabelCounters(LabelSet(()), {})
         self._counted_names: set[str] = set()
         self._model_gauge: Gauge | None = None
@@ -219,5 +227,5 @@ class Metrics:
         registry = self._registry
         if folder := os.environ.get(METRICS_FOLDER_VARIABLE):
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)
+            SharedMetrics(registry, folder)
         return generate_latest(registry)

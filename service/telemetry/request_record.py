@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import ipaddress
 import threading
 import time
 from collections.abc import Iterator
@@ -20,17 +22,48 @@ class Stage(NamedTuple):
     end: float
 
 
+class Client(NamedTuple):
+    """Sender of a request: its network address, and the id of its API key if it has one.
+
+    An IPv6 address is replaced by its network of 64 bits, because a client may have all of them.
+    """
+
+    address: str = ""
+    key: str | None = None
+
+    @property
+    def payer(self) -> str:
+        """The key, or the address without a key: clients with the same payer share its turns."""
+        return self.key or self.address
+
+
+ANYONE = Client()
+"""The client of work that no request caused."""
+
+
+@functools.lru_cache(1 << 12)
+def network_of(address: str) -> str:
+    """The address of a client, or the network of 64 bits for an IPv6 address."""
+    try:
+        whole = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(whole, ipaddress.IPv6Address) and not whole.ipv4_mapped:
+        return str(ipaddress.ip_network((int(whole), 64), strict=False))
+    return str(getattr(whole, "ipv4_mapped", whole))
+
+
 @dataclasses.dataclass(slots=True)
 class RequestRecord:
-    """One request: its id, start time, API key, rows and stages.
+    """One request: its id, start time, client, rows and stages.
 
-    `start` is in seconds of `time.monotonic`. `key` is the id of the API key. All methods are
-    thread-safe, because several threads may work on the pieces of one stream.
+    `start` is in seconds of `time.monotonic`. All methods are thread-safe, because several threads
+    may work on the pieces of one stream.
     """
 
     id: str
     start: float = dataclasses.field(default_factory=time.monotonic)
-    key: str | None = None
+    client: Client = ANYONE
     rows: int = 0
     stages: list[Stage] = dataclasses.field(default_factory=list)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)

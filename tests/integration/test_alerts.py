@@ -30,6 +30,7 @@ CASES: Mapping[str, Mapping[str, str]] = {
         f'labelwright_request_seconds_bucket{{{ROUTE}, le="+Inf"}}': "0+100x120",
     },
     "LabelwrightWorkersDie": {f"labelwright_worker_restarts_total{{{PLACE}}}": "0+1x120"},
+    "LabelwrightLosesMetrics": {f"labelwright_metrics_lost{{{PLACE}}}": "1x120"},
     "LabelwrightRefusesModel": {f"labelwright_swap_refusals_total{{{PLACE}}}": "0+1x120"},
     "LabelwrightServesTwoVersions": {
         f'labelwright_model_workers{{{PLACE}, version="{version}"}}': "1x120" for version in "12"
