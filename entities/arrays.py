@@ -368,6 +368,29 @@ def _decoded(array: pa.Array, left_out: npt.NDArray[np.bool_], field: str) -> pa
     return array.view(pa.string()) if pa.types.is_binary(array.type) else array
 
 
+def text_sizes(column: pa.ChunkedArray) -> Lengths:
+    """For each row of a column, the number of bytes of its text, also if rows share it.
+
+    In a column of other values, all rows have the same size.
+    """
+    return np.concatenate(
+        [_text_sizes(chunk) for chunk in column.chunks] or [np.zeros(0, np.int64)]
+    )
+
+
+def _text_sizes(array: pa.Array) -> Lengths:
+    kind = array.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        items = _text_sizes(array.flatten())
+        rows = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
+        return np.bincount(rows, items, len(array)).astype(np.int64)
+    if pa.types.is_dictionary(kind) or _is_view(kind):
+        return _shared_bytes(array)
+    if _is_bytes(kind):
+        return np.asarray(pc.fill_null(pc.binary_length(array), 0), np.int64)
+    return np.full(len(array), array.nbytes // max(1, len(array)), np.int64)
+
+
 def _is_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 

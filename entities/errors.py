@@ -8,7 +8,7 @@ LabelwrightError
 │   ├── OriginError              the request comes from a page of another site
 │   ├── KeyUnknownError          the request has no key, or one that is not in use
 │   ├── RoleError                the role of the key does not allow this
-│   └── RateError                the key has used up its rate for the moment
+│   └── RateError                the key or the address has used up its rate for the moment
 ├── RequestError             the request contradicts itself, or the model cannot answer it
 │   ├── ConflictError            the idempotency key was used before, for another request
 │   ├── MalformedError           the content does not have the declared format (JSON, gzip)
@@ -70,11 +70,14 @@ class RoleError(AccessError):
 
 
 class RateError(AccessError):
-    """A key has used up its rate; it may send again in `retry_after` seconds."""
+    """An API key or a client address has used up its rate.
 
-    def __init__(self, rate: float, retry_after: int) -> None:
+    It may send again in `retry_after` seconds. `kind` is "API key" or "address".
+    """
+
+    def __init__(self, kind: str, rate: float, retry_after: int) -> None:
         super().__init__(
-            f"the API key exceeds its rate of {rate:g} requests a second; retry in {retry_after} "
+            f"the {kind} exceeds its rate of {rate:g} requests a second; retry in {retry_after} "
             "seconds"
         )
         self.retry_after = retry_after

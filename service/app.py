@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import fastapi
 
@@ -11,9 +12,15 @@ from labelwright.entities.errors import LabelwrightError
 from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.shutdown import drain_on_signal
 from labelwright.service.http.errors import PROBLEM, add_error_handlers
-from labelwright.service.middleware.access import Access, AccessMiddleware, keyring
+from labelwright.service.middleware.access import (
+    Access,
+    AccessMiddleware,
+    client_finder,
+    keyring,
+)
 from labelwright.service.middleware.head import HeadMiddleware
 from labelwright.service.middleware.keys import KeyVerifier
+from labelwright.service.middleware.pacing import PacingMiddleware
 from labelwright.service.middleware.request_log import RequestLogMiddleware
 from labelwright.service.openapi.document import OpenApiDocument
 from labelwright.service.openapi.native import describe_labels
@@ -52,13 +59,13 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     key_verifier = KeyVerifier(keyring()) if access.keys else None
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Engine]]:
+    async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         # If loading fails, the manager tries again later. Until then, /readyz responds with 503.
         with contextlib.suppress(LabelwrightError):
             await asyncio.to_thread(manager.load)
         manager.start()
         with drain_on_signal(engine):
-            yield {"engine": engine}
+            yield {"engine": engine, "identify": client_finder(key_verifier)}
         manager.stop()
         engine.close()
         if tracing:
@@ -83,6 +90,7 @@ def create_app(engine: Engine, access: Access, corrections: CorrectionStore) -> 
     document = OpenApiDocument(app, manager, _DESCRIBED)
     add_error_handlers(app)
     app.add_middleware(HeadMiddleware)
+    app.add_middleware(PacingMiddleware, engine=engine)
     app.add_middleware(AccessMiddleware, access=access, key_verifier=key_verifier)
     app.add_middleware(RequestLogMiddleware, metrics=engine.metrics, tracing=tracing)
     app.include_router(label_routes(engine))  # first, because most requests are for it

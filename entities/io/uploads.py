@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -36,9 +37,19 @@ def from_csv(content: bytes, schema: EntitySchema, rows: int) -> Entities:
         raise DataError(f"not valid CSV: {message_of(error)}") from error
 
 
-def from_parquet(content: bytes, schema: EntitySchema, rows: int) -> Entities:
-    """Decode a Parquet file; raises DataError if it has more than `rows` rows."""
-    table = _DECODER.table(content, ["id", *schema.fields], rows)
+def decode_parquet(content: bytes, columns: Sequence[str], rows: int) -> pa.Table:
+    """The given columns of a Parquet file; raises DataError if it has more than `rows` rows."""
+    return _DECODER.table(content, columns, rows)
+
+
+def from_parquet(content: bytes | pa.Table, schema: EntitySchema, rows: int) -> Entities:
+    """Decode a Parquet file; raises DataError if it has more than `rows` rows.
+
+    `content` is the file, or the result of `decode_parquet` with at least the columns of `schema`.
+    """
+    columns = ["id", *schema.fields]
+    table = content if isinstance(content, pa.Table) else decode_parquet(content, columns, rows)
+    table = table.select([name for name in table.column_names if name in columns])
     try:
         return from_table(table, schema)
     except (pa.ArrowException, UnicodeDecodeError) as error:

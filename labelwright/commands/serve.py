@@ -45,6 +45,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "without keys)",
     )
     parser.add_argument(
+        "--address-rate",
+        type=_rate,
+        default=0.0,
+        metavar="N",
+        help="allowed requests a second of each client address, with or without a key (default: "
+        "any rate)",
+    )
+    parser.add_argument(
+        "--address-burst",
+        type=options.positive,
+        metavar="N",
+        help="allowed requests of an address at once, if there is a rate (default: the requests of "
+        "one second)",
+    )
+    parser.add_argument(
         "--log-format",
         choices=("json", "text"),
         default="text" if sys.stderr.isatty() else "json",
@@ -89,14 +104,20 @@ def run(arguments: argparse.Namespace) -> None:
     # After a signal, Uvicorn finishes the requests in progress, and then raises the signal again.
     with contextlib.suppress(KeyboardInterrupt), shared_metrics(arguments.workers):
         from labelwright.service.middleware.access import access_for
+        from labelwright.service.middleware.rate_limit import Rate
         from labelwright.service.rollout.follower import FollowerSettings
         from labelwright.service.rollout.state import Routing
         from labelwright.service.server import serve
         from labelwright.service.settings import Settings
         from labelwright.service.telemetry.logs import LogFormat
 
+        rate = arguments.address_rate
         allowed = access_for(
-            arguments.host, arguments.keys, tuple(arguments.allowed_host), arguments.workers
+            arguments.host,
+            arguments.keys,
+            tuple(arguments.allowed_host),
+            arguments.workers,
+            Rate(rate, arguments.address_burst or max(1, round(rate))),
         )
         settings = Settings(allowed, LogFormat(arguments.log_format))
         routing = Routing(arguments.challenger / 100, arguments.shadow)
@@ -121,6 +142,14 @@ def _only_model() -> str:
         if len(served) != 1:
             raise
         return served[0]
+
+
+def _rate(text: str) -> float:
+    """Parse a number of requests a second."""
+    number = float(text)
+    if not 0 < number <= 1_000_000:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 1000000")
+    return number
 
 
 def _percent(text: str) -> float:

@@ -4,6 +4,7 @@ A job that fails does not affect the other jobs of the batch.
 """
 
 import collections
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
+from labelwright.service.engine.parts import PART_ROWS, request_cost
 from labelwright.service.engine.queue import LabelWork, QueuedJob
 from labelwright.service.request import ParsedRequest
 
@@ -21,6 +23,15 @@ CountPredictions = Callable[[Predictions, int], object]
 """Called with the predictions for the entities of several jobs, and the number of rejected ones."""
 SampleTraffic = Callable[[Model, Entities], object]
 """Called with the model and the entities of each job, after all results are delivered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Large:
+    """Result of a job whose request was parsed, and is too large to be labelled as one part."""
+
+    request: ParsedRequest
+
+
 _ParsedJob = tuple[QueuedJob, LabelWork, ParsedRequest]
 
 
@@ -41,7 +52,10 @@ def compute(
                 with job.record.stage("read"):
                     request = job.work.parse(job.model)
                 job.record.add_rows(len(request.entities))
-                groups[id(job.model), request.query].append((job, job.work, request))
+                if request_cost(request) > PART_ROWS and len(request.entities) > 1:
+                    deliver(job, Large(request))
+                else:
+                    groups[id(job.model), request.query].append((job, job.work, request))
             else:
                 with job.record.stage("work"):
                     result = job.work(job.model)

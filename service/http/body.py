@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 from labelwright.entities.errors import (
     EncodingError,
     MalformedError,
-    OverloadedError,
     TooLargeError,
     TooSlowError,
 )
@@ -21,8 +20,6 @@ from labelwright.service.engine.engine import Engine
 
 BODY_LIMIT = 16 << 20
 """Maximum size of a request body in bytes, before and after decompression."""
-TOTAL_BODY_LIMIT = 256 << 20
-"""Maximum size of all request bodies in memory, in bytes."""
 TIMEOUT = 5.0
 TIMEOUT_LIMIT = 60.0
 """Seconds from the head of a request to its deadline: the default and the maximum."""
@@ -60,35 +57,33 @@ class Body:
 async def request_body(request: Request, engine: Engine) -> AsyncIterator[Body]:
     """Read and decompress the body of a request; the context gets the Body.
 
-    Until the context ends, the body counts towards TOTAL_BODY_LIMIT, and a disconnection of the
-    client cancels the code in the context. Raises MalformedError, TooLargeError, TooSlowError,
-    EncodingError, OverloadedError and ClientDisconnect.
+    Until the context ends, the body counts towards the client's share of memory, and a
+    disconnection of the client cancels the code in the context. Raises MalformedError,
+    TooLargeError, TooSlowError, EncodingError, OverloadedError and ClientDisconnect.
     """
     seconds = timeout(request.headers.get("x-request-timeout"))
     deadline = time.monotonic() + seconds
     coding = _content_coding(request.headers.get("content-encoding", "identity"))
-    content: bytes | bytearray = bytearray()
-    try:
+    with engine.holding_memory() as held:
+        content = bytearray()
         try:
             async with asyncio.timeout(seconds):
                 async for chunk in request.stream():
                     content += chunk
-                    engine.queue.body_bytes += len(chunk)
-                    _check_size(len(content), engine)
+                    if len(content) > BODY_LIMIT:
+                        raise _too_large()
+                    engine.hold(held, len(content))
         except TimeoutError:
             raise TooSlowError(
                 f"the body did not arrive within {seconds:g} seconds; send it faster, or set "
                 f"X-Request-Timeout to up to {TIMEOUT_LIMIT:g} seconds"
             ) from None
         whole = await asyncio.to_thread(inflate, content, coding) if coding else bytes(content)
-        engine.queue.body_bytes += len(whole) - len(content)
-        content = whole  # frees the compressed body
-        _check_size(len(content), engine)
+        del content
+        engine.hold(held, len(whole))
         release_reservation(request)
         async with _while_connected(request):
             yield Body(whole, deadline, request.headers.get("x-request-key", "").encode() or whole)
-    finally:
-        engine.queue.body_bytes -= len(content)
 
 
 def release_reservation(request: Request) -> None:
@@ -174,15 +169,6 @@ def _content_coding(header: str) -> str | None:
             "gzip, deflate",
         )
     return coding
-
-
-def _check_size(size: int, engine: Engine) -> None:
-    """Raise TooLargeError if a body is too large, or OverloadedError if all bodies together are."""
-    if size > BODY_LIMIT:
-        raise _too_large()
-    if engine.queue.body_bytes > TOTAL_BODY_LIMIT:
-        engine.metrics.count_shed()
-        raise OverloadedError(engine.queue.retry_after)
 
 
 def _too_large() -> TooLargeError:

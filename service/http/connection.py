@@ -22,12 +22,14 @@ from labelwright.entities.errors import (
     TransferCodingError,
 )
 from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.shares import Holding
 from labelwright.service.http.body import DISCONNECTED, RESERVATION, TIMEOUT, timeout
 from labelwright.service.http.error_formats import ErrorFormat, error_format_of
 from labelwright.service.http.errors import encode_response, error_response
 from labelwright.service.http.headers import HEADERS
 from labelwright.service.http.streaming import IDLE_SECONDS
 from labelwright.service.http.uvicorn_adapter import HttpConnection
+from labelwright.service.telemetry.request_record import Client, network_of
 
 HEAD_SECONDS = TIMEOUT
 """Seconds within which the head of the next request must arrive, or the rest of a request that
@@ -45,14 +47,35 @@ RESERVATION_SECONDS = 0.1
 that slow clients do not block capacity."""
 
 
+DROPPED_BYTES, DROP_SECONDS = 1 << 18, 0.05
+"""When DROPPED_BYTES of refused requests or after a response were dropped, nothing is read for
+DROP_SECONDS."""
+REFUSAL_BYTES = 1 << 12
+"""Number of dropped bytes that a refusal counts as."""
+PIPELINE_LIMIT = 64
+"""Maximum number of requests that wait for the response to an earlier request of the client."""
+
+
+_PIPELINE_ERROR = MalformedError(
+    f"more than {PIPELINE_LIMIT} requests wait for the responses to earlier requests; send fewer "
+    "requests before reading the responses"
+)
+
+
 class Connection(HttpConnection):
-    """Connection to an application whose lifespan state has the entry `engine`."""
+    """Connection to an application whose lifespan state has the entries `engine` and `identify`.
+
+    `identify` takes the address and the headers of a request. It returns the Client, or None if a
+    key is needed and the request has no valid key.
+    """
 
     _head_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle
     _bytes_without_body = 0
     _unread_bytes = math.inf
     _head_error: LabelwrightError | None = None
+    _unread: Holding | None = None
+    _dropped_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timers for the first request."""
@@ -64,6 +87,7 @@ class Connection(HttpConnection):
         """Stop the timers, and tell the application that the client has disconnected."""
         self._stop_head_timer()
         self._reader_timer.cancel()
+        self._hold_unread(0)
         self.set_response_scope(DISCONNECTED, True)
         super().connection_lost(exc)
 
@@ -71,6 +95,8 @@ class Connection(HttpConnection):
         """Parse data, and refuse a head, trailers or chunk extensions that are too long."""
         self._bytes_without_body += len(data)
         super().data_received(data)
+        if self._dropped_bytes and not self.is_responding:
+            self._wait_after_drop()
         if self._bytes_without_body > HEAD_LIMIT and not self.transport.is_closing():
             self._refuse_and_close(
                 HeadTooLargeError(
@@ -84,9 +110,20 @@ class Connection(HttpConnection):
         self._refuse_and_close(self._head_error or _INVALID)
 
     def pause_writing(self) -> None:
-        """Forget the result of the last `_check_reader`, because the write buffer is full anew."""
+        """Count the full write buffer towards the client's share of memory.
+
+        Forget the result of the last `_check_reader`. Disconnect a client that holds more than its
+        share.
+        """
         self._unread_bytes = math.inf
         super().pause_writing()
+        if not self._hold_unread(self.transport.get_write_buffer_size()):
+            self.abort()
+
+    def resume_writing(self) -> None:
+        """Continue the response, because the client has read most of the write buffer."""
+        self._hold_unread(0)
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         """Start the timer for the head of the request that begins."""
@@ -108,16 +145,22 @@ class Connection(HttpConnection):
         if may_refuse and not self._reserve(engine):
             self._refuse(engine)
             return
+        if self.waiting_requests >= PIPELINE_LIMIT:
+            self._head_error = _PIPELINE_ERROR
+            raise _PIPELINE_ERROR
         self._stop_head_timer()
+        self._dropped_bytes = 0
         super().on_headers_complete()
         self.separate_trailers()
         if engine.stopping:
             self.close_after_response()
 
     def on_body(self, body: bytes) -> None:
-        """Pass a part of the body to the application."""
+        """Pass a part of the body to the application, or drop it after the response."""
         self._bytes_without_body = 0
         super().on_body(body)
+        if not self.is_responding:
+            self._dropped_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """End the request. After a refusal, close the connection or wait for the next request."""
@@ -140,16 +183,22 @@ class Connection(HttpConnection):
             self._start_head_timer()
 
     def _reserve(self, engine: Engine) -> bool:
-        """Reserve capacity for the request; returns False if it cannot meet its deadline."""
+        """Reserve capacity for the request; returns False if it cannot meet its deadline.
+
+        Nothing is reserved for a client without a valid key; the application refuses its request.
+        """
+        client = self.lifespan_state["identify"](self.client_address, self.request_headers)
+        if client is None:
+            return True
         headers = dict(self.request_headers)
         try:
             seconds = timeout(headers.get(b"x-request-timeout"))
             rows = min(int(headers.get(b"content-length", 0)) // ROW_BYTES, ROWS_LIMIT)
         except (LabelwrightError, ValueError):
             return True  # the application parses the header again and responds with the error
-        if engine.queue.cannot_finish(rows, seconds):
+        if engine.queue.cannot_finish(rows, seconds, client):
             return False
-        reservation = engine.queue.reserve(rows)
+        reservation = engine.queue.reserve(rows, client)
         self.set_request_scope(RESERVATION, reservation)
         self.loop.call_later(RESERVATION_SECONDS, reservation.release)
         return True
@@ -157,8 +206,9 @@ class Connection(HttpConnection):
     def _refuse(self, engine: Engine) -> None:
         """Write the refusal of a request, and drop the body of the request."""
         engine.metrics.count_shed()
+        self._dropped_bytes += REFUSAL_BYTES
         if self.is_write_paused:
-            self.transport.abort()  # the client sends requests and does not read the refusals
+            self.abort()  # the client sends requests and does not read the refusals
         close = self.waits_for_continue  # it is unknown whether the client will send the body
         keep_alive = self.keeps_alive and not close
         error_format = error_format_of(self.request_path)
@@ -178,19 +228,40 @@ class Connection(HttpConnection):
             self.close_after_response()
             self.pause_reading()
         elif self.is_responding and (self.has_begun_response or self.has_waiting_requests):
-            self.transport.abort()  # an error would be taken for a part of another response
+            self.abort()  # an error would be taken for a part of another response
         else:
             response = _error_response(error, error_format_of(self.request_path))
             response.headers["Connection"] = "close"
             self.transport.write(encode_response(response, HEADERS))
             self.transport.close()
 
+    def _wait_after_drop(self) -> None:
+        """Let the event loop serve other connections before more data of this one is dropped.
+
+        Without this, a flood of refused requests would keep the event loop busy. The largest body
+        is still dropped in time.
+        """
+        seconds = 0.0
+        if self._dropped_bytes >= DROPPED_BYTES:
+            seconds, self._dropped_bytes = DROP_SECONDS, 0
+        self.pause_reading()
+        self.loop.call_later(seconds, self.resume_reading)
+
+    def _hold_unread(self, size: int) -> bool:
+        """Count unread bytes; returns False if the client holds more than its share of memory."""
+        if self._unread is None:
+            if not size:
+                return True
+            engine: Engine = self.lifespan_state["engine"]
+            self._unread = Holding(engine.memory, Client(network_of(self.peer_address)))
+        return self._unread.resize(size)
+
     def _check_reader(self) -> None:
         """Close the connection if data waits and the client read nothing since the last check."""
         waiting = self.is_write_paused or self.transport.is_closing()
         unread_bytes = self.transport.get_write_buffer_size() if waiting else math.inf
         if waiting and unread_bytes >= self._unread_bytes:
-            self.transport.abort()
+            self.abort()
         else:
             self._unread_bytes = unread_bytes
             self._reader_timer = self.loop.call_later(IDLE_SECONDS, self._check_reader)

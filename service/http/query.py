@@ -7,7 +7,7 @@ import pydantic
 from pydantic import Field
 from starlette.datastructures import QueryParams
 
-from labelwright.entities.errors import RequestError
+from labelwright.entities.errors import RequestError, TooLargeError
 from labelwright.models.decisions import BALANCED, PRECISIONS, TOP_K_LIMIT, LabelQuery
 from labelwright.service.http.request_form import RequestForm
 
@@ -16,6 +16,10 @@ ROWS_LIMIT = 16_384
 """Maximum number of rows of a request in the protocols whose requests hold tables."""
 LISTED_LIMIT = 1_000_000
 """Maximum of rows times `top_k` for one request, which limits the labels in the response."""
+CONTAINERS_LIMIT = 1 << 18
+"""Maximum number of lists and objects in the JSON of a body."""
+VALUES_LIMIT = 1 << 21
+"""Maximum number of commas in the JSON of a body."""
 ROW_BYTES = 128
 """Estimated size of a row in a request body, in bytes."""
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
@@ -74,3 +78,15 @@ def check_size(rows: int, query: LabelQuery) -> None:
 def estimated_rows(body: bytes) -> int:
     """Estimated number of rows in a body that holds a table; at least 1, at most ROWS_LIMIT."""
     return min(len(body) // ROW_BYTES + 1, ROWS_LIMIT)
+
+
+def check_json(body: bytes) -> None:
+    """Raise TooLargeError for JSON that would become too many Python objects.
+
+    Few bytes may encode millions of objects, and while they are created, no other thread can run.
+    """
+    if body.count(b"[") + body.count(b"{") > CONTAINERS_LIMIT or body.count(b",") > VALUES_LIMIT:
+        raise TooLargeError(
+            f"the JSON of a body may have up to {CONTAINERS_LIMIT:,} lists and objects, and "
+            f"{VALUES_LIMIT:,} commas; split it into several requests"
+        )

@@ -2,8 +2,8 @@
 
 The received rows are split into pieces. Pieces are labelled in parallel, and their results are
 sent in order. Slow readers are throttled: while PIECES_IN_PROGRESS pieces are in progress and the
-receive buffer is full, nothing more is read from the client. Each stream uses memory and compute
-threads, so at most STREAM_LIMIT streams are open.
+receive buffer is full, nothing more is read from the client. A stream counts towards the client's
+share of memory, which limits the number of open streams.
 """
 
 import asyncio
@@ -22,18 +22,27 @@ from labelwright.entities.errors import DataError, EncodingError, LabelwrightErr
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import DISCONNECTED, IDENTITY, TIMEOUT, release_reservation
+from labelwright.service.engine.parts import PART_ROWS, cost_of
+from labelwright.service.http.body import (
+    BODY_LIMIT,
+    DISCONNECTED,
+    IDENTITY,
+    TIMEOUT,
+    release_reservation,
+)
 from labelwright.service.http.errors import public_message
 from labelwright.service.http.headers import model_headers
 from labelwright.service.request import ParsedRequest
 
-STREAM_LIMIT = 8
-"""Maximum number of open streams."""
+STREAM_BYTES = 16 << 20
+"""Estimated memory of a stream, without the data that its format keeps."""
+SPARE_BYTES = BODY_LIMIT
+"""Memory that must be free for the client's other requests when a stream is opened."""
 RETRY_SECONDS = 10
-"""Minimum value of Retry-After for a stream that is refused because of STREAM_LIMIT."""
-PIECE_ROWS = 2_048
+"""Minimum value of Retry-After for a stream that is refused because of other streams."""
+PIECE_ROWS = PART_ROWS
 """Maximum number of rows of a piece."""
-PIECE_LABELS = 1 << 18
+PIECE_LABELS = 1 << 15
 """Maximum of rows times `top_k` for a piece. With a large `top_k`, pieces have fewer rows."""
 PIECES_IN_PROGRESS = 3
 """Number of pieces that are labelled or wait to be sent: one more than COMPUTE_THREADS."""
@@ -50,12 +59,13 @@ class Piece:
     """Consecutive rows of a stream, which are labelled as one job.
 
     Compute threads call `parse`, which parses the rows, and `serialise`, which serialises the
-    results. `rows` is the number of rows.
+    results. `rows` is the number of rows, and `size` the number of bytes of their text.
     """
 
     rows: int
     parse: Callable[[Model], ParsedRequest]
     serialise: Callable[[Model, ParsedRequest, Predictions], bytes]
+    size: int = 0
 
 
 class StreamFormat(Protocol):
@@ -68,6 +78,11 @@ class StreamFormat(Protocol):
     media_type: str
     opening: bytes
     ending: bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """The size of the data that the format keeps for the rest of the stream, in bytes."""
+        ...
 
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """The pieces that the received bytes complete, in order.
@@ -149,11 +164,13 @@ class _Pipeline:
     async def results(self, request: Request) -> AsyncGenerator[bytes, None]:
         """The serialised results of all pieces, in order.
 
-        Closing the generator cancels all tasks. Raises OverloadedError if too many streams are
-        open. If a piece or the body is invalid, the results of the earlier pieces are yielded
-        before the error is raised.
+        Closing the generator cancels all tasks. Raises OverloadedError if the client holds its
+        share of memory. If a piece or the body is invalid, the results of the earlier pieces are
+        yielded before the error is raised.
         """
-        with _open_stream(self._engine):
+        with self._engine.holding_memory() as self._held:
+            self._hold_memory(SPARE_BYTES)
+            self._hold_memory()
             self._start(self._buffer.fill(request))
             self._start(self._split_to_end())
             try:
@@ -181,13 +198,24 @@ class _Pipeline:
             while more:
                 found = await self._engine.compute(work, SPLIT_ROWS, time.monotonic() + seconds)
                 seconds, more = IDLE_SECONDS, len(found) == PIECES_IN_PROGRESS
+                self._hold_memory()
                 for piece in found:
                     await self._pieces.put(self._start(self._label(piece)))
+
+    def _hold_memory(self, more: int = 0) -> None:
+        try:
+            self._engine.hold(self._held, STREAM_BYTES + self._form.held_bytes + more)
+        except OverloadedError as error:
+            raise OverloadedError(max(RETRY_SECONDS, error.retry_after)) from None
 
     async def _label(self, piece: Piece) -> bytes:
         deadline = time.monotonic() + IDLE_SECONDS
         return await self._engine.label(
-            piece.parse, piece.serialise, piece.rows, deadline, model=self._model
+            piece.parse,
+            piece.serialise,
+            cost_of(piece.rows, piece.size),
+            deadline,
+            model=self._model,
         )
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -200,22 +228,6 @@ class _Pipeline:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # otherwise asyncio logs the exception of a task that is not awaited
-
-
-@contextlib.contextmanager
-def _open_stream(engine: Engine) -> Iterator[None]:
-    """Count a stream as open during the context.
-
-    Raises OverloadedError if STREAM_LIMIT streams are open already.
-    """
-    if engine.queue.streams >= STREAM_LIMIT:
-        engine.metrics.count_shed()
-        raise OverloadedError(max(RETRY_SECONDS, engine.queue.retry_after))
-    engine.queue.streams += 1
-    try:
-        yield
-    finally:
-        engine.queue.streams -= 1
 
 
 def _check_uncompressed(request: Request) -> None:

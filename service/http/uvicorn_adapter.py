@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import httptools
 import uvicorn
+from uvicorn._types import ASGI3Application
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
@@ -56,6 +58,8 @@ class HttpConnection(HttpToolsProtocol):
     each request. While `is_upgrade` is true, the last two of these calls have no meaning. uvicorn
     calls `on_response_complete`.
     """
+
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to parse the requests of a client."""
@@ -123,6 +127,34 @@ class HttpConnection(HttpToolsProtocol):
         return self.headers
 
     @property
+    def peer_address(self) -> str:
+        """The address at the other end of the connection, which may be a proxy."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def client_address(self) -> str:
+        """The address of the client that sent the request whose head was parsed last.
+
+        It is the address in X-Forwarded-For if a trusted proxy sent the request
+        (FORWARDED_ALLOW_IPS).
+        """
+        proxies = self.config.loaded_app
+        if (
+            isinstance(proxies, ProxyHeadersMiddleware)
+            and self.peer_address in proxies.trusted_hosts
+        ):
+            values = [value for name, value in self.headers if name == b"x-forwarded-for"]
+            forwarded = b", ".join(values).decode("latin-1")
+            if values and (host := proxies.trusted_hosts.get_trusted_client_address(forwarded)[0]):
+                return host
+        return self.peer_address
+
+    @property
+    def waiting_requests(self) -> int:
+        """Number of requests that wait for the response to an earlier request."""
+        return len(self.pipeline)
+
+    @property
     def keeps_alive(self) -> bool:
         """Whether the client may send another request after this one."""
         return bool(self.parser.should_keep_alive())
@@ -139,10 +171,30 @@ class HttpConnection(HttpToolsProtocol):
         """Set an entry in the ASGI scope of the request whose head was parsed last."""
         cast(dict[str, object], self.scope)[name] = value
 
+    def abort(self) -> None:
+        """Close the connection now, without the rest of the response."""
+        self._disconnect_application()
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application that the client has disconnected."""
+        self._disconnect_application()
+        super().connection_lost(exc)
+
+    def _disconnect_application(self) -> None:
+        # uvicorn does this only for the request that was parsed last.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def set_response_scope(self, name: str, value: object) -> None:
         """Set an entry in the ASGI scope of the request that the application got last, if any."""
-        if self.cycle is not None and self.cycle is not _SKIPPED:
-            cast(dict[str, object], self.cycle.scope)[name] = value
+        if self._running is not None:
+            cast(dict[str, object], self._running.scope)[name] = value
 
     def separate_trailers(self) -> None:
         """Store trailers, the fields after the body, separately from the headers of the request."""
@@ -165,6 +217,11 @@ class HttpConnection(HttpToolsProtocol):
     def pause_reading(self) -> None:
         """Parse nothing more until the application has responded to a request."""
         self.flow.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Continue to parse after `pause_reading`."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_invalid_data(self) -> None:
         """Respond to data that is not a valid request, or to an exception in a parser's call."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,9 +16,9 @@ from labelwright.entities.errors import (
 from labelwright.models.paths import home
 from labelwright.service.http.errors import error_response
 from labelwright.service.middleware.keys import Keyring, KeyVerifier, Role
-from labelwright.service.middleware.rate_limit import RateLimiter
+from labelwright.service.middleware.rate_limit import NO_LIMIT, Rate, RateLimiter
 from labelwright.service.routes.ui import FILES
-from labelwright.service.telemetry.request_record import current_record
+from labelwright.service.telemetry.request_record import Client, current_record, network_of
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 OPEN_PATHS = frozenset(
@@ -32,6 +32,7 @@ FEEDBACK_OPERATION = ("POST", "/v1/feedback")
 ADMIN_PATHS = ("/v1/feedback",)
 """All other operations on these paths and on the paths below them need the role `admin`, because
 they read or delete corrections."""
+Headers = Iterable[tuple[bytes, bytes]]
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _HEADERS = frozenset((b"host", b"authorization", b"x-api-key", b"origin", b"sec-fetch-site"))
 
@@ -44,16 +45,24 @@ class Access:
         keys: whether requests need an API key.
         admin: whether requests without an API key may read and delete corrections.
         hosts: allowed values of the Host header; if there are none, any host is allowed.
-        workers: number of worker processes, among which the rate of each key is divided.
+        workers: number of worker processes, among which all rates are divided.
+        address_rate: the rate of each client address.
     """
 
     keys: bool = False
     admin: bool = False
     hosts: tuple[str, ...] = ()
     workers: int = 1
+    address_rate: Rate = NO_LIMIT
 
 
-def access_for(address: str, keys: bool | None, hosts: tuple[str, ...], workers: int) -> Access:
+def access_for(
+    address: str,
+    keys: bool | None,
+    hosts: tuple[str, ...],
+    workers: int,
+    address_rate: Rate = NO_LIMIT,
+) -> Access:
     """The access rules of a service that listens on an address.
 
     If `keys` is None, keys are needed unless the address is a loopback address. Without keys,
@@ -66,12 +75,28 @@ def access_for(address: str, keys: bool | None, hosts: tuple[str, ...], workers:
     need_keys = not loopback if keys is None else keys
     if loopback and not need_keys and not hosts:
         hosts = (*LOCAL_HOSTS, f"[{address}]" if ":" in address else address)
-    return Access(need_keys, loopback and not need_keys, hosts, workers)
+    return Access(need_keys, loopback and not need_keys, hosts, workers, address_rate)
 
 
 def keyring() -> Keyring:
     """The API keys in the state folder."""
     return Keyring(home() / "keys.json")
+
+
+def client_finder(key_verifier: KeyVerifier | None) -> Callable[[str, Headers], Client | None]:
+    """A function that identifies the client of a request by its address and headers.
+
+    The function returns None if a key is needed and the request has no valid key.
+    """
+
+    def identify(address: str, headers: Headers) -> Client | None:
+        network = network_of(address)
+        if key_verifier is None:
+            return Client(network)
+        key = key_verifier.verify(_sent_key(_relevant(headers)))
+        return Client(network, key.id) if key else None
+
+    return identify
 
 
 class AccessMiddleware:
@@ -85,6 +110,7 @@ class AccessMiddleware:
         self._hosts = frozenset(host.lower() for host in access.hosts)
         self._admin = access.admin
         self._key_verifier = key_verifier
+        self._address_rate = access.address_rate
         self._rate_limiter = RateLimiter(access.workers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,9 +125,10 @@ class AccessMiddleware:
 
     def _check(self, scope: Scope) -> None:
         """Raise AccessError if a request is not allowed."""
-        headers = {
-            name: value.decode("latin-1") for name, value in scope["headers"] if name in _HEADERS
-        }
+        headers = _relevant(scope["headers"])
+        record, limited = current_record(), scope["path"] not in UNLIMITED_PATHS
+        if limited:
+            self._rate_limiter.acquire("address", record.client.address, self._address_rate)
         host = headers.get(b"host", "").lower()
         if self._hosts and not _is_allowed(host, self._hosts):
             raise HostError(
@@ -127,14 +154,14 @@ class AccessMiddleware:
                 "the request has no valid API key; send one as 'Authorization: Bearer KEY' or "
                 "'X-API-Key: KEY' (`labelwright keys create NAME` creates one)"
             )
-        current_record().key = key.id
+        record.client = record.client._replace(key=key.id)
         if not key.role.includes(needed):
             raise RoleError(
                 f"the API key has the role {key.role}, and this request needs the role {needed}; "
                 f"use another key (`labelwright keys create NAME --role {needed}` creates one)"
             )
-        if scope["path"] not in UNLIMITED_PATHS:
-            self._rate_limiter.acquire(key)
+        if limited:
+            self._rate_limiter.acquire("API key", key.id, Rate(key.rate, key.burst))
 
 
 def required_role(method: str, path: str) -> Role:
@@ -144,6 +171,11 @@ def required_role(method: str, path: str) -> Role:
     if any(path == admin or path.startswith(f"{admin}/") for admin in ADMIN_PATHS):
         return Role.ADMIN
     return Role.LABEL
+
+
+def _relevant(headers: Headers) -> Mapping[bytes, str]:
+    """The headers that access control needs."""
+    return {name: value.decode("latin-1") for name, value in headers if name in _HEADERS}
 
 
 def _sent_key(headers: Mapping[bytes, str]) -> str:

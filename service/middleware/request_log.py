@@ -13,7 +13,12 @@ from labelwright.service.http.headers import HEADERS
 from labelwright.service.middleware.access import OPEN_PATHS, UNLIMITED_PATHS
 from labelwright.service.telemetry.logs import REQUESTS
 from labelwright.service.telemetry.metrics import Metrics
-from labelwright.service.telemetry.request_record import REQUEST_RECORD, RequestRecord
+from labelwright.service.telemetry.request_record import (
+    REQUEST_RECORD,
+    Client,
+    RequestRecord,
+    network_of,
+)
 from labelwright.service.telemetry.tracing import Tracing
 
 _UNLOGGED_PATHS = OPEN_PATHS | UNLIMITED_PATHS
@@ -41,7 +46,8 @@ class RequestLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = RequestRecord(_request_id(scope))
+        address = scope["client"][0] if scope.get("client") else ""
+        record = RequestRecord(_request_id(scope), client=Client(network_of(address)))
         REQUEST_RECORD.set(record)
         status = 0
 
@@ -77,7 +83,7 @@ class RequestLogMiddleware:
         fields |= {
             "milliseconds": round(1e3 * seconds, 3),
             "rows": record.rows,
-            "key": record.key,
+            "key": record.client.key,
             "client": scope["client"][0] if scope.get("client") else None,
         }
         _log.info("%s %s", method, route, extra={"request": fields})

@@ -3,14 +3,17 @@
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 
+from labelwright.entities.arrays import text_sizes
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.writers import PREDICTIONS
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import from_table
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
+from labelwright.service.engine.parts import ranges
 from labelwright.service.http.streaming import Piece, rows_per_piece
 from labelwright.service.protocols.arrow_frames import (
     BATCH,
@@ -49,6 +52,15 @@ class ArrowStream:
         self._dictionaries = _Dictionaries()
         self._rows = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """The size of the incomplete message, the last batch and all dictionaries.
+
+        pyarrow keeps the dictionaries, and the buffer that it read the batch from.
+        """
+        read = self._buffer.getbuffer().nbytes
+        return self._frames.pending_bytes + 2 * read + 2 * self._dictionaries.size
+
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Pieces of the batches that `received` completes; `last` marks the end of the stream.
 
@@ -57,8 +69,11 @@ class ArrowStream:
         self._frames.feed(b"".join(received))
         size = rows_per_piece(self._query)
         for table in _grouped(self._batches(last), size):
-            for start in range(0, len(table), size):
-                yield self._piece(table.slice(start, size))
+            sizes = np.zeros(len(table), np.int64)
+            for column in table.columns:
+                sizes += text_sizes(column)
+            for start, end in ranges(sizes, size):
+                yield self._piece(table.slice(start, end - start), int(sizes[start:end].sum()))
 
     def failure(self, detail: str) -> bytes:
         """A batch of one row, which has the error `detail` and no id."""
@@ -111,7 +126,7 @@ class ArrowStream:
             known = ", ".join(sorted(self._known - {"id"}))
             raise DataError(f"no column is known to the schema, which has {known}")
 
-    def _piece(self, table: pa.Table) -> Piece:
+    def _piece(self, table: pa.Table, size: int) -> Piece:
         first_row = self._rows
         self._rows += len(table)
 
@@ -119,15 +134,18 @@ class ArrowStream:
             entities = from_table(table, model.bundle.labeler.schema, first_row)
             return ParsedRequest(entities, self._query)
 
-        return Piece(len(table), parse, _serialise)
+        return Piece(len(table), parse, _serialise, size)
 
 
 class _Dictionaries:
-    """Dictionary messages for the next batch: the latest unread message of each dictionary."""
+    """Dictionary messages for the next batch: the latest unread message of each dictionary.
+
+    `size` is the size of the latest messages of all dictionaries.
+    """
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
-        self._size = 0
+        self.size = 0
         self._unread: dict[int, bytes] = {}
 
     def keep(self, frame: Frame) -> None:
@@ -136,8 +154,8 @@ class _Dictionaries:
         Raises DataError if all dictionaries together are larger than MESSAGE_LIMIT.
         """
         size = len(frame.content)
-        self._size += size - self._sizes.get(frame.dictionary_id, 0)
-        if self._size > MESSAGE_LIMIT:
+        self.size += size - self._sizes.get(frame.dictionary_id, 0)
+        if self.size > MESSAGE_LIMIT:
             raise DataError(f"all dictionaries together may have at most {MESSAGE_LIMIT:,} bytes")
         self._sizes[frame.dictionary_id] = size
         self._unread[frame.dictionary_id] = frame.content

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NotRequired
 
 import orjson
@@ -16,7 +17,9 @@ from labelwright.entities.tables import from_records
 from labelwright.models.decisions import Predictions
 from labelwright.models.explain.reasons import explain_predictions
 from labelwright.models.registry import Model
-from labelwright.service.http.query import LabelQueryForm
+from labelwright.service.engine.engine import Division
+from labelwright.service.engine.parts import decoding_cost
+from labelwright.service.http.query import LabelQueryForm, check_json
 from labelwright.service.protocols.results import (
     ModelIdentity,
     Result,
@@ -63,6 +66,11 @@ class ParsedLabelRequest(ParsedRequest):
 
     explain: bool
 
+    @property
+    def cost_factor(self) -> int:
+        """Cost of a row as a multiple of the cost of a row with few listed labels."""
+        return EXPLAINED_COST if self.explain else super().cost_factor
+
 
 def estimated_rows(body: bytes) -> int:
     """Estimate of the time that a request takes, as the number of rows labelled in this time.
@@ -70,7 +78,7 @@ def estimated_rows(body: bytes) -> int:
     The number of entities is estimated from the braces in the body, without parsing.
     """
     rows = min(max(body.count(b"{") - 1, 1), ENTITIES_LIMIT)
-    return rows * EXPLAINED_COST if _EXPLAINS.search(body) else rows
+    return rows * EXPLAINED_COST if _EXPLAINS.search(body) else decoding_cost(rows, body)
 
 
 def parse(body: bytes, model: Model) -> ParsedLabelRequest:
@@ -88,18 +96,31 @@ def parse(body: bytes, model: Model) -> ParsedLabelRequest:
 
 def serialise(model: Model, request: ParsedLabelRequest, predictions: Predictions) -> bytes:
     """The response as JSON."""
-    entities = request.entities
-    response: LabelResponse = {
-        "model": identity(model),
-        "results": explained_results(
-            entities, explain_predictions(model.bundle.labeler, entities, predictions)
-        )
-        if request.explain
-        else encoded_results(entities, predictions),
-    }
-    if entities.warnings:
-        response["warnings"] = [*entities.warnings]
+    return _join(model, request, predictions, _encode(model, request, predictions))
+
+
+def _encode(
+    model: Model, request: ParsedLabelRequest, predictions: Predictions
+) -> Sequence[Result]:
+    """The result of each entity."""
+    if not request.explain:
+        return encoded_results(request.entities, predictions)
+    explanation = explain_predictions(model.bundle.labeler, request.entities, predictions)
+    return explained_results(request.entities, explanation)
+
+
+def _join(
+    model: Model, request: ParsedLabelRequest, _: Predictions, results: Sequence[Result]
+) -> bytes:
+    """The response with these results, as JSON."""
+    response: LabelResponse = {"model": identity(model), "results": list(results)}
+    if request.entities.warnings:
+        response["warnings"] = [*request.entities.warnings]
     return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+DIVISION = Division(_encode, _join)
+"""Functions that serialise a large response in parts."""
 
 
 def respond(body: bytes, model: Model) -> bytes:
@@ -110,7 +131,8 @@ def respond(body: bytes, model: Model) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a JSON body; raises MalformedError."""
+    """The value of a JSON body; raises MalformedError and TooLargeError."""
+    check_json(body)
     try:
         return json_text.parse_json(body)
     except json.JSONDecodeError as error:

@@ -1,7 +1,10 @@
 """Routes of MLflow's scoring protocol."""
 
+import asyncio
 import functools
+import time
 from importlib.metadata import version as version_of
+from typing import Any
 
 import fastapi
 import pydantic
@@ -9,15 +12,26 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
+from labelwright.entities.errors import OverloadedError
+from labelwright.entities.io.uploads import decode_parquet
 from labelwright.models.decisions import Predictions
 from labelwright.models.registry import Model
-from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import request_body
+from labelwright.service.engine.engine import Division, Engine
+from labelwright.service.engine.turns import Turns
+from labelwright.service.http.body import Body, request_body
 from labelwright.service.http.error_formats import MLFLOW_ERRORS
 from labelwright.service.http.errors import not_ready, validation_problem
 from labelwright.service.http.headers import model_headers
-from labelwright.service.http.query import estimated_rows
-from labelwright.service.protocols.mlflow_messages import JSON, TABLES, parse, serialise
+from labelwright.service.http.query import ROWS_LIMIT, estimated_rows
+from labelwright.service.protocols.mlflow_messages import (
+    JSON,
+    PARQUET,
+    TABLES,
+    join,
+    parse,
+    serialise,
+)
+from labelwright.service.protocols.results import results
 from labelwright.service.request import ParsedRequest
 
 INVOCATIONS = "/invocations"
@@ -25,7 +39,7 @@ INVOCATIONS = "/invocations"
 
 def mlflow_routes(engine: Engine) -> fastapi.APIRouter:
     """Router of `POST /invocations`, `GET /ping`, `GET /health` and `GET /version`."""
-    router = fastapi.APIRouter(tags=["MLflow"])
+    router, turns = fastapi.APIRouter(tags=["MLflow"]), Turns()
 
     @router.get("/health", response_class=PlainTextResponse)
     @router.get("/ping", response_class=PlainTextResponse)
@@ -48,23 +62,57 @@ def mlflow_routes(engine: Engine) -> fastapi.APIRouter:
         """
         content_type = _content_type(request.headers.get("content-type", JSON))
         async with request_body(request, engine) as body:
-            try:
-                return await engine.label(
-                    functools.partial(parse, body.content, content_type),
-                    _response,
-                    estimated_rows(body.content),
-                    body.deadline,
-                    body.key,
-                )
-            except pydantic.ValidationError as error:
-                return validation_problem(error)
+            with engine.holding_memory() as held:
+                content, rows = body.content, estimated_rows(body.content)
+                if content_type == PARQUET:
+                    content = await _decode(body, engine, turns)
+                    engine.hold(held, content.nbytes)
+                    rows = len(content)
+                try:
+                    return await engine.label(
+                        functools.partial(parse, content, content_type),
+                        _response,
+                        rows,
+                        body.deadline,
+                        body.key,
+                        division=_DIVISION,
+                    )
+                except pydantic.ValidationError as error:
+                    return validation_problem(error)
 
     return router
 
 
+async def _decode(body: Body, engine: Engine, turns: Turns) -> Any:
+    """The table in a Parquet file.
+
+    One file at a time is decoded, and not on a compute thread, because it may take seconds. Raises
+    DataError, and OverloadedError at the deadline.
+    """
+    models = (engine.model, engine.manager.challenger and engine.manager.challenger.model)
+    fields = {field for model in models if model for field in model.bundle.labeler.schema.fields}
+    try:
+        async with asyncio.timeout(body.deadline - time.monotonic()), turns.turn():
+            return await asyncio.to_thread(
+                decode_parquet, body.content, ["id", *sorted(fields)], ROWS_LIMIT
+            )
+    except TimeoutError:
+        engine.metrics.count_shed()
+        raise OverloadedError(engine.queue.retry_after) from None
+
+
 def _response(model: Model, request: ParsedRequest, predictions: Predictions) -> Response:
-    content = serialise(request, predictions)
+    return _json(model, serialise(request, predictions))
+
+
+def _json(model: Model, content: bytes) -> Response:
     return Response(content, headers=model_headers(model), media_type=JSON)
+
+
+_DIVISION = Division[ParsedRequest, Response](
+    lambda model, request, predictions: results(request.entities, predictions),
+    lambda model, request, predictions, found: _json(model, join(request, found)),
+)
 
 
 def _content_type(header: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired
 
 import orjson
+import pyarrow as pa
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
 from labelwright.entities.errors import DataError, RequestError
@@ -13,7 +14,7 @@ from labelwright.entities.json_text import parse_json
 from labelwright.entities.tables import from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.http.query import ROWS_LIMIT, LabelQueryForm, check_size
+from labelwright.service.http.query import ROWS_LIMIT, LabelQueryForm, check_json, check_size
 from labelwright.service.protocols.results import Result, results
 from labelwright.service.request import ParsedRequest
 
@@ -29,8 +30,11 @@ class ScoringResponse(TypedDict):
     warnings: NotRequired[list[str]]
 
 
-def parse(body: bytes, content_type: str, model: Model) -> ParsedRequest:
-    """The request in a body; raises pydantic.ValidationError, DataError and RequestError."""
+def parse(body: bytes | pa.Table, content_type: str, model: Model) -> ParsedRequest:
+    """The request in a body or in a decoded Parquet file.
+
+    Raises pydantic.ValidationError, DataError, RequestError and TooLargeError.
+    """
     schema = model.bundle.labeler.schema
     if content_type in TABLES:
         return ParsedRequest(TABLES[content_type](body, schema, ROWS_LIMIT), LabelQuery())
@@ -47,7 +51,12 @@ def parse(body: bytes, content_type: str, model: Model) -> ParsedRequest:
 
 def serialise(request: ParsedRequest, predictions: Predictions) -> bytes:
     """The response as JSON: its `predictions` are the results of `POST /v1/labels`."""
-    response: ScoringResponse = {"predictions": results(request.entities, predictions)}
+    return join(request, results(request.entities, predictions))
+
+
+def join(request: ParsedRequest, found: list[Result]) -> bytes:
+    """The response with these results, as JSON."""
+    response: ScoringResponse = {"predictions": found}
     if request.entities.warnings:
         response["warnings"] = [*request.entities.warnings]
     return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -55,6 +64,7 @@ def serialise(request: ParsedRequest, predictions: Predictions) -> bytes:
 
 def _parse_object(body: bytes) -> Mapping[str, Any]:
     """The JSON object in a body; raises RequestError."""
+    check_json(body)
     try:
         content = parse_json(body)
     except json.JSONDecodeError as error:

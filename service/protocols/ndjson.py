@@ -11,6 +11,7 @@ from labelwright.entities.json_text import parse_json
 from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
+from labelwright.service.engine.parts import lengths_of, ranges
 from labelwright.service.http.streaming import Piece, rows_per_piece
 from labelwright.service.protocols.results import lines
 from labelwright.service.request import ParsedRequest
@@ -33,6 +34,11 @@ class JsonLines:
         self._rest = b""
         self._rows = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """The size of the incomplete line."""
+        return len(self._rest)
+
     def split(self, received: Sequence[bytes], last: bool) -> Iterator[Piece]:
         """Pieces of the lines that `received` completes; `last` marks the end of the stream.
 
@@ -43,9 +49,8 @@ class JsonLines:
         if len(self._rest) > LINE_LIMIT:
             raise DataError(f"a line may have {LINE_LIMIT:,} bytes at most")
         entities = [line for line in (*complete, *([rest] if last else [])) if line.strip()]
-        size = rows_per_piece(self._query)
-        for start in range(0, len(entities), size):
-            yield self._piece(entities[start : start + size])
+        for start, end in ranges(lengths_of(entities), rows_per_piece(self._query)):
+            yield self._piece(entities[start:end])
 
     def failure(self, detail: str) -> bytes:
         """A line with the error `detail` and no id."""
@@ -58,7 +63,7 @@ class JsonLines:
         def parse(model: Model) -> ParsedRequest:
             return ParsedRequest(_entities(model, received, first_row), query)
 
-        return Piece(len(received), parse, _serialise)
+        return Piece(len(received), parse, _serialise, sum(map(len, received)))
 
 
 def _entities(model: Model, received: Sequence[bytes], first_row: int) -> Entities:

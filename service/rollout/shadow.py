@@ -143,6 +143,10 @@ class ShadowComparison:
 
         return serialised
 
+    def drop(self) -> None:
+        """Count a request that is not compared."""
+        self._counts.dropped += 1
+
     def counts(self, pair: ModelPair, limit: int) -> ComparisonCounts:
         """The sums of the counts of all processes for a pair of models, as a JSON object."""
         identities, total = _identities(pair), Counts()

@@ -30,6 +30,7 @@ from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery
 from labelwright.models.features.fingerprints import content_ids
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.parts import decoding_cost
 from labelwright.service.http.body import request_body
 from labelwright.service.http.errors import validation_problem
 from labelwright.service.http.request_form import RequestForm
@@ -147,7 +148,7 @@ def _reviewer_routes(engine: Engine, store: CorrectionStore) -> fastapi.APIRoute
             try:
                 correction, warnings = await engine.compute(
                     lambda model: read_correction(body.content, idempotency_key, model),
-                    1,
+                    decoding_cost(1, body.content),
                     body.deadline,
                 )
             except pydantic.ValidationError as error:
@@ -233,7 +234,7 @@ def _admin_routes(store: CorrectionStore) -> fastapi.APIRouter:
 
 def _author() -> str:
     """The author of the current request, for the audit log."""
-    key = current_record().key
+    key = current_record().client.key
     return f"key {key}" if key else "request without key"
 
 

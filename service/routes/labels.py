@@ -13,7 +13,7 @@ from labelwright.service.http.errors import validation_problem
 from labelwright.service.http.query import LabelQueryForm
 from labelwright.service.http.streaming import LabelStreamResponse, StreamFormat
 from labelwright.service.protocols.arrow import ARROW, ArrowStream
-from labelwright.service.protocols.label_messages import estimated_rows, parse, serialise
+from labelwright.service.protocols.label_messages import DIVISION, estimated_rows, parse, serialise
 from labelwright.service.protocols.ndjson import NDJSON, JsonLines
 
 
@@ -44,6 +44,7 @@ def label_routes(engine: Engine) -> fastapi.APIRouter:
                     estimated_rows(body.content),
                     body.deadline,
                     body.key,
+                    division=DIVISION,
                 )
         except pydantic.ValidationError as error:
             return validation_problem(error)

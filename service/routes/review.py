@@ -1,7 +1,9 @@
 """Route `POST /v1/review`: labels of entities, and the rank of each for a review."""
 
+import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import Annotated, Any, NotRequired, cast
+from typing import Annotated, Any, NotRequired, Self, cast
 
 import fastapi
 import numpy as np
@@ -12,7 +14,7 @@ from fastapi import Request, Response
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
 
-from labelwright.entities.tables import Entities, from_records
+from labelwright.entities.tables import from_records
 from labelwright.entities.text import is_unicode, label_form
 from labelwright.models.decisions import BALANCED, LabelQuery
 from labelwright.models.labeler import Labeler
@@ -20,14 +22,19 @@ from labelwright.models.labels import LabelMatrix, label_matrix
 from labelwright.models.monitoring.review_priority import ABOUT, JUDGED, Reason, review_reasons
 from labelwright.models.registry import Model
 from labelwright.service.engine.engine import Engine
-from labelwright.service.http.body import request_body
+from labelwright.service.engine.parts import (
+    decoding_cost,
+    parts_of,
+    request_cost,
+)
+from labelwright.service.http.body import Body, request_body
 from labelwright.service.http.errors import validation_problem
-from labelwright.service.http.query import ROW_BYTES
 from labelwright.service.http.request_form import RequestForm
 from labelwright.service.openapi.native import entity_schema, example_entity
 from labelwright.service.openapi.operations import Part, content, json_schema, operation
 from labelwright.service.protocols.label_messages import ENTITIES_LIMIT, parse_json
 from labelwright.service.protocols.results import ModelIdentity, Result, identity, results
+from labelwright.service.request import ParsedRequest
 from labelwright.service.routes.feedback import LABEL_LIMIT, LABELS_LIMIT
 
 COST = 3
@@ -135,13 +142,8 @@ def review_routes(engine: Engine) -> fastapi.APIRouter:
         async with request_body(request, engine) as body:
             loaded = engine.manager.challenger
             challenger = loaded.model if loaded else None
-            size = max(body.content.count(b"{"), len(body.content) // ROW_BYTES)
             try:
-                content = await engine.compute(
-                    lambda model: respond(body.content, model, challenger),
-                    (COST + bool(challenger)) * min(size, ENTITIES_LIMIT),
-                    body.deadline,
-                )
+                content = await _respond(body, engine, challenger)
             except pydantic.ValidationError as error:
                 return validation_problem(error)
         return Response(content, media_type="application/json")
@@ -149,36 +151,82 @@ def review_routes(engine: Engine) -> fastapi.APIRouter:
     return router
 
 
+@dataclasses.dataclass(frozen=True)
+class _ParsedReview(ParsedRequest):
+    """A parsed request. `records` are the entities as they were sent, `given` their labels."""
+
+    top_k: int
+    records: Sequence[Any]
+    given: LabelMatrix
+    challenger: Model | None
+
+    @property
+    def cost_factor(self) -> int:
+        """Cost of a row as a multiple of the cost of labelling it."""
+        return COST + bool(self.challenger)
+
+    def part(self, start: int, end: int) -> Self:
+        """The request for consecutive entities."""
+        given = self.given.take(np.arange(start, end))
+        part = super().part(start, end)
+        return dataclasses.replace(part, records=self.records[start:end], given=given)
+
+
+async def _respond(body: Body, engine: Engine, challenger: Model | None) -> bytes:
+    """The response to a request body, computed in parts on compute threads."""
+    model, rows = engine.model, min(body.content.count(b"{"), ENTITIES_LIMIT)
+    request = await engine.compute(
+        lambda _: _parse(body.content, model, challenger),
+        decoding_cost(rows, body.content),
+        body.deadline,
+    )
+    parts = [(functools.partial(_review, part), request_cost(part)) for part in parts_of(request)]
+    reviewed = await engine.compute_parts(parts, model, body.deadline)
+    return await engine.compute(lambda _: _join(model, request, reviewed), rows, body.deadline)
+
+
 def respond(body: bytes, model: Model, challenger: Model | None = None) -> bytes:
-    """The response to a request body, as JSON.
+    """The response to a request body, computed on this thread, as JSON.
 
     Raises MalformedError for a body that is not JSON, and pydantic.ValidationError for JSON that is
     not a ReviewRequest. Raises DataError and RequestError as `Labeler.label` does.
     """
-    request = ReviewRequest.model_validate(parse_json(body))
-    labeler = model.bundle.labeler
-    entities, given = _parse(request.entities, labeler)
-    predictions = labeler.label(entities, LabelQuery(JUDGED, request.policy))
-    others = _asserted_by(challenger, request) if challenger else ()
-    reasons = review_reasons(labeler, entities, request.policy, predictions, given, others)
+    request = _parse(body, model, challenger)
+    return _join(model, request, [_review(request, model)])
+
+
+def _review(request: _ParsedReview, model: Model) -> tuple[list[ReviewResult], bool]:
+    """The results for the entities, and whether they were compared with the challenger's."""
+    labeler, entities, query = model.bundle.labeler, request.entities, request.query
+    predictions = labeler.label(entities, query)
+    others = _asserted_by(request.challenger, request) if request.challenger else ()
+    reasons = review_reasons(labeler, entities, query.policy, predictions, request.given, others)
     shown = results(entities, predictions.first(request.top_k))
+    return [
+        cast(ReviewResult, result) if "error" in result else {**result, "worth": _worth(of_entity)}
+        for result, of_entity in zip(shown, reasons, strict=True)
+    ], bool(others)
+
+
+def _join(
+    model: Model, request: _ParsedReview, parts: Sequence[tuple[list[ReviewResult], bool]]
+) -> bytes:
+    """The response with the results of all parts, as JSON."""
+    compared = request.challenger and all(compared for _, compared in parts)
     response: ReviewResponse = {
         "model": identity(model),
-        "challenger": identity(challenger) if challenger and others else None,
-        "results": [
-            cast(ReviewResult, result)
-            if "error" in result
-            else {**result, "worth": _worth(of_entity)}
-            for result, of_entity in zip(shown, reasons, strict=True)
-        ],
+        "challenger": identity(request.challenger) if request.challenger and compared else None,
+        "results": [result for found, _ in parts for result in found],
     }
-    if entities.warnings:
-        response["warnings"] = [*entities.warnings]
+    if request.entities.warnings:
+        response["warnings"] = [*request.entities.warnings]
     return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _parse(records: Sequence[Any], labeler: Labeler) -> tuple[Entities, LabelMatrix]:
-    """The entities and their given labels; an entity with invalid labels is rejected."""
+def _parse(body: bytes, model: Model, challenger: Model | None) -> _ParsedReview:
+    """The request in a body; an entity with invalid labels is rejected."""
+    request = ReviewRequest.model_validate(parse_json(body))
+    records, labeler = request.entities, model.bundle.labeler
     entities = from_records(records, labeler.schema)
     lists = [record.get("labels") if isinstance(record, dict) else None for record in records]
     bad = {
@@ -195,7 +243,9 @@ def _parse(records: Sequence[Any], labeler: Labeler) -> tuple[Entities, LabelMat
         labeler.schema.open_world,
         partial=np.array([labels is None for labels in lists]),
     )
-    return entities.with_rejected(bad), matrix
+    query = LabelQuery(JUDGED, request.policy)
+    entities = entities.with_rejected(bad)
+    return _ParsedReview(entities, query, request.top_k, records, matrix, challenger)
 
 
 def _is_label_list(labels: Any) -> bool:
@@ -221,15 +271,15 @@ def _current(labeler: Labeler, labels: Sequence[str]) -> list[str]:
     return sorted(implied | current)
 
 
-def _asserted_by(challenger: Model, request: ReviewRequest) -> list[set[str] | None]:
+def _asserted_by(challenger: Model, request: _ParsedReview) -> list[set[str] | None]:
     """The labels that the challenger asserts for each entity, None for an entity that it rejects.
 
     The list is empty if the challenger raises an error, because the response does not depend on it.
     """
     labeler = challenger.bundle.labeler
     try:
-        entities = from_records(request.entities, labeler.schema)
-        names = labeler.label(entities, LabelQuery(policy=request.policy)).asserted_names()
+        entities = from_records(request.records, labeler.schema)
+        names = labeler.label(entities, LabelQuery(policy=request.query.policy)).asserted_names()
     except Exception:  # noqa: BLE001
         return []
     return [None if row in entities.rejected else labels for row, labels in enumerate(names)]

@@ -17,6 +17,7 @@ from starlette.types import Message
 
 from labelwright.entities.errors import OverloadedError
 from labelwright.service.engine.engine import Engine
+from labelwright.service.engine.shares import Shares
 from labelwright.service.http.body import BODY_LIMIT, inflate, request_body
 from labelwright.service.http.connection import HEAD_SECONDS
 from tests.processes import Service
@@ -108,14 +109,14 @@ def body_memory(engine: Engine, content: bytes, coding: str) -> tuple[int, int]:
 
     async def work() -> tuple[int, int]:
         async with request_body(Request(scope, receive), engine):
-            return engine.queue.body_bytes, tracemalloc.get_traced_memory()[0]
+            return engine.memory.total, tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
     try:
         return asyncio.run(work())
     finally:
         tracemalloc.stop()
-        assert engine.queue.body_bytes == 0
+        assert engine.memory.total == 0
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
@@ -133,7 +134,7 @@ def test_a_body_is_in_memory_only_once_and_its_decompressed_size_is_counted(
 def test_the_limit_of_all_bodies_counts_decompressed_bytes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelwright.service.http.body.TOTAL_BODY_LIMIT", BODY_LIMIT // 4)
+    monkeypatch.setattr(engine, "memory", Shares(BODY_LIMIT // 4))
     with pytest.raises(OverloadedError):
         body_memory(engine, gzip.compress(b" " * (BODY_LIMIT // 2)), "gzip")
 

@@ -21,6 +21,7 @@ from labelwright.service.engine.engine import Engine
 from labelwright.service.engine.queue import JobQueue
 from labelwright.service.http.connection import HEAD_LIMIT, Connection
 from labelwright.service.middleware.access import Access
+from labelwright.service.telemetry.request_record import Client
 from tests.processes import HOST, Service, await_ready
 from tests.service.engine.test_shutdown import read_all
 from tests.service.registered import manager_of
@@ -327,7 +328,7 @@ def test_a_slow_reader_gets_the_whole_response(short_timeouts: ShortTimeouts) ->
 
 @pytest.fixture
 def overloaded(short_timeouts: ShortTimeouts) -> Iterator[ShortTimeouts]:
-    reservation = short_timeouts.queue.reserve(1_000_000_000)
+    reservation = short_timeouts.queue.reserve(1_000_000_000, Client(HOST))
     yield short_timeouts
     reservation.release()
 

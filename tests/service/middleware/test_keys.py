@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from labelwright.entities.errors import RateError, RequestError, StorageError
 from labelwright.service.middleware import keys
-from labelwright.service.middleware.keys import Key, Keyring, KeyVerifier, Role
-from labelwright.service.middleware.rate_limit import RateLimiter
+from labelwright.service.middleware.keys import Keyring, KeyVerifier, Role
+from labelwright.service.middleware.rate_limit import NO_LIMIT, Rate, RateLimiter
 
 
 @pytest.fixture
@@ -104,22 +104,34 @@ def test_a_key_never_exceeds_its_burst_and_rate(
 ) -> None:
     now = 0.0
     limiter = RateLimiter(workers, lambda: now)
-    key = Key("id", "a", Role.LABEL, "0" * 64, "", rate, burst)
+    limit = Rate(rate, burst)
     admitted = 0
     for pause in pauses:
         now += pause
         try:
-            limiter.acquire(key)
+            limiter.acquire("API key", "a", limit)
             admitted += 1
         except RateError as error:
             now += error.retry_after
-            limiter.acquire(key)  # succeeds after the announced time
+            limiter.acquire("API key", "a", limit)  # succeeds after the announced time
             admitted += 1
         assert admitted <= max(1, burst / workers) + rate / workers * now + 1e-6
 
 
 def test_a_key_without_a_rate_is_not_limited() -> None:
     limiter = RateLimiter(1, lambda: 0.0)
-    key = Key("id", "a", Role.LABEL, "0" * 64, "")
     for _ in range(1000):
-        limiter.acquire(key)
+        limiter.acquire("API key", "a", NO_LIMIT)
+
+
+def test_each_name_has_its_own_bucket_and_the_oldest_bucket_is_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labelwright.service.middleware.rate_limit.BUCKETS_LIMIT", 2)
+    limiter, limit = RateLimiter(1, lambda: 0.0), Rate(1, 1)
+    for name in ("a", "b", "c"):
+        limiter.acquire("address", name, limit)
+    for name in ("c", "b"):
+        with pytest.raises(RateError, match="the address exceeds its rate"):
+            limiter.acquire("address", name, limit)
+    limiter.acquire("address", "a", limit)  # its bucket was removed
