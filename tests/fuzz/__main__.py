@@ -1,4 +1,4 @@
-"""Fuzz every decoder (guided by coverage), the loader of bundles, and the HTTP service.
+"""Fuzz every decoder and reader (guided by coverage), the loader of bundles, and the HTTP service.
 
 Findings are printed and stored in the work folder; the exit code is then 1.
 """
@@ -145,8 +145,8 @@ def document(found: list[Fuzzed | str]) -> str:
     return "\n".join(
         [
             "# Hostile inputs\n",
-            "Written by `make fuzz`. Decoders are fuzzed by libFuzzer, guided by coverage; bundles "
-            "and requests over HTTP are damaged at random.\n",
+            "Written by `make fuzz`. Decoders and readers are fuzzed by libFuzzer, guided by coverage; "
+            "bundles and requests over HTTP are damaged at random.\n",
             tables.listed(tables.machine()),
             tables.markdown(("interface", "findings"), COLUMNS, lines),
             f"{sum(one.inputs for one in fuzzed):,} inputs.\n",

@@ -1,4 +1,4 @@
-"""Valid requests, which the fuzzers mutate."""
+"""Valid requests and files, which the fuzzers mutate."""
 
 import io
 import json
@@ -78,5 +78,30 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "csv": [b'name,lat,lon,tags\n"Caf\xc3\xa9, ""x""",1.5,2,\n,,,"{""fee"": ""no""}"\n'],
     "parquet": [parquet(), parquet(TABLE.select(["name", "country"]))],
+    "file.csv": [
+        b'\xef\xbb\xbfid,name,labels,lat,lon\r\n,"a ""b""",x|y,1,2\r\n7,5" pipe,"[""z""]",,\r\n',
+        b'name\n\n"a\nb"\n""\nCaf\xc3\xa9',
+    ],
+    "file.jsonl": [
+        b'{"id":"row-0","name":"a","labels":["x"]}\n\n{"name":"\\ud83d","lat":NaN}\nx\n[]\n',
+    ],
+    "file.geojson": [
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "features": [
+                    {
+                        "type": "Feature",
+                        "id": 7,
+                        "properties": {"name": "a", "labels": "x|y", "tags": {"fee": "no"}},
+                        "geometry": {"type": "LineString", "coordinates": [[0, 1], [2.5, 3e0]]},
+                    }
+                ],
+            }
+        ).encode(),
+        b'\x1e{"type":"Feature","properties":null,"geometry":null}\n' * 2,
+    ],
+    "file.parquet": [parquet(), parquet(TABLE.select(["id", "name", "tags"]))],
+    "redirects": [b'old,new\n"a, b",c\nd,\nc,e\n'],
 }
-"""Valid request bodies by the name of the decoder."""
+"""Valid request bodies and files by the name of the decoder."""

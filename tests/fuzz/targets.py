@@ -1,12 +1,16 @@
-"""Fuzz targets: the decoders of all request bodies, called without the network."""
+"""Fuzz targets: the decoders of request bodies, without the network, and the readers of files."""
 
 import struct
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pydantic
 
 from labelwright.entities.errors import LabelwrightError
+from labelwright.entities.io.readers import read_batches
+from labelwright.entities.io.row_ids import with_distinct_ids
+from labelwright.entities.redirects import Redirects
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
 from labelwright.service.http.streaming import Piece, StreamFormat
@@ -53,6 +57,27 @@ def _streamed(form: StreamFormat, model: Model, body: bytes) -> object:
     return [_piece(piece, model) for piece in pieces]
 
 
+def _redirects(model: Model, content: bytes) -> object:
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(content)
+        file.flush()
+        return Redirects.read(file.name)
+
+
+def _file(suffix: str) -> Target:
+    """A target that reads and labels a file, as `labelwright label` does."""
+
+    def label(model: Model, content: bytes) -> object:
+        labeler = model.bundle.labeler
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            file.write(content)
+            file.flush()
+            batches = with_distinct_ids(read_batches(file.name, labeler.schema))
+            return [labeler.label(batch.entities, LabelQuery()) for batch in batches]
+
+    return label
+
+
 TARGETS: Mapping[str, Target] = {
     "json": lambda model, body: respond(body, model),
     "review": lambda model, body: review.respond(body, model, model),
@@ -64,6 +89,8 @@ TARGETS: Mapping[str, Target] = {
     "mlflow": lambda model, body: _mlflow(model, body, JSON),
     "csv": lambda model, body: _mlflow(model, body, CSV),
     "parquet": lambda model, body: _mlflow(model, body, PARQUET),
+    **{f"file{suffix}": _file(suffix) for suffix in (".csv", ".jsonl", ".geojson", ".parquet")},
+    "redirects": _redirects,
 }
 
 
