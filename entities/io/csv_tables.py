@@ -19,7 +19,6 @@ from labelwright.entities.io.text_files import (
     BYTE_ORDER_MARK,
     CONVERT_LATIN_1,
     LINE_LIMIT,
-    TOO_LONG,
     ByteStream,
     TextFileError,
     check_encoding,
@@ -38,6 +37,8 @@ HEADER_LIMIT = 1 << 20
 """The largest number of bytes of the header."""
 _QUOTE = b'"'
 _NEWLINES = (b"\n", b"\r")
+_NEAR = 1 << 16
+"""The number of bytes that are searched or read first, in the expectation that they suffice."""
 _BESIDE_QUOTES = np.isin(np.arange(256), list(b',\r\n"'))
 """The bytes that stand before an opening quote and after a closing quote."""
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
@@ -63,13 +64,20 @@ def whole_numbers(table: pa.Table, schema: EntitySchema) -> pa.Table:
 
 
 class CsvTables:
-    """A CSV file with a header line; reading the header raises TextFileError."""
+    """A CSV file with a header line, which is read in blocks of about `block_bytes` bytes.
 
-    def __init__(self, stream: ByteStream) -> None:
+    Reading the header raises TextFileError. A row with more than `row_limit` bytes is refused.
+    """
+
+    def __init__(
+        self, stream: ByteStream, block_bytes: int = BLOCK_BYTES, row_limit: int = LINE_LIMIT
+    ) -> None:
         self._stream = stream
+        self._block_bytes = block_bytes
+        self._row_limit = row_limit
         self._lines = 1
         """The number of the line at which the next block begins."""
-        self._rest = stream.read(max(BLOCK_BYTES, HEADER_LIMIT + 1))
+        self._rest = stream.read(max(block_bytes, HEADER_LIMIT + 1))
         check_encoding(self._rest)
         self._rest = self._rest.removeprefix(BYTE_ORDER_MARK)
         self.header = self._read_header()
@@ -121,9 +129,12 @@ class CsvTables:
             rest = block[end:]
             if end:
                 yield block[:end]
-            elif len(block) > LINE_LIMIT:
-                raise TextFileError(f"line {self._lines:,} begins a row {TOO_LONG}, or {_OPEN}")
-            data = self._stream.read(BLOCK_BYTES)
+            elif len(block) > self._row_limit:
+                raise TextFileError(
+                    f"line {self._lines:,} begins a row longer than {self._row_limit:,} bytes, "
+                    f"or {_OPEN}"
+                )
+            data = self._stream.read(self._block_bytes)
         if rest and self._end_of_rows(rest + b"\n") <= len(rest):
             raise TextFileError(f"line {self._last_row(rest):,}: {_OPEN}")
         if rest:
@@ -181,15 +192,16 @@ class _Quotes:
     """The quotes of a block of CSV that begins with a row.
 
     In most files, quotes open and close cells in turn, and this is checked for all of them at once.
-    Only a row with a quote at another place is read cell by cell.
+    Only rows near a quote at another place are read cell by cell.
     """
 
     def __init__(self, block: bytes) -> None:
         self._block = block
+        self._data = np.frombuffer(block, np.uint8)
         self._at: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._misplaced = [self._at, self._at]
         if _QUOTE in block:
-            data = np.frombuffer(block, np.uint8)
+            data = self._data
             self._at = np.flatnonzero(data == _QUOTE[0])
             begins = (self._at == 0) | _BESIDE_QUOTES[data[self._at - 1]]
             last = len(block) - 1
@@ -208,25 +220,24 @@ class _Quotes:
             found = int(np.searchsorted(misplaced, first))
             if found == len(misplaced):
                 return self._last_row(start, len(self._block), first)
-            row = self._last_row(start, int(self._at[misplaced[found]]), first)
-            end = _end_of_row(self._block, row)
-            if end is None:
-                return row
-            start, first = end, int(np.searchsorted(self._at, end))
+            near = int(self._at[misplaced[found]])
+            start = self._last_row(start, near, first)
+            while start < near + _NEAR:
+                if (end := _end_of_row(self._block, start)) is None:
+                    return start
+                start = end
+            first = int(np.searchsorted(self._at, start))
 
     def _last_row(self, start: int, stop: int, first: int) -> int:
         """The offset after the last newline outside of quotes between two offsets."""
         for newline in _NEWLINES:
-            end = stop
-            while (at := self._block.rfind(newline, start, end)) >= 0:
-                before = int(np.searchsorted(self._at, at))
-                if (before - first) % 2 == 0:
-                    # the next block must not begin with the second half of \r\n
-                    if newline == b"\n" or at + 1 < len(self._block):
-                        return at + 1
-                    end = at
-                else:
-                    end = int(self._at[before - 1])
+            # the next block must not begin with the second half of \r\n
+            end = stop if newline == b"\n" else min(stop, len(self._block) - 1)
+            for begin in (max(start, end - _NEAR), start):
+                at = begin + np.flatnonzero(self._data[begin:end] == newline[0])
+                outside = (np.searchsorted(self._at, at) - first) % 2 == 0
+                if outside.any():
+                    return int(at[outside][-1]) + 1
         return start
 
 

@@ -306,9 +306,20 @@ def _in_chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
 
 def _read_geojson(file: _InputFile) -> Iterator[_Chunk]:
     with file.location.open() as raw, _decompressed(raw, file.location) as stream:
-        records = (_feature(feature, file) for feature in features(stream))
+        records = (_feature(feature, file) for feature in _counted(features(stream)))
         while rows := list(itertools.islice(records, BATCH_ROWS)):
             yield _Chunk(len(rows), _position(raw, file), rows)
+
+
+def _counted(found: Iterator[Any]) -> Iterator[Any]:
+    """Features; the error for a file that is not valid has the number of the feature."""
+    number = 0
+    try:
+        for feature in found:
+            number += 1
+            yield feature
+    except DataError as error:
+        raise TextFileError(f"{error}, at or after feature {number + 1:,}") from error
 
 
 def _feature(feature: Any, file: _InputFile) -> Any:
@@ -366,8 +377,6 @@ def _table_batch(
     """Check a table; warnings are about `names`, the names of all columns of the file."""
     entities = from_table(table, file.schema, first_row, named)
     warnings = file.schema.warnings_for(names)
-    if any(reason.endswith(NOT_UTF8) for reason in entities.rejected.values()):
-        warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
     cells = format_of(file.location) == "csv"
     rejected_rows = RejectedRows()
     lists = {}
@@ -377,6 +386,8 @@ def _table_batch(
             if cells:
                 warnings += _doubts(table[name], name, file, first_row)
     rejected = dict(sorted({**rejected_rows.reasons, **entities.rejected}.items()))
+    if any(reason.endswith(NOT_UTF8) for reason in rejected.values()):
+        warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
     return Batch(dataclasses.replace(entities, warnings=warnings, rejected=rejected), **lists)
 
 

@@ -62,16 +62,21 @@ class _Ids:
 
     def add(self, ids: pa.StringArray, rows: Rows, without_id: Mask) -> None:
         """Add the ids of some rows; raises DataError if two rows have the same id."""
+        if not self._may_match(ids, without_id):
+            return
         matching = pc.match_substring_regex(ids, f"^{self._prefix}{_NUMBER}")
         alike = matching.to_numpy(zero_copy_only=False)
-        if not alike.any():
-            return
         made = rows[alike & without_id]
         self._add_made(made)
         _refuse(self._given_rows[np.isin(self._given, made)])
-        if self._prefix or self._starts:
-            given = alike & ~without_id
-            self._add_given(ids.filter(pa.array(given)), rows[given])
+        given = alike & ~without_id
+        self._add_given(ids.filter(pa.array(given)), rows[given])
+
+    def _may_match(self, ids: pa.StringArray, without_id: Mask) -> bool:
+        """A quick check whether some ids are to be kept."""
+        if self._prefix:
+            return bool(pc.any(pc.starts_with(ids, self._prefix)).as_py())
+        return bool(self._starts) or bool(without_id.all())
 
     def _add_made(self, numbers: Rows) -> None:
         for run in np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1):
@@ -88,7 +93,7 @@ class _Ids:
             return
         texts = pc.utf8_slice_codeunits(ids, len(self._prefix))
         numbers = texts.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        before = np.searchsorted(self._starts, numbers, side="right") - 1
+        before = np.searchsorted(self._starts, numbers, side="right") - 1  # -1: before the first
         _refuse(rows[numbers < np.array([*self._stops, 0])[before]])
         self._given = np.concatenate([self._given, numbers])
         self._given_rows = np.concatenate([self._given_rows, rows])

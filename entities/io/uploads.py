@@ -16,12 +16,14 @@ from labelwright.entities.tables import Entities, check_columns, from_table
 
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, TextFileError)
 _DECODER = ParquetDecoder()
+BLOCK_BYTES = 1 << 20
+"""The number of bytes of CSV that are decoded before their rows are counted, and of a row."""
 
 
 def from_csv(content: bytes, schema: EntitySchema, rows: int) -> Entities:
     """Decode CSV with a header line; raises DataError if it has more than `rows` rows."""
     try:
-        table = CsvTables(io.BytesIO(content))
+        table = CsvTables(io.BytesIO(content), BLOCK_BYTES, BLOCK_BYTES)
         if len(table.header) > COLUMNS_LIMIT:
             raise DataError(f"a table may have at most {COLUMNS_LIMIT:,} columns")
         check_columns(table.header, schema)

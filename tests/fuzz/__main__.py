@@ -145,8 +145,8 @@ def document(found: list[Fuzzed | str]) -> str:
     return "\n".join(
         [
             "# Hostile inputs\n",
-            "Written by `make fuzz`. Decoders and readers are fuzzed by libFuzzer, guided by coverage; "
-            "bundles and requests over HTTP are damaged at random.\n",
+            "Written by `make fuzz`. Decoders and readers are fuzzed by libFuzzer, guided by "
+            "coverage; bundles and requests over HTTP are damaged at random.\n",
             tables.listed(tables.machine()),
             tables.markdown(("interface", "findings"), COLUMNS, lines),
             f"{sum(one.inputs for one in fuzzed):,} inputs.\n",

@@ -105,6 +105,16 @@ def test_properties_and_the_centre_become_columns(tmp_path: Path, places: Entity
     assert ids([batch]) == ["node/1", "7", "row-2", "row-3"]
 
 
+def test_an_error_has_the_file_and_the_number_of_the_feature(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    path = tmp_path / "places.geojson"
+    feature = '{"type": "Feature", "properties": {}}'
+    path.write_text(f'{{"features": [{feature}, {feature}, {{"type": ]}}')
+    with pytest.raises(DataError, match=r"places\.geojson cannot be read: .* feature 3$"):
+        list(read_batches(path, places))
+
+
 def test_rows_can_be_skipped(tmp_path: Path, places: EntitySchema) -> None:
     path = tmp_path / "places.geojson"
     rows = [{"type": "Feature", "properties": {"id": str(n), "name": "x"}} for n in range(20_000)]

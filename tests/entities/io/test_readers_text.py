@@ -1,11 +1,13 @@
 """Readers of CSV and JSON Lines: valid and broken rows."""
 
+import contextlib
 import csv
 import gzip
 import io
 import random
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from labelwright.entities.errors import DataError
 from labelwright.entities.io import csv_tables, readers
 from labelwright.entities.io.readers import BATCH_ROWS, read_batches
-from labelwright.entities.io.text_files import LINE_LIMIT
+from labelwright.entities.io.text_files import LINE_LIMIT, TextFileError
 from labelwright.entities.io.uploads import from_csv
 from labelwright.entities.schema import EntitySchema
 from tests.entities.files import PRIVATE, ids, jsonl_bytes, labels, read_bytes
@@ -178,9 +180,8 @@ def test_csv_is_read_in_blocks_of_whole_rows(monkeypatch: pytest.MonkeyPatch, si
     rows = [("a", "b"), ("c\nd", 'e"f'), ('"', ""), ("g", "h\r\n\n"), ("", "i,j"), ("k", "l")]
     text = io.StringIO(newline="")
     csv.writer(text).writerows([("name", "city"), *rows])
-    monkeypatch.setattr(csv_tables, "BLOCK_BYTES", size)
     monkeypatch.setattr(csv_tables, "HEADER_LIMIT", 11)
-    content = csv_tables.CsvTables(io.BytesIO(text.getvalue().encode()))
+    content = csv_tables.CsvTables(io.BytesIO(text.getvalue().encode()), size)
     parts = [part.to_pylist() for part in content.tables(["name", "city"])]
     assert [(row["name"] or "", row["city"] or "") for part in parts for row in part] == rows
     assert len(parts) > 1
@@ -206,15 +207,34 @@ def test_csv_is_read_on_the_thread_of_the_caller() -> None:
     assert stream.tell() < 18 << 20
 
 
-def test_a_row_without_an_end_is_refused(
-    tmp_path: Path, places: EntitySchema, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(csv_tables, "LINE_LIMIT", 1_000)
-    monkeypatch.setattr(csv_tables, "BLOCK_BYTES", 100)
+def test_a_row_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_tables, "HEADER_LIMIT", 100)
     content = b'name,city\na,b\n"' + b"c,d\n" * 1_000
-    with pytest.raises(DataError, match="line 3 begins a row longer than"):
-        read_bytes(tmp_path / "a.csv", content, places)
+    with pytest.raises(TextFileError, match="line 3 begins a row longer than"):
+        list(csv_tables.CsvTables(io.BytesIO(content), 100, 1_000).tables(["name"]))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'5"\n',
+        b'"5"x"\n',
+        b'"\n",',
+        b'5",',
+        b'""',
+        b'","\n"',
+        b'"\r""\n',
+        b"\r",
+        b',\r"',
+        b'"a\nb"\n',
+    ],
+)
+def test_unusual_csv_is_split_in_linear_time(piece: bytes) -> None:
+    content = b"name\n" + piece * ((2 << 20) // len(piece))
+    began = time.process_time()
+    with contextlib.suppress(TextFileError):
+        next(csv_tables.CsvTables(io.BytesIO(content)).tables(["name"]))
+    assert time.process_time() - began < 20  # quadratic time would be hours
 
 
 def test_columns_without_a_name_and_unknown_repeated_columns_are_left_out(
@@ -248,6 +268,10 @@ def test_latin_1_rejects_the_rows_and_gives_the_conversion(
     assert batch.entities.table["name"].to_pylist() == [None, "c"]
     (warning,) = batch.entities.warnings
     assert "iconv -f LATIN1 -t UTF-8" in warning
+    content = "name,labels\na,x|café\nb,y\n".encode("latin-1")
+    (batch,) = read_bytes(tmp_path / "a.csv", content, places)
+    assert batch.entities.rejected == {0: "labels: not valid UTF-8"}
+    assert batch.entities.warnings == [warning]
     lines = '{"name": "café"}\n{"name": "c"}\n'.encode("latin-1")
     (batch,) = read_bytes(tmp_path / "a.jsonl", lines, places)
     (reason,) = batch.entities.rejected.values()
