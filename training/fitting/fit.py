@@ -29,6 +29,7 @@ from labelwright.models.stages.reranker import (
     pair_features,
 )
 from labelwright.training.data import LabelledEntities, name_hashes
+from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.features import fit_features
 from labelwright.training.fitting.held_out import (
     SCORE_BINS,
@@ -136,10 +137,12 @@ def fit_labeler(
     configuration: Configuration,
     progress: Progress = no_progress,
     memory: int | None = None,
+    unlabelled: Unlabelled | None = None,
 ) -> Labeler:
     """Fit a model on all rows; raises DataError if there are too few rows or labels.
 
-    `memory` is the maximum size of the large arrays in memory, in bytes; None is no limit. Arrays
+    The linear stage also learns from a teacher's scores of the rows in `unlabelled`. The reranker,
+    the calibration and the decisions are fitted on rows of `data` alone. `memory` is the maximum size of the large arrays in memory, in bytes; None is no limit. Arrays
     beyond it are in spill files (`SpillingAllocator`). The limit does not change the model.
     """
     labels = label_set(data.labels, configuration.min_count)
@@ -169,6 +172,7 @@ def fit_labeler(
             progress,
             pool,
             SpillingAllocator(memory),
+            unlabelled,
         ).run()
 
 
@@ -185,6 +189,7 @@ class _Fit:
     progress: Progress
     pool: ThreadPoolExecutor
     allocator: SpillingAllocator
+    unlabelled: Unlabelled | None = None
 
     def run(self) -> Labeler:
         features, rows = self._features()
@@ -193,17 +198,20 @@ class _Fit:
         all_rows = np.arange(len(self.matrix))
         linear = self._linear_stage(rows, len(features.keys), all_rows, random)
         reranker, decisions = self._reranker(held_out)
-        namesakes = learn_namesakes(rows.names, self.matrix)
+        namesakes = learn_namesakes(rows.names[all_rows], self.matrix)
         return Labeler(
             self.labels, features, linear, self.implications, namesakes, reranker, decisions
         )
 
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
-        starts = range(0, len(self.entities), CHUNK)
-        chunks = [self.entities.slice(start, CHUNK) for start in starts]
+        parts = [self.entities, self.unlabelled.entities] if self.unlabelled else [self.entities]
+        chunks = [
+            part.slice(start, CHUNK) for part in parts for start in range(0, len(part), CHUNK)
+        ]
         features, size = fit_features(chunks, self.entities, self.allocator)
         self.progress("features", 0.5)
-        rows = fill_rows(self._empty_rows(size), self._transformed(features, chunks))
+        empty = self._empty_rows(sum(map(len, parts)), size)
+        rows = fill_rows(empty, self._transformed(features, chunks))
         self.progress("features", 0.5)
         return features, rows
 
@@ -214,9 +222,8 @@ class _Fit:
         for first in range(0, len(chunks), CHUNKS_IN_MEMORY):
             yield from self.pool.map(features.transform, chunks[first : first + CHUNKS_IN_MEMORY])
 
-    def _empty_rows(self, size: int) -> FeatureRows:
-        """Feature rows of zeros for all entities; `size` is the number of features of all rows."""
-        rows = len(self.entities)
+    def _empty_rows(self, rows: int, size: int) -> FeatureRows:
+        """Feature rows of zeros; `size` is the number of features of all rows together."""
         return FeatureRows(
             np.zeros(rows + 1, np.int64),
             self.allocator.zeros((size,), np.int32),
@@ -257,19 +264,38 @@ class _Fit:
         fitted_rows: RowOrder,
         random: np.random.Generator,
     ) -> LinearStage:
-        """A linear stage that is fitted on `fitted_rows`; each pass has a new random order."""
+        """A linear stage that is fitted on `fitted_rows` and on the rows without labels.
+
+        Each pass has a new random order. The teacher of the rows without labels is fitted on
+        `fitted_rows`, too, so it never knows a held-out row.
+        """
         share = 1 / self._fit_count(len(self.matrix))
-        passes = max(self.configuration.passes, -(-MIN_STEPS // len(self.matrix)))
+        soft = None
+        if self.unlabelled:
+            passes = self._passes(fitted_rows, len(self.matrix), random)
+            threads, run = self.configuration.threads, self.pool.map
+            soft = self.unlabelled.soft_labels(
+                rows, self.matrix, feature_count, passes, threads, run
+            )
+            fitted_rows = np.concatenate([fitted_rows, soft.rows])
         return fit_linear(
             rows,
             self.matrix,
             feature_count,
-            [random.permutation(fitted_rows) for _ in range(passes)],
+            self._passes(fitted_rows, len(rows.names), random),
             self.configuration.cost,
             self.configuration.threads,
             lambda part: self.progress("linear stage", part * share),
             self.allocator,
+            soft=soft,
         )
+
+    def _passes(
+        self, fitted_rows: RowOrder, rows: int, random: np.random.Generator
+    ) -> list[RowOrder]:
+        """Random orders of the rows to fit; `rows` is the number of all rows."""
+        count = max(self.configuration.passes, -(-MIN_STEPS // rows))
+        return [random.permutation(fitted_rows) for _ in range(count)]
 
     def _fold_count(self, rows: int) -> int:
         """Number of folds: `folds`, or rows // `enough` if this is more.
@@ -313,7 +339,7 @@ class _Fit:
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])
-        raw = cross_fitted_scores(held_out.pairs, present, known, names, boosting)
+        raw, boosting = cross_fitted_scores(held_out.pairs, present, known, names, boosting)
         self.progress("reranker", 0.5)
         knots = calibration_knots(raw[known], present[known])
         booster = fit_trees(held_out.pairs[known], present[known], boosting)

@@ -1,17 +1,18 @@
 """Fitting the linear stage: dual coordinate descent for all labels together.
 
 The objective is liblinear's L2-regularised squared hinge loss (Hsieh et al., ICML 2008), with one
-dual variable for each (entity, label) pair. The labels are divided into blocks. A pass goes through
-all entities and updates the labels of one block. The weights of a feature for these labels are
-adjacent in memory, and most pairs need no update. Blocks are independent, so the result does not
-depend on the number of threads. Weights are stored as float16, because most of the time is spent on
-reading them from memory. This rounding had no measurable effect on quality. Kernels treat float16
-values as uint16 bits (`models.kernels.simd`).
+dual variable for each (entity, label) pair. Rows without labels may have soft labels, the scores of
+a teacher; their loss is the squared difference to these scores. The labels are divided into blocks.
+A pass goes through all entities and updates the labels of one block. The weights of a feature for
+these labels are adjacent in memory, and most pairs need no update. Blocks are independent, so the
+result does not depend on the number of threads. Weights are stored as float16, because most of the
+time is spent on reading them from memory. This rounding had no measurable effect on quality.
+Kernels treat float16 values as uint16 bits (`models.kernels.simd`).
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +48,41 @@ AHEAD = 8
 """Prefetch distance: the weights of a feature are prefetched this number of features before their
 use."""
 
+_UNBOUNDED = np.float32(1e30)
+"""A bound that no dual variable reaches."""
+
 RowOrder = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.uint16]
 Fitted = Callable[[int, Halves, Floats], object]
 """Called for each block with the id of its first label, its weights (features x labels, float16
 bits), and the weights of the constant feature (one for each label)."""
+
+
+class SoftLabels(NamedTuple):
+    """Scores that a teacher gives to labels of rows without labels: targets of the linear stage.
+
+    Row `first` + r of the features has the targets `scores[indptr[r]:indptr[r + 1]]` (float32, from
+    -1 to 1) for the labels `ids[...]` (int32). All other labels of the row are absent. `cost` is
+    liblinear's C for these rows.
+    """
+
+    first: int
+    indptr: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    scores: Floats
+    cost: np.float32
+
+    @classmethod
+    def none(cls, rows: int) -> Self:
+        """The soft labels of `rows` rows that all have labels."""
+        nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return cls(rows, np.zeros(1, np.int64), *nothing, np.float32(1))
+
+    @property
+    def rows(self) -> RowOrder:
+        """The numbers of the rows without labels."""
+        return self.first + np.arange(len(self.indptr) - 1)
 
 
 def fit_linear(
@@ -65,17 +95,21 @@ def fit_linear(
     advance: Callable[[float], None] = lambda share: None,
     allocator: SpillingAllocator | None = None,
     fitted: Fitted = lambda first, weights, constant: None,
+    soft: SoftLabels | None = None,
 ) -> LinearStage:
     """Fit one linear classifier for each label.
 
-    Each of `passes` is a sequence of row numbers. Rows that are in no pass are not used. Unknown
-    pairs are skipped. `features` is the number of features. `cost` is liblinear's C. `advance` is
+    `rows` are the rows of `labels`, and after them the rows of `soft`, if there are any. Each of
+    `passes` is a sequence of row numbers. Rows that are in no pass are not used. Unknown pairs are
+    skipped. `features` is the number of features. `cost` is liblinear's C. `advance` is
     called after each pass of a block with the share of the work that this pass was. `allocator`
     allocates the dual variables. `fitted` is called with the weights of each block before they are
     rounded. Raises StorageError if the allocator needs more disk space than is free.
     """
     allocator = allocator or SpillingAllocator()
-    block_size = _block_size(len(labels) * threads, allocator)
+    soft = soft or SoftLabels.none(len(labels))
+    count = len(rows.names)
+    block_size = _block_size(count * threads, allocator)
     firsts = range(0, labels.labels, block_size)
     frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
     states = labels.states
@@ -84,10 +118,10 @@ def fit_linear(
         width = min(block_size, labels.labels - first)
         weights = np.zeros((features, width), np.uint16)
         constant = np.zeros(width, np.float32)
-        duals = allocator.zeros((len(labels), width), np.float32)
+        duals = allocator.zeros((count, width), np.float32)
         block = _Block(first, weights, constant, duals)
         for order in passes:
-            _descend(rows, order, states, np.float32(cost), block)
+            _descend(rows, order, states, soft, np.float32(cost), block)
             advance(1 / (len(firsts) * len(passes)))
         fitted(first, weights, constant)
         return _snapshot(weights, constant, frequent)
@@ -189,23 +223,28 @@ def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
 
 @compiled
 def _descend(
-    rows: FeatureRows, order: RowOrder, states: LabelStates, cost: np.float32, block: _Block
+    rows: FeatureRows,
+    order: RowOrder,
+    states: LabelStates,
+    soft: SoftLabels,
+    cost: np.float32,
+    block: _Block,
 ) -> None:
     """One pass over the rows in `order` for one block of labels.
 
-    For a pair with sign y, score s and dual a, the step of dual coordinate descent is
-    a' = max(0, a - (y s - 1 + a / 2C) / (|x|^2 + 1 / 2C)); (a' - a) y x is added to the weights.
-    The sign of an unknown pair is 0, so its weights do not change.
+    For a pair with target t, score s and dual b, the step of dual coordinate descent is
+    b' = b + (t - s - b / 2C) / (|x|^2 + 1 / 2C), moved into the bounds of b; (b' - b) x is added to
+    the weights. The target of a label is 1 if it is present, with b >= 0, and -1 if it is absent,
+    with b <= 0: this is the squared hinge loss. The dual of an unknown pair is 0. The dual of a
+    soft label has no bounds: this is the squared loss.
     """
     indptr, indices, values, _ = rows
     first, weights, constant, duals = block
     width = weights.shape[1]
     scores = np.empty(width, np.float32)
-    signs = np.empty(width, np.float32)
+    targets, lowest, highest = np.empty((3, width), np.float32)
     steps = np.empty(width, np.float32)
     moved = np.empty(width, np.int32)
-    damping = np.float32(0.5) / cost
-    curvature = np.float32(1) + CONSTANT * CONSTANT + damping
     for position in range(order.size):
         row = order[position]
         begin, end = indptr[row], indptr[row + 1]
@@ -219,14 +258,20 @@ def _descend(
             value, line = values[i], weights[indices[i]]
             for label in range(width):
                 scores[label] += value * half_to_float(line[label])
-        _write_signs(states, row, first, signs)
+        if row < soft.first:
+            _write_targets(states, row, first, targets, lowest, highest)
+            damping = np.float32(0.5) / cost
+        else:
+            _write_soft_targets(soft, row - soft.first, first, targets, lowest, highest)
+            damping = np.float32(0.5) / soft.cost
+        curvature = np.float32(1) + CONSTANT * CONSTANT + damping
         dual = duals[row]
         for label in range(width):
-            gradient = signs[label] * scores[label] - np.float32(1) + damping * dual[label]
-            step = max(dual[label] - gradient / curvature, np.float32(0)) - dual[label]
+            change = (targets[label] - scores[label] - damping * dual[label]) / curvature
+            step = min(max(dual[label] + change, lowest[label]), highest[label]) - dual[label]
             step = step if abs(step) >= SMALLEST_STEP else np.float32(0)
             dual[label] += step
-            steps[label] = step * signs[label]
+            steps[label] = step
         count = 0
         for label in range(width):
             if steps[label] != 0:
@@ -244,20 +289,43 @@ def _descend(
 
 
 @compiled
-def _write_signs(states: LabelStates, row: int, first: int, signs: Floats) -> None:
-    """Write the signs of the labels from `first` on: 1 if present, -1 if absent, 0 if unknown."""
+def _write_targets(
+    states: LabelStates, row: int, first: int, targets: Floats, lowest: Floats, highest: Floats
+) -> None:
+    """Write the targets of the labels from `first` on, and the bounds of their duals.
+
+    The target is 1 if the label is present, -1 if it is absent, and 0 if it is unknown.
+    """
     present, absent, groups, complete = states
     closed = np.float32(-1) if complete[row, 0] else np.float32(0)
-    for label in range(signs.size):
-        signs[label] = closed
+    for label in range(targets.size):
+        targets[label] = closed
     if complete.shape[1] > 1:
-        for label in range(signs.size):
-            signs[label] = -1 if complete[row, groups[first + label]] else 0
+        for label in range(targets.size):
+            targets[label] = -1 if complete[row, groups[first + label]] else 0
     for i in range(absent.indptr[row], absent.indptr[row + 1]):
         label = absent.ids[i] - first
-        if 0 <= label < signs.size:
-            signs[label] = -1
+        if 0 <= label < targets.size:
+            targets[label] = -1
     for i in range(present.indptr[row], present.indptr[row + 1]):
         label = present.ids[i] - first
-        if 0 <= label < signs.size:
-            signs[label] = 1
+        if 0 <= label < targets.size:
+            targets[label] = 1
+    for label in range(targets.size):
+        lowest[label] = _UNBOUNDED * min(targets[label], np.float32(0))
+        highest[label] = _UNBOUNDED * max(targets[label], np.float32(0))
+
+
+@compiled
+def _write_soft_targets(
+    soft: SoftLabels, row: int, first: int, targets: Floats, lowest: Floats, highest: Floats
+) -> None:
+    """Write the targets of the labels from `first` on, and the bounds of their duals."""
+    targets[:] = -1
+    lowest[:] = -_UNBOUNDED
+    highest[:] = 0
+    for i in range(soft.indptr[row], soft.indptr[row + 1]):
+        label = soft.ids[i] - first
+        if 0 <= label < targets.size:
+            targets[label] = soft.scores[i]
+            highest[label] = _UNBOUNDED

@@ -1,6 +1,7 @@
 """Fitting of the reranker: trees, calibration, and statistics of the labels."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import lightgbm
 import numpy as np
@@ -14,6 +15,12 @@ from labelwright.models.stages.reranker import LABEL_FEATURE, PAIR_FEATURES, Pai
 
 HALVES = 2
 """Number of parts of the pairs; each part is scored by trees that were fitted on the other part."""
+FEW_PAIRS = 50_000
+"""With fewer pairs, the trees learn noise: they have at most LEAVES_OF_FEW_PAIRS leaves, and their
+number is chosen."""
+LEAVES_OF_FEW_PAIRS = 7
+PARTS_OF_TREES = (4, 2, 1)
+"""With few pairs, a fourth or half of the trees, or all of them, are kept."""
 KNOTS = 64
 """Maximum number of knots of the calibration."""
 
@@ -66,21 +73,35 @@ def fit_trees(pairs: Pairs, present: Flags, boosting: BoostingParameters) -> lig
 
 def cross_fitted_scores(
     pairs: Pairs, present: Flags, known: Flags, names: Hashes, boosting: BoostingParameters
-) -> RawScores:
-    """Raw scores of all pairs; each pair is scored by trees that were fitted on other names.
+) -> tuple[RawScores, BoostingParameters]:
+    """Raw scores of all pairs, and the settings that suit the number of pairs.
 
-    `names` (uint64, one for each pair) are hashes. If the known pairs have too few names, pairs are
-    divided by position. The trees are fitted on known pairs only. Raises DataError if the known
-    pairs cannot be divided into two halves.
+    Each pair is scored by trees that were fitted on other names. `names` (uint64, one for each
+    pair) are hashes. If the known pairs have too few names, pairs are divided by position. The trees
+    are fitted on known pairs only. With few pairs, the trees are smaller, and their number has the
+    lowest log-loss of several numbers. Raises DataError if the known pairs cannot be divided into
+    two halves.
     """
     fold = _halves(names, known)
-    raw = np.empty(len(pairs))
+    numbers: Sequence[int] = (boosting.trees,)
+    if np.count_nonzero(known) < FEW_PAIRS:
+        boosting = dataclasses.replace(boosting, leaves=min(boosting.leaves, LEAVES_OF_FEW_PAIRS))
+        numbers = [boosting.trees // part for part in PARTS_OF_TREES if boosting.trees >= part]
+    raw = np.empty((len(numbers), len(pairs)))
     for half in range(HALVES):
         others = (fold != half) & known
         booster = fit_trees(pairs[others], present[others], boosting)
-        scores = booster.predict(pairs[fold == half], raw_score=True, num_threads=boosting.threads)
-        raw[fold == half] = scores
-    return raw
+        for scores, number in zip(raw, numbers, strict=True):
+            scores[fold == half] = booster.predict(
+                pairs[fold == half], 0, number, raw_score=True, num_threads=boosting.threads
+            )
+    best = int(np.argmin([_log_loss(scores[known], present[known]) for scores in raw]))
+    return raw[best], dataclasses.replace(boosting, trees=numbers[best])
+
+
+def _log_loss(raw: RawScores, present: Flags) -> float:
+    """The mean log-loss of raw scores, which are log-odds."""
+    return float(np.logaddexp(0, np.where(present, -raw, raw)).mean())
 
 
 def _halves(names: Hashes, known: Flags) -> npt.NDArray[np.int64]:
