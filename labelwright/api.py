@@ -183,6 +183,9 @@ def train(
     threads: int | None = None,
     memory: int | None = None,
     promote: bool = True,
+    unlabelled: Paths = (),
+    encoder: str | Path | None = None,
+    encoder_tokenizer: str | Path | None = None,
 ) -> TrainingResult:
     """Train a model, register it, and promote it if it is not worse than the champion.
 
@@ -203,6 +206,9 @@ def train(
     - `memory`: maximum memory in bytes for the features and the variables of the fit; the rest is
       kept in files. By default there is no limit.
     - `promote`: False registers the version without changing an alias.
+    - `unlabelled`: files of rows without labels, which the encoder's teacher labels.
+    - `encoder`: a folder with the ONNX model and the tokenizer of a sentence encoder, or the name
+      of an installed package. `encoder_tokenizer` is its tokenizer, if it lies elsewhere.
 
     Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
     StorageError.
@@ -229,6 +235,9 @@ def train(
         columns=names,
         feedback=feedback,
         memory=memory,
+        unlabelled=_listed(unlabelled),
+        encoder=None if encoder is None else str(encoder),
+        tokenizer=None if encoder_tokenizer is None else str(encoder_tokenizer),
     )
     return TrainingResult.of(run_job(task))
 

@@ -38,7 +38,8 @@ class LabelledEntities:
     `absent` lists the labels that an entity is known not to have; it is None if the input has no
     such column. `partial` (bool[n]) marks the rows in which all labels that are in neither list are
     unknown. In other rows, these labels are absent, or unknown if the schema declares their group
-    as open world. `warnings` say which rows were left out.
+    as open world. `warnings` say which rows were left out. `unlabelled` are the rows of the same
+    files whose labels are null, if they were asked for.
     """
 
     entities: Entities
@@ -46,6 +47,7 @@ class LabelledEntities:
     warnings: Sequence[str] = ()
     absent: pa.ListArray | None = None
     partial: npt.NDArray[np.bool_] | None = None
+    unlabelled: Entities | None = None
 
     def __len__(self) -> int:
         return len(self.entities)
@@ -67,30 +69,31 @@ class LabelledEntities:
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of ids, fields and labels; the format of the files does not change it."""
-        digest = hashlib.sha256()
         table = self.entities.table.append_column("labels", self.labels)
         if self.absent is not None:
             table = table.append_column("absent", self.absent)
         if self.partial is not None:
             table = table.append_column("partial", pa.array(self.partial))
-        sink = _DigestSink(digest)
-        with pa.ipc.new_stream(pa.PythonFile(sink, "w"), table.schema) as writer:
-            writer.write_table(table.combine_chunks())
-        return digest.hexdigest()
+        return table_hash(table)
 
 
 def read_labelled(
-    paths: Iterable[LocationLike], schema: EntitySchema, columns: ColumnMap = SAME_NAMES
+    paths: Iterable[LocationLike],
+    schema: EntitySchema,
+    columns: ColumnMap = SAME_NAMES,
+    keep_unlabelled: bool = False,
 ) -> LabelledEntities:
     """Read the labelled rows of some files; raises DataError.
 
-    Rows that the schema rejects, and rows whose labels are null, are left out and counted in
-    `warnings`. The schema's redirects replace labels that were renamed. `columns` maps the names of
-    the schema's columns to column names of the files.
+    Rows that the schema rejects are left out and counted in `warnings`. Rows whose labels are null
+    are left out, too, or they are in `unlabelled` if `keep_unlabelled` is true. The schema's
+    redirects replace labels that were renamed. `columns` maps the names of the schema's columns to
+    column names of the files.
     """
     tables, labels, absent = [], [], []
     without_id, numbers = [], []
     left_out, sizes = _LeftOut(), _TextSizes()
+    unlabelled: list[pa.Table] = []
     read, anonymous = 0, True
     for path in paths:
         labelled, before = False, read
@@ -98,6 +101,8 @@ def read_labelled(
             first = read
             read += len(batch.entities)
             rows = left_out.usable_rows(batch)
+            if keep_unlabelled:
+                unlabelled.append(batch.entities.table.take(_unlabelled_rows(batch)))
             if batch.labels is None:  # in JSON Lines, the labels may begin in a later batch
                 continue
             labelled = True
@@ -125,9 +130,45 @@ def read_labelled(
     return LabelledEntities(
         Entities(schema, table, anonymous=anonymous),
         schema.redirects.rewrite(pa.concat_arrays(labels)),
-        left_out.warnings(table),
+        left_out.warnings(table, keep_unlabelled),
         schema.redirects.rewrite(absent_lists) if any_absent else None,
+        unlabelled=_entities(schema, unlabelled) if keep_unlabelled else None,
     )
+
+
+def read_unlabelled(
+    paths: Iterable[LocationLike], schema: EntitySchema, columns: ColumnMap = SAME_NAMES
+) -> tuple[Entities, Sequence[str]]:
+    """Read the rows of some files without their labels; raises DataError.
+
+    Rows that the schema rejects are left out. Also returns warnings about these rows.
+    """
+    tables: list[pa.Table] = []
+    left_out, sizes = _LeftOut(), _TextSizes()
+    for path in paths:
+        for batch in read_batches(path, schema, labelled=False, columns=columns):
+            left_out.count_rejected(batch)
+            kept = np.ones(len(batch.entities), np.bool_)
+            kept[list(batch.entities.rejected)] = False
+            tables.append(batch.entities.table.filter(pa.array(kept)))
+            sizes.add(_columns(tables[-1]))
+    return _entities(schema, tables), left_out.warnings()
+
+
+def _entities(schema: EntitySchema, tables: Sequence[pa.Table]) -> Entities:
+    """Entities of checked tables, whose ids have no meaning."""
+    if not sum(map(len, tables)):
+        return Entities.empty(schema, 0)
+    return Entities(schema, pa.concat_tables(tables, promote_options="default").combine_chunks())
+
+
+def _unlabelled_rows(batch: Batch) -> pa.Array:
+    """The positions of the rows that fit the schema and whose labels are null."""
+    found = np.ones(len(batch.entities), np.bool_)
+    if batch.labels is not None:
+        found = ~pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
+    found[list(batch.entities.rejected)] = False
+    return pa.array(np.flatnonzero(found))
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
@@ -167,30 +208,43 @@ class _LeftOut:
         if batch.labels is None:
             self.unlabelled += len(batch.entities)
             return pa.array([], pa.int64())
-        rejected = batch.entities.rejected
         usable = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
         self.unlabelled += int((~usable).sum())
-        usable[list(rejected)] = False
+        usable[list(batch.entities.rejected)] = False
+        self.count_rejected(batch)
+        return pa.array(np.flatnonzero(usable))
+
+    def count_rejected(self, batch: Batch) -> None:
+        """Count the rows that the schema rejects."""
+        rejected = batch.entities.rejected
         self.rejected += len(rejected)
         self.reasons |= set(list(rejected.values())[:3])
         self.reader_warnings |= set(batch.entities.warnings)
-        return pa.array(np.flatnonzero(usable))
 
-    def warnings(self, kept: pa.Table) -> list[str]:
-        """One sentence for each reason why rows were left out, and for repeated ids."""
+    def warnings(self, kept: pa.Table | None = None, keep_unlabelled: bool = False) -> list[str]:
+        """One sentence for each reason why rows were left out, and for repeated ids of `kept`."""
         found = set(self.reader_warnings)
         if self.rejected:
             reasons = "; ".join(sorted(self.reasons)[:3])
             found.add(f"{self.rejected:,} rows left out: {reasons}")
-        if self.unlabelled:
+        if self.unlabelled and not keep_unlabelled:
             found.add(f"{self.unlabelled:,} rows left out: their labels are null")
-        if duplicates := len(kept) - len(pc.unique(kept["id"])):
+        if kept is not None and (duplicates := len(kept) - len(pc.unique(kept["id"]))):
             found.add(f"{duplicates:,} rows repeat the id of another row")
         return sorted(found)
 
 
 def _null_lists(rows: int) -> pa.ListArray:
     return pa.nulls(rows, pa.list_(pa.string()))
+
+
+def table_hash(table: pa.Table) -> str:
+    """SHA-256 of the content of a table."""
+    digest = hashlib.sha256()
+    sink = _DigestSink(digest)
+    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return digest.hexdigest()
 
 
 def split(data: LabelledEntities) -> tuple[LabelledEntities, LabelledEntities]:

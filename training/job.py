@@ -10,15 +10,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from labelwright.entities.errors import DataError
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import SAME_NAMES
 from labelwright.entities.schema import EntitySchema
+from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.registry import CHAMPION
-from labelwright.training.data import LabelledEntities, read_labelled
+from labelwright.training.data import (
+    LabelledEntities,
+    read_labelled,
+    read_unlabelled,
+    table_hash,
+)
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import Evaluation, evaluate
 from labelwright.training.evaluation.reviewer_agreement import (
@@ -28,15 +37,24 @@ from labelwright.training.evaluation.reviewer_agreement import (
 )
 from labelwright.training.feedback.merge import TrainingData, with_corrections, without_corrections
 from labelwright.training.feedback.votes import read_corrections
+from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.reporting.contents import TrainedModel
 from labelwright.training.reporting.description import describe
 from labelwright.training.reporting.markdown import code
+from labelwright.training.teachers.encoder import Encoder, open_encoder
+from labelwright.training.teachers.texts import texts_of
 from labelwright.training.tracking import environment, gate, record, runs, versions
 from labelwright.training.tracking.champion import comparable_champion, judge
 
 if TYPE_CHECKING:
     from labelwright.training.reporting.run_files import RunFiles
+
+
+NOT_TAUGHT = (
+    "the rows of --unlabelled are not used: rows without labels improve a model only with a "
+    "teacher; name a sentence encoder with --encoder"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +65,10 @@ class Task:
     `name`. `columns` maps the names of the schema's columns to column names of the files.
     `feedback` is the location of the corrections: a database, or an exported file. `memory` is the
     maximum size of the large arrays in memory, in bytes (`SpillingAllocator`).
+
+    `encoder` is a sentence encoder (`training.teachers.encoder`), which teaches the model on rows
+    without labels: those of `data` and all rows of `unlabelled`. `tokenizer` is the encoder's
+    tokenizer, if it lies elsewhere.
     """
 
     data: Sequence[LocationLike]
@@ -58,6 +80,9 @@ class Task:
     columns: ColumnMap = SAME_NAMES
     feedback: str | None = None
     memory: int | None = None
+    unlabelled: Sequence[LocationLike] = ()
+    encoder: str | None = None
+    tokenizer: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +103,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedTraining:
-    """The rows of a task, and the time at which reading began.
+    """The rows and the teacher of a task, and the time at which reading began.
 
     `since` is this time by `time.time()`, `started` by `time.perf_counter()`.
     """
@@ -86,6 +111,7 @@ class PreparedTraining:
     training_data: TrainingData
     since: float
     started: float
+    teacher: Encoder | None = None
 
 
 def train(task: Task, progress: Progress = no_progress) -> Outcome:
@@ -99,9 +125,10 @@ def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
     record.check_name(task.name)
     # fails early if the registry cannot be reached, or if no run can be logged
     runs.existing_experiment(task.name)
+    teacher = _open_teacher(task)
     training_data = _read(task)
     progress("reading", 1.0)
-    return PreparedTraining(training_data, since, started)
+    return PreparedTraining(training_data, since, started, teacher)
 
 
 def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_progress) -> Outcome:
@@ -113,13 +140,15 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
     from labelwright.training.reporting.run_files import write_run_files  # imports matplotlib
 
     data, started = prepared.training_data, prepared.started
+    unlabelled = _with_vectors(data, prepared.teacher, progress)
     warnings = [*data.train.warnings, *_unfinished_runs(task.name)]
-    labeler = fit_labeler(data.train, task.configuration, progress, task.memory)
+    warnings += prepared.teacher.warnings if prepared.teacher else []
+    labeler = fit_labeler(data.train, task.configuration, progress, task.memory, unlabelled)
     trained = _evaluated(task, data, labeler)
     progress("evaluation", 1.0)
     with temporary_folder() as folder:
         files = write_run_files(folder, trained)
-        run_record = _record(task, data, trained, files)
+        run_record = _record(task, prepared, trained, files)
         experiment_id = runs.experiment_id_of(task.name)
         with runs.active_run(experiment_id, since=prepared.since) as run:
             run.log(metrics={"seconds": time.perf_counter() - started})
@@ -142,8 +171,8 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
     return Outcome(registered, trained.evaluation, decision, warnings, seconds, agreements)
 
 
-def inputs_hash(task: Task, data: TrainingData) -> str:
-    """A hash of all inputs of a training: rows, configuration, schema and version of labelwright.
+def inputs_hash(task: Task, data: TrainingData, teacher: Encoder | None) -> str:
+    """A hash of all inputs of a training: rows, teacher, configuration, schema and version.
 
     Corrections change the hash only if they change a settled label. The number of threads does not
     change it.
@@ -151,6 +180,8 @@ def inputs_hash(task: Task, data: TrainingData) -> str:
     parts = (data.train, data.test, data.unseen)
     content = {
         "rows": [None if part is None else part.fingerprint for part in parts],
+        "unlabelled": None if data.unlabelled is None else table_hash(data.unlabelled.table),
+        "teacher": None if teacher is None else teacher.identity,
         "configuration": dataclasses.asdict(task.configuration) | {"threads": 0},
         "schema": task.schema.to_mapping(),
         "version": importlib.metadata.version("labelwright"),
@@ -168,16 +199,61 @@ def _unfinished_runs(name: str) -> list[str]:
     ]
 
 
+def _open_teacher(task: Task) -> Encoder | None:
+    if task.encoder is None:
+        return None
+    return open_encoder(task.encoder, task.tokenizer, task.configuration.threads)
+
+
 def _read(task: Task) -> TrainingData:
-    """Training and test rows, with the corrections if the task has any."""
-    data = read_labelled(task.data, task.schema, task.columns)
+    """The rows of a task, with the corrections if it has any."""
+    data = read_labelled(task.data, task.schema, task.columns, task.encoder is not None)
     test = read_labelled(task.test, task.schema, task.columns) if task.test else None
+    unlabelled, warnings = _read_unlabelled(task, data)
+    warnings = [*data.warnings, *warnings]
     if task.feedback is None:
-        return without_corrections(data, test)
-    corrections = read_corrections(task.feedback, task.name, task.schema)
-    merged = with_corrections(data, test, corrections)
-    warnings = [*data.warnings, *corrections.settled.warnings]
-    return dataclasses.replace(merged, train=dataclasses.replace(merged.train, warnings=warnings))
+        merged = without_corrections(data, test)
+    else:
+        corrections = read_corrections(task.feedback, task.name, task.schema)
+        merged = with_corrections(data, test, corrections)
+        warnings += corrections.settled.warnings
+    train = dataclasses.replace(merged.train, warnings=warnings)
+    return dataclasses.replace(merged, train=train, unlabelled=unlabelled)
+
+
+def _read_unlabelled(task: Task, data: LabelledEntities) -> tuple[Entities | None, Sequence[str]]:
+    """The rows without labels, and warnings about them; None if there is no teacher.
+
+    Raises DataError if there is a teacher but no such row.
+    """
+    if task.encoder is None:
+        return None, [NOT_TAUGHT] if task.unlabelled else []
+    rows, warnings = read_unlabelled(task.unlabelled, task.schema, task.columns)
+    if data.unlabelled:
+        rows = concatenate([data.unlabelled, rows])
+    if not len(rows):
+        raise DataError(
+            "--encoder has nothing to teach with: there are no rows without labels; name files of "
+            "such rows with --unlabelled, or give rows with null labels in --data"
+        )
+    return rows, warnings
+
+
+def _with_vectors(
+    data: TrainingData, teacher: Encoder | None, progress: Progress
+) -> Unlabelled | None:
+    """The rows without labels, and the encoder's vectors of all rows."""
+    if teacher is None or data.unlabelled is None:
+        return None
+    reported = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal reported
+        progress("embedding", done / total - reported)
+        reported = done / total
+
+    texts = pa.concat_arrays([texts_of(data.train.entities), texts_of(data.unlabelled)])
+    return Unlabelled.of(data.unlabelled, teacher.embed(texts, report))
 
 
 def _evaluated(task: Task, data: TrainingData, labeler: Labeler) -> TrainedModel:
@@ -237,19 +313,28 @@ def _version(
 
 
 def _record(
-    task: Task, data: TrainingData, trained: TrainedModel, files: "RunFiles"
+    task: Task,
+    prepared: PreparedTraining,
+    trained: TrainedModel,
+    files: "RunFiles",
 ) -> record.Record:
     """The content of the run: parameters, metrics, tags, datasets, artifacts and bundle."""
+    data, teacher = prepared.training_data, prepared.teacher
     train, test = data.train, data.test
     metrics = dataclasses.asdict(trained.evaluation.metrics)
     if trained.reviewer_agreement:
         metrics |= trained.reviewer_agreement.metrics
     return record.Record(
-        parameters=dataclasses.asdict(task.configuration) | {"schema": task.schema.name},
+        parameters={
+            **dataclasses.asdict(task.configuration),
+            "schema": task.schema.name,
+            "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
+            "encoder": task.encoder,
+        },
         metrics=metrics,
         tags={
             record.CONTENT: files.content,
-            record.INPUTS: inputs_hash(task, data),
+            record.INPUTS: inputs_hash(task, data, teacher),
             record.DATA_FINGERPRINT: train.fingerprint,
             **_commit(),
         },

@@ -31,7 +31,7 @@ def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
             return Skipped(f"another retraining of {task.name!r} is under way")
         prepared = prepare(task, progress)
         if version := versions.version_trained_on(
-            task.name, inputs_hash(task, prepared.training_data)
+            task.name, inputs_hash(task, prepared.training_data, prepared.teacher)
         ):
             return Skipped(f"nothing has changed since version {version} was trained")
         return complete(task, prepared, progress)

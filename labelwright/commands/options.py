@@ -191,6 +191,9 @@ def task(
         columns=columns,
         feedback=None if corrections is None else feedback(corrections),
         memory=vars(arguments).get("memory"),
+        unlabelled=locations(vars(arguments).get("unlabelled")),
+        encoder=vars(arguments).get("encoder"),
+        tokenizer=vars(arguments).get("encoder_tokenizer"),
     )
 
 

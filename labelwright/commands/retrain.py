@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from labelwright.training.retraining import Skipped, retrain
 
     task = train.task_of(arguments)
-    with train.progress_bar() as progress:
+    with train.progress_bar(task) as progress:
         outcome = retrain(task, progress)
     if isinstance(outcome, Skipped):
         print(f"skipped  {outcome.reason}")

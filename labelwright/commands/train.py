@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SHARES = {
     "reading": 5,
+    "embedding": 200,
     "features": 10,
     "linear stage": 55,
     "reranker": 15,
@@ -32,13 +33,15 @@ _SHARES = {
     "record": 8,
     "promotion": 2,
 }
-"""Estimated percentage of the time of each stage, for the progress bar."""
+"""Estimated time of each stage, for the progress bar. Only tasks with an encoder embed texts; in a
+second training, the vectors come from the cache."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     options.add_data(parser)
     options.add_test(parser)
+    _add_teacher(parser)
     options.add_feedback(parser)
     options.add_schema(parser)
     parser.add_argument("--name", help="registered name (default: the schema's name)")
@@ -76,12 +79,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
 
 
+def _add_teacher(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unlabelled",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="files of rows without labels; the teacher of --encoder labels these rows, and the "
+        "model learns from them, as from the rows of --data whose labels are null",
+    )
+    parser.add_argument(
+        "--encoder",
+        metavar="FOLDER|NAME",
+        help="sentence encoder that teaches the model on rows without labels: a folder with "
+        "model.onnx and tokenizer.json, or an installed package; only training needs it",
+    )
+    parser.add_argument(
+        "--encoder-tokenizer",
+        metavar="FILE|NAME",
+        help="tokenizer.json of the encoder, or an installed package with this file (default: the "
+        "file beside the model)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Train and print the outcome."""
     from labelwright.training.job import train
 
     task = task_of(arguments)
-    with progress_bar() as progress:
+    with progress_bar(task) as progress:
         outcome = train(task, progress)
     report(outcome)
     if arguments.json:
@@ -100,18 +126,19 @@ def task_of(arguments: argparse.Namespace) -> "Task":
 
 
 @contextlib.contextmanager
-def progress_bar() -> "Iterator[Progress]":
+def progress_bar(task: "Task") -> "Iterator[Progress]":
     """Show a progress bar on standard error, if standard error is a terminal."""
-    with tqdm(total=100, unit="%", disable=None, leave=False, bar_format=_BAR) as bar:
+    total = sum(_SHARES.values()) - (0 if task.encoder else _SHARES["embedding"])
+    with tqdm(total=total, disable=None, leave=False, bar_format=_BAR) as bar:
 
         def progress(stage: str, share: float) -> None:
             bar.set_description(stage)
-            bar.update(min(share * _SHARES[stage], 100 - bar.n))
+            bar.update(min(share * _SHARES[stage], total - bar.n))
 
         yield progress
 
 
-_BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}"
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left"
 
 
 def _configuration(file: str | None) -> "Configuration":

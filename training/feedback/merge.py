@@ -22,7 +22,8 @@ class TrainingData:
     With corrections, `learned` are the corrected entities that the model is trained on, and
     `unseen` the corrected entities that are held out. All rows of `learned` and `unseen` are
     partial: they have only the labels that the reviewers settled. Entities of `unseen` are not in
-    `train`. If the data has rows of these entities, these rows are in `test`.
+    `train`. If the data has rows of these entities, these rows are in `test`. `unlabelled` are rows
+    without labels that a teacher labels.
     """
 
     train: LabelledEntities
@@ -30,6 +31,7 @@ class TrainingData:
     corrections: SettledCorrections | None = None
     learned: LabelledEntities | None = None
     unseen: LabelledEntities | None = None
+    unlabelled: Entities | None = None
 
 
 def without_corrections(data: LabelledEntities, test: LabelledEntities | None) -> TrainingData:

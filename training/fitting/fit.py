@@ -142,8 +142,9 @@ def fit_labeler(
     """Fit a model on all rows; raises DataError if there are too few rows or labels.
 
     The linear stage also learns from a teacher's scores of the rows in `unlabelled`. The reranker,
-    the calibration and the decisions are fitted on rows of `data` alone. `memory` is the maximum size of the large arrays in memory, in bytes; None is no limit. Arrays
-    beyond it are in spill files (`SpillingAllocator`). The limit does not change the model.
+    the calibration and the decisions are fitted on rows of `data` alone. `memory` is the maximum
+    size of the large arrays in memory, in bytes; None is no limit. Arrays beyond it are in spill
+    files (`SpillingAllocator`). The limit does not change the model.
     """
     labels = label_set(data.labels, configuration.min_count)
     if not len(labels):

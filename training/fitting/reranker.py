@@ -77,10 +77,10 @@ def cross_fitted_scores(
     """Raw scores of all pairs, and the settings that suit the number of pairs.
 
     Each pair is scored by trees that were fitted on other names. `names` (uint64, one for each
-    pair) are hashes. If the known pairs have too few names, pairs are divided by position. The trees
-    are fitted on known pairs only. With few pairs, the trees are smaller, and their number has the
-    lowest log-loss of several numbers. Raises DataError if the known pairs cannot be divided into
-    two halves.
+    pair) are hashes. If the known pairs have too few names, pairs are divided by position. The
+    trees are fitted on known pairs only. With few pairs, the trees are smaller, and their number
+    has the lowest log-loss of several numbers. Raises DataError if the known pairs cannot be
+    divided into two halves.
     """
     fold = _halves(names, known)
     numbers: Sequence[int] = (boosting.trees,)

@@ -18,6 +18,7 @@ from labelwright.training.fitting.linear import (
     CONSTANT,
     MIN_BLOCK_SIZE,
     START,
+    SoftLabels,
     fit_linear,
 )
 from labelwright.training.fitting.spill import SpillingAllocator
@@ -72,6 +73,55 @@ def test_the_stage_minimises_the_regularised_squared_hinge_loss(
 
         best = scipy.optimize.minimize(objective, np.zeros(F + 1), jac=True, method="L-BFGS-B")
         np.testing.assert_allclose(scores[:, label], START + x @ best.x, atol=0.06)
+
+
+def soft_labels(rows: int) -> SoftLabels:
+    """Targets for three labels of each of the last rows."""
+    random = np.random.default_rng(4)
+    ids = np.tile(np.array([0, 7, 139], np.int32), rows)
+    targets = random.uniform(-1, 1, len(ids)).astype(np.float32)
+    return SoftLabels(N - rows, 3 * np.arange(rows + 1), ids, targets, np.float32(2))
+
+
+def test_soft_labels_have_the_squared_loss(rows: FeatureRows, labels: LabelMatrix) -> None:
+    cost, taught = 1.0, 150
+    soft = soft_labels(taught)
+    first = labels.take(np.arange(soft.first))
+    stage = fit_linear(rows, first, F, orders(60), cost, 2, soft=soft)
+    scores = stage.scores(rows)
+    x = scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(N, F)).toarray()
+    x = np.hstack([x, np.full((N, 1), CONSTANT)]).astype(np.float64)
+    costs = np.where(np.arange(N) < soft.first, cost, float(soft.cost))
+    for place, label in enumerate((0, 7, 139)):
+        y = np.where(first.contains(np.full((soft.first, 1), label, np.int32)).ravel(), 1.0, -1.0)
+        y = np.concatenate([y, soft.scores[place::3]])
+
+        def objective(w: Floats, y: Floats = y) -> tuple[float, Floats]:
+            slack = y - (START + x @ w)
+            hinge = np.arange(N) < soft.first
+            slack = np.where(hinge & (slack * y < 0), 0, slack)
+            return float(0.5 * w @ w + costs @ slack**2), w - 2 * x.T @ (costs * slack)
+
+        best = scipy.optimize.minimize(objective, np.zeros(F + 1), jac=True, method="L-BFGS-B")
+        np.testing.assert_allclose(scores[:, label], START + x @ best.x, atol=0.06)
+
+
+def test_labels_without_a_target_are_absent_from_a_row_with_soft_labels(
+    rows: FeatureRows, labels: LabelMatrix
+) -> None:
+    first = labels.take(np.arange(N - 150))
+    none = pa.array([[]] * 150, pa.list_(pa.string()))
+    absent = label_matrix(none, LabelSet(tuple(f"{i:03}" for i in range(L))))
+    both = LabelMatrix.closed(
+        SparseRows.joined([first.present, absent.present]), L, np.zeros(N, np.int64)
+    )
+    soft = soft_labels(150)
+    soft = soft._replace(cost=np.float32(1.0))
+    taught = fit_linear(rows, first, F, orders(3), 1.0, 1, soft=soft)
+    plain = fit_linear(rows, both, F, orders(3), 1.0, 1)
+    others = np.setdiff1d(np.arange(L), [0, 7, 139])
+    np.testing.assert_array_equal(taught.bias[others], plain.bias[others])
+    assert (taught.bias[[0, 7, 139]] != plain.bias[[0, 7, 139]]).all()
 
 
 def test_threads_do_not_change_the_result(rows: FeatureRows, labels: LabelMatrix) -> None:
