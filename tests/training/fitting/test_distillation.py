@@ -44,7 +44,8 @@ def vectors(texts: tuple[list[str], npt.NDArray[np.int64]]) -> npt.NDArray[np.fl
     random = np.random.default_rng(1)
     centres = random.normal(size=(TOPICS, WIDTH))
     found = 3 + centres[texts[1]] + 0.5 * random.normal(size=(len(texts[1]), WIDTH))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(unit, np.float32)
 
 
 def fitted(
