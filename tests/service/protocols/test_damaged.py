@@ -111,7 +111,7 @@ def test_an_invalid_entity_changes_no_other_result(client: httpx.Client, door: s
         assert (before, after) == (first, last), odd
     *_, before, bad, after = results([*PLACES, {"id": "b", "name": HALF}, PLACES[1]])
     assert (before, after) == (last, last)
-    assert bad == {"id": "b", "error": {"detail": "name: must be text or a list of texts"}}
+    assert bad == {"id": "b", "error": {"detail": "name: not valid UTF-8"}}
 
 
 def test_an_invalid_line_changes_no_other_result(client: httpx.Client) -> None:
