@@ -226,7 +226,7 @@ def _python_values(array: pa.Array, field: str, rejected_rows: RejectedRows) -> 
                 value = parse(given)
         except UnicodeDecodeError:
             rejected_rows.add(position, f"{field}: {NOT_UTF8}")
-        except (ValueError, OverflowError):
+        except (ValueError, ArithmeticError):
             rejected_rows.add(position, f"{field}: not a valid {array.type}")
         yield value
 

@@ -213,6 +213,20 @@ def test_a_number_with_a_fraction_rejects_only_its_row(name: str) -> None:
     assert entities.table["text"].to_pylist() == [None, "b", None, "d"]
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([2**31 - 1, 1], pa.int32()).view(pa.date32()),
+        pa.array([2**62, 1]).view(pa.timestamp("s")),
+        json_values("[1", "1"),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_a_value_that_python_cannot_represent_rejects_only_its_row(array: pa.Array) -> None:
+    entities = from_table(pa.table({"category": array}), ALL)
+    assert entities.rejected == {0: f"category: not a valid {array.type}"}
+
+
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
 def test_binary_that_is_not_utf8_rejects_only_its_row(kind: pa.DataType) -> None:
     values = [b"a", b"\xff", b"b"]

@@ -114,3 +114,12 @@ def test_all_dictionaries_together_have_a_size_limit(model: Model) -> None:
     stream_format = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
     with pytest.raises(DataError, match="dictionaries together may have at most 16,777,216 bytes"):
         list(stream_format.split([stream_of([pa.record_batch(columns)])], True))
+
+
+def test_a_member_of_a_struct_whose_name_is_not_utf8_is_a_data_error(model: Model) -> None:
+    tags = pa.array([{"QQQQ": "x"}])
+    stream = stream_of([pa.record_batch({"name": ["Bar"], "tags": tags})])
+    broken = stream.replace(b"QQQQ", b"QQ\xffQ")
+    form = ArrowStream(LabelQuery(), model.bundle.labeler.schema)
+    with pytest.raises(DataError, match="schema cannot be read"):
+        list(form.split([broken], True))
