@@ -278,16 +278,23 @@ def _has_pairs(kind: pa.DataType) -> bool:
     """Whether a type is a struct of `key` and `value`, as other programs write a map."""
     return (
         pa.types.is_struct(kind)
-        and sorted(member.name for member in kind) == ["key", "value"]
+        and sorted(_member_names(kind)) == ["key", "value"]
         and _all_scalars(kind)
     )
+
+
+def _member_names(kind: pa.StructType) -> list[str]:
+    try:
+        return [member.name for member in kind]
+    except UnicodeDecodeError:
+        raise DataError("tags have a member whose name is not valid UTF-8") from None
 
 
 def _objects(
     array: pa.StructArray, field: str, rejected_rows: RejectedRows
 ) -> Iterator[dict[str, Any]]:
     """Structs as dictionaries, with the keys of a map as text."""
-    names = [member.name for member in array.type]
+    names = _member_names(array.type)
     leaves = array.flatten()
     shared = sum(_shared_bytes(leaf) for leaf in leaves)
     too_long = rejected_rows.row_sums(np.zeros(len(array), np.int64) + shared) > FIELD_LIMIT

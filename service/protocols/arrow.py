@@ -122,7 +122,6 @@ class ArrowStream:
     def _check_columns(self, schema: pa.Schema) -> None:
         if len(schema) > COLUMNS_LIMIT:
             raise DataError(f"a table may have at most {COLUMNS_LIMIT:,} columns")
-        schema.to_string()  # raises UnicodeDecodeError if a name, also a nested one, is not UTF-8
         if not self._known & set(schema.names) - {"id"}:
             known = ", ".join(sorted(self._known - {"id"}))
             raise DataError(f"no column is known to the schema, which has {known}")
