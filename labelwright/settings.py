@@ -3,8 +3,8 @@
 import textwrap
 
 SETTINGS = {
-    "LABELWRIGHT_HOME": "state folder: MLflow's database and artifacts, the caches of bundles and embeddings, "
-    "corrections, API keys, audit log (default: the user's data folder)",
+    "LABELWRIGHT_HOME": "state folder: MLflow's database and artifacts, the caches of bundles and "
+    "embeddings, corrections, API keys, audit log (default: the user's data folder)",
     "MLFLOW_TRACKING_URI": "URI of an MLflow tracking server or database (default: the database in "
     "LABELWRIGHT_HOME)",
     "LABELWRIGHT_MODEL": "URI of the model for `serve` without --model",
