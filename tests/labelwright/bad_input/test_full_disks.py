@@ -17,6 +17,9 @@ from tests.processes import Command, CommandResult, FirstVisit, environment, spa
 
 pytest_plugins = ["tests.worlds"]
 
+NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Environment of commands with small files, which would cut compiled modules of this checkout."""
+
 
 def nothing_is_registered() -> bool:
     """Whether the registry has no version of any model."""
@@ -53,7 +56,7 @@ def full_disk(
     shutil.copy(first_visit.home / "mlflow.db", home)
     completed = spawn(
         *("train", "--threads", 1, "--data", parquet(folder / "in.parquet", rows)),
-        environment={**environment(home), "TMPDIR": str(temporary)},
+        environment={**environment(home), **NO_BYTECODE, "TMPDIR": str(temporary)},
         **small_files(20_000),
     )
     return FullDisk(completed, temporary, home)
@@ -93,7 +96,9 @@ def test_label_leaves_no_incomplete_output_and_resumes_when_there_is_disk_space(
 ) -> None:
     source, output = parquet(tmp_path / "in.parquet", rows), tmp_path / "out.jsonl"
     arguments = ("label", source, output, "--model", bundle)
-    completed = spawn(*arguments, environment=environment(tmp_path / "home"), **small_files(limit))
+    completed = spawn(
+        *arguments, environment=environment(tmp_path / "home") | NO_BYTECODE, **small_files(limit)
+    )
     refused(completed, 6, "no space is left; .*--resume")
     assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", ".out.jsonl.unfinished"}
     completed = command(*arguments, "--resume")
@@ -116,6 +121,8 @@ def test_an_import_without_disk_space_is_a_clear_error(tmp_path: Path) -> None:
     lines = (f"n{n} v1 dV Tname=Bar{n},amenity=cafe x{n / 1e3} y1\n" for n in range(3_000))
     source = text(tmp_path / "in.opl", "".join(lines))
     arguments = ("import", "osm", source, tmp_path / "out.parquet")
-    refused(spawn(*arguments, environment={}, **small_files(10_000)), 6, "no space is left")
+    refused(
+        spawn(*arguments, environment={**NO_BYTECODE}, **small_files(10_000)), 6, "no space is left"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["in.opl"]
     assert spawn(*arguments, environment={}).code == 0
