@@ -134,7 +134,7 @@ def fetch(source: Source, copy_local: bool = False) -> Resolved:
         return Resolved(source, _bundle_folder(folder))
     bundle = _bundle_folder(local)
     if copy_local:
-        key = seal(dataclasses.asdict(read_manifest(bundle)))
+        key = f"{bundle} {seal(dataclasses.asdict(read_manifest(bundle)))}"
         with contextlib.suppress(StorageError):
             return Resolved(source, _cached(key, lambda temporary: _copy(bundle, temporary)))
     return Resolved(source, bundle)
