@@ -13,7 +13,7 @@ from typing import Any
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery, Predictions
 from labelwright.models.registry import Model
-from labelwright.service.engine.parts import PART_ROWS, request_cost
+from labelwright.service.engine.parts import is_large
 from labelwright.service.engine.queue import LabelWork, QueuedJob
 from labelwright.service.request import ParsedRequest
 
@@ -52,7 +52,7 @@ def compute(
                 with job.record.stage("read"):
                     request = job.work.parse(job.model)
                 job.record.add_rows(len(request.entities))
-                if request_cost(request) > PART_ROWS and len(request.entities) > 1:
+                if is_large(request):
                     deliver(job, Large(request))
                 else:
                     groups[id(job.model), request.query].append((job, job.work, request))

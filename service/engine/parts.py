@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.entities.arrays import text_sizes
+from labelwright.entities.values import FIELD_LIMIT
 from labelwright.service.request import ParsedRequest
 
 PART_ROWS = 2_048
@@ -39,6 +40,17 @@ def decoding_cost(rows: int, body: bytes) -> int:
 def request_cost(request: ParsedRequest) -> int:
     """Cost of labelling the entities of a request, and of serialising the results."""
     return cost_of(len(request.entities), request.entities.table.nbytes) * request.cost_factor
+
+
+def is_large(request: ParsedRequest) -> bool:
+    """Whether a request is larger than a part."""
+    entities, factor = request.entities, request.cost_factor
+    if len(entities) * factor > PART_ROWS:
+        return len(entities) > 1
+    longest = entities.table.num_columns * FIELD_LIMIT
+    if len(entities) * longest * factor <= PART_ROWS * ROW_BYTES:
+        return False  # the usual case, without the cost of measuring the text
+    return len(entities) > 1 and request_cost(request) > PART_ROWS
 
 
 def parts_of(request: Request) -> Iterator[Request]:

@@ -83,8 +83,9 @@ class Reservation:
 
     def release(self) -> None:
         """Release the capacity; a second call has no effect."""
-        self._queue.change_reserved(self._client, -self._cost)
-        self._cost = 0
+        if self._cost:
+            self._queue.change_reserved(self._client, -self._cost)
+            self._cost = 0
 
 
 @dataclasses.dataclass

@@ -1,7 +1,5 @@
 """Memory of a worker process, divided among clients: nobody can hold all of it."""
 
-import collections
-
 from labelwright.service.telemetry.request_record import Client
 
 MEMORY_LIMIT = 256 << 20
@@ -23,7 +21,7 @@ class Shares:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: collections.Counter[str] = collections.Counter()
+        self._held: dict[str, int] = {}
         self.total = 0
 
     def change(self, client: Client, amount: int) -> bool:
@@ -31,20 +29,25 @@ class Shares:
 
         A negative amount is always accepted.
         """
-        holders = {f"address {client.address}": ADDRESS_FACTOR}
-        if client.key is not None:
-            holders[f"key {client.key}"] = KEY_FACTOR
-        free = self._limit - self.total - amount
-        if amount > 0 and any(
-            self._held[holder] + amount > factor * free for holder, factor in holders.items()
-        ):
-            return False
+        address, key = client
+        if amount > 0:
+            free = self._limit - self.total - amount
+            if self._held.get(address, 0) + amount > ADDRESS_FACTOR * free:
+                return False
+            if key is not None and self._held.get(key, 0) + amount > KEY_FACTOR * free:
+                return False
         self.total += amount
-        for holder in holders:
-            self._held[holder] += amount
-            if not self._held[holder]:
-                del self._held[holder]
+        self._add(address, amount)
+        if key is not None:
+            self._add(key, amount)
         return True
+
+    def _add(self, holder: str, amount: int) -> None:
+        held = self._held.get(holder, 0) + amount
+        if held:
+            self._held[holder] = held
+        else:
+            self._held.pop(holder, None)
 
 
 class Holding:

@@ -9,7 +9,7 @@ import dataclasses
 import gzip
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -227,63 +227,54 @@ def zipped(content: bytes, path: str = "/v1/labels", kind: str = "application/js
     return request(body, path, kind, "Content-Encoding: gzip", "Connection: close")
 
 
-def costly() -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of requests that are small and take long."""
-    close = "Connection: close"
-    long = {"name": text(9_900)}
-    yield "lists", zipped(b'{"entities": [' + b"[]," * 5_000_000 + b"[]]}")
-    yield "objects", zipped(b'{"entities": [' + b"{}," * 5_000_000 + b"{}]}")
-    yield "numbers", zipped(b'{"entities": [[' + b"1.5," * 4_000_000 + b"1]]}")
-    yield "texts", zipped(orjson.dumps({"entities": [long] * 1_000}))
-    yield (
-        "names",
-        zipped(
-            orjson.dumps({"entities": [{f"n{n}-{m}": 1 for m in range(20)} for n in range(1_000)]})
-        ),
-    )
-    yield "explain", zipped(orjson.dumps({"entities": [long] * 100, "explain": True, "top_k": 20}))
-    yield "review", zipped(orjson.dumps({"entities": [long] * 1_000}), "/v1/review")
-    yield "labels", zipped(orjson.dumps({"entities": [{"name": "x"}] * 1_000, "top_k": 1_000}))
-    yield (
-        "csv",
-        zipped(
-            b"name\n" + text(1_000).encode().join([b""] + [b"\n"] * 16_000),
-            "/invocations",
-            "text/csv",
-        ),
-    )
-    yield (
-        "parquet",
-        request(parquet(16_000, 4_000), "/invocations", "application/vnd.apache.parquet", close),
-    )
-    yield (
-        "split",
-        zipped(
-            orjson.dumps(
-                {"dataframe_split": {"columns": ["name"], "data": [[text(900)]] * 16_000}}
-            ),
-            "/invocations",
-        ),
-    )
-    yield "nested", zipped(b'{"instances": [' + b"[]," * 5_000_000 + b"[]]}", "/invocations")
-    yield "nan", zipped(b'{"instances": [' + b"[]," * 5_000_000 + b"NaN]}", "/invocations")
+def _tensors() -> bytes:
     data = orjson.dumps([text(900)] * 16_000).decode()
     tensor = f'{{"name": "name", "datatype": "BYTES", "shape": [16000], "data": {data}}}'
-    yield "tensors", zipped(f'{{"inputs": [{tensor}]}}'.encode(), "/v2/models/small/infer")
-    yield (
-        "feedback",
-        zipped(b'{"entity": {"name": [' + b"[]," * 5_000_000 + b"[]]}}", "/v1/feedback"),
-    )
-    yield (
-        "arrow",
-        request(arrow(16_000, 9_900), "/v1/labels", "application/vnd.apache.arrow.stream", close),
-    )
-    yield (
-        "lines",
-        request(
-            (b'{"name": [' + b"[]," * 340_000 + b"[]]}\n") * 10,
-            "/v1/labels",
-            "application/x-ndjson",
-            close,
-        ),
-    )
+    return zipped(f'{{"inputs": [{tensor}]}}'.encode(), "/v2/models/small/infer")
+
+
+def _entities(
+    entities: Sequence[Mapping[str, object]], path: str = "/v1/labels", **query: object
+) -> bytes:
+    return zipped(orjson.dumps({"entities": entities, **query}), path)
+
+
+def _lists(begin: bytes, item: bytes, end: bytes, path: str = "/v1/labels") -> bytes:
+    return zipped(begin + item * 5_000_000 + end, path)
+
+
+CLOSE = "Connection: close"
+COSTLY: Mapping[str, Callable[[], bytes]] = {
+    "lists": lambda: _lists(b'{"entities": [', b"[],", b"[]]}"),
+    "objects": lambda: _lists(b'{"entities": [', b"{},", b"{}]}"),
+    "numbers": lambda: zipped(b'{"entities": [[' + b"1.5," * 4_000_000 + b"1]]}"),
+    "texts": lambda: _entities([{"name": text(9_900)}] * 1_000),
+    "names": lambda: _entities([{f"n{n}-{m}": 1 for m in range(20)} for n in range(1_000)]),
+    "explain": lambda: _entities([{"name": text(9_900)}] * 100, explain=True, top_k=20),
+    "review": lambda: _entities([{"name": text(9_900)}] * 1_000, "/v1/review"),
+    "labels": lambda: _entities([{"name": "x"}] * 1_000, top_k=1_000),
+    "csv": lambda: zipped(
+        b"name\n" + (text(1_000).encode() + b"\n") * 16_000, "/invocations", "text/csv"
+    ),
+    "parquet": lambda: request(
+        parquet(16_000, 4_000), "/invocations", "application/vnd.apache.parquet", CLOSE
+    ),
+    "split": lambda: zipped(
+        orjson.dumps({"dataframe_split": {"columns": ["name"], "data": [[text(900)]] * 16_000}}),
+        "/invocations",
+    ),
+    "nested": lambda: _lists(b'{"instances": [', b"[],", b"[]]}", "/invocations"),
+    "nan": lambda: _lists(b'{"instances": [', b"[],", b"NaN]}", "/invocations"),
+    "tensors": _tensors,
+    "feedback": lambda: _lists(b'{"entity": {"name": [', b"[],", b"[]]}}", "/v1/feedback"),
+    "arrow": lambda: request(
+        arrow(16_000, 9_900), "/v1/labels", "application/vnd.apache.arrow.stream", CLOSE
+    ),
+    "lines": lambda: request(
+        (b'{"name": [' + b"[]," * 340_000 + b"[]]}\n") * 10,
+        "/v1/labels",
+        "application/x-ndjson",
+        CLOSE,
+    ),
+}
+"""Functions that make small requests that take long."""
