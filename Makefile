@@ -17,7 +17,7 @@ export LABELWRIGHT_DATA ?= $(DATA)
 # One more than there are cores, because tests often wait for other processes.
 TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
-.PHONY: help install demo test test-integration test-nightly bench-quality bench-speed bench-overload \
+.PHONY: help install demo test test-integration test-nightly bench-quality bench-few-labels bench-speed bench-overload \
     bench-parts bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit \
     check format requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
@@ -49,6 +49,9 @@ bench-open-world: $(VENV)/.developing ## measure the effect of unknown labels
 
 bench-quality: $(VENV)/.developing ## measure quality, time and memory beside other libraries: hours (ARGS="--sets bibtex")
 	$(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench-few-labels: $(VENV)/.developing ## measure quality with 100 to all labelled rows: hours (ARGS="--sets banking77 --rows 300")
+	$(BIN)/python -m benchmarks.few_labels $(ARGS)
 
 bench-speed: $(VENV)/.developing ## measure the speed of labelling: 20 minutes (ARGS="--model models:/places@champion")
 	$(BIN)/python -m benchmarks.speed $(ARGS)

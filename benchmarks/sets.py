@@ -42,6 +42,21 @@ SETS = (
 )
 
 
+TEXT_SETS = tuple(
+    _benchmark(name, "text")
+    for name in (
+        "stackoverflow-titles",
+        "goemotions",
+        "banking77",
+        "nlupp-intents",
+        "arxiv-categories",
+        "wikimovies",
+        "brighter-emotion-11lang",
+    )
+)
+"""All sets of texts: those that a sentence encoder can read."""
+
+
 def sample(table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
     """Random rows of a table, in the order of the table; all rows if it has at most `rows`."""
     if rows >= len(table):
