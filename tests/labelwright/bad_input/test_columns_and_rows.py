@@ -97,7 +97,11 @@ def test_in_python_a_frame_may_mix_values_and_bad_values_reject_only_their_rows(
     assert [given is None for given in labels.to_pylist()] == [False, True, False]
 
 
-@pytest.mark.parametrize("given", [5, "Pizzeria", {"name": "Pizzeria"}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "given",
+    [5, "Pizzeria", {"name": "Pizzeria"}, object()],
+    ids=["number", "text", "dictionary", "object"],
+)
 def test_in_python_data_that_is_not_a_table_is_a_data_error(bundle: Path, given: object) -> None:
     with pytest.raises(DataError, match="entities must be"):
         labelwright.load(str(bundle)).label(given)

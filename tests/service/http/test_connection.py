@@ -136,7 +136,7 @@ def test_an_invalid_request_gets_a_problem_document(
     assert json.loads(response.partition(b"\r\n\r\n")[2])["status"] == int(status)
 
 
-@pytest.mark.parametrize("name", INVALID.keys() - {"a chunk"})  # its head is valid
+@pytest.mark.parametrize("name", sorted(INVALID.keys() - {"a chunk"}))  # its head is valid
 def test_the_requests_before_an_invalid_one_get_their_responses(
     service: Service, name: str
 ) -> None:
