@@ -186,6 +186,7 @@ def train(
     unlabelled: Paths = (),
     encoder: str | Path | None = None,
     encoder_tokenizer: str | Path | None = None,
+    empty_labels: str = "unknown",
 ) -> TrainingResult:
     """Train a model, register it, and promote it if it is not worse than the champion.
 
@@ -209,12 +210,15 @@ def train(
     - `unlabelled`: files of rows without labels, which the encoder's teacher labels.
     - `encoder`: a folder with the ONNX model and the tokenizer of a sentence encoder, or the name
       of an installed package. `encoder_tokenizer` is its tokenizer, if it lies elsewhere.
+    - `empty_labels`: meaning of an empty cell of labels in CSV: `unknown` (not labelled), or
+      `none` (none of the labels).
 
     Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
     StorageError.
     """
     from labelwright import processors
     from labelwright.entities.io.column_map import ColumnMap
+    from labelwright.entities.io.label_columns import EmptyLabels
     from labelwright.entities.io.schema_metadata import schema_for
     from labelwright.training.fitting.fit import Configuration
     from labelwright.training.job import Task
@@ -238,6 +242,7 @@ def train(
         unlabelled=_listed(unlabelled),
         encoder=None if encoder is None else str(encoder),
         tokenizer=None if encoder_tokenizer is None else str(encoder_tokenizer),
+        empty_labels=EmptyLabels.parse(empty_labels),
     )
     return TrainingResult.of(run_job(task))
 

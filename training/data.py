@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.io.locations import LocationLike
 from labelwright.entities.io.readers import SAME_NAMES, Batch, read_batches
 from labelwright.entities.io.row_ids import complete_ids
@@ -82,23 +83,26 @@ def read_labelled(
     schema: EntitySchema,
     columns: ColumnMap = SAME_NAMES,
     keep_unlabelled: bool = False,
+    empty_labels: EmptyLabels = EmptyLabels.UNKNOWN,
 ) -> LabelledEntities:
     """Read the labelled rows of some files; raises DataError.
 
     Rows that the schema rejects are left out and counted in `warnings`. Rows whose labels are null
     are left out, too, or they are in `unlabelled` if `keep_unlabelled` is true. The schema's
     redirects replace labels that were renamed. `columns` maps the names of the schema's columns to
-    column names of the files.
+    column names of the files. `empty_labels` is the meaning of the empty cells of CSV; `warnings`
+    have their number.
     """
     tables, labels, absent = [], [], []
     without_id, numbers = [], []
     left_out, sizes = _LeftOut(), _TextSizes()
+    empty_cells = _EmptyCells(empty_labels, columns.name_in_data("labels"))
     unlabelled: list[pa.Table] = []
     read, anonymous = 0, True
     for path in paths:
-        labelled, before = False, read
-        for batch in read_batches(path, schema, read, columns=columns):
-            first = read
+        labelled, before, empty_before = False, read, empty_cells.rows
+        for given in read_batches(path, schema, read, columns=columns):
+            batch, first = empty_cells.resolve(given), read
             read += len(batch.entities)
             rows = left_out.usable_rows(batch)
             if keep_unlabelled:
@@ -119,7 +123,10 @@ def read_labelled(
             raise DataError(
                 f"{path} has no 'labels' column to learn from: name one with --map labels=NAME"
             )
+        if read > before and empty_cells.rows - empty_before == read - before:
+            empty_cells.files.append(path)
     if not sum(len(part) for part in labels):
+        empty_cells.check_files()
         raise DataError("there is no row to learn from: no row has labels and fits the schema")
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     ids = table["id"].combine_chunks()
@@ -130,7 +137,7 @@ def read_labelled(
     return LabelledEntities(
         Entities(schema, table, anonymous=anonymous),
         schema.redirects.rewrite(pa.concat_arrays(labels)),
-        left_out.warnings(table, keep_unlabelled),
+        [*left_out.warnings(table, keep_unlabelled), *empty_cells.warnings(keep_unlabelled)],
         schema.redirects.rewrite(absent_lists) if any_absent else None,
         unlabelled=_entities(schema, unlabelled) if keep_unlabelled else None,
     )
@@ -195,8 +202,55 @@ class _TextSizes:
 
 
 @dataclasses.dataclass
+class _EmptyCells:
+    """Empty cells of labels in CSV: their meaning, the column's name in the files, and counts.
+
+    `rows` is the number of empty cells. `files` have no other cell in this column.
+    """
+
+    meaning: EmptyLabels
+    column: str
+    rows: int = 0
+    files: list[LocationLike] = dataclasses.field(default_factory=list)
+
+    def resolve(self, batch: Batch) -> Batch:
+        """Count the empty cells of a batch, and replace their null lists if they have no labels."""
+        if not batch.cells or batch.labels is None or not batch.labels.null_count:
+            return batch
+        self.rows += batch.labels.null_count
+        if self.meaning is EmptyLabels.UNKNOWN:
+            return batch
+        filled = pc.coalesce(batch.labels, pa.scalar([], batch.labels.type))
+        return dataclasses.replace(batch, labels=filled)
+
+    def check_files(self) -> None:
+        """Raise DataError if there is a file in which all cells are empty, and not labelled."""
+        if self.files and self.meaning is EmptyLabels.UNKNOWN:
+            raise DataError(
+                f"there is no row to learn from: all cells of column {self.column!r} of "
+                f"{self.files[0]} are empty, which means not labelled; name the column of labels "
+                "with --map labels=NAME"
+            )
+
+    def warnings(self, keep_unlabelled: bool) -> list[str]:
+        """One sentence with the number of empty cells and their meaning, if there are any."""
+        if not self.rows:
+            return []
+        found = f"{self.rows:,} rows have an empty cell in column {self.column!r}, read as "
+        if self.meaning is EmptyLabels.NONE:
+            return [f"{found}none of the labels; --empty-labels unknown reads it as not labelled"]
+        left_out = "" if keep_unlabelled else ", and are left out"
+        return [
+            f"{found}not labelled{left_out}; --empty-labels none reads it as none of the labels"
+        ]
+
+
+@dataclasses.dataclass
 class _LeftOut:
-    """Counts of the rows that are left out, and the warnings of the readers."""
+    """Counts of the rows that are left out, and the warnings of the readers.
+
+    Empty cells of labels are not counted here, see `_EmptyCells`.
+    """
 
     rejected: int = 0
     unlabelled: int = 0
@@ -209,7 +263,7 @@ class _LeftOut:
             self.unlabelled += len(batch.entities)
             return pa.array([], pa.int64())
         usable = pc.is_valid(batch.labels).to_numpy(zero_copy_only=False)
-        self.unlabelled += int((~usable).sum())
+        self.unlabelled += 0 if batch.cells else int((~usable).sum())
         usable[list(batch.entities.rejected)] = False
         self.count_rejected(batch)
         return pa.array(np.flatnonzero(usable))

@@ -15,6 +15,7 @@ import pyarrow as pa
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.column_map import ColumnMap
 from labelwright.entities.io.files import temporary_folder
+from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import SAME_NAMES
 from labelwright.entities.schema import EntitySchema
@@ -68,7 +69,7 @@ class Task:
 
     `encoder` is a sentence encoder (`training.teachers.encoder`), which teaches the model on rows
     without labels: those of `data` and all rows of `unlabelled`. `tokenizer` is the encoder's
-    tokenizer, if it lies elsewhere.
+    tokenizer, if it lies elsewhere. `empty_labels` is the meaning of empty cells of labels in CSV.
     """
 
     data: Sequence[LocationLike]
@@ -83,6 +84,13 @@ class Task:
     unlabelled: Sequence[LocationLike] = ()
     encoder: str | None = None
     tokenizer: str | None = None
+    empty_labels: EmptyLabels = EmptyLabels.UNKNOWN
+
+    def read_labelled(
+        self, paths: Sequence[LocationLike], keep_unlabelled: bool = False
+    ) -> LabelledEntities:
+        """Read `data` or `test`; raises DataError."""
+        return read_labelled(paths, self.schema, self.columns, keep_unlabelled, self.empty_labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +215,8 @@ def _open_teacher(task: Task) -> Encoder | None:
 
 def _read(task: Task) -> TrainingData:
     """The rows of a task, with the corrections if it has any."""
-    data = read_labelled(task.data, task.schema, task.columns, task.encoder is not None)
-    test = read_labelled(task.test, task.schema, task.columns) if task.test else None
+    data = task.read_labelled(task.data, task.encoder is not None)
+    test = task.read_labelled(task.test) if task.test else None
     unlabelled, warnings = _read_unlabelled(task, data)
     warnings = [*data.warnings, *warnings]
     if task.feedback is None:

@@ -1,13 +1,15 @@
 """Label columns: lists of text, and the texts that programs write for lists.
 
 The labels of a CSV cell are separated by `|`. A cell can also be a list as Python, NumPy, JSON,
-DuckDB or PostgreSQL writes it.
+DuckDB or PostgreSQL writes it. CSV has no null: an empty cell gives a null list, and `[]` an empty
+list.
 """
 
+import enum
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +41,22 @@ _IRREGULAR = r"^\s|\s$|\s\s|[^ -~]"
 """Labels that may have another normal form."""
 
 
+class EmptyLabels(enum.StrEnum):
+    """Meaning of an empty cell of labels in CSV: not labelled, or none of the labels."""
+
+    UNKNOWN = "unknown"
+    NONE = "none"
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The meaning of this name; raises DataError."""
+        try:
+            return cls(name)
+        except ValueError:
+            names = " or ".join(map(repr, map(str, cls)))
+            raise DataError(f"the meaning of empty cells of labels must be {names}") from None
+
+
 class _PredictionsError(ValueError):
     """A cell holds predictions in place of labels."""
 
@@ -48,18 +66,21 @@ def label_lists(
 ) -> pa.ListArray:
     """Convert a column to list<string> with labels in normal form.
 
-    If `cells` is true, a column of text is read as cells of CSV. Rows whose labels cannot be read
-    are rejected. Raises DataError if the column does not have lists of text.
+    If `cells` is true, a column of text is read as cells of CSV, and an empty cell gives a null
+    list. Rows whose labels cannot be read are rejected. Raises DataError if the column does not
+    have lists of text.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
     if pa.types.is_null(kind) and not cells:
         return array.cast(LISTS)
     if isinstance(kind, pa.JsonType):
-        array, cells = array.storage, True
+        null = pc.equal(array.storage, "null")
+        array, cells = pc.if_else(null, None, array.storage), True
     if cells and (is_text(array.type) or pa.types.is_null(kind)):
-        texts = plain(array, name, rejected_rows).cast(pa.string())
-        return _normal(_split_cells(texts, name, rejected_rows))
+        texts = pc.fill_null(plain(array, name, rejected_rows).cast(pa.string()), "")
+        lists = _normal(_split_cells(texts, name, rejected_rows))
+        return _null_if_empty(lists, texts, rejected_rows)
     if not is_list(kind):
         raise DataError(f"column {name!r} holds {kind}; it must be lists of text")
     if pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("label") >= 0:
@@ -99,7 +120,10 @@ def first_doubtful(cells: pa.StringArray) -> int | None:
 
 
 def cell_labels(text: str) -> Sequence[str]:
-    """The labels of one cell, in any of the forms of cells of CSV; raises DataError."""
+    """The labels of a text, in any of the forms of cells of CSV; raises DataError.
+
+    An empty text has no label.
+    """
     rejected_rows = RejectedRows()
     lists = _split_cells(pa.array([text], pa.string()), "labels", rejected_rows)
     if rejected_rows.reasons:
@@ -109,12 +133,10 @@ def cell_labels(text: str) -> Sequence[str]:
 
 
 def _split_cells(cells: pa.StringArray, name: str, rejected_rows: RejectedRows) -> pa.ListArray:
-    """Split cells of CSV into lists of labels; an empty cell is an empty list."""
-    filled = pc.fill_null(cells, "")
-    lists = pc.split_pattern(filled, SEPARATOR)
-    empty = pc.equal(pc.binary_length(filled), 0)
-    lists = pc.if_else(empty, pa.scalar([], lists.type), lists)
-    enclosed = pc.match_substring_regex(filled, r"(?s)^\s*(?:\[.*\]|\{.*\}|\(\s*['\"].*\))\s*$")
+    """Split cells of CSV into lists of labels; the list of an empty cell is empty."""
+    lists = pc.split_pattern(cells, SEPARATOR)
+    lists = pc.if_else(_are_empty(cells), pa.scalar([], lists.type), lists)
+    enclosed = pc.match_substring_regex(cells, r"(?s)^\s*(?:\[.*\]|\{.*\}|\(\s*['\"].*\))\s*$")
     if not pc.any(enclosed).as_py():
         return lists
     values = lists.to_pylist()
@@ -129,6 +151,19 @@ def _split_cells(cells: pa.StringArray, name: str, rejected_rows: RejectedRows) 
                 values[row] = []
                 rejected_rows.add(row, _UNREADABLE.format(name))
     return pa.array(values, LISTS)
+
+
+def _are_empty(cells: pa.StringArray) -> pa.BooleanArray:
+    return pc.equal(pc.binary_length(pc.utf8_trim_whitespace(cells)), 0)
+
+
+def _null_if_empty(
+    lists: pa.ListArray, cells: pa.StringArray, rejected_rows: RejectedRows
+) -> pa.ListArray:
+    """The lists, null where the cell is empty; cells that cannot be read are not empty."""
+    empty = _are_empty(cells).to_numpy(zero_copy_only=False)
+    empty[list(rejected_rows.reasons)] = False
+    return pc.if_else(pa.array(empty), None, lists) if empty.any() else lists
 
 
 def list_items(text: str) -> Sequence[str]:

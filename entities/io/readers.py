@@ -71,13 +71,15 @@ class Batch:
     """Consecutive rows of a file: the entities and their labels.
 
     `labels` has the labels of each row, and `absent` the labels that a row is known not to have.
-    Each is a list<string> array, or None if the file has no such column. `share` is the share of
-    the bytes of all files that has been read, from 0 to 1, or None if their size is not known.
+    Each is a list<string> array, or None if the file has no such column. If `cells` is true, they
+    are from cells of CSV, and a null list is from an empty cell. `share` is the share of the bytes
+    of all files that has been read, from 0 to 1, or None if their size is not known.
     """
 
     entities: Entities
     labels: pa.ListArray | None = None
     absent: pa.ListArray | None = None
+    cells: bool = False
     share: float | None = None
 
 
@@ -366,9 +368,8 @@ def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int, named:
     if broken:
         rejected = dict(sorted({**entities.rejected, **broken}.items()))
         entities = dataclasses.replace(entities, rejected=rejected)
-    return Batch(
-        entities, **{name: _record_labels(records, name, first_row) for name in file.labels}
-    )
+    lists = {name: _record_labels(records, name, first_row) for name in file.labels}
+    return Batch(entities, lists.get("labels"), lists.get("absent"))
 
 
 def _table_batch(
@@ -388,7 +389,9 @@ def _table_batch(
     rejected = dict(sorted({**rejected_rows.reasons, **entities.rejected}.items()))
     if any(reason.endswith(NOT_UTF8) for reason in rejected.values()):
         warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
-    return Batch(dataclasses.replace(entities, warnings=warnings, rejected=rejected), **lists)
+    return Batch(
+        dataclasses.replace(entities, warnings=warnings, rejected=rejected), **lists, cells=cells
+    )
 
 
 def _doubts(cells: pa.ChunkedArray, name: str, file: _InputFile, first_row: int) -> list[str]:

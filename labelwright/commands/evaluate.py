@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate the model and print the tables."""
+    from labelwright.entities.io.label_columns import EmptyLabels
     from labelwright.models.decisions import LabelQuery
     from labelwright.models.registry import load_model
     from labelwright.training.data import read_labelled
@@ -37,7 +38,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     labeler = load_model(arguments.model).bundle.labeler
     columns = options.column_names(arguments)
-    data = read_labelled(options.locations(arguments.data), labeler.schema, columns)
+    data = read_labelled(
+        options.locations(arguments.data),
+        labeler.schema,
+        columns,
+        empty_labels=EmptyLabels(arguments.empty_labels),
+    )
     options.warn(data.warnings)
     query = LabelQuery(policy=arguments.policy, min_precision=arguments.min_precision)
     labeler.check(query)

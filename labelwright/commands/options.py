@@ -57,7 +57,7 @@ def add_model(parser: argparse.ArgumentParser, required: bool) -> None:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add `--data PATH...` for labelled files, and `--map`."""
+    """Add `--data PATH...` for labelled files, `--empty-labels` and `--map`."""
     parser.add_argument(
         "--data",
         nargs="+",
@@ -66,6 +66,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="files with a column labels: Parquet (a file or a folder), CSV, JSON Lines or GeoJSON "
         "(also s3://, gs://)",
+    )
+    parser.add_argument(
+        "--empty-labels",
+        choices=("unknown", "none"),
+        default="unknown",
+        help="meaning of an empty cell of labels in CSV: not labelled (unknown, the default), or "
+        "none of the labels (none); a cell with [] always has none",
     )
     add_map(parser)
 
@@ -175,6 +182,7 @@ def task(
 
     Options that the command does not have get their defaults. Raises DataError.
     """
+    from labelwright.entities.io.label_columns import EmptyLabels
     from labelwright.training.job import Task
 
     corrections = vars(arguments).get("feedback")
@@ -194,6 +202,7 @@ def task(
         unlabelled=locations(vars(arguments).get("unlabelled")),
         encoder=vars(arguments).get("encoder"),
         tokenizer=vars(arguments).get("encoder_tokenizer"),
+        empty_labels=EmptyLabels(arguments.empty_labels),
     )
 
 

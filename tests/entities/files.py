@@ -30,7 +30,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
 
     def cell(value: Any) -> str:
         if isinstance(value, list):
-            value = "|".join(value)
+            value = "|".join(value) or "[]"
         return "" if value is None else '"' + value.replace('"', '""') + '"'
 
     lines = [",".join(rows[0]), *(",".join(map(cell, row.values())) for row in rows)]

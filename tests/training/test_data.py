@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import from_table
 from labelwright.training import data as data_module
@@ -20,6 +22,7 @@ from labelwright.training.data import (
 )
 
 LABELS = pa.list_(pa.string())
+KINDS = ColumnMap({"labels": "kinds"})
 
 
 def labelled(schema: EntitySchema, names: list[str]) -> LabelledEntities:
@@ -50,6 +53,73 @@ def test_a_file_without_labels_is_an_error(tmp_path: Path, places: EntitySchema)
     pq.write_table(pa.table({"name": ["a"]}), file)
     with pytest.raises(DataError, match="no 'labels' column"):
         read_labelled([file], places)
+
+
+EMPTY = "name,lat,lon,kinds\na,1,1,x\nb,1,1,\nc,1,1,[]\nd,1,1, \ne,1,1,y|x\n"
+
+
+@pytest.mark.parametrize(
+    ("meaning", "names", "labels", "read_as"),
+    [
+        (EmptyLabels.UNKNOWN, "ace", [["x"], [], ["y", "x"]], "not labelled, and are left out"),
+        (EmptyLabels.NONE, "abcde", [["x"], [], [], [], ["y", "x"]], "none of the labels"),
+    ],
+)
+def test_empty_cells_of_csv_have_the_chosen_meaning(
+    tmp_path: Path,
+    places: EntitySchema,
+    meaning: EmptyLabels,
+    names: str,
+    labels: list[list[str]],
+    read_as: str,
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(EMPTY)
+    data = read_labelled([file], places, KINDS, empty_labels=meaning)
+    assert names_of(data) == [*names]
+    assert data.labels.to_pylist() == labels
+    (warning,) = data.warnings
+    assert f"2 rows have an empty cell in column 'kinds', read as {read_as};" in warning
+    other = "none" if meaning is EmptyLabels.UNKNOWN else "unknown"
+    assert f"--empty-labels {other} " in warning
+
+
+def test_rows_with_empty_cells_can_be_kept_without_labels(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(EMPTY)
+    data = read_labelled([file], places, KINDS, keep_unlabelled=True)
+    assert data.unlabelled is not None
+    assert data.unlabelled.table["name"].to_pylist() == ["b", "d"]
+    assert "left out" not in data.warnings[0]
+    data = read_labelled([file], places, KINDS, True, EmptyLabels.NONE)
+    assert data.unlabelled is not None
+    assert not len(data.unlabelled)
+
+
+def test_the_option_does_not_concern_formats_with_null(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    lines = ('"labels": ["x"]', '"labels": null', '"labels": []', '"name": "d"')
+    file.write_text("".join(f'{{"name": "{n}", {line}}}\n' for n, line in enumerate(lines)))
+    for meaning in EmptyLabels:
+        data = read_labelled([file], places, empty_labels=meaning)
+        assert data.labels.to_pylist() == [["x"], []]
+        assert list(data.warnings) == ["2 rows left out: their labels are null"]
+
+
+def test_a_column_with_only_empty_cells_is_an_error_that_names_file_and_column(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    file, other = tmp_path / "rows.csv", tmp_path / "other.csv"
+    file.write_text("name,kinds\na,\nb,\n")
+    other.write_text("name,kinds\na,x\n")
+    with pytest.raises(DataError, match=r"cells of column 'kinds' of .*rows\.csv are empty"):
+        read_labelled([file], places, KINDS)
+    assert len(read_labelled([file, other], places, KINDS)) == 1
+    assert len(read_labelled([file], places, KINDS, empty_labels=EmptyLabels.NONE)) == 2
 
 
 def test_the_split_holds_out_a_tenth_of_the_names_with_all_their_rows(

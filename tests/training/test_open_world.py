@@ -93,7 +93,8 @@ def test_labels_listed_as_absent_are_known(schema: EntitySchema, tmp_path: Path,
         table.to_pandas().to_json(file, orient="records", lines=True)
     else:
         joined = [
-            {k: "|".join(v) if isinstance(v, list) else v for k, v in r.items()} for r in rows
+            {k: "|".join(v) or "[]" if isinstance(v, list) else v for k, v in r.items()}
+            for r in rows
         ]
         pyarrow.csv.write_csv(pa.Table.from_pylist(joined), file)
     data = read_labelled([file], schema)

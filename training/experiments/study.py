@@ -20,7 +20,7 @@ from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.schema import Column
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import LabelQuery
-from labelwright.training.data import LabelledEntities, read_labelled, split
+from labelwright.training.data import LabelledEntities, split
 from labelwright.training.evaluation.evaluate import evaluate_labeler
 from labelwright.training.evaluation.intervals import CONFIDENCE
 from labelwright.training.evaluation.metrics import Metrics
@@ -158,9 +158,9 @@ def study(task: Task, seeds: int, progress: Progress = no_progress) -> Study:
 
 
 def _read(task: Task) -> tuple[LabelledEntities, LabelledEntities, list[str]]:
-    data = read_labelled(task.data, task.schema, task.columns)
+    data = task.read_labelled(task.data)
     if task.test:
-        test = read_labelled(task.test, task.schema, task.columns)
+        test = task.read_labelled(task.test)
         return data, test, [*data.warnings, *test.warnings]
     return *split(data), list(data.warnings)
 

@@ -17,7 +17,7 @@ import pyarrow.csv
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.files import temporary_folder
 from labelwright.models.decisions import LabelQuery
-from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
+from labelwright.training.data import LabelledEntities, name_hashes, split
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import DEPTH, evaluate
 from labelwright.training.experiments.search import (
@@ -97,7 +97,7 @@ def tune(task: Task, seconds: float, progress: Progress = no_progress) -> Tuning
     name = f"{task.name}-tune"
     record.check_name(name)
     experiment_id = experiment_id_of(name)
-    data = read_labelled(task.data, task.schema, task.columns)
+    data = task.read_labelled(task.data)
     rest, _ = split(data)
     train, validation = validation_split(rest)
     trials: list[Trial] = []

@@ -96,9 +96,9 @@ def test_labels_that_are_not_utf8_reject_only_their_row() -> None:
 
 def test_a_list_of_fixed_length_and_json_are_lists() -> None:
     assert lists_of(pa.array([["x", "y"]], pa.list_(pa.string(), 2))).to_pylist() == [["x", "y"]]
-    texts = pa.array(['["x", "y"]', None, "[]"], pa.string())
+    texts = pa.array(['["x", "y"]', None, "[]", "null"], pa.string())
     json_lists = pa.ExtensionArray.from_storage(pa.json_(pa.string()), texts)
-    assert lists_of(json_lists).to_pylist() == [["x", "y"], [], []]
+    assert lists_of(json_lists).to_pylist() == [["x", "y"], None, [], None]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_list_of_fixed_length_and_json_are_lists() -> None:
         ("[old] thing", ["[old] thing"]),
         ("[a]|[b]", ["[a]", "[b]"]),
         ("(a)", ["(a)"]),
-        ("", []),
+        ("|", ["", ""]),
         *((text, []) for text in ("[]", "{}", "[ ]", "[None]", "{NULL}", "[null]")),
         *((text, ["a", "b c"]) for text in ("[a, b c]", "{a,b c}", '{a,"b c"}')),
         ("['a', 'b c']", ["a", "b c"]),
@@ -128,7 +128,13 @@ def test_a_list_of_fixed_length_and_json_are_lists() -> None:
     ids=str,
 )
 def test_a_cell_can_be_a_list_as_programs_write_it(cell: str, expected: list[str]) -> None:
-    assert lists_of(pa.array([cell, None, "z"]), cells=True).to_pylist() == [expected, [], ["z"]]
+    assert lists_of(pa.array([cell, None, "z"]), cells=True).to_pylist() == [expected, None, ["z"]]
+
+
+@pytest.mark.parametrize("cell", [None, "", " ", "\t\u00a0"])
+def test_an_empty_cell_is_null_and_empty_brackets_are_no_label(cell: str | None) -> None:
+    cells = pa.array([cell, "[]", "a"], pa.string())
+    assert lists_of(cells, cells=True).to_pylist() == [None, [], ["a"]]
 
 
 @pytest.mark.parametrize("cell", ["['a' 'b' ... 'z']", "['a', ['b']]", "{a,{b}}", '["a", {}]'])

@@ -60,8 +60,13 @@ def test_labels_of_a_csv_cell_are_split_at_the_separator(
     assert labels(batches) == [["x", "y=1;2", "z w"], ["x"]]
 
 
-def test_an_empty_label_cell_is_an_empty_list(tmp_path: Path, places: EntitySchema) -> None:
-    assert labels(read_bytes(tmp_path / "a.csv", b'name,labels\na,\nb,""\n', places)) == [[], []]
+def test_an_empty_label_cell_is_null_and_brackets_are_an_empty_list(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    content = b'name,labels\na,\nb,""\nc,[]\nd, \n'
+    batches = read_bytes(tmp_path / "a.csv", content, places)
+    assert labels(batches) == [None, None, [], None]
+    assert batches[0].cells
 
 
 def test_csv_cells_are_read_as_text(tmp_path: Path, places: EntitySchema) -> None:

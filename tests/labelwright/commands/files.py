@@ -10,8 +10,8 @@ ROWS = 300
 
 
 def write_csv(rows: pa.Table, path: Path) -> Path:
-    """Write rows as CSV, with `|` between labels, and return the path."""
-    labels = pa.array(["|".join(labels) for labels in rows["labels"].to_pylist()])
+    """Write rows as CSV, with `|` between labels and `[]` for none, and return the path."""
+    labels = pa.array(["|".join(labels) or "[]" for labels in rows["labels"].to_pylist()])
     at = rows.column_names.index("labels")
     pyarrow.csv.write_csv(rows.set_column(at, "labels", labels), path)
     return path
