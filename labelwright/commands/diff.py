@@ -103,9 +103,10 @@ def _print_models(changes: "ModelChanges") -> None:
             f"thresholds  {policy}: {_span(change.old)} -> {_span(change.new)}, "
             f"{change.labels:,} labels differ"
         )
+    width = max(map(len, changes.metrics), default=0)
     for name, (before, after) in changes.metrics.items():
         print(f"{'metrics' if name == next(iter(changes.metrics)) else '':12}", end="")
-        print(f"{name:9} {_figure(before)} -> {_figure(after)}")
+        print(f"{name:{width}} {_figure(before)} -> {_figure(after)}")
     if changes.metrics and not changes.same_test:
         print("            not comparable: measured on different test rows")
 

@@ -66,8 +66,10 @@ def _print(evaluation: "Evaluation") -> None:
             "{:>9}  {:>6}  {:>5}".format(*figures)
         )
     print()
-    for name, value in dataclasses.asdict(evaluation.metrics).items():
-        print(f"{name:9} {value:,}" if isinstance(value, int) else f"{name:9} {value:.4f}")
+    metrics = evaluation.metrics.distinct
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f"{name:{width}} {value:,}" if name == "rows" else f"{name:{width}} {value:.4f}")
 
 
 def _print_guarantees(guarantees: "pa.Table") -> None:

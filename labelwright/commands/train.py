@@ -158,11 +158,14 @@ def report(outcome: "Outcome") -> None:
     """Print the outcome of a training."""
     options.warn(outcome.warnings)
     metrics = outcome.evaluation.metrics
+    labelled = metrics.distinct.get("p_at_1_labelled")
+    of_labelled = "" if labelled is None else f" ({labelled:.2f} on rows with a label)"
     decided = "promoted" if outcome.verdict.promoted else "not promoted"
     print(f"run      {outcome.registered.run_id}")
     print(f"model    {outcome.registered.uri}")
     print(
-        f"metrics  P@1 {metrics.p_at_1:.2f}, P@3 {metrics.p_at_3:.2f}, P@5 {metrics.p_at_5:.2f}, "
+        f"metrics  P@1 {metrics.p_at_1:.2f}{of_labelled}, "
+        f"P@3 {metrics.p_at_3:.2f}, P@5 {metrics.p_at_5:.2f}, "
         f"micro-F1 {metrics.micro_f1:.3f}, macro-F1 {metrics.macro_f1:.3f}, "
         f"calibration error {metrics.ece:.4f} on {metrics.rows:,} test rows"
     )

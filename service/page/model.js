@@ -6,6 +6,7 @@ import { h, percent } from "./dom.js";
 
 const FIGURES = [
   ["p_at_1", "P@1: the most probable label is true", (value) => `${value.toFixed(1)}%`],
+  ["p_at_1_labelled", "P@1 of the rows that have a label", (value) => `${value.toFixed(1)}%`],
   ["p_at_5", "P@5: of the five most probable labels", (value) => `${value.toFixed(1)}%`],
   ["micro_f1", "micro-F1", (value) => value.toFixed(3)],
   ["macro_f1", "macro-F1", (value) => value.toFixed(3)],
@@ -57,6 +58,7 @@ function origin(model) {
 }
 
 function tile([name, title, format], metrics) {
+  if (name === "p_at_1_labelled" && metrics[name] === metrics.p_at_1) return null;
   return metrics[name] === undefined ? null : h("li", {}, h("strong", {}, format(metrics[name])), title);
 }
 

@@ -20,15 +20,17 @@ BINS = 15
 class Metrics:
     """Metrics of a model on test rows.
 
-    `p_at_k` is the precision of the k most probable labels, in percent. `precision`, `recall` and
-    `micro_f1` are computed over all pairs of an entity and an asserted or true label. A true label
-    outside the model's label set counts as missed. `macro_f1` is the mean F1 of the labels that at
+    `p_at_k` is the precision of the k most probable labels, in percent, over all rows.
+    `p_at_1_labelled` is `p_at_1` over the rows that have a label; 0 if there is none. `precision`,
+    `recall` and `micro_f1` are computed over all pairs of an entity and an asserted or true
+    label. A true label outside the model's label set counts as missed. `macro_f1` is the mean F1 of the labels that at
     least one entity has. `ece` is the expected calibration error of the DEPTH most probable labels
     of each entity (Naeini et al., AAAI 2015, but with bins of equal mass).
     """
 
     rows: int
     p_at_1: float
+    p_at_1_labelled: float
     p_at_3: float
     p_at_5: float
     precision: float
@@ -36,6 +38,14 @@ class Metrics:
     micro_f1: float
     macro_f1: float
     ece: float
+
+    @property
+    def distinct(self) -> dict[str, float]:
+        """The metrics by name, without `p_at_1_labelled` if it equals `p_at_1`."""
+        metrics = dataclasses.asdict(self)
+        if self.p_at_1_labelled == self.p_at_1:
+            del metrics["p_at_1_labelled"]
+        return metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +67,8 @@ def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
     The predictions must list at least DEPTH labels for each entity.
     """
     _, position, correct = correctness(predictions, truth)
+    # only a row with a label can have a true prediction
+    labelled = int((np.diff(truth.present.indptr) + truth.foreign > 0).sum())
     precision = {
         k: 100 * float(correct[position < k].sum()) / (k * max(len(truth), 1)) for k in (1, 3, 5)
     }
@@ -71,6 +83,7 @@ def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
     metrics = Metrics(
         rows=len(truth),
         p_at_1=precision[1],
+        p_at_1_labelled=100 * float(correct[position < 1].sum()) / max(labelled, 1),
         p_at_3=precision[3],
         p_at_5=precision[5],
         precision=float(right.sum() / max(given.sum(), 1)),

@@ -138,8 +138,11 @@ def metric_rows(trained: TrainedModel) -> list[tuple[str, str, str]]:
     metrics = trained.evaluation.metrics
     given, right, true = trained.tallies
     rows = max(metrics.rows, 1)
+    labelled = metrics.distinct.get("p_at_1_labelled")
+    of_labelled = "the same, of the rows that have a label"
     return [
         ("P@1", f"{metrics.p_at_1:.2f}%", "rows whose most probable label is true"),
+        *([] if labelled is None else [("P@1 labelled", f"{labelled:.2f}%", of_labelled)]),
         ("P@3", f"{metrics.p_at_3:.2f}%", "true labels among the 3 most probable"),
         ("P@5", f"{metrics.p_at_5:.2f}%", "true labels among the 5 most probable"),
         ("precision", percent(right, given), "asserted labels that are true"),

@@ -44,7 +44,11 @@ def test_evaluate_reads_empty_cells_as_chosen(
 ) -> None:
     completed = command("evaluate", "--model", bundle, "--data", gaps, *options, "--json")
     assert completed.code == 0, completed.err
-    assert last_line(completed.out)["rows"] == rows_read
+    metrics = last_line(completed.out)
+    assert metrics["rows"] == rows_read
+    differs = metrics["p_at_1_labelled"] > metrics["p_at_1"]
+    assert differs == bool(options)
+    assert ("\np_at_1_labelled " in completed.out) == differs
     assert completed.err.count(line) == 1
 
 

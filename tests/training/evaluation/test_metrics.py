@@ -1,5 +1,7 @@
 """Metrics, compared with a worked example and with scikit-learn."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -64,6 +66,36 @@ def test_metrics_of_a_worked_example() -> None:
     }
     assert rows["c"]["precision"] is None
     assert rows["h"]["recall"] is None
+
+
+def ranked(names: Sequence[str]) -> list[tuple[str, float, bool]]:
+    return [(name, 1 - place / 10, False) for place, name in enumerate(names)]
+
+
+def test_precision_of_the_rows_with_a_label_leaves_out_the_other_rows() -> None:
+    predictions = predictions_of([ranked("abcde")] * 4)
+    truth = label_matrix(pa.array([["a"], [], ["b"], ["zzz"]]), LABELS)
+    metrics = evaluate(predictions, truth).metrics
+    assert metrics.p_at_1 == 25
+    assert metrics.p_at_1_labelled == pytest.approx(100 / 3)
+    assert metrics.distinct["p_at_1_labelled"] == metrics.p_at_1_labelled
+    none = label_matrix(pa.array([[]] * 4, pa.list_(pa.string())), LABELS)
+    assert evaluate(predictions, none).metrics.p_at_1_labelled == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.permutations(NAMES), st.sets(st.sampled_from(NAMES), min_size=1)), min_size=1
+    )
+)
+def test_precision_of_the_rows_with_a_label_is_that_of_all_rows_if_all_have_one(
+    rows: list[tuple[list[str], set[str]]],
+) -> None:
+    predictions = predictions_of([ranked(order) for order, _ in rows])
+    truth = label_matrix(pa.array([sorted(true) for _, true in rows]), LABELS)
+    metrics = evaluate(predictions, truth).metrics
+    assert metrics.p_at_1_labelled == metrics.p_at_1
+    assert "p_at_1_labelled" not in metrics.distinct
 
 
 Row = st.tuples(
