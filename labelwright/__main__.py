@@ -17,6 +17,7 @@ from labelwright.commands import (
     doctor,
     evaluate,
     explain,
+    export,
     import_,
     keys,
     label,
@@ -61,8 +62,8 @@ environment:
 
 
 _COMMANDS = (
-    train, retrain, evaluate, label, explain, serve, keys, import_, corrections, promote, rollback,
-    diff, prune, study, tune, doctor, demo,
+    train, retrain, evaluate, label, explain, serve, keys, import_, export, corrections, promote,
+    rollback, diff, prune, study, tune, doctor, demo,
 )  # fmt: skip
 
 

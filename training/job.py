@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -22,7 +22,6 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
-from labelwright.models.registry import CHAMPION
 from labelwright.training.data import (
     LabelledEntities,
     read_labelled,
@@ -41,8 +40,7 @@ from labelwright.training.feedback.votes import read_corrections
 from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.reporting.contents import TrainedModel
-from labelwright.training.reporting.description import describe
-from labelwright.training.reporting.markdown import code
+from labelwright.training.reporting.description import describe, describe_model
 from labelwright.training.teachers.encoder import Encoder, open_encoder
 from labelwright.training.teachers.texts import texts_of
 from labelwright.training.tracking import environment, gate, record, runs, versions
@@ -315,8 +313,7 @@ def _version(
     return record.Version(
         description,
         kept | versions.verdict_tags(verdict),
-        f"Labels entities of the schema {code(schema.name)}. The alias {code(CHAMPION)} names the "
-        "version in use. The description of each version gives the verdict of the promotion gate.",
+        describe_model(schema),
     )
 
 
@@ -352,15 +349,8 @@ def _record(
         ],
         artifacts=files.artifacts,
         schema=task.schema,
-        example=_example(task.schema),
         bundle=files.bundle,
     )
-
-
-def _example(schema: EntitySchema) -> Mapping[str, Any]:
-    """An example of the model's input: the examples of the schema's columns, if it has any."""
-    given = {c.name: c.example for c in schema.columns if c.example is not None}
-    return given or dict.fromkeys(schema.fields[:1], None)
 
 
 def _commit() -> Mapping[str, str]:

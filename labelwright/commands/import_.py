@@ -1,16 +1,20 @@
-"""Import OpenStreetMap, Overture Maps or Foursquare places as a Parquet file for training.
+"""Import places as a Parquet file for training, or a model that was exported elsewhere.
 
-The implications between labels and the label groups of an open world are stored in the metadata of
-the file, and `labelwright train` reads them. CSV, JSON Lines and GeoJSON need no import: every
-command reads them, and --map gives the names of their columns.
+The places are those of OpenStreetMap, Overture Maps or Foursquare. The implications between labels
+and the label groups of an open world are stored in the metadata of the file, and `labelwright
+train` reads them. CSV, JSON Lines and GeoJSON need no import: every command reads them, and --map
+gives the names of their columns.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+
+from labelwright.commands import options
 
 if TYPE_CHECKING:
     from labelwright.entities.geometry import Box
@@ -62,9 +66,73 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _add_paths(foursquare, "PATH")
     foursquare.set_defaults(importer=_import_foursquare)
+    model = sources.add_parser(
+        "model",
+        help="a model that `labelwright export` wrote",
+        description="Register a model that `labelwright export` wrote as a new version. It becomes "
+        "the champion if there is no champion yet. The file is checked before anything is "
+        "registered.",
+    )
+    _add_model_options(model)
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Import the places or the model."""
+    arguments.action(arguments)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", help="the file: a path or an address (s3://, gs://)"
+    )
+    parser.add_argument(
+        "--name", required=True, metavar="NAME", help="registered name of the model"
+    )
+    promote = parser.add_mutually_exclusive_group()
+    promote.add_argument(
+        "--promote",
+        action="store_true",
+        default=None,
+        help="make the version the champion, even if there is a champion",
+    )
+    promote.add_argument(
+        "--no-promote",
+        dest="promote",
+        action="store_false",
+        help="register the version without changing the champion",
+    )
+    options.add_json(parser)
+    parser.set_defaults(action=_import_model)
+
+
+def _import_model(arguments: argparse.Namespace) -> None:
+    """Import the model and print its version."""
+    from labelwright.training.importing import import_model
+
+    imported = import_model(arguments.file, arguments.name, arguments.promote)
+    registered, verdict, origin = imported.registered, imported.verdict, imported.origin
+    options.warn(imported.warnings)
+    print(f"run      {registered.run_id}")
+    print(f"model    {registered.uri}")
+    print(
+        f"content  {imported.content}, trained as {origin.name!r} by labelwright {origin.version}"
+    )
+    print(f"champion {'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}")
+    if arguments.json:
+        summary = {
+            "run_id": registered.run_id,
+            "model_uri": registered.uri,
+            "version": registered.version,
+            "promoted": verdict.promoted,
+            "reason": verdict.reason,
+            "content": imported.content,
+            "origin": origin.name,
+            "origin_version": origin.version,
+        }
+        print(json.dumps(summary))
+
+
+def _import_places(arguments: argparse.Namespace) -> None:
     """Import the places and print their number."""
     from labelwright.entities.geometry import Box
     from labelwright.entities.importers.places_file import CLOSED
@@ -100,6 +168,7 @@ def _add_paths(parser: argparse.ArgumentParser, metavar: str) -> None:
         action="store_true",
         help="also import places that are closed (default: they are left out)",
     )
+    parser.set_defaults(action=_import_places)
 
 
 def _import_osm(arguments: argparse.Namespace, box: "Box | None") -> "ImportSummary":

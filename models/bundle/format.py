@@ -196,6 +196,10 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest(**content)
     except TypeError as error:
         raise BundleError(f"bundle {folder}: {MANIFEST} is incomplete") from error
+    if not isinstance(manifest.labelwright, str) or not isinstance(manifest.details, dict):
+        raise BundleError(f"bundle {folder}: {MANIFEST} has a field of a wrong type")
+    if not re.fullmatch("[0-9a-f]{64}", str(manifest.content)):
+        raise BundleError(f"bundle {folder}: {MANIFEST} has no content hash")
     expected = {_LABELS, _GOLDEN, _PROFILE, _TREES, *(f"{name}.npy" for name in ARRAYS)}
     if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from labelwright.entities.schema import EntitySchema
+from labelwright.models.registry import CHAMPION
 from labelwright.training.evaluation.reviewer_agreement import Agreement
 from labelwright.training.evaluation.slices import weak
 from labelwright.training.reporting.card import describe_slice, metric_rows
@@ -40,6 +42,14 @@ def describe(
             break
         text += f"{part}\n\n"
     return text.rstrip()
+
+
+def describe_model(schema: EntitySchema) -> str:
+    """Markdown text about a registered model, which is true for all its versions."""
+    return (
+        f"Labels entities of the schema {code(schema.name)}. The alias {code(CHAMPION)} names the "
+        "version in use. The description of each version gives the verdict of the promotion gate."
+    )
 
 
 def _parts(

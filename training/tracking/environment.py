@@ -69,7 +69,7 @@ def _missing(finding: str) -> FoundWheel:
         [
             f"the model is stored without the wheel of {PACKAGE}, so MLflow cannot rebuild its "
             f"environment: {finding}; run `make install` in the checkout, or copy the wheel that "
-            f"you installed to {wheel_folder()}, and train again"
+            f"you installed to {wheel_folder()}, and repeat the command"
         ],
     )
 

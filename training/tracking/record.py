@@ -55,20 +55,18 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The content that is logged for one training.
+    """The content that is logged for one training, or for the import of a model.
 
     `artifacts` is a folder of files that are logged unchanged, `bundle` the folder of the bundle.
-    `example` is one entity, which MLflow stores as the input example of the model.
     """
 
     parameters: Mapping[str, Any]
-    metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    datasets: Sequence[Dataset]
-    artifacts: Path
     schema: EntitySchema
-    example: Mapping[str, Any]
     bundle: Path
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    datasets: Sequence[Dataset] = ()
+    artifacts: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +102,7 @@ def check_name(name: str) -> None:
 
 
 def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
-    """Log a training, its model and the wheel that trained it.
+    """Log a training or an import, its model and the wheel of the running code.
 
     Raises RegistryError or StorageError.
     """
@@ -115,7 +113,8 @@ def write_run(run: Run, record: Record, wheel: Path | None) -> "ModelInfo":
             file for dataset in record.datasets for file in _dataset_inputs(dataset, record.schema)
         ]
         _log_inputs(client, run.id, inputs)
-    run.store(record.artifacts)
+    if record.artifacts is not None:
+        run.store(record.artifacts)
     with connect(), storage_errors():
         return _log_model(record, wheel)
 
@@ -209,9 +208,15 @@ def _log_model(record: Record, wheel: Path | None) -> "ModelInfo":
         loader_module=LOADER,
         data_path=str(record.bundle),
         signature=signature(record.schema),
-        input_example=pd.DataFrame([record.example]),
+        input_example=pd.DataFrame([_example(record.schema)]),
     )
     return info
+
+
+def _example(schema: EntitySchema) -> Mapping[str, Any]:
+    """An example of the model's input: the examples of the schema's columns, if it has any."""
+    given = {c.name: c.example for c in schema.columns if c.example is not None}
+    return given or dict.fromkeys(schema.fields[:1], None)
 
 
 def signature(schema: EntitySchema) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMER_CHAMPIONS = "labelwright.former_champions"
 VERDICT = "labelwright.verdict"
 REASON = "labelwright.reason"
-PROMOTED, REFUSED = "promoted", "refused"
+PROMOTED, REFUSED, NOT_JUDGED = "promoted", "refused", "not judged"
 MAX_TAG_LENGTH = 5_000
 """Maximum length of a version's tag in MLflow's databases, in characters."""
 
@@ -84,6 +84,11 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
         VERDICT: PROMOTED if verdict.promoted else REFUSED,
         REASON: verdict.reason[:MAX_TAG_LENGTH],
     }
+
+
+def not_judged_tags(decision: Verdict) -> dict[str, str]:
+    """The tags of a version that the promotion gate could not judge."""
+    return {VERDICT: NOT_JUDGED, REASON: decision.reason[:MAX_TAG_LENGTH]}
 
 
 def make_champion(name: str, version: str) -> None:

@@ -126,3 +126,33 @@ def test_an_import_without_disk_space_is_a_clear_error(tmp_path: Path) -> None:
     )
     assert [path.name for path in tmp_path.iterdir()] == ["in.opl"]
     assert spawn(*arguments, environment={}).code == 0
+
+
+def test_an_export_without_disk_space_keeps_the_file_that_was_there(
+    bundle: Path, tmp_path: Path
+) -> None:
+    output = text(tmp_path / "model.zip", "before")
+    arguments = ("export", bundle, output)
+    completed = spawn(
+        *arguments, environment=environment(tmp_path) | NO_BYTECODE, **small_files(100_000)
+    )
+    refused(completed, 6, "model.zip was not written: no space is left")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
+    assert output.read_text() == "before"
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_a_model_that_cannot_be_unpacked_is_not_imported(
+    command: Command, empty_world: Path, bundle: Path, tmp_path: Path
+) -> None:
+    source, temporary = tmp_path / "model.zip", tmp_path / "temporary"
+    temporary.mkdir()
+    assert command("export", bundle, source).code == 0
+    completed = spawn(
+        *("import", "model", source, "--name", "small"),
+        environment={**environment(empty_world), "TMPDIR": str(temporary), **NO_BYTECODE},
+        **small_files(1_000_000),
+    )
+    refused(completed, 6, "model.zip was not unpacked to .*: no space is left; .*TMPDIR")
+    assert nothing_is_registered()
+    assert not list(temporary.iterdir())
