@@ -24,8 +24,8 @@ class Metrics:
     `p_at_1_labelled` is `p_at_1` over the rows that have a label; 0 if there is none. `precision`,
     `recall` and `micro_f1` are computed over all pairs of an entity and an asserted or true label.
     A true label outside the model's label set counts as missed. `macro_f1` is the mean F1 of the
-    labels that at least one entity has. `ece` is the expected calibration error of the DEPTH most probable labels
-    of each entity (Naeini et al., AAAI 2015, but with bins of equal mass).
+    labels that at least one entity has. `ece` is the expected calibration error of the DEPTH most
+    probable labels of each entity (Naeini et al., AAAI 2015, but with bins of equal mass).
     """
 
     rows: int
