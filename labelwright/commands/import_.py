@@ -148,8 +148,10 @@ def _import_places(arguments: argparse.Namespace) -> None:
     )
     if imported.unplaced:
         print(f"without a position: {imported.unplaced:,} places")
-    if imported.left_out:
-        reasons = ", ".join(f"{count:,} ({reason})" for reason, count in imported.left_out.items())
+    if any(imported.left_out.values()):
+        reasons = ", ".join(
+            f"{count:,} ({reason})" for reason, count in imported.left_out.items() if count
+        )
         option = "; --closed imports closed places" if imported.left_out[CLOSED] else ""
         print(f"left out: {reasons}{option}")
 

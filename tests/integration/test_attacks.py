@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
+pytestmark = pytest.mark.integration
 
 MEMORY = 1_000.0
 """Maximum memory of the process under attack, in MB."""
