@@ -193,7 +193,7 @@ def test_the_mlflow_server_agrees_with_the_service(
     ("request_body", "message"),
     [
         ({"dataframe_records": [{"name": 5}]}, "column 'name' holds int64"),
-        ({"dataframe_records": [{"name": "Bar", "lat": "x", "lon": 1}]}, "Failed to convert"),
+        ({"dataframe_records": [{"name": "Bar", "lat": "x", "lon": 1}]}, "lat: must be a number"),
         ({"dataframe_records": [{"name": "Bar", "lat": 200, "lon": 1}]}, "lat: must lie between"),
         ({"dataframe_records": [{"name": "Bar"}], "params": {"top_k": "1"}}, "top_k"),
         ({"dataframe_records": [{"name": "Bar"}], "params": {"policy": "x"}}, "unknown policy"),
