@@ -140,7 +140,7 @@ def test_a_policy_moves_the_thresholds(pages: Pages) -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        'name;country\n"Bar ""Zur; Post""";DE\nSparkasse;DE\n',
+        'name;city\n"Bar ""Zur; Post""";Ulm\nSparkasse;Ulm\n',
         '[{"name": "Bar"}, {"name": "Sparkasse"}]',
         '{"name": "Bar"}\n{"name": "Sparkasse"}',
         "name\tcity\nBar\tUlm\nSparkasse\tUlm",
