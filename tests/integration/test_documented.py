@@ -21,6 +21,7 @@ from tests.conftest import BRANDS
 from tests.docs.pages import PAGES, blocks
 from tests.entities.importers import published
 from tests.processes import Service, environment, serving, spawn
+from tests.training.teachers.encoders import WORDS, write_encoder
 
 EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
 PATIENCE = 600.0
@@ -105,6 +106,11 @@ def write_files(folder: Path) -> None:
     (folder / "shops.csv").write_text("key,title,street,kinds\n" + "".join(shops))
     (folder / "new.csv").write_text("key,title,street\n1,Sparkasse,Markt 1\n")
     (folder / "places.csv").write_text("id,name\na,Bäckerei Müller\n")
+    questions = [f"where is the {WORDS[1 + n % 7]} number {n}" for n in range(90)]
+    labelled = [f"{text},{WORDS[1 + n % 7]}" for n, text in enumerate(questions[:60])]
+    (folder / "labelled.csv").write_text("\n".join(["text,labels", *labelled]))
+    (folder / "rest.csv").write_text("\n".join(["text", *questions[60:]]))
+    write_encoder(folder / "all-MiniLM-L6-v2")
     (folder / "redirects.csv").write_text("old,new\namenity=bank,amenity=money\n")
     for name in ("monaco", "europe"):
         shutil.copy(EXTRACTS / "monaco.osm.pbf", folder / f"{name}.osm.pbf")

@@ -107,7 +107,7 @@ def test_killed_labelling_into_a_store_is_resumed(
     process = subprocess.Popen([LABELWRIGHT, *map(str, arguments)], env=store.environment)
     deadline = time.monotonic() + PATIENCE
     # the file is larger than its header as soon as it has a record
-    while sum(part.stat().st_size for part in world.home.glob("unfinished/*/*.arrow")) < 1 << 21:
+    while sum(part.stat().st_size for part in world.home.glob("unfinished/*/*.records")) < 1 << 21:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
