@@ -108,8 +108,6 @@ class Engine:
                 has no effect. By default, `key` selects one of the models in service.
             division: functions that serialise a large request in parts. Without them, `serialise`
                 is called for the whole request.
-            division: functions that serialise a large request in parts. Without them, `serialise`
-                is called for the whole request.
 
         Raises OverloadedError at once if the queue is too long to meet the deadline, and otherwise
         at the deadline if there is no response yet. If the caller is cancelled, its job is removed
@@ -187,7 +185,7 @@ class Engine:
 
     @contextlib.contextmanager
     def holding_memory(self) -> Iterator[Holding]:
-        """What the current request holds in memory; it is released when the context ends."""
+        """The memory that the current request holds; it is released when the context ends."""
         held = Holding(self.memory, current_record().client)
         try:
             yield held

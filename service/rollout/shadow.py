@@ -43,7 +43,7 @@ _FILES = "comparison-*.json"
 
 
 class LabelComparison(TypedDict):
-    """How often both models assert a label, and how often only one of them does."""
+    """Numbers of entities for which both models, or only one of them, assert a label."""
 
     label: str
     both: int

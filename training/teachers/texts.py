@@ -8,7 +8,7 @@ from labelwright.entities.schema import Kind
 from labelwright.entities.tables import Entities
 
 SEPARATOR = ". "
-"""What separates the values of two columns, as sentences are separated."""
+"""The separator between the values of two columns, as between sentences."""
 
 
 def texts_of(entities: Entities) -> pa.StringArray:
