@@ -23,6 +23,7 @@ from labelwright.service.engine.shutdown import on_first_and_second_signal
 from labelwright.service.http.connection import Connection
 from labelwright.service.http.uvicorn_adapter import Supervisor
 from labelwright.service.middleware.access import Access, keyring
+from labelwright.service.process.allocator import return_freed_memory
 from labelwright.service.process.skipped_imports import skip_unused_imports
 from labelwright.service.rollout.follower import Follower, FollowerSettings
 from labelwright.service.rollout.manager import ModelManager
@@ -111,6 +112,7 @@ def build_app(
     With a `folder`, the processes of a service share their counts of the traffic there.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    return_freed_memory()
     corrections = CorrectionStore(corrections_uri(), corrections_kept(), expired)
     engine = Engine(manager, traffic=Traffic(folder))
     return create_app(engine, settings.access, corrections)
