@@ -208,13 +208,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="measure only the cells that the results do not have with as many drawings",
     )
-    top.add_argument(
-        "--minutes",
-        type=float,
-        default=30.0,
-        metavar="M",
-        help="time limit of one training (default: 30)",
-    )
+    options.add_minutes(top, 30.0, "training")
     options.add_data(top)
     options.add_threads(top)
     options.add_output(top, "few_labels.md")

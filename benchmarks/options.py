@@ -24,6 +24,17 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=cores, metavar="N", help=f"default: {cores}")
 
 
+def add_minutes(parser: argparse.ArgumentParser, default: float, what: str) -> None:
+    """Add `--minutes M`, the time limit of one `what`."""
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=default,
+        metavar="M",
+        help=f"time limit of one {what} (default: {default:g})",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, name: str) -> None:
     """Add `--output FILE` (default: the file `name` in the results folder) and `--work DIR`."""
     parser.add_argument(

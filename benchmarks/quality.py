@@ -321,13 +321,7 @@ def parser() -> argparse.ArgumentParser:
         default=peers,
         help="peers in the order of the table (default: all)",
     )
-    top.add_argument(
-        "--minutes",
-        type=float,
-        default=15.0,
-        metavar="M",
-        help="time limit of one cell (default: 15)",
-    )
+    options.add_minutes(top, 15.0, "cell")
     top.add_argument("--rows", type=int, metavar="N", help="train on N rows only, for a trial")
     options.add_data(top)
     options.add_threads(top)

@@ -195,13 +195,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"numbers of labels besides all (default: {LABELS})",
     )
-    top.add_argument(
-        "--minutes",
-        type=float,
-        default=30.0,
-        metavar="M",
-        help="time limit of one training (default: 30)",
-    )
+    options.add_minutes(top, 30.0, "training")
     options.add_data(top)
     options.add_threads(top)
     options.add_output(top, "training_cost.md")

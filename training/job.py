@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 
 NOT_TAUGHT = (
-    "the rows of --unlabelled are not used: rows without labels improve a model only with a "
-    "teacher; name a sentence encoder with --encoder"
+    "the rows of --unlabelled are not used: rows without labels need a teacher; name a sentence "
+    "encoder with --encoder"
 )
 
 
