@@ -2,7 +2,7 @@
 
 from labelwright.service.telemetry.request_record import Client
 
-MEMORY_LIMIT = 192 << 20
+MEMORY_LIMIT = 256 << 20
 """Maximum size of everything that all requests hold in memory, in bytes: bodies, streams, and
 responses that the clients have not read yet."""
 ADDRESS_FACTOR, KEY_FACTOR = 3, 7

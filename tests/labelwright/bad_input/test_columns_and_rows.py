@@ -187,6 +187,9 @@ def test_rows_without_any_label_are_refused(command: Command, tmp_path: Path) ->
         parquet(tmp_path / "null.parquet", {"name": names, "labels": null}): "no row to learn",
         text(
             tmp_path / "empty.csv", "name,labels\n" + "".join(f"{n},\n" for n in names)
+        ): "all cells of column 'labels' of .* are empty, which means not labelled",
+        text(
+            tmp_path / "none.csv", "name,labels\n" + "".join(f"{n},[]\n" for n in names)
         ): "no label",
     }
     for source, reason in sources.items():
