@@ -108,8 +108,8 @@ def write_files(folder: Path) -> None:
     (folder / "places.csv").write_text("id,name\na,Bäckerei Müller\n")
     questions = [f"where is the {WORDS[1 + n % 7]} number {n}" for n in range(90)]
     labelled = [f"{text},{WORDS[1 + n % 7]}" for n, text in enumerate(questions[:60])]
-    (folder / "labelled.csv").write_text("\n".join(["text,labels", *labelled]))
-    (folder / "rest.csv").write_text("\n".join(["text", *questions[60:]]))
+    (folder / "questions.csv").write_text("\n".join(["text,labels", *labelled]))
+    (folder / "more_questions.csv").write_text("\n".join(["text", *questions[60:]]))
     write_encoder(folder / "all-MiniLM-L6-v2")
     (folder / "redirects.csv").write_text("old,new\namenity=bank,amenity=money\n")
     for name in ("monaco", "europe"):
