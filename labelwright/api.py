@@ -187,6 +187,7 @@ def train(
     encoder: str | Path | None = None,
     encoder_tokenizer: str | Path | None = None,
     empty_labels: str = "unknown",
+    label_column: str | None = None,
 ) -> TrainingResult:
     """Train a model, register it, and promote it if it is not worse than the champion.
 
@@ -212,6 +213,7 @@ def train(
       of an installed package. `encoder_tokenizer` is its tokenizer, if it lies elsewhere.
     - `empty_labels`: meaning of an empty cell of labels in CSV: `unknown` (not labelled), or
       `none` (none of the labels).
+    - `label_column`: column of the files whose texts are one label each.
 
     Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
     StorageError.
@@ -225,7 +227,7 @@ def train(
     from labelwright.training.job import train as run_job
 
     entity_schema = schema_for(_listed(data), None if schema is None else str(schema))
-    names = ColumnMap(columns or {})
+    names = ColumnMap(columns or {}).with_label_column(label_column)
     names.check(entity_schema)
     task = Task(
         data=_listed(data),

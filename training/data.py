@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.io.column_map import ColumnMap
+from labelwright.entities.io.column_map import ColumnMap, listed_columns
 from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.io.locations import LocationLike
 from labelwright.entities.io.readers import SAME_NAMES, Batch, read_batches
 from labelwright.entities.io.row_ids import complete_ids
-from labelwright.entities.schema import EntitySchema
+from labelwright.entities.schema import NAME_SHOWN, EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
 from labelwright.models.kernels.hashes import text_hash
@@ -101,9 +101,11 @@ def read_labelled(
     read, anonymous = 0, True
     for path in paths:
         labelled, before, empty_before = False, read, empty_cells.rows
+        names: dict[str, None] = {}
         for given in read_batches(path, schema, read, columns=columns):
             batch, first = empty_cells.resolve(given), read
             read += len(batch.entities)
+            names |= dict.fromkeys(batch.names)
             rows = left_out.usable_rows(batch)
             if keep_unlabelled:
                 unlabelled.append(batch.entities.table.take(_unlabelled_rows(batch)))
@@ -120,9 +122,7 @@ def read_labelled(
                 _null_lists(len(rows)) if batch.absent is None else batch.absent.take(rows)
             )
         if read > before and not labelled:
-            raise DataError(
-                f"{path} has no 'labels' column to learn from: name one with --map labels=NAME"
-            )
+            raise DataError(_no_labels(path, columns, names))
         if read > before and empty_cells.rows - empty_before == read - before:
             empty_cells.files.append(path)
     if not sum(len(part) for part in labels):
@@ -160,6 +160,19 @@ def read_unlabelled(
             tables.append(batch.entities.table.filter(pa.array(kept)))
             sizes.add(_columns(tables[-1]))
     return _entities(schema, tables), left_out.warnings()
+
+
+def _no_labels(path: LocationLike, columns: ColumnMap, names: Iterable[str]) -> str:
+    """The message for a file without the column of labels; `names` are its columns."""
+    name = columns.name_in_data("labels")
+    found = listed_columns(columns.name_in_data(name) for name in names)
+    if name != "labels":
+        option = "--label-column" if columns.whole_labels else "--map"
+        return f"{option}: {path} has no column {name[:NAME_SHOWN]!r} of labels{found}"
+    return (
+        f"{path} has no 'labels' column to learn from{found}; name a column of one label a row "
+        "with --label-column NAME, or a column of lists with --map labels=NAME"
+    )
 
 
 def _entities(schema: EntitySchema, tables: Sequence[pa.Table]) -> Entities:
@@ -229,7 +242,7 @@ class _EmptyCells:
             raise DataError(
                 f"there is no row to learn from: all cells of column {self.column!r} of "
                 f"{self.files[0]} are empty, which means not labelled; name the column of labels "
-                "with --map labels=NAME"
+                "with --label-column NAME, or with --map labels=NAME if its cells are lists"
             )
 
     def warnings(self, keep_unlabelled: bool) -> list[str]:

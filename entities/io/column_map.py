@@ -7,7 +7,10 @@ from typing import Any, Self
 import pyarrow as pa
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.schema import RESERVED, EntitySchema
+from labelwright.entities.schema import NAME_SHOWN, RESERVED, EntitySchema
+
+COLUMNS_SHOWN = 30
+"""The largest number of columns that a message lists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,14 +18,19 @@ class ColumnMap:
     """A map from columns of a schema, `id`, `labels` or `absent` to column names of the data.
 
     A mapped column of the data is read as the column of the schema only, not also under the name
-    that it has in the data.
+    that it has in the data. If `whole_labels` is true, each text in the column of labels is one
+    label.
     """
 
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    whole_labels: bool = False
 
     @classmethod
-    def parse(cls, texts: Iterable[str]) -> Self:
-        """Parse texts like `name=title,address=street`; raises DataError."""
+    def parse(cls, texts: Iterable[str], label_column: str | None = None) -> Self:
+        """Parse texts like `name=title,address=street`; raises DataError.
+
+        `label_column` is the column of the data whose texts are one label each.
+        """
         sources: dict[str, str] = {}
         for part in ",".join(texts).split(","):
             column, mark, source = (side.strip() for side in part.partition("="))
@@ -30,7 +38,24 @@ class ColumnMap:
                 raise DataError("--map takes COLUMN=NAME, or several of them separated by commas")
             if part and sources.setdefault(column, source) != source:
                 raise DataError(f"--map gives two names for the column {column!r}; give one")
-        return cls(sources)
+        return cls(sources).with_label_column(label_column)
+
+    def with_label_column(self, name: str | None) -> Self:
+        """The map in which each text of the column `name` is one label; unchanged if it is None.
+
+        Raises DataError if the map names a column of labels already.
+        """
+        if name is None:
+            return self
+        if "labels" in self.sources:
+            raise DataError(
+                "--map names a column of labels, and --label-column names one too: give only one"
+            )
+        if not name:
+            raise DataError("--label-column takes the name of a column of the data; it is empty")
+        return dataclasses.replace(
+            self, sources={**self.sources, "labels": name}, whole_labels=True
+        )
 
     def check(self, schema: EntitySchema) -> None:
         """Raise DataError if a mapped column is not in the schema."""
@@ -48,16 +73,23 @@ class ColumnMap:
     def rename_columns(self, names: Sequence[str]) -> list[str]:
         """The column names of a table after mapping.
 
-        Raises DataError if the data has no column, or several columns, for a mapped name.
+        Only the column of labels may be missing, because rows to label have none. Raises DataError
+        if the data has no column for another mapped name, or several columns for a mapped name.
         """
-        for source in self.sources.values():
-            if source not in names:
-                raise DataError(f"--map: the data has no column {source[:100]!r}")
-            if names.count(source) > 1:
+        for column, source in self.sources.items():
+            if source not in names and column != "labels":
                 raise DataError(
-                    f"--map: the data has several columns {source[:100]!r}; rename all but one"
+                    f"--map: the data has no column {source[:100]!r}{listed_columns(names)}"
                 )
-        return [*self.sources, *(name for name in names if self._is_kept(name))]
+            if names.count(source) > 1:
+                option = "--label-column" if self._is_label_column(column) else "--map"
+                raise DataError(
+                    f"{option}: the data has several columns {source[:100]!r}; rename all but one"
+                )
+        return [
+            *(column for column, source in self.sources.items() if source in names),
+            *(name for name in names if self._is_kept(name)),
+        ]
 
     def rename_table(self, table: pa.Table) -> pa.Table:
         """Rename the columns of a table to those of the schema; raises DataError."""
@@ -65,7 +97,7 @@ class ColumnMap:
             return table
         names = table.column_names
         renamed = self.rename_columns(names)
-        mapped = [table[source] for source in self.sources.values()]
+        mapped = [table[source] for source in self.sources.values() if source in names]
         kept = [
             column for name, column in zip(names, table.columns, strict=True) if self._is_kept(name)
         ]
@@ -81,3 +113,15 @@ class ColumnMap:
 
     def _is_kept(self, name: str) -> bool:
         return name not in self.sources and name not in self.sources.values()
+
+    def _is_label_column(self, column: str) -> bool:
+        return self.whole_labels and column == "labels"
+
+
+def listed_columns(names: Iterable[str]) -> str:
+    """The end of a message about a missing column: the columns that the data has."""
+    shown = [name[:NAME_SHOWN] for name in names if name]
+    if not shown:
+        return ""
+    more = f" and {len(shown) - COLUMNS_SHOWN:,} more" if len(shown) > COLUMNS_SHOWN else ""
+    return f"; it has {', '.join(map(repr, shown[:COLUMNS_SHOWN]))}{more}"

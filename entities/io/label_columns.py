@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -91,6 +92,36 @@ def label_lists(
         raise DataError(f"column {name!r} holds {kind}; it must be lists of text") from None
 
 
+def whole_labels(
+    column: pa.ChunkedArray | pa.Array, name: str, rejected_rows: RejectedRows
+) -> pa.ListArray | None:
+    """Convert a column of text, whole numbers or booleans to lists of one label.
+
+    The list of an empty cell is null. Returns None if the column has another type.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = plain(array, name, rejected_rows)
+    kind = array.type
+    if not any(is_kind(kind) for is_kind in _SCALARS) and not is_text(kind):
+        return None
+    texts = pc.utf8_trim_whitespace(array.cast(pa.string()))
+    labels = pc.if_else(pc.equal(pc.binary_length(texts), 0), None, texts)
+    ends = np.cumsum(labels.is_valid().to_numpy(zero_copy_only=False), dtype=np.int32)
+    offsets = pa.array(np.concatenate([np.zeros(1, np.int32), ends]))
+    missing = labels.is_null() if labels.null_count else None
+    return _normal(pa.ListArray.from_arrays(offsets, labels.drop_null(), mask=missing))
+
+
+_SCALARS = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
+
+
+def whole_value(value: Any) -> Any:
+    """A value of JSON as a list of labels: a text or a whole number is one label."""
+    if isinstance(value, str):
+        return [value] if value.strip() else None
+    return [json.dumps(value)] if isinstance(value, int) else value
+
+
 def label_values(values: Iterable[Any], name: str, first_row: int) -> pa.ListArray:
     """Convert lists of parsed JSON to list<string>; raises DataError with the number of a row."""
     lists: list[list[str] | None] = []
@@ -117,6 +148,12 @@ def first_doubtful(cells: pa.StringArray) -> int | None:
     found = pc.match_substring_regex(cells, r"^[^\[{|]*[,;][^|]*$")
     position = pc.index(found, True).as_py()
     return None if position < 0 else int(position)
+
+
+def first_separated(labels: pa.ListArray) -> int | None:
+    """The position of the first list with a label that has a separator."""
+    found = pc.index(pc.match_substring(labels.flatten(), SEPARATOR), True).as_py()
+    return None if found < 0 else int(pc.list_parent_indices(labels)[found].as_py())
 
 
 def cell_labels(text: str) -> Sequence[str]:

@@ -27,8 +27,11 @@ from labelwright.entities.io.label_columns import (
     SEPARATOR,
     cell_labels,
     first_doubtful,
+    first_separated,
     label_lists,
     label_values,
+    whole_labels,
+    whole_value,
 )
 from labelwright.entities.io.locations import Location, LocationLike, locate
 from labelwright.entities.io.text_files import (
@@ -72,8 +75,9 @@ class Batch:
 
     `labels` has the labels of each row, and `absent` the labels that a row is known not to have.
     Each is a list<string> array, or None if the file has no such column. If `cells` is true, they
-    are from cells of CSV, and a null list is from an empty cell. `share` is the share of the bytes
-    of all files that has been read, from 0 to 1, or None if their size is not known.
+    are from cells of text, and a null list is from an empty cell. `share` is the share of the bytes
+    of all files that has been read, from 0 to 1, or None if their size is not known. `names` are
+    the names of all columns of the file, after mapping, as far as they are known.
     """
 
     entities: Entities
@@ -81,6 +85,7 @@ class Batch:
     absent: pa.ListArray | None = None
     cells: bool = False
     share: float | None = None
+    names: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,6 +333,8 @@ def _feature(feature: Any, file: _InputFile) -> Any:
     """Convert a feature to a record; a text of labels is split at separators, as in CSV."""
     record = file.columns.rename_record(record_of(feature, file.schema))
     for name in file.labels:
+        if name == "labels" and file.columns.whole_labels:
+            continue
         if isinstance(record, dict) and isinstance(text := record.get(name), str):
             record[name] = cell_labels(text)
     return record
@@ -368,8 +375,17 @@ def _batch(chunk: _Chunk, skipped: int, file: _InputFile, first_row: int, named:
     if broken:
         rejected = dict(sorted({**entities.rejected, **broken}.items()))
         entities = dataclasses.replace(entities, rejected=rejected)
-    lists = {name: _record_labels(records, name, first_row) for name in file.labels}
-    return Batch(entities, lists.get("labels"), lists.get("absent"))
+    whole = file.columns.whole_labels
+    lists = {
+        name: _record_labels(records, name, first_row, whole and name == "labels")
+        for name in file.labels
+    }
+    names: dict[str, None] = {}
+    if file.labels:
+        names = dict.fromkeys(n for record in records if isinstance(record, dict) for n in record)
+    return Batch(
+        entities, lists.get("labels"), lists.get("absent"), cells=whole, names=tuple(names)
+    )
 
 
 def _table_batch(
@@ -382,15 +398,25 @@ def _table_batch(
     rejected_rows = RejectedRows()
     lists = {}
     for name in file.labels:
-        if name in table.column_names:
-            lists[name] = label_lists(table[name], name, rejected_rows, cells)
-            if cells:
-                warnings += _doubts(table[name], name, file, first_row)
+        if name not in table.column_names:
+            continue
+        if name == "labels" and file.columns.whole_labels:
+            whole = whole_labels(table[name], name, rejected_rows)
+            if whole is not None:
+                lists[name], cells = whole, True
+                warnings += _doubts_of_whole(whole, file, first_row)
+                continue
+        lists[name] = label_lists(table[name], name, rejected_rows, cells)
+        if cells:
+            warnings += _doubts(table[name], name, file, first_row)
     rejected = dict(sorted({**rejected_rows.reasons, **entities.rejected}.items()))
     if any(reason.endswith(NOT_UTF8) for reason in rejected.values()):
         warnings.append(f"{file.location} has text that is {NOT_UTF8}; {CONVERT_LATIN_1}")
     return Batch(
-        dataclasses.replace(entities, warnings=warnings, rejected=rejected), **lists, cells=cells
+        dataclasses.replace(entities, warnings=warnings, rejected=rejected),
+        **lists,
+        cells=cells,
+        names=names,
     )
 
 
@@ -403,6 +429,19 @@ def _doubts(cells: pa.ChunkedArray, name: str, file: _InputFile, first_row: int)
     return [
         f"{file.location}: {name!r} of row {first_row + row} has a comma or a semicolon, and is "
         f"read as one label; labels are separated by {SEPARATOR}"
+    ]
+
+
+def _doubts_of_whole(labels: pa.ListArray, file: _InputFile, first_row: int) -> list[str]:
+    """A warning about the first cell of --label-column that may have been meant as several."""
+    row = None if "labels" in file.doubted else first_separated(labels)
+    if row is None:
+        return []
+    file.doubted.add("labels")
+    name = file.columns.name_in_data("labels")
+    return [
+        f"{file.location}: {name!r} of row {first_row + row} has a {SEPARATOR}, and is read as one "
+        f"label; --map labels={name} reads several labels of a cell"
     ]
 
 
@@ -449,11 +488,13 @@ def _parsed(line: bytes) -> Any:
         raise ValueError(f"not valid JSON at column {error.colno:,}") from error
 
 
-def _record_labels(records: Sequence[Any], name: str, first_row: int) -> pa.ListArray | None:
+def _record_labels(
+    records: Sequence[Any], name: str, first_row: int, whole: bool
+) -> pa.ListArray | None:
     if not any(isinstance(record, dict) and name in record for record in records):
         return None
     given = (record.get(name) if isinstance(record, dict) else None for record in records)
-    return label_values(given, name, first_row)
+    return label_values(map(whole_value, given) if whole else given, name, first_row)
 
 
 def message_of(error: Exception) -> str:

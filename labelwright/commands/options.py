@@ -68,6 +68,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "(also s3://, gs://)",
     )
     parser.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column of the data whose cells are labels as they stand: each text is one label "
+        "(default: the column labels, whose cells are lists)",
+    )
+    parser.add_argument(
         "--empty-labels",
         choices=("unknown", "none"),
         default="unknown",
@@ -218,8 +224,8 @@ def _schema(arguments: argparse.Namespace, data: list["Location"]) -> EntitySche
 
 
 def column_names(arguments: argparse.Namespace) -> ColumnMap:
-    """Parse `--map`; raises DataError."""
-    return ColumnMap.parse(arguments.map)
+    """Parse `--map` and `--label-column`; raises DataError."""
+    return ColumnMap.parse(arguments.map, vars(arguments).get("label_column"))
 
 
 def locations(paths: Iterable[str] | None) -> list["Location"]:

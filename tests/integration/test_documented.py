@@ -104,6 +104,9 @@ def write_files(folder: Path) -> None:
         lines.writelines(f'{{"id": "{entity["id"]}"}}\n' for entity in entities)
     shops = [f"{n},Sparkasse {n},Hauptstr. {n},amenity=bank|cuisine=none\n" for n in range(60)]
     (folder / "shops.csv").write_text("key,title,street,kinds\n" + "".join(shops))
+    kinds = ("bank", "bakery", "café")
+    stores = [f"Store {n},{kinds[n % 3]}\n" for n in range(60)]
+    (folder / "shops-by-category.csv").write_text("title,category\n" + "".join(stores), "utf-8")
     (folder / "new.csv").write_text("key,title,street\n1,Sparkasse,Markt 1\n")
     (folder / "places.csv").write_text("id,name\na,Bäckerei Müller\n")
     questions = [f"where is the {WORDS[1 + n % 7]} number {n}" for n in range(90)]

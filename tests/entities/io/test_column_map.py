@@ -75,3 +75,80 @@ def test_a_map_of_an_unknown_column_is_refused(places: EntitySchema) -> None:
     assert ColumnMap.parse([]) == ColumnMap()
     with pytest.raises(DataError, match="'titel' is not a column of schema 'places'"):
         ColumnMap.parse(["titel=title"]).check(places)
+
+
+CATEGORIES: list[dict[str, Any]] = [
+    {"name": "Joe's", "city": "Rome", "category": "bar; pub"},
+    {"name": "Eve's", "city": "Rome", "category": "[cafe]"},
+    {"name": "Ann's", "city": "Rome", "category": None},
+    {"name": "Bob's", "city": "Rome", "category": "a|b"},
+]
+
+
+@pytest.mark.parametrize("suffix", ALL_WRITERS)
+@pytest.mark.parametrize("column", ["category", "city"])
+def test_cells_of_a_label_column_are_labels_as_they_stand(
+    tmp_path: Path, places: EntitySchema, suffix: str, column: str
+) -> None:
+    path = tmp_path / f"rows{suffix}"
+    given = [{"name": row["name"], column: row["category"]} for row in CATEGORIES]
+    ALL_WRITERS[suffix](path, given)
+    (batch,) = read_batches(path, places, columns=ColumnMap.parse([], column))
+    assert batch.labels is not None
+    assert batch.labels.to_pylist() == [["bar; pub"], ["[cafe]"], None, ["a|b"]]
+    assert "city" not in batch.entities.table.column_names
+    if "json" not in suffix.lower():
+        (warning,) = batch.entities.warnings
+        assert f"{column!r} of row 3 has a |, and is read as one label" in warning
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (pa.array([3, None, -1]), [["3"], None, ["-1"]]),
+        (pa.array([True, False, None]), [["true"], ["false"], None]),
+        (pa.array(["a", "a", " "]).dictionary_encode(), [["a"], ["a"], None]),
+        (pa.array([["a", "b"], [], None]), [["a", "b"], [], None]),
+        (pa.array([b"a", b"\xff", b" b  c"], pa.binary()), [["a"], None, ["b c"]]),
+    ],
+)
+def test_a_label_column_may_have_other_types(
+    tmp_path: Path, places: EntitySchema, values: pa.Array, labels: list[list[str] | None]
+) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"name": ["x", "y", "z"], "category": values}), path)
+    (batch,) = read_batches(path, places, columns=ColumnMap.parse([], "category"))
+    assert batch.labels is not None
+    assert batch.labels.to_pylist() == labels
+    assert list(batch.entities.rejected) == ([1] if pa.types.is_binary(values.type) else [])
+
+
+def test_a_label_column_of_numbers_with_fractions_is_refused(
+    tmp_path: Path, places: EntitySchema
+) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"name": ["x"], "category": [0.5]}), path)
+    with pytest.raises(DataError, match="holds double; it must be lists of text"):
+        list(read_batches(path, places, columns=ColumnMap.parse([], "category")))
+
+
+@pytest.mark.parametrize(
+    ("maps", "column", "reason"),
+    [
+        (["labels=kinds"], "category", "give only one"),
+        ([], "", "it is empty"),
+    ],
+)
+def test_a_label_column_that_cannot_be_used_is_refused(
+    maps: list[str], column: str, reason: str
+) -> None:
+    with pytest.raises(DataError, match=reason):
+        ColumnMap.parse(maps, column)
+
+
+def test_rows_to_label_need_no_label_column(tmp_path: Path, places: EntitySchema) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("name\na\n")
+    columns = ColumnMap.parse([], "category")
+    (batch,) = read_batches(path, places, labelled=False, columns=columns)
+    assert batch.entities.table["name"].to_pylist() == ["a"]

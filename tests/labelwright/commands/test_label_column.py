@@ -1,0 +1,65 @@
+"""One category a row: the option `--label-column` of the commands, and of Python."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+import labelwright
+from labelwright.models.registry import load_model
+from tests.labelwright.bad_input.outcomes import refused
+from tests.labelwright.commands.summaries import last_line, train
+from tests.processes import Command
+
+pytest_plugins = ["tests.worlds"]
+
+
+@pytest.fixture(scope="module")
+def categories(rows: pa.Table) -> pa.Table:
+    """Rows with their first label as plain text in the column `category`, and no `labels`."""
+    first = [labels[0] if labels else None for labels in rows["labels"].to_pylist()]
+    return rows.drop_columns(["labels"]).append_column("category", pa.array(first))
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_a_column_of_text_gives_the_same_model_in_every_format(
+    command: Command, categories: pa.Table, tmp_path: Path
+) -> None:
+    pq.write_table(categories, tmp_path / "rows.parquet")
+    pyarrow.csv.write_csv(categories, tmp_path / "rows.csv")
+    options = ("--label-column", "category", "--name", "same")
+    models = [
+        load_model(train(command, "--data", tmp_path / name, *options)["model_uri"]).bundle
+        for name in ("rows.parquet", "rows.csv")
+    ]
+    assert len({model.manifest.content for model in models}) == 1
+    assert set(models[0].labeler.labels.names) <= set(categories["category"].to_pylist())
+    in_python = labelwright.train(
+        tmp_path / "rows.parquet", name="same", label_column="category", threads=1
+    )
+    assert load_model(in_python.model_uri).bundle.manifest.content == models[0].manifest.content
+    data = ("--data", tmp_path / "rows.csv", "--label-column", "category", "--json")
+    evaluated = command("evaluate", "--model", "models:/same@champion", *data)
+    assert evaluated.code == 0, evaluated.err
+    assert last_line(evaluated.out)["rows"] == len(categories)
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_messages_about_a_missing_column_of_labels_list_the_columns(
+    command: Command, categories: pa.Table, tmp_path: Path
+) -> None:
+    source = tmp_path / "rows.parquet"
+    pq.write_table(categories.select(["name", "category"]), source)
+    listed = "it has 'name', 'category'"
+    refused(command("train", "--data", source), 3, f"column to learn from; {listed}")
+    refused(command("train", "--data", source), 3, "--label-column NAME")
+    missing = ("train", "--data", source, "--label-column", "kind")
+    refused(
+        command(*missing), 3, f"--label-column: {source} has no column 'kind' of labels; {listed}"
+    )
+    unmapped = ("train", "--data", source, "--map", "name=title")
+    refused(command(*unmapped), 3, f"--map: the data has no column 'title'; {listed}")
+    twice = ("train", "--data", source, "--label-column", "a", "--map", "labels=b")
+    refused(command(*twice), 3, "give only one")
