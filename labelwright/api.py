@@ -134,6 +134,8 @@ class TrainingResult:
     """The outcome of a training: a run in MLflow and a registered version.
 
     `promoted` is true if the version became the champion, and `reason` explains this decision.
+    `verdict` is the result of the comparison with the champion: `better`, `no worse`, `worse`,
+    `cannot tell` or `not compared`.
     `seconds` is the wall time of the training. `metrics` maps the names of metrics (`p_at_1`,
     `micro_f1`, ...) to their values on the test rows.
     """
@@ -142,6 +144,7 @@ class TrainingResult:
     model_uri: str
     version: str
     promoted: bool
+    verdict: str
     reason: str
     seconds: float
     metrics: Mapping[str, float]
@@ -155,6 +158,7 @@ class TrainingResult:
             model_uri=outcome.registered.uri,
             version=outcome.registered.version,
             promoted=outcome.verdict.promoted,
+            verdict=str(outcome.verdict.finding),
             reason=outcome.verdict.reason,
             seconds=round(outcome.seconds, 2),
             metrics=dataclasses.asdict(outcome.evaluation.metrics),

@@ -28,6 +28,7 @@ from labelwright.training.data import (
     read_unlabelled,
     table_hash,
 )
+from labelwright.training.evaluation.cross_validation import Rows
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import Evaluation, evaluate
 from labelwright.training.evaluation.reviewer_agreement import (
@@ -44,7 +45,7 @@ from labelwright.training.reporting.description import describe, describe_model
 from labelwright.training.teachers.encoder import Encoder, open_encoder
 from labelwright.training.teachers.texts import texts_of
 from labelwright.training.tracking import environment, gate, record, runs, versions
-from labelwright.training.tracking.champion import comparable_champion, judge
+from labelwright.training.tracking.champion import Challenger, Comparison, comparable_champion
 
 if TYPE_CHECKING:
     from labelwright.training.reporting.run_files import RunFiles
@@ -162,8 +163,12 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
             warnings += wheel.warnings
             model = record.write_run(run, run_record, wheel.path)
             progress("record", 1.0)
+            comparison = Comparison(_challenger(task, trained, data, unlabelled, run_record))
+            comparison.judge()  # before the lock, because it may take as long as the fit
+            if answers := comparison.write_answers(folder):
+                run.store(answers)
             with versions.promotion_lock():
-                verdict = _judge(task, labeler, data.test)
+                verdict = comparison.judge()
                 decision = verdict if task.promote else _not_promoted(verdict)
                 description = describe(trained, files.tables, decision, experiment_id, run.id)
                 run.log(tags={record.DESCRIPTION: description})
@@ -294,15 +299,36 @@ def _reviewer_agreement(
     return ReviewerAgreement(data.corrections, version, compared)
 
 
-def _judge(task: Task, labeler: Labeler, test: LabelledEntities) -> gate.Verdict:
+def _challenger(
+    task: Task,
+    trained: TrainedModel,
+    data: TrainingData,
+    unlabelled: Unlabelled | None,
+    run_record: record.Record,
+) -> Challenger:
+    """The new model as the promotion gate sees it."""
     configuration = task.configuration
-    return judge(task.name, labeler, test, configuration.seed, configuration.threads)
+
+    def fit(rows: Rows) -> Labeler:
+        taught = None if unlabelled is None else unlabelled.taught_by(rows)
+        return fit_labeler(data.train.take(rows), configuration, unlabelled=taught)
+
+    return Challenger(
+        task.name,
+        trained.labeler,
+        data,
+        configuration,
+        run_record.parameters,
+        fit,
+        fit_labeler if unlabelled is None else None,
+        trained.reviewer_agreement,
+    )
 
 
 def _not_promoted(verdict: gate.Verdict) -> gate.Verdict:
     judged = "promote" if verdict.promoted else "refuse"
     reason = f"--no-promote was given; the gate would {judged} it: {verdict.reason}"
-    return gate.Verdict(False, reason)
+    return dataclasses.replace(verdict, promoted=False, reason=reason)
 
 
 def _version(

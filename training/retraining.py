@@ -30,11 +30,22 @@ def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
         if not alone:
             return Skipped(f"another retraining of {task.name!r} is under way")
         prepared = prepare(task, progress)
-        if version := versions.version_trained_on(
+        if trained := versions.version_trained_on(
             task.name, inputs_hash(task, prepared.training_data, prepared.teacher)
         ):
-            return Skipped(f"nothing has changed since version {version} was trained")
+            return Skipped(_unchanged(task.name, trained))
         return complete(task, prepared, progress)
+
+
+def _unchanged(name: str, trained: versions.Trained) -> str:
+    """The reason to train nothing: an equal model exists, and was perhaps refused."""
+    if trained.refused is None:
+        return f"nothing has changed since version {trained.version} was trained"
+    return (
+        f"version {trained.version} was trained on the same rows and corrections, and was refused: "
+        f"{trained.refused}; to use it all the same, run `labelwright promote {name} "
+        f"{trained.version} --force`"
+    )
 
 
 def _lock_file(name: str) -> Path:

@@ -1,5 +1,6 @@
 """Confidence intervals for figures that are measured on test rows."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,20 @@ RESAMPLES = 1_000
 """Number of bootstrap resamples."""
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A measured mean and its lower and upper bounds."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def reach(self) -> float:
+        """The distance of the mean from its bounds."""
+        return self.high - self.mean
 
 
 def clopper_pearson(hits: Any, trials: Any) -> tuple[Any, Any]:
@@ -34,10 +49,21 @@ def wilson(shares: Floats, trials: npt.NDArray[np.int64]) -> tuple[Floats, Float
     return (centre - reach) / scale, (centre + reach) / scale
 
 
-def bootstrap_mean(values: Floats, seed: int) -> tuple[float, float]:
-    """One-sided lower and upper bounds of a mean, by bootstrap (Efron 1979)."""
-    random = np.random.default_rng(seed)
-    means = np.array(
-        [values[random.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    )
-    return float(np.quantile(means, 1 - CONFIDENCE)), float(np.quantile(means, CONFIDENCE))
+def clustered_mean(
+    values: Floats, clusters: npt.NDArray[np.uint64], confidence: float = CONFIDENCE
+) -> Interval:
+    """The mean of differences between -1 and 1, with its two-sided interval.
+
+    Values of the same cluster depend on each other, so the variance is that of the sums of clusters
+    (Liang & Zeger 1986). Two clusters are added, one with a value of 1 and one with -1, as Agresti
+    & Coull (1998) do for shares: a few rows without any difference would else have an interval
+    without width. A single cluster has no bounds but -1 and 1.
+    """
+    _, owners = np.unique(clusters, return_inverse=True)
+    mean, count = float(values.mean()), int(owners.max()) + 1
+    if count < 2:
+        return Interval(mean, -1.0, 1.0)
+    sums = np.bincount(owners, values - mean)
+    error = np.sqrt((sums @ sums + 2) * count / (count - 1)) / len(values)
+    reach = float(error * scipy.stats.t.ppf((1 + confidence) / 2, count - 1))
+    return Interval(mean, mean - reach, mean + reach)

@@ -136,6 +136,22 @@ def agreements(compared: pa.Table) -> Iterator[Agreement]:
         )
 
 
+def worse_entities(compared: pa.Table) -> int:
+    """The number of entities on which the new model agrees with fewer verdicts than the champion.
+
+    `compared` is the table of `compare_with_corrections`. Without a champion the number is 0.
+    """
+    if not len(compared) or compared["asserted_before"].null_count:
+        return 0
+    present = pc.equal(compared["verdict"], PRESENT).to_numpy().astype(np.int64)
+    after, before = (
+        (compared[name].to_numpy().astype(np.int64) == present).astype(np.int64)
+        for name in ("asserted", "asserted_before")
+    )
+    _, owners = np.unique(compared["entity_id"].to_numpy(), return_inverse=True)
+    return int((np.bincount(owners, after - before) < 0).sum())
+
+
 def _compare_part(
     labeler: Labeler, champion: Labeler | None, part: LabelledEntities, threads: int
 ) -> pa.Table:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from labelwright.entities.errors import LabelwrightError
 from labelwright.models.kernels.simd import LEAVES
+from labelwright.training.evaluation.answers import RowScores
 from labelwright.training.evaluation.intervals import CONFIDENCE, RESAMPLES
 from labelwright.training.fitting.fit import Configuration
-from labelwright.training.tracking.gate import RowScores
 
 SPACE: dict[str, tuple[float, float, bool]] = {
     "cost": (0.05, 2.0, True),

@@ -18,6 +18,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io.files import temporary_folder
 from labelwright.models.decisions import LabelQuery
 from labelwright.training.data import LabelledEntities, name_hashes, split
+from labelwright.training.evaluation.answers import RowScores, ndcg_by_row
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import DEPTH, evaluate
 from labelwright.training.experiments.search import (
@@ -32,7 +33,6 @@ from labelwright.training.experiments.search import (
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.job import Task
 from labelwright.training.tracking import record
-from labelwright.training.tracking.gate import RowScores, ndcg_by_row
 from labelwright.training.tracking.runs import KILLED, Run, active_run, experiment_id_of
 
 VALIDATION_SHARE = 0.2
@@ -158,7 +158,7 @@ def _fit_and_evaluate(
     labeler = fit_labeler(train, configuration)
     seconds = time.perf_counter() - started
     predictions, truth = label_with_truth(labeler, validation, LabelQuery(), configuration.threads)
-    quality = ndcg_by_row(predictions, truth, np.ones(len(labeler.labels), np.bool_))
+    quality = ndcg_by_row(predictions, truth)
     metrics = evaluate(predictions, truth).metrics
     figures = {f"ndcg_at_{DEPTH}": float(quality.mean()), "seconds": seconds}
     run.log(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)

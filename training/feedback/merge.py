@@ -69,7 +69,7 @@ def with_corrections(
         unseen = held_out(settled.entities) | in_test
         kept = (data_positions < 0) | ~unseen[data_positions]
     train, added = data.take(np.flatnonzero(kept)), np.flatnonzero(~known & ~unseen)
-    train = _concatenated(train, settled.take(added)) if len(added) else train
+    train = concatenated(train, settled.take(added)) if len(added) else train
     return TrainingData(
         train,
         test,
@@ -134,11 +134,11 @@ def _with_fields_of_rows(
     known = first >= 0
     place = np.arange(len(settled))
     place[known] = len(settled) + np.arange(np.count_nonzero(known))
-    both = _concatenated(settled, rows.take(first[known])).entities.take(place)
+    both = concatenated(settled, rows.take(first[known])).entities.take(place)
     return dataclasses.replace(settled, entities=both), known
 
 
-def _concatenated(first: LabelledEntities, second: LabelledEntities) -> LabelledEntities:
+def concatenated(first: LabelledEntities, second: LabelledEntities) -> LabelledEntities:
     """The rows of `first`, then the rows of `second`, without their warnings."""
     tables = [part.entities.table for part in (first, second)]
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()

@@ -65,6 +65,11 @@ class Unlabelled:
         """The number of rows with labels."""
         return len(self.vectors) - len(self.entities)
 
+    def taught_by(self, rows: RowOrder) -> "Unlabelled":
+        """The same rows without labels, for a training on some of the rows with labels."""
+        unlabelled = np.arange(self.labelled, len(self.vectors))
+        return Unlabelled(self.entities, self.vectors[np.concatenate([rows, unlabelled])])
+
     def soft_labels(
         self,
         rows: FeatureRows,

@@ -5,16 +5,13 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-import numpy as np
-
 from labelwright.entities.errors import StorageError, reason
 from labelwright.models.bundle.format import read_bundle, write_bundle
-from labelwright.models.features.fingerprints import content_fingerprints
 from labelwright.models.monitoring.profile import Profile
 from labelwright.training.reporting.contents import ReportTables, TrainedModel
 from labelwright.training.reporting.report import write_report
 from labelwright.training.reporting.summary import summary
-from labelwright.training.tracking.record import TRAINING_ROWS
+from labelwright.training.tracking.stored_rows import write_training_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +35,7 @@ def write_run_files(folder: Path, trained: TrainedModel) -> RunFiles:
     content = _write_bundle(bundle, trained, tables)
     try:
         (artifacts / "environment.txt").write_text(_environment(), "utf-8")
-        rows = content_fingerprints(trained.train.entities)
-        np.save(artifacts / TRAINING_ROWS, rows, allow_pickle=False)
+        write_training_rows(artifacts, trained.train)
     except OSError as error:
         raise StorageError(
             f"{artifacts} cannot be written: {reason(error)}; free disk space, or set TMPDIR to "

@@ -1,31 +1,40 @@
-"""Promotion gate: compares a new model with the champion and decides whether to promote it.
+"""Promotion gate: judges the measured difference between a new model and the champion.
 
-Challenger and champion label the same test rows. The metric is nDCG over the first DEPTH labels,
+Challenger and champion label the same rows. The metric is nDCG over the first DEPTH labels,
 computed on the labels that both models know. Labels that only one model knows are ignored, because
 they do not show which model is better. The verdict gives the numbers of added and lost labels.
 """
 
 import dataclasses
+import enum
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from labelwright.models.decisions import LabelQuery, Predictions
-from labelwright.models.labeler import Labeler
-from labelwright.models.labels import LabelMatrix
-from labelwright.training.data import LabelledEntities
-from labelwright.training.evaluation.evaluate import label_with_truth
-from labelwright.training.evaluation.intervals import CONFIDENCE, bootstrap_mean
-from labelwright.training.evaluation.metrics import DEPTH, correctness
+from labelwright.entities.tables import Entities
+from labelwright.training.data import name_hashes
+from labelwright.training.evaluation.answers import RowScores
+from labelwright.training.evaluation.intervals import CONFIDENCE, Interval, clustered_mean
+from labelwright.training.evaluation.metrics import DEPTH
 from labelwright.training.evaluation.slices import slices
 
 TOLERANCE = 0.005
 """Maximum loss of nDCG compared with the champion."""
 MAX_SLICE_LOSS = 0.05
 """Maximum loss of nDCG in a slice, compared with the champion."""
-_QUERY = LabelQuery(top_k=4 * DEPTH)
+_LARGEST_ADVICE = 10_000_000
+"""Largest number of further rows that a verdict names."""
 
-RowScores = npt.NDArray[np.float64]
+
+class Finding(enum.StrEnum):
+    """The result of a comparison with the champion."""
+
+    BETTER = "better"
+    NO_WORSE = "no worse"
+    WORSE = "worse"
+    CANNOT_TELL = "cannot tell"
+    NOT_COMPARED = "not compared"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,77 +43,119 @@ class Verdict:
 
     promoted: bool
     reason: str
+    finding: Finding = Finding.NOT_COMPARED
 
 
 FIRST_VERSION = Verdict(True, "it is the first version")
 
 
-def compare(
-    challenger: Labeler, champion: Labeler, test: LabelledEntities, seed: int, threads: int
-) -> Verdict:
-    """Compare two models; refuse the challenger if it is worse on all rows or in a slice.
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """The measured difference between the challenger and the champion.
 
-    The challenger is refused if the lower bound of the mean difference is below -TOLERANCE. The
-    bound comes from a paired bootstrap over rows (one-sided, CONFIDENCE). It is also refused if a
-    slice loses more than MAX_SLICE_LOSS and the upper bound of this difference is below zero.
+    `changes` are the differences of nDCG of the rows `entities`. `names` (uint64) are hashes of
+    their names. `source` says how the rows were labelled, and `unit` is the kind of rows of which
+    more would narrow the interval. `shared`, `lost` and `new` are the numbers of labels that both
+    models, only the champion and only the challenger know.
     """
-    shared = sorted(set(challenger.labels.names) & set(champion.labels.names))
-    if not shared:
-        return Verdict(False, "it has no label in common with the champion")
-    after, before = (_shared_ndcg(model, test, shared, threads) for model in (challenger, champion))
-    changes = after - before
-    lower, _ = bootstrap_mean(changes, seed)
-    figures = (
-        f"nDCG@{DEPTH} {100 * changes.mean():+.2f} points against the champion, at least "
-        f"{100 * lower:+.2f} with {CONFIDENCE:.0%} confidence, on {len(changes):,} test rows and "
-        f"{len(shared):,} shared labels; tolerance: {-100 * TOLERANCE:+.2f}"
-        f"{_other_labels(challenger, champion, len(shared))}"
-    )
-    if collapsed := _worst_slice(changes, test, seed):
-        return Verdict(False, f"{collapsed}; overall {figures}")
-    return Verdict(lower >= -TOLERANCE, figures)
+
+    changes: RowScores
+    entities: Entities
+    source: str
+    unit: str
+    shared: int
+    lost: int = 0
+    new: int = 0
+
+    @property
+    def names(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the names of the rows: rows with the same name depend on each other."""
+        return name_hashes(self.entities)
+
+    @property
+    def figures(self) -> str:
+        """A phrase with the difference of all rows, and with the labels of only one model."""
+        change = clustered_mean(self.changes, self.names)
+        parts = (
+            (self.lost, "it lacks {:,} of the champion's labels"),
+            (self.new, "it adds {:,} labels"),
+        )
+        others = "".join(f"; {words.format(count)}" for count, words in parts if count)
+        return (
+            f"nDCG@{DEPTH} {points(change.mean)} points against the champion, between "
+            f"{points(change.low)} and {points(change.high)} with {CONFIDENCE:.0%} confidence, on "
+            f"{len(self.changes):,} {self.source} and {self.shared:,} shared labels; tolerance: "
+            f"{points(-TOLERANCE)}{others}"
+        )
 
 
-def _other_labels(challenger: Labeler, champion: Labeler, shared: int) -> str:
-    """A phrase with the numbers of labels that only one model has; empty if there are none."""
-    lost, new = len(champion.labels) - shared, len(challenger.labels) - shared
-    parts = ((lost, "it lacks {:,} of the champion's labels"), (new, "it adds {:,} labels"))
-    return "".join(f"; {words.format(count)}" for count, words in parts if count)
+def judge(evidence: Evidence, find_doubts: Callable[[], Sequence[str]]) -> Verdict:
+    """Decide whether the challenger is promoted.
+
+    It is promoted if it is better or no worse than the champion, and refused if it is worse. If the
+    rows cannot tell, it is promoted unless `find_doubts` finds doubts: phrases that say how it
+    differs from the champion's recipe on more data. They are only looked for in this case.
+    """
+    names = evidence.names
+    if collapsed := _worst_slice(evidence, names):
+        reason = f"{Finding.WORSE}: {collapsed}; overall {evidence.figures}"
+        return Verdict(False, reason, Finding.WORSE)
+    change = clustered_mean(evidence.changes, names)
+    finding = find(change)
+    reason = f"{finding}: {evidence.figures}"
+    if finding is not Finding.CANNOT_TELL:
+        return Verdict(finding is not Finding.WORSE, reason, finding)
+    more = further_rows(change, len(evidence.changes))
+    reason += f"; about {more:,} more {evidence.unit} would tell"
+    if doubts := find_doubts():
+        reason += (
+            f"; it is not promoted because {' and '.join(doubts)}: give more {evidence.unit}, or "
+            "promote it with `labelwright promote --force`"
+        )
+        return Verdict(False, reason, finding)
+    reason += "; it is promoted because its data only grew and no corrected entity got worse"
+    return Verdict(True, reason, finding)
 
 
-def _worst_slice(changes: RowScores, test: LabelledEntities, seed: int) -> str | None:
-    """A phrase about the slice with the largest significant loss above MAX_SLICE_LOSS, or None."""
+def find(change: Interval) -> Finding:
+    """The finding for an interval of the difference between challenger and champion."""
+    if change.low > 0:
+        return Finding.BETTER
+    if change.low >= -TOLERANCE:
+        return Finding.NO_WORSE
+    return Finding.WORSE if change.high < 0 else Finding.CANNOT_TELL
+
+
+def further_rows(change: Interval, rows: int) -> int:
+    """The number of further rows with which the same difference would be worse or no worse.
+
+    The width of an interval falls with the square root of the number of rows. The number has one
+    or two significant digits.
+    """
+    wanted = max(change.mean + TOLERANCE, -change.mean)
+    more = min(rows * ((change.reach / wanted) ** 2 - 1), _LARGEST_ADVICE)
+    step = int(10 ** max(len(str(int(more))) - 2, 1))
+    return max(round(more / step) * step, step)
+
+
+def points(share: float) -> str:
+    """A difference in points, with its sign."""
+    return f"{100 * share:+.2f}"
+
+
+def _worst_slice(evidence: Evidence, names: npt.NDArray[np.uint64]) -> str | None:
+    """A phrase about the slice with the largest significant loss above MAX_SLICE_LOSS, or None.
+
+    The risk that chance refuses a model is divided among all slices (Bonferroni 1936).
+    """
     losses = []
-    for part in slices(test.entities):
-        inside = changes[part.rows]
-        if inside.mean() < -MAX_SLICE_LOSS and bootstrap_mean(inside, seed)[1] < 0:
-            losses.append((float(inside.mean()), part.name))
+    parts = slices(evidence.entities)
+    confidence = 1 - (1 - CONFIDENCE) / max(len(parts), 1)
+    for part in parts:
+        change = clustered_mean(evidence.changes[part.rows], names[part.rows], confidence)
+        if change.mean < -MAX_SLICE_LOSS and change.high < 0:
+            losses.append((change.mean, part.name))
     if not losses:
         return None
-    change, name = min(losses)
-    return f"slice {name!r} {100 * change:+.2f} points (tolerance: {-100 * MAX_SLICE_LOSS:+.2f})"
-
-
-def _shared_ndcg(
-    labeler: Labeler, test: LabelledEntities, shared: list[str], threads: int
-) -> RowScores:
-    predictions, truth = label_with_truth(labeler, test, _QUERY, threads)
-    wanted = np.isin(predictions.labels.names, shared)
-    return ndcg_by_row(predictions.where(wanted[predictions.ids]), truth, wanted)
-
-
-def ndcg_by_row(
-    predictions: Predictions, truth: LabelMatrix, wanted: npt.NDArray[np.bool_]
-) -> RowScores:
-    """nDCG over the first DEPTH labels of each row (Järvelin & Kekäläinen 2002).
-
-    Only true labels that are `wanted` (bool[labels]) count. A row without such a label scores 1.
-    """
-    true = truth.present.rows()[wanted[truth.present.ids]]
-    possible = np.minimum(np.bincount(true, minlength=len(truth)), DEPTH)
-    discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[possible]
-    owners, position, correct = correctness(predictions, truth)
-    hits = correct & (position < DEPTH)
-    reached = np.bincount(owners[hits], discounts[position[hits]], minlength=len(truth))
-    return np.where(possible > 0, reached / np.maximum(ideal, 1e-9), 1.0)
+    worst, name = min(losses)
+    return f"slice {name!r} {points(worst)} points (tolerance: {points(-MAX_SLICE_LOSS)})"

@@ -8,9 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from labelwright.entities.errors import DataError
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.schema import NUMERIC, EntitySchema, Kind
@@ -35,6 +32,10 @@ DESCRIPTION = "mlflow.note.content"
 """Tag that MLflow's UI shows as the description of a run."""
 TRAINING_ROWS = "training_rows.npy"
 """Artifact with the hashes of the rows that a model was trained on (`content_fingerprints`)."""
+TRAINING_LABELS = "training_labels.parquet"
+"""Artifact with the labels of the rows in TRAINING_ROWS."""
+ANSWERS = "cross_validated_answers.npz"
+"""Artifact with the answers of the model's recipe to rows with other names (`cross_validate`)."""
 NAME_LIMIT = 100
 """Maximum number of characters in the name of a model."""
 
@@ -139,21 +140,30 @@ def register(run: Run, name: str, model: "ModelInfo", version: Version) -> Regis
         return Registered(run.id, name, str(created.version))
 
 
-def training_rows(name: str, version: str, folder: Path) -> npt.NDArray[np.uint64] | None:
-    """Hashes of the rows that a version was trained on; None if its run has no such file.
+def download(name: str, version: str, file: str, folder: Path) -> str | None:
+    """Download an artifact of a version's run into a folder, and return its path.
 
-    `folder` is a temporary folder for the download. Raises RegistryError.
+    None if the run has no such file. Raises RegistryError.
     """
     with connect() as client:
         run_id = client.get_model_version(name, version).run_id
-        if not run_id or all(f.path != TRAINING_ROWS for f in client.list_artifacts(run_id)):
+        if not run_id or all(found.path != file for found in client.list_artifacts(run_id)):
             return None
-        path = client.download_artifacts(run_id, TRAINING_ROWS, str(folder))
-    try:
-        rows: npt.NDArray[np.uint64] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        return None  # the file is damaged
-    return rows
+        return client.download_artifacts(run_id, file, str(folder))
+
+
+def add_artifact(name: str, version: str, file: Path) -> None:
+    """Store a further file in the run of a version; raises RegistryError or StorageError."""
+    with connect() as client, storage_errors():
+        if run_id := client.get_model_version(name, version).run_id:
+            client.log_artifact(run_id, str(file))
+
+
+def parameters(name: str, version: str) -> Mapping[str, str]:
+    """The parameters of a version's run; empty if it has no run. Raises RegistryError."""
+    with connect() as client:
+        run_id = client.get_model_version(name, version).run_id
+        return dict(client.get_run(run_id).data.params) if run_id else {}
 
 
 def _log_inputs(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:

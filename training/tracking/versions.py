@@ -25,9 +25,18 @@ if TYPE_CHECKING:
 FORMER_CHAMPIONS = "labelwright.former_champions"
 VERDICT = "labelwright.verdict"
 REASON = "labelwright.reason"
+FINDING = "labelwright.finding"
 PROMOTED, REFUSED, NOT_JUDGED = "promoted", "refused", "not judged"
 MAX_TAG_LENGTH = 5_000
 """Maximum length of a version's tag in MLflow's databases, in characters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A version; `refused` is the reason why the promotion gate refused it, or None."""
+
+    version: str
+    refused: str | None = None
 
 
 def current_champion(name: str) -> str | None:
@@ -57,7 +66,7 @@ def existing_former_champions(name: str) -> list[str]:
     return [version for version in former_champions(name) if version in existing]
 
 
-def version_trained_on(name: str, inputs: str) -> str | None:
+def version_trained_on(name: str, inputs: str) -> Trained | None:
     """The champion or the newest version, if it was trained on these inputs, or else None.
 
     `inputs` is the hash `record.INPUTS`. Raises RegistryError.
@@ -66,8 +75,10 @@ def version_trained_on(name: str, inputs: str) -> str | None:
         if not client.search_registered_models(f"name = '{name}'"):
             return None
         for version in (current_champion(name), *_versions(name)[:1]):
-            if version and client.get_model_version(name, version).tags.get(INPUTS) == inputs:
-                return version
+            tags = client.get_model_version(name, version).tags if version else {}
+            if version and tags.get(INPUTS) == inputs:
+                refused = tags.get(VERDICT) == REFUSED and version != current_champion(name)
+                return Trained(version, tags.get(REASON) if refused else None)
     return None
 
 
@@ -82,6 +93,7 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """The tags of a version that hold the verdict of the promotion gate."""
     return {
         VERDICT: PROMOTED if verdict.promoted else REFUSED,
+        FINDING: verdict.finding,
         REASON: verdict.reason[:MAX_TAG_LENGTH],
     }
 

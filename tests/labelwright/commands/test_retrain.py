@@ -159,3 +159,24 @@ def test_corrections_are_counted_exported_deleted_and_purged(
         found = command("corrections", *wrong)
         assert found.code == code, found.err
         assert "hunter2" not in found.err
+
+
+@pytest.mark.usefixtures("empty_world")
+def test_retrain_after_a_refusal_says_what_was_refused_and_why(
+    command: Command, rows: pa.Table, data: Path, tmp_path: Path
+) -> None:
+    poor = tmp_path / "poor.parquet"
+    pq.write_table(rows.slice(0, 40), poor)
+    assert train(command, "--data", data)["verdict"] == "not compared"
+    retrain = ("retrain", "--data", poor, "--test", data, "--threads", 1, "--json")
+    refused = last_line(command(*retrain).out)
+    assert (refused["promoted"], refused["verdict"]) == (False, "worse")
+    again = last_line(command(*retrain).out)
+    assert again == {
+        "skipped": True,
+        "reason": "version 2 was trained on the same rows and corrections, and was refused: "
+        f"{refused['reason']}; to use it all the same, run `labelwright promote places 2 --force`",
+    }
+    assert command("promote", "places", "2", "--force").code == 0
+    unchanged = "nothing has changed since version 2 was trained"
+    assert last_line(command(*retrain).out)["reason"] == unchanged

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from labelwright.training.evaluation.intervals import bootstrap_mean, clopper_pearson, wilson
+from labelwright.training.evaluation.intervals import clopper_pearson, clustered_mean, wilson
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 10), (10, 10), (950, 1_000)])
@@ -23,9 +23,14 @@ def test_a_share_without_trials_can_have_any_value() -> None:
     assert 0 < low[1] < 0.5 < high[1] < 1
 
 
-def test_bootstrap_bounds_of_many_values_agree_with_the_normal_distribution() -> None:
+def test_the_interval_of_many_values_agrees_with_the_normal_distribution() -> None:
     values = np.random.default_rng(0).normal(0.1, 1, 5_000)
-    lower, upper = bootstrap_mean(values, seed=0)
-    assert lower < values.mean() < upper
-    assert upper - lower == pytest.approx(2 * 1.645 / np.sqrt(5_000), rel=0.15)
-    assert bootstrap_mean(values, seed=0) == (lower, upper)
+    found = clustered_mean(values, np.arange(5_000, dtype=np.uint64))
+    assert found.low < values.mean() == found.mean < found.high
+    assert found.reach == pytest.approx(1.96 / np.sqrt(5_000), rel=0.05)
+
+
+def test_a_single_cluster_has_no_bounds() -> None:
+    found = clustered_mean(np.array([0.1, 0.3]), np.zeros(2, np.uint64))
+    assert found.mean == pytest.approx(0.2)
+    assert (found.low, found.high) == (-1, 1)

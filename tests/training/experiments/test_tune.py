@@ -25,12 +25,12 @@ from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelMatrix
 from labelwright.models.paths import tracking_uri
 from labelwright.training.data import LabelledEntities, name_hashes, read_labelled, split
+from labelwright.training.evaluation.answers import RowScores
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.experiments.search import SPACE, Trial, noise, search, to_toml
 from labelwright.training.experiments.tune import VALIDATION_SHARE, Tuning, tune, validation_split
 from labelwright.training.fitting.fit import Configuration, fit_labeler
 from labelwright.training.job import Task
-from labelwright.training.tracking.gate import RowScores
 from tests.conftest import BRANDS
 
 if TYPE_CHECKING:

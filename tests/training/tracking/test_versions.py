@@ -20,7 +20,7 @@ from labelwright.training import job
 from labelwright.training.fitting.fit import Configuration
 from labelwright.training.job import Outcome, Task, train
 from labelwright.training.tracking import versions
-from labelwright.training.tracking.gate import Verdict
+from labelwright.training.tracking.gate import Finding, Verdict
 from labelwright.training.tracking.runs import experiment_id_of
 from tests.audit import audit_lines
 from tests.conftest import World
@@ -34,7 +34,7 @@ Trainer = Callable[..., Outcome]
 def train_on(empty_world: Path, world: World, places: EntitySchema) -> Trainer:
     """A function that trains a version of `m` on the rows of one name."""
     rows = pq.read_table(world.data)
-    for name, size in {"fair": 600, "poor": 40}.items():
+    for name, size in {"fair": 600, "few": 150, "poor": 40}.items():
         pq.write_table(rows.slice(0, size), empty_world.parent / f"{name}.parquet")
     pq.write_table(rows.slice(600, 300), empty_world.parent / "test.parquet")
 
@@ -116,11 +116,40 @@ def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(
     assert alone == content != other
 
 
-def test_the_verdict_says_that_the_champion_was_trained_on_the_test_rows(
+def test_rows_of_both_models_are_cross_validated_and_other_rows_are_not(
     champion: Outcome, train_on: Trainer
 ) -> None:
-    reason = train_on("poor", test="fair").verdict.reason
-    assert "the champion was trained on 100.0% of these rows" in reason
+    assert "on 640 cross-validated rows" in train_on("poor", test="fair").verdict.reason
+    assert "on 300 test rows and" in train_on("poor").verdict.reason  # 560 rows are missing
+    reason = train_on("test", test="poor").verdict.reason
+    assert "40 test rows, on all of which the champion was trained, which favours it" in reason
+
+
+def test_an_equal_recipe_is_promoted_though_few_rows_cannot_tell(
+    train_on: Trainer, empty_world: Path
+) -> None:
+    first, again = train_on("few", min_count=5), train_on("few", min_count=5, seed=7)
+    assert again.verdict.finding is Finding.CANNOT_TELL
+    assert again.verdict.promoted
+    assert re.search(
+        r"about [\d,]+ more labelled rows would tell; it is promoted because its data "
+        "only grew",
+        again.verdict.reason,
+    )
+    other = train_on("few", min_count=5, candidates=4)
+    assert other.verdict.finding is Finding.CANNOT_TELL
+    assert not other.verdict.promoted
+    assert "the configuration changed (candidates): give more" in other.verdict.reason
+    rows = pq.read_table(empty_world.parent / "few.parquet")
+    pq.write_table(rows.slice(3), empty_world.parent / "few.parquet")
+    fewer = train_on("few", min_count=5)
+    assert fewer.verdict.finding is Finding.CANNOT_TELL
+    assert (
+        "3 training rows of the champion are missing or have other labels" in fewer.verdict.reason
+    )
+    tags = MlflowClient(tracking_uri(), tracking_uri()).get_model_version("m", "4").tags
+    assert (tags[versions.VERDICT], tags[versions.FINDING]) == ("refused", "cannot tell")
+    assert first.verdict.finding is Finding.NOT_COMPARED
 
 
 def test_a_champion_of_an_old_format_is_replaced(
