@@ -5,16 +5,24 @@ import difflib
 import enum
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
 from labelwright.entities.errors import DataError, SchemaError
+from labelwright.entities.label_groups import (
+    ALL_LABELS,
+    LabelGroup,
+    Role,
+    default_labels,
+    group_numbers,
+)
 from labelwright.entities.redirects import Redirects
 
 BUILT_IN = ("places", "text", "words")
-RESERVED = ("id", "labels", "absent")
+LABELS = "labels"
+RESERVED = ("id", LABELS, "absent")
 """Columns that a table may have in addition to those of its schema."""
 
 WARNINGS_LIMIT = 20
@@ -68,7 +76,7 @@ class EntitySchema:
     `open_world`, the labels of this group are unknown for it, unless the data lists the group as
     absent. In all other groups, labels that are not listed are absent. `implies` maps a label to
     the labels that every entity with this label also has. `redirects` maps old labels to current
-    labels.
+    labels. `groups` are the groups with a role, and the exclusive groups, by name.
     """
 
     name: str
@@ -76,6 +84,7 @@ class EntitySchema:
     open_world: tuple[str, ...] = ()
     implies: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     redirects: Redirects = dataclasses.field(default_factory=Redirects)
+    groups: Mapping[str, LabelGroup] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any]) -> Self:
@@ -92,7 +101,12 @@ class EntitySchema:
                     for label, implied in content.get("implies", {}).items()
                 },
                 redirects=_redirects(content.get("redirects", {})),
+                groups={
+                    name: LabelGroup.from_mapping(name, given)
+                    for name, given in content.get("groups", {}).items()
+                },
             )
+            schema.check_groups()
         except (KeyError, AttributeError, TypeError, ValueError, DataError) as error:
             raise SchemaError(f"not a valid entity schema: {error}") from error
         names = schema.fields
@@ -117,7 +131,58 @@ class EntitySchema:
             content["implies"] = {label: list(given) for label, given in self.implies.items()}
         if self.redirects:
             content["redirects"] = dict(self.redirects.targets)
+        if self.groups:
+            content["groups"] = {
+                name: group.to_mapping(name) for name, group in self.groups.items()
+            }
         return content
+
+    def check_groups(self) -> None:
+        """Raise ValueError if an implication contradicts the groups."""
+        names = sorted(
+            {*self.implies, *(other for given in self.implies.values() for other in given)}
+        )
+        numbers = dict(zip(names, group_numbers(self.groups, names).tolist(), strict=True))
+        groups = [*self.groups.items()]
+        for label, implied in self.implies.items():
+            for other in implied:
+                if numbers[label] != numbers[other] or numbers[label] < 0 or label == other:
+                    continue
+                name, group = groups[numbers[label]]
+                if group.exclusive:
+                    raise ValueError(
+                        f"group {name!r} is exclusive, but one of its labels implies another one: "
+                        f"{label!r} implies {other!r}"
+                    )
+
+    def with_label_column(self, name: str | None, exclusive: bool) -> Self:
+        """The schema for labels of the column `name`, which are one group of kinds of this name.
+
+        If `exclusive` is true, all labels are one exclusive group, also without such a column.
+        Raises SchemaError if an implication contradicts this.
+        """
+        group = name or LABELS
+        if exclusive:
+            groups = {group: LabelGroup(ALL_LABELS, True, Role.KIND)}
+        elif name is None:
+            return self
+        else:
+            stated = self.groups.get(name, LabelGroup(default_labels(name), role=Role.KIND))
+            if stated.labels == default_labels(name):
+                stated = dataclasses.replace(stated, labels=ALL_LABELS)
+            groups = {**self.groups, name: stated}
+        schema = dataclasses.replace(self, groups=groups)
+        try:
+            schema.check_groups()
+        except ValueError as error:
+            raise SchemaError(f"--exclusive does not fit the schema: {error}") from error
+        return schema
+
+    def with_groups_of(self, labels: Sequence[str]) -> Self:
+        """The schema with only the groups that at least one of the labels belongs to."""
+        used = set(group_numbers(self.groups, labels).tolist())
+        kept = {name: group for at, (name, group) in enumerate(self.groups.items()) if at in used}
+        return self if len(kept) == len(self.groups) else dataclasses.replace(self, groups=kept)
 
     @functools.cached_property
     def fields(self) -> tuple[str, ...]:

@@ -192,6 +192,7 @@ def train(
     encoder_tokenizer: str | Path | None = None,
     empty_labels: str = "unknown",
     label_column: str | None = None,
+    exclusive: bool = False,
 ) -> TrainingResult:
     """Train a model, register it, and promote it if it is not worse than the champion.
 
@@ -218,6 +219,7 @@ def train(
     - `empty_labels`: meaning of an empty cell of labels in CSV: `unknown` (not labelled), or
       `none` (none of the labels).
     - `label_column`: column of the files whose texts are one label each.
+    - `exclusive`: True makes all labels one exclusive group of kinds: at most one is asserted.
 
     Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
     StorageError.
@@ -231,6 +233,7 @@ def train(
     from labelwright.training.job import train as run_job
 
     entity_schema = schema_for(_listed(data), None if schema is None else str(schema))
+    entity_schema = entity_schema.with_label_column(label_column, exclusive)
     names = ColumnMap(columns or {}).with_label_column(label_column)
     names.check(entity_schema)
     task = Task(

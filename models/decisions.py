@@ -14,6 +14,7 @@ from labelwright.entities.errors import RequestError
 from labelwright.models.kernels.csr import joined_offsets, positions_in_rows, row_numbers
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.labels import LabelSet
+from labelwright.models.stages.groups import GroupArrays, block_row, ceiling_of_others
 from labelwright.models.stages.implications import Implications, raise_all_ancestors
 from labelwright.models.stages.linear import LabelIds, RowScores
 
@@ -60,12 +61,50 @@ class LabelQuery:
             raise RequestError("give a policy or min_precision, not both")
 
 
+class Primaries(NamedTuple):
+    """The most probable kind of each of n entities; the arrays of a model without kinds are empty.
+
+    `ids` (int32[n]) are label ids. `probabilities` (float32[n]) and `asserted` (bool[n]) are those
+    of these labels.
+    """
+
+    ids: npt.NDArray[np.int32]
+    probabilities: Probabilities
+    asserted: npt.NDArray[np.bool_]
+
+    @classmethod
+    def zeros(cls, entities: int) -> Self:
+        """Arrays of zeros for some entities."""
+        return cls(
+            np.zeros(entities, np.int32),
+            np.zeros(entities, np.float32),
+            np.zeros(entities, np.bool_),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Primaries"]) -> Self:
+        """Concatenate the primaries of some entities."""
+        parts = parts or [cls.zeros(0)]
+        return cls(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.asserted for part in parts]),
+        )
+
+    def slice(self, start: int, end: int) -> "Primaries":
+        """The primaries of entities `start` to `end` - 1; the arrays are shared."""
+        return Primaries(
+            self.ids[start:end], self.probabilities[start:end], self.asserted[start:end]
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """The predicted labels of n entities.
 
     `ids` (of labels), `probabilities` and `asserted` have one item for each label prediction. The
     items of entity r are `indptr[r]:indptr[r + 1]`, sorted by probability, the highest first.
+    `primaries` has the most probable kind of each entity, even if it is not among the items.
     """
 
     labels: LabelSet
@@ -73,6 +112,7 @@ class Predictions:
     ids: npt.NDArray[np.int32]
     probabilities: Probabilities
     asserted: npt.NDArray[np.bool_]
+    primaries: Primaries = Primaries.zeros(0)  # noqa: RUF009 - empty arrays cannot change
 
     @classmethod
     def joined(cls, parts: Sequence["Predictions"], labels: LabelSet) -> Self:
@@ -83,6 +123,7 @@ class Predictions:
             np.concatenate([part.ids for part in parts] or [np.zeros(0, np.int32)]),
             np.concatenate([part.probabilities for part in parts] or [np.zeros(0, np.float32)]),
             np.concatenate([part.asserted for part in parts] or [np.zeros(0, np.bool_)]),
+            Primaries.joined([part.primaries for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -115,6 +156,7 @@ class Predictions:
             self.ids[first:last],
             self.probabilities[first:last],
             self.asserted[first:last],
+            self.primaries.slice(start, end),
         )
 
     def split(self, counts: Iterable[int]) -> list["Predictions"]:
@@ -154,6 +196,26 @@ class Predictions:
         keep[list(rejected)] = False
         return pc.if_else(pa.array(keep), lists, pa.scalar(None, lists.type))
 
+    def primaries_to_arrow(self, rejected: Sequence[int] = ()) -> pa.StructArray:
+        """An array of struct<label: string, probability: float, asserted: bool>, one per entity.
+
+        It is null for a model without kinds, and for the entities in `rejected`.
+        """
+        ids, probabilities, asserted = self.primaries
+        if not ids.size:
+            return pa.nulls(len(self), self.to_arrow().type.value_type)
+        missing = np.zeros(len(ids), np.bool_)
+        missing[list(rejected)] = True
+        return pa.StructArray.from_arrays(
+            [
+                self.labels.array.take(pa.array(ids, mask=missing)),
+                pa.array(probabilities),
+                pa.array(asserted),
+            ],
+            names=["label", "probability", "asserted"],
+            mask=pa.array(missing),
+        )
+
 
 class KernelQuery(NamedTuple):
     """A `LabelQuery` for one model, as arrays and numbers for kernels.
@@ -180,23 +242,35 @@ class PredictionBuffers(NamedTuple):
     ids: LabelIds
     probabilities: Probabilities
     asserted: npt.NDArray[np.bool_]
+    primaries: Primaries
 
     def predictions(self, labels: LabelSet) -> Predictions:
         """The predictions that kernels have written; the arrays are shared."""
         end = self.indptr[-1]
         return Predictions(
-            labels, self.indptr, self.ids[:end], self.probabilities[:end], self.asserted[:end]
+            labels,
+            self.indptr,
+            self.ids[:end],
+            self.probabilities[:end],
+            self.asserted[:end],
+            self.primaries,
         )
 
 
-def new_buffers(entities: int, candidates: int, kernel_query: KernelQuery) -> PredictionBuffers:
-    """Buffers that are long enough for all candidates and the listed labels of each entity."""
+def new_buffers(
+    entities: int, candidates: int, kernel_query: KernelQuery, kinds: bool
+) -> PredictionBuffers:
+    """Buffers that are long enough for all candidates and the listed labels of each entity.
+
+    `kinds` is true for a model with kinds.
+    """
     size = entities * (candidates + kernel_query.listed)
     return PredictionBuffers(
         np.zeros(entities + 1, np.int64),
         np.empty(size, np.int32),
         np.empty(size, np.float32),
         np.empty(size, np.bool_),
+        Primaries.zeros(entities if kinds else 0),
     )
 
 
@@ -208,6 +282,7 @@ class Decisions:
     turn the score of any other label into log-odds; such a label is never more probable than the
     entity's least probable candidate. Only candidates are asserted. A candidate is asserted if its
     probability is at least the threshold of its label, or if another asserted candidate implies it.
+    Of an exclusive group, only the most probable candidate is asserted.
     The thresholds depend on the policy (`policies`: name -> float32[labels]) or on the guaranteed
     precision (`guarantees`: precision -> float32[labels]).
     """
@@ -261,6 +336,7 @@ class Decisions:
 def predict_row(
     query: KernelQuery,
     implications: Implications,
+    groups: GroupArrays,
     row_scores: RowScores,
     chosen: LabelIds,
     probabilities: Probabilities,
@@ -274,7 +350,12 @@ def predict_row(
     """
     order = np.empty(chosen.size, np.int64)
     asserted = np.empty(chosen.size, np.bool_)
-    _decide(query, implications, chosen, probabilities, order, asserted)
+    _decide(query, implications, groups, chosen, probabilities, order, asserted)
+    if groups.kinds.size > 0:
+        _write_primary(
+            query, implications, groups, row_scores, chosen, probabilities, order, asserted,
+            buffers.primaries, row,
+        )  # fmt: skip
     n = buffers.indptr[row]
     taken = 0
     for i in order:
@@ -293,7 +374,7 @@ def predict_row(
             query,
             row_scores,
             chosen,
-            probabilities.min(),
+            ceiling_of_others(groups, chosen, probabilities),
             query.listed - taken,
             buffers,
             n,
@@ -305,6 +386,7 @@ def predict_row(
 def _decide(
     query: KernelQuery,
     implications: Implications,
+    groups: GroupArrays,
     chosen: LabelIds,
     probabilities: Probabilities,
     order: Offsets,
@@ -317,6 +399,13 @@ def _decide(
     """
     for i in range(chosen.size):
         asserted[i] = probabilities[i] >= query.thresholds[chosen[i]]
+        if groups.attribute.size > 0 and probabilities[i] == 0:
+            asserted[i] &= groups.attribute[chosen[i]] < 0  # the attribute does not apply
+    if groups.exclusive.size > 0:
+        blocked = np.empty(chosen.size, np.bool_)
+        block_row(groups, implications, chosen, probabilities, blocked)
+        for i in range(chosen.size):
+            asserted[i] &= not blocked[i]
     for i in range(chosen.size):
         if asserted[i]:
             for j in range(implications.indptr[chosen[i]], implications.indptr[chosen[i] + 1]):
@@ -328,6 +417,43 @@ def _decide(
             order[place] = order[place - 1]
             place -= 1
         order[place] = i
+
+
+@compiled
+def _write_primary(
+    query: KernelQuery,
+    implications: Implications,
+    groups: GroupArrays,
+    row_scores: RowScores,
+    chosen: LabelIds,
+    probabilities: Probabilities,
+    order: Offsets,
+    asserted: npt.NDArray[np.bool_],
+    primaries: Primaries,
+    row: int,
+) -> None:
+    """Write the most probable kind of an entity, which may be a label that is not a candidate."""
+    for i in order:
+        if groups.kinds[chosen[i]]:
+            primaries.ids[row] = chosen[i]
+            primaries.probabilities[row] = probabilities[i]
+            primaries.asserted[row] = asserted[i]
+            return
+    raise_all_ancestors(implications, row_scores)
+    scores, best = row_scores.scores, -1
+    for label in range(groups.kinds.size):
+        if groups.kinds[label] and (best < 0 or scores[label] > scores[best]):
+            best = label
+    ceiling = ceiling_of_others(groups, chosen, probabilities)
+    primaries.ids[row] = best
+    primaries.probabilities[row] = _probability_of_other(query, scores[best], ceiling)
+
+
+@compiled
+def _probability_of_other(query: KernelQuery, score: np.float32, ceiling: np.float32) -> np.float32:
+    """The probability of a label that is not a candidate."""
+    log_odds = query.slope * score + query.intercept
+    return min(np.float32(1) / (np.float32(1) + np.exp(-log_odds)), ceiling)
 
 
 @compiled
@@ -363,8 +489,7 @@ def _list_others(
         buffers.ids[place] = label
     n = first
     for i in range(first, last):
-        log_odds = query.slope * scores[buffers.ids[i]] + query.intercept
-        probability = min(np.float32(1) / (np.float32(1) + np.exp(-log_odds)), ceiling)
+        probability = _probability_of_other(query, scores[buffers.ids[i]], ceiling)
         if probability >= query.floor:
             buffers.ids[n] = buffers.ids[i]
             buffers.probabilities[n] = probability

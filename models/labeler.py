@@ -23,6 +23,7 @@ from labelwright.models.decisions import (
 from labelwright.models.features.space import FeatureRows, FeatureSpace
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.labels import LabelSet
+from labelwright.models.stages.groups import GroupArrays, Groups, apply_groups
 from labelwright.models.stages.implications import Implications, choose_with_ancestors, raise_row
 from labelwright.models.stages.linear import (
     LabelIds,
@@ -73,6 +74,7 @@ class Labeler:
     implications: Implications
     namesakes: Namesakes
     reranker: Reranker
+    groups: Groups
     decisions: Decisions
 
     @property
@@ -122,7 +124,9 @@ class Labeler:
     def _label_chunk(self, entities: Entities, kernel_query: KernelQuery) -> Predictions:
         rows = self.features.transform(entities)
         count = min(self.decisions.candidates, len(self.labels))
-        buffers = new_buffers(len(entities), count, kernel_query)
+        buffers = new_buffers(
+            len(entities), count, kernel_query, bool(self.groups.arrays.kinds.size)
+        )
         _label(self._stages, rows, kernel_query, count, buffers)
         return buffers.predictions(self.labels)
 
@@ -136,6 +140,7 @@ class Labeler:
             reranker.relations,
             reranker.forest,
             reranker.knots,
+            self.groups.arrays,
         )
         return cast(_Stages, _read_only(stages))
 
@@ -155,6 +160,7 @@ class _Stages(NamedTuple):
     relations: Relations
     forest: Forest
     knots: Knots
+    groups: GroupArrays
 
 
 def _read_only(part: Any) -> Any:
@@ -181,7 +187,7 @@ def _label(
     buffers: PredictionBuffers,
 ) -> None:
     """Run all stages for one entity before the next, so that its data stay in the cache."""
-    linear, implications, arrays, relations, forest, knots = stages
+    linear, implications, arrays, relations, forest, knots, groups = stages
     lookahead, row_scores, work = (
         new_lookahead(rows),
         new_row_scores(linear.bias.size),
@@ -201,4 +207,7 @@ def _label(
         walk(forest, pairs, work, raw)
         calibrate(raw, knots, probabilities)
         raise_row(implications, chosen, probabilities)
-        predict_row(kernel_query, implications, row_scores, chosen, probabilities, buffers, row)
+        apply_groups(groups, implications, chosen, probabilities)
+        predict_row(
+            kernel_query, implications, groups, row_scores, chosen, probabilities, buffers, row
+        )

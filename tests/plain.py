@@ -20,6 +20,7 @@ from labelwright.models.decisions import (
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.labeler import Labeler, propose_candidates
 from labelwright.models.labels import LabelSet
+from labelwright.models.stages.groups import Groups
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import (
     LabelIds,
@@ -59,6 +60,7 @@ def stages(labeler: Labeler, rows: FeatureRows) -> tuple[Scores, LabelIds, Proba
     raw = raw_scores(labeler, labeler.pairs(rows, scores, chosen))
     probabilities = calibrated(raw, labeler.reranker.knots).reshape(chosen.shape)
     labeler.implications.raise_probabilities(chosen, probabilities)
+    labeler.groups.apply(labeler.implications, chosen, probabilities)
     return scores, chosen, probabilities
 
 
@@ -70,14 +72,26 @@ def predict(
     scores: Scores,
     chosen: LabelIds,
     probabilities: Probabilities,
+    groups: Groups | None = None,
 ) -> Predictions:
     """Predictions for n entities from their scores (n x labels) and reranked candidates."""
     kernel_query = decisions.kernel_query(query, labels)
-    buffers = new_buffers(len(chosen), chosen.shape[1], kernel_query)
+    arrays = (groups or Groups.none(labels)).arrays
+    kinds = bool(arrays.kinds.size)
+    buffers = new_buffers(len(chosen), chosen.shape[1], kernel_query, kinds)
     line = new_row_scores(scores.shape[1])
     for row in range(len(chosen)):
         fill_row_scores(scores[row], line)
-        predict_row(kernel_query, implications, line, chosen[row], probabilities[row], buffers, row)
+        predict_row(
+            kernel_query,
+            implications,
+            arrays,
+            line,
+            chosen[row],
+            probabilities[row],
+            buffers,
+            row,
+        )
     return buffers.predictions(labels)
 
 

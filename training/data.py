@@ -17,6 +17,7 @@ from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.io.locations import LocationLike
 from labelwright.entities.io.readers import SAME_NAMES, Batch, read_batches
 from labelwright.entities.io.row_ids import complete_ids
+from labelwright.entities.label_groups import group_numbers
 from labelwright.entities.schema import NAME_SHOWN, EntitySchema
 from labelwright.entities.tables import Entities
 from labelwright.entities.text import normalise
@@ -134,10 +135,16 @@ def read_labelled(
     table = table.set_column(table.column_names.index("id"), "id", ids)
     absent_lists = pa.concat_arrays(absent)
     any_absent = absent_lists.null_count < len(absent_lists)
+    lists = schema.redirects.rewrite(pa.concat_arrays(labels))
+    warnings = [
+        *left_out.warnings(table, keep_unlabelled),
+        *empty_cells.warnings(keep_unlabelled),
+        *_broken_groups(schema, lists, np.concatenate(numbers)),
+    ]
     return LabelledEntities(
         Entities(schema, table, anonymous=anonymous),
-        schema.redirects.rewrite(pa.concat_arrays(labels)),
-        [*left_out.warnings(table, keep_unlabelled), *empty_cells.warnings(keep_unlabelled)],
+        lists,
+        warnings,
         schema.redirects.rewrite(absent_lists) if any_absent else None,
         unlabelled=_entities(schema, unlabelled) if keep_unlabelled else None,
     )
@@ -160,6 +167,32 @@ def read_unlabelled(
             tables.append(batch.entities.table.filter(pa.array(kept)))
             sizes.add(_columns(tables[-1]))
     return _entities(schema, tables), left_out.warnings()
+
+
+def _broken_groups(
+    schema: EntitySchema, labels: pa.ListArray, numbers: npt.NDArray[np.int64]
+) -> list[str]:
+    """A warning for each exclusive group of which some rows have several labels.
+
+    `numbers` are the numbers of the rows in the files.
+    """
+    exclusive = [*(group.exclusive for group in schema.groups.values())]
+    if not any(exclusive):
+        return []
+    given = labels.flatten().dictionary_encode()
+    groups = group_numbers(schema.groups, given.dictionary.to_pylist())
+    ids = given.indices.to_numpy()
+    pairs = np.unique(np.stack([pc.list_parent_indices(labels).to_numpy(), ids]), axis=1)
+    warnings = []
+    for group, name in enumerate(schema.groups):
+        rows = pairs[0][groups[pairs[1]] == group]
+        several = np.unique(rows[1:][rows[1:] == rows[:-1]])
+        if exclusive[group] and several.size:
+            warnings.append(
+                f"{several.size:,} rows have several labels of the exclusive group {name!r}, for "
+                f"example row {numbers[several[0]]:,}; they are kept as they are"
+            )
+    return warnings
 
 
 def _no_labels(path: LocationLike, columns: ColumnMap, names: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import SAME_NAMES
+from labelwright.entities.label_groups import Role
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.decisions import LabelQuery
@@ -359,6 +360,7 @@ def _record(
         parameters={
             **dataclasses.asdict(task.configuration),
             "schema": task.schema.name,
+            **_group_parameters(trained.labeler),
             "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
             "encoder": task.encoder,
         },
@@ -377,6 +379,17 @@ def _record(
         schema=task.schema,
         bundle=files.bundle,
     )
+
+
+def _group_parameters(labeler: Labeler) -> Mapping[str, object]:
+    """The names of the kinds, attributes and exclusive groups of a model that has groups."""
+    groups = labeler.schema.groups
+    named = {
+        "kinds": [name for name, group in groups.items() if group.role is Role.KIND],
+        "attributes": [name for name, group in groups.items() if group.role is Role.ATTRIBUTE],
+        "exclusive_groups": [name for name, group in groups.items() if group.exclusive],
+    }
+    return {parameter: ", ".join(names) for parameter, names in named.items() if names}
 
 
 def _commit() -> Mapping[str, str]:

@@ -39,7 +39,7 @@ def schema_for(paths: Iterable[LocationLike], name: str | None = None) -> Entity
 def embedded_schema(paths: Iterable[LocationLike]) -> EntitySchema | None:
     """The schema in the metadata of the files at some paths; None if no file has one.
 
-    The open-world groups, implications and redirects of several schemas are merged. Raises
+    The facts about labels of several schemas are merged. Raises
     DataError if a schema cannot be read, or if the columns of two schemas differ.
     """
     found: EntitySchema | None = None
@@ -85,4 +85,5 @@ def _merged(one: EntitySchema, other: EntitySchema) -> EntitySchema:
         redirects=dataclasses.replace(
             one.redirects, targets={**one.redirects.targets, **other.redirects.targets}
         ),
+        groups={**one.groups, **other.groups},
     )

@@ -131,12 +131,17 @@ def feedback(url: str) -> str:
 
 
 def add_schema(parser: argparse.ArgumentParser) -> None:
-    """Add `--schema NAME|FILE` and `--redirects FILE`."""
+    """Add `--schema NAME|FILE`, `--exclusive` and `--redirects FILE`."""
     parser.add_argument(
         "--schema",
         metavar="NAME|FILE",
         help="places, text, words, or a TOML file that describes the columns (default: the schema "
         "in the metadata of imported files, or else places)",
+    )
+    parser.add_argument(
+        "--exclusive",
+        action="store_true",
+        help="all labels are one exclusive group of kinds: at most one is asserted for each row",
     )
     parser.add_argument(
         "--redirects",
@@ -217,6 +222,7 @@ def _schema(arguments: argparse.Namespace, data: list["Location"]) -> EntitySche
     from labelwright.entities.io.schema_metadata import schema_for
 
     schema = schema_for(data, arguments.schema)
+    schema = schema.with_label_column(arguments.label_column, arguments.exclusive)
     if arguments.redirects is None:
         return schema
     added = Redirects.read(arguments.redirects).targets

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.models.features.tokens import GROUPS
+from labelwright.models.stages.groups import LEAST_TEMPERING
 from labelwright.models.stages.linear import padded
 
 ARRAYS = {
@@ -32,6 +33,8 @@ ARRAYS = {
     "reranker.rate": (np.float32, 1),
     "reranker.company": (np.uint8, 2),
     "reranker.knots": (np.float64, 2),
+    "groups.tempering": (np.float64, 2),
+    "groups.asked": (np.float32, 2),
     "decisions.thresholds": (np.float32, 2),
 }
 """The type and the number of dimensions of each array."""
@@ -42,6 +45,8 @@ _FINITE = (
     "linear.scales",
     "reranker.rate",
     "reranker.knots",
+    "groups.tempering",
+    "groups.asked",
 )
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
@@ -131,6 +136,8 @@ def _check_shapes(parts: Mapping[str, Mapping[str, Any]], labels: int) -> None:
         "reranker.rate": len(reranker["rate"]) == labels,
         "reranker.company": reranker["company"].shape == (labels, labels),
         "reranker.knots": reranker["knots"].shape[0] == 2 and reranker["knots"].shape[1] > 0,
+        "groups.tempering": parts["groups"]["tempering"].shape[1] == 2,
+        "groups.asked": parts["groups"]["asked"].shape[1] == labels + 1,
         "decisions.thresholds": parts["decisions"]["thresholds"].shape[1] == labels,
     }
     for name, agrees in agreements.items():
@@ -150,6 +157,10 @@ def _check_numbers(parts: Mapping[str, Mapping[str, Any]]) -> None:
         raise ValueError("decisions.thresholds contains NaN")
     if (parts["reranker"]["rate"] < 0).any():
         raise ValueError("reranker.rate contains negative shares")
+    if (parts["groups"]["tempering"] < LEAST_TEMPERING).any():
+        raise ValueError(f"groups.tempering contains numbers below {LEAST_TEMPERING:g}")
+    if not ((parts["groups"]["asked"] >= 0) & (parts["groups"]["asked"] <= 1)).all():
+        raise ValueError("groups.asked contains numbers that are not shares")
     for name in ("weights", "shares"):
         if (parts["features"][name] < _SMALLEST).any():
             raise ValueError(f"features.{name} contains numbers below {_SMALLEST:g}")

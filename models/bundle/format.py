@@ -39,12 +39,13 @@ from labelwright.models.features.space import FeatureSpace, number_columns
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelSet
 from labelwright.models.monitoring.profile import Profile
+from labelwright.models.stages.groups import Groups, Memberships
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import LinearStage
 from labelwright.models.stages.namesakes import Namesakes
 from labelwright.models.stages.reranker import Reranker
 
-FORMAT = 6
+FORMAT = 7
 """The number of the format. No released version has written a lower one."""
 MANIFEST = "manifest.json"
 _LABELS, _GOLDEN, _TREES = "labels.json", "canned.json", "reranker.txt"
@@ -219,6 +220,8 @@ def content_hash(labeler: Labeler) -> str:
     )
     digest = hashlib.sha256(json.dumps(stated).encode())
     for name, array in arrays_of(labeler).items():
+        if not array.size and name.startswith("groups."):
+            continue  # a model without groups has the same hash as before there were groups
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     trees = re.sub(r"\nparameters:.*?end of parameters\n", "\n", labeler.reranker.trees, flags=re.S)
@@ -299,14 +302,21 @@ def _read_labeler(contents: Mapping[str, memoryview], manifest: Manifest) -> Lab
     trees = str(contents[_TREES], "utf-8")
     rate, co_occurrence, knots = (parts["reranker"][name] for name in ("rate", "company", "knots"))
     reranker = Reranker(rate, co_occurrence, knots, trees)
+    labels = LabelSet(tuple(names))
+    groups = Groups(Memberships.of_labels(schema, labels), **parts["groups"])
+    if len(groups.tempering) != len(groups.memberships.exclusive_names):
+        raise ValueError("groups.tempering does not fit the exclusive groups of the schema")
+    if len(groups.asked) != len(groups.memberships.attribute_names):
+        raise ValueError("groups.asked does not fit the groups of attributes of the schema")
     _ = reranker.forest  # parse the trees now, so that errors are found before the first query
     return Labeler(
-        labels=LabelSet(tuple(names)),
+        labels=labels,
         features=FeatureSpace(schema, **parts["features"]),
         linear=LinearStage(**parts["linear"]),
         implications=Implications(**parts["implications"]),
         namesakes=Namesakes(**parts["namesakes"]),
         reranker=reranker,
+        groups=groups,
         decisions=_decisions(manifest.decisions, parts["decisions"]["thresholds"]),
     )
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import DataError, SchemaError
+from labelwright.entities.label_groups import LabelGroup, Role, group_numbers
 from labelwright.entities.schema import BUILT_IN, RESERVED, Column, EntitySchema, Kind, load_schema
 
 some = settings(max_examples=50, deadline=None)
@@ -316,3 +317,51 @@ def test_facts_about_labels_are_equal_after_conversion(tmp_path: Path) -> None:
 def test_invalid_facts_about_labels_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(SchemaError, match="not a valid entity schema"):
         EntitySchema.from_mapping({"name": "x", "columns": {"a": {"kind": "text"}}, **more})
+
+
+GROUPS: dict[str, Any] = {
+    "amenity": {"exclusive": True, "role": "kind"},
+    "wheelchair": {"role": "attribute"},
+    "menu": {"role": "attribute", "of": ["amenity=restaurant"], "labels": ["diet:*", "menu"]},
+}
+
+
+def test_groups_survive_the_mapping_of_a_schema() -> None:
+    schema = EntitySchema.from_mapping({**one_column(kind="text"), "groups": GROUPS})
+    assert schema.groups["amenity"] == LabelGroup(("amenity=*",), exclusive=True, role=Role.KIND)
+    assert schema.groups["wheelchair"].of is None
+    assert schema.to_mapping()["groups"] == GROUPS
+    assert EntitySchema.from_mapping(schema.to_mapping()) == schema
+    names = ("amenity=bar", "diet:vegan=yes", "menu", "menus", "wheelchair=yes")
+    assert group_numbers(schema.groups, names).tolist() == [0, 2, 2, -1, 1]
+    assert [*schema.with_groups_of(names[:3]).groups] == ["amenity", "menu"]
+    learned = {"groups": {"w": {"role": "attribute", "of": "learned"}}}
+    assert EntitySchema.from_mapping({**one_column(kind="text"), **learned}).groups["w"].of is None
+
+
+@pytest.mark.parametrize(
+    ("group", "reason"),
+    [
+        ({"exclusive": 1}, "'exclusive' must be true or false"),
+        ({"role": "sort"}, "'role' must be one of kind, attribute"),
+        ({"role": "kind", "of": ["a"]}, "only a group with role = 'attribute' has 'of'"),
+        ({"role": "attribute", "of": []}, "'of' must be a list of labels or 'learned'"),
+        ({"labels": "a"}, "'labels' must be a list of labels"),
+        ({"labels": [""]}, "'labels' must be a list of labels"),
+        ({"kinds": True}, "unknown options kinds"),
+        (5, "not a valid entity schema"),
+    ],
+)
+def test_a_group_that_is_not_valid_is_refused(group: Any, reason: str) -> None:
+    with pytest.raises(SchemaError, match=reason):
+        EntitySchema.from_mapping({**one_column(kind="text"), "groups": {"g": group}})
+
+
+def test_a_label_of_an_exclusive_group_implies_no_other() -> None:
+    content = {**one_column(kind="text"), "groups": GROUPS}
+    for implied, right in (({"amenity=pub": ["amenity=bar"]}, False), ({"menu": ["x"]}, True)):
+        if right:
+            EntitySchema.from_mapping({**content, "implies": implied})
+            continue
+        with pytest.raises(SchemaError, match="'amenity' is exclusive, but one of its labels"):
+            EntitySchema.from_mapping({**content, "implies": implied})

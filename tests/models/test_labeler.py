@@ -12,6 +12,7 @@ from labelwright.entities.tables import Entities, from_records
 from labelwright.models.decisions import TOP_K_LIMIT, LabelQuery, Predictions
 from labelwright.models.labeler import CHUNK, Labeler
 from labelwright.models.labels import LabelSet
+from labelwright.models.stages.groups import Groups
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import LinearStage, padded
 from labelwright.models.stages.reranker import Reranker
@@ -158,7 +159,9 @@ def test_the_kernel_gives_the_same_results_as_separate_stages(
     entities = brands.slice(0, 700)
     stages = plain.stages(labeler, labeler.features.transform(entities))
     decisions, implications = labeler.decisions, labeler.implications
-    expected = plain.predict(decisions, query, labeler.labels, implications, *stages)
+    expected = plain.predict(
+        decisions, query, labeler.labels, implications, *stages, labeler.groups
+    )
     assert_same(labeler.label(entities, query), expected)
 
 
@@ -191,6 +194,7 @@ def grown(labeler: Labeler, labels: int) -> Labeler:
             reranker.knots,
             reranker.trees,
         ),
+        Groups.none(LabelSet(names)),
         dataclasses.replace(
             labeler.decisions,
             policies={

@@ -19,6 +19,7 @@ from labelwright.models.features.space import FeatureRows, FeatureSpace, fill_ro
 from labelwright.models.kernels.simd import LEAVES
 from labelwright.models.labeler import Labeler, propose_candidates
 from labelwright.models.labels import LabelMatrix, LabelSet, label_set
+from labelwright.models.stages.groups import Groups, Memberships
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import LinearStage
 from labelwright.models.stages.namesakes import Namesakes
@@ -31,6 +32,7 @@ from labelwright.models.stages.reranker import (
 from labelwright.training.data import LabelledEntities, name_hashes
 from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.features import fit_features
+from labelwright.training.fitting.groups import fit_groups
 from labelwright.training.fitting.held_out import (
     SCORE_BINS,
     HeldOutPairs,
@@ -157,15 +159,23 @@ def fit_labeler(
             f"{len(data)} rows are too few to train on: give at least {MIN_ROWS} rows with labels"
         )
     matrix = data.matrix(labels)
+    schema = data.entities.schema.with_groups_of(labels.names)
+    memberships = Memberships.of_labels(schema, labels)
     shares, evidence = co_occurrence(matrix)
     implications = learn_implications(
-        labels, matrix.counts(), shares, evidence, data.entities.schema.implies
+        labels,
+        matrix.counts(),
+        shares,
+        evidence,
+        schema.implies,
+        memberships.same_exclusive() | memberships.open,
     )
     relations = Relations.of(label_rates(matrix), shares_as_bytes(shares))
     with ThreadPoolExecutor(configuration.threads) as pool:
         return _Fit(
-            data.entities,
+            dataclasses.replace(data.entities, schema=schema),
             labels,
+            memberships,
             matrix,
             relations,
             implications,
@@ -183,6 +193,7 @@ class _Fit:
 
     entities: Entities
     labels: LabelSet
+    memberships: Memberships
     matrix: LabelMatrix
     relations: Relations
     implications: Implications
@@ -198,10 +209,17 @@ class _Fit:
         held_out = self._held_out_pairs(rows, len(features.keys), random)
         all_rows = np.arange(len(self.matrix))
         linear = self._linear_stage(rows, len(features.keys), all_rows, random)
-        reranker, decisions = self._reranker(held_out)
+        reranker, groups, decisions = self._reranker(held_out)
         namesakes = learn_namesakes(rows.names[all_rows], self.matrix)
         return Labeler(
-            self.labels, features, linear, self.implications, namesakes, reranker, decisions
+            self.labels,
+            features,
+            linear,
+            self.implications,
+            namesakes,
+            reranker,
+            groups,
+            decisions,
         )
 
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
@@ -329,13 +347,16 @@ class _Fit:
             recalled = namesakes.recall(part.names, chosen)
             pairs = pair_features(part, scores, chosen, recalled, self.relations)
             known = labels.known(np.arange(len(chunk))[:, None], chosen)
+            decided = known | (self.memberships.open[chosen] & ~labels.partial[:, None])
             others = histograms_of_others(scores, chosen, labels)
             present, positives = labels.contains(chosen), len(labels.present.ids)
-            return HeldOutPairs(pairs, chosen, present, known, names[chunk], positives, *others)
+            return HeldOutPairs(
+                pairs, chosen, present, known, decided, names[chunk], positives, *others
+            )
 
         return concatenated(list(self.pool.map(score, range(0, len(held_out_rows), CHUNK))))
 
-    def _reranker(self, held_out: HeldOutPairs) -> tuple[Reranker, Decisions]:
+    def _reranker(self, held_out: HeldOutPairs) -> tuple[Reranker, Groups, Decisions]:
         rates, co_occurrence = label_rates(self.matrix), self.relations.co_occurrence
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
@@ -347,14 +368,20 @@ class _Fit:
         self.progress("reranker", 0.5)
         probabilities = calibrated(raw, knots).reshape(held_out.chosen.shape)
         self.implications.raise_probabilities(held_out.chosen, probabilities)
-        decisions = self._decisions(held_out, probabilities)
-        return Reranker(rates, co_occurrence, knots, booster.model_to_string()), decisions
+        groups = fit_groups(self.memberships, self.matrix, held_out, probabilities)
+        groups.apply(self.implications, held_out.chosen, probabilities)
+        blocked = groups.blocked(self.implications, held_out.chosen, probabilities)
+        decisions = self._decisions(held_out, probabilities, held_out.decided & ~blocked)
+        reranker = Reranker(rates, co_occurrence, knots, booster.model_to_string())
+        return reranker, groups, decisions
 
-    def _decisions(self, held_out: HeldOutPairs, probabilities: Probabilities) -> Decisions:
-        known = held_out.known
-        present, probabilities = held_out.present[known], probabilities[known]
-        ids = held_out.chosen[known].astype(np.int64)
-        names = np.broadcast_to(held_out.names[:, None], known.shape)[known]
+    def _decisions(
+        self, held_out: HeldOutPairs, probabilities: Probabilities, used: npt.NDArray[np.bool_]
+    ) -> Decisions:
+        """The decisions; `used` (n x candidates) marks the pairs that can be asserted."""
+        present, probabilities = held_out.present[used], probabilities[used]
+        ids = held_out.chosen[used].astype(np.int64)
+        names = np.broadcast_to(held_out.names[:, None], used.shape)[used]
         count = len(self.labels)
 
         def uniform(beta: float) -> Probabilities:

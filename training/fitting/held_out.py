@@ -23,7 +23,9 @@ class HeldOutPairs:
 
     `pairs` (n * candidates rows) are the features of the reranker. `chosen` (n x candidates) are
     the ids of the candidate labels. `present` (n x candidates) is True if the entity has the label.
-    `known` (n x candidates) is False if it is unknown whether the entity has the label. `names` (n)
+    `known` (n x candidates) is False if it is unknown whether the entity has the label. `decided`
+    (n x candidates) is True if the pair counts for the decisions: if it is known, or if it is an
+    attribute that the data do not state, which counts as false. `names` (n)
     are hashes of the entities' names. `positives` is the number of true labels of these entities,
     including labels that are not candidates. `other_present` and `other_absent` are histograms over
     SCORE_BINS: they count the scores of known pairs that are not candidates.
@@ -33,6 +35,7 @@ class HeldOutPairs:
     chosen: LabelIds
     present: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]
+    decided: npt.NDArray[np.bool_]
     names: npt.NDArray[np.uint64]
     positives: int
     other_present: Counts
@@ -46,6 +49,7 @@ def concatenated(parts: Sequence[HeldOutPairs]) -> HeldOutPairs:
         np.concatenate([part.chosen for part in parts]),
         np.concatenate([part.present for part in parts]),
         np.concatenate([part.known for part in parts]),
+        np.concatenate([part.decided for part in parts]),
         np.concatenate([part.names for part in parts]),
         sum(part.positives for part in parts),
         np.sum([part.other_present for part in parts], axis=0),

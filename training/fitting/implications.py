@@ -26,13 +26,15 @@ def learn_implications(
     shares: Shares,
     evidence: Shares,
     declared: Mapping[str, Sequence[str]],
+    excluded: npt.NDArray[np.bool_] | None = None,
 ) -> Implications:
     """Declared implications, and implications learned from the rows.
 
     A learned implication holds for at least 1 - MAX_EXCEPTIONS of a label's rows. `counts` are the
     numbers of rows of each label. `shares[a, b]` is the share of the rows with label a that also
     have label b; it is based on `evidence[a, b]` rows. If two labels imply each other, only the
-    implication from the rarer to the more frequent label is kept. Raises DataError if the declared
+    implication from the rarer to the more frequent label is kept. `excluded` (bool[labels, labels])
+    marks implications that are not learned. Raises DataError if the declared
     implications form a circle.
     """
     ids = labels.ids
@@ -46,6 +48,8 @@ def learn_implications(
     rank = np.empty(len(counts), np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))  # 0: most frequent
     holds = (shares >= 1 - MAX_EXCEPTIONS) & (rank[:, None] > rank)
+    if excluded is not None:
+        holds &= ~excluded
     for label, ancestor in np.argwhere(holds):
         names = labels.names[label], labels.names[ancestor]
         if evidence[label, ancestor] >= (1 if _is_below(*names) else MIN_SUPPORT):
