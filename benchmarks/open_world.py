@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
 from benchmarks import options, tables
+from labelwright.entities.label_book import group_of
 from labelwright.entities.schema import EntitySchema, load_schema
 from labelwright.entities.tables import from_table
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
-from labelwright.models.labels import group_of
 from labelwright.training.data import LabelledEntities, split
 from labelwright.training.evaluation.evaluate import label_with_truth
 from labelwright.training.evaluation.metrics import calibration_error, correctness

@@ -21,6 +21,7 @@ from labelwright.commands import (
     import_,
     keys,
     label,
+    labels,
     promote,
     prune,
     retrain,
@@ -62,7 +63,8 @@ environment:
 
 
 _COMMANDS = (
-    train, retrain, evaluate, label, explain, serve, keys, import_, export, corrections, promote,
+    train, retrain, evaluate, label, explain, serve, keys, import_, export, labels, corrections,
+    promote,
     rollback, diff, prune, study, tune, doctor, demo,
 )  # fmt: skip
 

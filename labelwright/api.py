@@ -190,6 +190,7 @@ def train(
     unlabelled: Paths = (),
     encoder: str | Path | None = None,
     encoder_tokenizer: str | Path | None = None,
+    label_book: str | Path | None = None,
     empty_labels: str = "unknown",
     label_column: str | None = None,
     exclusive: bool = False,
@@ -216,6 +217,8 @@ def train(
     - `unlabelled`: files of rows without labels, which the encoder's teacher labels.
     - `encoder`: a folder with the ONNX model and the tokenizer of a sentence encoder, or the name
       of an installed package. `encoder_tokenizer` is its tokenizer, if it lies elsewhere.
+    - `label_book`: a TOML or CSV file with titles, synonyms and seed words of labels, or the
+      built-in book `osm`.
     - `empty_labels`: meaning of an empty cell of labels in CSV: `unknown` (not labelled), or
       `none` (none of the labels).
     - `label_column`: column of the files whose texts are one label each.
@@ -226,6 +229,7 @@ def train(
     """
     from labelwright import processors
     from labelwright.entities.io.column_map import ColumnMap
+    from labelwright.entities.io.label_books import load_book
     from labelwright.entities.io.label_columns import EmptyLabels
     from labelwright.entities.io.schema_metadata import schema_for
     from labelwright.training.fitting.fit import Configuration
@@ -236,6 +240,9 @@ def train(
     entity_schema = entity_schema.with_label_column(label_column, exclusive)
     names = ColumnMap(columns or {}).with_label_column(label_column)
     names.check(entity_schema)
+    book = None if label_book is None else load_book(str(label_book))
+    if book:
+        entity_schema = book.extend(entity_schema)
     task = Task(
         data=_listed(data),
         test=_listed(test),
@@ -252,6 +259,7 @@ def train(
         encoder=None if encoder is None else str(encoder),
         tokenizer=None if encoder_tokenizer is None else str(encoder_tokenizer),
         empty_labels=EmptyLabels.parse(empty_labels),
+        book=book,
     )
     return TrainingResult.of(run_job(task))
 

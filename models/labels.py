@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labelwright.entities.errors import RequestError
+from labelwright.entities.label_book import group_of
 from labelwright.models.kernels.csr import SparseRows
 
 ROWS_AT_A_TIME = 1 << 20
@@ -149,6 +150,12 @@ class LabelMatrix:
     def contains(self, candidates: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether each row has each of its candidates (label ids, n x k); returns bool[n, k]."""
         return np.isin(self._keys(np.arange(len(self))[:, None], candidates), self.keys())
+
+    def has_any(self, labels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Whether each row (bool[n]) has at least one of the labels (bool[labels])."""
+        found = np.zeros(len(self), np.bool_)
+        found[self.present.rows()[labels[self.present.ids]]] = True
+        return found
 
     def keys(self) -> npt.NDArray[np.int64]:
         """For each present label, the key of its pair: row * number of labels + label id."""
@@ -287,11 +294,6 @@ def _with_partial_rows(matrix: LabelMatrix, partial: npt.NDArray[np.bool_]) -> L
         absent=SparseRows.from_pairs(rows[lacking], ids[lacking], shape),
         complete=matrix.complete & ~partial[:, None],
     )
-
-
-def group_of(label: str) -> str:
-    """The group of a label: the text before the first equals sign, or the name if it has none."""
-    return label.partition("=")[0]
 
 
 def _look_up(

@@ -18,6 +18,7 @@ from labelwright.entities.io.files import temporary_folder
 from labelwright.entities.io.label_columns import EmptyLabels
 from labelwright.entities.io.locations import LocationLike, locate
 from labelwright.entities.io.readers import SAME_NAMES
+from labelwright.entities.label_book import LabelBook
 from labelwright.entities.label_groups import Role
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, concatenate
@@ -69,7 +70,8 @@ class Task:
 
     `encoder` is a sentence encoder (`training.teachers.encoder`), which teaches the model on rows
     without labels: those of `data` and all rows of `unlabelled`. `tokenizer` is the encoder's
-    tokenizer, if it lies elsewhere. `empty_labels` is the meaning of empty cells of labels in CSV.
+    tokenizer, if it lies elsewhere. `book` has texts about labels; the schema has its implications
+    and redirects. `empty_labels` is the meaning of empty cells of labels in CSV.
     """
 
     data: Sequence[LocationLike]
@@ -84,6 +86,7 @@ class Task:
     unlabelled: Sequence[LocationLike] = ()
     encoder: str | None = None
     tokenizer: str | None = None
+    book: LabelBook | None = None
     empty_labels: EmptyLabels = EmptyLabels.UNKNOWN
 
     def read_labelled(
@@ -151,7 +154,9 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
     unlabelled = _with_vectors(data, prepared.teacher, progress)
     warnings = [*data.train.warnings, *_unfinished_runs(task.name)]
     warnings += prepared.teacher.warnings if prepared.teacher else []
-    labeler = fit_labeler(data.train, task.configuration, progress, task.memory, unlabelled)
+    labeler = fit_labeler(
+        data.train, task.configuration, progress, task.memory, unlabelled, task.book
+    )
     trained = _evaluated(task, data, labeler)
     progress("evaluation", 1.0)
     with temporary_folder() as folder:
@@ -198,6 +203,8 @@ def inputs_hash(task: Task, data: TrainingData, teacher: Encoder | None) -> str:
         "schema": task.schema.to_mapping(),
         "version": importlib.metadata.version("labelwright"),
     }
+    if task.book:
+        content["book"] = task.book.to_mapping()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -312,7 +319,7 @@ def _challenger(
 
     def fit(rows: Rows) -> Labeler:
         taught = None if unlabelled is None else unlabelled.taught_by(rows)
-        return fit_labeler(data.train.take(rows), configuration, unlabelled=taught)
+        return fit_labeler(data.train.take(rows), configuration, unlabelled=taught, book=task.book)
 
     return Challenger(
         task.name,
@@ -363,6 +370,7 @@ def _record(
             **_group_parameters(trained.labeler),
             "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
             "encoder": task.encoder,
+            **_book_parameters(task.book, trained),
         },
         metrics=metrics,
         tags={
@@ -390,6 +398,14 @@ def _group_parameters(labeler: Labeler) -> Mapping[str, object]:
         "exclusive_groups": [name for name, group in groups.items() if group.exclusive],
     }
     return {parameter: ", ".join(names) for parameter, names in named.items() if names}
+
+
+def _book_parameters(book: LabelBook | None, trained: TrainedModel) -> Mapping[str, int]:
+    """The sizes of the label book: its labels, and the labels of the model without rows."""
+    if book is None:
+        return {}
+    without_rows = int((trained.frequency == 0).sum())
+    return {"book_labels": len(book), "labels_without_rows": without_rows}
 
 
 def _commit() -> Mapping[str, str]:

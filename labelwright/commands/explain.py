@@ -127,7 +127,7 @@ def _first_rows(arguments: argparse.Namespace, schema: "EntitySchema") -> Iterat
 
 
 def _print(result: "Result", taxonomy: "Taxonomy") -> None:
-    print(_printable(result["id"]))
+    print(options.printable(result["id"]))
     if "error" in result:
         print(f"  rejected: {result['error']['detail']}")
     for label in result.get("labels", ()):
@@ -141,10 +141,5 @@ def _print(result: "Result", taxonomy: "Taxonomy") -> None:
 
 def _described(reason: "Reason") -> str:
     if reason["about"] == "field":
-        return f'{reason["field"]} "{_printable(reason["text"])}"'
+        return f'{reason["field"]} "{options.printable(reason["text"])}"'
     return f"{reason['about']} of {reason['label']}" if "label" in reason else reason["about"]
-
-
-def _printable(text: str) -> str:
-    """Escape the control characters of a text, because a terminal would execute them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

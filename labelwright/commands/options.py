@@ -14,6 +14,7 @@ from labelwright.entities.schema import EntitySchema
 
 if TYPE_CHECKING:
     from labelwright.entities.io.locations import Location
+    from labelwright.entities.label_book import LabelBook
     from labelwright.training.fitting.fit import Configuration
     from labelwright.training.job import Task
 
@@ -151,6 +152,16 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_label_book(parser: argparse.ArgumentParser) -> None:
+    """Add `--label-book FILE|NAME`."""
+    parser.add_argument(
+        "--label-book",
+        metavar="FILE|NAME",
+        help="titles, synonyms and seed words of labels, from which the model learns labels with "
+        "few or no rows: TOML or CSV (`labelwright labels` checks it), or the built-in book osm",
+    )
+
+
 def add_policy(parser: argparse.ArgumentParser) -> None:
     """Add `--policy NAME` and `--min-precision P`; only one of them may be used."""
     policy = parser.add_mutually_exclusive_group()
@@ -200,6 +211,9 @@ def task(
     data, columns = locations(arguments.data), column_names(arguments)
     schema = _schema(arguments, data)
     columns.check(schema)
+    book = _label_book(arguments)
+    if book:
+        schema = book.extend(schema)
     return Task(
         data=data,
         test=locations(vars(arguments).get("test")),
@@ -214,6 +228,7 @@ def task(
         encoder=vars(arguments).get("encoder"),
         tokenizer=vars(arguments).get("encoder_tokenizer"),
         empty_labels=EmptyLabels(arguments.empty_labels),
+        book=book,
     )
 
 
@@ -227,6 +242,13 @@ def _schema(arguments: argparse.Namespace, data: list["Location"]) -> EntitySche
         return schema
     added = Redirects.read(arguments.redirects).targets
     return dataclasses.replace(schema, redirects=Redirects({**schema.redirects.targets, **added}))
+
+
+def _label_book(arguments: argparse.Namespace) -> "LabelBook | None":
+    from labelwright.entities.io.label_books import load_book
+
+    name = vars(arguments).get("label_book")
+    return None if name is None else load_book(name)
 
 
 def column_names(arguments: argparse.Namespace) -> ColumnMap:
@@ -245,3 +267,8 @@ def warn(messages: Iterable[str]) -> None:
     """Print warnings on standard error."""
     for message in messages:
         print(f"labelwright: warning: {message}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Escape the control characters of a text, because a terminal would execute them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

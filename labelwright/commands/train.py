@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser)
     options.add_test(parser)
     _add_teacher(parser)
+    options.add_label_book(parser)
     options.add_feedback(parser)
     options.add_schema(parser)
     parser.add_argument("--name", help="registered name (default: the schema's name)")

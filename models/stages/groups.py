@@ -17,10 +17,11 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from labelwright.entities.label_book import group_of
 from labelwright.entities.label_groups import Role, group_numbers, matches
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.kernels.jit import compiled
-from labelwright.models.labels import LabelSet, group_of
+from labelwright.models.labels import LabelSet
 from labelwright.models.stages.implications import Implications, raise_row
 from labelwright.models.stages.linear import LabelIds
 

@@ -73,6 +73,16 @@ class Relations(NamedTuple):
         shares = (np.arange(256) / 255).astype(np.float32)
         return cls(np.log(rate + _SMOOTH), co_occurrence, shares, np.log(shares + _SMOOTH))
 
+    def without(self, labels: npt.NDArray[np.bool_]) -> Self:
+        """The relations as if no training entity had these labels (bool[labels])."""
+        if not labels.any():
+            return self
+        kept = ~labels
+        return self._replace(
+            log_rates=np.where(kept, self.log_rates, np.log(_SMOOTH)),
+            co_occurrence=self.co_occurrence * (kept[:, None] & kept),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Reranker:

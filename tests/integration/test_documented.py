@@ -113,6 +113,8 @@ def write_files(folder: Path) -> None:
     labelled = [f"{text},{WORDS[1 + n % 7]}" for n, text in enumerate(questions[:60])]
     (folder / "questions.csv").write_text("\n".join(["text,labels", *labelled]))
     (folder / "more_questions.csv").write_text("\n".join(["text", *questions[60:]]))
+    book = '[labels."amenity=bank"]\ntitle = { en = "Bank" }\nseeds = ["loan"]\n'
+    (folder / "book.toml").write_text(book)
     write_encoder(folder / "all-MiniLM-L6-v2")
     (folder / "redirects.csv").write_text("old,new\namenity=bank,amenity=money\n")
     for name in ("monaco", "europe"):

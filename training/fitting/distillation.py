@@ -16,7 +16,6 @@ import numpy.typing as npt
 from labelwright.entities.tables import Entities
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.kernels.csr import (
-    joined_offsets,
     offsets,
     positions_in_rows,
     row_numbers,
@@ -96,16 +95,10 @@ class Unlabelled:
 
         def score(start: int) -> SoftLabels:
             chunk = np.arange(start, min(start + CHUNK, len(self.vectors)))
-            return _soft_labels(teacher, self._with_vectors(rows, chunk))
+            return _soft_labels(teacher, self._with_vectors(rows, chunk), start)
 
         parts = list(run(score, range(self.labelled, len(self.vectors), CHUNK)))
-        return SoftLabels(
-            self.labelled,
-            joined_offsets([part.indptr for part in parts]),
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-            SOFT_COST,
-        )
+        return SoftLabels.joined(parts)
 
     def _with_vectors(self, rows: FeatureRows, chosen: RowOrder) -> FeatureRows:
         """The chosen rows: the components of the vectors are the first features of each row.
@@ -125,12 +118,19 @@ class Unlabelled:
         return FeatureRows(indptr, indices, values * np.float32(np.sqrt(0.5)), own.names)
 
 
-def _soft_labels(teacher: LinearStage, rows: FeatureRows) -> SoftLabels:
-    """The best labels of each row, without those that the teacher takes for absent."""
+def _soft_labels(teacher: LinearStage, rows: FeatureRows, first: int) -> SoftLabels:
+    """The best labels of each row, without those that the teacher takes for absent.
+
+    `first` is the number of the first row.
+    """
     scores = teacher.scores(rows)
     best = candidates(scores, TARGETS)
     targets = np.take_along_axis(scores, best, axis=1)
     kept = targets > -1
     return SoftLabels(
-        0, offsets(kept.sum(axis=1)), best[kept], np.minimum(targets[kept], 1), SOFT_COST
+        first,
+        offsets(kept.sum(axis=1)),
+        best[kept],
+        np.minimum(targets[kept], 1),
+        np.full(len(kept), SOFT_COST),
     )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.label_book import LabelBook
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import BALANCED, BROAD, Decisions, Probabilities
 from labelwright.models.features.space import FeatureRows, FeatureSpace, fill_rows
@@ -24,12 +25,14 @@ from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import LinearStage
 from labelwright.models.stages.namesakes import Namesakes
 from labelwright.models.stages.reranker import (
+    LABEL_FEATURE,
     Relations,
     Reranker,
     calibrated,
     pair_features,
 )
 from labelwright.training.data import LabelledEntities, name_hashes
+from labelwright.training.fitting.book_rows import BookRows
 from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.features import fit_features
 from labelwright.training.fitting.groups import fit_groups
@@ -40,7 +43,7 @@ from labelwright.training.fitting.held_out import (
     histograms_of_others,
 )
 from labelwright.training.fitting.implications import learn_implications
-from labelwright.training.fitting.linear import RowOrder, fit_linear
+from labelwright.training.fitting.linear import RowOrder, SoftLabels, fit_linear
 from labelwright.training.fitting.namesakes import learn_namesakes
 from labelwright.training.fitting.reranker import (
     BoostingParameters,
@@ -140,10 +143,12 @@ def fit_labeler(
     progress: Progress = no_progress,
     memory: int | None = None,
     unlabelled: Unlabelled | None = None,
+    book: LabelBook | None = None,
 ) -> Labeler:
     """Fit a model on all rows; raises DataError if there are too few rows or labels.
 
-    The linear stage also learns from a teacher's scores of the rows in `unlabelled`. The reranker,
+    The linear stage also learns from a teacher's scores of the rows in `unlabelled`, and from the
+    texts of a label book; all labels with such texts become labels of the model. The reranker,
     the calibration and the decisions are fitted on rows of `data` alone. `memory` is the maximum
     size of the large arrays in memory, in bytes; None is no limit. Arrays beyond it are in spill
     files (`SpillingAllocator`). The limit does not change the model.
@@ -158,6 +163,9 @@ def fit_labeler(
         raise DataError(
             f"{len(data)} rows are too few to train on: give at least {MIN_ROWS} rows with labels"
         )
+    if book:
+        book = book.relevant(labels.names)
+        labels = LabelSet(tuple(sorted({*labels.names, *book.taught})))
     matrix = data.matrix(labels)
     schema = data.entities.schema.with_groups_of(labels.names)
     memberships = Memberships.of_labels(schema, labels)
@@ -184,6 +192,7 @@ def fit_labeler(
             pool,
             SpillingAllocator(memory),
             unlabelled,
+            BookRows.of(book, data.entities.schema, labels, matrix.counts()) if book else None,
         ).run()
 
 
@@ -202,6 +211,7 @@ class _Fit:
     pool: ThreadPoolExecutor
     allocator: SpillingAllocator
     unlabelled: Unlabelled | None = None
+    book: BookRows | None = None
 
     def run(self) -> Labeler:
         features, rows = self._features()
@@ -223,11 +233,12 @@ class _Fit:
         )
 
     def _features(self) -> tuple[FeatureSpace, FeatureRows]:
-        parts = [self.entities, self.unlabelled.entities] if self.unlabelled else [self.entities]
-        chunks = [
-            part.slice(start, CHUNK) for part in parts for start in range(0, len(part), CHUNK)
-        ]
-        features, size = fit_features(chunks, self.entities, self.allocator)
+        others = (self.unlabelled, self.book)
+        parts = [self.entities, *(other.entities for other in others if other)]
+        chunks = _chunks(parts)
+        # counted twice, so that every word of the book is a feature: new entities have it
+        counted = chunks + (_chunks([self.book.entities]) if self.book else [])
+        features, size = fit_features(counted, self.entities, self.allocator)
         self.progress("features", 0.5)
         empty = self._empty_rows(sum(map(len, parts)), size)
         rows = fill_rows(empty, self._transformed(features, chunks))
@@ -268,13 +279,21 @@ class _Fit:
             held_out_rows = np.flatnonzero(folds == fold)
             if not len(held_out_rows):
                 continue
+            hidden = self._hidden_labels(random)
+            fitted_rows = fitted_rows[~self.matrix.take(fitted_rows).has_any(hidden)]
             stage = self._linear_stage(rows, feature_count, fitted_rows, random)
             namesakes = learn_namesakes(rows.names[fitted_rows], self.matrix.take(fitted_rows))
-            parts.append(self._score(stage, namesakes, rows, held_out_rows, names))
+            parts.append(self._score(stage, namesakes, rows, held_out_rows, names, hidden))
             scored += len(held_out_rows)
             if scored >= self.configuration.enough:
                 break
         return concatenated(parts)
+
+    def _hidden_labels(self, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """Labels of the book that the fit of one fold hides, bool[labels]; none without a book."""
+        if self.book is None:
+            return np.zeros(len(self.labels), np.bool_)
+        return self.book.hidden_labels(self.matrix, random)
 
     def _linear_stage(
         self,
@@ -289,17 +308,25 @@ class _Fit:
         `fitted_rows`, too, so it never knows a held-out row.
         """
         share = 1 / self._fit_count(len(self.matrix))
-        soft = None
+        matrix, mixture = self.matrix, None
+        counts = matrix.take(fitted_rows).counts()
+        parts = []
         if self.unlabelled:
             passes = self._passes(fitted_rows, len(self.matrix), random)
             threads, run = self.configuration.threads, self.pool.map
-            soft = self.unlabelled.soft_labels(
-                rows, self.matrix, feature_count, passes, threads, run
+            parts.append(
+                self.unlabelled.soft_labels(rows, matrix, feature_count, passes, threads, run)
             )
-            fitted_rows = np.concatenate([fitted_rows, soft.rows])
+        if self.book:
+            parts.append(self.book.soft_labels(len(rows.names) - len(self.book.entities), counts))
+            matrix, mixture = self.book.with_words(matrix), self.book.mixture(counts)
+        soft = SoftLabels.joined(parts) if parts else SoftLabels.none(len(matrix))
+        if self.book:
+            soft = self.book.soft_with_words(soft)
+        fitted_rows = np.concatenate([fitted_rows, soft.rows])
         return fit_linear(
             rows,
-            self.matrix,
+            matrix,
             feature_count,
             self._passes(fitted_rows, len(rows.names), random),
             self.configuration.cost,
@@ -307,6 +334,7 @@ class _Fit:
             lambda part: self.progress("linear stage", part * share),
             self.allocator,
             soft=soft,
+            mixture=mixture,
         )
 
     def _passes(
@@ -335,8 +363,14 @@ class _Fit:
         rows: FeatureRows,
         held_out_rows: RowOrder,
         names: npt.NDArray[np.uint64],
+        hidden: npt.NDArray[np.bool_],
     ) -> HeldOutPairs:
-        """Pairs of the held-out rows; `stage` and `namesakes` were learned from other rows."""
+        """Pairs of the held-out rows; `stage` and `namesakes` were learned from other rows.
+
+        None of these rows has one of the `hidden` labels (bool[labels]).
+        """
+        relations = self.relations.without(hidden)
+        unseen = hidden | (self.matrix.counts() == 0)
 
         def score(start: int) -> HeldOutPairs:
             chunk = held_out_rows[start : start + CHUNK]
@@ -345,11 +379,14 @@ class _Fit:
                 stage, self.implications, part, self.configuration.candidates
             )
             recalled = namesakes.recall(part.names, chosen)
-            pairs = pair_features(part, scores, chosen, recalled, self.relations)
+            pairs = pair_features(part, scores, chosen, recalled, relations)
+            pairs[unseen[chosen].ravel(), LABEL_FEATURE] = np.nan
             known = labels.known(np.arange(len(chunk))[:, None], chosen)
             decided = known | (self.memberships.open[chosen] & ~labels.partial[:, None])
+            decided &= ~unseen[chosen]
             others = histograms_of_others(scores, chosen, labels)
-            present, positives = labels.contains(chosen), len(labels.present.ids)
+            present = labels.contains(chosen)
+            positives = int(np.count_nonzero(~unseen[labels.present.ids]))
             return HeldOutPairs(
                 pairs, chosen, present, known, decided, names[chunk], positives, *others
             )
@@ -397,3 +434,7 @@ class _Fit:
             {BALANCED: uniform(1.0), BROAD: uniform(2.0)},
             precise_thresholds(ids, names, probabilities, present, count),
         )
+
+
+def _chunks(parts: Sequence[Entities]) -> list[Entities]:
+    return [part.slice(start, CHUNK) for part in parts for start in range(0, len(part), CHUNK)]

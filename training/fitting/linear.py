@@ -1,25 +1,27 @@
 """Fitting the linear stage: dual coordinate descent for all labels together.
 
 The objective is liblinear's L2-regularised squared hinge loss (Hsieh et al., ICML 2008), with one
-dual variable for each (entity, label) pair. Rows without labels may have soft labels, the scores of
-a teacher; their loss is the squared difference to these scores. The labels are divided into blocks.
-A pass goes through all entities and updates the labels of one block. The weights of a feature for
-these labels are adjacent in memory, and most pairs need no update. Blocks are independent, so the
-result does not depend on the number of threads. Weights are stored as float16, because most of the
-time is spent on reading them from memory. This rounding had no measurable effect on quality.
-Kernels treat float16 values as uint16 bits (`models.kernels.simd`).
+dual variable for each (entity, label) pair. Rows without labels may have soft labels, for example
+the scores of a teacher; their loss is the squared difference to these scores.
+
+The labels are divided into blocks. A pass goes through all entities and updates the labels of one
+block. The weights of a feature for these labels are adjacent in memory, and most pairs need no
+update. Blocks are independent, so the result does not depend on the number of threads. Weights are
+stored as float16, because most of the time is spent on reading them from memory. This rounding had
+no measurable effect on quality. Kernels treat float16 values as uint16 bits
+(`models.kernels.simd`).
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
 from labelwright.models.features.space import FeatureRows
-from labelwright.models.kernels.csr import row_numbers
+from labelwright.models.kernels.csr import joined_offsets, row_numbers
 from labelwright.models.kernels.jit import compiled
 from labelwright.models.kernels.simd import float_to_half, half_to_float, prefetch_row
 from labelwright.models.labels import LabelMatrix, LabelStates
@@ -57,32 +59,45 @@ Halves = npt.NDArray[np.uint16]
 Fitted = Callable[[int, Halves, Floats], object]
 """Called for each block with the id of its first label, its weights (features x labels, float16
 bits), and the weights of the constant feature (one for each label)."""
+Mixture: TypeAlias = scipy.sparse.csr_array
+"""Parts of the weights of fitted labels (rows) in the weights of the stage's labels (columns)."""
 
 
 class SoftLabels(NamedTuple):
-    """Scores that a teacher gives to labels of rows without labels: targets of the linear stage.
+    """Scores of labels of rows that are not training rows: targets of the linear stage.
 
     Row `first` + r of the features has the targets `scores[indptr[r]:indptr[r + 1]]` (float32, from
-    -1 to 1) for the labels `ids[...]` (int32). All other labels of the row are absent. `cost` is
-    liblinear's C for these rows.
+    -1 to 1) for the labels `ids[...]` (int32). All other labels of the row are absent. `costs[r]`
+    (float32) is liblinear's C for this row.
     """
 
     first: int
     indptr: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int32]
     scores: Floats
-    cost: np.float32
+    costs: Floats
 
     @classmethod
     def none(cls, rows: int) -> Self:
-        """The soft labels of `rows` rows that all have labels."""
-        nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
-        return cls(rows, np.zeros(1, np.int64), *nothing, np.float32(1))
+        """No soft labels, after `rows` training rows."""
+        nothing = np.zeros(0, np.float32)
+        return cls(rows, np.zeros(1, np.int64), np.zeros(0, np.int32), nothing, nothing)
+
+    @classmethod
+    def joined(cls, parts: Sequence["SoftLabels"]) -> Self:
+        """The soft labels of adjacent rows."""
+        return cls(
+            parts[0].first,
+            joined_offsets([part.indptr for part in parts]),
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.costs for part in parts]),
+        )
 
     @property
     def rows(self) -> RowOrder:
-        """The numbers of the rows without labels."""
-        return self.first + np.arange(len(self.indptr) - 1)
+        """The numbers of the rows with soft labels."""
+        return self.first + np.arange(len(self.costs))
 
 
 def fit_linear(
@@ -96,22 +111,25 @@ def fit_linear(
     allocator: SpillingAllocator | None = None,
     fitted: Fitted = lambda first, weights, constant: None,
     soft: SoftLabels | None = None,
+    mixture: Mixture | None = None,
 ) -> LinearStage:
     """Fit one linear classifier for each label.
 
     `rows` are the rows of `labels`, and after them the rows of `soft`, if there are any. Each of
     `passes` is a sequence of row numbers. Rows that are in no pass are not used. Unknown pairs are
-    skipped. `features` is the number of features. `cost` is liblinear's C. `advance` is
-    called after each pass of a block with the share of the work that this pass was. `allocator`
-    allocates the dual variables. `fitted` is called with the weights of each block before they are
-    rounded. Raises StorageError if the allocator needs more disk space than is free.
+    skipped. `features` is the number of features. `cost` is liblinear's C. `advance` is called
+    after each pass of a block with the share of the work that this pass was. `allocator` allocates
+    the dual variables. `fitted` is called with the weights of each block before they are rounded.
+    With a `mixture`, the stage's weights are mixtures of the fitted weights. Raises StorageError if
+    the allocator needs more disk space than is free.
     """
     allocator = allocator or SpillingAllocator()
     soft = soft or SoftLabels.none(len(labels))
     count = len(rows.names)
     block_size = _block_size(count * threads, allocator)
     firsts = range(0, labels.labels, block_size)
-    frequent = max(1, min(features, DENSE_BYTES // padded(labels.labels)))
+    kept = labels.labels if mixture is None else mixture.shape[1]
+    frequent = max(1, min(features, DENSE_BYTES // padded(kept)))
     states = labels.states
 
     def fit_block(first: int) -> _FittedBlock:
@@ -127,7 +145,7 @@ def fit_linear(
         return _snapshot(weights, constant, frequent)
 
     with ThreadPoolExecutor(threads) as pool:
-        return _assemble(list(pool.map(fit_block, firsts)), labels.labels)
+        return _assemble(list(pool.map(fit_block, firsts)), mixture)
 
 
 def _block_size(rows: int, allocator: SpillingAllocator) -> int:
@@ -200,10 +218,15 @@ def _keep(weights: Halves, ids: npt.NDArray[np.int32], values: Floats) -> None:
                 at += 1
 
 
-def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
-    """Join the blocks; round weights to 8 bits, with one scale for each feature."""
+def _assemble(blocks: list[_FittedBlock], mixture: Mixture | None) -> LinearStage:
+    """Join and mix the blocks; round weights to 8 bits, with one scale for each feature."""
+    bias = np.concatenate([block.bias for block in blocks])
     dense = np.concatenate([block.dense for block in blocks], axis=1)
     rare = scipy.sparse.hstack([block.rare for block in blocks], format="csr")
+    if mixture is not None:
+        bias = START + (bias - START) @ mixture
+        dense = np.ascontiguousarray(dense @ mixture)  # scipy returns columns
+        rare = (rare @ mixture).tocsr()
     largest = np.zeros(rare.shape[0], np.float32)
     owners = row_numbers(rare.indptr)
     np.maximum.at(largest, owners, np.abs(rare.data))
@@ -211,9 +234,9 @@ def _assemble(blocks: list[_FittedBlock], labels: int) -> LinearStage:
     scales = np.where(peaks > 0, peaks / 127, 1).astype(np.float32)
     rounded = np.rint(dense / scales[: len(dense), None]).astype(np.int8)
     return LinearStage(
-        bias=np.concatenate([block.bias for block in blocks]),
+        bias=bias,
         scales=scales,
-        dense=np.pad(rounded, ((0, 0), (0, padded(labels) - labels))),
+        dense=np.pad(rounded, ((0, 0), (0, padded(len(bias)) - len(bias)))),
         sparse_indptr=rare.indptr.astype(np.int64),
         sparse=pack_weights(
             rare.indices, np.rint(rare.data / scales[len(dense) + owners]).astype(np.int8)
@@ -263,7 +286,7 @@ def _descend(
             damping = np.float32(0.5) / cost
         else:
             _write_soft_targets(soft, row - soft.first, first, targets, lowest, highest)
-            damping = np.float32(0.5) / soft.cost
+            damping = np.float32(0.5) / soft.costs[row - soft.first]
         curvature = np.float32(1) + CONSTANT * CONSTANT + damping
         dual = duals[row]
         for label in range(width):

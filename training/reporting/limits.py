@@ -51,6 +51,11 @@ def _label_limits(trained: TrainedModel, tables: ReportTables) -> Iterator[str]:
     labels, unknown = len(trained.labeler.labels), int(trained.truth.foreign.sum())
     outside = f" {unknown:,} of {trained.tallies[2]:,} true labels of the test rows are others."
     yield f"It knows {labels:,} labels and no others.{outside if unknown else ''}"
+    if alone := int((trained.frequency == 0).sum()):
+        yield (
+            f"{alone:,} of these labels have no training rows: it knows them from the label book "
+            "alone, and guarantees no precision for them."
+        )
     if rare := int((trained.frequency < RARE).sum()):
         f1 = {line["slice"]: line["micro_f1"] for line in tables.slices.to_pylist()}
         yield (

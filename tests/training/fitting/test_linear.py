@@ -80,7 +80,7 @@ def soft_labels(rows: int) -> SoftLabels:
     random = np.random.default_rng(4)
     ids = np.tile(np.array([0, 7, 139], np.int32), rows)
     targets = random.uniform(-1, 1, len(ids)).astype(np.float32)
-    return SoftLabels(N - rows, 3 * np.arange(rows + 1), ids, targets, np.float32(2))
+    return SoftLabels(N - rows, 3 * np.arange(rows + 1), ids, targets, np.full(rows, 2, np.float32))
 
 
 def test_soft_labels_have_the_squared_loss(rows: FeatureRows, labels: LabelMatrix) -> None:
@@ -91,7 +91,7 @@ def test_soft_labels_have_the_squared_loss(rows: FeatureRows, labels: LabelMatri
     scores = stage.scores(rows)
     x = scipy.sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(N, F)).toarray()
     x = np.hstack([x, np.full((N, 1), CONSTANT)]).astype(np.float64)
-    costs = np.where(np.arange(N) < soft.first, cost, float(soft.cost))
+    costs = np.where(np.arange(N) < soft.first, cost, float(soft.costs[0]))
     for place, label in enumerate((0, 7, 139)):
         y = np.where(first.contains(np.full((soft.first, 1), label, np.int32)).ravel(), 1.0, -1.0)
         y = np.concatenate([y, soft.scores[place::3]])
@@ -116,7 +116,7 @@ def test_labels_without_a_target_are_absent_from_a_row_with_soft_labels(
         SparseRows.joined([first.present, absent.present]), L, np.zeros(N, np.int64)
     )
     soft = soft_labels(150)
-    soft = soft._replace(cost=np.float32(1.0))
+    soft = soft._replace(costs=np.ones_like(soft.costs))
     taught = fit_linear(rows, first, F, orders(3), 1.0, 1, soft=soft)
     plain = fit_linear(rows, both, F, orders(3), 1.0, 1)
     others = np.setdiff1d(np.arange(L), [0, 7, 139])
