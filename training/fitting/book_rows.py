@@ -49,13 +49,15 @@ Flags = npt.NDArray[np.bool_]
 class BookRows:
     """Texts of a label book as entities, with the ids of their labels.
 
-    `words` (labels x words) are the words that the titles of labels share, and `weights`
-    (float64[labels x words]) the share of each word in the title of a label.
+    `words` (labels x words) has the share of each shared word in the title of a label. If the book
+    is `of_any_data`, labels without training rows count as absent from these rows. Otherwise they
+    count as labels whose rows are still missing.
     """
 
     entities: Entities
     labels: SparseRows
     words: scipy.sparse.csr_array
+    of_any_data: bool = False
 
     @classmethod
     def of(cls, book: LabelBook, schema: EntitySchema, labels: LabelSet, counts: Counts) -> Self:
@@ -72,7 +74,9 @@ class BookRows:
         lists = pa.array(list(texts.values()), pa.list_(pa.string()))
         entities = from_table(pa.table({schema.identity: pa.array(texts, pa.string())}), schema)
         present = label_matrix(lists, labels).present
-        return cls(entities, present, _shared_words(book.titles(), labels, counts))
+        return cls(
+            entities, present, _shared_words(book.titles(), labels, counts), book.of_any_data
+        )
 
     def soft_labels(self, first: int, counts: Counts) -> SoftLabels:
         """The labels of each row with the target 1; `first` is the number of the first row.

@@ -370,7 +370,9 @@ class _Fit:
         None of these rows has one of the `hidden` labels (bool[labels]).
         """
         relations = self.relations.without(hidden)
-        unseen = hidden | (self.matrix.counts() == 0)
+        rowless = self.matrix.counts() == 0
+        unseen = hidden | rowless
+        missing = rowless & (self.book is not None and not self.book.of_any_data)
 
         def score(start: int) -> HeldOutPairs:
             chunk = held_out_rows[start : start + CHUNK]
@@ -382,6 +384,7 @@ class _Fit:
             pairs = pair_features(part, scores, chosen, recalled, relations)
             pairs[unseen[chosen].ravel(), LABEL_FEATURE] = np.nan
             known = labels.known(np.arange(len(chunk))[:, None], chosen)
+            known &= ~missing[chosen]
             decided = known | (self.memberships.open[chosen] & ~labels.partial[:, None])
             decided &= ~unseen[chosen]
             others = histograms_of_others(scores, chosen, labels)

@@ -26,10 +26,10 @@ class HeldOutPairs:
     `known` (n x candidates) is False if it is unknown whether the entity has the label. `decided`
     (n x candidates) is True if the pair counts for the decisions: if it is known, or if it is an
     attribute that the data do not state, which counts as false. Labels that the stage only knew
-    from a label book do not count. `names` (n) are hashes of the entities' names. `positives` is the
-    number of true labels of these entities that count, including labels that are not candidates.
-    `other_present` and `other_absent` are histograms over SCORE_BINS: they count the scores of
-    known pairs that are not candidates.
+    from a label book do not count. `names` (n) are hashes of the entities' names. `positives` is
+    the number of true labels of these entities that count, including labels that are not
+    candidates. `other_present` and `other_absent` are histograms over SCORE_BINS: they count the
+    scores of known pairs that are not candidates.
     """
 
     pairs: Pairs
