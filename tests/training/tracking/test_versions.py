@@ -1,10 +1,12 @@
 """Promotion, rollback and pruning in a real registry."""
 
+import contextlib
 import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,38 +26,114 @@ from labelwright.training.tracking.gate import Finding, Verdict
 from labelwright.training.tracking.runs import experiment_id_of
 from tests.audit import audit_lines
 from tests.conftest import World
+from tests.processes import FirstVisit
 
 pytest_plugins = ["tests.worlds"]
 
+DATABASE = "mlflow.db"
 Trainer = Callable[..., Outcome]
 
 
-@pytest.fixture
-def train_on(empty_world: Path, world: World, places: EntitySchema) -> Trainer:
-    """A function that trains a version of `m` on the rows of one name."""
-    rows = pq.read_table(world.data)
-    for name, size in {"fair": 600, "few": 150, "poor": 40}.items():
-        pq.write_table(rows.slice(0, size), empty_world.parent / f"{name}.parquet")
-    pq.write_table(rows.slice(600, 300), empty_world.parent / "test.parquet")
+@dataclasses.dataclass(frozen=True)
+class Registry:
+    """A state folder with versions of `m`, and copies of it after each training."""
 
-    def run(name: str, test: str = "test", schema: EntitySchema = places, **more: int) -> Outcome:
-        data, held_out = (empty_world.parent / f"{part}.parquet" for part in (name, test))
+    home: Path
+    places: EntitySchema
+    outcomes: list[Outcome] = dataclasses.field(default_factory=list)
+
+    def train(
+        self, name: str, test: str = "test", schema: EntitySchema | None = None, **more: int
+    ) -> Outcome:
+        """Train a version on the rows of one name."""
+        data, held_out = (self.home.parent / f"{part}.parquet" for part in (name, test))
         configuration = dataclasses.replace(Configuration(trees=10), **more)
-        return train(Task([data], [held_out], schema, "m", configuration))
+        return train(Task([data], [held_out], schema or self.places, "m", configuration))
 
-    return run
+    def copy(self) -> None:
+        """Keep a copy of the state folder for `restore`."""
+        shutil.copytree(self.home, self._copy(len(self.outcomes)))
+
+    def restore(self, versions: int) -> list[Outcome]:
+        """Set the state folder to its copy with a number of versions; returns their outcomes.
+
+        The content of the database is replaced, and not its file, which MLflow has opened.
+        """
+        copy = self._copy(versions)
+        for path in self.home.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith(DATABASE):
+                path.unlink()
+        ignore = shutil.ignore_patterns(f"{DATABASE}*")
+        shutil.copytree(copy, self.home, ignore=ignore, dirs_exist_ok=True)
+        with (
+            contextlib.closing(sqlite3.connect(copy / DATABASE)) as source,
+            contextlib.closing(sqlite3.connect(self.home / DATABASE)) as target,
+        ):
+            source.backup(target)
+        return self.outcomes[:versions]
+
+    def _copy(self, versions: int) -> Path:
+        return self.home.with_name(f"{versions}-versions")
 
 
-@pytest.fixture
-def champion(train_on: Trainer) -> Outcome:
-    """The first version, trained on enough rows."""
-    return train_on("fair")
-
-
-@pytest.fixture
-def trained(champion: Outcome, train_on: Trainer) -> list[Outcome]:
+@pytest.fixture(scope="module")
+def registry(
+    first_visit: FirstVisit,
+    world: World,
+    places: EntitySchema,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Registry]:
     """Three versions: trained on enough rows, on far too few rows, and on enough rows again."""
-    return [champion, train_on("poor"), train_on("fair")]
+    home = tmp_path_factory.mktemp("versions") / "home"
+    home.mkdir()
+    shutil.copy(first_visit.home / DATABASE, home)
+    rows = pq.read_table(world.data)
+    parts = {"fair": (0, 600), "few": (0, 150), "poor": (0, 40), "test": (600, 300)}
+    for name, (start, size) in parts.items():
+        pq.write_table(rows.slice(start, size), home.parent / f"{name}.parquet")
+    made = Registry(home, places)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELWRIGHT_HOME", str(home))
+        for variable in ("MLFLOW_TRACKING_URI", "LABELWRIGHT_CORRECTIONS", "LABELWRIGHT_MODEL"):
+            patch.delenv(variable, raising=False)
+        made.copy()
+        for name in ("fair", "poor", "fair"):
+            made.outcomes.append(made.train(name))
+            made.copy()
+        yield made
+
+
+@pytest.fixture
+def train_on(registry: Registry) -> Trainer:
+    """A function that trains a version of `m` on the rows of one name."""
+    return registry.train
+
+
+@pytest.fixture
+def champion(registry: Registry) -> Outcome:
+    """The first version alone, trained on enough rows."""
+    return registry.restore(1)[0]
+
+
+@pytest.fixture
+def trained(registry: Registry) -> list[Outcome]:
+    """All three versions."""
+    return registry.restore(3)
+
+
+@pytest.fixture
+def no_versions(registry: Registry) -> Path:
+    """The state folder, without any version."""
+    registry.restore(0)
+    return registry.home
+
+
+@pytest.fixture
+def home(registry: Registry) -> Path:
+    """The state folder of the versions."""
+    return registry.home
 
 
 def test_the_gate_promotes_or_refuses_with_a_reason(trained: list[Outcome]) -> None:
@@ -70,7 +148,7 @@ def test_the_gate_promotes_or_refuses_with_a_reason(trained: list[Outcome]) -> N
 
 
 def test_a_refused_version_needs_force_and_can_be_rolled_back(
-    trained: list[Outcome], empty_world: Path
+    trained: list[Outcome], home: Path
 ) -> None:
     with pytest.raises(RequestError, match="--force"):
         versions.promote("m", "2")
@@ -81,7 +159,7 @@ def test_a_refused_version_needs_force_and_can_be_rolled_back(
     assert [versions.rollback("m"), versions.rollback("m")] == ["3", "1"]
     with pytest.raises(ModelNotFoundError, match="no earlier champion"):
         versions.rollback("m")
-    moves = [(line["action"], line["version"]) for line in audit_lines(empty_world)]
+    moves = [(line["action"], line["version"]) for line in audit_lines(home)]
     assert moves == [
         ("promotion", "1"),
         ("promotion", "3"),
@@ -91,14 +169,12 @@ def test_a_refused_version_needs_force_and_can_be_rolled_back(
     ]
 
 
-def test_pruning_frees_space_and_keeps_the_champions(
-    trained: list[Outcome], empty_world: Path
-) -> None:
-    before = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
+def test_pruning_frees_space_and_keeps_the_champions(trained: list[Outcome], home: Path) -> None:
+    before = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
     assert versions.prune("m", keep=1) == versions.Pruned(["2"], [])
-    line = audit_lines(empty_world)[-1]
+    line = audit_lines(home)[-1]
     assert (line["action"], line["model"], line["version"]) == ("version deleted", "m", "2")
-    after = sum(f.stat().st_size for f in (empty_world / "artifacts").rglob("*") if f.is_file())
+    after = sum(f.stat().st_size for f in (home / "artifacts").rglob("*") if f.is_file())
     assert before - after > 30_000  # the refused model is small
     assert load_model("models:/m/1").version == "1"
     assert load_model("models:/m@champion").version == "3"
@@ -126,7 +202,7 @@ def test_rows_of_both_models_are_cross_validated_and_other_rows_are_not(
 
 
 def test_an_equal_recipe_is_promoted_though_few_rows_cannot_tell(
-    train_on: Trainer, empty_world: Path
+    train_on: Trainer, no_versions: Path
 ) -> None:
     first, again = train_on("few", min_count=5), train_on("few", min_count=5, seed=7)
     assert again.verdict.finding is Finding.CANNOT_TELL
@@ -140,8 +216,8 @@ def test_an_equal_recipe_is_promoted_though_few_rows_cannot_tell(
     assert other.verdict.finding is Finding.CANNOT_TELL
     assert not other.verdict.promoted
     assert "the configuration changed (candidates): give more" in other.verdict.reason
-    rows = pq.read_table(empty_world.parent / "few.parquet")
-    pq.write_table(rows.slice(3), empty_world.parent / "few.parquet")
+    rows = pq.read_table(no_versions.parent / "few.parquet")
+    pq.write_table(rows.slice(3), no_versions.parent / "few.parquet")
     fewer = train_on("few", min_count=5)
     assert fewer.verdict.finding is Finding.CANNOT_TELL
     assert (
@@ -153,9 +229,9 @@ def test_an_equal_recipe_is_promoted_though_few_rows_cannot_tell(
 
 
 def test_a_champion_of_an_old_format_is_replaced(
-    champion: Outcome, train_on: Trainer, empty_world: Path
+    champion: Outcome, train_on: Trainer, home: Path
 ) -> None:
-    for file in empty_world.rglob("manifest.json"):
+    for file in home.rglob("manifest.json"):
         content = json.loads(file.read_text("utf-8"))
         file.write_text(json.dumps(content | {"format": FORMAT - 1}), "utf-8")
     verdict = train_on("poor").verdict
@@ -166,9 +242,9 @@ def test_a_champion_of_an_old_format_is_replaced(
 
 @pytest.mark.parametrize("damage", ["deleted", "truncated"])
 def test_a_champion_that_cannot_be_loaded_is_replaced(
-    champion: Outcome, train_on: Trainer, empty_world: Path, damage: str
+    champion: Outcome, train_on: Trainer, home: Path, damage: str
 ) -> None:
-    for folder in (empty_world / "artifacts").iterdir():
+    for folder in (home / "artifacts").iterdir():
         if damage == "deleted":
             shutil.rmtree(folder)
         else:
