@@ -1,106 +1,25 @@
-"""Tokens of values: equal and different tokens, and the largest number of tokens."""
+"""Tokens of words and rows: equal and different tokens, and their counts."""
 
 import unicodedata
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwright.entities.schema import EntitySchema
-from labelwright.entities.tables import from_records
 from labelwright.models.features import tokens
-from labelwright.models.features.space import token_source
-from labelwright.models.features.tokens import (
-    Scratch,
-    TokenSource,
-    decode,
-    row_tokens,
-    scratch,
-    tokens_at_most,
+from labelwright.models.features.tokens import decode, row_tokens, scratch
+from tests.models.features.tokens_of_values import (
+    KINDS,
+    counts_of,
+    found,
+    groups_of,
+    laid_out,
+    some,
+    source_of,
+    tokens_of,
 )
-
-some = settings(max_examples=60, deadline=None)
-
-SCHEMA = EntitySchema.from_mapping(
-    {
-        "name": "all",
-        "columns": {
-            "text": {"kind": "text", "grams": False},
-            "name": {"kind": "text"},
-            "words": {"kind": "words"},
-            "category": {"kind": "category"},
-            "tags": {"kind": "tags"},
-            "web": {"kind": "web"},
-            "phone": {"kind": "phone"},
-        },
-    }
-)
-KINDS = {
-    "text": tokens.TEXT,
-    "name": tokens.NAME,
-    "words": tokens.WORDS,
-    "category": tokens.VALUES,
-    "tags": tokens.TAGS,
-    "web": tokens.WEB,
-    "phone": tokens.PHONE,
-}
-"""The way in which the values of each column are split."""
-NO_NUMBERS = np.zeros((0, 15))
-
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
-NASTY = st.text(st.sampled_from(";=:/. wa1-'\u4e2d\u0e01\u0301\U00020000"), max_size=40)
-"""Texts in which nearly every character begins or ends a token."""
-
-
-def source_of(*records: dict[str, Any]) -> TokenSource:
-    """Records, none of which may be rejected, as arrays for kernels."""
-    entities = from_records(records, SCHEMA)
-    assert not entities.rejected
-    return token_source(entities, NO_NUMBERS)
-
-
-def laid_out(name: str, text: str) -> TokenSource:
-    """One value as arrays for kernels. The value is not parsed, even in the column `tags`."""
-    data = np.frombuffer(bytearray(text.encode()), np.uint8)
-    return TokenSource(
-        np.array([KINDS[name]], np.int8),
-        np.array([0x5EED], np.uint64),
-        np.array([[0, data.size]], np.int64),
-        data,
-        np.zeros((1, 0), np.uint64),
-        tokens.character_classes(),
-        0,
-        data.size,
-    )
-
-
-def found(source: TokenSource) -> frozenset[int]:
-    """The tokens of the only row."""
-    space = scratch(source)
-    count = row_tokens(0, source, space)
-    result = frozenset(space.tokens[:count].tolist())
-    assert len(result) == count
-    return result
-
-
-def tokens_of(**record: Any) -> frozenset[int]:
-    return found(source_of(record))
-
-
-def groups_of(given: frozenset[int]) -> set[int]:
-    return {tokens.group_of(np.uint64(token)) for token in given}
-
-
-def counts_of(**record: Any) -> dict[int, int]:
-    """The tokens of a record, and how often each of them occurs."""
-    source = source_of(record)
-    space = scratch(source)
-    size = row_tokens(0, source, space)
-    return dict(zip(space.tokens[:size].tolist(), space.counts[:size].tolist(), strict=True))
-
 
 # Counts.
 
@@ -302,138 +221,6 @@ def test_word_columns_are_split_only_at_white_space() -> None:
     assert tokens_of(words="w1  a-b;c ") == tokens_of(words="a-b;c") | tokens_of(words="w1")
 
 
-# Values, tags, phones, addresses.
-
-
-def test_a_category_has_a_token_for_each_whole_value() -> None:
-    assert len(tokens_of(category="New York")) == 1
-    assert tokens_of(category="DE;fr") == tokens_of(category="de") | tokens_of(category="FR")
-    assert tokens_of(category=["DE", "FR"]) == tokens_of(category="DE;FR")
-
-
-@pytest.mark.parametrize(
-    "variant", ["new york", " New  York ", "NEW\tYORK", ";New York;;", "; ;new york"]
-)
-def test_case_and_outer_spaces_of_a_category_do_not_change_tokens(variant: str) -> None:
-    assert tokens_of(category=variant) == tokens_of(category="New York")
-
-
-def test_spaces_within_a_category_change_tokens() -> None:
-    assert tokens_of(category="newyork") != tokens_of(category="new york")
-
-
-def test_a_tag_has_a_token_for_the_key_and_a_token_for_the_whole_tag() -> None:
-    pizza, pasta = tokens_of(tags={"cuisine": "pizza"}), tokens_of(tags={"cuisine": "pasta"})
-    assert len(pizza) == len(pasta) == 2
-    assert len(pizza & pasta) == 1
-    assert not pizza & tokens_of(tags={"shop": "pizza"})
-
-
-def test_several_values_of_a_tag_are_several_tags() -> None:
-    both = tokens_of(tags={"cuisine": "pizza; pasta"})
-    assert both == tokens_of(tags={"cuisine": "pizza"}) | tokens_of(tags={"cuisine": "pasta"})
-
-
-def test_the_order_of_tags_does_not_change_tokens() -> None:
-    assert tokens_of(tags={"a": "1", "b": "2"}) == tokens_of(tags={"b": "2", "a": "1"})
-    assert tokens_of(tags={"a": "1", "b": "2"}) == tokens_of(tags='{"B": 2, "A": 1}')
-
-
-PHONE = "+1 212 366-1182"
-
-
-@pytest.mark.parametrize("digits", ["12", "1212", "12123", "121236", "1212366", "12123661"])
-def test_phone_numbers_with_the_same_beginning_share_prefixes(digits: str) -> None:
-    shared = tokens_of(phone=PHONE) & tokens_of(phone=digits)
-    assert len(shared) == len(tokens_of(phone=digits)) - 1
-
-
-def test_a_phone_number_has_six_prefixes_and_a_token_for_all_digits() -> None:
-    assert len(tokens_of(phone=PHONE)) == 7
-    assert len(tokens_of(phone="1")) == 1
-
-
-def test_a_whole_number_differs_from_a_prefix() -> None:
-    assert len(tokens_of(phone="12") & tokens_of(phone="123")) == 1
-    assert len(tokens_of(phone="12")) == 2
-
-
-@pytest.mark.parametrize(
-    "variant", ["12123661182", "(1) 212.366.1182", "\uff0b\uff11 212 366 1182"]
-)
-def test_only_digits_of_a_phone_number_change_tokens(variant: str) -> None:
-    assert tokens_of(phone=variant) == tokens_of(phone=PHONE)
-
-
-def test_each_of_several_phone_numbers_has_tokens() -> None:
-    both = tokens_of(phone=[PHONE, "030 12345"])
-    assert both == tokens_of(phone=PHONE) | tokens_of(phone="03012345")
-    assert both == tokens_of(phone=f"{PHONE}; 030/12345")
-
-
-@pytest.mark.parametrize("text", ["", ";", "call us", "+"])
-def test_a_phone_number_without_digits_has_no_tokens(text: str) -> None:
-    assert not tokens_of(phone=text)
-
-
-DOMAIN = "joespizza.example"
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        f"https://{DOMAIN}",
-        f"http://{DOMAIN}/",
-        f"https://www.{DOMAIN}",
-        f"www.{DOMAIN}/menu?x=1#top",
-        f"HTTPS://WWW.{DOMAIN.upper()}:8080/Menu",
-        f"{DOMAIN}:443",
-        f"{DOMAIN} (closed)",
-        f"{DOMAIN};",
-        f"; https://{DOMAIN}",
-        f"https://www.{DOMAIN};{DOMAIN}",
-    ],
-)
-def test_only_the_domain_of_a_web_address_changes_tokens(address: str) -> None:
-    assert tokens_of(web=address) == tokens_of(web=DOMAIN)
-
-
-@pytest.mark.parametrize("address", [f"{DOMAIN}?x=1", f"https://{DOMAIN}#top"])
-def test_a_domain_ends_where_a_query_begins(address: str) -> None:
-    assert tokens_of(web=address) == tokens_of(web=DOMAIN)
-
-
-@pytest.mark.parametrize("address", [f" {DOMAIN}", f" www.{DOMAIN}", f"{DOMAIN}; {DOMAIN}.a"])
-def test_spaces_before_an_address_do_not_change_tokens(address: str) -> None:
-    assert tokens_of(web=address) == tokens_of(web=address.replace(" ", ""))
-
-
-def test_domains_of_one_country_share_their_last_part() -> None:
-    assert len(tokens_of(web="a.example") & tokens_of(web="b.example")) == 1
-    assert not tokens_of(web="a.example") & tokens_of(web="b.test")
-
-
-def test_similar_domains_share_character_n_grams() -> None:
-    shared = tokens_of(web="joespizza.example") & tokens_of(web="joespizzas.test")
-    assert len(shared) > 5
-
-
-def test_each_of_several_addresses_has_tokens() -> None:
-    both = tokens_of(web="https://a.example/x;www.b.test")
-    assert both == tokens_of(web="a.example") | tokens_of(web="b.test")
-    assert tokens_of(web=["a.example", "b.test"]) == both
-
-
-@pytest.mark.parametrize("address", ["", ";", "https://", "http:///path", "/path", ";;;"])
-def test_an_address_without_a_domain_has_no_tokens(address: str) -> None:
-    assert not tokens_of(web=address)
-
-
-@pytest.mark.parametrize("address", ["www.", "www.a", ".", "..", "a.", ".a", "localhost", "www"])
-def test_the_shortest_addresses_have_tokens(address: str) -> None:
-    assert tokens_of(web=address)
-
-
 # Columns, groups and rows.
 
 
@@ -448,7 +235,13 @@ def test_the_same_text_in_different_columns_gives_different_tokens() -> None:
 
 
 def test_a_row_has_the_tokens_of_all_columns() -> None:
-    record = {"name": "Joe's", "category": "us", "tags": {"a": "b"}, "web": DOMAIN, "phone": PHONE}
+    record = {
+        "name": "Joe's",
+        "category": "us",
+        "tags": {"a": "b"},
+        "web": "a.example",
+        "phone": "+1 212",
+    }
     apart = [tokens_of(**{name: value}) for name, value in record.items()]
     assert tokens_of(**record) == frozenset().union(*apart)
 
@@ -479,63 +272,3 @@ def test_an_empty_row_has_no_tokens() -> None:
 )
 def test_a_token_contains_its_group(name: str, groups: set[int]) -> None:
     assert groups_of(found(laid_out(name, "abc.de=12 3"))) == groups
-
-
-# Bounds: kernels do not check indices, so the working memory must be large enough.
-
-GUARD = 512
-MARK = 77
-
-
-def guarded(space: Scratch) -> Scratch:
-    """Working memory with additional elements at the end, which kernels must not change."""
-    return Scratch(*(np.full(part.size + GUARD, MARK, part.dtype) for part in space))
-
-
-def assert_untouched(space: Scratch, used: Scratch) -> None:
-    assert (used.points[space.points.size :] == MARK).all()
-    assert (used.padded[space.padded.size :] == MARK).all()
-    assert (used.tokens[space.tokens.size :] == MARK).all()
-
-
-@some
-@example(name="name", text="a " * 20 + "a")
-@example(name="web", text=";".join(["a.b"] * 10))
-@example(name="web", text="www.a;" * 6)
-@example(name="tags", text="=" * 40)
-@example(name="phone", text="12345678;" * 4 + "1")
-@example(name="text", text="\u4e2d" * 20)
-@given(st.sampled_from(sorted(KINDS)), TEXTS | NASTY)
-def test_the_buffers_are_large_enough_for_any_value(name: str, text: str) -> None:
-    source = laid_out(name, text)
-    space = scratch(source)
-    used = guarded(space)
-    count = row_tokens(0, source, used)
-    assert count <= tokens_at_most(source.longest) == space.tokens.size
-    assert_untouched(space, used)
-
-
-@some
-@given(st.lists(st.dictionaries(st.sampled_from(sorted(KINDS)), TEXTS | NASTY), max_size=4))
-def test_the_buffers_are_large_enough_for_any_row(rows: list[dict[str, str]]) -> None:
-    records = [
-        {name: {text: text} if name == "tags" else text for name, text in row.items()}
-        for row in rows
-    ]
-    source = source_of(*records)
-    space = scratch(source)
-    for row in range(len(rows)):
-        used = guarded(space)
-        assert row_tokens(row, source, used) <= space.tokens.size
-        assert_untouched(space, used)
-
-
-@some
-@given(st.sampled_from(sorted(KINDS)), TEXTS | NASTY, TEXTS | NASTY)
-def test_the_tokens_of_a_row_do_not_depend_on_other_rows(name: str, text: str, other: str) -> None:
-    value, beside = ({text: text}, {other: other}) if name == "tags" else (text, other)
-    alone = tokens_of(**{name: value})
-    source = source_of({name: beside}, {name: value, "id": "x"}, {"name": other})
-    space = scratch(source)
-    count = row_tokens(1, source, space)
-    assert frozenset(space.tokens[:count].tolist()) == alone
