@@ -44,7 +44,7 @@ def settings(service: Service) -> dict[str, str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stand:
+class Deployment:
     """A network namespace, and the folder for the files of its processes.
 
     `holder` is the process that keeps the namespace alive.
@@ -115,7 +115,7 @@ class Stand:
 
 
 @contextlib.contextmanager
-def network(folder: Path) -> Iterator[Stand]:
+def network(folder: Path) -> Iterator[Deployment]:
     """A network namespace in which the names of all services resolve to the loopback address."""
     hosts = folder / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {' '.join(services())}\n")
@@ -128,7 +128,7 @@ def network(folder: Path) -> Iterator[Stand]:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "ready\n"
-            yield Stand(holder, folder)
+            yield Deployment(holder, folder)
         finally:
             holder.kill()
 
@@ -147,31 +147,31 @@ def await_health(
         time.sleep(0.2)
 
 
-def make_secrets(stand: Stand) -> None:
+def make_secrets(deployment: Deployment) -> None:
     """Create the secrets with the command of the service `secrets`."""
     service = services()["secrets"]
     user, _, group = service["user"].partition(":")
-    volume = stand.volume("secrets")
+    volume = deployment.volume("secrets")
     if not volume.exists():
         volume.mkdir()
         os.chown(volume, int(user), int(group))
-    command = [stand.translated(service, word) for word in service["command"]]
+    command = [deployment.translated(service, word) for word in service["command"]]
     privileges = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
     subprocess.run([*privileges, *command], check=True)
 
 
 @contextlib.contextmanager
-def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
+def database(deployment: Deployment, programs: Path) -> Iterator[Mapping[str, str]]:
     """Run PostgreSQL, initialised in the same way as by its image.
 
     Yields the environment variables with which a client connects as the superuser.
     """
     service = services()["database"]
-    settings = stand.environment(service)
+    settings = deployment.environment(service)
     name, user = settings["POSTGRES_DB"], settings["POSTGRES_USER"]
     password = Path(settings["POSTGRES_PASSWORD_FILE"]).read_text("utf-8").strip()
     owner = pwd.getpwnam(POSTGRES)
-    data = stand.volume("database")
+    data = deployment.volume("database")
     data.mkdir()
     os.chown(data, owner.pw_uid, owner.pw_gid)
     given = data / "given"
@@ -180,16 +180,16 @@ def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
     as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
     initdb = [programs / "initdb", f"--pgdata={data / 'data'}", f"--username={user}"]
     more = [f"--pwfile={given}", "--auth=scram-sha-256", settings["POSTGRES_INITDB_ARGS"]]
-    result = stand.run(settings, *as_owner, *initdb, *more)
+    result = deployment.run(settings, *as_owner, *initdb, *more)
     assert result.code == 0, result.err
     options = ["-c", "fsync=off", "-c", f"unix_socket_directories={data}"]
     postgres = [*as_owner, programs / "postgres", "-D", data / "data", *options]
-    process = stand.start(settings, stand.folder / "database.log", *postgres)
+    process = deployment.start(settings, deployment.folder / "database.log", *postgres)
     try:
         isready, *arguments = service["healthcheck"]["test"][1:]
-        stand.await_health(["CMD", str(programs / isready), *arguments], process)
+        deployment.await_health(["CMD", str(programs / isready), *arguments], process)
         superuser = {**settings, "PGHOST": "database", "PGUSER": user, "PGPASSWORD": password}
-        result = stand.run(superuser, programs / "createdb", name)
+        result = deployment.run(superuser, programs / "createdb", name)
         assert result.code == 0, result.err
         yield superuser
     finally:
@@ -198,19 +198,19 @@ def database(stand: Stand, programs: Path) -> Iterator[Mapping[str, str]]:
 
 
 @contextlib.contextmanager
-def tracking(stand: Stand) -> Iterator["subprocess.Popen[bytes]"]:
+def tracking(deployment: Deployment) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the MLflow server with the command of compose.yaml; yields its main process."""
     service = services()["tracking"]
-    program, *arguments = (stand.translated(service, word) for word in service["command"])
-    stand.volume("tracking").mkdir()
-    process = stand.start(
-        stand.environment(service),
-        stand.folder / "tracking.log",
+    program, *arguments = (deployment.translated(service, word) for word in service["command"])
+    deployment.volume("tracking").mkdir()
+    process = deployment.start(
+        deployment.environment(service),
+        deployment.folder / "tracking.log",
         Path(sys.executable).with_name(program),
         *arguments,
     )
     try:
-        stand.await_health(service["healthcheck"]["test"], process)
+        deployment.await_health(service["healthcheck"]["test"], process)
         yield process
     finally:
         process.terminate()

@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.integration import composed
-from tests.integration.composed import ROOT, Stand, services
+from tests.integration.composed import ROOT, Deployment, services
 from tests.integration.dockerfile import Builder, Image, inside, mount
 
 PATIENCE = 300.0
@@ -65,30 +65,30 @@ def main(base: Path, work: Path, postgresql: Path) -> None:
     data = work / "data"
     data.mkdir()
     pq.write_table(pq.read_table(BRANDS).slice(0, 2_000), data / "few.parquet")
-    with composed.network(work / "composed") as stand:
+    with composed.network(work / "composed") as deployment:
         containers = {
-            name: _container(stand, name, images[service["build"]["target"]], data)
+            name: _container(deployment, name, images[service["build"]["target"]], data)
             for name, service in services().items()
             if "build" in service
         }
-        _run(stand, containers["secrets"])
+        _run(deployment, containers["secrets"])
         with (
-            composed.database(stand, postgresql),
-            _running(stand, "tracking", containers["tracking"]),
+            composed.database(deployment, postgresql),
+            _running(deployment, "tracking", containers["tracking"]),
         ):
             started = time.monotonic()
-            _run(stand, dataclasses.replace(containers["train"], command=TRAIN))
+            _run(deployment, dataclasses.replace(containers["train"], command=TRAIN))
             report(
                 f"a training against the tracking server took {time.monotonic() - started:.0f} s"
             )
             container = containers["service"]
             create = ("labelwright", "keys", "create", "tests")
-            key = _run(stand, dataclasses.replace(container, command=create)).strip()
-            with _running(stand, "service", container) as process:
+            key = _run(deployment, dataclasses.replace(container, command=create)).strip()
+            with _running(deployment, "service", container) as process:
                 _check_rights(process, container)
                 body = json.dumps(REQUEST)
                 sender = dataclasses.replace(container, command=("python", "-c", CLIENT, body, key))
-                (result,) = json.loads(_run(stand, sender))["results"]
+                (result,) = json.loads(_run(deployment, sender))["results"]
                 assert len(result["labels"]) >= 3, result
                 report(f"its first label: {json.dumps(result['labels'][0])}")
 
@@ -113,7 +113,7 @@ def _look_for_packages(images: dict[str, Image]) -> None:
     report(f"packages: {len(found['serve'])} in serve, {len(found['train'])} in train")
 
 
-def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
+def _container(deployment: Deployment, name: str, image: Image, data: Path) -> Image:
     """The image with the mounts, user and settings of a service.
 
     `data` replaces the user's data folder.
@@ -131,10 +131,14 @@ def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
             place.mkdir(parents=True, exist_ok=True)
             mounts.append((data, target, "ro"))
         else:
-            if not stand.volume(source).exists():  # a new volume starts with the image's content
-                subprocess.run(["cp", "--archive", place, stand.volume(source)], check=True)
-            mounts.append((stand.volume(source), target, "ro" if mounted.endswith(":ro") else "rw"))
-    root = stand.folder / f"{name}.root"
+            if not deployment.volume(
+                source
+            ).exists():  # a new volume starts with the image's content
+                subprocess.run(["cp", "--archive", place, deployment.volume(source)], check=True)
+            mounts.append(
+                (deployment.volume(source), target, "ro" if mounted.endswith(":ro") else "rw")
+            )
+    root = deployment.folder / f"{name}.root"
     root.mkdir()
     mount("--bind", image.root, root)
     mount("-o", "remount,bind,ro", root)
@@ -143,7 +147,7 @@ def _container(stand: Stand, name: str, image: Image, data: Path) -> Image:
     for place in service["tmpfs"]:
         options = "mode=1777,nosuid,nodev,noexec"
         mount("-t", "tmpfs", "-o", options, "tmpfs", root / place.lstrip("/"))
-    for source, target, mode in [(stand.folder / "hosts", "/etc/hosts", "ro"), *mounts]:
+    for source, target, mode in [(deployment.folder / "hosts", "/etc/hosts", "ro"), *mounts]:
         mount("--bind", source, root / target.lstrip("/"))
         mount("-o", f"remount,bind,{mode}", root / target.lstrip("/"))
     return dataclasses.replace(
@@ -171,28 +175,30 @@ def _clean(image: Image) -> list[str]:
     return [*inside(image), "--ignore-environment", *settings]
 
 
-def _beside(stand: Stand, container: Image) -> list[str]:
-    return ["nsenter", f"--target={stand.holder.pid}", "--net", *_clean(container)]
+def _beside(deployment: Deployment, container: Image) -> list[str]:
+    return ["nsenter", f"--target={deployment.holder.pid}", "--net", *_clean(container)]
 
 
-def _run(stand: Stand, container: Image) -> str:
+def _run(deployment: Deployment, container: Image) -> str:
     """Run a container and return its standard output."""
-    return _output_of([*_beside(stand, container), *container.command])
+    return _output_of([*_beside(deployment, container), *container.command])
 
 
 @contextlib.contextmanager
-def _running(stand: Stand, name: str, container: Image) -> Iterator["subprocess.Popen[bytes]"]:
+def _running(
+    deployment: Deployment, name: str, container: Image
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Start a container, wait until it is healthy, and yield its process.
 
     At the end, stop it and assert that it exits with 0 or because of SIGTERM.
     """
     started = time.monotonic()
-    log = stand.folder / f"{name}.log"
+    log = deployment.folder / f"{name}.log"
     with log.open("wb") as output:
-        command = [*_beside(stand, container), *container.command]
+        command = [*_beside(deployment, container), *container.command]
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        check = [*_beside(stand, container), *container.healthcheck]
+        check = [*_beside(deployment, container), *container.healthcheck]
         composed.await_health(check, os.environ, process)
         report(f"{name} is healthy {time.monotonic() - started:.1f} s after its start")
         yield process
