@@ -56,12 +56,16 @@ class Bench:
 
     def carry_out(self, sets: Sequence[DataSet], results: Results) -> None:
         """Measure the cells of some sets, and write the page after each cell."""
-        command = [sys.executable, "-m", "labelwright.compile_kernels"]
-        run_measured(command, 600, self._log("kernels"), folder=ROOT)
+        found = []
         for data_set in sets:
             if absent := data_set.missing(self.data):
                 print(f"{data_set.name}: not measured: there is no file {absent[0]}")
-                continue
+            else:
+                found.append(data_set)
+        if found:
+            command = [sys.executable, "-m", "labelwright.compile_kernels"]
+            run_measured(command, 600, self._log("kernels"), folder=ROOT)
+        for data_set in found:
             self._measure_set(data_set, results)
 
     def _measure_set(self, data_set: DataSet, results: Results) -> None:
