@@ -14,6 +14,8 @@ PACKAGE := $(shell find -L labelwright -name __pycache__ -prune -o -type f -prin
 KERNELS := $(shell find models training/fitting -name '*.py')
 DATA ?= ../shared/data
 export LABELWRIGHT_DATA ?= $(DATA)
+# Tests start hundreds of processes, which would compile all modules again without bytecode files.
+unexport PYTHONDONTWRITEBYTECODE
 # One more than there are cores, because tests often wait for other processes.
 TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
@@ -34,7 +36,8 @@ test: install $(VENV)/.developing ## run all fast tests: about 5 minutes on 2 co
 	$(BIN)/pytest -n $(TESTERS)
 
 test-integration: install $(VENV)/.developing ## run the long tests: a fresh Debian, other servers, browsers
-	$(BIN)/pytest -m "integration and not nightly" --timeout 1800
+	$(BIN)/pytest -n $(TESTERS) -m "integration and not nightly and not alone" --timeout 1800
+	$(BIN)/pytest -m "integration and not nightly and alone" --timeout 1800
 
 test-nightly: install $(VENV)/.developing ## run hundreds of kills, image builds and the suite on $(NEWEST): an hour
 	LABELWRIGHT_NIGHTLY=1 $(BIN)/pytest -m "nightly or repeated" --timeout 3600

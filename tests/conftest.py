@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,31 @@ ROOT = Path(__file__).parents[1]
 BRANDS = ROOT / "entities" / "data" / "brands.parquet"
 ROWS = 3_000
 BEHAVIOUR = "tests/behaviour/"
+LONG = (
+    BEHAVIOUR,
+    "tests/training/tracking/test_versions.py",
+    "tests/labelwright/test_demo.py",
+    "tests/service/rollout/test_following.py",
+    "tests/labelwright/commands/test_train.py",
+    "tests/service/test_workers.py",
+    "tests/training/tracking/test_runs.py",
+    "tests/labelwright/commands/test_few_labels.py",
+    "tests/labelwright/commands/test_export.py",
+    "tests/labelwright/commands/test_empty_labels.py",
+    "tests/models/kernels/test_jit.py",
+    "tests/service/rollout/test_changing_files.py",
+    "tests/labelwright/bad_input/test_full_disks.py",
+    "tests/integration/test_documented.py",
+    "tests/integration/test_places.py",
+    "tests/integration/test_mlflow_tools.py",
+    "tests/integration/test_tutorial.py",
+    "tests/integration/test_fuzz.py",
+    "tests/integration/test_record.py",
+    "tests/integration/test_tracking.py",
+    "tests/integration/test_cut_short.py",
+    "tests/integration/test_spark.py",
+)
+"""The longest modules for their number of tests. They run first, so that none is the last one."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,18 +79,35 @@ def build_wheel() -> None:
         subprocess.run([*build, folder], cwd=ROOT, capture_output=True, check=True)
 
 
-class ByModel(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Scheduler that runs all tests of an expensive model in one process, which trains it once."""
+def scope_of(test: str) -> str:
+    """The module of a test; all tests of an expensive model count as one module."""
+    file = test.partition("::")[0]
+    return BEHAVIOUR if file.startswith(BEHAVIOUR) else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the modules of `LONG` first, and then those with the most tests."""
+    sizes = Counter(scope_of(item.nodeid) for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        scope = scope_of(item.nodeid)
+        return LONG.index(scope) if scope in LONG else len(LONG), -sizes[scope]
+
+    items.sort(key=place)
+
+
+class ByModule(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Scheduler that runs all tests of a module in one process, in the order of collection."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return BEHAVIOUR if file.startswith(BEHAVIOUR) else file
+        return scope_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModel:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
     """Distribute tests by module; all tests in `tests/behaviour` run in one process."""
-    return ByModel(config, log)
+    config.option.loadscopereorder = False
+    return ByModule(config, log)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 MEMORY = 1_000.0
 """Maximum memory of the process under attack, in MB."""

@@ -8,6 +8,7 @@ from tests.integration.machines import prove
 
 
 @pytest.mark.integration
+@pytest.mark.alone
 @pytest.mark.timeout(3600)
 def test_the_commands_of_the_readme_work_on_a_fresh_debian(
     capfd: pytest.CaptureFixture[str],
