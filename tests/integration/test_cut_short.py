@@ -16,7 +16,15 @@ from labelwright.models.paths import tracking_uri
 from labelwright.models.registry import load_model
 from labelwright.training.tracking import runs, versions
 from tests.conftest import BRANDS
-from tests.processes import Command, CommandResult, environment, run_signalled, spawn
+from tests.processes import (
+    Command,
+    CommandResult,
+    FirstVisit,
+    environment,
+    run_signalled,
+    spawn,
+)
+from tests.state_copies import DATABASE, restore
 
 pytest_plugins = ["tests.worlds"]
 pytestmark = pytest.mark.integration
@@ -43,6 +51,32 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def champions(
+    first_visit: FirstVisit, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A state folder in which `m` has one version, and a copy of this folder."""
+    folder = tmp_path_factory.mktemp("champions")
+    home, copy = folder / "home", folder / "copy"
+    home.mkdir()
+    shutil.copy(first_visit.home / DATABASE, home)
+    rows = folder / "rows.parquet"
+    pq.write_table(pq.read_table(BRANDS).slice(0, 200), rows)
+    assert spawn(*arguments(rows), environment=environment(home)).code == 0
+    shutil.copytree(home, copy)
+    return home, copy
+
+
+@pytest.fixture
+def one_version(champions: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder in which `m` has one version, as it was after the training."""
+    home, copy = champions
+    restore(copy, home)
+    monkeypatch.setenv("LABELWRIGHT_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return home
+
+
 def arguments(data: Path) -> tuple[object, ...]:
     return ("train", "--data", data, "--name", "m", "--threads", 1)
 
@@ -66,10 +100,9 @@ def files(home: Path) -> set[str]:
 
 @pytest.mark.parametrize(("place", "moment"), POINTS, ids=lambda value: value.split(".")[-1])
 def test_a_killed_training_leaves_a_valid_registry(
-    empty_world: Path, data: Path, command: Command, place: str, moment: str
+    one_version: Path, data: Path, command: Command, place: str, moment: str
 ) -> None:
-    settings = environment(empty_world)
-    assert command(*arguments(data)).code == 0
+    settings = environment(one_version)
     result = run_signalled(place, moment, signal.SIGKILL, *arguments(data), environment=settings)
     assert result.code == -signal.SIGKILL
     champion = load_model("models:/m@champion").version
@@ -95,7 +128,7 @@ def test_a_killed_training_leaves_a_valid_registry(
     assert experiment is not None
     left = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in left} == {runs.FINISHED}
-    assert len(files(empty_world)) <= 1 + len(registered())  # a single folder has all models
+    assert len(files(one_version)) <= 1 + len(registered())  # a single folder has all models
 
 
 def test_training_works_when_the_registered_model_has_no_versions(

@@ -11,13 +11,14 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import BRANDS
 from tests.integration.machines import need
 from tests.integration.pages import Pages
-from tests.processes import Service, environment, serving, spawn
+from tests.processes import Service, environment, serving
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+
+    from tests.conftest import World
 
 pytestmark = pytest.mark.integration
 pytest_plugins = ["tests.integration.browser"]
@@ -28,14 +29,11 @@ PHONE = (390, 844)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(world: "World", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the registry of the shared world and a separate state folder."""
     home = tmp_path_factory.mktemp("page")
-    pq.write_table(pq.read_table(BRANDS).slice(0, 3_000), home / "brands.parquet")
-    settings = environment(home)
-    trained = spawn("train", "--data", home / "brands.parquet", "--name", "shops",
-                 environment=settings, timeout=600)  # fmt: skip
-    assert trained.code == 0, trained.err
-    with serving(environment=settings, folder=home) as running:
+    shutil.copy(world.home / "mlflow.db", home)
+    with serving(environment=environment(home), folder=home) as running:
         yield running
 
 
@@ -227,7 +225,7 @@ def test_a_review_by_keyboard_is_stored(pages: Pages, service: Service, tmp_path
     assert kept["reviewer"] == "Ada"
     assert len(kept["confirmed"]) == len(kept["denied"]) == 1
     assert kept["confirmed"] == [kept["said"][0]["label"]]
-    assert kept["model"]["name"] == "shops"
+    assert kept["model"]["name"] == "small"
 
 
 def test_keys_pressed_while_saving_do_not_affect_the_next_entity(
@@ -289,7 +287,7 @@ def test_a_label_can_be_added(pages: Pages, service: Service, tmp_path: Path) ->
 
 
 def test_the_model_tab_shows_quality(pages: Pages) -> None:
-    text = pages.open("model", "shops, version 1", "micro-F1", "Labels", "Drift")
+    text = pages.open("model", "small, version 1", "micro-F1", "Labels", "Drift")
     pages.keep("model_page")
     assert re.search(r"\d+\.\d%\s+P@1: the most probable label is true", text)
     assert len(pages.browser.find_elements("css selector", "svg.chart")) == 2
@@ -321,7 +319,7 @@ def test_a_late_response_does_not_replace_a_newer_one(pages: Pages) -> None:
 def test_axe_finds_nothing_serious(pages: Pages, axe: str, route: str, dark: bool) -> None:
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     pages.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-    pages.open(route, "shops, version 1")
+    pages.open(route, "small, version 1")
     for summary in pages.browser.find_elements("css selector", "summary")[:2]:
         summary.click()
     found = pages.browser.execute_async_script(
@@ -343,7 +341,7 @@ def test_the_page_fits_a_phone(pages: Pages) -> None:
     pages.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         for route in ("try?name=Sparkasse", "review", "model"):
-            pages.open(route, "shops, version 1")
+            pages.open(route, "small, version 1")
             wide = "return document.documentElement.scrollWidth"
             assert pages.browser.execute_script(wide) <= PHONE[0]
             pages.keep(f"{route.partition('?')[0]}_phone")
@@ -355,5 +353,5 @@ def test_the_browser_logs_no_errors(pages: Pages) -> None:
     browser: Any = pages.browser
     browser.get_log("browser")
     for route in ("try?name=Sparkasse", "review"):
-        pages.open(route, "shops, version 1")
+        pages.open(route, "small, version 1")
     assert browser.get_log("browser") == []

@@ -1,11 +1,9 @@
 """Promotion, rollback and pruning in a real registry."""
 
-import contextlib
 import dataclasses
 import json
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,10 +25,10 @@ from labelwright.training.tracking.runs import experiment_id_of
 from tests.audit import audit_lines
 from tests.conftest import World
 from tests.processes import FirstVisit
+from tests.state_copies import DATABASE, restore
 
 pytest_plugins = ["tests.worlds"]
 
-DATABASE = "mlflow.db"
 Trainer = Callable[..., Outcome]
 
 
@@ -55,23 +53,8 @@ class Registry:
         shutil.copytree(self.home, self._copy(len(self.outcomes)))
 
     def restore(self, versions: int) -> list[Outcome]:
-        """Set the state folder to its copy with a number of versions; returns their outcomes.
-
-        The content of the database is replaced, and not its file, which MLflow has opened.
-        """
-        copy = self._copy(versions)
-        for path in self.home.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif not path.name.startswith(DATABASE):
-                path.unlink()
-        ignore = shutil.ignore_patterns(f"{DATABASE}*")
-        shutil.copytree(copy, self.home, ignore=ignore, dirs_exist_ok=True)
-        with (
-            contextlib.closing(sqlite3.connect(copy / DATABASE)) as source,
-            contextlib.closing(sqlite3.connect(self.home / DATABASE)) as target,
-        ):
-            source.backup(target)
+        """Set the state folder to its copy with a number of versions; returns their outcomes."""
+        restore(self._copy(versions), self.home)
         return self.outcomes[:versions]
 
     def _copy(self, versions: int) -> Path:
@@ -180,16 +163,6 @@ def test_pruning_frees_space_and_keeps_the_champions(trained: list[Outcome], hom
     assert load_model("models:/m@champion").version == "3"
     with pytest.raises(ModelNotFoundError):
         load_model("models:/m/2")
-
-
-def test_the_same_seed_gives_the_same_model_on_any_number_of_threads(
-    champion: Outcome, train_on: Trainer
-) -> None:
-    content, alone, other = (
-        load_model(outcome.registered.uri).bundle.manifest.content
-        for outcome in (champion, train_on("fair", threads=1), train_on("fair", seed=1))
-    )
-    assert alone == content != other
 
 
 def test_rows_of_both_models_are_cross_validated_and_other_rows_are_not(
