@@ -57,15 +57,15 @@ def test_train_prints_the_outcome_as_json(command: Command, data: Path) -> None:
 
 @pytest.mark.usefixtures("empty_world")
 def test_the_same_seed_gives_the_same_content_for_any_number_of_threads(
-    command: Command, data: Path, bundle: Path
+    command: Command, data: Path
 ) -> None:
-    def content(threads: int) -> str:
-        uri = train(command, "--data", data, "--seed", 7, "--threads", threads)["model_uri"]
-        return load_model(uri).bundle.manifest.content
+    def content(seed: int, threads: int) -> str:
+        arguments = ("--data", data, "--seed", seed, "--threads", threads)
+        return load_model(train(command, *arguments)["model_uri"]).bundle.manifest.content
 
-    found = content(threads=1)
-    assert found == content(threads=2)
-    assert found != load_model(str(bundle)).bundle.manifest.content
+    found = content(seed=7, threads=1)
+    assert found == content(seed=7, threads=2)
+    assert found != content(seed=8, threads=2)
 
 
 @pytest.mark.usefixtures("empty_world")
