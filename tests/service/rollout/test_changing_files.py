@@ -3,12 +3,12 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.processes import environment, serving, spawn
+from tests.service.waiting import wait_until
 
 BODY = {"entities": [{"name": "Joe's Pizza", "country": "US"}, {"name": "Bank"}]}
 
@@ -30,8 +30,8 @@ def test_changed_and_truncated_files_do_not_change_the_results(
         (home / "cache").write_text("in the way of the folder")
     options = ("--model", folder, "--workers", workers)
     with serving(*options, environment=environment(home), folder=tmp_path) as service:
+        wait_until(lambda: service.log.read_text().count("startup complete") == workers)
         with service.client() as client:
-            time.sleep(1)  # the second worker loads the model, too
             expected = client.post("/v1/labels", json=BODY).json()
             for damage in ("zeros", "truncated"):
                 for file in folder.iterdir():
