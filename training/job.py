@@ -32,7 +32,8 @@ from labelwright.training.data import (
 )
 from labelwright.training.evaluation.cross_validation import Rows
 from labelwright.training.evaluation.evaluate import label_with_truth
-from labelwright.training.evaluation.metrics import Evaluation, evaluate
+from labelwright.training.evaluation.margins import evaluate_with_margins
+from labelwright.training.evaluation.metrics import Evaluation
 from labelwright.training.evaluation.reviewer_agreement import (
     Agreement,
     ReviewerAgreement,
@@ -287,7 +288,7 @@ def _evaluated(task: Task, data: TrainingData, labeler: Labeler) -> TrainedModel
         train=data.train,
         test=data.test,
         predictions=predictions,
-        evaluation=evaluate(predictions, truth),
+        evaluation=evaluate_with_margins(predictions, truth, data.test.entities),
         configuration=task.configuration,
         warnings=data.train.warnings,
         test_files=[locate(where).name for where in task.test],

@@ -157,18 +157,21 @@ def _configuration(file: str | None) -> "Configuration":
 
 def report(outcome: "Outcome") -> None:
     """Print the outcome of a training."""
+    from labelwright.training.evaluation.metrics import TOO_FEW
+
     options.warn(outcome.warnings)
-    metrics = outcome.evaluation.metrics
-    labelled = metrics.distinct.get("p_at_1_labelled")
-    of_labelled = "" if labelled is None else f" ({labelled:.2f} on rows with a label)"
+    evaluation, value = outcome.evaluation, outcome.evaluation.with_margin
+    distinct = "p_at_1_labelled" in evaluation.metrics.distinct
+    of_labelled = f" ({value('p_at_1_labelled', 2)} on rows with a label)" if distinct else ""
+    quotable = "" if evaluation.quotable else f", {TOO_FEW}"
     decided = "promoted" if outcome.verdict.promoted else "not promoted"
     print(f"run      {outcome.registered.run_id}")
     print(f"model    {outcome.registered.uri}")
     print(
-        f"metrics  P@1 {metrics.p_at_1:.2f}{of_labelled}, "
-        f"P@3 {metrics.p_at_3:.2f}, P@5 {metrics.p_at_5:.2f}, "
-        f"micro-F1 {metrics.micro_f1:.3f}, macro-F1 {metrics.macro_f1:.3f}, "
-        f"calibration error {metrics.ece:.4f} on {metrics.rows:,} test rows"
+        f"metrics  P@1 {value('p_at_1', 2)}{of_labelled}, "
+        f"P@3 {value('p_at_3', 2)}, P@5 {value('p_at_5', 2)}, "
+        f"micro-F1 {value('micro_f1', 3)}, macro-F1 {value('macro_f1', 3)}, "
+        f"calibration error {value('ece', 4)} on {evaluation.metrics.rows:,} test rows{quotable}"
     )
     for part in outcome.agreements:
         before = "" if part.before is None else f", {part.before:,} before"

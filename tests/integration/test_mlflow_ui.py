@@ -102,9 +102,9 @@ def test_a_run_shows_its_description_and_tags(
     text = pages.text()
     assert "###" not in text
     assert "**" not in text
-    metrics = trained[0].evaluation.metrics
-    assert f"P@1 {metrics.p_at_1:.2f}%: rows whose most probable label is true" in text
-    assert f"ECE {metrics.ece:.4f}" in text
+    value = trained[0].evaluation.with_margin
+    assert f"P@1 {value('p_at_1', 2)}%: rows whose most probable label is true" in text
+    assert f"ECE {value('ece', 4)}" in text
     assert "fair.parquet" in text
     assert "Finished" in text
     assert re.search(r"Source labelwright [0-9a-f]{7}\b", text), "the commit"

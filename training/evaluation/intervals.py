@@ -9,6 +9,9 @@ import scipy.stats
 
 CONFIDENCE = 0.95
 """Confidence level of all intervals and bounds in reports, verdicts, studies and searches."""
+FEW_TEST_ROWS = 3_000
+"""With fewer test rows, figures are printed with their margins, and the promotion gate compares
+models by cross-validation."""
 RESAMPLES = 1_000
 """Number of bootstrap resamples."""
 

@@ -1,6 +1,7 @@
 """Quality of predictions: precision, recall, F-measures and calibration error."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from labelwright.models.labels import LabelMatrix
 
 DEPTH = 5
 """Number of most probable labels that are evaluated; predictions must list at least this number."""
+MAX_MARGIN = 10.0
+"""Largest margin of P@1, in points, with which the metrics of a model are worth quoting."""
+TOO_FEW = "too few for figures that are worth quoting"
 BINS = 15
 """Number of bins of the calibration error."""
 
@@ -55,10 +59,24 @@ class Evaluation:
     Columns of `per_label`: label, entities (number of entities that have the label), asserted
     (number of assertions), correct (number of true assertions), precision, recall, f1. Precision is
     null for a label that is never asserted; recall and f1 are null for a label without entities.
+
+    `margins` are the distances of metrics from the bounds of their intervals (`margins`). It is
+    empty with many rows.
     """
 
     metrics: Metrics
     per_label: pa.Table
+    margins: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def with_margin(self, name: str, digits: int) -> str:
+        """A metric as text, with its margin if it has one: `29.4 ± 11.2`."""
+        margin = f" ± {self.margins[name]:.{digits}f}" if name in self.margins else ""
+        return f"{getattr(self.metrics, name):.{digits}f}{margin}"
+
+    @property
+    def quotable(self) -> bool:
+        """Whether the test rows are enough to quote the metrics."""
+        return self.margins.get("p_at_1", 0.0) <= MAX_MARGIN
 
 
 def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:

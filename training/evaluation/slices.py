@@ -16,7 +16,7 @@ from labelwright.models.decisions import Predictions
 from labelwright.models.kernels.csr import SparseRows, offsets
 from labelwright.models.labels import LabelMatrix
 from labelwright.training.evaluation.intervals import CONFIDENCE, RESAMPLES
-from labelwright.training.evaluation.metrics import correctness, evaluate
+from labelwright.training.evaluation.metrics import Metrics, correctness, evaluate
 
 MIN_SLICE_ROWS = 100
 """Minimum number of rows of a slice: metrics of smaller slices are not reliable."""
@@ -114,10 +114,14 @@ def weak(table: pa.Table) -> pa.Table:
 
 
 def _metrics(part: Slice, predictions: Predictions, truth: LabelMatrix) -> dict[str, Any]:
+    return dataclasses.asdict(metrics_of_rows(part.rows, predictions, truth))
+
+
+def metrics_of_rows(rows: Rows, predictions: Predictions, truth: LabelMatrix) -> Metrics:
+    """The metrics of the rows for which `rows` (bool[n]) is true."""
     lengths = np.diff(predictions.indptr)
-    kept = _restricted(predictions, np.repeat(part.rows, lengths), lengths[part.rows])
-    kept_truth = truth.take(np.flatnonzero(part.rows))
-    return dataclasses.asdict(evaluate(kept, kept_truth).metrics)
+    kept = _restricted(predictions, np.repeat(rows, lengths), lengths[rows])
+    return evaluate(kept, truth.take(np.flatnonzero(rows))).metrics
 
 
 def _label_metrics(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from labelwright.entities.text import normalise
 from labelwright.training.data import TEST_SHARE
 from labelwright.training.evaluation.intervals import CONFIDENCE
-from labelwright.training.evaluation.metrics import DEPTH, correctness
+from labelwright.training.evaluation.metrics import DEPTH, TOO_FEW, correctness
 from labelwright.training.evaluation.reviewer_agreement import ReviewerAgreement
 from labelwright.training.evaluation.slices import (
     ALL,
@@ -60,7 +60,7 @@ def model_card(trained: TrainedModel, tables: ReportTables) -> str:
 
 
 def _summary(trained: TrainedModel) -> Lines:
-    labeler, metrics = trained.labeler, trained.evaluation.metrics
+    labeler, evaluation = trained.labeler, trained.evaluation
     thresholds = labeler.decisions.policies[_POLICY]
     bounds = " to ".join(f"{100 * t:.1f}%" for t in sorted({thresholds.min(), thresholds.max()}))
     yield (
@@ -71,9 +71,12 @@ def _summary(trained: TrainedModel) -> Lines:
         f"was trained by labelwright {plain(trained.version)} on {len(trained.train):,} rows."
     )
     yield (
-        f"The most probable label is true in {metrics.p_at_1:.1f}% of the {metrics.rows:,} test "
-        f"rows. The micro-F1 of the asserted labels is {metrics.micro_f1:.3f}."
+        f"The most probable label is true in {evaluation.with_margin('p_at_1', 1)}% of the "
+        f"{evaluation.metrics.rows:,} test rows. The micro-F1 of the asserted labels is "
+        f"{evaluation.with_margin('micro_f1', 3)}."
     )
+    if not evaluation.quotable:
+        yield f"These test rows are {TOO_FEW}."
 
 
 def _quality(trained: TrainedModel) -> Lines:
@@ -135,25 +138,31 @@ def _interval(line: Mapping[str, Any]) -> str:
 
 def metric_rows(trained: TrainedModel) -> list[tuple[str, str, str]]:
     """The metrics on the test rows, each with its name, value and meaning."""
-    metrics = trained.evaluation.metrics
+    metrics, value = trained.evaluation.metrics, trained.evaluation.with_margin
     given, right, true = trained.tallies
     rows = max(metrics.rows, 1)
-    labelled = metrics.distinct.get("p_at_1_labelled")
+    distinct = "p_at_1_labelled" in metrics.distinct
     of_labelled = "the same, of the rows that have a label"
+    labelled = ("P@1 labelled", f"{value('p_at_1_labelled', 2)}%", of_labelled)
+
+    def margin(name: str) -> str:
+        reach = trained.evaluation.margins.get(name)
+        return "" if reach is None else f" ± {100 * reach:.2f}"
+
     return [
-        ("P@1", f"{metrics.p_at_1:.2f}%", "rows whose most probable label is true"),
-        *([] if labelled is None else [("P@1 labelled", f"{labelled:.2f}%", of_labelled)]),
-        ("P@3", f"{metrics.p_at_3:.2f}%", "true labels among the 3 most probable"),
-        ("P@5", f"{metrics.p_at_5:.2f}%", "true labels among the 5 most probable"),
-        ("precision", percent(right, given), "asserted labels that are true"),
-        ("recall", percent(right, true), "true labels that are asserted"),
-        ("micro-F1", f"{metrics.micro_f1:.4f}", "harmonic mean of precision and recall"),
+        ("P@1", f"{value('p_at_1', 2)}%", "rows whose most probable label is true"),
+        *([labelled] if distinct else []),
+        ("P@3", f"{value('p_at_3', 2)}%", "true labels among the 3 most probable"),
+        ("P@5", f"{value('p_at_5', 2)}%", "true labels among the 5 most probable"),
+        ("precision", percent(right, given) + margin("precision"), "asserted labels that are true"),
+        ("recall", percent(right, true) + margin("recall"), "true labels that are asserted"),
+        ("micro-F1", value("micro_f1", 4), "harmonic mean of precision and recall"),
         (
             "macro-F1",
-            f"{metrics.macro_f1:.4f}",
+            value("macro_f1", 4),
             "mean F1 of the labels that test rows have",
         ),
-        ("ECE", f"{metrics.ece:.4f}", f"expected calibration error, {DEPTH} labels of each row"),
+        ("ECE", value("ece", 4), f"expected calibration error, {DEPTH} labels of each row"),
         ("asserted", f"{given / rows:.2f}", "asserted labels per row"),
         ("true", f"{true / rows:.2f}", "true labels per row"),
     ]

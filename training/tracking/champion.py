@@ -15,17 +15,16 @@ from labelwright.models.features.fingerprints import content_fingerprints
 from labelwright.models.labeler import Labeler
 from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model, load_model
-from labelwright.training.data import LabelledEntities
+from labelwright.training.data import LabelledEntities, name_hashes
 from labelwright.training.evaluation.answers import Answers
 from labelwright.training.evaluation.cross_validation import Fit, Rows, cross_validate
+from labelwright.training.evaluation.intervals import FEW_TEST_ROWS
 from labelwright.training.evaluation.reviewer_agreement import ReviewerAgreement, worse_entities
 from labelwright.training.feedback.merge import TrainingData, concatenated
 from labelwright.training.fitting.fit import Configuration
 from labelwright.training.tracking import gate, record, versions
 from labelwright.training.tracking.stored_rows import StoredRows, read_training_rows
 
-FEW_TEST_ROWS = 3_000
-"""With fewer test rows, models are compared by cross-validation on all rows."""
 FEW_ROWS = 10 * FEW_TEST_ROWS
 """With this number of training and test rows or more, cross-validation takes too long."""
 _UNUSABLE = (BundleError, ModelNotFoundError)
@@ -85,10 +84,14 @@ class Challenger:
     def complete_rows(self) -> LabelledEntities:
         """The training and test rows whose labels are all known: those that models are judged on.
 
-        Rows that only have the labels of a correction are left out.
+        Rows that only have the labels of a correction are left out, and so are training rows that
+        are test rows, too.
         """
-        rows, partial = self.all_rows, self.all_rows.partial
-        return rows if partial is None else rows.take(np.flatnonzero(~partial))
+        rows, train = self.all_rows, len(self.data.train)
+        found = content_fingerprints(rows.entities)
+        kept = np.ones(len(rows), np.bool_) if rows.partial is None else ~rows.partial
+        kept[:train] &= ~np.isin(found[:train], found[train:])
+        return rows.take(np.flatnonzero(kept))
 
     @functools.cached_property
     def answers(self) -> Answers | None:
@@ -201,13 +204,13 @@ class _Champion:
         return Configuration(**given) if given else None
 
     def evidence(self) -> gate.Evidence:
-        """The difference measured by cross-validation, or on the test rows if these are more."""
+        """The difference measured by cross-validation, or on the test rows if they are more."""
         answers = self.challenger.answers
         others = None if answers is None else self._answers()
         if answers is not None and others is not None:
             found = others.find(self.challenger.complete_rows.entities)
             own = np.flatnonzero(found >= 0)
-            if len(own) > len(self.challenger.data.test):
+            if len(own) >= len(self.challenger.data.test):
                 return self._evidence(
                     (answers, own),
                     (others, found[own]),
@@ -249,6 +252,7 @@ class _Champion:
         count = len(self.shared)
         return gate.Evidence(
             after - before,
+            name_hashes(data.entities),
             data.entities,
             source,
             unit,

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from labelwright.entities.tables import Entities
-from labelwright.training.data import name_hashes
 from labelwright.training.evaluation.answers import RowScores
 from labelwright.training.evaluation.intervals import CONFIDENCE, Interval, clustered_mean
 from labelwright.training.evaluation.metrics import DEPTH
@@ -54,23 +53,20 @@ class Evidence:
     """The measured difference between the challenger and the champion.
 
     `changes` are the differences of nDCG of the rows `entities`. `names` (uint64) are hashes of
-    their names. `source` says how the rows were labelled, and `unit` is the kind of rows of which
-    more would narrow the interval. `shared`, `lost` and `new` are the numbers of labels that both
-    models, only the champion and only the challenger know.
+    their names: rows with the same name depend on each other. `source` says how the rows were
+    labelled, and `unit` is the kind of rows of which more would narrow the interval. `shared`,
+    `lost` and `new` are the numbers of labels that both models, only the champion and only the
+    challenger know.
     """
 
     changes: RowScores
+    names: npt.NDArray[np.uint64]
     entities: Entities
     source: str
     unit: str
     shared: int
     lost: int = 0
     new: int = 0
-
-    @property
-    def names(self) -> npt.NDArray[np.uint64]:
-        """Hashes of the names of the rows: rows with the same name depend on each other."""
-        return name_hashes(self.entities)
 
     @property
     def figures(self) -> str:
@@ -96,11 +92,10 @@ def judge(evidence: Evidence, find_doubts: Callable[[], Sequence[str]]) -> Verdi
     rows cannot tell, it is promoted unless `find_doubts` finds doubts: phrases that say how it
     differs from the champion's recipe on more data. They are only looked for in this case.
     """
-    names = evidence.names
-    if collapsed := _worst_slice(evidence, names):
+    if collapsed := _worst_slice(evidence):
         reason = f"{Finding.WORSE}: {collapsed}; overall {evidence.figures}"
         return Verdict(False, reason, Finding.WORSE)
-    change = clustered_mean(evidence.changes, names)
+    change = clustered_mean(evidence.changes, evidence.names)
     finding = find(change)
     reason = f"{finding}: {evidence.figures}"
     if finding is not Finding.CANNOT_TELL:
@@ -143,7 +138,7 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}"
 
 
-def _worst_slice(evidence: Evidence, names: npt.NDArray[np.uint64]) -> str | None:
+def _worst_slice(evidence: Evidence) -> str | None:
     """A phrase about the slice with the largest significant loss above MAX_SLICE_LOSS, or None.
 
     The risk that chance refuses a model is divided among all slices (Bonferroni 1936).
@@ -152,7 +147,7 @@ def _worst_slice(evidence: Evidence, names: npt.NDArray[np.uint64]) -> str | Non
     parts = slices(evidence.entities)
     confidence = 1 - (1 - CONFIDENCE) / max(len(parts), 1)
     for part in parts:
-        change = clustered_mean(evidence.changes[part.rows], names[part.rows], confidence)
+        change = clustered_mean(evidence.changes[part.rows], evidence.names[part.rows], confidence)
         if change.mean < -MAX_SLICE_LOSS and change.high < 0:
             losses.append((change.mean, part.name))
     if not losses:

@@ -63,7 +63,10 @@ def test_an_evaluation_does_not_depend_on_the_file_format(
         last_line(command("evaluate", "--data", file, "--model", bundle, "--json").out)
         for file in files
     ]
+    margins = [part.pop("margins") for part in metrics]
     assert metrics[0] == pytest.approx(metrics[1])
+    assert margins[0] == pytest.approx(margins[1])
+    assert 0 < margins[0]["p_at_1"] < 100
 
 
 def test_the_warning_for_an_unknown_column_names_the_closest_one(

@@ -76,7 +76,7 @@ def test_an_equal_version_is_promoted_and_a_worse_one_refused_with_figures(
     others = pa.concat_arrays([rows["labels"].combine_chunks()[ROWS // 2 :]] * 2)[:ROWS]
     at = rows.column_names.index("labels")
     pq.write_table(rows.set_column(at, "labels", others), nonsense)
-    figures = r"nDCG@5 [+-]\d+\.\d\d points .* [+-]\d+\.\d\d with 95% confidence, on \d+ test rows"
+    figures = r"nDCG@5 [+-]\d+\.\d\d points .* [+-]\d+\.\d\d with 95% confidence, on \d+ cross-"
 
     assert train(command, "--data", data)["promoted"] is True
     equal = train(command, "--data", data)

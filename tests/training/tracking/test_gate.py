@@ -31,7 +31,8 @@ def evidence(places: EntitySchema, changes: list[float], website: int = 0) -> Ev
             "website": ["https://a.example" if row < website else None for row in range(count)],
         }
     )
-    return Evidence(np.array(changes), from_table(table, places), "rows", "labelled rows", 3)
+    names, entities = np.arange(count, dtype=np.uint64), from_table(table, places)
+    return Evidence(np.array(changes), names, entities, "rows", "labelled rows", 3)
 
 
 @given(st.lists(bounds, min_size=3, max_size=3).map(sorted))

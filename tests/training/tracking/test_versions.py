@@ -168,10 +168,11 @@ def test_pruning_frees_space_and_keeps_the_champions(trained: list[Outcome], hom
 def test_rows_of_both_models_are_cross_validated_and_other_rows_are_not(
     champion: Outcome, train_on: Trainer
 ) -> None:
-    assert "on 640 cross-validated rows" in train_on("poor", test="fair").verdict.reason
-    assert "on 300 test rows and" in train_on("poor").verdict.reason  # 560 rows are missing
     reason = train_on("test", test="poor").verdict.reason
     assert "40 test rows, on all of which the champion was trained, which favours it" in reason
+    assert "on 300 test rows and" in train_on("poor").verdict.reason  # 560 rows are missing
+    assert "on 600 cross-validated rows" in train_on("poor", test="fair").verdict.reason
+    assert "on 300 test rows and" in train_on("poor").verdict.reason  # 40 rows were answered
 
 
 def test_an_equal_recipe_is_promoted_though_few_rows_cannot_tell(
