@@ -30,6 +30,7 @@ _TWO_LETTERS = frozenset(
     """.split()  # noqa: SIM905
 )
 """The two-letter codes of languages (ISO 639-1). Codes of three letters are not looked up."""
+_WORD = re.compile(r"[^\W\d_]+")
 _LANGUAGE = re.compile("([a-z]{2,3})(-[A-Za-z0-9]{1,8})*")
 
 
@@ -167,6 +168,11 @@ class LabelBook:
         retired = {label: "" for label, entry in self.entries.items() if entry.retired}
         return Redirects({**targets, **retired})
 
+    def words_of(self, label: str) -> frozenset[str]:
+        """The words of all texts of a label; none if the book does not have the label."""
+        entry = self.entries.get(label)
+        return words_of(" ".join(entry.texts)) if entry else frozenset()
+
     def extend(self, schema: EntitySchema) -> EntitySchema:
         """The schema with the implications and replacements of the book; raises DataError."""
         implies = dict(schema.implies)
@@ -217,6 +223,11 @@ class LabelBook:
                     found[implied] = None
                     waiting.append(implied)
         return found
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text in their normal form."""
+    return frozenset(_WORD.findall(normalise_one(text)))
 
 
 def group_of(label: str) -> str:

@@ -11,6 +11,8 @@ from importlib import resources
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from labelwright.entities.label_book import LabelBook
+
 SCHEMA = pa.schema(
     [
         pa.field("language", pa.string(), nullable=False),
@@ -88,6 +90,15 @@ def osm_taxonomy(language: str = DEFAULT) -> Taxonomy:
         {label: title for label, (title, _) in rows.items()},
         {label: "\n".join(terms).casefold() for label, (_, terms) in rows.items()},
     )
+
+
+def taxonomy_of(book: LabelBook, language: str = DEFAULT) -> Taxonomy:
+    """The titles and synonyms of a book; OpenStreetMap's for labels that the book does not have."""
+    embedded = osm_taxonomy(language)
+    own = {label: entry for label, entry in book.entries.items() if entry.texts}
+    titles = {label: title for label, entry in own.items() if (title := entry.title(language))}
+    words = {label: "\n".join(entry.texts).casefold() for label, entry in own.items()}
+    return Taxonomy(embedded.language, {**embedded.titles, **titles}, {**embedded.words, **words})
 
 
 def _languages(parquet: pq.ParquetFile) -> list[str]:

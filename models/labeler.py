@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from labelwright.entities.errors import RequestError
+from labelwright.entities.label_book import LabelBook
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.decisions import (
@@ -66,7 +67,10 @@ def propose_candidates(
 
 @dataclasses.dataclass(frozen=True)
 class Labeler:
-    """A trained model. It is immutable, and many threads may use it at once."""
+    """A trained model. It is immutable, and many threads may use it at once.
+
+    `book` is the label book of its training. It is empty if there was none, or if it was built in.
+    """
 
     labels: LabelSet
     features: FeatureSpace
@@ -76,6 +80,7 @@ class Labeler:
     reranker: Reranker
     groups: Groups
     decisions: Decisions
+    book: LabelBook = dataclasses.field(default_factory=LabelBook)
 
     @property
     def schema(self) -> EntitySchema:

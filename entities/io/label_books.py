@@ -1,11 +1,12 @@
 """Files of label books: TOML and CSV. The built-in book `osm` has OpenStreetMap's labels."""
 
 import csv
+import dataclasses
 import functools
 import io
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from labelwright.entities.label_book import (
     group_of,
     read_entry,
 )
+from labelwright.entities.schema import EntitySchema
 from labelwright.entities.text import label_form
 
 OSM = "osm"
@@ -85,6 +87,31 @@ def osm_book() -> LabelBook:
         for label in sorted(titles)
     }
     return LabelBook(entries, of_any_data=True)
+
+
+def book_of_model(labels: Iterable[str], book: LabelBook, schema: EntitySchema) -> LabelBook:
+    """The book of a model: all its labels, their titles, implications and replacements.
+
+    `book` is the book of its training. Labels that it does not have get OpenStreetMap's titles.
+    """
+    known = {**osm_book().entries, **book.entries}
+    entries = {label: known.get(label, LabelEntry()) for label in labels}
+    replaces: dict[str, list[str]] = {}
+    for old, new in schema.redirects.targets.items():
+        if new:
+            replaces.setdefault(new, []).append(old)
+        else:
+            entries[old] = dataclasses.replace(known.get(old, LabelEntry()), retired=True)
+    return LabelBook(
+        {
+            label: dataclasses.replace(
+                entry,
+                implies=schema.implies.get(label, entry.implies),
+                replaces=tuple(replaces.get(label, ())),
+            )
+            for label, entry in entries.items()
+        }
+    )
 
 
 def _read_toml(text: str) -> LabelBook:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from labelwright.commands import options
+from labelwright.entities.label_book import words_of
 
 if TYPE_CHECKING:
+    from labelwright.entities.label_book import LabelBook
     from labelwright.entities.schema import EntitySchema
     from labelwright.entities.tables import Entities
     from labelwright.entities.taxonomy import Taxonomy
@@ -55,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lang",
         metavar="LANGUAGE",
-        help="also print the titles of OpenStreetMap's labels in this language: de, pt-BR",
+        help="also print the titles of labels in this language: de, pt-BR",
     )
     options.add_json(parser)
 
@@ -64,22 +66,23 @@ def run(arguments: argparse.Namespace) -> None:
     """Explain the entities and print the reasons."""
     import orjson
 
-    from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy
+    from labelwright.entities.taxonomy import Taxonomy, taxonomy_of
     from labelwright.models.decisions import LabelQuery
     from labelwright.models.explain.reasons import explain
     from labelwright.models.registry import load_model
     from labelwright.service.protocols.results import explained_results
 
-    taxonomy = osm_taxonomy(arguments.lang) if arguments.lang else Taxonomy()
     only = () if arguments.label is None else (arguments.label,)
     query = LabelQuery(arguments.top_k, arguments.policy, only=only)
     labeler = load_model(arguments.model).bundle.labeler
+    book = labeler.book
+    taxonomy = taxonomy_of(book, arguments.lang) if arguments.lang else Taxonomy()
     results: list[Result] = []
     for entities in _read_entities(arguments, labeler.schema):
         options.warn(entities.warnings)
         found = explained_results(entities, explain(labeler, entities, query))
         for result in found:
-            _print(result, taxonomy)
+            _print(result, taxonomy, book)
         results += found
     if arguments.json:
         print(orjson.dumps({"results": results}, option=orjson.OPT_SERIALIZE_NUMPY).decode())
@@ -126,7 +129,7 @@ def _first_rows(arguments: argparse.Namespace, schema: "EntitySchema") -> Iterat
             break
 
 
-def _print(result: "Result", taxonomy: "Taxonomy") -> None:
+def _print(result: "Result", taxonomy: "Taxonomy", book: "LabelBook") -> None:
     print(options.printable(result["id"]))
     if "error" in result:
         print(f"  rejected: {result['error']['detail']}")
@@ -134,12 +137,15 @@ def _print(result: "Result", taxonomy: "Taxonomy") -> None:
         asserted = ", asserted" if label["asserted"] else ""
         title = f" ({title})" if (title := taxonomy.title(label["label"])) else ""
         print(f"  {label['label']}{title}  probability {label['probability']:.3f}{asserted}")
+        words = book.words_of(label["label"])
         for reason in label["reasons"]:
-            print(f"    {reason['weight']:+7.3f}  {_described(reason)}")
+            print(f"    {reason['weight']:+7.3f}  {_described(reason, words)}")
         print(f"    {label['log_odds']:+7.3f}  log-odds before calibration")
 
 
-def _described(reason: "Reason") -> str:
+def _described(reason: "Reason", words: frozenset[str]) -> str:
+    """The reason as text; `words` are those of the label's entry in the label book."""
     if reason["about"] == "field":
-        return f'{reason["field"]} "{options.printable(reason["text"])}"'
+        known = " (also in the label book)" if words_of(reason["text"]) & words else ""
+        return f'{reason["field"]} "{options.printable(reason["text"])}"{known}'
     return f"{reason['about']} of {reason['label']}" if "label" in reason else reason["about"]

@@ -1,4 +1,4 @@
-"""Check a label book and print its labels, or convert it to TOML.
+"""Check a label book, print its labels, or convert it to TOML; export the label book of a model.
 
 A label book has for each label its titles and synonyms by language, a description, seed words, the
 labels that it implies, and the old labels that it replaces. Give it to `labelwright train` with
@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
+    books = parser.add_mutually_exclusive_group(required=True)
+    books.add_argument(
         "book",
+        nargs="?",
         metavar="BOOK",
         help="TOML or CSV, or the name of the built-in book osm",
+    )
+    books.add_argument(
+        "--from",
+        dest="model",
+        metavar="MODEL_URI",
+        help="the labels of this model, with its titles, implications and replacements",
     )
     parser.add_argument(
         "--lang",
@@ -43,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Check the book, then print or write it."""
     from labelwright.entities.io.label_books import load_book, toml_of
 
-    book = load_book(arguments.book)
+    book = _book_of_model(arguments.model) if arguments.model else load_book(arguments.book)
     if arguments.out is None:
         _print(book, arguments.lang, arguments.rows)
         return
@@ -52,6 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise StorageError(f"{arguments.out} cannot be written: {reason(error)}") from error
     print(f"{len(book):,} labels -> {arguments.out}")
+
+
+def _book_of_model(uri: str) -> "LabelBook":
+    from labelwright.entities.io.label_books import book_of_model
+    from labelwright.models.registry import load_model
+
+    labeler = load_model(uri).bundle.labeler
+    return book_of_model(labeler.labels.names, labeler.book, labeler.schema)
 
 
 def _print(book: "LabelBook", language: str, rows: int) -> None:

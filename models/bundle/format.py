@@ -2,7 +2,7 @@
 
 `manifest.json` has the format number, the schema, parameters, metrics, and the SHA-256 of every
 other file. `labels.json` is the label set, `reranker.txt` the trees in LightGBM's own text format,
-`canned.json` the golden queries, and `profile.counts.npy` the profile. All other files are NumPy
+`canned.json` the golden queries, `book.json` the label book, and `profile.counts.npy` the profile. All other files are NumPy
 arrays without objects.
 """
 
@@ -23,13 +23,14 @@ import numpy.typing as npt
 
 from labelwright.entities.errors import (
     BundleError,
+    DataError,
     ModelNotFoundError,
     OutdatedBundleError,
-    SchemaError,
     StorageError,
     reason,
 )
 from labelwright.entities.io.files import temporary_folder
+from labelwright.entities.label_book import LabelBook
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.bundle.arrays import ARRAYS, array_in, arrays_in, check_arrays
 from labelwright.models.bundle.files import open_file, read_files
@@ -50,6 +51,7 @@ FORMAT = 7
 MANIFEST = "manifest.json"
 _LABELS, _GOLDEN, _TREES = "labels.json", "canned.json", "reranker.txt"
 _PROFILE = "profile.counts.npy"
+_BOOK = "book.json"
 _UNREADABLE = (
     KeyError,
     TypeError,
@@ -61,7 +63,7 @@ _UNREADABLE = (
     RecursionError,
     SyntaxError,
     tokenize.TokenError,
-    SchemaError,
+    DataError,
 )
 """The errors that the readers of JSON and NumPy files raise for invalid content."""
 
@@ -201,7 +203,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"bundle {folder}: {MANIFEST} has a field of a wrong type")
     if not re.fullmatch("[0-9a-f]{64}", str(manifest.content)):
         raise BundleError(f"bundle {folder}: {MANIFEST} has no content hash")
-    expected = {_LABELS, _GOLDEN, _PROFILE, _TREES, *(f"{name}.npy" for name in ARRAYS)}
+    expected = {_LABELS, _BOOK, _GOLDEN, _PROFILE, _TREES, *(f"{name}.npy" for name in ARRAYS)}
     if not isinstance(manifest.files, dict) or set(manifest.files) != expected:
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of a bundle")
     return manifest
@@ -209,6 +211,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def content_hash(labeler: Labeler) -> str:
     """SHA-256 of the labels, schema, decisions, arrays and trees, on which all predictions depend.
+
+    A label book is part of it, too.
 
     LightGBM's text also contains training parameters, such as the number of threads. These are left
     out.
@@ -226,6 +230,8 @@ def content_hash(labeler: Labeler) -> str:
         digest.update(np.ascontiguousarray(array).tobytes())
     trees = re.sub(r"\nparameters:.*?end of parameters\n", "\n", labeler.reranker.trees, flags=re.S)
     digest.update(trees.encode())
+    if len(labeler.book):
+        digest.update(json.dumps(labeler.book.to_mapping()).encode())
     return digest.hexdigest()
 
 
@@ -233,6 +239,7 @@ def _write_files(labeler: Labeler, golden: GoldenQueries, profile: Profile, fold
     for name, array in arrays_of(labeler).items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
     (folder / _LABELS).write_text(json.dumps(labeler.labels.names, ensure_ascii=False), "utf-8")
+    (folder / _BOOK).write_text(json.dumps(labeler.book.to_mapping(), ensure_ascii=False), "utf-8")
     (folder / _GOLDEN).write_text(golden.to_json(), "utf-8")
     (folder / _TREES).write_text(labeler.reranker.trees, "utf-8")
     np.save(folder / _PROFILE, profile.counts, allow_pickle=False)
@@ -318,6 +325,7 @@ def _read_labeler(contents: Mapping[str, memoryview], manifest: Manifest) -> Lab
         reranker=reranker,
         groups=groups,
         decisions=_decisions(manifest.decisions, parts["decisions"]["thresholds"]),
+        book=LabelBook.from_mapping(json.loads(bytes(contents[_BOOK]))),
     )
 
 

@@ -8,7 +8,7 @@ import fastapi
 from fastapi import Query
 
 from labelwright.entities.errors import ModelNotFoundError
-from labelwright.entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, Taxonomy, osm_taxonomy
+from labelwright.entities.taxonomy import DEFAULT, LANGUAGE_LIMIT, Taxonomy, taxonomy_of
 from labelwright.models.decisions import NEVER, LabelQuery
 from labelwright.models.labeler import Labeler
 from labelwright.models.paths import mlflow_ui
@@ -98,11 +98,14 @@ def model_routes(engine: Engine) -> fastapi.APIRouter:
     ) -> LabelList:
         """The labels whose names match a search, with their thresholds.
 
-        Labels of OpenStreetMap have a `title` in the language `lang`; a search matches their
-        synonyms too. A threshold of null means that the policy never asserts the label, because
-        there is not enough evidence for it.
+        Labels of OpenStreetMap, and labels of the model's label book, have a `title` in the
+        language `lang`; a search matches their synonyms too. A threshold of null means that the
+        policy never asserts the label, because there is not enough evidence for it.
         """
-        labeler, taxonomy = manager.model.bundle.labeler, osm_taxonomy(lang)
+        labeler, taxonomy = (
+            manager.model.bundle.labeler,
+            taxonomy_of(manager.model.bundle.labeler.book, lang),
+        )
         matches = taxonomy.search(labeler.labels.names, search)
         labels = _label_details(labeler, taxonomy, matches[offset : offset + limit])
         return {"total": len(matches), "labels": labels}

@@ -4,7 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from labelwright.entities.importers.osm_mapping import load_mapping
-from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy
+from labelwright.entities.label_book import LabelBook
+from labelwright.entities.taxonomy import Taxonomy, osm_taxonomy, taxonomy_of
 from tests.conftest import BRANDS
 
 LABELS = ["amenity=restaurant", "cuisine=pizza", "shop=bakery", "shop=x", "wheelchair=yes"]
@@ -50,3 +51,13 @@ def test_most_labels_of_the_brands_data_have_a_title() -> None:
     given = pq.read_table(BRANDS)["labels"].combine_chunks().flatten().to_pylist()
     labels = [label for label in given if mapping.is_label(label.partition("=")[0])]
     assert sum(english.title(label) is not None for label in labels) > 0.9 * len(labels)
+
+
+def test_titles_of_a_book_replace_those_of_openstreetmap() -> None:
+    entry = {"title": {"de": "Brotladen", "en": "Bread shop"}, "synonyms": ["loaf"]}
+    book = LabelBook.from_mapping({"shop=bakery": entry, "kind=x": {"title": "Ex"}})
+    german = taxonomy_of(book, "de-AT")
+    assert german.title("shop=bakery") == "Brotladen"
+    assert (german.title("kind=x"), german.title("shop=butcher")) == ("Ex", "Metzgerei")
+    assert taxonomy_of(book, "fr").title("shop=bakery") == "Bread shop"
+    assert german.search(["shop=butcher", "shop=bakery"], "loaf") == [1]

@@ -9,7 +9,6 @@ share. A label with few rows gets a part of the weights of its words, which fall
 import collections
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from typing import Self
 
@@ -19,7 +18,7 @@ import pyarrow as pa
 import scipy.sparse
 
 from labelwright.entities.errors import DataError
-from labelwright.entities.label_book import LabelBook
+from labelwright.entities.label_book import LabelBook, words_of
 from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, from_table
 from labelwright.models.kernels.csr import SparseRows, offsets, row_numbers, take_rows
@@ -39,7 +38,6 @@ HIDDEN_SHARE = 0.1
 COMMON = 0.02
 """Labels with more than this share of the rows are not hidden."""
 
-_WORD = re.compile(r"[^\W\d_]+")
 
 Counts = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -163,10 +161,7 @@ def _shared_words(
     The title of a label without a title is its name. Rare words have larger shares. A word is only
     of use if a label with few rows has it, and another one with rows.
     """
-    found = [
-        dict.fromkeys(_WORD.findall(titles.get(name, name.rpartition("=")[2]).casefold()))
-        for name in labels.names
-    ]
+    found = [sorted(words_of(titles.get(name, name.rpartition("=")[2]))) for name in labels.names]
     owners = collections.defaultdict(list)
     for label, words in enumerate(found):
         for word in words:

@@ -180,7 +180,7 @@ def fit_labeler(
     )
     relations = Relations.of(label_rates(matrix), shares_as_bytes(shares))
     with ThreadPoolExecutor(configuration.threads) as pool:
-        return _Fit(
+        labeler = _Fit(
             dataclasses.replace(data.entities, schema=schema),
             labels,
             memberships,
@@ -194,6 +194,9 @@ def fit_labeler(
             unlabelled,
             BookRows.of(book, data.entities.schema, labels, matrix.counts()) if book else None,
         ).run()
+    if book and not book.of_any_data:
+        labeler = dataclasses.replace(labeler, book=book)
+    return labeler
 
 
 @dataclasses.dataclass(frozen=True)

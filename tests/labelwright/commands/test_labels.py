@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 import labelwright
+from labelwright.entities.io.label_books import load_book
 from labelwright.models.paths import tracking_uri
 from labelwright.models.registry import load_model
 from tests.labelwright.bad_input.outcomes import refused
@@ -41,7 +42,9 @@ def test_a_book_is_printed_and_converted(command: Command, book: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("empty_world")
-def test_a_model_knows_the_labels_of_a_book(command: Command, data: Path, book: Path) -> None:
+def test_a_model_knows_the_labels_of_a_book(
+    command: Command, data: Path, book: Path, tmp_path: Path
+) -> None:
     base = ("--data", data, "--name", "booked", "--threads", 1)
     summary = train(command, *base, "--label-book", book)
     parameters = MlflowClient(tracking_uri(), tracking_uri()).get_run(summary["run_id"]).data.params
@@ -50,8 +53,20 @@ def test_a_model_knows_the_labels_of_a_book(command: Command, data: Path, book: 
     table = model.label([{"name": "Telescope Observatory"}], top_k=20)
     found = [label["label"] for label in table["labels"][0].as_py()]
     assert {"amenity=observatory", "amenity=science"} <= set(found)
+    explained = command(
+        "explain", "--entity", '{"name": "Telescope House"}', "--model", summary["model_uri"],
+        "--label", "amenity=observatory",
+    ).out  # fmt: skip
+    assert "(also in the label book)" in explained
     renamed = model.label([{"name": "x"}], only=["observatory"])["labels"][0].as_py()
     assert [label["label"] for label in renamed] == ["amenity=observatory"]
+    assert model.model.bundle.labeler.book.titles()["amenity=observatory"] == "Observatory"
+    exported = tmp_path / "exported.toml"
+    command("labels", "--from", summary["model_uri"], "--out", exported)
+    entries = load_book(str(exported)).entries
+    assert entries["amenity=observatory"].replaces == ("observatory",)
+    assert entries["amenity=observatory"].implies == ("amenity=science",)
+    assert entries["amenity=bank"].titles["de"] == "Bank"
     again = command("retrain", *base, "--label-book", book, "--json")
     assert json.loads(again.out.splitlines()[-1])["skipped"]
     without = train(command, *base)
