@@ -2,8 +2,8 @@
 
 `manifest.json` has the format number, the schema, parameters, metrics, and the SHA-256 of every
 other file. `labels.json` is the label set, `reranker.txt` the trees in LightGBM's own text format,
-`canned.json` the golden queries, `book.json` the label book, and `profile.counts.npy` the profile. All other files are NumPy
-arrays without objects.
+`canned.json` the golden queries, `book.json` the label book, and `profile.counts.npy` the profile.
+All other files are NumPy arrays without objects.
 """
 
 import dataclasses
