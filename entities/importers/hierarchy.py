@@ -26,6 +26,11 @@ class Hierarchy:
             self._ancestors[category] = tuple(each for each in above if each in key[:depth])
 
     @property
+    def categories(self) -> list[str]:
+        """All categories, in alphabetical order."""
+        return sorted(self._ancestors)
+
+    @property
     def implies(self) -> Mapping[str, tuple[str, ...]]:
         """The ancestors of each category that has ancestors, in alphabetical order of category."""
         return {category: above for category, above in sorted(self._ancestors.items()) if above}

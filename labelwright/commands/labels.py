@@ -23,7 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "book",
         nargs="?",
         metavar="BOOK",
-        help="TOML or CSV, or the name of the built-in book osm",
+        help="TOML or CSV, the built-in book osm, Overture's overture_categories.csv, or a SKOS "
+        "vocabulary in RDF/XML (.rdf, .xml)",
     )
     books.add_argument(
         "--from",
@@ -49,9 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check the book, then print or write it."""
-    from labelwright.entities.io.label_books import load_book, toml_of
+    from labelwright.entities.importers.label_books import read_book
+    from labelwright.entities.io.label_books import toml_of
 
-    book = _book_of_model(arguments.model) if arguments.model else load_book(arguments.book)
+    book = _book_of_model(arguments.model) if arguments.model else read_book(arguments.book)
     if arguments.out is None:
         _print(book, arguments.lang, arguments.rows)
         return
