@@ -66,7 +66,7 @@ def test_a_model_knows_the_labels_of_a_book(
     entries = load_book(str(exported)).entries
     assert entries["amenity=observatory"].replaces == ("observatory",)
     assert entries["amenity=observatory"].implies == ("amenity=science",)
-    assert entries["amenity=bank"].titles["de"] == "Bank"
+    assert entries["amenity=bank"].titles["de"] == "Bank-Filiale"
     again = command("retrain", *base, "--label-book", book, "--json")
     assert json.loads(again.out.splitlines()[-1])["skipped"]
     without = train(command, *base)
