@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTERS ?= $(shell $(BIN)/python -c 'from labelwright.processors import usable; print(1 + usable())')
 
 .PHONY: help install demo test test-integration test-nightly bench-quality bench-few-labels bench-speed bench-overload \
-    bench-parts bench-training bench-scaling bench-memory bench-open-world bench-swaps soak fuzz audit \
+    bench-parts bench-training bench-scaling bench-memory bench-open-world bench-swaps bench-loop soak fuzz audit \
     check format requirements reference brands osm-labels clean
 .DEFAULT_GOAL := help
 
@@ -76,6 +76,9 @@ bench-memory: $(VENV)/.developing ## measure training on 10 million rows with li
 
 bench-swaps: $(VENV)/.developing ## measure 1,000 swaps of the model under load: minutes (ARGS="--model models:/brands@champion")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.swaps $(ARGS)
+
+bench-loop: $(VENV)/.developing ## simulate the error rates of the promotion gate: an hour
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.gate $(ARGS)
 
 soak: $(VENV)/.developing ## run the service at 80% of its capacity with swaps and kills: half an hour (ARGS="--model URI")
 	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.soak $(ARGS)

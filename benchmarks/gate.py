@@ -33,7 +33,6 @@ GOALS = {200: 12, 500: 8, 1_000: 6, 3_000: 3, 30_000: 2}
 """The loss in points that must not be let through, for each number of rows."""
 RISK = 0.05
 """Maximum share of cases in which the gate may be wrong."""
-SAMPLES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Rates:
     """The findings of all cases in which the challenger is worse by `loss` points."""
 
     rows: int
+    fits: int
     loss: float
     findings: dict[Finding, float]
     refused: float
@@ -73,23 +73,25 @@ def main() -> None:
     options.add_threads(parser)
     options.add_output(parser, "loop.md")
     parser.add_argument("--rows", type=int, nargs="+", default=[*GOALS], metavar="N")
+    parser.add_argument("--samples", type=int, default=5, metavar="N", help="half of the fits")
     parser.add_argument("--cases", type=int, default=1_000, metavar="N")
     arguments = parser.parse_args()
     path = arguments.data / "places" / "train.parquet"
     data = read_labelled([path], schema_for([path], None))
     found = []
     for rows in arguments.rows:
-        samples = list(_samples(data, rows, arguments.work / "gate", arguments.threads))
+        samples = list(_samples(data, rows, arguments))
         for loss in (0.0, GOALS[rows] / 4, GOALS[rows] / 2, GOALS[rows]):
             found.append(simulate(samples, rows, loss, arguments.cases))
             print(_line(found[-1]), flush=True)
-    _write(arguments.output, found, arguments.cases)
+        _write(arguments.output, found, arguments.cases)
 
 
-def _samples(data: LabelledEntities, rows: int, folder: Path, threads: int) -> Iterator[Sample]:
-    """The samples of this number of rows; answers are read from `folder` if they are there."""
+def _samples(data: LabelledEntities, rows: int, arguments: argparse.Namespace) -> Iterator[Sample]:
+    """The samples of this number of rows; answers that were cached are read."""
+    folder = arguments.work / "gate"
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(SAMPLES):
+    for number in range(arguments.samples):
         chosen = np.random.default_rng(number).permutation(len(data))[:rows]
         sample = data.take(np.sort(chosen))
         train, test = split(sample)
@@ -100,7 +102,7 @@ def _samples(data: LabelledEntities, rows: int, folder: Path, threads: int) -> I
         for seed in (2 * number, 2 * number + 1):
             file = folder / f"{rows}-{seed}.npz"
             if not file.exists():
-                configuration = Configuration(seed=seed, threads=threads)
+                configuration = Configuration(seed=seed, threads=arguments.threads)
                 _answers(train, scored, labels, configuration).write(file)
                 print(f"{file.name} written", flush=True)
             answers = Answers.read(file)
@@ -137,7 +139,7 @@ def simulate(samples: list[Sample], rows: int, loss: float, cases: int) -> Rates
         findings[verdict.finding] += 1
         refused += not verdict.promoted
     shares = {finding: findings[finding] / cases for finding in Finding}
-    return Rates(rows, loss, shares, refused / cases)
+    return Rates(rows, 2 * len(samples), loss, shares, refused / cases)
 
 
 def _case(sample: Sample, loss: float, random: np.random.Generator) -> Evidence:
@@ -164,7 +166,7 @@ def _line(rates: Rates) -> str:
         f"{rates.findings[finding]:.1%}"
         for finding in (Finding.BETTER, Finding.NO_WORSE, Finding.CANNOT_TELL, Finding.WORSE)
     )
-    return f"| {rates.rows:,} | {rates.loss:g} | {shares} | {rates.refused:.1%} |"
+    return f"| {rates.rows:,} | {rates.fits} | {rates.loss:g} | {shares} | {rates.refused:.1%} |"
 
 
 def _write(page: Path, found: list[Rates], cases: int) -> None:
@@ -175,15 +177,15 @@ Written by `make bench-loop`.
 
 ## Error rates of the promotion gate
 
-{cases:,} cases for each line: {SAMPLES} samples of the places with two models each, and names
-drawn with replacement. `Worse by` is the true loss of nDCG@5 of the challenger, in points. Below
+{cases:,} cases for each line: samples of the places with two models each, and names drawn with
+replacement. `Worse by` is the true loss of nDCG@5 of the challenger, in points. Below
 30,000 rows the models are cross-validated; with 30,000 rows they are compared on 3,000 test rows.
 `Refused` are the cases with the verdict worse: the data is that of the champion, so a model about
 which the gate cannot tell is promoted. The goals: at most {RISK:.0%} are refused if nothing
 changed, and at most {RISK:.0%} are better or no worse at the largest loss of each number of rows.
 
-| Rows | Worse by | Better | No worse | Cannot tell | Worse | Refused |
-|---:|---:|---:|---:|---:|---:|---:|
+| Rows | Fits | Worse by | Better | No worse | Cannot tell | Worse | Refused |
+|---:|---:|---:|---:|---:|---:|---:|---:|
 """
     text += "".join(f"{_line(rates)}\n" for rates in found)
     page.write_text(text, "utf-8")

@@ -2,7 +2,8 @@
 
 The data needs a column `labels` with lists of strings; in CSV, labels are separated by `|`. Without
 --test, the rows of a tenth of the names are held out to measure the model. The promotion gate
-compares the new version with the champion on the test rows, and prints its verdict.
+compares the new version with the champion, by cross-validation if there are few rows, and prints
+its verdict.
 """
 
 import argparse

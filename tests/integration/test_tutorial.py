@@ -48,8 +48,30 @@ def test_the_tutorial_goes_from_an_extract_to_a_model_that_learns(workspace: Pat
     with serving(*options, environment=settings, folder=workspace) as service:
         output = "".join(_run(block, workspace, settings, service) for block in typed[begin + 1 :])
         assert "1 corrections\n" in output
+        assert "champion promoted: " in output
+        assert '"version":"2"' in output
         assert "verdicts on 1 corrected entities learned from" in output
         assert httpx.get(service.url).status_code == 200  # the web page
+
+
+@pytest.mark.parametrize("town", ["helsinki", "liechtenstein", "malta", "monaco"])
+def test_a_retraining_with_a_correction_is_promoted_in_every_town(
+    town: str, tmp_path: Path
+) -> None:
+    settings = environment(tmp_path / "home")
+    settings["PATH"] = f"{Path(sys.executable).parent}:{settings['PATH']}"
+    shutil.copy(EXTRACTS / f"{town}.osm.pbf", tmp_path / "city.osm.pbf")
+    typed = blocks(TUTORIAL, "sh")
+    begin = next(place for place, block in enumerate(typed) if block.startswith(SERVE))
+    for block in typed[:2]:  # import and train
+        _run(block, tmp_path, settings)
+    with serving(
+        *typed[begin].removeprefix(SERVE).split(), environment=settings, folder=tmp_path
+    ) as service:
+        later = [block for block in typed[begin + 1 :] if "feedback" in block]
+        output = "".join(_run(block, tmp_path, settings, service) for block in later)
+    assert "verdicts on 1 corrected entities learned from" in output
+    assert "champion promoted: " in output
 
 
 def _run(
