@@ -1,4 +1,4 @@
-"""The number of repetitions of tests with random kills; the nightly run has the most."""
+"""The number of repetitions of a test, or its seconds; the nightly run has the most."""
 
 import os
 

@@ -10,6 +10,7 @@ import pytest
 
 from labelwright.service.middleware.keys import Keyring, Role
 from tests.processes import Service, environment, serving
+from tests.repeats import repeats
 from tests.service.attacks import (
     ATTACKER,
     COSTLY,
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from tests.conftest import World
 
 pytest_plugins = ["tests.worlds"]
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.repeated]
 
 MEMORY = 1_000.0
 """Maximum memory of the process under attack, in MB."""
-SECONDS = 4.0
+SECONDS = float(repeats(2, 8))
+"""Duration of an attack."""
 STREAM = (
     b"POST /v1/labels?top_k=1000 HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"

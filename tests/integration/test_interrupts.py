@@ -15,7 +15,7 @@ from tests.repeats import repeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.repeated, pytest.mark.timeout(1800)]
 
-TIMES = repeats(8, 100)
+TIMES = repeats(4, 100)
 BEGINNING = 1.0
 """Seconds that a training needs for its imports."""
 WITHIN = 10.0
