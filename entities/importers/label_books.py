@@ -59,10 +59,12 @@ def _overture_book(path: Path) -> LabelBook:
 def _skos_book(path: Path) -> LabelBook:
     """The concepts of a SKOS vocabulary. The label of a concept is the last part of its address."""
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: convert it with iconv") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+    if "<!DOCTYPE" in content or "<!ENTITY" in content:
         raise DataError(f"{path} has a document type, which is not read: write RDF/XML without it")
     try:
         root = ElementTree.fromstring(content)  # noqa: S314 - entities are refused above

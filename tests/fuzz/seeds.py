@@ -102,6 +102,18 @@ SEEDS: dict[str, list[bytes]] = {
         b'\x1e{"type":"Feature","properties":null,"geometry":null}\n' * 2,
     ],
     "file.parquet": [parquet(), parquet(TABLE.select(["id", "name", "tags"]))],
+    "label-book-toml": [
+        b'[labels.a]\ntitle={en="A"}\nseeds=["b"]\nimplies=["c"]\nreplaces=["d"]\n'
+    ],
+    "label-book-csv": [
+        b"label,title:de,synonyms,implies,retired\na,A,b|c,d,\ne,,,,yes\n",
+        b"Category code; Overture Taxonomy\na; [a]\nb; [a,b]\n",
+    ],
+    "label-book-rdf": [
+        b'<r xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+        b'xmlns:s="http://www.w3.org/2004/02/skos/core#"><s:Concept r:about="x#a">'
+        b'<s:prefLabel xml:lang="en">A</s:prefLabel><s:broader r:resource="x#b"/></s:Concept></r>'
+    ],
     "redirects": [b'old,new\n"a, b",c\nd,\nc,e\n'],
 }
 """Valid request bodies and files by the name of the decoder."""

@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 
 from labelwright.entities.errors import LabelwrightError
+from labelwright.entities.importers.label_books import read_book
 from labelwright.entities.io.readers import read_batches
 from labelwright.entities.io.row_ids import with_distinct_ids
 from labelwright.entities.redirects import Redirects
@@ -64,6 +65,16 @@ def _redirects(model: Model, content: bytes) -> object:
         return Redirects.read(file.name)
 
 
+def _label_book(suffix: str) -> Target:
+    def read(model: Model, content: bytes) -> object:
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            file.write(content)
+            file.flush()
+            return read_book(file.name).texts()
+
+    return read
+
+
 def _file(suffix: str) -> Target:
     """A target that reads and labels a file, as `labelwright label` does."""
 
@@ -91,6 +102,9 @@ TARGETS: Mapping[str, Target] = {
     "parquet": lambda model, body: _mlflow(model, body, PARQUET),
     **{f"file{suffix}": _file(suffix) for suffix in (".csv", ".jsonl", ".geojson", ".parquet")},
     "redirects": _redirects,
+    "label-book-toml": _label_book(".toml"),
+    "label-book-csv": _label_book(".csv"),
+    "label-book-rdf": _label_book(".rdf"),
 }
 
 

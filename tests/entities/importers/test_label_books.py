@@ -44,6 +44,16 @@ def test_skos_concepts_become_entries(tmp_path: Path) -> None:
     assert (bakery.implies, book.entries["kiosk"].retired) == (("shop",), True)
 
 
+def test_a_vocabulary_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    hidden = '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    (tmp_path / "v.rdf").write_text(hidden, "utf-16")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_book(str(tmp_path / "v.rdf"))
+    declared = SKOS.replace('version="1.0"', 'version="1.0" encoding="x-unknown"')
+    (tmp_path / "v.rdf").write_text(declared, "utf-8")
+    assert len(read_book(str(tmp_path / "v.rdf"))) == 3
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
