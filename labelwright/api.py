@@ -65,7 +65,9 @@ class LoadedModel:
 
         Returns a table with one row for each entity, in the same order. Column `id` holds the
         ids. Column `labels` is a list<struct<label: string, probability: float, asserted: bool>>
-        with the most probable label first; a row that the schema rejects has null labels.
+        with the most probable label first; a row that the schema rejects has null labels. Column
+        `primary` holds the most probable kind as such a struct, even if it is not listed; it is
+        null for a rejected row, and for a model without kinds.
 
         Each row lists the `top_k` most probable labels of the entity, and every asserted label.
         The `policy` (balanced, broad or precise) decides which labels are asserted; a
@@ -78,8 +80,8 @@ class LoadedModel:
         checked = self._checked(entities)
         labeler = self.model.bundle.labeler
         query = LabelQuery(top_k, policy, min_probability, tuple(only), min_precision)
-        labels = labeler.label(checked, query).to_arrow(list(checked.rejected))
-        return pa.table({"id": checked.ids, "labels": labels})
+        predictions = labeler.label(checked, query)
+        return pa.table({"id": checked.ids, **predictions.columns(list(checked.rejected))})
 
     def explain(
         self,
@@ -163,7 +165,7 @@ class TrainingResult:
             verdict=str(outcome.verdict.finding),
             reason=outcome.verdict.reason,
             seconds=round(outcome.seconds, 2),
-            metrics=dataclasses.asdict(outcome.evaluation.metrics),
+            metrics=outcome.evaluation.metrics.by_name,
             warnings=tuple(outcome.warnings),
             margins=dict(outcome.evaluation.margins),
         )

@@ -65,7 +65,8 @@ class Client:
     ) -> Iterator[dict[str, Any]]:
         """Label entities given as dicts, and yield one result for each entity, in order.
 
-        A result has the `id` of the entity, and either its `labels` or an `error`. `query` has the
+        A result has the `id` of the entity, and either its `labels` and its `primary` (the most
+        probable kind, None for a model without kinds) or an `error`. `query` has the
         query parameters of `POST /v1/labels`: top_k, policy, min_probability, only, min_precision.
         Raises ServiceError if the service refuses the request or fails TRIES times in a row.
         """
@@ -74,7 +75,9 @@ class Client:
     def label_batches(
         self, batches: Iterable[pa.RecordBatch], **query: Any
     ) -> Iterator[pa.RecordBatch]:
-        """Label Arrow batches of one schema, and yield batches with `id`, `labels` and `error`.
+        """Label Arrow batches of one schema, and yield batches of results.
+
+        The columns are `id`, `labels`, `primary` and `error`.
 
         There is one output row for each input row, in order, but batches may be divided
         differently. See `label_rows` for `query` and for the errors.

@@ -37,10 +37,12 @@ class PythonModel:
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Label the rows of a frame; `params` are fields of a `LabelQuery`, such as `top_k`.
 
-        Returns a frame with `id` and `labels` for each row, in order. `labels` is a list of dicts
-        with `label`, `probability` and `asserted`. Raises MlflowException if the schema rejects a
-        row, or if the model does not support the query. MLflow's server sends the message of the
-        exception to the client.
+        Returns a frame with `id`, `labels` and `primary` for each row, in order. `labels` is a list
+        of dicts with `label`, `probability` and `asserted`. `primary` is such a dict for the most
+        probable kind, or None if the model has no kinds.
+
+        Raises MlflowException if the schema rejects a row, or if the model does not support the
+        query. MLflow's server sends the message of the exception to the client.
         """
         try:
             return self._predict(frame, LabelQuery(**(params or {})))
@@ -52,7 +54,6 @@ class PythonModel:
         if entities.rejected:
             row, reason = next(iter(entities.rejected.items()))
             raise DataError(f"row {row}: {reason} ({len(entities.rejected)} rows rejected)")
-        predictions = self._labeler.label(entities, query)
-        return pd.DataFrame(
-            {"id": entities.ids.to_pylist(), "labels": predictions.to_arrow().to_pylist()}
-        )
+        predictions = self._labeler.label(entities, query).columns()
+        columns = {name: column.to_pylist() for name, column in predictions.items()}
+        return pd.DataFrame({"id": entities.ids.to_pylist(), **columns}, dtype=object)

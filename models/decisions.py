@@ -196,6 +196,10 @@ class Predictions:
         keep[list(rejected)] = False
         return pc.if_else(pa.array(keep), lists, pa.scalar(None, lists.type))
 
+    def columns(self, rejected: Sequence[int] = ()) -> dict[str, pa.Array]:
+        """The columns `labels` and `primary` of a table; null for the entities in `rejected`."""
+        return {"labels": self.to_arrow(rejected), "primary": self.primaries_to_arrow(rejected)}
+
     def primaries_to_arrow(self, rejected: Sequence[int] = ()) -> pa.StructArray:
         """An array of struct<label: string, probability: float, asserted: bool>, one per entity.
 

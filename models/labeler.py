@@ -87,6 +87,12 @@ class Labeler:
         """The schema of the entities that this model labels."""
         return self.features.schema
 
+    @property
+    def one_exclusive_group(self) -> bool:
+        """Whether all labels are one exclusive group: each entity has one label."""
+        exclusive = self.groups.memberships.exclusive
+        return bool((exclusive == 0).all())
+
     def label(self, entities: Entities, query: LabelQuery) -> Predictions:
         """The predictions for some entities; rejected rows get the predictions of an empty entity.
 

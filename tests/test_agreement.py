@@ -241,6 +241,60 @@ def test_the_python_api_agrees_with_the_model_in_memory(
     agree(predictions["labels"].to_pylist(), expected)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:mlflow")
+def test_all_doors_give_the_same_primary_whatever_is_listed(
+    command: Command,
+    client: httpx.Client,
+    service: Service,
+    trained_world: "World",
+    fitted: Labeler,
+    table: pa.Table,
+    places: EntitySchema,
+    tmp_path: Path,
+) -> None:
+    predictions = fitted.label(from_table(table, places), LabelQuery())
+    expected = predictions.columns()["primary"].to_pylist()
+    kinds = ("amenity=", "shop=", "tourism=", "leisure=", "office=", "craft=", "healthcare=")
+    for labels, primary in zip(predictions.to_arrow().to_pylist(), expected, strict=True):
+        listed = [label for label in labels if label["label"].startswith(kinds)]
+        assert not listed or primary == listed[0]
+    query = {"top_k": 1, "only": ["cuisine=*"], "min_probability": 0.99}
+    response = client.post("/v1/labels", json={"entities": records(table), **query}).json()
+    found = {"JSON": [result["primary"] for result in response["results"]]}
+    stream = labelwright.Client(service.url)
+    found["JSON Lines"] = [row["primary"] for row in stream.label_rows(records(table), top_k=1)]
+    found["Arrow"] = stream.label(table)["primary"].to_pylist()
+    rows = client.post("/invocations", json={"dataframe_records": records(table)}).json()
+    found["MLflow protocol"] = [row["primary"] for row in rows["predictions"]]
+    names = {"name": "name", "shape": [len(table)], "datatype": "BYTES"}
+    tensors = [{**names, "data": table["name"].to_pylist()}]
+    request = {"inputs": tensors, "outputs": [{"name": "primary"}, {"name": "labels"}]}
+    outputs = client.post("/v2/models/small/infer", json=request).json()["outputs"]
+    named = fitted.label(from_table(table.select(["name"]), places), LabelQuery())
+    same([json.loads(row) for row in outputs[0]["data"]], named.columns()["primary"].to_pylist())
+    assert "primary" not in json.loads(outputs[1]["data"][0])
+    found["Python"] = labelwright.load(trained_world.uri).label(table)["primary"].to_pylist()
+    source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(table, source)
+    assert command("label", source, output, "--model", trained_world.uri).code == 0
+    found["bulk"] = pq.read_table(output)["primary"].to_pylist()
+    again = tmp_path / "again.parquet"
+    options = ("--model", trained_world.uri, "--previous", output)
+    assert command("label", source, again, *options).code == 0
+    found["bulk, reused"] = pq.read_table(again)["primary"].to_pylist()
+    monkeypatched = mlflow.pyfunc.load_model(str(trained_world.bundle.parents[1]))
+    found["pyfunc"] = monkeypatched.predict(table.to_pandas())["primary"].tolist()
+    for primaries in found.values():
+        same(primaries, expected)
+
+
+def same(found: Sequence[Any], expected: Sequence[Any]) -> None:
+    """Assert that primaries are equal, and their probabilities within 1e-6."""
+    for one, other in zip(found, expected, strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+        assert {**one, "probability": 0} == {**other, "probability": 0}
+
+
 def test_reasons_agree_over_http_on_the_command_line_and_in_python(
     command: Command,
     client: httpx.Client,

@@ -288,7 +288,9 @@ def _evaluated(task: Task, data: TrainingData, labeler: Labeler) -> TrainedModel
         train=data.train,
         test=data.test,
         predictions=predictions,
-        evaluation=evaluate_with_margins(predictions, truth, data.test.entities),
+        evaluation=evaluate_with_margins(
+            predictions, truth, data.test.entities, labeler.one_exclusive_group
+        ),
         configuration=task.configuration,
         warnings=data.train.warnings,
         test_files=[locate(where).name for where in task.test],
@@ -361,7 +363,7 @@ def _record(
     """The content of the run: parameters, metrics, tags, datasets, artifacts and bundle."""
     data, teacher = prepared.training_data, prepared.teacher
     train, test = data.train, data.test
-    metrics = dataclasses.asdict(trained.evaluation.metrics)
+    metrics = trained.evaluation.metrics.by_name
     if trained.reviewer_agreement:
         metrics |= trained.reviewer_agreement.metrics
     return record.Record(

@@ -26,6 +26,7 @@ from labelwright.entities.importers.published import (
     without_missing,
 )
 from labelwright.entities.io.locations import LocationLike
+from labelwright.entities.label_groups import LabelGroup, Role, default_labels
 
 GROUP = "category"
 SEPARATOR = " > "
@@ -59,7 +60,7 @@ def import_foursquare(
     Places with a date of closing are left out unless `closed` is true.
     """
     published = PublishedFiles(source, ("fsq_place_id", "name", "latitude", "longitude", LABELS))
-    imported = ImportSummary()
+    imported = ImportSummary(groups={GROUP: LabelGroup(default_labels(GROUP), role=Role.KIND)})
     with places_file(target, imported) as write:
         within = CORNERS.within(box) if box else None
         for table in published.batches((*COLUMNS.values(), LABELS, CLOSED), within, advance):

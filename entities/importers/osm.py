@@ -75,6 +75,7 @@ def import_osm(
             flush()
         groups = {label.partition("=")[0] for label in imported.labels}
         imported.open_world = tuple(sorted(mapping.open_groups & groups))
+        imported.groups = mapping.groups
     return imported
 
 

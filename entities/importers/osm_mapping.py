@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from labelwright.entities.errors import DataError
+from labelwright.entities.label_groups import LabelGroup, Role, default_labels
 from labelwright.entities.schema import load_schema
 
 NO = "no"
@@ -128,6 +129,19 @@ class OsmMapping:
     def open_groups(self) -> frozenset[str]:
         """The groups whose labels can be unknown: the keys of all `open_world` entries."""
         return frozenset(key for part in self.open_world for key in part.keys)
+
+    @property
+    def groups(self) -> dict[str, LabelGroup]:
+        """Groups of labels: keys of places are exclusive kinds, open keys are attributes."""
+        kinds = {
+            key: LabelGroup(default_labels(key), exclusive=True, role=Role.KIND)
+            for key in self.places
+            if self.is_label(key)
+        }
+        return kinds | {
+            key: LabelGroup(default_labels(key), role=Role.ATTRIBUTE)
+            for key in sorted(self.open_groups - kinds.keys())
+        }
 
     def absent_of(self, labels: Sequence[str]) -> list[str]:
         """The open groups whose labels are absent for a place with these labels."""

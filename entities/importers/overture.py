@@ -34,6 +34,7 @@ from labelwright.entities.importers.published import (
     without_missing,
 )
 from labelwright.entities.io.locations import LocationLike
+from labelwright.entities.label_groups import LabelGroup, Role, default_labels
 
 GROUP = "category"
 COLUMNS = (
@@ -73,7 +74,7 @@ def import_overture(
         )
     within = CORNERS.within(box) if box else None
     hierarchy = read_categories(categories) if categories else Hierarchy()
-    imported = ImportSummary()
+    imported = ImportSummary(groups={GROUP: LabelGroup(default_labels(GROUP), role=Role.KIND)})
     with places_file(target, imported) as write:
         if "taxonomy" in published.names:
             _learn_hierarchy(published, within, hierarchy)

@@ -14,6 +14,7 @@ from labelwright.entities.errors import DataError
 from labelwright.entities.io.locations import LocationLike, locate, open_output
 from labelwright.entities.io.readers import BATCH_ROWS, format_of
 from labelwright.entities.io.schema_metadata import schema_metadata
+from labelwright.entities.label_groups import LabelGroup
 from labelwright.entities.schema import EntitySchema, load_schema
 
 SCHEMA = pa.schema(
@@ -51,7 +52,8 @@ class ImportSummary:
 
     `left_out` has the numbers of places that were left out, by reason. `unplaced` is the number of
     imported places without a position.
-    `open_world` and `implies` are as in `EntitySchema`.
+    `open_world`, `implies` and `groups` are as in `EntitySchema`; groups without labels are left
+    out of the schema.
     """
 
     places: int = 0
@@ -59,15 +61,20 @@ class ImportSummary:
     labels: set[str] = dataclasses.field(default_factory=set)
     open_world: tuple[str, ...] = ()
     implies: Implied = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, LabelGroup] = dataclasses.field(default_factory=dict)
     left_out: Counter[str] = dataclasses.field(default_factory=Counter)
     unplaced: int = 0
 
     @property
     def schema(self) -> EntitySchema:
-        """The schema `places` with this `open_world` and `implies`."""
-        return dataclasses.replace(
-            load_schema("places"), open_world=self.open_world, implies=self.implies
+        """The schema `places` with this `open_world`, `implies` and `groups`."""
+        schema = dataclasses.replace(
+            load_schema("places"),
+            open_world=self.open_world,
+            implies=self.implies,
+            groups=self.groups,
         )
+        return schema.with_groups_of(sorted(self.labels))
 
 
 def table_of(columns: Mapping[str, Any], rows: int) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Writers of predictions (columns `id` and `labels`) as Parquet, CSV or JSON Lines."""
+"""Writers of predictions (columns `id`, `labels`, `primary`) as Parquet, CSV or JSON Lines."""
 
 import contextlib
 import json
@@ -17,8 +17,14 @@ from labelwright.entities.io.locations import Location, LocationLike, locate, op
 from labelwright.entities.io.readers import compression_of, format_of
 from labelwright.entities.tables import LABELS
 
-PREDICTIONS = pa.schema([pa.field("id", pa.string()), pa.field("labels", LABELS)])
-"""The columns of a file of predictions; in CSV, `labels` is JSON."""
+PREDICTIONS = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("labels", LABELS),
+        pa.field("primary", LABELS.value_type),
+    ]
+)
+"""The columns of a file of predictions; in CSV, `labels` and `primary` are JSON."""
 
 FINGERPRINT = "fingerprint"
 """An optional uint64 column, which Parquet files store as raw bytes after each row group.
@@ -29,9 +35,9 @@ METADATA_KEY = b"labelwright"
 """The key of the Parquet metadata with the provenance, and the offsets and checksums (CRC-32) of
 the fingerprints."""
 
-_DICTIONARY_COLUMNS = ["labels.list.element.label"]
-"""The only column whose values repeat."""
-_BYTE_STREAM_SPLIT_COLUMNS = ["labels.list.element.probability"]
+_DICTIONARY_COLUMNS = ["labels.list.element.label", "primary.label"]
+"""The columns whose values repeat."""
+_BYTE_STREAM_SPLIT_COLUMNS = ["labels.list.element.probability", "primary.probability"]
 """The first bytes of probabilities are similar, so splitting by byte position compresses better."""
 
 WriteTable = Callable[[pa.Table], None]
@@ -107,15 +113,18 @@ def _parquet(
 def _csv(
     stream: pa.NativeFile, compression: str | None, provenance: Mapping[str, Any]
 ) -> Iterator[WriteTable]:
-    schema = pa.schema([pa.field("id", pa.string()), pa.field("labels", pa.string())])
+    schema = pa.schema([pa.field(name, pa.string()) for name in PREDICTIONS.names])
     with (
         pa.output_stream(stream, compression=compression) as packed,
         pyarrow.csv.CSVWriter(packed, schema) as writer,
     ):
 
         def write(predictions: pa.Table) -> None:
-            texts = [_json(labels) for labels in predictions["labels"].to_pylist()]
-            writer.write_table(pa.table([predictions["id"], pa.array(texts)], schema=schema))
+            texts = [
+                pa.array(map(_json, predictions[name].to_pylist()), pa.string())
+                for name in PREDICTIONS.names[1:]
+            ]
+            writer.write_table(pa.table([predictions["id"], *texts], schema=schema))
 
         yield write
 
@@ -133,8 +142,8 @@ def _jsonl(
         yield write
 
 
-def _json(labels: list[dict[str, object]] | None) -> str | None:
-    return None if labels is None else orjson.dumps(labels).decode()
+def _json(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
 
 
 _WRITERS = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}

@@ -6,7 +6,6 @@ has the measured precision for each precision guarantee.
 """
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -49,11 +48,13 @@ def run(arguments: argparse.Namespace) -> None:
     query = LabelQuery(policy=arguments.policy, min_precision=arguments.min_precision)
     labeler.check(query)
     predictions, truth = label_with_truth(labeler, data, query, arguments.threads)
-    evaluation = evaluate_with_margins(predictions, truth, data.entities)
+    evaluation = evaluate_with_margins(
+        predictions, truth, data.entities, labeler.one_exclusive_group
+    )
     _print(evaluation)
     _print_guarantees(measure_guarantees(predictions, truth, labeler.decisions))
     if arguments.json:
-        metrics = dataclasses.asdict(evaluation.metrics)
+        metrics = evaluation.metrics.by_name
         print(json.dumps({**metrics, "margins": evaluation.margins}))
 
 

@@ -165,11 +165,13 @@ def report(outcome: "Outcome") -> None:
     distinct = "p_at_1_labelled" in evaluation.metrics.distinct
     of_labelled = f" ({value('p_at_1_labelled', 2)} on rows with a label)" if distinct else ""
     quotable = "" if evaluation.quotable else f", {TOO_FEW}"
+    one_group = evaluation.metrics.accuracy is not None
+    accuracy = f"accuracy {value('accuracy', 3)}, " if one_group else ""
     decided = "promoted" if outcome.verdict.promoted else "not promoted"
     print(f"run      {outcome.registered.run_id}")
     print(f"model    {outcome.registered.uri}")
     print(
-        f"metrics  P@1 {value('p_at_1', 2)}{of_labelled}, "
+        f"metrics  {accuracy}P@1 {value('p_at_1', 2)}{of_labelled}, "
         f"P@3 {value('p_at_3', 2)}, P@5 {value('p_at_5', 2)}, "
         f"micro-F1 {value('micro_f1', 3)}, macro-F1 {value('macro_f1', 3)}, "
         f"calibration error {value('ece', 4)} on {evaluation.metrics.rows:,} test rows{quotable}"

@@ -24,6 +24,9 @@ CACHED_GROUPS = 4
 """Number of row groups that stay in memory after they were read."""
 ROWS_LIMIT = 1 << 31
 """An earlier output must have fewer rows than this, because row numbers are stored as int32."""
+Columns = Mapping[str, pa.Array]
+"""The columns of predictions without the ids, by name."""
+_EMPTY = PREDICTIONS.empty_table().select(PREDICTIONS.names[1:])
 _UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
@@ -48,7 +51,7 @@ class PreviousOutput:
                 self._stream, pre_buffer=False, page_checksum_verification=True
             )
             if self._parquet.schema_arrow != PREDICTIONS:
-                raise ValueError("its columns are not id and labels")
+                raise ValueError(f"its columns are not {', '.join(PREDICTIONS.names)}")
             groups = range(self._parquet.num_row_groups)
             rows = [self._parquet.metadata.row_group(group).num_rows for group in groups]
             self._ends = np.cumsum(rows, dtype=np.int64)
@@ -59,13 +62,13 @@ class PreviousOutput:
         self._lock = threading.Lock()
         self._group = functools.lru_cache(CACHED_GROUPS)(self._read_group)
 
-    def find(self, wanted: Hashes) -> tuple[npt.NDArray[np.bool_], pa.ListArray]:
-        """A mask of the fingerprints whose predictions are reused, and their labels in order.
+    def find(self, wanted: Hashes) -> tuple[npt.NDArray[np.bool_], Columns]:
+        """A mask of the fingerprints whose predictions are reused, and their columns in order.
 
         A row group is read only if this takes less time than labelling its wanted rows again.
         """
         if not len(self._sorted):
-            return np.zeros(len(wanted), np.bool_), pa.array([], PREDICTIONS.field("labels").type)
+            return np.zeros(len(wanted), np.bool_), _arrays(_EMPTY)
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         known = (self._sorted[at] == wanted) & (wanted != 0)
         rows = self._rows[at]
@@ -73,30 +76,30 @@ class PreviousOutput:
         sizes = np.diff(self._ends, prepend=0)
         hits = np.bincount(groups[known], minlength=len(sizes))
         known &= (hits >= READ_COST * sizes)[groups]
-        return known, self._labels(rows[known], groups[known])
+        return known, _arrays(self._take(rows[known], groups[known]))
 
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
 
-    def _labels(self, rows: npt.NDArray[np.int32], groups: npt.NDArray[np.int64]) -> pa.ListArray:
-        """The labels of rows, given the group of each row."""
+    def _take(self, rows: npt.NDArray[np.int32], groups: npt.NDArray[np.int64]) -> pa.Table:
+        """The predictions of rows, given the group of each row."""
         starts = np.concatenate([[0], self._ends])
         order = np.argsort(groups, kind="stable")
-        parts = [pa.array([], PREDICTIONS.field("labels").type)]
+        parts = [_EMPTY]
         for group in np.unique(groups):
             inside = rows[order][groups[order] == group] - starts[group]
             with self._lock:
                 parts.append(self._group(int(group)).take(pa.array(inside)))
-        return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
+        return pa.concat_tables(parts).take(pa.array(np.argsort(order)))
 
-    def _read_group(self, group: int) -> pa.ListArray:
+    def _read_group(self, group: int) -> pa.Table:
         try:
-            column = self._parquet.read_row_group(group, columns=["labels"])["labels"]
-            if len(column) != self._parquet.metadata.row_group(group).num_rows:
+            table = self._parquet.read_row_group(group, columns=_EMPTY.column_names)
+            if len(table) != self._parquet.metadata.row_group(group).num_rows:
                 raise ValueError("its number of rows is not the stated one")
-            column.validate(full=True)
-            return column.combine_chunks()
+            table.validate(full=True)
+            return table.select(_EMPTY.column_names).combine_chunks().cast(_EMPTY.schema)
         except _UNREADABLE as error:
             raise DataError(f"{self.location} cannot be read: {reason(error)}") from error
 
@@ -131,6 +134,10 @@ def _reusable(location: Location) -> Iterator[None]:
             f"the predictions in {location} cannot be reused: it must be Parquet as `label` writes "
             f"it ({reason(error)})"
         ) from error
+
+
+def _arrays(table: pa.Table) -> Columns:
+    return {name: table[name].combine_chunks() for name in table.column_names}
 
 
 def _provenance(metadata: pq.FileMetaData) -> Mapping[str, Any]:

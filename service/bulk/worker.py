@@ -55,18 +55,21 @@ class BatchLabeler:
         hashes[list(entities.rejected)] = 0
         reused = np.zeros(len(entities), np.bool_)
         if self.previous is None:
-            labels = labeler.label(entities, self.query).to_arrow(list(entities.rejected))
+            predicted = labeler.label(entities, self.query).columns(list(entities.rejected))
         else:
             reused, old = self.previous.find(hashes)
             rest = np.flatnonzero(~reused)
-            new = labeler.label(entities.take(rest), self.query).to_arrow(
+            new = labeler.label(entities.take(rest), self.query).columns(
                 np.flatnonzero(np.isin(rest, list(entities.rejected))).tolist()
             )
             order = np.argsort(np.concatenate([np.flatnonzero(reused), rest]))
-            labels = pa.concat_arrays([old, new]).take(pa.array(order))
+            predicted = {
+                name: pa.concat_arrays([old[name], column]).take(pa.array(order))
+                for name, column in new.items()
+            }
         columns = [
             entities.ids,
-            labels,
+            *predicted.values(),
             pa.array(hashes),
             entities.rejection_reasons,
             pa.array(reused),

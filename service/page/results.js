@@ -13,6 +13,17 @@ const REASONS = {
 /** The labels of one result; the bars show the thresholds of `policy`. */
 export function resultList(result, entity, { labels, policy }) {
   if (result.error) return h("p", { className: "problem" }, result.error.detail);
+  return result.primary ? h("div", {}, primaryLine(result.primary, labels), list(result, entity, labels, policy))
+    : list(result, entity, labels, policy);
+}
+
+/** The most probable kind of the entity, which the list may not have. */
+function primaryLine(primary, labels) {
+  return h("p", { className: "primary" }, "Most probable kind: ", h("strong", {}, primary.label), titled(labels.get(primary.label)),
+    ` ${percent(primary.probability, 1)}, ${primary.asserted ? "asserted" : "not asserted"}`);
+}
+
+function list(result, entity, labels, policy) {
   if (!result.labels.length) return h("p", { className: "quiet" }, "No label reaches the minimum probability.");
   return h(
     "ol",

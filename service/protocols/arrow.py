@@ -27,7 +27,8 @@ from labelwright.service.request import ParsedRequest
 
 ARROW = "application/vnd.apache.arrow.stream"
 RESULTS = PREDICTIONS.append(pa.field("error", pa.string()))
-"""The schema of a response. It has one row for each entity; either `labels` or `error` is null."""
+"""The schema of a response. It has one row for each entity; either `labels` or `error` is null.
+`primary` is null where `labels` is, and for a model without kinds."""
 BATCH_ROWS_LIMIT = 1 << 20
 """Maximum rows in a batch. MESSAGE_LIMIT is not enough: a column of type null has no bytes."""
 COLUMNS_LIMIT = 1_000
@@ -77,7 +78,8 @@ class ArrowStream:
 
     def failure(self, detail: str) -> bytes:
         """A batch of one row, which has the error `detail` and no id."""
-        return _message(pa.array([None], pa.string()), pa.nulls(1, RESULTS.field(1).type), [detail])
+        nulls = [pa.nulls(1, field.type) for field in PREDICTIONS]
+        return _message(nulls, pa.array([detail], pa.string()))
 
     def _batches(self, last: bool) -> Iterator[pa.RecordBatch]:
         while frame := self._frames.take():
@@ -182,12 +184,12 @@ def _grouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]
 
 def _serialise(model: Model, request: ParsedRequest, predictions: Predictions) -> bytes:
     entities = request.entities
-    labels = predictions.to_arrow(list(entities.rejected))
-    return _message(entities.ids, labels, entities.rejection_reasons)
+    predicted = predictions.columns(list(entities.rejected))
+    return _message([entities.ids, *predicted.values()], entities.rejection_reasons)
 
 
-def _message(ids: pa.Array, labels: pa.Array, errors: Sequence[str | None] | pa.Array) -> bytes:
-    batch = pa.record_batch([ids, labels, pa.array(errors, pa.string())], schema=RESULTS)
+def _message(columns: Sequence[pa.Array], errors: pa.Array) -> bytes:
+    batch = pa.record_batch([*columns, errors], schema=RESULTS)
     content: bytes = batch.serialize().to_pybytes()
     return content
 

@@ -4,10 +4,11 @@ The typed dictionaries are the types of the serialisers, and the source of the O
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NotRequired, cast
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs this TypedDict before Python 3.12
@@ -15,6 +16,7 @@ from typing_extensions import TypedDict  # pydantic needs this TypedDict before 
 from labelwright.entities.tables import Entities
 from labelwright.models.decisions import Predictions
 from labelwright.models.explain.reasons import ABOUT, Explanation
+from labelwright.models.labels import LabelSet
 from labelwright.models.registry import Model
 
 _BOOLEANS = np.array([b"false", b"true"], object)
@@ -79,6 +81,14 @@ class Label(TypedDict):
     ]
 
 
+class Primary(TypedDict):
+    """The most probable kind of one entity: the answer to what it is."""
+
+    label: str
+    probability: Annotated[float, Field(ge=0, le=1)]
+    asserted: bool
+
+
 class EntityError(TypedDict):
     """The reason why an entity was rejected."""
 
@@ -90,6 +100,15 @@ class Result(TypedDict):
 
     id: str
     labels: NotRequired[list[Label]]
+    primary: NotRequired[
+        Annotated[
+            Primary | None,
+            Field(
+                description="The most probable label of the groups of kinds, even if it is not "
+                "listed; null if the model has no kinds."
+            ),
+        ]
+    ]
     error: NotRequired[EntityError]
 
 
@@ -101,7 +120,9 @@ def identity(model: Model) -> ModelIdentity:
 def results(entities: Entities, predictions: Predictions) -> list[Result]:
     """The result of each entity, in order."""
     labels = _labels(predictions)
-    return _by_entity(entities, predictions, lambda first, end: labels[first:end])
+    return _by_entity(
+        entities, predictions, lambda first, end: labels[first:end], _primaries(predictions)
+    )
 
 
 def explained_results(entities: Entities, explanation: Explanation) -> list[Result]:
@@ -115,7 +136,12 @@ def explained_results(entities: Entities, explanation: Explanation) -> list[Resu
             strict=True,
         )
     ]
-    return _by_entity(entities, explanation.predictions, lambda first, end: labels[first:end])
+    return _by_entity(
+        entities,
+        explanation.predictions,
+        lambda first, end: labels[first:end],
+        _primaries(explanation.predictions),
+    )
 
 
 def encoded_results(entities: Entities, predictions: Predictions) -> list[Result]:
@@ -123,58 +149,103 @@ def encoded_results(entities: Entities, predictions: Predictions) -> list[Result
 
     orjson serialises them several times as fast as those of `results`. They have no other use.
     """
-    labels = _encoded_labels(predictions)
+    return _encoded(entities, predictions, encoded_primaries(predictions))
+
+
+def lines(entities: Entities, predictions: Predictions, primaries: bool = True) -> list[bytes]:
+    """The result of each entity as JSON, with its primary if `primaries` is true."""
+    encoded = encoded_primaries(predictions) if primaries else None
+    return [orjson.dumps(result) for result in _encoded(entities, predictions, encoded)]
+
+
+def encoded_primaries(predictions: Predictions) -> list[bytes]:
+    """The primary of each entity as JSON; null for a model without kinds."""
+    if not predictions.primaries.ids.size:
+        return [b"null"] * len(predictions)
+    return _encoded_labels(predictions.labels, *predictions.primaries)
+
+
+def _encoded(
+    entities: Entities, predictions: Predictions, primaries: Sequence[bytes] | None
+) -> list[Result]:
+    labels = _encoded_labels(
+        predictions.labels, predictions.ids, predictions.probabilities, predictions.asserted
+    )
     return _by_entity(
         entities,
         predictions,
         lambda first, end: orjson.Fragment(b"[%b]" % b",".join(labels[first:end])),
+        None if primaries is None else [orjson.Fragment(primary) for primary in primaries],
     )
 
 
-def lines(entities: Entities, predictions: Predictions) -> list[bytes]:
-    """The result of each entity as JSON."""
-    return [orjson.dumps(result) for result in encoded_results(entities, predictions)]
-
-
 def _labels(predictions: Predictions) -> list[Label]:
-    names = predictions.labels.names
+    return _records(
+        predictions.labels, predictions.ids, predictions.probabilities, predictions.asserted
+    )
+
+
+def _primaries(predictions: Predictions) -> Sequence[Any]:
+    """The primary of each entity; None for a model without kinds."""
+    if not predictions.primaries.ids.size:
+        return [None] * len(predictions)
+    return _records(predictions.labels, *predictions.primaries)
+
+
+def _records(
+    labels: LabelSet,
+    ids: npt.NDArray[np.int32],
+    probabilities: npt.NDArray[np.float32],
+    asserted: npt.NDArray[np.bool_],
+) -> list[Label]:
+    names = labels.names
     return [
-        {"label": names[label], "probability": probability, "asserted": asserted}
-        for label, probability, asserted in zip(
-            predictions.ids.tolist(),
-            predictions.probabilities,
-            predictions.asserted.tolist(),
-            strict=True,
+        {"label": names[label], "probability": probability, "asserted": flag}
+        for label, probability, flag in zip(
+            ids.tolist(), probabilities, asserted.tolist(), strict=True
         )
     ]
 
 
-def _encoded_labels(predictions: Predictions) -> list[bytes]:
-    """The labels of all entities, each encoded as JSON."""
-    if not predictions.ids.size:
+def _encoded_labels(
+    labels: LabelSet,
+    ids: npt.NDArray[np.int32],
+    probabilities: npt.NDArray[np.float32],
+    asserted: npt.NDArray[np.bool_],
+) -> list[bytes]:
+    """Label predictions, each encoded as JSON."""
+    if not ids.size:
         return []
-    numbers = orjson.dumps(predictions.probabilities, option=orjson.OPT_SERIALIZE_NUMPY)
+    numbers = orjson.dumps(probabilities, option=orjson.OPT_SERIALIZE_NUMPY)
     return [
         b'{"label":%b,"probability":%b,"asserted":%b}' % members
         for members in zip(
-            predictions.labels.encoded[predictions.ids].tolist(),
+            labels.encoded[ids].tolist(),
             numbers[1:-1].split(b","),
-            _BOOLEANS[predictions.asserted.view(np.int8)].tolist(),
+            _BOOLEANS[asserted.view(np.int8)].tolist(),
             strict=True,
         )
     ]
 
 
 def _by_entity(
-    entities: Entities, predictions: Predictions, labels: Callable[[int, int], Any]
+    entities: Entities,
+    predictions: Predictions,
+    labels: Callable[[int, int], Any],
+    primaries: Sequence[Any] | None,
 ) -> list[Result]:
-    """The result of each entity; its labels are `labels(first, end)`, given their positions."""
+    """The result of each entity; its labels are `labels(first, end)`, given their positions.
+
+    `primaries` has the primary of each entity; if it is None, the results have none.
+    """
     bounds = itertools.pairwise(predictions.indptr.tolist())
     rejected = entities.rejected
     return [
         {"id": entity_id, "error": {"detail": rejected[row]}}
         if row in rejected
         else {"id": entity_id, "labels": labels(first, end)}
+        if primaries is None
+        else {"id": entity_id, "labels": labels(first, end), "primary": primaries[row]}
         for row, (entity_id, (first, end)) in enumerate(
             zip(entities.ids.to_pylist(), bounds, strict=True)
         )

@@ -24,7 +24,7 @@ from labelwright.models.registry import Model
 from labelwright.service.http.query import LabelQueryForm, check_size
 from labelwright.service.http.request_form import RequestForm
 from labelwright.service.protocols.label_messages import parse_json
-from labelwright.service.protocols.results import lines
+from labelwright.service.protocols.results import encoded_primaries, lines
 from labelwright.service.protocols.v2_tensors import (
     TEXT,
     Array,
@@ -35,9 +35,12 @@ from labelwright.service.protocols.v2_tensors import (
 from labelwright.service.request import ParsedRequest
 
 LABELS, PROBABILITIES, LABEL_IDS = "labels", "probabilities", "label_ids"
-OUTPUTS = {LABELS: TEXT, PROBABILITIES: "FP32", LABEL_IDS: "INT32"}
+PRIMARY = "primary"
+OUTPUTS = {LABELS: TEXT, PROBABILITIES: "FP32", LABEL_IDS: "INT32", PRIMARY: TEXT}
 """The datatypes of the outputs by name."""
-SHAPES = {LABELS: [-1], PROBABILITIES: [-1, -1], LABEL_IDS: [-1, -1]}
+ON_REQUEST = frozenset({PRIMARY})
+"""The outputs that a response has only if the request names them."""
+SHAPES = {LABELS: [-1], PROBABILITIES: [-1, -1], LABEL_IDS: [-1, -1], PRIMARY: [-1]}
 """The shapes of the outputs by name; -1 means any length."""
 NO_LABEL = -1
 """The value in `label_ids` after the last label of an entity, if the row has more columns."""
@@ -74,7 +77,9 @@ class ResponseParameters(TypedDict):
 class InferenceResponse(TypedDict):
     """The JSON of a response: the outputs have one element or row for each entity, in order.
 
-    `labels` has the results of `POST /v1/labels` as JSON. `probabilities` and `label_ids` have the
+    `labels` has the results of `POST /v1/labels` as JSON, without `primary`. If the request names
+    the output `primary`, it has these values as JSON: the most probable kind of each entity, or
+    null for a rejected row or a model without kinds. `probabilities` and `label_ids` have the
     top_k most probable labels. The id of a label is its position in `GET /v1/labels`; an id of -1
     means that there is no label.
     """
@@ -194,7 +199,7 @@ def _outputs(request: InferenceRequest) -> dict[str, bool]:
     """
     binary = request.parameters.get("binary_data_output") is True
     if not request.outputs:
-        return dict.fromkeys(OUTPUTS, binary)
+        return {name: binary for name in OUTPUTS if name not in ON_REQUEST}
     if any(output.name not in OUTPUTS for output in request.outputs):
         raise RequestError(f"unknown output: the outputs are {', '.join(OUTPUTS)}")
     return {
@@ -206,7 +211,12 @@ def _outputs(request: InferenceRequest) -> dict[str, bool]:
 def _output(name: str, request: ParsedInferenceRequest, predictions: Predictions) -> Array:
     """The values of the output `name`, one element or row for each entity."""
     if name == LABELS:
-        return lines(request.entities, predictions)
+        return lines(request.entities, predictions, primaries=False)
+    if name == PRIMARY:
+        primaries = encoded_primaries(predictions)
+        for row in request.entities.rejected:
+            primaries[row] = b"null"
+        return primaries
     count = min(request.query.top_k, len(predictions.labels))
     if name == PROBABILITIES:
         return _first(request.entities, predictions, predictions.probabilities, 0.0, count)

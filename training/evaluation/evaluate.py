@@ -19,7 +19,8 @@ def evaluate_labeler(
     labeler: Labeler, data: LabelledEntities, query: LabelQuery, threads: int
 ) -> Evaluation:
     """Metrics of a model on labelled entities."""
-    return evaluate(*label_with_truth(labeler, data, query, threads))
+    predictions, truth = label_with_truth(labeler, data, query, threads)
+    return evaluate(predictions, truth, labeler.one_exclusive_group)
 
 
 def label_with_truth(
@@ -28,13 +29,16 @@ def label_with_truth(
     """Predictions of a model for labelled entities, and their true labels.
 
     All candidates are listed, even if the query's `top_k` is smaller. Pairs whose truth is unknown
-    are removed from the predictions. To replace them, additional labels are listed.
+    are removed from the predictions. To replace them, additional labels are listed. The prediction
+    of an attribute means that it applies and holds; so it is false where the data do not state it.
     """
     truth = data.matrix(labeler.labels)
     listed = max(query.top_k, labeler.decisions.candidates) + truth.open_labels
     query = dataclasses.replace(query, top_k=min(listed, TOP_K_LIMIT))
     predictions = label_all(labeler, data.entities, query, threads)
-    return predictions.where(truth.known(predictions.rows(), predictions.ids)), truth
+    rows, ids = predictions.rows(), predictions.ids
+    unstated = labeler.groups.memberships.open[ids] & ~truth.partial[rows]
+    return predictions.where(truth.known(rows, ids) | unstated), truth
 
 
 def label_all(labeler: Labeler, entities: Entities, query: LabelQuery, threads: int) -> Predictions:

@@ -21,13 +21,19 @@ _SCALES = {"p_at_1": 100.0, "p_at_1_labelled": 100.0, "p_at_3": 100.0, "p_at_5":
 
 
 def evaluate_with_margins(
-    predictions: Predictions, truth: LabelMatrix, entities: Entities
+    predictions: Predictions, truth: LabelMatrix, entities: Entities, one_group: bool = False
 ) -> Evaluation:
-    """`evaluate`, and the margins of its metrics if there are fewer than FEW_TEST_ROWS rows."""
-    evaluation = evaluate(predictions, truth)
+    """`evaluate`, and the margins of its metrics if there are fewer than FEW_TEST_ROWS rows.
+
+    `one_group` is the argument of `evaluate`. The margin of the accuracy is that of
+    `p_at_1_labelled`.
+    """
+    evaluation = evaluate(predictions, truth, one_group)
     if not 2 <= len(truth) < FEW_TEST_ROWS:
         return evaluation
     margins = _margins(predictions, truth, name_hashes(entities))
+    if one_group:
+        margins["accuracy"] = margins["p_at_1_labelled"] / 100
     return dataclasses.replace(evaluation, margins=margins)
 
 
@@ -56,4 +62,5 @@ def _margins(
 
 
 def _fields() -> list[str]:
-    return [field.name for field in dataclasses.fields(Metrics) if field.name != "rows"]
+    fields = (field.name for field in dataclasses.fields(Metrics))
+    return [name for name in fields if name not in ("rows", "accuracy")]

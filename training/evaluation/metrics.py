@@ -30,6 +30,8 @@ class Metrics:
     A true label outside the model's label set counts as missed. `macro_f1` is the mean F1 of the
     labels that at least one entity has. `ece` is the expected calibration error of the DEPTH most
     probable labels of each entity (Naeini et al., AAAI 2015, but with bins of equal mass).
+    `accuracy` is the share of the rows with a label whose most probable label is true; None unless
+    all labels are one exclusive group.
     """
 
     rows: int
@@ -42,11 +44,18 @@ class Metrics:
     micro_f1: float
     macro_f1: float
     ece: float
+    accuracy: float | None = None
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The metrics by name, without `accuracy` if it is None."""
+        metrics = dataclasses.asdict(self)
+        return {name: value for name, value in metrics.items() if value is not None}
 
     @property
     def distinct(self) -> dict[str, float]:
-        """The metrics by name, without `p_at_1_labelled` if it equals `p_at_1`."""
-        metrics = dataclasses.asdict(self)
+        """The metrics of `by_name`, without `p_at_1_labelled` if it equals `p_at_1`."""
+        metrics = self.by_name
         if self.p_at_1_labelled == self.p_at_1:
             del metrics["p_at_1_labelled"]
         return metrics
@@ -79,10 +88,11 @@ class Evaluation:
         return self.margins.get("p_at_1", 0.0) <= MAX_MARGIN
 
 
-def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
+def evaluate(predictions: Predictions, truth: LabelMatrix, one_group: bool = False) -> Evaluation:
     """Compare predictions with the true labels.
 
-    The predictions must list at least DEPTH labels for each entity.
+    The predictions must list at least DEPTH labels for each entity. `one_group` is true if all
+    labels are one exclusive group; then the accuracy is computed.
     """
     _, position, correct = correctness(predictions, truth)
     # only a row with a label can have a true prediction
@@ -109,6 +119,7 @@ def evaluate(predictions: Predictions, truth: LabelMatrix) -> Evaluation:
         micro_f1=float(2 * right.sum() / max(given.sum() + all_true, 1)),
         macro_f1=float(f1[true > 0].mean()) if (true > 0).any() else 0.0,
         ece=calibration_error(predictions.probabilities[top], correct[top]),
+        accuracy=float(correct[position < 1].sum()) / max(labelled, 1) if one_group else None,
     )
     table = pa.table(
         {

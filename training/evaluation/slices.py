@@ -114,7 +114,7 @@ def weak(table: pa.Table) -> pa.Table:
 
 
 def _metrics(part: Slice, predictions: Predictions, truth: LabelMatrix) -> dict[str, Any]:
-    return dataclasses.asdict(metrics_of_rows(part.rows, predictions, truth))
+    return metrics_of_rows(part.rows, predictions, truth).by_name
 
 
 def metrics_of_rows(rows: Rows, predictions: Predictions, truth: LabelMatrix) -> Metrics:

@@ -209,7 +209,7 @@ def _fit_variant(
     result = FitResult(variant, len(rows), len(labeler.labels), metrics, seconds)
     run.log(
         dataclasses.asdict(configuration) | _variant_parameters(result),
-        dataclasses.asdict(metrics) | {"seconds": seconds},
+        metrics.by_name | {"seconds": seconds},
     )
     return result
 

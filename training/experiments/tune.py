@@ -161,7 +161,7 @@ def _fit_and_evaluate(
     quality = ndcg_by_row(predictions, truth)
     metrics = evaluate(predictions, truth).metrics
     figures = {f"ndcg_at_{DEPTH}": float(quality.mean()), "seconds": seconds}
-    run.log(dataclasses.asdict(configuration), dataclasses.asdict(metrics) | figures)
+    run.log(dataclasses.asdict(configuration), metrics.by_name | figures)
     return quality
 
 

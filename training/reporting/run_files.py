@@ -53,7 +53,7 @@ def _write_bundle(folder: Path, trained: TrainedModel, tables: ReportTables) -> 
         "data": trained.train.fingerprint,
         "test_data": trained.test.fingerprint,
         "configuration": dataclasses.asdict(trained.configuration),
-        "metrics": dataclasses.asdict(trained.evaluation.metrics),
+        "metrics": trained.evaluation.metrics.by_name,
         "report": summary(trained, tables),
     }
     profile = Profile.of(trained.labeler, trained.test.entities)

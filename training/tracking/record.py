@@ -256,7 +256,13 @@ def signature(schema: EntitySchema) -> Any:
     ]
     return ModelSignature(
         inputs=Schema(inputs),
-        outputs=Schema([ColSpec(DataType.string, "id"), ColSpec(Array(label), "labels")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "id"),
+                ColSpec(Array(label), "labels"),
+                ColSpec(label, "primary", required=False),
+            ]
+        ),
         params=ParamSchema(
             [
                 ParamSpec("top_k", DataType.long, 5),

@@ -12,6 +12,7 @@ from labelwright.entities.geometry import Box
 from labelwright.entities.importers.foursquare import import_foursquare
 from labelwright.entities.importers.places_file import ImportSummary
 from labelwright.entities.io.schema_metadata import embedded_schema
+from labelwright.entities.label_groups import LabelGroup, Role
 from tests.entities.importers.published import FOURSQUARE, point, spoil, write
 
 FOOD = "Dining and Drinking"
@@ -71,6 +72,7 @@ def test_a_place_becomes_a_row_with_its_paths_as_labels(tmp_path: Path) -> None:
     schema = embedded_schema([tmp_path / "out.parquet"])
     assert schema is not None
     assert schema.implies == found.implies
+    assert schema.groups == {"category": LabelGroup(("category=*",), role=Role.KIND)}
     assert found.implies[f"category={FOOD} > Restaurant > Pizzeria"] == (
         f"category={FOOD}", f"category={FOOD} > Restaurant",
     )  # fmt: skip

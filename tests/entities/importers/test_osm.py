@@ -16,6 +16,7 @@ from labelwright.entities.importers.osm import import_osm
 from labelwright.entities.importers.osm_mapping import load_mapping
 from labelwright.entities.importers.places_file import SCHEMA, ImportSummary
 from labelwright.entities.io.schema_metadata import embedded_schema
+from labelwright.entities.label_groups import LabelGroup, Role
 
 EXTRACTS = Path(os.environ.get("LABELWRIGHT_DATA", "../shared/data")).resolve() / "osm/extracts"
 CORNERS = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.5, 0.5), (1.5, 0.5), (1.5, 1.5)]
@@ -79,6 +80,9 @@ def test_nodes_ways_and_areas_are_imported_once_with_their_centres(
     schema = embedded_schema([tmp_path / "out.parquet"])
     assert schema is not None
     assert (schema.name, schema.open_world) == ("places", ("wheelchair",))
+    assert schema.groups["amenity"] == LabelGroup(("amenity=*",), True, Role.KIND)
+    assert schema.groups["wheelchair"] == LabelGroup(("wheelchair=*",), role=Role.ATTRIBUTE)
+    assert "takeaway" not in schema.groups  # no place has such a label
 
 
 def test_only_places_in_the_box_are_imported(extract: Path, tmp_path: Path) -> None:

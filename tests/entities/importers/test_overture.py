@@ -14,6 +14,7 @@ from labelwright.entities.geometry import Box
 from labelwright.entities.importers.overture import import_overture, read_categories
 from labelwright.entities.importers.places_file import GROUP_ROWS, ImportSummary
 from labelwright.entities.io.schema_metadata import embedded_schema
+from labelwright.entities.label_groups import LabelGroup, Role
 from tests.entities.importers.published import OVERTURE, overture_place, spoil, write
 
 PIZZA = ["food_and_drink", "restaurant", "pizza_restaurant"]
@@ -74,6 +75,7 @@ def test_a_place_becomes_a_row_with_its_categories_as_labels(tmp_path: Path) -> 
     assert (found.places, found.labelled) == (4, 3)
     schema = embedded_schema([tmp_path / "out.parquet"])
     assert schema is not None
+    assert schema.groups == {"category": LabelGroup(("category=*",), role=Role.KIND)}
     assert schema.implies == {
         "category=cafe": ("category=food_and_drink",),
         "category=pizza_restaurant": ("category=food_and_drink", "category=restaurant"),

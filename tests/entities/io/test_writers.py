@@ -25,12 +25,13 @@ ROWS: Rows = [
             {"label": "amenity=café", "probability": 0.75, "asserted": True},
             {"label": 'x;y|z"', "probability": 0.1, "asserted": False},
         ],
+        "primary": {"label": "amenity=café", "probability": 0.7, "asserted": True},
     },
-    {"id": "no labels", "labels": []},
-    {"id": "rejected", "labels": None},
+    {"id": "no labels", "labels": [], "primary": None},
+    {"id": "rejected", "labels": None, "primary": None},
 ]
 for row in ROWS:
-    for label in row["labels"] or []:
+    for label in [*(row["labels"] or []), *([row["primary"]] if row["primary"] else [])]:
         label["probability"] = pa.scalar(label["probability"], pa.float32()).as_py()
 
 
@@ -49,7 +50,8 @@ def read_csv(path: Path) -> Rows:
             convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
         )
     rows: Rows = table.to_pylist()
-    return [{**row, "labels": row["labels"] and json.loads(row["labels"])} for row in rows]
+    parsed = ("labels", "primary")
+    return [row | {name: row[name] and json.loads(row[name]) for name in parsed} for row in rows]
 
 
 def read_json_lines(path: Path) -> Rows:
@@ -88,6 +90,8 @@ def as_written(rows: Rows) -> Rows:
             "id": row["id"],
             "labels": row["labels"]
             and [{**a, "probability": pytest.approx(a["probability"])} for a in row["labels"]],
+            "primary": row["primary"]
+            and row["primary"] | {"probability": pytest.approx(row["primary"]["probability"])},
         }
         for row in rows
     ]
@@ -186,7 +190,8 @@ folder = Path(sys.argv[1])
 source = random.Random(0)
 texts = [source.randbytes(20).hex() for _ in range(20_000)]
 labels = [[{"label": text, "probability": 0.5, "asserted": True}] for text in texts]
-table = pa.table({"id": texts, "labels": labels}, schema=PREDICTIONS)
+primary = [given[0] for given in labels]
+table = pa.table({"id": texts, "labels": labels, "primary": primary}, schema=PREDICTIONS)
 outcomes = {}
 for limit, rows in (100, 100), (100_000, 20_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

@@ -30,6 +30,16 @@ PREDICTIONS = pa.schema(
                 )
             ),
         ),
+        pa.field(
+            "primary",
+            pa.struct(
+                [
+                    pa.field("label", pa.string()),
+                    pa.field("probability", pa.float32()),
+                    pa.field("asserted", pa.bool_()),
+                ]
+            ),
+        ),
     ]
 )
 """The documented schema of an output file."""

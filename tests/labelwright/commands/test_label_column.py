@@ -90,7 +90,9 @@ def test_exclusive_labels_are_asserted_at_most_once(
     (group,) = schema.groups.items()
     assert group == ("category", LabelGroup(("*",), exclusive=True, role=Role.KIND))
     asserted_at_most_once(one["model_uri"], categories, ("balanced", "broad", "precise"))
+    assert one["metrics"]["accuracy"] == one["metrics"]["p_at_1_labelled"] / 100
     run = MlflowClient(tracking_uri(), tracking_uri()).get_run(one["run_id"])
+    assert run.data.metrics["accuracy"] == one["metrics"]["accuracy"]
     assert run.data.params["exclusive_groups"] == run.data.params["kinds"] == "category"
     completed = command(
         "train", "--data", tmp_path / "several.parquet", "--name", "several", "--exclusive"

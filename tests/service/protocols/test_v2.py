@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwright.entities.errors import DataError
-from labelwright.service.protocols.v2_messages import OUTPUTS
+from labelwright.service.protocols.v2_messages import ON_REQUEST, OUTPUTS
 from labelwright.service.protocols.v2_tensors import join_texts, split_texts
 from tests.processes import HOST, Service
 
@@ -24,6 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 NAMES = ["Joe's Pizza", "Sparkasse", "Löwen-Apotheke"]
 INFER = "/v2/models/small/infer"
+NAMED = [name for name in OUTPUTS if name not in ON_REQUEST]
+"""The outputs of a request that names none."""
 
 
 @pytest.fixture
@@ -74,6 +76,7 @@ def test_health_and_metadata_of_the_server_and_the_model(
         "labels",
         "probabilities",
         "label_ids",
+        "primary",
     ]
 
 
@@ -95,7 +98,8 @@ def test_tritons_client_gets_the_results_of_v1_labels(
     )
     expected = results_of_v1_labels(client, top_k=3)
     rows = [json.loads(row) for row in response.as_numpy("labels")]
-    assert rows == expected
+    assert rows == [{k: v for k, v in row.items() if k != "primary"} for row in expected]
+    assert response.as_numpy("primary") is None
     assert "error" in rows[1]
     assert response.get_response()["id"] == "q"
     total = client.get("/v1/labels", params={"limit": 1000}).json()
@@ -167,6 +171,19 @@ def test_an_invalid_request_gets_an_error_of_the_protocol(
     assert message_part in response.json()["error"]
 
 
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
+def test_the_primary_is_an_output_on_request(
+    triton_client: triton.InferenceServerClient, client: httpx.Client, binary: bool
+) -> None:
+    wanted = [triton.InferRequestedOutput("primary", binary_data=binary)]
+    response = triton_client.infer("small", inputs(), outputs=wanted)
+    primaries = [json.loads(row) for row in response.as_numpy("primary")]
+    assert primaries == [row.get("primary") for row in results_of_v1_labels(client)]
+    assert primaries[0] is not None
+    assert primaries[1] is None
+    assert response.as_numpy("labels") is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -174,8 +191,8 @@ def test_an_invalid_request_gets_an_error_of_the_protocol(
         {"parameters": {"top_k": None, "binary_data_output": None, "priority": None}},
         {"inputs": [tensor(parameters=None)]},
         {"inputs": [tensor(parameters={"binary_data_size": None})]},
-        {"outputs": [{"name": n, "parameters": None} for n in OUTPUTS]},
-        {"outputs": [{"name": n, "parameters": {"binary_data": None}} for n in OUTPUTS]},
+        {"outputs": [{"name": n, "parameters": None} for n in NAMED]},
+        {"outputs": [{"name": n, "parameters": {"binary_data": None}} for n in NAMED]},
     ],
     ids=str,
 )
