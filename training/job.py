@@ -1,6 +1,7 @@
 """The training job: read, split, fit, evaluate, log, register, and promote or refuse."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -331,7 +332,7 @@ def _challenger(
         configuration,
         run_record.parameters,
         fit,
-        fit_labeler if unlabelled is None else None,
+        functools.partial(fit_labeler, book=task.book) if unlabelled is None else None,
         trained.reviewer_agreement,
     )
 

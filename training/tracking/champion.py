@@ -29,7 +29,7 @@ FEW_ROWS = 10 * FEW_TEST_ROWS
 """With this number of training and test rows or more, cross-validation takes too long."""
 _UNUSABLE = (BundleError, ModelNotFoundError)
 """Errors of a model that will never load again: it is damaged, outdated or deleted."""
-_ROW_COUNTS = ("unlabelled_rows",)
+_ROW_COUNTS = ("unlabelled_rows", "labels_without_rows")
 """Parameters of a run that change when the data grows."""
 _NOT_COMPARED = ("seed", "threads")
 """Fields of a configuration that do not make a recipe better."""
