@@ -196,6 +196,7 @@ def train(
     encoder: str | Path | None = None,
     encoder_tokenizer: str | Path | None = None,
     label_book: str | Path | None = None,
+    base: str | Path | None = None,
     empty_labels: str = "unknown",
     label_column: str | None = None,
     exclusive: bool = False,
@@ -224,13 +225,14 @@ def train(
       of an installed package. `encoder_tokenizer` is its tokenizer, if it lies elsewhere.
     - `label_book`: a TOML or CSV file with titles, synonyms and seed words of labels, or the
       built-in book `osm`.
+    - `base`: the URI of another model of the same columns; its knowledge is the start.
     - `empty_labels`: meaning of an empty cell of labels in CSV: `unknown` (not labelled), or
       `none` (none of the labels).
     - `label_column`: column of the files whose texts are one label each.
     - `exclusive`: True makes all labels one exclusive group of kinds: at most one is asserted.
 
     Training needs the packages of `requirements/train.txt`. Raises DataError, RegistryError or
-    StorageError.
+    StorageError, and ModelError if the base cannot be loaded.
     """
     from labelwright import processors
     from labelwright.entities.io.column_map import ColumnMap
@@ -263,6 +265,7 @@ def train(
         unlabelled=_listed(unlabelled),
         encoder=None if encoder is None else str(encoder),
         tokenizer=None if encoder_tokenizer is None else str(encoder_tokenizer),
+        base=None if base is None else str(base),
         empty_labels=EmptyLabels.parse(empty_labels),
         book=book,
     )

@@ -25,6 +25,7 @@ from labelwright.entities.schema import EntitySchema
 from labelwright.entities.tables import Entities, concatenate
 from labelwright.models.decisions import LabelQuery
 from labelwright.models.labeler import Labeler
+from labelwright.models.registry import Model, load_model
 from labelwright.training.data import (
     LabelledEntities,
     read_labelled,
@@ -42,6 +43,7 @@ from labelwright.training.evaluation.reviewer_agreement import (
 )
 from labelwright.training.feedback.merge import TrainingData, with_corrections, without_corrections
 from labelwright.training.feedback.votes import read_corrections
+from labelwright.training.fitting.base import check_columns
 from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.fit import Configuration, Progress, fit_labeler, no_progress
 from labelwright.training.reporting.contents import TrainedModel
@@ -73,7 +75,8 @@ class Task:
     `encoder` is a sentence encoder (`training.teachers.encoder`), which teaches the model on rows
     without labels: those of `data` and all rows of `unlabelled`. `tokenizer` is the encoder's
     tokenizer, if it lies elsewhere. `book` has texts about labels; the schema has its implications
-    and redirects. `empty_labels` is the meaning of empty cells of labels in CSV.
+    and redirects. `base` is the URI of a model whose knowledge is the start of the fit
+    (`training.fitting.base`). `empty_labels` is the meaning of empty cells of labels in CSV.
     """
 
     data: Sequence[LocationLike]
@@ -89,6 +92,7 @@ class Task:
     encoder: str | None = None
     tokenizer: str | None = None
     book: LabelBook | None = None
+    base: str | None = None
     empty_labels: EmptyLabels = EmptyLabels.UNKNOWN
 
     def read_labelled(
@@ -116,7 +120,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedTraining:
-    """The rows and the teacher of a task, and the time at which reading began.
+    """The rows, the teacher and the base of a task, and the time at which reading began.
 
     `since` is this time by `time.time()`, `started` by `time.perf_counter()`.
     """
@@ -125,23 +129,25 @@ class PreparedTraining:
     since: float
     started: float
     teacher: Encoder | None = None
+    base: Model | None = None
 
 
 def train(task: Task, progress: Progress = no_progress) -> Outcome:
-    """Run the whole job; raises DataError, RegistryError or StorageError."""
+    """Run the whole job; raises DataError, RegistryError or StorageError, and ModelError if the
+    base cannot be loaded."""
     return complete(task, prepare(task, progress), progress)
 
 
 def prepare(task: Task, progress: Progress = no_progress) -> PreparedTraining:
-    """Read the rows of a task; raises DataError, RegistryError or StorageError."""
+    """Read the rows of a task; raises the errors of `train`."""
     started, since = time.perf_counter(), time.time()
     record.check_name(task.name)
     # fails early if the registry cannot be reached, or if no run can be logged
     runs.existing_experiment(task.name)
-    teacher = _open_teacher(task)
+    teacher, base = _open_teacher(task), _load_base(task)
     training_data = _read(task)
     progress("reading", 1.0)
-    return PreparedTraining(training_data, since, started, teacher)
+    return PreparedTraining(training_data, since, started, teacher, base)
 
 
 def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_progress) -> Outcome:
@@ -156,8 +162,9 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
     unlabelled = _with_vectors(data, prepared.teacher, progress)
     warnings = [*data.train.warnings, *_unfinished_runs(task.name)]
     warnings += prepared.teacher.warnings if prepared.teacher else []
+    base = None if prepared.base is None else prepared.base.bundle.labeler
     labeler = fit_labeler(
-        data.train, task.configuration, progress, task.memory, unlabelled, task.book
+        data.train, task.configuration, progress, task.memory, unlabelled, task.book, base
     )
     trained = _evaluated(task, data, labeler)
     progress("evaluation", 1.0)
@@ -171,7 +178,7 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
             warnings += wheel.warnings
             model = record.write_run(run, run_record, wheel.path)
             progress("record", 1.0)
-            comparison = Comparison(_challenger(task, trained, data, unlabelled, run_record))
+            comparison = Comparison(_challenger(task, trained, data, unlabelled, base, run_record))
             comparison.judge()  # before the lock, because it may take as long as the fit
             if answers := comparison.write_answers(folder):
                 run.store(answers)
@@ -190,17 +197,19 @@ def complete(task: Task, prepared: PreparedTraining, progress: Progress = no_pro
     return Outcome(registered, trained.evaluation, decision, warnings, seconds, agreements)
 
 
-def inputs_hash(task: Task, data: TrainingData, teacher: Encoder | None) -> str:
-    """A hash of all inputs of a training: rows, teacher, configuration, schema and version.
+def inputs_hash(task: Task, prepared: PreparedTraining) -> str:
+    """A hash of all inputs of a training: rows, teacher, base, configuration, schema and version.
 
     Corrections change the hash only if they change a settled label. The number of threads does not
     change it.
     """
+    data, teacher, base = prepared.training_data, prepared.teacher, prepared.base
     parts = (data.train, data.test, data.unseen)
     content = {
         "rows": [None if part is None else part.fingerprint for part in parts],
         "unlabelled": None if data.unlabelled is None else table_hash(data.unlabelled.table),
         "teacher": None if teacher is None else teacher.identity,
+        "base": None if base is None else base.bundle.manifest.content,
         "configuration": dataclasses.asdict(task.configuration) | {"threads": 0},
         "schema": task.schema.to_mapping(),
         "version": importlib.metadata.version("labelwright"),
@@ -224,6 +233,20 @@ def _open_teacher(task: Task) -> Encoder | None:
     if task.encoder is None:
         return None
     return open_encoder(task.encoder, task.tokenizer, task.configuration.threads)
+
+
+def _load_base(task: Task) -> Model | None:
+    """The base of a task; raises DataError if it is a version of the model to train."""
+    if task.base is None:
+        return None
+    base = load_model(task.base)
+    if base.name == task.name:
+        raise DataError(
+            f"--base is a version of {task.name!r}, the model to train: a model cannot be its own "
+            "base; name another model, or another --name"
+        )
+    check_columns(base.bundle.labeler.schema, task.schema)
+    return base
 
 
 def _read(task: Task) -> TrainingData:
@@ -316,6 +339,7 @@ def _challenger(
     trained: TrainedModel,
     data: TrainingData,
     unlabelled: Unlabelled | None,
+    base: Labeler | None,
     run_record: record.Record,
 ) -> Challenger:
     """The new model as the promotion gate sees it."""
@@ -323,7 +347,13 @@ def _challenger(
 
     def fit(rows: Rows) -> Labeler:
         taught = None if unlabelled is None else unlabelled.taught_by(rows)
-        return fit_labeler(data.train.take(rows), configuration, unlabelled=taught, book=task.book)
+        return fit_labeler(
+            data.train.take(rows),
+            configuration,
+            unlabelled=taught,
+            book=task.book,
+            base=base,
+        )
 
     return Challenger(
         task.name,
@@ -332,7 +362,7 @@ def _challenger(
         configuration,
         run_record.parameters,
         fit,
-        functools.partial(fit_labeler, book=task.book) if unlabelled is None else None,
+        functools.partial(fit_labeler, book=task.book, base=base) if unlabelled is None else None,
         trained.reviewer_agreement,
     )
 
@@ -362,7 +392,7 @@ def _record(
     files: "RunFiles",
 ) -> record.Record:
     """The content of the run: parameters, metrics, tags, datasets, artifacts and bundle."""
-    data, teacher = prepared.training_data, prepared.teacher
+    data = prepared.training_data
     train, test = data.train, data.test
     metrics = trained.evaluation.metrics.by_name
     if trained.reviewer_agreement:
@@ -375,11 +405,12 @@ def _record(
             "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
             "encoder": task.encoder,
             **_book_parameters(task.book, trained),
+            **_base_parameters(prepared.base),
         },
         metrics=metrics,
         tags={
             record.CONTENT: files.content,
-            record.INPUTS: inputs_hash(task, data, teacher),
+            record.INPUTS: inputs_hash(task, prepared),
             record.DATA_FINGERPRINT: train.fingerprint,
             **_commit(),
         },
@@ -391,6 +422,11 @@ def _record(
         schema=task.schema,
         bundle=files.bundle,
     )
+
+
+def _base_parameters(base: Model | None) -> Mapping[str, object]:
+    """The URI of the base, and the first digits of the hash of its content."""
+    return {} if base is None else {"base": base.uri, "base_content": base.identity["content"]}
 
 
 def _group_parameters(labeler: Labeler) -> Mapping[str, object]:

@@ -30,9 +30,7 @@ def retrain(task: Task, progress: Progress = no_progress) -> Outcome | Skipped:
         if not alone:
             return Skipped(f"another retraining of {task.name!r} is under way")
         prepared = prepare(task, progress)
-        if trained := versions.version_trained_on(
-            task.name, inputs_hash(task, prepared.training_data, prepared.teacher)
-        ):
+        if trained := versions.version_trained_on(task.name, inputs_hash(task, prepared)):
             return Skipped(_unchanged(task.name, trained))
         return complete(task, prepared, progress)
 

@@ -227,6 +227,7 @@ def task(
         unlabelled=locations(vars(arguments).get("unlabelled")),
         encoder=vars(arguments).get("encoder"),
         tokenizer=vars(arguments).get("encoder_tokenizer"),
+        base=vars(arguments).get("base"),
         empty_labels=EmptyLabels(arguments.empty_labels),
         book=book,
     )

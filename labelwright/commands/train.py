@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_test(parser)
     _add_teacher(parser)
     options.add_label_book(parser)
+    _add_base(parser)
     options.add_feedback(parser)
     options.add_schema(parser)
     parser.add_argument("--name", help="registered name (default: the schema's name)")
@@ -101,6 +102,15 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|NAME",
         help="tokenizer.json of the encoder, or an installed package with this file (default: the "
         "file beside the model)",
+    )
+
+
+def _add_base(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--base",
+        metavar="URI",
+        help="another model of the same columns, whose knowledge is the start of the training: a "
+        "bundle folder, runs:/RUN_ID/model, models:/NAME@ALIAS or models:/NAME/VERSION",
     )
 
 

@@ -85,6 +85,11 @@ class FeatureSpace:
     shares: npt.NDArray[np.float32]
     edges: npt.NDArray[np.float64]
 
+    def take(self, features: npt.NDArray[np.int32]) -> "FeatureSpace":
+        """The space of the given features, in the given order."""
+        keys, weights = self.keys[features], self.weights[features]
+        return dataclasses.replace(self, keys=keys, weights=weights)
+
     @functools.cached_property
     def table(self) -> LookupTable:
         """The hash table that finds the feature of a token."""

@@ -9,6 +9,7 @@ from labelwright.entities.tables import Entities
 from labelwright.models.features import tokens
 from labelwright.models.features.space import FeatureSpace, number_columns, token_source
 from labelwright.models.features.tokens import Scratch, TokenSource, row_tokens
+from labelwright.models.kernels.csr import find_keys
 from labelwright.models.kernels.hash_table import slot_of
 from labelwright.models.kernels.jit import compiled
 from labelwright.training.fitting.spill import SpillingAllocator
@@ -26,28 +27,47 @@ The groups are character n-grams, words, and all other features (`models.feature
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int32]
+Weights = npt.NDArray[np.float32]
 
 
 def fit_features(
-    batches: Iterable[Entities], sample: Entities, allocator: SpillingAllocator | None = None
+    batches: Iterable[Entities],
+    sample: Entities,
+    allocator: SpillingAllocator | None = None,
+    base: FeatureSpace | None = None,
 ) -> tuple[FeatureSpace, int]:
     """Count the tokens of all batches and select the frequent ones, most frequent first.
 
     The bin edges of number columns are quantiles of the values in `sample`. The weight of a feature
-    is its inverse document frequency, ln((1 + n) / (1 + count)) + 1. Returns the feature space, and
-    the sum of the numbers of features of all rows.
+    is its inverse document frequency, ln((1 + n) / (1 + count)) + 1. The features of `base` are
+    also selected and keep their weights; then its bin edges are used, too. Returns the feature
+    space, and the sum of the numbers of features of all rows.
     """
-    edges = _bin_edges(sample)
+    edges = _bin_edges(sample) if base is None else base.edges
     counter = _TokenCounter(allocator or SpillingAllocator())
     for entities in batches:
         counter.add(token_source(entities, edges))
     keys, counts = counter.frequent(MIN_ENTITIES)
-    order = np.lexsort((keys, -counts))[:MAX_FEATURES]
-    weights = np.log((1 + counter.rows) / (1 + counts[order])) + 1
-    space = FeatureSpace(
-        sample.schema, keys[order], weights.astype(np.float32), GROUP_LENGTHS, edges
-    )
+    weights = (np.log((1 + counter.rows) / (1 + counts)) + 1).astype(np.float32)
+    order = np.lexsort((keys, -counts))
+    if base is not None:
+        keys, counts, weights = _with_base(keys, counts, weights, counter, base)
+        order = np.lexsort((keys, weights))
+    order = order[:MAX_FEATURES]
+    space = FeatureSpace(sample.schema, keys[order], weights[order], GROUP_LENGTHS, edges)
     return space, int(counts[order].sum(dtype=np.int64))
+
+
+def _with_base(
+    keys: Keys, counts: Counts, weights: Weights, counter: "_TokenCounter", base: FeatureSpace
+) -> tuple[Keys, Counts, Weights]:
+    """The keys of the base and, after them, the other keys, with their counts and weights."""
+    new = find_keys(base.keys, keys) < 0
+    return (
+        np.concatenate([base.keys, keys[new]]),
+        np.concatenate([counter.counts_of(base.keys), counts[new]]),
+        np.concatenate([base.weights, weights[new]]),
+    )
 
 
 def _bin_edges(sample: Entities) -> npt.NDArray[np.float64]:
@@ -85,6 +105,12 @@ class _TokenCounter:
         """The tokens of at least `at_least` entities, and the number of entities of each token."""
         kept = self._counts >= at_least
         return self._keys[kept], self._counts[kept]
+
+    def counts_of(self, keys: Keys) -> Counts:
+        """The number of entities of each of these tokens."""
+        found = find_keys(self._keys[self._counts > 0], keys)
+        counts: Counts = np.where(found < 0, 0, self._counts[self._counts > 0][found])
+        return counts
 
     def _grow(self) -> None:
         keys = self._allocator.zeros((4 * len(self._keys),), np.uint64)

@@ -32,6 +32,7 @@ from labelwright.models.stages.reranker import (
     pair_features,
 )
 from labelwright.training.data import LabelledEntities, name_hashes
+from labelwright.training.fitting.base import Base
 from labelwright.training.fitting.book_rows import BookRows
 from labelwright.training.fitting.distillation import Unlabelled
 from labelwright.training.fitting.features import fit_features
@@ -43,7 +44,13 @@ from labelwright.training.fitting.held_out import (
     histograms_of_others,
 )
 from labelwright.training.fitting.implications import learn_implications
-from labelwright.training.fitting.linear import RowOrder, SoftLabels, fit_linear
+from labelwright.training.fitting.linear import (
+    Floats,
+    RowOrder,
+    SoftLabels,
+    fit_linear,
+    no_start,
+)
 from labelwright.training.fitting.namesakes import learn_namesakes
 from labelwright.training.fitting.reranker import (
     BoostingParameters,
@@ -51,6 +58,7 @@ from labelwright.training.fitting.reranker import (
     co_occurrence,
     cross_fitted_scores,
     fit_trees,
+    known_rows,
     label_rates,
     shares_as_bytes,
 )
@@ -144,12 +152,14 @@ def fit_labeler(
     memory: int | None = None,
     unlabelled: Unlabelled | None = None,
     book: LabelBook | None = None,
+    base: Labeler | None = None,
 ) -> Labeler:
     """Fit a model on all rows; raises DataError if there are too few rows or labels.
 
     The linear stage also learns from a teacher's scores of the rows in `unlabelled`, and from the
-    texts of a label book; all labels with such texts become labels of the model. The reranker,
-    the calibration and the decisions are fitted on rows of `data` alone. `memory` is the maximum
+    texts of a label book; all labels with such texts become labels of the model. The knowledge of
+    the model `base` is the start of the fit (`training.fitting.base`). The reranker, the
+    calibration and the decisions are fitted on rows of `data` alone. `memory` is the maximum
     size of the large arrays in memory, in bytes; None is no limit. Arrays beyond it are in spill
     files (`SpillingAllocator`). The limit does not change the model.
     """
@@ -166,6 +176,8 @@ def fit_labeler(
     if book:
         book = book.relevant(labels.names)
         labels = LabelSet(tuple(sorted({*labels.names, *book.taught})))
+    start = None if base is None else Base.of(base, labels, data.entities.schema)
+    labels = labels if start is None else start.labels
     matrix = data.matrix(labels)
     schema = data.entities.schema.with_groups_of(labels.names)
     memberships = Memberships.of_labels(schema, labels)
@@ -177,15 +189,20 @@ def fit_labeler(
         evidence,
         schema.implies,
         memberships.same_exclusive() | memberships.open,
+        () if start is None else start.implications,
     )
-    relations = Relations.of(label_rates(matrix), shares_as_bytes(shares))
+    rates = label_rates(matrix)
+    if start is not None:
+        rates = start.blended_rates(rates, known_rows(matrix))
+        shares = start.blended_co_occurrence(shares, evidence)
     with ThreadPoolExecutor(configuration.threads) as pool:
         labeler = _Fit(
             dataclasses.replace(data.entities, schema=schema),
             labels,
             memberships,
             matrix,
-            relations,
+            rates,
+            Relations.of(rates, shares_as_bytes(shares)),
             implications,
             configuration,
             progress,
@@ -193,6 +210,7 @@ def fit_labeler(
             SpillingAllocator(memory),
             unlabelled,
             BookRows.of(book, data.entities.schema, labels, matrix.counts()) if book else None,
+            start,
         ).run()
     if book and not book.of_any_data:
         labeler = dataclasses.replace(labeler, book=book)
@@ -207,6 +225,7 @@ class _Fit:
     labels: LabelSet
     memberships: Memberships
     matrix: LabelMatrix
+    rates: Floats
     relations: Relations
     implications: Implications
     configuration: Configuration
@@ -215,15 +234,16 @@ class _Fit:
     allocator: SpillingAllocator
     unlabelled: Unlabelled | None = None
     book: BookRows | None = None
+    base: Base | None = None
 
     def run(self) -> Labeler:
         features, rows = self._features()
         random = np.random.default_rng(self.configuration.seed)
-        held_out = self._held_out_pairs(rows, len(features.keys), random)
+        held_out = self._held_out_pairs(*self._used(rows, features), random)
         all_rows = np.arange(len(self.matrix))
-        linear = self._linear_stage(rows, len(features.keys), all_rows, random)
+        linear = self._linear_stage(rows, features, all_rows, random)
         reranker, groups, decisions = self._reranker(held_out)
-        namesakes = learn_namesakes(rows.names[all_rows], self.matrix)
+        namesakes = self._namesakes(rows, all_rows)
         return Labeler(
             self.labels,
             features,
@@ -241,12 +261,20 @@ class _Fit:
         chunks = _chunks(parts)
         # counted twice, so that every word of the book is a feature: new entities have it
         counted = chunks + (_chunks([self.book.entities]) if self.book else [])
-        features, size = fit_features(counted, self.entities, self.allocator)
+        known = None if self.base is None else self.base.labeler.features
+        features, size = fit_features(counted, self.entities, self.allocator, known)
         self.progress("features", 0.5)
         empty = self._empty_rows(sum(map(len, parts)), size)
         rows = fill_rows(empty, self._transformed(features, chunks))
         self.progress("features", 0.5)
         return features, rows
+
+    def _used(self, rows: FeatureRows, features: FeatureSpace) -> tuple[FeatureRows, FeatureSpace]:
+        """The rows, and only the features that they have. Most features of a base are in no row."""
+        if self.base is None:
+            return rows, features
+        used, indices = np.unique(rows.indices, return_inverse=True)
+        return rows._replace(indices=indices.astype(np.int32)), features.take(used)
 
     def _transformed(
         self, features: FeatureSpace, chunks: Sequence[Entities]
@@ -265,7 +293,7 @@ class _Fit:
         )
 
     def _held_out_pairs(
-        self, rows: FeatureRows, feature_count: int, random: np.random.Generator
+        self, rows: FeatureRows, features: FeatureSpace, random: np.random.Generator
     ) -> HeldOutPairs:
         """Pairs of a held-out entity and a candidate label.
 
@@ -284,8 +312,8 @@ class _Fit:
                 continue
             hidden = self._hidden_labels(random)
             fitted_rows = fitted_rows[~self.matrix.take(fitted_rows).has_any(hidden)]
-            stage = self._linear_stage(rows, feature_count, fitted_rows, random)
-            namesakes = learn_namesakes(rows.names[fitted_rows], self.matrix.take(fitted_rows))
+            stage = self._linear_stage(rows, features, fitted_rows, random)
+            namesakes = self._namesakes(rows, fitted_rows)
             parts.append(self._score(stage, namesakes, rows, held_out_rows, names, hidden))
             scored += len(held_out_rows)
             if scored >= self.configuration.enough:
@@ -301,7 +329,7 @@ class _Fit:
     def _linear_stage(
         self,
         rows: FeatureRows,
-        feature_count: int,
+        features: FeatureSpace,
         fitted_rows: RowOrder,
         random: np.random.Generator,
     ) -> LinearStage:
@@ -318,7 +346,7 @@ class _Fit:
             passes = self._passes(fitted_rows, len(self.matrix), random)
             threads, run = self.configuration.threads, self.pool.map
             parts.append(
-                self.unlabelled.soft_labels(rows, matrix, feature_count, passes, threads, run)
+                self.unlabelled.soft_labels(rows, matrix, len(features.keys), passes, threads, run)
             )
         if self.book:
             parts.append(self.book.soft_labels(len(rows.names) - len(self.book.entities), counts))
@@ -330,7 +358,7 @@ class _Fit:
         return fit_linear(
             rows,
             matrix,
-            feature_count,
+            len(features.keys),
             self._passes(fitted_rows, len(rows.names), random),
             self.configuration.cost,
             self.configuration.threads,
@@ -338,7 +366,13 @@ class _Fit:
             self.allocator,
             soft=soft,
             mixture=mixture,
+            start=no_start if self.base is None else self.base.start(features),
         )
+
+    def _namesakes(self, rows: FeatureRows, fitted_rows: RowOrder) -> Namesakes:
+        """The namesakes among `fitted_rows`, and those of the base."""
+        own = learn_namesakes(rows.names[fitted_rows], self.matrix.take(fitted_rows))
+        return own if self.base is None else self.base.with_namesakes(own)
 
     def _passes(
         self, fitted_rows: RowOrder, rows: int, random: np.random.Generator
@@ -400,14 +434,14 @@ class _Fit:
         return concatenated(list(self.pool.map(score, range(0, len(held_out_rows), CHUNK))))
 
     def _reranker(self, held_out: HeldOutPairs) -> tuple[Reranker, Groups, Decisions]:
-        rates, co_occurrence = label_rates(self.matrix), self.relations.co_occurrence
         boosting = self.configuration.boosting
         present, known = held_out.present.ravel(), held_out.known.ravel()
         names = np.repeat(held_out.names, held_out.chosen.shape[1])
-        raw, boosting = cross_fitted_scores(held_out.pairs, present, known, names, boosting)
+        start, prior = (None, None) if self.base is None else (self.base.trees, self.base.knots)
+        raw, boosting = cross_fitted_scores(held_out.pairs, present, known, names, boosting, start)
         self.progress("reranker", 0.5)
-        knots = calibration_knots(raw[known], present[known])
-        booster = fit_trees(held_out.pairs[known], present[known], boosting)
+        knots = calibration_knots(raw[known], present[known], prior)
+        booster = fit_trees(held_out.pairs[known], present[known], boosting, start)
         self.progress("reranker", 0.5)
         probabilities = calibrated(raw, knots).reshape(held_out.chosen.shape)
         self.implications.raise_probabilities(held_out.chosen, probabilities)
@@ -415,7 +449,8 @@ class _Fit:
         groups.apply(self.implications, held_out.chosen, probabilities)
         blocked = groups.blocked(self.implications, held_out.chosen, probabilities)
         decisions = self._decisions(held_out, probabilities, held_out.decided & ~blocked)
-        reranker = Reranker(rates, co_occurrence, knots, booster.model_to_string())
+        trees = booster.model_to_string()
+        reranker = Reranker(self.rates, self.relations.co_occurrence, knots, trees)
         return reranker, groups, decisions
 
     def _decisions(

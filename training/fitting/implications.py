@@ -1,6 +1,6 @@
 """Implications between labels: declared in the schema, or learned from the training rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +27,16 @@ def learn_implications(
     evidence: Shares,
     declared: Mapping[str, Sequence[str]],
     excluded: npt.NDArray[np.bool_] | None = None,
+    inherited: Iterable[tuple[int, int]] = (),
 ) -> Implications:
-    """Declared implications, and implications learned from the rows.
+    """Declared implications, inherited implications, and implications learned from the rows.
 
     A learned implication holds for at least 1 - MAX_EXCEPTIONS of a label's rows. `counts` are the
     numbers of rows of each label. `shares[a, b]` is the share of the rows with label a that also
     have label b; it is based on `evidence[a, b]` rows. If two labels imply each other, only the
     implication from the rarer to the more frequent label is kept. `excluded` (bool[labels, labels])
-    marks implications that are not learned. Raises DataError if the declared
+    marks implications that are not learned. An implication of `inherited`, a pair of labels, is
+    kept unless it is excluded or the rows contradict it. Raises DataError if the declared
     implications form a circle.
     """
     ids = labels.ids
@@ -45,6 +47,10 @@ def learn_implications(
                 raise DataError(
                     f"the implications of the schema form a circle at {name!r}: remove one of them"
                 )
+    for label, ancestor in inherited:
+        contradicted = evidence[label, ancestor] and shares[label, ancestor] < 1 - MAX_EXCEPTIONS
+        if not contradicted and not (excluded is not None and excluded[label, ancestor]):
+            _add(ancestors, label, ancestor)
     rank = np.empty(len(counts), np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))  # 0: most frequent
     holds = (shares >= 1 - MAX_EXCEPTIONS) & (rank[:, None] > rank)

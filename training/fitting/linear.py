@@ -63,6 +63,10 @@ Mixture: TypeAlias = scipy.sparse.csr_array
 """Parts of the weights of fitted labels (rows) in the weights of the stage's labels (columns)."""
 
 
+def no_start(first: int, weights: Halves, constant: Floats) -> None:
+    """A start of `fit_linear` with weights of 0."""
+
+
 class SoftLabels(NamedTuple):
     """Scores of labels of rows that are not training rows: targets of the linear stage.
 
@@ -112,6 +116,7 @@ def fit_linear(
     fitted: Fitted = lambda first, weights, constant: None,
     soft: SoftLabels | None = None,
     mixture: Mixture | None = None,
+    start: Fitted = no_start,
 ) -> LinearStage:
     """Fit one linear classifier for each label.
 
@@ -120,8 +125,9 @@ def fit_linear(
     skipped. `features` is the number of features. `cost` is liblinear's C. `advance` is called
     after each pass of a block with the share of the work that this pass was. `allocator` allocates
     the dual variables. `fitted` is called with the weights of each block before they are rounded.
-    With a `mixture`, the stage's weights are mixtures of the fitted weights. Raises StorageError if
-    the allocator needs more disk space than is free.
+    With a `mixture`, the stage's weights are mixtures of the fitted weights. `start` is called with
+    the weights of each block, which are 0, before the first pass; it may write others. Raises
+    StorageError if the allocator needs more disk space than is free.
     """
     allocator = allocator or SpillingAllocator()
     soft = soft or SoftLabels.none(len(labels))
@@ -134,8 +140,8 @@ def fit_linear(
 
     def fit_block(first: int) -> _FittedBlock:
         width = min(block_size, labels.labels - first)
-        weights = np.zeros((features, width), np.uint16)
-        constant = np.zeros(width, np.float32)
+        weights, constant = np.zeros((features, width), np.uint16), np.zeros(width, np.float32)
+        start(first, weights, constant)
         duals = allocator.zeros((count, width), np.float32)
         block = _Block(first, weights, constant, duals)
         for order in passes:
