@@ -401,7 +401,7 @@ def _record(
         parameters={
             **dataclasses.asdict(task.configuration),
             "schema": task.schema.name,
-            **_group_parameters(trained.labeler),
+            **_group_parameters(task.schema),
             "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
             "encoder": task.encoder,
             **_book_parameters(task.book, trained),
@@ -429,9 +429,9 @@ def _base_parameters(base: Model | None) -> Mapping[str, object]:
     return {} if base is None else {"base": base.uri, "base_content": base.identity["content"]}
 
 
-def _group_parameters(labeler: Labeler) -> Mapping[str, object]:
-    """The names of the kinds, attributes and exclusive groups of a model that has groups."""
-    groups = labeler.schema.groups
+def _group_parameters(schema: EntitySchema) -> Mapping[str, object]:
+    """The names of the kinds, attributes and exclusive groups of a schema that has groups."""
+    groups = schema.groups
     named = {
         "kinds": [name for name, group in groups.items() if group.role is Role.KIND],
         "attributes": [name for name, group in groups.items() if group.role is Role.ATTRIBUTE],

@@ -33,7 +33,7 @@ def test_json_lines_are_labelled_from_stdin_to_stdout(world: "World") -> None:
     first, second = map(json.loads, completed.stdout.splitlines())
     assert first["id"] == "a"
     assert first["labels"][0]["label"] == "cuisine=pizza"
-    assert second == {"id": "b", "labels": None}
+    assert second == {"id": "b", "labels": None, "primary": None}
     reject, words = completed.stderr.splitlines()
     reason = "lat: must lie between -90 and 90"
     assert json.loads(reject) == {"row": 1, "id": "b", "reason": reason}

@@ -56,7 +56,7 @@ def test_every_entity_gets_one_result_in_order_and_the_response_names_the_model(
     assert {"name": "small", "version": "1"}.items() <= response["model"].items()
     assert [result["id"] for result in response["results"]] == ["a", "b", "c"]
     for result in response["results"]:
-        assert set(result) == {"id", "labels"}
+        assert set(result) == {"id", "labels", "primary"}
         assert len(result["labels"]) >= 5
         for label in result["labels"]:
             assert set(label) == {"label", "probability", "asserted"}

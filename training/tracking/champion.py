@@ -309,7 +309,7 @@ class _Champion:
                 if getattr(own, field.name) != getattr(other, field.name)
                 and field.name not in _NOT_COMPARED
             ]
-        if self.labeler.schema != self.challenger.labeler.schema:
+        if _differ(self.labeler.schema, self.challenger.labeler.schema):
             names = [*dict.fromkeys([*names, "schema"])]
         if names:
             yield f"the configuration changed ({', '.join(names)})"
@@ -330,3 +330,10 @@ class _Champion:
         if worse:
             entities = "entity" if worse == 1 else "entities"
             yield f"{worse:,} corrected {entities} got worse"
+
+
+def _differ(one: EntitySchema, other: EntitySchema) -> bool:
+    """Whether schemas of models differ in more than groups that only one model has labels of."""
+    groups = {name: group for name, group in one.groups.items() if name in other.groups}
+    common = {name: group for name, group in other.groups.items() if name in one.groups}
+    return dataclasses.replace(one, groups=groups) != dataclasses.replace(other, groups=common)

@@ -74,7 +74,7 @@ def test_over_http_a_value_of_the_wrong_type_rejects_only_its_entity(
 ) -> None:
     results = label_over_http(client, {"name": "Pizzeria"}, {"name": 5}, 7, {"tags": {"a": ["b"]}})
     assert [list(result) for result in results] == [
-        ["id", "labels"],
+        ["id", "labels", "primary"],
         ["id", "error"],
         ["id", "error"],
         ["id", "error"],

@@ -398,7 +398,7 @@ def test_the_output_has_no_column_of_fingerprints(
     expected = bundle.labeler.label(
         from_table(pq.read_table(source), bundle.labeler.schema), LabelQuery()
     )
-    assert predictions.column_names == ["id", "labels"]
+    assert predictions.column_names == ["id", "labels", "primary"]
     assert predictions["labels"].combine_chunks().to_pylist() == expected.to_arrow([7]).to_pylist()
 
 

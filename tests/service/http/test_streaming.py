@@ -347,4 +347,9 @@ def test_a_stream_that_fails_has_an_error_and_stays_incomplete(client: httpx.Cli
             received += part
         pytest.fail("the response has an end")
     last = pa.ipc.open_stream(received).read_all().to_pylist()[-1]
-    assert last == {"id": None, "labels": None, "error": "not an Arrow IPC stream"}
+    assert last == {
+        "id": None,
+        "labels": None,
+        "primary": None,
+        "error": "not an Arrow IPC stream",
+    }
