@@ -17,6 +17,7 @@ from labelwright.models.decisions import LabelQuery
 from labelwright.models.features.space import FeatureRows
 from labelwright.models.kernels.simd import LANES
 from labelwright.models.labeler import Labeler, propose_candidates
+from labelwright.models.mlflow_server import connect
 from labelwright.models.stages.trees import new_workspace, walk
 
 OWN = "labelwright"
@@ -111,7 +112,8 @@ def stages(labeler: Labeler, entities: Entities) -> Iterator[StageTime]:
 
 def through_mlflow(uri: str, record: dict[str, Any]) -> StageTime:
     """Time one entity with `mlflow.pyfunc.load_model` of the same registered model."""
-    model = mlflow.pyfunc.load_model(uri)
+    with connect():
+        model = mlflow.pyfunc.load_model(uri)
     return StageTime(
         PARSED,
         "mlflow.pyfunc, the same model",

@@ -47,18 +47,23 @@ def use_all_kernels(folder: Path) -> None:
 def write_rows(path: Path, count: int) -> None:
     """Write the first `count` rows of the embedded brands, with points and a column of numbers.
 
-    Kernels of numbers are called only if there are such columns. The schema is in the metadata of
-    the file.
+    Kernels of numbers are called only if there are such columns, and kernels of groups only if the
+    schema has an exclusive group and attributes. The schema is in the metadata of the file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from labelwright.entities.io.schema_metadata import schema_metadata
+    from labelwright.entities.label_groups import LabelGroup, Role
     from labelwright.entities.schema import Column, Kind, load_schema
 
     places = load_schema("places")
     columns = (*places.columns, Column("number", Kind.NUMBER))
-    schema = dataclasses.replace(places, columns=columns)
+    groups = {
+        "shop": LabelGroup(("shop=*",), exclusive=True, role=Role.KIND),
+        "takeaway": LabelGroup(("takeaway=*",), role=Role.ATTRIBUTE, of=("amenity=*",)),
+    }
+    schema = dataclasses.replace(places, columns=columns, groups=groups)
     brands = resources.files("labelwright.entities") / "data" / "brands.parquet"
     rows = pq.read_table(str(brands)).slice(0, count)
     for name in ("lat", "lon", "number"):

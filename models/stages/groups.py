@@ -159,16 +159,6 @@ class Groups:
             _block(self.arrays, implications, chosen, probabilities, blocked)
         return blocked
 
-    def asked_of(self, chosen: LabelIds, probabilities: Floats) -> Floats:
-        """The probability that each group of attributes is asked of each row, [n, groups].
-
-        `probabilities` are those of the candidates (n x candidates) after `apply`.
-        """
-        asked = np.zeros((len(chosen), len(self.asked)), np.float32)
-        if self.memberships.attribute_names:
-            _ask(self.arrays, chosen, probabilities, asked)
-        return asked
-
 
 @compiled
 def apply_groups(
@@ -252,7 +242,7 @@ def _make_exclusive(groups: GroupArrays, chosen: LabelIds, probabilities: Floats
 
 
 @compiled
-def _asked_of_row(
+def asked_of_row(
     groups: GroupArrays, group: int, chosen: LabelIds, probabilities: Floats
 ) -> np.float32:
     """The probability that a group of attributes is asked of the entity of one row."""
@@ -276,7 +266,7 @@ def _weigh_attributes(groups: GroupArrays, chosen: LabelIds, probabilities: Floa
     for i in range(chosen.size):
         group = groups.attribute[chosen[i]]
         if group >= 0 and asked[group] < 0:
-            asked[group] = _asked_of_row(groups, group, chosen, probabilities)
+            asked[group] = asked_of_row(groups, group, chosen, probabilities)
     for i in range(chosen.size):
         group = groups.attribute[chosen[i]]
         if group < 0:
@@ -320,10 +310,3 @@ def _block(
 ) -> None:
     for row in range(chosen.shape[0]):
         block_row(groups, implications, chosen[row], probabilities[row], blocked[row])
-
-
-@compiled
-def _ask(groups: GroupArrays, chosen: LabelIds, probabilities: Floats, asked: Floats) -> None:
-    for row in range(chosen.shape[0]):
-        for group in range(asked.shape[1]):
-            asked[row, group] = _asked_of_row(groups, group, chosen[row], probabilities[row])

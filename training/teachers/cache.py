@@ -128,7 +128,8 @@ class EmbeddingCache:
         for path in sorted(self._folder.glob(f"*{SUFFIX}"), reverse=True):
             # A segment has no end if its process was killed or is still writing.
             with contextlib.suppress(OSError, pa.ArrowException, StopIteration):
-                os.utime(path)  # it is in use
+                now = time.time_ns()  # exact, unlike the file system's own clock
+                os.utime(path, ns=(now, now))  # it is in use
                 reader = pa.ipc.open_stream(pa.memory_map(str(path)))
                 while reader.schema == self._schema:
                     batch = reader.read_next_batch()

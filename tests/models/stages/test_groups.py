@@ -10,7 +10,7 @@ from labelwright.entities.label_groups import LabelGroup, Role
 from labelwright.entities.schema import EntitySchema
 from labelwright.models.decisions import BALANCED, Decisions, LabelQuery, Predictions
 from labelwright.models.labels import LabelSet
-from labelwright.models.stages.groups import Groups, Memberships
+from labelwright.models.stages.groups import Groups, Memberships, asked_of_row
 from labelwright.models.stages.implications import Implications
 from labelwright.models.stages.linear import candidates
 from labelwright.training.fitting.groups import fit_tempering
@@ -131,14 +131,14 @@ def test_an_attribute_is_never_more_probable_than_that_it_is_asked(
     seed: int, count: int, top_k: int, implications: Implications
 ) -> None:
     groups, chosen, probabilities, predictions = case(seed, count, top_k, implications, low=True)
-    asked = groups.asked_of(chosen, probabilities)
     for row in range(len(predictions)):
         one = predictions.slice(row, row + 1)
         for group, labels in enumerate((W, [Z])):
+            asked = asked_of_row(groups.arrays, group, chosen[row], probabilities[row])
             attributes = np.isin(one.ids, labels)
             candidate = np.isin(one.ids, chosen[row])
-            assert (one.probabilities[attributes & candidate] <= asked[row, group] + 1e-6).all()
-            if asked[row, group] == 0:
+            assert (one.probabilities[attributes & candidate] <= asked + 1e-6).all()
+            if asked == 0:
                 assert not one.asserted[attributes].any()
 
 
